@@ -1,0 +1,8 @@
+# What a build contains. Everything beyond the library is off when Millrace is a subproject.
+option(MILLRACE_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(MILLRACE_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(MILLRACE_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(MILLRACE_INSTALL "Generate install rules" ${PROJECT_IS_TOP_LEVEL})
+option(MILLRACE_BUILD_FUZZ "Build the libFuzzer targets (clang only)" OFF)
+option(MILLRACE_WARNINGS_AS_ERRORS "Treat warnings as errors" ${PROJECT_IS_TOP_LEVEL})
+set(MILLRACE_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them: address,undefined or thread")

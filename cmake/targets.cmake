@@ -1,0 +1,41 @@
+# Includes are spelled "millrace/graph/node.h" everywhere: the source folders are linked below
+# <build>/include/millrace.
+set(MILLRACE_INCLUDE_DIR ${PROJECT_BINARY_DIR}/include)
+file(MAKE_DIRECTORY ${MILLRACE_INCLUDE_DIR}/millrace)
+foreach(folder engine graph jobs)
+  file(CREATE_LINK ${PROJECT_SOURCE_DIR}/${folder} ${MILLRACE_INCLUDE_DIR}/millrace/${folder} SYMBOLIC)
+endforeach()
+
+# Flags of our own targets only: a project that adds us as a subproject keeps its own.
+add_library(millrace_flags INTERFACE)
+target_compile_features(millrace_flags INTERFACE cxx_std_20)
+target_compile_options(millrace_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
+                       -Wno-unused-parameter -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(millrace_flags INTERFACE -Wthread-safety -Werror=thread-safety)
+endif()
+if(MILLRACE_WARNINGS_AS_ERRORS)
+  target_compile_options(millrace_flags INTERFACE -Werror)
+endif()
+if(MILLRACE_SANITIZE)
+  target_compile_options(millrace_flags INTERFACE -fsanitize=${MILLRACE_SANITIZE}
+                         -fno-omit-frame-pointer)
+  target_link_options(millrace_flags INTERFACE -fsanitize=${MILLRACE_SANITIZE})
+  if(MILLRACE_SANITIZE MATCHES undefined)
+    target_compile_options(millrace_flags INTERFACE -fno-sanitize-recover=undefined)
+  endif()
+endif()
+
+# millrace_library(name DEPENDS public... PRIVATE private...): every .cc below <name>/.
+function(millrace_library name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;PRIVATE" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${name}/*.cc)
+  add_library(millrace_${name} STATIC ${sources})
+  add_library(millrace::${name} ALIAS millrace_${name})
+  set_target_properties(millrace_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_compile_features(millrace_${name} PUBLIC cxx_std_20)
+  target_include_directories(millrace_${name} PUBLIC $<BUILD_INTERFACE:${MILLRACE_INCLUDE_DIR}>
+                             $<INSTALL_INTERFACE:include>)
+  target_link_libraries(millrace_${name} PUBLIC ${ARG_DEPENDS}
+                        PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:millrace_flags>)
+endfunction()

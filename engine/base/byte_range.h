@@ -1,0 +1,71 @@
+// ByteRange: `bytes` bytes from `offset`, half open: [offset, offset + bytes).
+//
+// Units are bytes. A range never wraps: Create() refuses offset + bytes > 2^63 - 1, which is also
+// the largest file size of the host. Code that computes ranges from validated ranges may use the
+// plain constructor, which checks.
+#ifndef MILLRACE_ENGINE_BASE_BYTE_RANGE_H_
+#define MILLRACE_ENGINE_BASE_BYTE_RANGE_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+
+inline constexpr uint64_t kBytesMax = (uint64_t{1} << 63) - 1;
+
+struct ByteRange {
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+
+  constexpr ByteRange() = default;
+  ByteRange(uint64_t range_offset, uint64_t range_bytes)
+      : offset(range_offset), bytes(range_bytes) {
+    MILLRACE_CHECK(IsRepresentable(range_offset, range_bytes), "byte range wraps");
+  }
+
+  // Whether [offset, offset + bytes) is a range at all; test input with this first.
+  static constexpr bool IsRepresentable(uint64_t offset, uint64_t bytes) {
+    return offset <= kBytesMax && bytes <= kBytesMax - offset;
+  }
+
+  constexpr uint64_t end() const { return offset + bytes; }
+  constexpr bool empty() const { return bytes == 0; }
+  constexpr bool Contains(uint64_t position) const {
+    return position >= offset && position < end();
+  }
+  constexpr bool Contains(const ByteRange& other) const {
+    return other.offset >= offset && other.end() <= end();
+  }
+  constexpr bool Overlaps(const ByteRange& other) const {
+    return offset < other.end() && other.offset < end();
+  }
+  // The common part; empty (at the larger offset) if there is none.
+  ByteRange Intersect(const ByteRange& other) const {
+    const uint64_t from = std::max(offset, other.offset);
+    const uint64_t to = std::min(end(), other.end());
+    return ByteRange(from, to > from ? to - from : 0);
+  }
+  std::string ToString() const { return StrCat("[", offset, ", ", end(), ")"); }
+
+  friend constexpr bool operator==(const ByteRange&, const ByteRange&) = default;
+};
+
+// `alignment` is a power of two.
+constexpr uint64_t AlignDown(uint64_t value, uint64_t alignment) {
+  return value & ~(alignment - 1);
+}
+constexpr uint64_t AlignUp(uint64_t value, uint64_t alignment) {
+  return AlignDown(value + alignment - 1, alignment);
+}
+constexpr bool IsAligned(uint64_t value, uint64_t alignment) {
+  return (value & (alignment - 1)) == 0;
+}
+constexpr bool IsPowerOfTwo(uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_BASE_BYTE_RANGE_H_

@@ -1,0 +1,40 @@
+// CoroutineState: what the scheduler keeps about one coroutine. It lives at the top of the
+// coroutine's own stack, so that starting one allocates nothing. Internal; not installed.
+#ifndef MILLRACE_ENGINE_COROUTINE_COROUTINE_STATE_H_
+#define MILLRACE_ENGINE_COROUTINE_COROUTINE_STATE_H_
+
+#include <cstdint>
+
+#include "millrace/engine/coroutine/context_switch.h"
+#include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/wait_queue.h"
+
+namespace millrace {
+
+struct CoroutineState final : Coroutine, ScopeMember {
+  enum class Phase : uint8_t { kCreated, kReady, kRunning, kSuspended };
+  static constexpr size_t kLabelBytesMax = 55;
+
+  ExecutionContext context;
+  Stack stack;
+  Scheduler* home = nullptr;
+  TaskScope* scope = nullptr;
+  void (*body)(void* closure) = nullptr;
+  void* closure = nullptr;
+  uint64_t number = 0;
+  const char* parked_at = "start";       // yield point of the latest suspension
+  const Waitable* parked_on = nullptr;   // what it waits on, while suspended
+  Waiter* cancellable_waiter = nullptr;  // set while parked where a cancel may wake it
+  ListLink run_link;
+  ListLink live_link;
+  IntrusiveList<TaskScope, &TaskScope::opener_link_> open_scopes;  // opened by this coroutine
+  Phase phase = Phase::kCreated;
+  bool cancelled = false;
+  uint8_t label_bytes = 0;
+  char label[kLabelBytesMax] = {};
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_COROUTINE_COROUTINE_STATE_H_

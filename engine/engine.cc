@@ -1,0 +1,81 @@
+#include "millrace/engine/engine.h"
+
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/io/post_queue.h"
+#include "millrace/engine/io/simulated_io.h"
+
+namespace millrace {
+
+Engine::Engine() = default;
+
+Engine::~Engine() {
+  // The backend may hold timers and completions that need the scheduler.
+  io_.reset();
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options) {
+  std::unique_ptr<Engine> engine(new Engine);
+  if (options.simulated) {
+    engine->clock_ = std::make_unique<SimulatedClock>();
+  } else {
+    engine->clock_ = std::make_unique<RealClock>();
+  }
+  engine->scheduler_ =
+      std::make_unique<Scheduler>(*engine->clock_, options.simulated ? options.decider : nullptr);
+  engine->posted_ = std::make_unique<PostQueue>();
+  engine->silent_observer_ = std::make_unique<EngineObserver>();
+  engine->observer_ = options.observer ? options.observer : engine->silent_observer_.get();
+  if (options.simulated) {
+    auto simulated = std::make_unique<SimulatedIo>(*engine->scheduler_);
+    engine->simulated_io_ = simulated.get();
+    engine->io_ = std::move(simulated);
+  } else {
+    MILLRACE_ASSIGN_OR_RETURN(engine->io_, CreateIoBackend(options.io, *engine->scheduler_));
+  }
+  return engine;
+}
+
+size_t Engine::RunPosted() {
+  std::vector<absl::AnyInvocable<void()>> functions = posted_->TakeAll();
+  for (absl::AnyInvocable<void()>& function : functions) function();
+  return functions.size();
+}
+
+bool Engine::Turn(size_t budget) {
+  size_t did = RunPosted();
+  did += io_->Poll();
+  did += scheduler_->FireDueTimers();
+  did += scheduler_->RunReady(budget);
+  io_->Flush();
+  return did > 0;
+}
+
+bool Engine::PollOnce(size_t budget) {
+  Turn(budget);
+  return scheduler_->has_ready() || posted_->has_work() || scheduler_->NextTimer() <= clock_->Now();
+}
+
+bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
+  constexpr size_t kStepsPerTurn = 1024;
+  if (simulated_io_ != nullptr) {
+    while (!done()) {
+      if (RunPosted() == 0 && !scheduler_->RunOneStep()) return done();
+    }
+    return true;
+  }
+  while (!done()) {
+    if (Turn(kStepsPerTurn) || scheduler_->has_ready()) continue;
+    const Nanoseconds deadline = scheduler_->NextTimer();
+    io_->Block(deadline == kNever ? kNever : std::max<Nanoseconds>(deadline - clock_->Now(), 0));
+  }
+  return true;
+}
+
+void Engine::Post(absl::AnyInvocable<void()> function) {
+  if (posted_->Push(std::move(function))) io_->Interrupt();
+}
+
+}  // namespace millrace

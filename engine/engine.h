@@ -1,0 +1,108 @@
+// Engine: one scheduler, one clock, one I/O backend, on one home thread. What an embedder creates.
+//
+// Two ways to drive it:
+//   engine.RunUntil(done) / engine.Run(main)   the engine blocks the home thread while it waits;
+//   PollFd(), PollOnce(budget), NextDeadline()  a foreign loop drives it: when the descriptor is
+//       readable, the deadline has passed, or PollOnce() last returned true, call PollOnce().
+//
+// The thread that creates the engine is its home thread; everything is called there except Post(),
+// which any thread may call. Several engines may live in one process, on one thread or several;
+// they share nothing.
+//
+//   auto engine = Engine::Create({});
+//   absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return CoDoSomething(); });
+#ifndef MILLRACE_ENGINE_ENGINE_H_
+#define MILLRACE_ENGINE_ENGINE_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/io/io_backend.h"
+#include "millrace/engine/observer.h"
+#include "millrace/engine/scheduler/clock.h"
+#include "millrace/engine/scheduler/decider.h"
+#include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/scope/task_scope.h"
+
+namespace millrace {
+
+class PostQueue;
+class SimulatedIo;
+
+class Engine {
+ public:
+  struct Options {
+    IoBackendKind io = IoBackendKind::kAutomatic;
+    // Owned by the caller; may be null. Must outlive the engine.
+    EngineObserver* observer = nullptr;
+    // Simulation: simulated clock and I/O, every choice made by `decider` (null: always option 0).
+    bool simulated = false;
+    Decider* decider = nullptr;
+  };
+
+  // Unavailable if the wanted I/O backend cannot be had.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const Options& options);
+  // No coroutine may be alive (checked): end jobs and guests first (JobManager::CoShutdown).
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  Scheduler& scheduler() { return *scheduler_; }
+  Clock& clock() { return *clock_; }
+  IoBackend& io() { return *io_; }
+  // The simulation's controls; null if the engine is real.
+  SimulatedIo* simulated_io() { return simulated_io_; }
+  EngineObserver& observer() { return *observer_; }
+
+  // ---- Blocking ---------------------------------------------------------------------------------
+  // Runs `main` as a coroutine and everything it starts, until it returns. A simulated engine that
+  // can make no more progress returns Internal with the deadlock report, and CHECKs on destruction.
+  template <typename Main>
+  absl::Status Run(Main&& main) {
+    TaskScope scope(*scheduler_, "run");
+    scope.Spawn("main", std::forward<Main>(main));
+    MILLRACE_CHECK(RunUntil([&] { return scope.live() == 0; }),
+                   scheduler_->FindDeadlock().value_or("the simulation ended early"));
+    return scope.Finish();
+  }
+  // Runs until `done()`; false if nothing can happen any more (simulated engines only; a real one
+  // waits for I/O, timers and Post() for ever).
+  bool RunUntil(absl::FunctionRef<bool()> done);
+
+  // ---- Driven by a foreign loop -----------------------------------------------------------------
+  // Readable when there is something to do. Level-triggered; poll(2) and epoll both work.
+  int PollFd() const { return io_->PollFd(); }
+  // Does what can be done without blocking, at most `budget` coroutine switches. True: call again
+  // soon (work is left); false: wait for PollFd() or NextDeadline().
+  bool PollOnce(size_t budget = 1024);
+  // Engine time (clock().Now()) of the next timer; kNever if there is none.
+  Nanoseconds NextDeadline() const { return scheduler_->NextTimer(); }
+
+  // ---- From any thread --------------------------------------------------------------------------
+  // Calls `function` on the home thread, outside coroutines, soon; in order of posting per thread.
+  // What is still queued when the engine is destroyed is destroyed without being called.
+  void Post(absl::AnyInvocable<void()> function);
+
+ private:
+  Engine();
+  size_t RunPosted();
+  bool Turn(size_t budget);
+
+  std::unique_ptr<Clock> clock_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<IoBackend> io_;
+  SimulatedIo* simulated_io_ = nullptr;
+  EngineObserver* observer_ = nullptr;
+  std::unique_ptr<PostQueue> posted_;
+  std::unique_ptr<EngineObserver> silent_observer_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_ENGINE_H_

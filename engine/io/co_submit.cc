@@ -1,0 +1,59 @@
+#include "millrace/engine/io/io_backend.h"
+#include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/sync/wait_queue.h"
+
+namespace millrace {
+namespace {
+
+std::string_view OpcodeName(IoOpcode opcode) {
+  switch (opcode) {
+    case IoOpcode::kRead:
+      return "read";
+    case IoOpcode::kWrite:
+      return "write";
+    case IoOpcode::kSync:
+      return "sync";
+    case IoOpcode::kDiscard:
+      return "discard";
+    case IoOpcode::kWriteZeroes:
+      return "write zeroes";
+    case IoOpcode::kTruncate:
+      return "truncate";
+    case IoOpcode::kCopyRange:
+      return "copy range";
+    case IoOpcode::kMemory:
+      return "memory";
+  }
+  return "io";
+}
+
+struct IoWait final : Waitable {
+  explicit IoWait(IoRequest& waited_for) : request(waited_for) {}
+  static void OnDone(IoRequest& request) {
+    auto* wait = static_cast<IoWait*>(request.context);
+    wait->is_done = true;
+    wait->queue.WakeOne();
+  }
+  void DescribeWait(WaitDescription& description) const override {
+    description.object = std::string(OpcodeName(request.opcode)) + " of '" +
+                         std::string(request.label) + "' at " + std::to_string(request.offset);
+    description.external = true;
+  }
+
+  IoRequest& request;
+  bool is_done = false;
+  WaitQueue queue;
+};
+
+}  // namespace
+
+int64_t CoSubmit(IoBackend& backend, IoRequest& request) {
+  IoWait wait(request);
+  request.context = &wait;
+  request.on_done = &IoWait::OnDone;
+  backend.Submit(request);
+  if (!wait.is_done) wait.queue.CoWait("io", &wait);
+  return request.result;
+}
+
+}  // namespace millrace

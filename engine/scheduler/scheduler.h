@@ -1,0 +1,164 @@
+// Scheduler: the cooperative heart of one engine, on one home thread.
+//
+// It owns the coroutines, a run queue and the timers, and asks the Decider (if any) what happens
+// next. It knows no I/O: sources of completions plug in as StepSource. Embedders use Engine
+// (millrace/engine/engine.h); this class is what the engine's own parts are built on.
+//
+// Everything here is home-thread only. Nothing here suspends.
+#ifndef MILLRACE_ENGINE_SCHEDULER_SCHEDULER_H_
+#define MILLRACE_ENGINE_SCHEDULER_SCHEDULER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/scheduler/clock.h"
+#include "millrace/engine/scheduler/decider.h"
+
+namespace millrace {
+
+// A moment at which a function is called on the home thread. Owned by the caller; must be disarmed
+// or fired before it is destroyed (checked). Arm through Scheduler::Arm.
+class Timer {
+ public:
+  using Callback = void (*)(void* context);
+  Timer(const char* label, Callback callback, void* context)
+      : label_(label), callback_(callback), context_(context) {}
+  ~Timer();
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  bool is_armed() const { return armed_; }
+  Nanoseconds deadline() const { return deadline_; }
+
+ private:
+  friend class Scheduler;
+  const char* label_;
+  Callback callback_;
+  void* context_;
+  Nanoseconds deadline_ = 0;
+  uint64_t sequence_ = 0;
+  bool armed_ = false;
+};
+
+// A source of external steps that a simulation can order at will: pending simulated I/O.
+class StepSource {
+ public:
+  // How many steps could be taken now.
+  virtual size_t EnabledSteps() const = 0;
+  virtual Option DescribeStep(size_t index) const = 0;
+  virtual void TakeStep(size_t index) = 0;
+
+ protected:
+  ~StepSource() = default;
+};
+
+class Scheduler {
+ public:
+  // `clock` (and `decider`, if any) must outlive the scheduler.
+  explicit Scheduler(Clock& clock, Decider* decider = nullptr);
+  // No coroutine may be alive (checked).
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // The scheduler that is running on this thread, or null.
+  static Scheduler* Current();
+
+  Clock& clock() const { return clock_; }
+  Nanoseconds Now() const { return clock_.Now(); }
+
+  // ---- Choices --------------------------------------------------------------------------------
+  Decider* decider() const { return decider_; }
+  // 0 without a decider or with fewer than two options.
+  size_t Choose(ChoiceKind kind, absl::Span<const Option> options) {
+    if (__builtin_expect(decider_ == nullptr, 1) || options.size() < 2) return 0;
+    return ChooseSlow(kind, options);
+  }
+
+  // ---- Running (host code only) ---------------------------------------------------------------
+  // Runs runnable coroutines, at most `budget` of them; returns how many ran.
+  size_t RunReady(size_t budget);
+  // Fires the timers that are due; returns how many.
+  size_t FireDueTimers();
+  // Takes one step of a simulation: a coroutine, an external step or a timer, as the decider says;
+  // moves a simulated clock when nothing else is left. False: nothing can happen any more.
+  bool RunOneStep();
+
+  bool has_ready() const;
+  // Deadline of the earliest timer, kNever if there is none.
+  Nanoseconds NextTimer() const;
+  size_t live_coroutines() const { return live_; }
+  uint64_t steps() const { return steps_; }
+  // Hash over every step taken so far; equal for equal schedules. Only with a decider.
+  uint64_t trace_hash() const { return trace_hash_; }
+  // Mixes an observation (an I/O outcome, a state) into the trace hash.
+  void MixTrace(uint64_t value) { trace_hash_ = (trace_hash_ ^ value) * 0x9e3779b97f4a7c15u; }
+
+  void AddStepSource(StepSource* source) { sources_.push_back(source); }
+  void RemoveStepSource(StepSource* source);
+
+  // ---- Timers ---------------------------------------------------------------------------------
+  void Arm(Timer& timer, Nanoseconds deadline);  // re-arms if armed
+  void Disarm(Timer& timer);                     // no-op if not armed
+
+  // ---- Wait-for graph -------------------------------------------------------------------------
+  // One line per live coroutine: its name, yield point, what it waits on and who holds that.
+  std::string DescribeWaits() const;
+  // If coroutines are alive, none can run and nothing external is pending: the report, else
+  // nothing. Coroutines that wait idly for work (services) do not make a deadlock.
+  std::optional<std::string> FindDeadlock() const;
+  // Names a cycle of coroutines that wait for each other, if there is one.
+  std::optional<std::string> FindWaitCycle() const;
+
+  // ---- For engine/scope, engine/sync and graph/ -----------------------------------------------
+  // G9: no coroutine suspends while a view is open.
+  void OnViewOpened() { ++open_views_; }
+  void OnViewClosed() { --open_views_; }
+  int open_views() const { return open_views_; }
+
+  // Reserves a coroutine with room for a closure of the given size; null if no stack could be had.
+  CoroutineState* Create(std::string_view name, TaskScope* scope, size_t closure_bytes,
+                         size_t closure_alignment, void** closure);
+  void Start(CoroutineState* coroutine, void (*body)(void* closure));
+  // Makes a suspended coroutine runnable (I16: never one that runs or is already woken).
+  void Wake(CoroutineState* coroutine);
+  CoroutineState* running() const { return running_; }
+  void SuspendRunning(const char* yield_point, const Waitable* on);
+  void YieldRunning(const char* yield_point);
+  // Tells whether more external completions are expected (I/O in flight), for FindDeadlock.
+  void AddPendingExternal(int64_t delta) { pending_external_ += delta; }
+  int64_t pending_external() const { return pending_external_; }
+  size_t stacks_in_use() const;
+
+ private:
+  struct Impl;
+  size_t ChooseSlow(ChoiceKind kind, absl::Span<const Option> options);
+  void Resume(CoroutineState* coroutine);
+  void Recycle(CoroutineState* coroutine);
+  static void EnterCoroutine(void* coroutine);
+
+  Clock& clock_;
+  Decider* const decider_;
+  std::unique_ptr<Impl> impl_;
+  CoroutineState* running_ = nullptr;
+  std::vector<StepSource*> sources_;
+  size_t live_ = 0;
+  uint64_t steps_ = 0;
+  uint64_t trace_hash_ = 0x6d696c6c72616365u;
+  uint64_t next_coroutine_id_ = 1;
+  uint64_t next_timer_sequence_ = 0;
+  int64_t pending_external_ = 0;
+  int open_views_ = 0;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_SCHEDULER_SCHEDULER_H_

@@ -1,0 +1,34 @@
+// The wait-for graph: every suspension says who waits, where, on what, and held by whom.
+//
+// A coroutine that suspends names a yield point ("mutex.lock", "io.read", "drain.begin") and the
+// Waitable it waits on. Deadlock reports, `explain`, traces and exploration labels are all views of
+// these records; nothing else keeps a second list.
+#ifndef MILLRACE_ENGINE_SCHEDULER_WAIT_H_
+#define MILLRACE_ENGINE_SCHEDULER_WAIT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+// What a coroutine waits on, in words, for people.
+struct WaitDescription {
+  std::string object;                // "mutex 'l2 cache of img-3'"
+  std::vector<std::string> holders;  // "stream0", "drained section of commit0"
+  std::vector<uint64_t> coroutines;  // ids of coroutines that must act first, where known
+  bool external = false;             // ended by I/O, a timer or another thread
+  bool idle = false;                 // a service that waits for work; not a reason to worry
+};
+
+class Waitable {
+ public:
+  virtual void DescribeWait(WaitDescription& description) const = 0;
+
+ protected:
+  ~Waitable() = default;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_SCHEDULER_WAIT_H_

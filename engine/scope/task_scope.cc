@@ -1,0 +1,93 @@
+#include "millrace/engine/scope/task_scope.h"
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine_state.h"
+#include "millrace/engine/scheduler/scheduler.h"
+
+namespace millrace {
+
+TaskScope::TaskScope(std::string_view name)
+    : scheduler_(*Scheduler::Current()), name_(name), opener_(scheduler_.running()) {
+  MILLRACE_CHECK(opener_ != nullptr, "a scope without a scheduler is opened in a coroutine");
+  opener_->open_scopes.PushBack(*this);
+  is_cancelled_ = opener_->cancelled;
+}
+
+TaskScope::TaskScope(Scheduler& scheduler, std::string_view name)
+    : scheduler_(scheduler), name_(name) {}
+
+TaskScope::~TaskScope() {
+  MILLRACE_CHECK(children_.empty(), StrCat("scope '", name_, "' destroyed before it joined"));
+  if (opener_ != nullptr) opener_->open_scopes.Remove(*this);
+}
+
+CoroutineState* TaskScope::Create(std::string_view name, size_t bytes, size_t alignment,
+                                  void** memory) {
+  CoroutineState* coroutine = scheduler_.Create(name, this, bytes, alignment, memory);
+  if (coroutine == nullptr) {
+    Fail(absl::ResourceExhaustedError(
+        StrCat("cannot start coroutine '", name,
+               "': no memory for its stack; finish other work first, or raise "
+               "vm.max_map_count")));
+  }
+  return coroutine;
+}
+
+void TaskScope::Start(CoroutineState* coroutine, void (*body)(void*)) {
+  children_.PushBack(*coroutine);
+  coroutine->cancelled = is_cancelled_;
+  scheduler_.Start(coroutine, body);
+}
+
+void TaskScope::ReportOfRunning(absl::Status status) {
+  if (!status.ok()) Scheduler::Current()->running()->scope->Fail(std::move(status));
+}
+
+void TaskScope::Fail(absl::Status status) {
+  if (!status_.ok()) return;
+  status_ = std::move(status);
+  Cancel();
+}
+
+void TaskScope::OnChildDone(CoroutineState* child) {
+  children_.Remove(*child);
+  if (children_.empty()) joiners_.WakeAll();
+}
+
+absl::Status TaskScope::CoJoin() {
+  while (!children_.empty()) joiners_.CoWait("scope.join", this);
+  return status_;
+}
+
+absl::Status TaskScope::Finish() {
+  MILLRACE_CHECK(children_.empty(), StrCat("scope '", name_, "' still has coroutines"));
+  return status_;
+}
+
+void TaskScope::Cancel() {
+  if (is_cancelled_) return;
+  is_cancelled_ = true;
+  for (ScopeMember* member = children_.front(); member != nullptr;) {
+    auto* coroutine = static_cast<CoroutineState*>(member);
+    member = children_.After(*member);
+    coroutine->cancelled = true;
+    for (TaskScope* scope = coroutine->open_scopes.front(); scope != nullptr;
+         scope = coroutine->open_scopes.After(*scope)) {
+      scope->Cancel();
+    }
+    if (Waiter* waiter = coroutine->cancellable_waiter) waiter->queue->Cancel(*waiter);
+  }
+}
+
+void TaskScope::DescribeWait(WaitDescription& description) const {
+  description.object = StrCat("scope '", name_, "'");
+  for (const ScopeMember* member = children_.front(); member != nullptr;
+       member = children_.After(*member)) {
+    const auto* child = static_cast<const CoroutineState*>(member);
+    description.holders.push_back(StrCat("coroutine '", child->name(), "'"));
+    description.coroutines.push_back(child->number);
+  }
+}
+
+}  // namespace millrace

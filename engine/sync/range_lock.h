@@ -1,0 +1,70 @@
+// RangeLock: byte ranges that coroutines hold, shared or exclusive.
+//
+// Overlapping ranges conflict unless both are shared; the rest runs in parallel. First come, first
+// served among overlapping requests: a request also waits for an earlier *waiting* one that it
+// overlaps. It waits only for requests that arrived before it, so waits cannot form a cycle (races
+// R13, R14) as long as a coroutine holds one range of a lock at a time.
+#ifndef MILLRACE_ENGINE_SYNC_RANGE_LOCK_H_
+#define MILLRACE_ENGINE_SYNC_RANGE_LOCK_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/intrusive_list.h"
+#include "millrace/engine/sync/wait_queue.h"
+
+namespace millrace {
+
+enum class LockMode : uint8_t { kShared, kExclusive };
+
+class RangeLock final : public Waitable {
+ public:
+  // A held range. Lives where it was acquired (it does not move); released by its destructor.
+  class [[nodiscard]] Hold {
+   public:
+    Hold() = default;
+    ~Hold() { Release(); }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+    void Release();
+    bool is_held() const { return lock_ != nullptr; }
+    const ByteRange& range() const { return range_; }
+
+   private:
+    friend class RangeLock;
+    RangeLock* lock_ = nullptr;
+    ByteRange range_;
+    LockMode mode_ = LockMode::kShared;
+    const Coroutine* owner_ = nullptr;
+    bool is_granted_ = false;
+    WaitQueue queue_;
+    ListLink link_;
+  };
+
+  explicit RangeLock(std::string_view name) : name_(name) {}
+
+  // Waits until `range` is free, then fills `hold` (which must be empty). Not cancellable.
+  void CoAcquire(ByteRange range, LockMode mode, Hold& hold) MILLRACE_MAY_SUSPEND;
+  bool TryAcquire(ByteRange range, LockMode mode, Hold& hold);
+  // Whether somebody holds or waits for any byte of `range`.
+  bool IsBusy(ByteRange range) const;
+  bool empty() const { return holds_.empty(); }
+
+  void DescribeWait(WaitDescription& description) const override;
+
+ private:
+  bool Conflicts(const Hold& earlier, const Hold& later) const;
+  bool MustWait(const Hold& hold) const;
+  void GrantAfterRelease();
+  void Enter(ByteRange range, LockMode mode, Hold& hold);
+
+  const std::string name_;
+  IntrusiveList<Hold, &Hold::link_> holds_;  // in order of arrival; held and waiting
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_SYNC_RANGE_LOCK_H_

@@ -1,0 +1,58 @@
+// RateLimiter: how long a job must wait so that it moves no more than `speed` bytes a second.
+//
+// QEMU's accounting (semantics 1.6): slices of 100 ms with a quota each; what overshoots the quota
+// is paid back exactly by stretching the slice, so one 512 KiB chunk at 64 KiB/s costs 8 s. The
+// caller sleeps in a loop until Account(0) asks for no more delay, because drains, set-speed and
+// resume wake sleepers early (race R24):
+//
+//   while (Nanoseconds delay = limiter.Account(clock.Now(), 0)) CoSleep(delay);
+#ifndef MILLRACE_ENGINE_SYNC_RATE_LIMITER_H_
+#define MILLRACE_ENGINE_SYNC_RATE_LIMITER_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "millrace/engine/scheduler/clock.h"
+
+namespace millrace {
+
+class RateLimiter {
+ public:
+  static constexpr Nanoseconds kSlice = 100 * kMillisecond;
+
+  // Bytes per second; 0 means unlimited. Starts a fresh slice.
+  void SetSpeed(uint64_t bytes_per_second) {
+    speed_ = bytes_per_second;
+    // speed * slice, at least one byte per slice.
+    slice_quota_ = std::max<uint64_t>(speed_ / (kSecond / kSlice), 1);
+    slice_start_ = slice_end_ = 0;
+    dispatched_ = 0;
+  }
+  uint64_t speed() const { return speed_; }
+
+  // Charges `bytes` at time `now` and returns the delay to keep before the next charge, 0 if none.
+  Nanoseconds Account(Nanoseconds now, uint64_t bytes) {
+    if (speed_ == 0) return 0;
+    if (slice_end_ < now) {
+      slice_start_ = now;
+      slice_end_ = now + kSlice;
+      dispatched_ = 0;
+    }
+    dispatched_ += bytes;
+    if (dispatched_ < slice_quota_) return 0;
+    const double slices = static_cast<double>(dispatched_) / static_cast<double>(slice_quota_);
+    slice_end_ = slice_start_ + static_cast<Nanoseconds>(slices * static_cast<double>(kSlice));
+    return std::max<Nanoseconds>(slice_end_ - now, 0);
+  }
+
+ private:
+  uint64_t speed_ = 0;
+  uint64_t slice_quota_ = 0;
+  uint64_t dispatched_ = 0;
+  Nanoseconds slice_start_ = 0;
+  Nanoseconds slice_end_ = 0;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_SYNC_RATE_LIMITER_H_

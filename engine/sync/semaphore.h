@@ -1,0 +1,44 @@
+// Semaphore: a number of equal permits. First come, first served: a large request at the head is
+// not overtaken by small ones behind it, and a permit is handed over, not thrown into the air.
+#ifndef MILLRACE_ENGINE_SYNC_SEMAPHORE_H_
+#define MILLRACE_ENGINE_SYNC_SEMAPHORE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "millrace/engine/base/intrusive_list.h"
+#include "millrace/engine/sync/wait_queue.h"
+
+namespace millrace {
+
+class Semaphore final : public Waitable {
+ public:
+  Semaphore(std::string_view name, uint64_t permits) : name_(name), available_(permits) {}
+
+  bool TryAcquire(uint64_t permits = 1);
+  void CoAcquire(uint64_t permits = 1) MILLRACE_MAY_SUSPEND;
+  // CancelledError (and no permit taken) if the scope is cancelled first.
+  absl::Status CoAcquireCancellable(uint64_t permits = 1) MILLRACE_MAY_SUSPEND;
+  void Release(uint64_t permits = 1);
+  uint64_t available() const { return available_; }
+
+  void DescribeWait(WaitDescription& description) const override;
+
+ private:
+  struct Request {
+    uint64_t permits;
+    bool granted = false;
+    WaitQueue queue;
+    ListLink link;
+  };
+  void Grant();
+
+  const std::string name_;
+  uint64_t available_;
+  IntrusiveList<Request, &Request::link> requests_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_SYNC_SEMAPHORE_H_

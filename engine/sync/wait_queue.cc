@@ -1,0 +1,61 @@
+#include "millrace/engine/sync/wait_queue.h"
+
+#include "absl/container/inlined_vector.h"
+#include "millrace/engine/coroutine/coroutine_state.h"
+#include "millrace/engine/scheduler/scheduler.h"
+
+namespace millrace {
+
+void WaitQueue::CoWait(const char* yield_point, const Waitable* on) {
+  Waiter waiter;
+  waiter.coroutine = Scheduler::Current()->running();
+  waiter.queue = this;
+  waiters_.PushBack(waiter);
+  Suspend(yield_point, on);
+}
+
+absl::Status WaitQueue::CoWaitCancellable(const char* yield_point, const Waitable* on) {
+  CoroutineState* self = Scheduler::Current()->running();
+  if (self->cancelled) return absl::CancelledError("cancelled");
+  Waiter waiter;
+  waiter.coroutine = self;
+  waiter.queue = this;
+  waiters_.PushBack(waiter);
+  self->cancellable_waiter = &waiter;
+  Suspend(yield_point, on);
+  return waiter.was_cancelled ? absl::CancelledError("cancelled") : absl::OkStatus();
+}
+
+const Coroutine* WaitQueue::WakeOneAndName() {
+  if (waiters_.empty()) return nullptr;
+  Waiter* waiter = waiters_.front();
+  Scheduler* scheduler = waiter->coroutine->home;
+  if (scheduler->decider() != nullptr && waiters_.size() > 1) {
+    absl::InlinedVector<Option, 8> options;
+    for (Waiter* each = waiter; each != nullptr; each = waiters_.After(*each)) {
+      options.push_back(
+          {each->coroutine->number, each->coroutine->name(), each->coroutine->parked_at});
+    }
+    waiter = waiters_.At(scheduler->Choose(ChoiceKind::kWake, options));
+  }
+  waiters_.Remove(*waiter);
+  waiter->coroutine->cancellable_waiter = nullptr;
+  const CoroutineState* woken = waiter->coroutine;
+  scheduler->Wake(waiter->coroutine);
+  return woken;
+}
+
+size_t WaitQueue::WakeAll() {
+  size_t woken = 0;
+  while (WakeOne()) ++woken;
+  return woken;
+}
+
+void WaitQueue::Cancel(Waiter& waiter) {
+  waiters_.Remove(waiter);
+  waiter.was_cancelled = true;
+  waiter.coroutine->cancellable_waiter = nullptr;
+  waiter.coroutine->home->Wake(waiter.coroutine);
+}
+
+}  // namespace millrace

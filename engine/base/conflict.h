@@ -1,0 +1,109 @@
+// Conflict: why a request was refused, for programs. Every refusal of the library carries one.
+//
+// It travels as a payload of the absl::Status, beside our own text for people. A caller that speaks
+// another protocol (QMP) renders its own words from it and never parses ours:
+//
+//   absl::Status status = manager.Pause("drive0");
+//   if (std::optional<Conflict> conflict = ConflictOf(status)) {
+//     if (conflict->reason == ConflictReason::kAlreadyPaused) ...
+//   }
+//
+// Plain data; any thread.
+#ifndef MILLRACE_ENGINE_BASE_CONFLICT_H_
+#define MILLRACE_ENGINE_BASE_CONFLICT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "millrace/engine/scheduler/clock.h"
+
+namespace millrace {
+
+enum class ConflictReason : uint8_t {
+  // ---- Jobs; object is the job's id -------------------------------------------------------------
+  kUnknownJob,         // no job has this id
+  kDuplicateJobId,     // a job (holder) has this id, perhaps concluded and not dismissed
+  kMalformedJobId,     // not a letter followed by letters, digits, '-', '.' and '_'
+  kMissingJobId,       // an id must be given
+  kInternalJobId,      // an internal job cannot have an id
+  kVerbNotAccepted,    // detail is "<verb> <state>", in wire names
+  kAlreadyPaused,      // the user paused it before
+  kNotPaused,          // the user did not pause it
+  kCannotComplete,     // a cancel is under way, or its type cannot be completed by hand
+  kNegativeSpeed,      // a speed is a non-negative number of bytes a second
+  kPausedNeedsForce,   // a job paused by the user is cancelled by force only
+  kChangeUnsupported,  // its type has nothing that can be changed, or not to this
+  kTransactionClosed,  // the job transaction has begun to end; nothing can join it
+
+  // ---- Graph; object is a node's name or a link -------------------------------------------------
+  kNodeBusy,             // an operation claim of a holder forbids the operation (detail)
+  kFrozenLink,           // a holder leases the link
+  kUnleasableFilter,     // a link to a filter (object) that its owner must be able to remove
+  kPermission,           // two users' permissions exclude each other
+  kReadOnly,             // the node is read-only
+  kNotDrained,           // an edge was to change under traffic
+  kCycle,                // the edit would make a node its own descendant
+  kStaleNode,            // the node is gone; a holder removed it
+  kUnknownNode,          // no node has this name
+  kDuplicateNodeName,    // another node has this name
+  kMalformedNodeName,    // not a node name
+  kNodeNameTooLong,      // detail is the limit
+  kNodeNameIsDevice,     // an attachment has this name
+  kNodeInUse,            // somebody is attached to it, or a node points at it
+  kNotInChain,           // not below the top of the chain
+  kNotBacking,           // not a backing node of the given one
+  kSameNode,             // top and base are one node
+  kNoBacking,            // the node has nothing below
+  kHasBacking,           // the node already has something below
+  kIsFilter,             // a filter cannot be used here
+  kNotFilter,            // only a filter can be used here
+  kNotRoot,              // only a root, with nothing above it, can be used here
+  kSizeMismatch,         // the two nodes differ in size
+  kUnsupportedByDriver,  // the driver cannot do it (detail: what)
+  kChildNotReplaceable,  // a link (object) that must stay where it is
+  kMutuallyExclusive,    // two options (detail) exclude each other
+  kSectionTimedOut,      // a drain did not come to rest in time; the holders hold it up
+
+  // ---- Files and images -------------------------------------------------------------------------
+  kImageLocked,        // a holder has the file open in a way that excludes ours
+  kForbiddenName,      // the open gate forbids the name
+  kUnknownFormat,      // no driver is registered under this name
+  kUnsupportedFeature  // detail names the feature
+};
+
+// "verb-not-accepted": stable, for JSON and logs.
+std::string_view ConflictReasonName(ConflictReason reason);
+
+// Who is in the way.
+struct ConflictHolder {
+  std::string id;         // "drive0"
+  std::string type;       // "stream job", "node", "attachment", "process"
+  Nanoseconds since = 0;  // engine time at which it took hold; 0 if it is not known
+
+  friend bool operator==(const ConflictHolder&, const ConflictHolder&) = default;
+};
+
+struct Conflict {
+  ConflictReason reason = ConflictReason::kUnknownJob;
+  std::string object;
+  std::vector<ConflictHolder> holders;
+  std::string next_step;  // what to do next: "finalize or cancel 'drive0' first"
+  std::string detail;     // one more fact; its meaning is fixed per reason
+
+  friend bool operator==(const Conflict&, const Conflict&) = default;
+};
+
+// A failed status (`code` is not kOk) that carries `conflict`. `text` is for people and stands
+// alone; include the next step in it.
+absl::Status ConflictStatus(absl::StatusCode code, const Conflict& conflict, std::string_view text);
+
+// The conflict a status carries; nothing if it carries none.
+std::optional<Conflict> ConflictOf(const absl::Status& status);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_BASE_CONFLICT_H_

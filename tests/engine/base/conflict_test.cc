@@ -1,0 +1,52 @@
+#include "millrace/engine/base/conflict.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/cord.h"
+
+namespace millrace {
+namespace {
+
+TEST(Conflict, SurvivesTheTripThroughAStatus) {
+  const Conflict conflict{.reason = ConflictReason::kFrozenLink,
+                          .object = "mid backing",
+                          .holders = {{"stream0", "stream job", 42}, {"", "", 0}},
+                          .next_step = std::string("wait\0for it", 11),
+                          .detail = "backing"};
+  const absl::Status status = ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                                             "cannot remove 'mid'; cancel 'stream0' first");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "cannot remove 'mid'; cancel 'stream0' first");
+  const std::optional<Conflict> read = ConflictOf(status);
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(*read, conflict);
+}
+
+TEST(Conflict, IsAbsentFromOtherStatuses) {
+  EXPECT_EQ(ConflictOf(absl::OkStatus()), std::nullopt);
+  EXPECT_EQ(ConflictOf(absl::InternalError("no payload")), std::nullopt);
+}
+
+TEST(Conflict, IgnoresAMutilatedPayload) {
+  const absl::Status whole = ConflictStatus(
+      absl::StatusCode::kNotFound,
+      {.reason = ConflictReason::kUnknownJob, .object = "drive0", .holders = {{"a", "b", 1}}},
+      "no");
+  const std::string bytes(*whole.GetPayload("millrace/conflict"));
+  for (size_t kept = 0; kept < bytes.size(); ++kept) {
+    absl::Status cut = whole;
+    cut.SetPayload("millrace/conflict", absl::Cord(bytes.substr(0, kept)));
+    EXPECT_EQ(ConflictOf(cut), std::nullopt) << kept << " bytes kept";
+  }
+}
+
+TEST(Conflict, EveryReasonHasAName) {
+  for (int i = 0; i <= static_cast<int>(ConflictReason::kUnsupportedFeature); ++i) {
+    EXPECT_NE(ConflictReasonName(static_cast<ConflictReason>(i)), "unknown") << i;
+  }
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds one tree and runs its tests:
+#
+#   tests/run.sh [preset]      dev, release (the default), asan-ubsan or tsan
+#
+# The tree is build/<preset>. The last line says "N passed, N failed"; the exit status is 0 only if
+# everything was built and nothing failed. A failing test's output, and the command that repeats it,
+# stand above. MILLRACE_TEST_SEEDS=N sets how many seeds the randomised tests run.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+preset=${1:-release}
+build=build/$preset
+results=$build/tests.xml
+start=$SECONDS
+
+# Ends the run when a step before the tests failed.
+give_up() {
+  echo "$preset: $1"
+  echo "0 passed, 1 failed"
+  exit 1
+}
+
+tests/setup.sh tests || give_up "packages are missing"
+cmake --preset "$preset" || give_up "cannot configure"
+cmake --build --preset "$preset" || give_up "does not build"
+echo "$preset: built after $((SECONDS - start)) s"
+
+rm -f "$results"
+ctest --preset "$preset" --parallel "$(nproc)" --output-junit tests.xml
+status=$?
+
+# The counts stand in the first element: <testsuite name=… tests="9" failures="0" …>.
+attribute() { grep -m1 -oP "^\s+$1=\"\K[0-9]+" "$results" 2>/dev/null || echo 0; }
+ran=$(attribute tests)
+failed=$(attribute failures)
+skipped=$(($(attribute skipped) + $(attribute disabled)))
+[ "$ran" -gt 0 ] || give_up "no tests ran"
+[ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1
+echo "$preset: built and tested in $((SECONDS - start)) s, $skipped tests skipped"
+[ "$failed" = 0 ] || echo "repeat one: ctest --test-dir $build --output-on-failure -R '^NAME\$'"
+echo "$((ran - failed - skipped)) passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,18 @@
+#include "tests/support/seeds.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "millrace/engine/coroutine/sanitizer.h"
+
+namespace millrace {
+
+uint64_t SeedCount() {
+  if (const char* wanted = std::getenv("MILLRACE_TEST_SEEDS")) {
+    uint64_t count = std::strtoull(wanted, nullptr, 10);
+    if (count > 0) return count;
+  }
+  return MILLRACE_ASAN || MILLRACE_TSAN ? 100 : 1000;
+}
+
+}  // namespace millrace

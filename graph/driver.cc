@@ -1,0 +1,67 @@
+#include "millrace/graph/driver.h"
+
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+absl::Status Unsupported(const Driver& driver, std::string_view what) {
+  return absl::UnimplementedError(
+      StrCat("driver '", driver.driver_name(), "' does not support ", what));
+}
+
+}  // namespace
+
+Permissions Driver::DerivePermissions(const PermissionContext& context) const {
+  switch (context.role) {
+    case Role::kBacking:
+      return DeriveForBacking(context);
+    case Role::kPrimary:
+      return DeriveForPrimary(context);
+    case Role::kData:
+      return DeriveForData(context);
+    case Role::kFiltered:
+    case Role::kRoot:
+      break;
+  }
+  return DeriveForFilter(context);
+}
+
+absl::Status FormatDriver::CoReadEncoded(ByteRange, const IoVector&) {
+  return Unsupported(*this, "encoded data");
+}
+absl::Status FormatDriver::CoWriteZeroes(ByteRange, ZeroFlags) {
+  return Unsupported(*this, "zero clusters");
+}
+absl::Status FormatDriver::CoDiscard(ByteRange) { return absl::OkStatus(); }
+absl::Status FormatDriver::CoResize(uint64_t) { return Unsupported(*this, "resizing"); }
+absl::Status FormatDriver::CoWriteBackingReference(const BackingReference&) {
+  return Unsupported(*this, "backing files");
+}
+
+absl::Status FilterDriver::CoOpen(DriverContext& context) {
+  context_ = &context;
+  return absl::OkStatus();
+}
+uint64_t FilterDriver::bytes() const {
+  return context_ == nullptr ? 0 : context_->ChildBytes(Role::kFiltered);
+}
+absl::Status FilterDriver::CoRead(uint64_t offset, const IoVector& target) {
+  return context_->CoReadChild(Role::kFiltered, offset, target);
+}
+absl::Status FilterDriver::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
+  return context_->CoWriteChild(Role::kFiltered, offset, source, flags);
+}
+absl::Status FilterDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
+  return context_->CoWriteZeroesChild(Role::kFiltered, range, flags);
+}
+absl::Status FilterDriver::CoDiscard(ByteRange range) {
+  return context_->CoDiscardChild(Role::kFiltered, range);
+}
+absl::Status FilterDriver::CoFlush() { return context_->CoFlushChild(Role::kFiltered); }
+absl::Status FilterDriver::CoResize(uint64_t bytes) {
+  return context_->CoResizeChild(Role::kFiltered, bytes);
+}
+void FilterDriver::CoEvent(std::string_view) {}
+
+}  // namespace millrace

@@ -1,0 +1,284 @@
+// Drivers: what a node is made of. A node is a place in the graph; its driver gives it bytes.
+//
+// There are three kinds (architecture, section 4), one interface each:
+//   FormatDriver    answers where a range lives, and makes room; it moves no guest bytes itself.
+//   One
+//                   generic path (graph/io/node_io.h) does reads and writes from its answers, so
+//                   block status, "allocated above base", copying and zero detection are the same
+//                   answer.
+//   ProtocolDriver  the only kind that touches I/O: file, memory, null, nbd.
+//   FilterDriver    shows its one filtered child, and may act before or after an operation, or
+//                   instead of it.
+//
+// A driver belongs to one node, from CoOpen() to CoClose(), on the graph's home thread. It reaches
+// its children only through DriverContext; during any call but CoOpen() and CoClose() a request is
+// in flight on its node, and while one is, the node's children do not change. A driver must not
+// keep anything derived from the graph across calls.
+#ifndef MILLRACE_GRAPH_DRIVER_H_
+#define MILLRACE_GRAPH_DRIVER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/strong_int.h"
+#include "millrace/graph/io/io_vector.h"
+#include "millrace/graph/permission.h"
+#include "millrace/graph/role.h"
+
+namespace millrace {
+
+class Engine;
+class DriverContext;
+
+// A byte position in a format's primary child (or data file).
+struct HostOffsetTag;
+using HostOffset = StrongInt<HostOffsetTag, uint64_t>;
+
+// What is at a place of a node.
+enum class ExtentKind : uint8_t {
+  kData,         // bytes of its own, at Extent::host in the primary child
+  kZero,         // reads as zeroes, by a decision of this layer (allocated)
+  kUnallocated,  // this layer says nothing: the backing shows through, or zeroes without one
+  kEncoded,      // bytes of its own, compressed: only CoReadEncoded() can read them
+  kOpaque,       // bytes of its own, at no offset anyone else may use
+};
+
+struct Extent {
+  uint64_t bytes = 0;  // from the offset asked about; at least 1, at most what was asked
+  ExtentKind kind = ExtentKind::kUnallocated;
+  HostOffset host;  // kData only
+
+  // Whether this layer decides what is read here.
+  bool is_allocated() const { return kind != ExtentKind::kUnallocated; }
+};
+
+struct WriteFlags {
+  bool force_unit_access = false;  // durable when the write returns
+  // "Write what is visible anyway": fills clusters that are unallocated and leaves all others
+  // alone, atomically against other writers of the same cluster. What copy-on-read and stream use;
+  // a guest write that comes first is never overwritten.
+  bool only_if_unallocated = false;
+};
+
+struct ZeroFlags {
+  bool may_unmap = true;             // the format may give the space back
+  bool only_if_unallocated = false;  // as in WriteFlags
+};
+
+class Driver {
+ public:
+  virtual ~Driver() = default;
+
+  virtual std::string_view driver_name() const = 0;  // "qcow2", "file", "copy-on-read"
+  virtual NodeKind kind() const = 0;
+
+  // Called once, before anything else; `context` outlives the driver's node. Children with the
+  // roles the driver needs are there already, except the backing, which is opened afterwards from
+  // backing_reference().
+  virtual absl::Status CoOpen(DriverContext& context) MILLRACE_MAY_SUSPEND = 0;
+  // Writes back what is cached and closes files. Called once, after the last request, also if
+  // CoOpen failed. Errors are logged, not returned: there is nobody left to tell.
+  virtual void CoClose() MILLRACE_MAY_SUSPEND {}
+
+  // Virtual size in bytes.
+  virtual uint64_t bytes() const = 0;
+
+  // Permissions of this node's child edges. Pure: depends on the arguments and on options that do
+  // not change. The default follows the role.
+  virtual Permissions DerivePermissions(const PermissionContext& context) const;
+
+  // ---- Going read-only or writable
+  // ---------------------------------------------------------------- Two steps, so that several
+  // nodes change together: prepare may suspend and fail, and changes nothing others can see; then
+  // exactly one of commit or abort. Called drained.
+  virtual absl::Status CoPrepareReopen(bool writable) MILLRACE_MAY_SUSPEND {
+    return absl::OkStatus();
+  }
+  virtual void CommitReopen(bool writable) {}
+  virtual void CoAbortReopen(bool writable) MILLRACE_MAY_SUSPEND {}
+
+  // Name shown to users: a path for protocols; "" lets the graph derive one (semantics 2.8).
+  virtual std::string filename() const { return {}; }
+};
+
+// What a format image says about the image below it.
+struct BackingReference {
+  std::string filename;  // as in the header, not resolved; empty: none
+  std::string format;    // empty: not given
+  friend bool operator==(const BackingReference&, const BackingReference&) = default;
+};
+
+// Room for a write, handed out by FormatDriver::CoAllocate. While it lives, no other allocation
+// overlaps its clusters. The generic path writes the data and the surroundings named here to
+// `host`, then calls CoLink (which makes them visible), or, after an error, CoAbandon. Exactly one
+// of the two, also when needs_link() is false.
+class Allocation {
+ public:
+  virtual ~Allocation() = default;
+
+  // The part of the asked range that this allocation covers: starts where the asked range starts.
+  // 0 only with WriteFlags::only_if_unallocated: then skip_bytes() from there are allocated already
+  // and must be left alone.
+  uint64_t bytes() const { return bytes_; }
+  uint64_t skip_bytes() const { return skip_bytes_; }
+  HostOffset host() const { return host_; }
+  // Guest ranges directly before and after the covered part, inside the same clusters, that must be
+  // filled with what is visible there now (from this layer or the backing), at host positions
+  // directly before and after. Empty when the cluster is in use already or fully covered.
+  const ByteRange& fill_before() const { return fill_before_; }
+  const ByteRange& fill_after() const { return fill_after_; }
+  // Whether CoLink makes new clusters visible (false: the clusters were in place).
+  bool needs_link() const { return needs_link_; }
+
+ protected:
+  uint64_t bytes_ = 0;
+  uint64_t skip_bytes_ = 0;
+  HostOffset host_;
+  ByteRange fill_before_;
+  ByteRange fill_after_;
+  bool needs_link_ = false;
+};
+
+class FormatDriver : public Driver {
+ public:
+  NodeKind kind() const final { return NodeKind::kFormat; }
+
+  // Where the start of `range` lives. `range` lies inside the image and is not empty. May cover
+  // less than asked; answers about as much as one table tells.
+  virtual absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+
+  // Makes room for a write to the start of `range`. Waits for overlapping allocations.
+  // ResourceExhausted: no space; DataLoss: the metadata is corrupt, nothing was changed.
+  virtual absl::StatusOr<std::unique_ptr<Allocation>> CoAllocate(ByteRange range, WriteFlags flags)
+      MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoLink(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;
+  virtual void CoAbandon(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;
+
+  // Reads bytes that CoMap called kEncoded or kOpaque; `range` lies inside one such extent.
+  virtual absl::Status CoReadEncoded(ByteRange range, const IoVector& target) MILLRACE_MAY_SUSPEND;
+
+  // Makes `range` read as zeroes. `range` is aligned to zero_granularity(), except at the image's
+  // end. Unimplemented: the generic path writes zeroes instead.
+  virtual absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND;
+  // Forgets `range` (aligned likewise). May leave it as it is.
+  virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
+  virtual uint64_t zero_granularity() const { return 1; }
+  // Granularity at which space is handed out; copies are aligned to it where that helps.
+  virtual uint64_t cluster_bytes() const { return zero_granularity(); }
+
+  // Writes cached metadata in its safe order; the generic path flushes the primary child
+  // afterwards.
+  virtual absl::Status CoFlushMetadata() MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+
+  // The image below, as the header says; changes only through CoWriteBackingReference.
+  virtual bool supports_backing() const { return false; }
+  virtual BackingReference backing_reference() const { return {}; }
+  // Rewrites the header and flushes it. InvalidArgument: does not fit.
+  virtual absl::Status CoWriteBackingReference(const BackingReference& reference)
+      MILLRACE_MAY_SUSPEND;
+};
+
+class ProtocolDriver : public Driver {
+ public:
+  NodeKind kind() const final { return NodeKind::kProtocol; }
+
+  // Reads inside [0, bytes()). Bytes beyond the end of the underlying file read as zeroes.
+  virtual absl::Status CoRead(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND = 0;
+  // Writes; grows the file if the range ends beyond it.
+  virtual absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags)
+      MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
+  // kData or kZero (a hole), never kUnallocated.
+  virtual absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  // Offsets, lengths and memory of requests must be multiples of it; the caller bounces otherwise.
+  virtual uint32_t io_alignment() const { return 1; }
+  // What it takes on disk, in bytes.
+  virtual absl::StatusOr<uint64_t> CoAllocatedBytes() MILLRACE_MAY_SUSPEND { return bytes(); }
+};
+
+class FilterDriver : public Driver {
+ public:
+  NodeKind kind() const final { return NodeKind::kFilter; }
+
+  absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
+  uint64_t bytes() const override;  // the filtered child's
+
+  // Each default hands the operation to the filtered child.
+  virtual absl::Status CoRead(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags)
+      MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  // A named event raised by the format above (semantics of blkdebug): "l2_load", "cow_write".
+  virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND;
+  virtual bool wants_events() const { return false; }
+
+  // True if such requests may go straight to the filtered child.
+  virtual bool is_transparent_for_reads() const { return false; }
+  virtual bool is_transparent_for_writes() const { return false; }
+  // A lease may not include a link to this filter: its owner must always be able to remove it.
+  virtual bool is_unleasable() const { return false; }
+  // The child edge's name in texts: "file", or "backing" for the filters of commit and mirror.
+  virtual std::string_view filtered_edge_name() const { return "file"; }
+
+ protected:
+  DriverContext& context() const { return *context_; }
+
+ private:
+  DriverContext* context_ = nullptr;
+};
+
+// A driver's window on its node and on its children. Owned by the node.
+class DriverContext {
+ public:
+  virtual ~DriverContext() = default;
+
+  virtual Engine& engine() const = 0;
+  virtual const std::string& node_name() const = 0;
+  virtual bool is_read_only() const = 0;
+
+  // ---- Children
+  // -----------------------------------------------------------------------------------
+  virtual bool HasChild(Role role) const = 0;
+  virtual uint64_t ChildBytes(Role role) const = 0;
+  virtual absl::Status CoReadChild(Role role, uint64_t offset, const IoVector& target)
+      MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoWriteChild(Role role, uint64_t offset, const IoVector& source,
+                                    WriteFlags flags) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoWriteZeroesChild(Role role, ByteRange range, ZeroFlags flags)
+      MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoDiscardChild(Role role, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoFlushChild(Role role) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoResizeChild(Role role, uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::StatusOr<Extent> CoMapChild(Role role, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  // Raises a named event on the primary child; costs nothing unless a filter there listens.
+  virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND = 0;
+
+  // ---- Requests in flight on this node
+  // ------------------------------------------------------------ Requests are numbered as they
+  // start. A host cluster that was freed when request `n` was the newest may be reused once
+  // OldestRequest() > n: nobody who could have seen its old mapping is left (race R83). UINT64_MAX
+  // if none is in flight.
+  virtual uint64_t NewestRequest() const = 0;
+  virtual uint64_t OldestRequest() const = 0;
+
+  // One line for the embedder's log, prefixed with the node's name.
+  virtual void LogWarning(std::string_view line) = 0;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_DRIVER_H_

@@ -1,0 +1,73 @@
+// Permissions: what a user of a node does with it, and what it lets others do meanwhile.
+//
+// Every edge carries two sets of QEMU's four bits: `used` and `shared`. Two edges into one node are
+// compatible if each one's used bits are among the other's shared bits. What a node's own child
+// edges carry follows from the edges above it by a pure function (Driver::DerivePermissions), so
+// the whole graph's permissions follow from its root edges (G5).
+#ifndef MILLRACE_GRAPH_PERMISSION_H_
+#define MILLRACE_GRAPH_PERMISSION_H_
+
+#include <cstdint>
+#include <string>
+
+#include "millrace/graph/role.h"
+
+namespace millrace {
+
+// A set of permission bits.
+class PermissionSet {
+ public:
+  constexpr PermissionSet() = default;
+  constexpr explicit PermissionSet(uint8_t bits) : bits_(bits) {}
+  constexpr uint8_t bits() const { return bits_; }
+  constexpr bool empty() const { return bits_ == 0; }
+  constexpr bool Contains(PermissionSet other) const { return (other.bits_ & ~bits_) == 0; }
+  constexpr bool Intersects(PermissionSet other) const { return (other.bits_ & bits_) != 0; }
+  friend constexpr PermissionSet operator|(PermissionSet a, PermissionSet b) {
+    return PermissionSet(static_cast<uint8_t>(a.bits_ | b.bits_));
+  }
+  friend constexpr PermissionSet operator&(PermissionSet a, PermissionSet b) {
+    return PermissionSet(static_cast<uint8_t>(a.bits_ & b.bits_));
+  }
+  friend constexpr PermissionSet operator-(PermissionSet a, PermissionSet b) {
+    return PermissionSet(static_cast<uint8_t>(a.bits_ & ~b.bits_));
+  }
+  friend constexpr bool operator==(PermissionSet, PermissionSet) = default;
+
+  // "consistent read, write"; in bit order.
+  std::string ToString() const;
+
+ private:
+  uint8_t bits_ = 0;
+};
+
+inline constexpr PermissionSet kNoPermissions{};
+inline constexpr PermissionSet kConsistentRead{1};  // reads see a valid state of the disk
+inline constexpr PermissionSet kWrite{2};           // writes that change what is visible
+inline constexpr PermissionSet kWriteUnchanged{4};  // writes of what is visible already
+inline constexpr PermissionSet kResize{8};
+inline constexpr PermissionSet kAllPermissions{15};
+
+struct Permissions {
+  PermissionSet used;
+  PermissionSet shared = kAllPermissions;
+  friend constexpr bool operator==(const Permissions&, const Permissions&) = default;
+};
+
+// What DerivePermissions may depend on.
+struct PermissionContext {
+  Role role = Role::kPrimary;  // of the child edge in question
+  Permissions parents;         // used: union over the node's parents; shared: intersection
+  bool node_is_read_only = false;
+  bool node_has_parents = true;
+};
+
+// The rules of semantics 2.3, for drivers to choose from.
+Permissions DeriveForFilter(const PermissionContext& context);
+Permissions DeriveForBacking(const PermissionContext& context);
+Permissions DeriveForPrimary(const PermissionContext& context);  // data and metadata together
+Permissions DeriveForData(const PermissionContext& context);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_PERMISSION_H_

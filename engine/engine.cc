@@ -45,8 +45,9 @@ size_t Engine::RunPosted() {
 }
 
 bool Engine::Turn(size_t budget) {
-  size_t did = RunPosted();
-  did += io_->Poll();
+  // Poll() may clear the bell that Post() rang, so what was posted is looked for after it.
+  size_t did = io_->Poll();
+  did += RunPosted();
   did += scheduler_->FireDueTimers();
   did += scheduler_->RunReady(budget);
   io_->Flush();

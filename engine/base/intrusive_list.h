@@ -66,6 +66,19 @@ class IntrusiveList {
     if (element != nullptr) Remove(*element);
     return element;
   }
+  // Appends everything in `other`, which is empty afterwards. Constant time.
+  void TakeAll(IntrusiveList& other) {
+    if (other.empty()) return;
+    ListLink* const first = other.head_.next;
+    ListLink* const last = other.head_.previous;
+    first->previous = head_.previous;
+    head_.previous->next = first;
+    last->next = &head_;
+    head_.previous = last;
+    size_ += other.size_;
+    other.head_.next = other.head_.previous = &other.head_;
+    other.size_ = 0;
+  }
   // Linear; for choices among few elements.
   Element* At(size_t index) const {
     Element* element = front();

@@ -23,6 +23,8 @@ std::string_view OpcodeName(IoOpcode opcode) {
       return "copy range";
     case IoOpcode::kMemory:
       return "memory";
+    case IoOpcode::kCall:
+      return "call";
   }
   return "io";
 }

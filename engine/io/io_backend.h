@@ -39,12 +39,13 @@ enum class IoOpcode : uint8_t {
   kRead,         // preadv: short at the end of the file
   kWrite,        // pwritev: never short unless the host says so
   kSync,         // fdatasync
-  kDiscard,      // punch a hole; the file keeps its size
-  kWriteZeroes,  // zeroes without a hole where the host can; the file grows if the range is beyond
-                 // it
+  kDiscard,      // punch a hole; the file keeps its size; -EOPNOTSUPP where the host cannot
+  kWriteZeroes,  // zeroes without a hole where the host can; the file grows to hold the range
   kTruncate,     // sets the size to `offset`
-  kCopyRange,    // copy_file_range from `source` at `source_offset`; may be short
-  kMemory,       // no file: calls `apply` when the simulation completes it; simulated backend only
+  kCopyRange,    // copy_file_range from `source` at `source_offset`; may be short; -EXDEV,
+                 // -EOPNOTSUPP or -EINVAL where the host cannot: then read and write
+  kMemory,       // no file: calls `apply` on the home thread; when, a simulation chooses
+  kCall,         // the backends' own: calls `apply` on a helper thread
 };
 
 struct IoRequest {
@@ -69,11 +70,14 @@ struct IoRequest {
   Nanoseconds due = 0;
 };
 
+using IoRequestList = IntrusiveList<IoRequest, &IoRequest::link>;
+
 struct OpenOptions {
   bool writable = false;
   bool create = false;    // fails if the file exists
   bool direct = false;    // O_DIRECT
-  bool truncate = false;  // with create: an existing file is emptied instead
+  bool truncate = false;  // with create: an existing file is emptied instead (before any lock can
+                          // be taken: where somebody may use it, lock first, then kTruncate)
 };
 
 struct FileInfo {

@@ -52,8 +52,4 @@ absl::Status SimulatedIo::ProbeLocks(IoFile, absl::Span<const uint64_t>) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<IoBackend>> CreateIoBackend(IoBackendKind, Scheduler&) {
-  return absl::UnimplementedError("no backend");
-}
-
 }  // namespace millrace

@@ -8,6 +8,15 @@ namespace {
 
 std::string Label(const Option& option) { return StrCat(option.name, "@", option.detail); }
 
+bool HasSameLabel(const Option& a, const Option& b) {
+  return a.name == b.name && a.detail == b.detail;
+}
+
+std::string Describe(const Decision& decision) {
+  return StrCat("option '", decision.label, "' of ", ChoiceKindName(decision.kind), " choice ",
+                decision.ordinal);
+}
+
 }  // namespace
 
 std::string_view ChoiceKindName(ChoiceKind kind) {
@@ -43,16 +52,21 @@ uint64_t RandomStream::Next() {
   return z ^ (z >> 31);
 }
 
-RandomDecider::RandomDecider(uint64_t seed, Faults faults)
-    : schedule_(seed, "schedule"), faults_stream_(seed, "faults"), faults_(faults) {}
+RandomDecider::RandomDecider(uint64_t seed, Faults faults, Recording recording)
+    : schedule_(seed, "schedule"),
+      faults_stream_(seed, "faults"),
+      data_(seed, "data"),
+      faults_(faults),
+      recording_(recording) {}
 
 size_t RandomDecider::Choose(ChoiceKind kind, size_t count) {
   uint32_t one_in = 0;
   switch (kind) {
     case ChoiceKind::kStep:
     case ChoiceKind::kWake:
-    case ChoiceKind::kData:
       return schedule_.Below(count);
+    case ChoiceKind::kData:
+      return data_.Below(count);
     case ChoiceKind::kOutcome:
       one_in = faults_.outcome_one_in;
       break;
@@ -69,9 +83,12 @@ size_t RandomDecider::Choose(ChoiceKind kind, size_t count) {
 
 size_t RandomDecider::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   const size_t taken = Choose(kind, options.size());
-  if (taken != 0) {
-    decisions_.push_back({ordinal_, kind, static_cast<uint32_t>(taken),
-                          static_cast<uint32_t>(options.size()), Label(options[taken])});
+  if (taken != 0 && recording_ == Recording::kOn) {
+    Decision decision{ordinal_, kind, 0, Label(options[taken])};
+    for (const Option& option : options.first(taken)) {
+      if (HasSameLabel(option, options[taken])) ++decision.equals_before;
+    }
+    decisions_.push_back(std::move(decision));
   }
   ++ordinal_;
   return taken;
@@ -84,19 +101,22 @@ size_t ReplayDecider::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   }
   const Decision& wanted = decisions_[next_++];
   if (wanted.kind == kind) {
-    // The label decides; the index only breaks ties between equal labels.
-    if (wanted.taken < options.size() && Label(options[wanted.taken]) == wanted.label) {
-      return wanted.taken;
-    }
+    uint32_t equals = 0;
     for (size_t i = 0; i < options.size(); ++i) {
-      if (Label(options[i]) == wanted.label) return i;
+      if (Label(options[i]) == wanted.label && equals++ == wanted.equals_before) return i;
     }
   }
   status_ = absl::FailedPreconditionError(
-      StrCat("schedule is stale at step ", ordinal, ": expected ", ChoiceKindName(wanted.kind),
-             " '", wanted.label, "' among the options of a ", ChoiceKindName(kind),
-             " choice; record the schedule again"));
+      StrCat("schedule is stale: ", Describe(wanted), " does not exist; choice ", ordinal, " is a ",
+             ChoiceKindName(kind), " choice without it; record the schedule again"));
   return 0;
+}
+
+absl::Status ReplayDecider::Finish() const {
+  if (!status_.ok() || next_ == decisions_.size()) return status_;
+  return absl::FailedPreconditionError(
+      StrCat("schedule is stale: the run ended after ", ordinal_, " choices and never came to ",
+             Describe(decisions_[next_]), "; record the schedule again"));
 }
 
 }  // namespace millrace

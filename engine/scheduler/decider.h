@@ -74,20 +74,24 @@ class RandomStream {
   uint64_t state_;
 };
 
-// One recorded answer. `label` is "name@detail" of the option taken; a canonical answer (0) need
-// not be recorded.
+// One recorded answer; a canonical answer (0) is not recorded. The option taken is the one with
+// this label, and of several with the same label (two workers of one name at one yield point) the
+// one that comes after `equals_before` others of them: the index among all options would change
+// with any unrelated one.
 struct Decision {
   uint64_t ordinal = 0;  // number of the choice since the start, from 0
   ChoiceKind kind = ChoiceKind::kStep;
-  uint32_t taken = 0;
-  uint32_t options = 0;
-  std::string label;
+  uint32_t equals_before = 0;
+  std::string label;  // "name@detail"
 };
 
 // Uniformly random among the options of steps and wake orders; faults and crashes stay canonical
-// unless enabled. Records what it did.
+// unless enabled. Schedule, faults and a test's own data are drawn from independent streams of the
+// seed. A seed repeats its schedule by itself, so a campaign runs without recording and records
+// (which costs a label per deviation) only the seed that failed.
 class RandomDecider final : public Decider {
  public:
+  enum class Recording : bool { kOff, kOn };
   struct Faults {
     // One in N outcomes, crashes or faults deviates; 0 means never.
     uint32_t outcome_one_in = 0;
@@ -95,25 +99,29 @@ class RandomDecider final : public Decider {
     uint32_t crash_one_in = 0;
   };
   explicit RandomDecider(uint64_t seed) : RandomDecider(seed, Faults{}) {}
-  RandomDecider(uint64_t seed, Faults faults);
+  RandomDecider(uint64_t seed, Faults faults, Recording recording = Recording::kOn);
 
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override;
 
+  // The deviations so far; empty if not recording.
   const std::vector<Decision>& decisions() const { return decisions_; }
+  uint64_t choices() const { return ordinal_; }
 
  private:
   size_t Choose(ChoiceKind kind, size_t count);
 
   RandomStream schedule_;
   RandomStream faults_stream_;
-  Faults faults_;
+  RandomStream data_;
+  const Faults faults_;
+  const Recording recording_;
   uint64_t ordinal_ = 0;
-  std::vector<Decision> decisions_;  // deviations only
+  std::vector<Decision> decisions_;
 };
 
 // Repeats recorded deviations and answers 0 everywhere else. When a recorded choice no longer fits
-// (other kind, other label), it stops deviating and status() says "stale at step N": it never
-// drifts silently.
+// (other kind, no such label), it stops deviating and status() says at which choice the schedule is
+// stale: it never drifts silently.
 class ReplayDecider final : public Decider {
  public:
   explicit ReplayDecider(std::vector<Decision> decisions) : decisions_(std::move(decisions)) {}
@@ -122,9 +130,11 @@ class ReplayDecider final : public Decider {
 
   // FailedPrecondition once stale.
   const absl::Status& status() const { return status_; }
+  // The same at the end of a run; FailedPrecondition, too, if recorded choices were never reached.
+  absl::Status Finish() const;
 
  private:
-  std::vector<Decision> decisions_;
+  std::vector<Decision> decisions_;  // by ordinal
   size_t next_ = 0;
   uint64_t ordinal_ = 0;
   absl::Status status_;

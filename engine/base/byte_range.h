@@ -40,8 +40,9 @@ struct ByteRange {
   constexpr bool Contains(const ByteRange& other) const {
     return other.offset >= offset && other.end() <= end();
   }
+  // Whether some byte is in both; never true of an empty range, wherever it lies.
   constexpr bool Overlaps(const ByteRange& other) const {
-    return offset < other.end() && other.offset < end();
+    return std::max(offset, other.offset) < std::min(end(), other.end());
   }
   // The common part; empty (at the larger offset) if there is none.
   ByteRange Intersect(const ByteRange& other) const {

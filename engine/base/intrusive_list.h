@@ -51,6 +51,7 @@ class IntrusiveList {
   void PushBack(Element& element) { InsertBefore(&head_, element); }
   void PushFront(Element& element) { InsertBefore(head_.next, element); }
   void Remove(Element& element) {
+    MILLRACE_CHECK((element.*kLink).is_linked(), "element is not in the list");
     (element.*kLink).Unlink();
     --size_;
   }

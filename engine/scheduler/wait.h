@@ -15,10 +15,11 @@ namespace millrace {
 // What a coroutine waits on, in words, for people.
 struct WaitDescription {
   std::string object;                // "mutex 'l2 cache of img-3'"
-  std::vector<std::string> holders;  // "stream0", "drained section of commit0"
-  std::vector<uint64_t> coroutines;  // ids of coroutines that must act first, where known
-  bool external = false;             // ended by I/O, a timer or another thread
-  bool idle = false;                 // a service that waits for work; not a reason to worry
+  std::vector<uint64_t> coroutines;  // ids of the coroutines that must all act first, where known
+  // "stream0", "drained section of commit0". Empty: reports name `coroutines` as the holders.
+  std::vector<std::string> holders;
+  bool external = false;  // ended by I/O, a timer or another thread
+  bool idle = false;      // a service that waits for work; not a reason to worry
 };
 
 class Waitable {

@@ -85,7 +85,6 @@ void TaskScope::DescribeWait(WaitDescription& description) const {
   for (const ScopeMember* member = children_.front(); member != nullptr;
        member = children_.After(*member)) {
     const auto* child = static_cast<const CoroutineState*>(member);
-    description.holders.push_back(StrCat("coroutine '", child->name(), "'"));
     description.coroutines.push_back(child->number);
   }
 }

@@ -46,11 +46,15 @@ class TaskScope final : public Waitable {
   TaskScope(const TaskScope&) = delete;
   TaskScope& operator=(const TaskScope&) = delete;
 
+  static constexpr size_t kClosureBytesMax = 4096;
+
   // Starts a coroutine. False (and the scope fails with ResourceExhausted) if no stack could be
   // had.
   template <typename Body>
   bool Spawn(std::string_view name, Body&& body) {
     using Closure = std::decay_t<Body>;
+    static_assert(sizeof(Closure) <= kClosureBytesMax,
+                  "the closure lives on the coroutine's stack: capture large state by reference");
     void* memory = nullptr;
     CoroutineState* coroutine = Create(name, sizeof(Closure), alignof(Closure), &memory);
     if (coroutine == nullptr) return false;

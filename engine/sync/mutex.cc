@@ -5,31 +5,36 @@
 
 namespace millrace {
 
-Mutex::~Mutex() { MILLRACE_CHECK(owner_ == nullptr, "mutex destroyed while locked"); }
+Mutex::~Mutex() { MILLRACE_CHECK(!is_locked(), "mutex destroyed while locked"); }
+
+bool Mutex::is_held_by_me() const {
+  const Coroutine* self = Coroutine::Current();
+  return self != nullptr && self->id() == owner_id_;
+}
 
 void Mutex::CoLock() {
-  MILLRACE_CHECK(!is_held_by_me(), "mutex locked twice by one coroutine");
   // The unlocker makes the woken waiter the owner before it runs, so there is nothing to re-check.
   if (!TryLock()) waiters_.CoWait("mutex.lock", this);
 }
 
 bool Mutex::TryLock() {
-  if (owner_ != nullptr) return false;
-  owner_ = Coroutine::Current();
-  MILLRACE_CHECK(owner_ != nullptr, "mutex locked outside a coroutine");
+  const Coroutine* self = Coroutine::Current();
+  MILLRACE_CHECK(self != nullptr, "mutex locked outside a coroutine");
+  MILLRACE_CHECK(owner_id_ != self->id(), "mutex locked twice by one coroutine");
+  if (is_locked()) return false;
+  owner_id_ = self->id();
   return true;
 }
 
 void Mutex::Unlock() {
-  MILLRACE_CHECK(owner_ != nullptr, "mutex unlocked but not locked");
-  owner_ = waiters_.WakeOneAndName();
+  MILLRACE_CHECK(is_held_by_me(), "mutex unlocked by a coroutine that does not hold it");
+  const Coroutine* next = waiters_.WakeOneAndName();
+  owner_id_ = next == nullptr ? 0 : next->id();
 }
 
 void Mutex::DescribeWait(WaitDescription& description) const {
   description.object = StrCat("mutex '", name_, "'");
-  if (owner_ == nullptr) return;
-  description.holders.push_back(StrCat("coroutine '", owner_->name(), "'"));
-  description.coroutines.push_back(owner_->id());
+  if (is_locked()) description.coroutines.push_back(owner_id_);
 }
 
 }  // namespace millrace

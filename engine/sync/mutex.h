@@ -1,11 +1,14 @@
 // Mutex: mutual exclusion among coroutines of one scheduler, held across suspensions.
 //
-// First come, first served; ownership is handed over on unlock, so that a newcomer cannot slip in
-// between wake and run (race R20). Not recursive (checked). Not cancellable. The holder's name
-// shows in wait reports. It protects nothing from other threads: there are none on a home thread.
+// First come, first served in production; tests try every order, so rely on none. Ownership is
+// handed over on unlock, so that a newcomer cannot slip in between wake and run (race R20). The
+// coroutine that locked it unlocks it; not recursive (both checked). Not cancellable. The holder's
+// name shows in wait reports. It protects nothing from other threads: there are none on a home
+// thread.
 #ifndef MILLRACE_ENGINE_SYNC_MUTEX_H_
 #define MILLRACE_ENGINE_SYNC_MUTEX_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,14 +24,14 @@ class Mutex final : public Waitable {
   void CoLock() MILLRACE_MAY_SUSPEND;
   bool TryLock();
   void Unlock();
-  bool is_locked() const { return owner_ != nullptr; }
-  bool is_held_by_me() const { return owner_ != nullptr && owner_ == Coroutine::Current(); }
+  bool is_locked() const { return owner_id_ != 0; }
+  bool is_held_by_me() const;
 
   void DescribeWait(WaitDescription& description) const override;
 
  private:
   const std::string name_;
-  const Coroutine* owner_ = nullptr;
+  uint64_t owner_id_ = 0;  // of a coroutine; 0 while unlocked
   WaitQueue waiters_;
 };
 

@@ -5,7 +5,7 @@
 
 namespace millrace {
 
-bool RangeLock::Conflicts(const Hold& earlier, const Hold& later) const {
+bool RangeLock::Conflicts(const Hold& earlier, const Hold& later) {
   const bool both_shared = earlier.mode_ == LockMode::kShared && later.mode_ == LockMode::kShared;
   return !both_shared && earlier.range_.Overlaps(later.range_);
 }
@@ -18,47 +18,47 @@ bool RangeLock::MustWait(const Hold& hold) const {
 }
 
 void RangeLock::Enter(ByteRange range, LockMode mode, Hold& hold) {
-  MILLRACE_CHECK(!hold.is_held(), "range lock acquired into a hold that is in use");
+  MILLRACE_CHECK(hold.lock_ == nullptr, "range lock acquired into a hold that is in use");
+  const Coroutine* self = Coroutine::Current();
   hold.lock_ = this;
   hold.range_ = range;
   hold.mode_ = mode;
-  hold.owner_ = Coroutine::Current();
-  hold.is_granted_ = false;
+  hold.owner_id_ = self == nullptr ? 0 : self->id();
   holds_.PushBack(hold);
+  hold.is_granted_ = !MustWait(hold);
 }
 
 void RangeLock::CoAcquire(ByteRange range, LockMode mode, Hold& hold) {
   Enter(range, mode, hold);
-  if (MustWait(hold)) {
-    hold.queue_.CoWait("range_lock.acquire", this);
-    MILLRACE_CHECK(hold.is_granted_, "range lock woke a waiter that it did not grant");
-  }
-  hold.is_granted_ = true;
+  if (hold.is_granted_) return;
+  ++waiting_;
+  hold.queue_.CoWait("range_lock.acquire", &hold);
+  MILLRACE_CHECK(hold.is_granted_, "range lock woke a waiter that it did not grant");
 }
 
 bool RangeLock::TryAcquire(ByteRange range, LockMode mode, Hold& hold) {
   Enter(range, mode, hold);
-  if (MustWait(hold)) {
-    holds_.Remove(hold);
-    hold.lock_ = nullptr;
-    return false;
-  }
-  hold.is_granted_ = true;
-  return true;
+  if (hold.is_granted_) return true;
+  holds_.Remove(hold);
+  hold.lock_ = nullptr;
+  return false;
 }
 
 void RangeLock::Hold::Release() {
   if (lock_ == nullptr) return;
+  MILLRACE_CHECK(is_granted_, "range lock released while its acquirer still waits");
   RangeLock* lock = lock_;
   lock_ = nullptr;
+  is_granted_ = false;
   lock->holds_.Remove(*this);
-  lock->GrantAfterRelease();
+  if (lock->waiting_ > 0) lock->GrantAfterRelease();
 }
 
 void RangeLock::GrantAfterRelease() {
   for (Hold* each = holds_.front(); each != nullptr; each = holds_.After(*each)) {
     if (each->is_granted_ || MustWait(*each)) continue;
     each->is_granted_ = true;
+    --waiting_;
     each->queue_.WakeOne();
   }
 }
@@ -70,14 +70,11 @@ bool RangeLock::IsBusy(ByteRange range) const {
   return false;
 }
 
-void RangeLock::DescribeWait(WaitDescription& description) const {
-  description.object = StrCat("range lock '", name_, "'");
-  for (const Hold* each = holds_.front(); each != nullptr; each = holds_.After(*each)) {
-    if (!each->is_granted_) continue;
-    description.holders.push_back(
-        StrCat("coroutine '", std::string(each->owner_ == nullptr ? "?" : each->owner_->name()),
-               "' holds ", each->range_.ToString()));
-    if (each->owner_ != nullptr) description.coroutines.push_back(each->owner_->id());
+void RangeLock::Hold::DescribeWait(WaitDescription& description) const {
+  description.object = StrCat("bytes ", range_.ToString(), " of range lock '", lock_->name_, "'");
+  const auto& holds = lock_->holds_;
+  for (const Hold* each = holds.front(); each != this; each = holds.After(*each)) {
+    if (Conflicts(*each, *this)) description.coroutines.push_back(each->owner_id_);
   }
 }
 

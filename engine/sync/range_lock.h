@@ -7,6 +7,7 @@
 #ifndef MILLRACE_ENGINE_SYNC_RANGE_LOCK_H_
 #define MILLRACE_ENGINE_SYNC_RANGE_LOCK_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -19,26 +20,30 @@ namespace millrace {
 
 enum class LockMode : uint8_t { kShared, kExclusive };
 
-class RangeLock final : public Waitable {
+class RangeLock final {
  public:
-  // A held range. Lives where it was acquired (it does not move); released by its destructor.
-  class [[nodiscard]] Hold {
+  // A held range. Lives where it was acquired (it does not move), until any coroutine releases it
+  // or its destructor does; the lock must outlive it.
+  class [[nodiscard]] Hold final : public Waitable {
    public:
     Hold() = default;
     ~Hold() { Release(); }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 
+    // No-op unless held; must not be called while CoAcquire() still waits (checked).
     void Release();
-    bool is_held() const { return lock_ != nullptr; }
+    bool is_held() const { return is_granted_; }
     const ByteRange& range() const { return range_; }
+
+    void DescribeWait(WaitDescription& description) const override;
 
    private:
     friend class RangeLock;
-    RangeLock* lock_ = nullptr;
+    RangeLock* lock_ = nullptr;  // set while in the lock's list: held or waiting
     ByteRange range_;
     LockMode mode_ = LockMode::kShared;
-    const Coroutine* owner_ = nullptr;
+    uint64_t owner_id_ = 0;  // the coroutine that acquired it; it may have ended since
     bool is_granted_ = false;
     WaitQueue queue_;
     ListLink link_;
@@ -53,16 +58,15 @@ class RangeLock final : public Waitable {
   bool IsBusy(ByteRange range) const;
   bool empty() const { return holds_.empty(); }
 
-  void DescribeWait(WaitDescription& description) const override;
-
  private:
-  bool Conflicts(const Hold& earlier, const Hold& later) const;
+  static bool Conflicts(const Hold& earlier, const Hold& later);
   bool MustWait(const Hold& hold) const;
   void GrantAfterRelease();
   void Enter(ByteRange range, LockMode mode, Hold& hold);
 
   const std::string name_;
   IntrusiveList<Hold, &Hold::link_> holds_;  // in order of arrival; held and waiting
+  size_t waiting_ = 0;
 };
 
 }  // namespace millrace

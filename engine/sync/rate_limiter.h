@@ -20,13 +20,12 @@ class RateLimiter {
  public:
   static constexpr Nanoseconds kSlice = 100 * kMillisecond;
 
-  // Bytes per second; 0 means unlimited. Starts a fresh slice.
+  // Bytes per second; 0 means unlimited. What was charged in the running slice stays charged and is
+  // paid back at the new speed: setting a speed, even the same one, never buys a free piece.
   void SetSpeed(uint64_t bytes_per_second) {
     speed_ = bytes_per_second;
     // speed * slice, at least one byte per slice.
     slice_quota_ = std::max<uint64_t>(speed_ / (kSecond / kSlice), 1);
-    slice_start_ = slice_end_ = 0;
-    dispatched_ = 0;
   }
   uint64_t speed() const { return speed_; }
 
@@ -41,11 +40,14 @@ class RateLimiter {
     dispatched_ += bytes;
     if (dispatched_ < slice_quota_) return 0;
     const double slices = static_cast<double>(dispatched_) / static_cast<double>(slice_quota_);
-    slice_end_ = slice_start_ + static_cast<Nanoseconds>(slices * static_cast<double>(kSlice));
+    slice_end_ = slice_start_ + static_cast<Nanoseconds>(
+                                    std::min(slices * static_cast<double>(kSlice), kStretchMax));
     return std::max<Nanoseconds>(slice_end_ - now, 0);
   }
 
  private:
+  static constexpr double kStretchMax = 1e18;  // 30 years, and still a valid Nanoseconds
+
   uint64_t speed_ = 0;
   uint64_t slice_quota_ = 0;
   uint64_t dispatched_ = 0;

@@ -12,19 +12,21 @@ bool Semaphore::TryAcquire(uint64_t permits) {
 
 void Semaphore::CoAcquire(uint64_t permits) {
   if (TryAcquire(permits)) return;
-  Request request{.permits = permits, .granted = false, .queue = {}, .link = {}};
+  Request request(*this, permits);
   requests_.PushBack(request);
-  request.queue.CoWait("semaphore.acquire", this);
+  request.queue.CoWait("semaphore.acquire", &request);
 }
 
 absl::Status Semaphore::CoAcquireCancellable(uint64_t permits) {
   if (TryAcquire(permits)) return absl::OkStatus();
-  Request request{.permits = permits, .granted = false, .queue = {}, .link = {}};
+  Request request(*this, permits);
   requests_.PushBack(request);
-  absl::Status status = request.queue.CoWaitCancellable("semaphore.acquire", this);
+  absl::Status status = request.queue.CoWaitCancellable("semaphore.acquire", &request);
   if (request.granted) return absl::OkStatus();
-  requests_.Remove(request);
-  Grant();  // whoever was behind this request may fit now
+  if (request.link.is_linked()) {
+    requests_.Remove(request);
+    Grant();  // whoever was behind this request may fit now
+  }
   return status;
 }
 
@@ -35,16 +37,20 @@ void Semaphore::Release(uint64_t permits) {
 
 void Semaphore::Grant() {
   while (Request* request = requests_.front()) {
-    if (available_ < request->permits) return;
-    available_ -= request->permits;
+    // A request that nobody waits for was cancelled and has not run yet: it must not take permits.
+    const bool is_cancelled = request->queue.empty();
+    if (!is_cancelled && available_ < request->permits) return;
     requests_.Remove(*request);
+    if (is_cancelled) continue;
+    available_ -= request->permits;
     request->granted = true;
     request->queue.WakeOne();
   }
 }
 
-void Semaphore::DescribeWait(WaitDescription& description) const {
-  description.object = StrCat("semaphore '", name_, "' (", available_, " permits left)");
+void Semaphore::Request::DescribeWait(WaitDescription& description) const {
+  description.object =
+      StrCat(permits, " of semaphore '", semaphore.name_, "' (", semaphore.available_, " left)");
 }
 
 }  // namespace millrace

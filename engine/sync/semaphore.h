@@ -12,22 +12,25 @@
 
 namespace millrace {
 
-class Semaphore final : public Waitable {
+class Semaphore final {
  public:
   Semaphore(std::string_view name, uint64_t permits) : name_(name), available_(permits) {}
 
   bool TryAcquire(uint64_t permits = 1);
   void CoAcquire(uint64_t permits = 1) MILLRACE_MAY_SUSPEND;
-  // CancelledError (and no permit taken) if the scope is cancelled first.
+  // CancelledError (and no permit taken) if the scope is cancelled before the permits are granted.
   absl::Status CoAcquireCancellable(uint64_t permits = 1) MILLRACE_MAY_SUSPEND;
   void Release(uint64_t permits = 1);
   uint64_t available() const { return available_; }
 
-  void DescribeWait(WaitDescription& description) const override;
-
  private:
-  struct Request {
-    uint64_t permits;
+  // Somebody who waits for permits. Lives on the waiter's stack.
+  struct Request final : Waitable {
+    Request(const Semaphore& wanted_of, uint64_t wanted) : semaphore(wanted_of), permits(wanted) {}
+    void DescribeWait(WaitDescription& description) const override;
+
+    const Semaphore& semaphore;
+    const uint64_t permits;
     bool granted = false;
     WaitQueue queue;
     ListLink link;

@@ -11,8 +11,8 @@ struct TimedWait final : Waitable {
   explicit TimedWait(Nanoseconds wanted) : deadline(wanted), timer("sleep", &OnTimer, this) {}
   static void OnTimer(void* self) { static_cast<TimedWait*>(self)->queue.WakeOne(); }
   void DescribeWait(WaitDescription& description) const override {
-    description.object = StrCat("time ", deadline, " ns");
-    description.external = true;
+    description.object = deadline == kNever ? "a cancel" : StrCat("time ", deadline, " ns");
+    description.external = deadline != kNever;
   }
 
   const Nanoseconds deadline;
@@ -25,30 +25,35 @@ struct TimedWait final : Waitable {
 absl::Status CoSleepUntil(Nanoseconds deadline) {
   Scheduler& scheduler = *Scheduler::Current();
   TimedWait wait(deadline);
-  scheduler.Arm(wait.timer, deadline);
+  if (deadline != kNever) scheduler.Arm(wait.timer, deadline);
   absl::Status status = wait.queue.CoWaitCancellable("sleep", &wait);
   scheduler.Disarm(wait.timer);
   return status;
 }
 
 absl::Status CoSleepFor(Nanoseconds duration) {
-  return CoSleepUntil(Scheduler::Current()->Now() + duration);
+  const Nanoseconds now = Scheduler::Current()->Now();
+  return CoSleepUntil(duration > kNever - now ? kNever : now + duration);
 }
 
 InterruptibleSleep::InterruptibleSleep(Scheduler& scheduler)
     : scheduler_(scheduler), timer_("job.sleep", &OnTimer, this) {}
 
-InterruptibleSleep::~InterruptibleSleep() { scheduler_.Disarm(timer_); }
+InterruptibleSleep::~InterruptibleSleep() {
+  MILLRACE_CHECK(!is_in_use_, "interruptible sleep destroyed while a coroutine sleeps in it");
+}
 
 void InterruptibleSleep::OnTimer(void* self) {
   static_cast<InterruptibleSleep*>(self)->queue_.WakeOne();
 }
 
 void InterruptibleSleep::CoSleepUntil(Nanoseconds deadline) {
-  MILLRACE_CHECK(queue_.empty(), "two coroutines share one interruptible sleep");
+  // Not queue_.empty(): a sleeper that was woken and has not run yet still owns the timer.
+  MILLRACE_CHECK(!is_in_use_, "two coroutines share one interruptible sleep");
+  is_in_use_ = true;
   if (deadline != kNever) scheduler_.Arm(timer_, deadline);
   queue_.CoWait(deadline == kNever ? "job.park" : "job.sleep", this);
-  scheduler_.Disarm(timer_);
+  is_in_use_ = false;
 }
 
 void InterruptibleSleep::Kick() {

@@ -10,7 +10,8 @@
 
 namespace millrace {
 
-// Returns at `deadline`, or with CancelledError as soon as the coroutine's scope is cancelled.
+// Returns at `deadline` (kNever: never), or with CancelledError as soon as the coroutine's scope is
+// cancelled.
 absl::Status CoSleepUntil(Nanoseconds deadline) MILLRACE_MAY_SUSPEND;
 absl::Status CoSleepFor(Nanoseconds duration) MILLRACE_MAY_SUSPEND;
 
@@ -36,6 +37,7 @@ class InterruptibleSleep final : public Waitable {
   Scheduler& scheduler_;
   Timer timer_;
   WaitQueue queue_;
+  bool is_in_use_ = false;
 };
 
 }  // namespace millrace

@@ -38,22 +38,23 @@ const Coroutine* WaitQueue::WakeOneAndName() {
     }
     waiter = waiters_.At(scheduler->Choose(ChoiceKind::kWake, options));
   }
-  waiters_.Remove(*waiter);
-  waiter->coroutine->cancellable_waiter = nullptr;
-  const CoroutineState* woken = waiter->coroutine;
-  scheduler->Wake(waiter->coroutine);
-  return woken;
+  Wake(*waiter);
+  return waiter->coroutine;
 }
 
 size_t WaitQueue::WakeAll() {
   size_t woken = 0;
-  while (WakeOne()) ++woken;
+  for (; Waiter* waiter = waiters_.front(); ++woken) Wake(*waiter);
   return woken;
 }
 
 void WaitQueue::Cancel(Waiter& waiter) {
-  waiters_.Remove(waiter);
   waiter.was_cancelled = true;
+  Wake(waiter);
+}
+
+void WaitQueue::Wake(Waiter& waiter) {
+  waiters_.Remove(waiter);
   waiter.coroutine->cancellable_waiter = nullptr;
   waiter.coroutine->home->Wake(waiter.coroutine);
 }

@@ -2,8 +2,8 @@
 //
 // Each wake belongs to exactly one wait: a Waiter lives on the stack of the coroutine that waits,
 // and is unlinked by whoever wakes it, so a late wake has nobody to hit (races R25, R49). Rule for
-// users: set the state, then wake. Which of several waiters wakes first is a choice of the Decider;
-// without one it is first come, first served. Home thread only.
+// users: set the state, then wake. Which of several waiters WakeOne() takes is a choice of the
+// Decider; without one it is first come, first served. Home thread only.
 #ifndef MILLRACE_ENGINE_SYNC_WAIT_QUEUE_H_
 #define MILLRACE_ENGINE_SYNC_WAIT_QUEUE_H_
 
@@ -44,7 +44,8 @@ class WaitQueue {
   bool WakeOne() { return WakeOneAndName() != nullptr; }
   // The same, and says whom it woke: for handing over ownership before the woken coroutine runs.
   const Coroutine* WakeOneAndName();
-  // Wakes everybody who waits now; returns how many.
+  // Wakes everybody who waits now; returns how many. Asks no Decider: who of the woken runs first
+  // is the scheduler's choice anyway.
   size_t WakeAll();
 
   bool empty() const { return waiters_.empty(); }
@@ -53,6 +54,7 @@ class WaitQueue {
  private:
   friend class TaskScope;
   void Cancel(Waiter& waiter);
+  void Wake(Waiter& waiter);
 
   IntrusiveList<Waiter, &Waiter::link> waiters_;
 };

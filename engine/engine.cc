@@ -23,8 +23,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options) {
   } else {
     engine->clock_ = std::make_unique<RealClock>();
   }
-  engine->scheduler_ =
-      std::make_unique<Scheduler>(*engine->clock_, options.simulated ? options.decider : nullptr);
+  engine->scheduler_ = std::make_unique<Scheduler>(
+      *engine->clock_, options.simulated ? options.decider : nullptr, options.stacks);
   engine->posted_ = std::make_unique<PostQueue>();
   engine->silent_observer_ = std::make_unique<EngineObserver>();
   engine->observer_ = options.observer ? options.observer : engine->silent_observer_.get();
@@ -39,14 +39,20 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options) {
 }
 
 size_t Engine::RunPosted() {
+  if (!posted_->has_work()) return 0;
+  Scheduler::DrivingScope driving(*scheduler_);
   std::vector<absl::AnyInvocable<void()>> functions = posted_->TakeAll();
   for (absl::AnyInvocable<void()>& function : functions) function();
   return functions.size();
 }
 
 bool Engine::Turn(size_t budget) {
+  size_t did = 0;
+  {
+    Scheduler::DrivingScope driving(*scheduler_);
+    did += io_->Poll();
+  }
   // Poll() may clear the bell that Post() rang, so what was posted is looked for after it.
-  size_t did = io_->Poll();
   did += RunPosted();
   did += scheduler_->FireDueTimers();
   did += scheduler_->RunReady(budget);
@@ -55,6 +61,12 @@ bool Engine::Turn(size_t budget) {
 }
 
 bool Engine::PollOnce(size_t budget) {
+  if (simulated_io_ != nullptr) {
+    for (; budget > 0; --budget) {
+      if (RunPosted() == 0 && !scheduler_->RunOneStep()) return false;
+    }
+    return true;
+  }
   Turn(budget);
   return scheduler_->has_ready() || posted_->has_work() || scheduler_->NextTimer() <= clock_->Now();
 }

@@ -44,6 +44,9 @@ class Engine {
     // Simulation: simulated clock and I/O, every choice made by `decider` (null: always option 0).
     bool simulated = false;
     Decider* decider = nullptr;
+    // Owned by the caller, must outlive the engine; null: a pool of its own. Shared by engines that
+    // one thread creates one after another, it saves each of them from mapping stacks.
+    StackPool* stacks = nullptr;
   };
 
   // Unavailable if the wanted I/O backend cannot be had.
@@ -61,8 +64,10 @@ class Engine {
   EngineObserver& observer() { return *observer_; }
 
   // ---- Blocking ---------------------------------------------------------------------------------
-  // Runs `main` as a coroutine and everything it starts, until it returns. A simulated engine that
-  // can make no more progress returns Internal with the deadlock report, and CHECKs on destruction.
+  // Runs `main` as a coroutine and everything it starts, until it returns; ResourceExhausted if
+  // there is no memory for its stack. A simulated engine that can make no more progress fails a
+  // check with the deadlock report: a suspended coroutine cannot be taken down. Tests that expect a
+  // deadlock spawn into a TaskScope and use RunUntil().
   template <typename Main>
   absl::Status Run(Main&& main) {
     TaskScope scope(*scheduler_, "run");
@@ -78,8 +83,9 @@ class Engine {
   // ---- Driven by a foreign loop -----------------------------------------------------------------
   // Readable when there is something to do. Level-triggered; poll(2) and epoll both work.
   int PollFd() const { return io_->PollFd(); }
-  // Does what can be done without blocking, at most `budget` coroutine switches. True: call again
-  // soon (work is left); false: wait for PollFd() or NextDeadline().
+  // Does what can be done without blocking, at most `budget` coroutine switches (simulated: steps,
+  // and false means that nothing can happen any more). True: call again soon (work is left); false:
+  // wait for PollFd() or NextDeadline().
   bool PollOnce(size_t budget = 1024);
   // Engine time (clock().Now()) of the next timer; kNever if there is none.
   Nanoseconds NextDeadline() const { return scheduler_->NextTimer(); }

@@ -20,26 +20,25 @@ namespace millrace {
 
 namespace fcontext = boost::context::detail;
 
-// What happens on the far side of a jump: the context that was left learns where it stopped.
+// What happens on the far side of a jump.
 struct ContextEntry {
-  static void Arrive(fcontext::transfer_t transfer) {
-    static_cast<ExecutionContext*>(transfer.data)->position_ = transfer.fctx;
+  // The context that was left learns where it stopped. `fake_stack` is the arriving context's.
+  static ExecutionContext* Arrive(fcontext::transfer_t transfer, void* fake_stack) {
+    auto* left = static_cast<ExecutionContext*>(transfer.data);
+    left->position_ = transfer.fctx;
+#if MILLRACE_ASAN
+    // Only ASan knows the bounds of the host's stack, and the host may drive its scheduler from
+    // another stack each time (from a coroutine of another engine, say): learn them every time.
+    __sanitizer_finish_switch_fiber(fake_stack, &left->stack_bottom_, &left->stack_bytes_);
+#else
+    (void)fake_stack;
+#endif
+    return left;
   }
 
   static void Run(fcontext::transfer_t transfer) {
-    auto* from = static_cast<ExecutionContext*>(transfer.data);
-    from->position_ = transfer.fctx;
     // The context that is being entered for the first time travels in the leaver's argument slot.
-    auto* self = static_cast<ExecutionContext*>(from->argument_);
-#if MILLRACE_ASAN
-    const void* bottom = nullptr;
-    size_t bytes = 0;
-    __sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
-    if (from->stack_bottom_ == nullptr) {  // the thread's own stack, whose bounds only ASan knows
-      from->stack_bottom_ = bottom;
-      from->stack_bytes_ = bytes;
-    }
-#endif
+    auto* self = static_cast<ExecutionContext*>(Arrive(transfer, nullptr)->argument_);
     self->entry_(self->argument_);
     std::abort();  // unreachable: an entry ends with SwitchOutForEver
   }
@@ -55,10 +54,7 @@ struct ContextEntry {
     __tsan_switch_to_fiber(to.tsan_fiber_, 0);
 #endif
     if (from.entry_ == nullptr) from.argument_ = &to;  // only the thread's context has no entry
-    Arrive(fcontext::jump_fcontext(to.position_, &from));
-#if MILLRACE_ASAN
-    __sanitizer_finish_switch_fiber(from.fake_stack_, nullptr, nullptr);
-#endif
+    Arrive(fcontext::jump_fcontext(to.position_, &from), from.fake_stack_);
   }
 };
 
@@ -77,10 +73,6 @@ void ExecutionContext::InitOnStack(Stack stack, size_t reserved_bytes, Entry ent
   stack_bottom_ = stack.bottom;
   stack_bytes_ = stack.bytes;
   position_ = fcontext::make_fcontext(reinterpret_cast<void*>(top), usable, &ContextEntry::Run);
-#if MILLRACE_ASAN
-  // An earlier coroutine on this stack may have left poisoned frames behind.
-  __asan_unpoison_memory_region(stack.bottom, usable);
-#endif
 #if MILLRACE_TSAN
   tsan_fiber_ = __tsan_create_fiber(0);
 #endif

@@ -43,7 +43,7 @@ class ExecutionContext {
   // For the sanitizers' hooks.
   const void* stack_bottom_ = nullptr;
   size_t stack_bytes_ = 0;
-  [[maybe_unused]] void* fake_stack_ = nullptr;
+  void* fake_stack_ = nullptr;
   [[maybe_unused]] void* tsan_fiber_ = nullptr;
 };
 

@@ -1,5 +1,7 @@
 #include "millrace/engine/coroutine/coroutine.h"
 
+#include <algorithm>
+
 #include "millrace/engine/coroutine/coroutine_state.h"
 #include "millrace/engine/scheduler/scheduler.h"
 
@@ -11,6 +13,20 @@ const CoroutineState& StateOf(const Coroutine& coroutine) {
 }
 
 }  // namespace
+
+void CoroutineState::SetLabel(std::string_view name) {
+  if (name.size() <= kLabelBytesMax) {
+    label_bytes = static_cast<uint8_t>(name.size());
+    std::copy_n(name.data(), name.size(), label);
+    return;
+  }
+  constexpr std::string_view kGap = "...";
+  constexpr size_t kEnd = (kLabelBytesMax - kGap.size()) / 2;
+  label_bytes = 2 * kEnd + kGap.size();
+  char* end = std::copy_n(name.data(), kEnd, label);
+  end = std::copy_n(kGap.data(), kGap.size(), end);
+  std::copy_n(name.data() + name.size() - kEnd, kEnd, end);
+}
 
 Coroutine* Coroutine::Current() {
   Scheduler* scheduler = Scheduler::Current();

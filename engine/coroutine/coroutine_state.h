@@ -16,6 +16,9 @@ struct CoroutineState final : Coroutine, ScopeMember {
   enum class Phase : uint8_t { kCreated, kReady, kRunning, kSuspended };
   static constexpr size_t kLabelBytesMax = 55;
 
+  // Keeps both ends of a name that is too long: "stream-of-a-long-no...y-name/copy".
+  void SetLabel(std::string_view name);
+
   ExecutionContext context;
   Stack stack;
   Scheduler* home = nullptr;
@@ -32,7 +35,7 @@ struct CoroutineState final : Coroutine, ScopeMember {
   Phase phase = Phase::kCreated;
   bool cancelled = false;
   uint8_t label_bytes = 0;
-  char label[kLabelBytesMax] = {};
+  char label[kLabelBytesMax];
 };
 
 }  // namespace millrace

@@ -6,40 +6,55 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/coroutine/sanitizer.h"
 
+#if MILLRACE_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace millrace {
 namespace {
 
 constexpr size_t kStacksPerSlab = 16;
+constexpr size_t kGuardPages = 16;
 constexpr size_t kStackBytes = (MILLRACE_ASAN || MILLRACE_TSAN) ? 256 * 1024 : 64 * 1024;
 
 }  // namespace
 
 StackPool::StackPool()
-    : page_bytes_(static_cast<size_t>(sysconf(_SC_PAGESIZE))), stack_bytes_(kStackBytes) {}
+    : guard_bytes_(kGuardPages * static_cast<size_t>(sysconf(_SC_PAGESIZE))),
+      stack_bytes_(kStackBytes) {}
 
 StackPool::~StackPool() {
   MILLRACE_CHECK(in_use_ == 0, "stack pool destroyed while a coroutine lives");
   for (const Slab& slab : slabs_) munmap(slab.address, slab.bytes);
 }
 
+void StackPool::Return(Stack stack) {
+#if MILLRACE_ASAN
+  // A coroutine never returns from its outermost frames, so their red zones are still poisoned;
+  // the next one puts its state and closure there, or other memory is mapped there.
+  __asan_unpoison_memory_region(stack.bottom, stack.bytes);
+#endif
+  free_.push_back(static_cast<char*>(stack.bottom));
+  --in_use_;
+}
+
 bool StackPool::MapSlab() {
-  const size_t stride = page_bytes_ + stack_bytes_;
+  const size_t stride = guard_bytes_ + stack_bytes_;
   const size_t bytes = stride * kStacksPerSlab;
   void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (address == MAP_FAILED) return false;
   char* base = static_cast<char*>(address);
   for (size_t i = 0; i < kStacksPerSlab; ++i) {
-    if (mprotect(base + i * stride, page_bytes_, PROT_NONE) != 0) {
+    if (mprotect(base + i * stride, guard_bytes_, PROT_NONE) != 0) {
       munmap(address, bytes);
       return false;
     }
   }
   slabs_.push_back({address, bytes});
+  free_.reserve(slabs_.size() * kStacksPerSlab);
   // Lowest address last, so that it is taken first.
-  for (size_t i = kStacksPerSlab; i-- > 0;) {
-    free_.push_back({base + i * stride + page_bytes_, stack_bytes_});
-  }
+  for (size_t i = kStacksPerSlab; i-- > 0;) free_.push_back(base + i * stride + guard_bytes_);
   return true;
 }
 

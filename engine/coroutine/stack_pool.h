@@ -1,9 +1,13 @@
-// StackPool: coroutine stacks, mapped in slabs with a guard page below each, and reused.
+// StackPool: coroutine stacks, mapped in slabs with guard pages below each, and reused.
 //
-// A stack overflow faults on its guard page instead of corrupting a neighbour. Sizes: 64 KiB, or
-// 256 KiB under sanitizers (their frames are larger). Stacks are returned to a free list, hot one
-// first, and unmapped when the pool goes. Home thread only. Mapping a slab can fail; Take() then
-// returns an empty stack, and the caller reports ResourceExhausted.
+// A stack overflow faults on its guard instead of corrupting a neighbour; the guard is as wide as
+// 16 pages, so that one large frame does not step over it. Sizes: 64 KiB, or 256 KiB under
+// sanitizers (their frames are larger). Stacks are returned to a free list, hot one first, and
+// unmapped when the pool goes. Mapping a slab can fail; Take() then returns an empty stack, and the
+// caller reports ResourceExhausted.
+//
+// One pool serves any number of schedulers of one thread, one after another or together: whoever
+// creates an engine per explored schedule shares a pool among them and so maps no memory.
 #ifndef MILLRACE_ENGINE_COROUTINE_STACK_POOL_H_
 #define MILLRACE_ENGINE_COROUTINE_STACK_POOL_H_
 
@@ -30,15 +34,12 @@ class StackPool {
 
   Stack Take() {
     if (free_.empty() && !MapSlab()) return {};
-    Stack stack = free_.back();
+    char* bottom = free_.back();
     free_.pop_back();
     ++in_use_;
-    return stack;
+    return {bottom, stack_bytes_};
   }
-  void Return(Stack stack) {
-    free_.push_back(stack);
-    --in_use_;
-  }
+  void Return(Stack stack);
 
   size_t in_use() const { return in_use_; }
   size_t stack_bytes() const { return stack_bytes_; }
@@ -50,9 +51,9 @@ class StackPool {
   };
   bool MapSlab();
 
-  size_t page_bytes_;
+  size_t guard_bytes_;
   size_t stack_bytes_;
-  std::vector<Stack> free_;
+  std::vector<char*> free_;  // bottoms; has room for all stacks, so that Return() allocates nothing
   std::vector<Slab> slabs_;
   size_t in_use_ = 0;
 };

@@ -1,39 +1,30 @@
 #include "millrace/engine/scheduler/scheduler.h"
 
-#include <algorithm>
+#include <cstring>
 #include <new>
+#include <vector>
 
-#include "absl/container/inlined_vector.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
-
 namespace {
 
-thread_local Scheduler* current_scheduler = nullptr;
-
-// Makes a scheduler current for as long as it runs; nests, for an engine driven from another's
-// host.
-class CurrentScope {
- public:
-  explicit CurrentScope(Scheduler* scheduler) : previous_(current_scheduler) {
-    current_scheduler = scheduler;
-  }
-  ~CurrentScope() { current_scheduler = previous_; }
-
- private:
-  Scheduler* const previous_;
-};
+// The initial-exec model makes reading it one instruction; the library is never the first to be
+// loaded with dlopen (it is linked statically).
+__attribute__((tls_model("initial-exec"))) thread_local Scheduler* current_scheduler = nullptr;
 
 }  // namespace
 
 Timer::~Timer() { MILLRACE_CHECK(!armed_, "timer destroyed while armed"); }
 
-Scheduler::Scheduler(Clock& clock, Decider* decider)
-    : clock_(clock), decider_(decider), impl_(std::make_unique<Impl>()) {}
+Scheduler::Scheduler(Clock& clock, Decider* decider, StackPool* stacks)
+    : clock_(clock), decider_(decider), impl_(std::make_unique<Impl>()) {
+  if (stacks == nullptr) impl_->own_stacks = std::make_unique<StackPool>();
+  impl_->stacks = stacks == nullptr ? impl_->own_stacks.get() : stacks;
+}
 
 Scheduler::~Scheduler() {
   MILLRACE_CHECK(live_ == 0, "scheduler destroyed while coroutines are alive: " + DescribeWaits());
@@ -41,6 +32,22 @@ Scheduler::~Scheduler() {
 }
 
 Scheduler* Scheduler::Current() { return current_scheduler; }
+
+Scheduler::DrivingScope::DrivingScope(Scheduler& scheduler)
+    : scheduler_(scheduler), previous_(current_scheduler) {
+  MILLRACE_CHECK(!scheduler.is_driven_,
+                 "nested event loop: a scheduler was driven from its own coroutine or callback");
+  MILLRACE_CHECK(scheduler.open_views_ == 0,
+                 "G9: scheduler driven with a view or transaction open");
+  scheduler.is_driven_ = true;
+  current_scheduler = &scheduler;
+  scheduler.impl_->main.InitAsThread();
+}
+
+Scheduler::DrivingScope::~DrivingScope() {
+  current_scheduler = previous_;
+  scheduler_.is_driven_ = false;
+}
 
 // ---- Coroutines --------------------------------------------------------------------------------
 
@@ -50,7 +57,7 @@ CoroutineState* Scheduler::Create(std::string_view name, TaskScope* scope, size_
     const Option options[] = {{0, name, "stack"}, {0, name, "no stack"}};
     if (Choose(ChoiceKind::kFault, options) != 0) return nullptr;
   }
-  Stack stack = impl_->stacks.Take();
+  Stack stack = impl_->stacks->Take();
   if (!stack.is_valid()) return nullptr;
   // From the top of the stack down: the state, then the closure, then the frames.
   auto top = reinterpret_cast<uintptr_t>(stack.top());
@@ -63,9 +70,7 @@ CoroutineState* Scheduler::Create(std::string_view name, TaskScope* scope, size_
   state->scope = scope;
   state->closure = *closure;
   state->number = next_coroutine_id_++;
-  state->label_bytes =
-      static_cast<uint8_t>(std::min(name.size(), size_t{CoroutineState::kLabelBytesMax}));
-  std::copy_n(name.data(), state->label_bytes, state->label);
+  state->SetLabel(name);
   state->context.InitOnStack(stack, static_cast<size_t>(stack.top() - static_cast<char*>(*closure)),
                              &EnterCoroutine, state);
   return state;
@@ -79,10 +84,12 @@ void Scheduler::Start(CoroutineState* coroutine, void (*body)(void* closure)) {
   impl_->ready.PushBack(*coroutine);
 }
 
-void Scheduler::EnterCoroutine(void* argument) {
+// noexcept: an exception that leaves a body is a bug, and there is nothing below to catch it.
+void Scheduler::EnterCoroutine(void* argument) noexcept {
   auto* self = static_cast<CoroutineState*>(argument);
   self->body(self->closure);
   Scheduler* home = self->home;
+  MILLRACE_CHECK(home->open_views_ == 0, "G9: coroutine ended with a view or transaction open");
   self->scope->OnChildDone(self);
   home->running_ = nullptr;  // tells Resume() that this coroutine is over
   ExecutionContext::SwitchOutForEver(self->context, home->impl_->main);
@@ -94,7 +101,7 @@ void Scheduler::Recycle(CoroutineState* coroutine) {
   --live_;
   const Stack stack = coroutine->stack;
   coroutine->~CoroutineState();
-  impl_->stacks.Return(stack);
+  impl_->stacks->Return(stack);
 }
 
 void Scheduler::Resume(CoroutineState* coroutine) {
@@ -104,7 +111,7 @@ void Scheduler::Resume(CoroutineState* coroutine) {
   ++steps_;
   if (__builtin_expect(decider_ != nullptr, 0)) {
     MixTrace(coroutine->number);
-    for (const char* c = coroutine->parked_at; *c != 0; ++c) MixTrace(static_cast<uint8_t>(*c));
+    MixTraceText(coroutine->parked_at);
   }
   ExecutionContext::Switch(impl_->main, coroutine->context);
   if (running_ == nullptr) {
@@ -112,6 +119,18 @@ void Scheduler::Resume(CoroutineState* coroutine) {
   } else {
     running_ = nullptr;
   }
+}
+
+void Scheduler::MixTraceText(std::string_view text) {
+  MixTrace(text.size());
+  uint64_t word = 0;
+  for (; text.size() > sizeof(word); text.remove_prefix(sizeof(word))) {
+    std::memcpy(&word, text.data(), sizeof(word));
+    MixTrace(word);
+  }
+  word = 0;
+  std::memcpy(&word, text.data(), text.size());
+  MixTrace(word);
 }
 
 void Scheduler::Wake(CoroutineState* coroutine) {
@@ -139,15 +158,14 @@ void Scheduler::YieldRunning(const char* yield_point) {
   ExecutionContext::Switch(self->context, impl_->main);
 }
 
-size_t Scheduler::stacks_in_use() const { return impl_->stacks.in_use(); }
+size_t Scheduler::stacks_in_use() const { return impl_->stacks->in_use(); }
 
 // ---- Running -----------------------------------------------------------------------------------
 
 bool Scheduler::has_ready() const { return !impl_->ready.empty(); }
 
 size_t Scheduler::RunReady(size_t budget) {
-  CurrentScope current(this);
-  impl_->main.InitAsThread();
+  DrivingScope driving(*this);
   size_t ran = 0;
   for (; ran < budget; ++ran) {
     CoroutineState* next = impl_->ready.PopFront();
@@ -159,76 +177,32 @@ size_t Scheduler::RunReady(size_t budget) {
 
 size_t Scheduler::FireDueTimers() {
   if (impl_->timers.empty()) return 0;
-  CurrentScope current(this);
+  DrivingScope driving(*this);
   const Nanoseconds now = Now();
+  // A timer that a callback arms waits for the next call, even if it is already due: one that
+  // re-arms itself must not keep everybody else from running.
+  const uint64_t armed_before = next_timer_sequence_;
   size_t fired = 0;
-  while (!impl_->timers.empty()) {
-    Timer* timer = impl_->timers.begin()->second;
-    if (timer->deadline_ > now) break;
-    Disarm(*timer);
-    timer->callback_(timer->context_);
+  for (auto each = impl_->timers.begin(); each != impl_->timers.end();) {
+    if (each->first.first > now) break;
+    if (each->first.second >= armed_before) {
+      ++each;
+      continue;
+    }
+    Fire(*each->second);
     ++fired;
+    each = impl_->timers.begin();
   }
   return fired;
 }
 
-Nanoseconds Scheduler::NextTimer() const {
-  return impl_->timers.empty() ? kNever : impl_->timers.begin()->first.first;
+void Scheduler::Fire(Timer& timer) {
+  Disarm(timer);
+  timer.callback_(timer.context_);
 }
 
-bool Scheduler::RunOneStep() {
-  CurrentScope current(this);
-  impl_->main.InitAsThread();
-  absl::InlinedVector<Option, 16> options;
-  const size_t ready = impl_->ready.size();
-  for (CoroutineState* each = impl_->ready.front(); each != nullptr;
-       each = impl_->ready.After(*each)) {
-    options.push_back({each->number, each->name(), each->parked_at});
-    if (decider_ == nullptr) break;
-  }
-  const size_t coroutines = options.size();
-  size_t external = 0;
-  if (decider_ != nullptr || ready == 0) {
-    for (StepSource* source : sources_) {
-      const size_t enabled = source->EnabledSteps();
-      for (size_t i = 0; i < enabled; ++i) options.push_back(source->DescribeStep(i));
-      external += enabled;
-    }
-  }
-  // Time passes only when no coroutine can run; then a timer may also beat an I/O that is slow.
-  Timer* timer = nullptr;
-  if (!impl_->timers.empty()) {
-    Timer* earliest = impl_->timers.begin()->second;
-    if (earliest->deadline_ <= Now() || (ready == 0 && (external == 0 || decider_ != nullptr))) {
-      timer = earliest;
-      options.push_back({0, timer->label_, "timer"});
-    }
-  }
-  if (options.empty()) return false;
-
-  size_t chosen = Choose(ChoiceKind::kStep, options);
-  if (chosen < coroutines) {
-    CoroutineState* coroutine = impl_->ready.At(chosen);
-    impl_->ready.Remove(*coroutine);
-    Resume(coroutine);
-    return true;
-  }
-  MixTrace(options[chosen].actor);
-  chosen -= coroutines;
-  for (StepSource* source : sources_) {
-    const size_t enabled = source->EnabledSteps();
-    if (chosen < enabled) {
-      ++steps_;
-      source->TakeStep(chosen);
-      return true;
-    }
-    chosen -= enabled;
-  }
-  ++steps_;
-  if (timer->deadline_ > Now() && !clock_.AdvanceTo(timer->deadline_)) return false;
-  Disarm(*timer);
-  timer->callback_(timer->context_);
-  return true;
+Nanoseconds Scheduler::NextTimer() const {
+  return impl_->timers.empty() ? kNever : impl_->timers.begin()->first.first;
 }
 
 size_t Scheduler::ChooseSlow(ChoiceKind kind, absl::Span<const Option> options) {

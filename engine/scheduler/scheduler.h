@@ -24,6 +24,8 @@
 
 namespace millrace {
 
+class StackPool;
+
 // A moment at which a function is called on the home thread. Owned by the caller; must be disarmed
 // or fired before it is destroyed (checked). Arm through Scheduler::Arm.
 class Timer {
@@ -62,15 +64,32 @@ class StepSource {
 
 class Scheduler {
  public:
-  // `clock` (and `decider`, if any) must outlive the scheduler.
-  explicit Scheduler(Clock& clock, Decider* decider = nullptr);
+  // `clock` (and `decider` and `stacks`, if any) must outlive the scheduler. Without `stacks` it
+  // has a pool of its own.
+  explicit Scheduler(Clock& clock, Decider* decider = nullptr, StackPool* stacks = nullptr);
   // No coroutine may be alive (checked).
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // The scheduler that is running on this thread, or null.
+  // The scheduler that is being driven on this thread, or null.
   static Scheduler* Current();
+
+  // Host code that drives a scheduler, or calls its callbacks: makes it Current() while this lives.
+  // Nests for different schedulers only: whoever drives one from its own coroutines or callbacks
+  // has built a nested event loop (checked), and whoever drives one with a view open would let a
+  // coroutine edit below the view (G9, checked).
+  class DrivingScope {
+   public:
+    explicit DrivingScope(Scheduler& scheduler);
+    ~DrivingScope();
+    DrivingScope(const DrivingScope&) = delete;
+    DrivingScope& operator=(const DrivingScope&) = delete;
+
+   private:
+    Scheduler& scheduler_;
+    Scheduler* const previous_;
+  };
 
   Clock& clock() const { return clock_; }
   Nanoseconds Now() const { return clock_.Now(); }
@@ -88,8 +107,10 @@ class Scheduler {
   size_t RunReady(size_t budget);
   // Fires the timers that are due; returns how many.
   size_t FireDueTimers();
-  // Takes one step of a simulation: a coroutine, an external step or a timer, as the decider says;
-  // moves a simulated clock when nothing else is left. False: nothing can happen any more.
+  // Takes one step of a simulation: fires the earliest timer that is due, runs a coroutine or takes
+  // an external step, in this canonical order or as the decider says. Time passes only when no
+  // coroutine can run: then the earliest timer is one more option, the last. False: nothing can
+  // happen any more.
   bool RunOneStep();
 
   bool has_ready() const;
@@ -100,7 +121,9 @@ class Scheduler {
   // Hash over every step taken so far; equal for equal schedules. Only with a decider.
   uint64_t trace_hash() const { return trace_hash_; }
   // Mixes an observation (an I/O outcome, a state) into the trace hash.
-  void MixTrace(uint64_t value) { trace_hash_ = (trace_hash_ ^ value) * 0x9e3779b97f4a7c15u; }
+  void MixTrace(uint64_t value) {
+    trace_hash_ = (((trace_hash_ << 23) | (trace_hash_ >> 41)) ^ value) * 0x9e3779b97f4a7c15u;
+  }
 
   void AddStepSource(StepSource* source) { sources_.push_back(source); }
   void RemoveStepSource(StepSource* source);
@@ -117,6 +140,8 @@ class Scheduler {
   std::optional<std::string> FindDeadlock() const;
   // Names a cycle of coroutines that wait for each other, if there is one.
   std::optional<std::string> FindWaitCycle() const;
+  // "coroutine 'stream0/copy'", or that the coroutine of this id has ended.
+  std::string NameOf(uint64_t coroutine_id) const;
 
   // ---- For engine/scope, engine/sync and graph/ -----------------------------------------------
   // G9: no coroutine suspends while a view is open.
@@ -141,9 +166,14 @@ class Scheduler {
  private:
   struct Impl;
   size_t ChooseSlow(ChoiceKind kind, absl::Span<const Option> options);
+  bool TakeCanonicalStep();
+  bool TakeChosenStep();
+  void TakeExternalStep(size_t index);
+  void Fire(Timer& timer);
   void Resume(CoroutineState* coroutine);
   void Recycle(CoroutineState* coroutine);
-  static void EnterCoroutine(void* coroutine);
+  static void EnterCoroutine(void* coroutine) noexcept;
+  void MixTraceText(std::string_view text);
 
   Clock& clock_;
   Decider* const decider_;
@@ -157,6 +187,7 @@ class Scheduler {
   uint64_t next_timer_sequence_ = 0;
   int64_t pending_external_ = 0;
   int open_views_ = 0;
+  bool is_driven_ = false;
 };
 
 }  // namespace millrace

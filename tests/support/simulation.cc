@@ -1,0 +1,61 @@
+#include "tests/support/simulation.h"
+
+#include <cstdlib>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/stack_pool.h"
+#include "tests/support/seeds.h"
+
+namespace millrace {
+namespace {
+
+constexpr char kOneSeed[] = "MILLRACE_TEST_SEED";
+
+// Runs the scenario to its end; returns the trace hash.
+uint64_t RunScenario(Scenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
+  std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
+  scenario(*engine, seed);
+  EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
+  EXPECT_EQ(stacks.in_use(), 0u);
+  return engine->scheduler().trace_hash();
+}
+
+void RunSeed(Scenario scenario, uint64_t seed, RandomDecider::Faults faults, StackPool& stacks) {
+  SCOPED_TRACE(StrCat("run this seed alone with ", kOneSeed, "=", seed));
+  RandomDecider recorded(seed, faults);
+  const uint64_t trace = RunScenario(scenario, seed, &recorded, stacks);
+  RandomDecider again(seed, faults, RandomDecider::Recording::kOff);
+  EXPECT_EQ(RunScenario(scenario, seed, &again, stacks), trace) << "the same seed ran differently";
+  ReplayDecider replay(recorded.decisions());
+  EXPECT_EQ(RunScenario(scenario, seed, &replay, stacks), trace) << "the replay ran differently";
+  EXPECT_TRUE(replay.Finish().ok()) << replay.Finish();
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> SimulatedEngine(Decider* decider, StackPool* stacks) {
+  auto engine = Engine::Create({.simulated = true, .decider = decider, .stacks = stacks});
+  EXPECT_TRUE(engine.ok());
+  return *std::move(engine);
+}
+
+void Explore(Scenario scenario, uint64_t cost, RandomDecider::Faults faults) {
+  StackPool stacks;
+  if (const char* seed = std::getenv(kOneSeed)) {
+    RunSeed(scenario, std::strtoull(seed, nullptr, 10), faults, stacks);
+    return;
+  }
+  RunScenario(scenario, 0, nullptr, stacks);
+  // Random data is drawn by the decider, if the scenario draws any; a decider that always answers 0
+  // must run exactly like none.
+  FifoDecider fifo;
+  RunScenario(scenario, 0, &fifo, stacks);
+  for (uint64_t seed : Seeds(cost)) {
+    if (::testing::Test::HasFailure()) return;
+    RunSeed(scenario, seed, faults, stacks);
+  }
+}
+
+}  // namespace millrace

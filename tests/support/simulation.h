@@ -1,0 +1,31 @@
+// Simulated engines for tests, and the loop that explores a scenario.
+//
+//   Explore([](Engine& engine, uint64_t seed) {
+//     absl::Status status = engine.Run([&]() MILLRACE_MAY_SUSPEND { ... });
+//     EXPECT_TRUE(status.ok());
+//   });
+#ifndef MILLRACE_TESTS_SUPPORT_SIMULATION_H_
+#define MILLRACE_TESTS_SUPPORT_SIMULATION_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/functional/function_ref.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/scheduler/decider.h"
+
+namespace millrace {
+
+std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr, StackPool* stacks = nullptr);
+
+using Scenario = absl::FunctionRef<void(Engine& engine, uint64_t seed)>;
+
+// Runs the scenario once in production's order, as seed 0, and then for each of Seeds(cost) three
+// times: twice from the seed and once from the deviations that the first run recorded. All three
+// must take the same steps (equal trace hashes), and each must leave no coroutine and no stack
+// behind. Stops at the first seed that fails and says how to run it alone.
+void Explore(Scenario scenario, uint64_t cost = 1, RandomDecider::Faults faults = {});
+
+}  // namespace millrace
+
+#endif  // MILLRACE_TESTS_SUPPORT_SIMULATION_H_

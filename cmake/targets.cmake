@@ -9,10 +9,13 @@ endforeach()
 # Flags of our own targets only: a project that adds us as a subproject keeps its own.
 add_library(millrace_flags INTERFACE)
 target_compile_features(millrace_flags INTERFACE cxx_std_20)
-target_compile_options(millrace_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
+target_compile_options(millrace_flags INTERFACE -Wall -Wextra -Wconversion
                        -Wno-unused-parameter -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  target_compile_options(millrace_flags INTERFACE -Wthread-safety -Werror=thread-safety)
+  target_compile_options(millrace_flags INTERFACE -Wshadow -Wthread-safety -Werror=thread-safety)
+else()
+  # Plain -Wshadow of g++ also complains about a scoped enumerator named like a constant.
+  target_compile_options(millrace_flags INTERFACE -Wshadow=local)
 endif()
 if(MILLRACE_WARNINGS_AS_ERRORS)
   target_compile_options(millrace_flags INTERFACE -Werror)

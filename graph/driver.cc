@@ -30,6 +30,9 @@ Permissions Driver::DerivePermissions(const PermissionContext& context) const {
 absl::Status FormatDriver::CoReadEncoded(ByteRange, const IoVector&) {
   return Unsupported(*this, "encoded data");
 }
+absl::Status FormatDriver::CoWriteOpaque(Allocation&, uint64_t, const IoVector&) {
+  return Unsupported(*this, "data without a primary child");
+}
 absl::Status FormatDriver::CoWriteZeroes(ByteRange, ZeroFlags) {
   return Unsupported(*this, "zero clusters");
 }
@@ -63,5 +66,9 @@ absl::Status FilterDriver::CoResize(uint64_t bytes) {
   return context_->CoResizeChild(Role::kFiltered, bytes);
 }
 void FilterDriver::CoEvent(std::string_view) {}
+
+absl::StatusOr<ChainExtent> DriverContext::CoMapChildChain(Role, ByteRange, std::string_view) {
+  return absl::UnimplementedError("this driver context knows no backing chains");
+}
 
 }  // namespace millrace

@@ -150,6 +150,10 @@ class FormatDriver : public Driver {
  public:
   NodeKind kind() const final { return NodeKind::kFormat; }
 
+  // False: the data are not in a primary child but with the driver itself. CoMap then says kOpaque
+  // instead of kData, and writes go to CoWriteOpaque.
+  virtual bool has_primary() const { return true; }
+
   // Where the start of `range` lives. `range` lies inside the image and is not empty. May cover
   // less than asked; answers about as much as one table tells.
   virtual absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
@@ -158,6 +162,12 @@ class FormatDriver : public Driver {
   // ResourceExhausted: no space; DataLoss: the metadata is corrupt, nothing was changed.
   virtual absl::StatusOr<std::unique_ptr<Allocation>> CoAllocate(ByteRange range, WriteFlags flags)
       MILLRACE_MAY_SUSPEND = 0;
+  // Only if has_primary() is false, where a format with a primary child would have the generic path
+  // write to it: writes guest bytes of the allocation, `offset` being a guest offset. The range
+  // lies inside the covered part and its surroundings; one call may span all three, and every byte
+  // of the surroundings must have been handed over before CoLink.
+  virtual absl::Status CoWriteOpaque(Allocation& allocation, uint64_t offset,
+                                     const IoVector& source) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoLink(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;
   virtual void CoAbandon(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;
 
@@ -205,6 +215,15 @@ class ProtocolDriver : public Driver {
   virtual uint32_t io_alignment() const { return 1; }
   // What it takes on disk, in bytes.
   virtual absl::StatusOr<uint64_t> CoAllocatedBytes() MILLRACE_MAY_SUSPEND { return bytes(); }
+
+  // The permissions of the node's parents are about to change to `cumulative` (used: union; shared:
+  // intersection). Reserves what the host must grant for it (image locks for the union of old and
+  // new), then exactly one of commit (lets go of the rest of the old) or abort (of the rest of the
+  // new). None suspends; only the first may fail: FailedPrecondition, naming the holder where it
+  // can be known. Another call of the first before commit or abort replaces the reservation.
+  virtual absl::Status PreparePermissions(Permissions cumulative) { return absl::OkStatus(); }
+  virtual void CommitPermissions() {}
+  virtual void AbortPermissions() {}
 };
 
 class FilterDriver : public Driver {
@@ -241,6 +260,17 @@ class FilterDriver : public Driver {
   DriverContext* context_ = nullptr;
 };
 
+// Which layer of a chain decides what is read at a place.
+struct ChainExtent {
+  enum class Layer : uint8_t {
+    kTop,      // the chain's uppermost format or protocol node
+    kBetween,  // one below it, down to the bottom node inclusive
+    kBelow,    // none of these: what is read comes from below the bottom, or is zero without one
+  };
+  uint64_t bytes = 0;  // from the offset asked about; at least 1, at most what was asked
+  Layer layer = Layer::kBelow;
+};
+
 // A driver's window on its node and on its children. Owned by the node.
 class DriverContext {
  public:
@@ -264,6 +294,12 @@ class DriverContext {
   virtual absl::Status CoFlushChild(Role role) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoResizeChild(Role role, uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::StatusOr<Extent> CoMapChild(Role role, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  // Asks the backing chain that starts at the child (filters skipped) which layer has the start of
+  // `range` allocated. `bottom` names the lowest node asked; empty: the whole chain. NotFound if
+  // the chain has no such node. Bytes beyond the end of a layer shorter
+  // than the one above it are that layer's zeroes: they count as allocated there.
+  virtual absl::StatusOr<ChainExtent> CoMapChildChain(Role role, ByteRange range,
+                                                      std::string_view bottom) MILLRACE_MAY_SUSPEND;
   // Raises a named event on the primary child; costs nothing unless a filter there listens.
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND = 0;
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/io/post_queue.h"
 #include "millrace/engine/io/simulated_io.h"
 
@@ -29,12 +30,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options) {
   engine->silent_observer_ = std::make_unique<EngineObserver>();
   engine->observer_ = options.observer ? options.observer : engine->silent_observer_.get();
   if (options.simulated) {
-    auto simulated = std::make_unique<SimulatedIo>(*engine->scheduler_);
+    auto simulated = std::make_unique<SimulatedIo>(*engine->scheduler_, options.disk);
     engine->simulated_io_ = simulated.get();
     engine->io_ = std::move(simulated);
   } else {
     MILLRACE_ASSIGN_OR_RETURN(engine->io_, CreateIoBackend(options.io, *engine->scheduler_));
   }
+  engine->buffers_ = std::make_unique<BufferPool>(
+      *engine->scheduler_, *engine->io_,
+      options.simulated ? BufferPool::Limits{.slabs_max = 0} : BufferPool::Limits{});
   return engine;
 }
 

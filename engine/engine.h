@@ -32,7 +32,9 @@
 
 namespace millrace {
 
+class BufferPool;
 class PostQueue;
+class SimulatedDisk;
 class SimulatedIo;
 
 class Engine {
@@ -47,6 +49,8 @@ class Engine {
     // Owned by the caller, must outlive the engine; null: a pool of its own. Shared by engines that
     // one thread creates one after another, it saves each of them from mapping stacks.
     StackPool* stacks = nullptr;
+    // Simulation: the files there are; null for an empty disk. Must outlive the engine.
+    SimulatedDisk* disk = nullptr;
   };
 
   // Unavailable if the wanted I/O backend cannot be had.
@@ -59,6 +63,8 @@ class Engine {
   Scheduler& scheduler() { return *scheduler_; }
   Clock& clock() { return *clock_; }
   IoBackend& io() { return *io_; }
+  // Reused memory for I/O.
+  BufferPool& buffers() { return *buffers_; }
   // The simulation's controls; null if the engine is real.
   SimulatedIo* simulated_io() { return simulated_io_; }
   EngineObserver& observer() { return *observer_; }
@@ -102,6 +108,7 @@ class Engine {
 
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<BufferPool> buffers_;
   std::unique_ptr<IoBackend> io_;
   SimulatedIo* simulated_io_ = nullptr;
   EngineObserver* observer_ = nullptr;

@@ -62,6 +62,15 @@ class IntrusiveList {
     ListLink* next = (element.*kLink).next;
     return next == &head_ ? nullptr : FromLink(next);
   }
+  // The one before, or null at the start.
+  Element* Before(const Element& element) const {
+    ListLink* previous = (element.*kLink).previous;
+    return previous == &head_ ? nullptr : FromLink(previous);
+  }
+  // Behind `position`; at the front if that is null.
+  void InsertAfter(Element* position, Element& element) {
+    InsertBefore(position == nullptr ? head_.next : (position->*kLink).next, element);
+  }
   Element* PopFront() {
     Element* element = front();
     if (element != nullptr) Remove(*element);

@@ -67,6 +67,7 @@ struct IoRequest {
   // The backend's own.
   ListLink link;
   uint64_t ordinal = 0;
+  uint64_t covered = 0;
   Nanoseconds due = 0;
 };
 
@@ -115,6 +116,10 @@ class IoBackend {
   // Readable when Poll() would find something or Interrupt() was called; -1 if simulated.
   virtual int PollFd() const = 0;
   virtual size_t in_flight() const = 0;
+  // Memory that many requests will use: slab `index` at arena + index * slab_bytes. A backend may
+  // prepare it (io_uring pins it once); nothing changes for callers. `arena` and `slab_bytes` are
+  // the same in all calls; the memory stays mapped until the backend is destroyed.
+  virtual void RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) {}
 
   // ---- Files ------------------------------------------------------------------------------------
   // NotFound, AlreadyExists, PermissionDenied, or Unavailable with the host's reason; the errno is

@@ -1,55 +1,256 @@
+// Requests on their way: waiting, choosing how they end, crashing. What they do to files is in
+// simulated_io_files.cc.
 #include "millrace/engine/io/simulated_io.h"
 
-#include <cerrno>
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
 
 namespace millrace {
+namespace {
 
-SimulatedIo::SimulatedIo(Scheduler& scheduler) : scheduler_(scheduler) {
+constexpr std::array<std::string_view, kSimulatedOperations> kNames = {
+    "read",       "write",  "sync", "discard", "write zeroes", "truncate",
+    "copy range", "memory", "open", "stat",    "find extent",  "close"};
+
+bool ChangesDisk(SimulatedOperation operation) {
+  switch (operation) {
+    case SimulatedOperation::kWrite:
+    case SimulatedOperation::kSync:
+    case SimulatedOperation::kDiscard:
+    case SimulatedOperation::kWriteZeroes:
+    case SimulatedOperation::kTruncate:
+    case SimulatedOperation::kCopyRange:
+    case SimulatedOperation::kOpen:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool NeedsSpace(SimulatedOperation operation) {
+  switch (operation) {
+    case SimulatedOperation::kWrite:
+    case SimulatedOperation::kWriteZeroes:
+    case SimulatedOperation::kTruncate:
+    case SimulatedOperation::kCopyRange:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool IsOnFile(IoOpcode opcode) { return opcode != IoOpcode::kMemory && opcode != IoOpcode::kCall; }
+
+}  // namespace
+
+SimulatedIo::SimulatedIo(Scheduler& scheduler, SimulatedDisk* disk)
+    : scheduler_(scheduler), disk_(disk), timer_("io", &OnTimer, this) {
+  if (disk_ == nullptr) {
+    own_disk_ = std::make_unique<SimulatedDisk>();
+    disk_ = own_disk_.get();
+  }
   scheduler_.AddStepSource(this);
 }
 
-SimulatedIo::~SimulatedIo() { scheduler_.RemoveStepSource(this); }
+SimulatedIo::~SimulatedIo() {
+  MILLRACE_CHECK(in_flight() == 0, "simulated I/O destroyed with requests in flight");
+  scheduler_.RemoveStepSource(this);
+  scheduler_.Disarm(timer_);
+  for (const Open& open : opens_) {
+    if (open.file != nullptr) open.file->UnlockAll(open.number);
+  }
+}
+
+// ---- Waiting -----------------------------------------------------------------------------------
+
+SimulatedOperation SimulatedIo::OperationOf(const IoRequest& request) {
+  // CoCall() keeps the operation of a kCall where other requests have their offset.
+  return static_cast<SimulatedOperation>(
+      request.opcode == IoOpcode::kCall ? request.offset : static_cast<uint64_t>(request.opcode));
+}
 
 void SimulatedIo::Submit(IoRequest& request) {
   request.ordinal = next_ordinal_++;
-  pending_.PushBack(request);
+  if (IsOnFile(request.opcode)) {
+    if (Open* open = Find(request.file)) {
+      ++open->in_flight;
+      request.covered = open->file->effects();
+    }
+    if (request.opcode == IoOpcode::kCopyRange) {
+      if (Open* source = Find(request.source)) ++source->in_flight;
+    }
+  }
+  const Nanoseconds latency = latency_[static_cast<size_t>(OperationOf(request))];
+  if (latency == 0) {
+    ready_.push_back(&request);
+    return;
+  }
+  request.due = scheduler_.Now() + latency;
+  IoRequest* after = delayed_.back();
+  while (after != nullptr && after->due > request.due) after = delayed_.Before(*after);
+  delayed_.InsertAfter(after, request);
+  scheduler_.Arm(timer_, delayed_.front()->due);
+}
+
+void SimulatedIo::ReleaseDue() {
+  while (IoRequest* request = delayed_.front()) {
+    if (request->due > scheduler_.Now()) {
+      scheduler_.Arm(timer_, request->due);
+      return;
+    }
+    delayed_.Remove(*request);
+    ready_.push_back(request);
+  }
 }
 
 Option SimulatedIo::DescribeStep(size_t index) const {
-  const IoRequest* request = pending_.At(index);
-  return {(uint64_t{1} << 32) + request->ordinal, request->label, "io"};
+  const IoRequest& request = *ready_[index];
+  return {(uint64_t{1} << 32) + request.ordinal, request.label,
+          kNames[static_cast<size_t>(OperationOf(request))]};
 }
+
+// ---- Ending ------------------------------------------------------------------------------------
 
 void SimulatedIo::TakeStep(size_t index) {
-  IoRequest* request = pending_.At(index);
-  pending_.Remove(*request);
-  const Option outcomes[] = {{request->ordinal, request->label, "ok"},
-                             {request->ordinal, request->label, "error before effect"},
-                             {request->ordinal, request->label, "error after effect"}};
-  const size_t outcome = scheduler_.Choose(ChoiceKind::kOutcome, outcomes);
-  request->result = 0;
-  if (outcome != 1 && request->apply != nullptr) request->apply(*request);
-  if (outcome != 0) request->result = -EIO;
-  request->on_done(*request);
+  IoRequest& request = *ready_[index];
+  const SimulatedOperation operation = OperationOf(request);
+  if (MayCrash(request, "crash before")) return;  // the request fails in a step of its own
+  ready_.erase(ready_.begin() + static_cast<ptrdiff_t>(index));
+
+  Outcome outcome{.has_effect = false, .error_number = EIO};
+  if (!is_crashed_) outcome = ChooseOutcome(request, operation);
+  request.result = 0;
+  if (outcome.has_effect) request.result = Perform(request, outcome.is_torn);
+  if (outcome.error_number != 0) request.result = -outcome.error_number;
+  ++completed_[static_cast<size_t>(operation)];
+  scheduler_.MixTrace(static_cast<uint64_t>(request.result));
+  MayCrash(request, "crash after");
+  Finish(request);
 }
 
-absl::StatusOr<IoFile> SimulatedIo::CoOpen(const std::string&, const OpenOptions&) {
-  return absl::UnimplementedError("simulated files");
+void SimulatedIo::Finish(IoRequest& request) {
+  if (IsOnFile(request.opcode)) {
+    if (Open* open = Find(request.file)) --open->in_flight;
+    if (request.opcode == IoOpcode::kCopyRange) {
+      if (Open* source = Find(request.source)) --source->in_flight;
+    }
+  }
+  request.on_done(request);
 }
-absl::StatusOr<IoFile> SimulatedIo::Adopt(int) {
-  return absl::InvalidArgumentError("a simulated engine takes no descriptors of the host");
+
+std::string_view SimulatedIo::ObjectOf(const IoRequest& request) {
+  if (IsOnFile(request.opcode)) {
+    if (const Open* open = Find(request.file)) return open->file->path();
+  }
+  return request.label;
 }
-void SimulatedIo::CoClose(IoFile) {}
-absl::StatusOr<FileInfo> SimulatedIo::CoStat(IoFile) {
-  return absl::UnimplementedError("simulated files");
+
+const IoFailure* SimulatedIo::MatchFailure(IoRequest& request, SimulatedOperation operation) {
+  const IoFailure* found = nullptr;
+  for (PlannedFailure& planned : failures_) {
+    const IoFailure& failure = planned.failure;
+    if (failure.operation.has_value() ? *failure.operation != operation
+                                      : operation == SimulatedOperation::kClose) {
+      continue;
+    }
+    if (!failure.path.empty() && failure.path != ObjectOf(request)) continue;
+    ++planned.matched;
+    const bool is_hit =
+        failure.is_persistent ? planned.matched >= failure.nth : planned.matched == failure.nth;
+    if (is_hit && found == nullptr) found = &failure;
+  }
+  return found;
 }
-absl::StatusOr<FileExtent> SimulatedIo::CoFindExtent(IoFile, uint64_t) {
-  return absl::UnimplementedError("simulated files");
+
+SimulatedIo::Outcome SimulatedIo::ChooseOutcome(IoRequest& request, SimulatedOperation operation) {
+  if (!failures_.empty()) {
+    if (const IoFailure* failure = MatchFailure(request, operation)) {
+      ++failed_;
+      return {.has_effect = failure->is_after_effect, .error_number = failure->error_number};
+    }
+  }
+  if (scheduler_.decider() == nullptr || operation == SimulatedOperation::kClose) return {};
+  absl::InlinedVector<Option, 5> options;
+  auto offer = [&](std::string_view what) {
+    options.push_back({request.ordinal, request.label, what});
+  };
+  offer("ok");
+  offer("error before effect");
+  if (request.opcode != IoOpcode::kCall) offer("error after effect");
+  if (NeedsSpace(operation)) offer("no space");
+  const bool can_tear =
+      operation == SimulatedOperation::kWrite && request.bytes > SimulatedFile::kSectorBytes;
+  if (can_tear) offer("torn");
+  switch (scheduler_.Choose(ChoiceKind::kOutcome, options)) {
+    case 1:
+      return {.has_effect = false, .error_number = EIO};
+    case 2:
+      return {.error_number = EIO};
+    case 3:
+      return {.has_effect = false, .error_number = ENOSPC};
+    case 4:
+      return {.is_torn = true, .error_number = EIO};
+    default:
+      return {};
+  }
 }
-absl::Status SimulatedIo::LockBytes(IoFile, absl::Span<const uint64_t>) { return absl::OkStatus(); }
-void SimulatedIo::UnlockBytes(IoFile, absl::Span<const uint64_t>) {}
-absl::Status SimulatedIo::ProbeLocks(IoFile, absl::Span<const uint64_t>) {
-  return absl::OkStatus();
+
+uint64_t SimulatedIo::ChooseTear(const IoRequest& request) {
+  const Option options[] = {{request.ordinal, request.label, "the first sector"},
+                            {request.ordinal, request.label, "half"},
+                            {request.ordinal, request.label, "all but the last sector"}};
+  const uint64_t bytes[] = {1, request.bytes / 2, request.bytes - 1};
+  const uint64_t wanted = request.offset + bytes[scheduler_.Choose(ChoiceKind::kData, options)];
+  // A sector is written whole or not at all.
+  const uint64_t sector = SimulatedFile::kSectorBytes;
+  const uint64_t first_end = (request.offset / sector + 1) * sector;
+  return std::min(request.bytes, std::max(first_end, wanted / sector * sector) - request.offset);
+}
+
+// ---- Crash -------------------------------------------------------------------------------------
+
+bool SimulatedIo::MayCrash(const IoRequest& request, std::string_view when) {
+  if (!has_crash_points_ || is_crashed_ || !ChangesDisk(OperationOf(request))) return false;
+  const Option choices[] = {{request.ordinal, request.label, "go on"},
+                            {request.ordinal, request.label, when}};
+  if (scheduler_.Choose(ChoiceKind::kCrash, choices) == 0) return false;
+  const Option survivors[] = {{request.ordinal, request.label, "nothing survives"},
+                              {request.ordinal, request.label, "everything survives"},
+                              {request.ordinal, request.label, "pattern 1 survives"},
+                              {request.ordinal, request.label, "pattern 2 survives"},
+                              {request.ordinal, request.label, "pattern 3 survives"},
+                              {request.ordinal, request.label, "pattern 4 survives"}};
+  const size_t which = scheduler_.Choose(ChoiceKind::kData, survivors);
+  // Seeded by the schedule alone, so that a replay finds the same disk.
+  RandomStream pattern(request.ordinal * 8 + which, "survivors");
+  crashed_disk_ =
+      Crash([&](const UnflushedPiece&) { return which == 1 || (which > 1 && pattern.OneIn(2)); });
+  return true;
+}
+
+std::unique_ptr<SimulatedDisk> SimulatedIo::Crash(Survives survives) {
+  is_crashed_ = true;
+  std::vector<const IoRequest*> in_flight(ready_.begin(), ready_.end());
+  for (IoRequest* each = delayed_.front(); each != nullptr; each = delayed_.After(*each)) {
+    in_flight.push_back(each);
+  }
+  auto left = std::make_unique<SimulatedDisk>(disk_->options());
+  std::vector<const IoRequest*> of_file;
+  for (const std::string& path : disk_->Paths()) {
+    const SimulatedFile* file = disk_->Find(path);
+    of_file.clear();
+    for (const IoRequest* request : in_flight) {
+      if (!IsOnFile(request->opcode)) continue;
+      const Open* open = Find(request->file);
+      if (open != nullptr && open->file == file) of_file.push_back(request);
+    }
+    left->Create(path).Reset(file->AfterCrash(of_file, survives));
+  }
+  return left;
 }
 
 }  // namespace millrace

@@ -373,22 +373,22 @@ TEST(RandomPrograms, ATokenPassedByEventsIsNeverLost) {
 TEST(RandomPrograms, AnInterruptibleSleepIsKickedAtAnyMoment) {
   Explore([](Engine& engine, uint64_t seed) {
     RandomStream random(seed, "program");
-    InterruptibleSleep sleep(engine.scheduler());
+    InterruptibleSleep rest(engine.scheduler());
     const Nanoseconds end = 20;
     bool is_over = false;
     RunWorkers(
         engine,
         [&](int worker) MILLRACE_MAY_SUSPEND {
           if (worker == 0) {
-            while (engine.clock().Now() < end) sleep.CoSleepUntil(end);
+            while (engine.clock().Now() < end) rest.CoSleepUntil(end);
             EXPECT_EQ(engine.clock().Now(), end);
             is_over = true;
             return;
           }
           for (int round = 0; round < kRounds; ++round) {
             EXPECT_TRUE(CoSleepFor(static_cast<Nanoseconds>(random.Below(4))).ok());
-            sleep.Kick();
-            EXPECT_FALSE(sleep.is_sleeping());
+            rest.Kick();
+            EXPECT_FALSE(rest.is_sleeping());
           }
         },
         [&](Scopes&) {});

@@ -342,27 +342,27 @@ TEST_F(SleepTest, ATimerThatFiresAfterTheCancelHitsNobody) {
 }
 
 TEST_F(SleepTest, InterruptibleSleepEndsAtItsDeadlineOrWhenKicked) {
-  InterruptibleSleep sleep(engine_->scheduler());
+  InterruptibleSleep rest(engine_->scheduler());
   Spawn("job", [&]() MILLRACE_MAY_SUSPEND {
-    sleep.CoSleepUntil(10);
+    rest.CoSleepUntil(10);
     log_.push_back("deadline");
-    sleep.CoSleepUntil(100);
+    rest.CoSleepUntil(100);
     log_.push_back("kicked");
-    sleep.CoSleepUntil(kNever);
+    rest.CoSleepUntil(kNever);
     log_.push_back("unparked");
   });
-  engine_->RunUntil([&] { return log_.size() == 1 && sleep.is_sleeping(); });
+  engine_->RunUntil([&] { return log_.size() == 1 && rest.is_sleeping(); });
   EXPECT_EQ(engine_->clock().Now(), 10);
-  EXPECT_TRUE(sleep.has_deadline());
-  sleep.Kick();
-  EXPECT_FALSE(sleep.is_sleeping());
-  EXPECT_FALSE(sleep.has_deadline());  // although the sleeper has not run yet
-  sleep.Kick();                        // nobody sleeps: not remembered
+  EXPECT_TRUE(rest.has_deadline());
+  rest.Kick();
+  EXPECT_FALSE(rest.is_sleeping());
+  EXPECT_FALSE(rest.has_deadline());  // although the sleeper has not run yet
+  rest.Kick();                        // nobody sleeps: not remembered
   Settle();
   EXPECT_EQ(log_, (Log{"deadline", "kicked"}));
-  EXPECT_TRUE(sleep.is_sleeping());
-  EXPECT_FALSE(sleep.has_deadline());
-  sleep.Kick();
+  EXPECT_TRUE(rest.is_sleeping());
+  EXPECT_FALSE(rest.has_deadline());
+  rest.Kick();
   ExpectAllDone();
   EXPECT_EQ(log_, (Log{"deadline", "kicked", "unparked"}));
   EXPECT_EQ(engine_->clock().Now(), 10);
@@ -372,13 +372,13 @@ TEST_F(SleepTest, InterruptibleSleepEndsAtItsDeadlineOrWhenKicked) {
 TEST(SleepDeathTest, ASecondSleeperIsRefusedUntilTheFirstHasLeft) {
   auto die = [] {
     auto engine = SimulatedEngine();
-    InterruptibleSleep sleep(engine->scheduler());
+    InterruptibleSleep rest(engine->scheduler());
     (void)engine->Run([&]() MILLRACE_MAY_SUSPEND {
       TaskScope scope("test");
-      scope.Spawn("first", [&]() MILLRACE_MAY_SUSPEND { sleep.CoSleepUntil(10); });
+      scope.Spawn("first", [&]() MILLRACE_MAY_SUSPEND { rest.CoSleepUntil(10); });
       CoYield();
-      sleep.Kick();
-      sleep.CoSleepUntil(20);
+      rest.Kick();
+      rest.CoSleepUntil(20);
       return scope.CoJoin();
     });
   };

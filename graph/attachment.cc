@@ -1,0 +1,132 @@
+#include "millrace/graph/attachment.h"
+
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/attachment_core.h"
+#include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_transaction_plan.h"
+
+namespace millrace {
+
+// ---- AttachmentCore ----------------------------------------------------------------------------
+
+AttachmentCore::~AttachmentCore() {
+  if (planned_in != nullptr) GraphTransaction::ForgetAttachment(*planned_in, *this);
+}
+
+void AttachmentCore::CoEnter(InFlightRequest& request) {
+  if (quiesce_count == 0 || !options.queues_requests) {
+    request.Begin(*edge.child);
+    return;
+  }
+  QueuedRequest queued;
+  queued.request = &request;
+  queue.PushBack(queued);
+  queued.waiter.CoWait("attachment.queue", this);
+  MILLRACE_CHECK(request.is_active(), "R20: a queued request was woken before it was admitted");
+}
+
+void AttachmentCore::BeginQuiesce() {
+  ++quiesce_count;
+  if (options.holder->quiescable != nullptr) options.holder->quiescable->BeginQuiesce();
+}
+
+void AttachmentCore::EndQuiesce() {
+  MILLRACE_CHECK(quiesce_count > 0, "I9: a drain ended more often than it began");
+  if (--quiesce_count == 0) {
+    while (QueuedRequest* queued = queue.PopFront()) {
+      // In flight before it runs: a drain that begins in between waits for it.
+      queued->request->Begin(*edge.child);
+      queued->waiter.WakeOne();
+    }
+  }
+  if (options.holder->quiescable != nullptr) options.holder->quiescable->EndQuiesce();
+}
+
+void AttachmentCore::DescribeWait(WaitDescription& description) const {
+  description.object =
+      StrCat("the drain of '", edge.child == nullptr ? "?" : edge.child->name, "'");
+  for (const SectionCore* section : sections) {
+    for (const HolderRef& owner : section->owners) {
+      description.holders.push_back(StrCat("drained section of ", owner->Describe()));
+    }
+    if (section->owners.empty()) description.holders.push_back("a drained section");
+  }
+}
+
+// ---- Attachment --------------------------------------------------------------------------------
+
+absl::StatusOr<Attachment> Attachment::Attach(Graph& graph, NodeId node,
+                                              AttachmentOptions options) {
+  HolderRef holder = options.holder;
+  GraphTransaction change(graph);
+  if (holder != nullptr) change.OnBehalfOf(holder);
+  Attachment attachment = change.Attach(node, std::move(options));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return attachment;
+}
+
+Attachment::Attachment() = default;
+Attachment::Attachment(std::unique_ptr<AttachmentCore> core) : core_(std::move(core)) {}
+Attachment::Attachment(Attachment&& other) noexcept = default;
+
+Attachment& Attachment::operator=(Attachment&& other) noexcept {
+  if (this != &other) {
+    DetachForDestructor();
+    core_ = std::move(other.core_);
+  }
+  return *this;
+}
+
+Attachment::~Attachment() { DetachForDestructor(); }
+
+// Destructors are not seen by the analysis; the run-time check still is there.
+void Attachment::DetachForDestructor() {
+  if (!is_attached()) return;
+  HostScope host;
+  Detach();
+}
+
+bool Attachment::is_attached() const { return core_ != nullptr && core_->is_live(); }
+NodeId Attachment::node() const { return is_attached() ? core_->edge.child->id : NodeId(); }
+const HolderRef& Attachment::holder() const { return core_->options.holder; }
+const std::string& Attachment::device_name() const { return core_->options.device_name; }
+uint64_t Attachment::bytes() const {
+  return is_attached() ? core_->edge.child->driver->bytes() : 0;
+}
+
+void Attachment::Detach() {
+  if (!is_attached()) return;
+  MILLRACE_CHECK(core_->queue.empty(), "attachment detached with requests queued");
+  GraphTransaction change(core_->graph);
+  change.OnBehalfOf(core_->options.holder);
+  change.Detach(*this);
+  // Letting go loosens permissions and edits no link that could be leased or undrained; the lease
+  // of a chain holds its own nodes by attachments of the same user.
+  absl::Status status = change.Commit().status();
+  MILLRACE_CHECK(status.ok(), StrCat("detaching was refused: ", status.ToString()));
+}
+
+void Attachment::CoDetach() {
+  if (!is_attached()) return;
+  Graph& graph = core_->graph;
+  // Requests of this attachment end before it goes; the drain also empties the queue of others.
+  absl::StatusOr<DrainedSection> drained =
+      DrainedSection::CoBegin(graph, {node()}, {core_->options.holder});
+  if (drained.ok()) drained->End();
+  std::vector<NodeId> dropped;
+  {
+    GraphTransaction change(graph);
+    change.OnBehalfOf(core_->options.holder);
+    change.Detach(*this);
+    absl::StatusOr<AppliedEdit> edit = change.Commit();
+    MILLRACE_CHECK(edit.ok(), StrCat("detaching was refused: ", edit.status().ToString()));
+    dropped = edit->dropped;
+  }
+  graph.CoWaitForClosed(dropped);
+}
+
+}  // namespace millrace

@@ -1,0 +1,110 @@
+// Attachment: a user's root edge into the graph: a guest device's disk, a job's access, an export.
+// (QEMU's BlockBackend.)
+//
+// It keeps its node alive, carries a holder, a purpose and permissions, and is the way to do I/O.
+// It is made by a GraphTransaction (or Attachment::Attach, a transaction of its own), follows its
+// node through edits (a filter put above the node comes under it), and detaches when it goes.
+//
+// While its node is drained, requests of a guest's attachment queue, in order, and are not in
+// flight; a job's attachment never queues: the job is at a pause point then, unless it owns the
+// section.
+//
+// Move-only. Home thread only, but for Submit(). Destroying an attachment with requests in flight
+// or queued is a bug of its user (checked): drain first, or CoDetach().
+#ifndef MILLRACE_GRAPH_ATTACHMENT_H_
+#define MILLRACE_GRAPH_ATTACHMENT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/holder.h"
+#include "millrace/graph/io/io_vector.h"
+#include "millrace/graph/node_id.h"
+#include "millrace/graph/permission.h"
+
+namespace millrace {
+
+class DrainedSection;
+class Graph;
+struct AttachmentCore;
+
+struct AttachmentOptions {
+  HolderRef holder;
+  std::string purpose;      // "root", "main node", "intermediate node"
+  std::string device_name;  // "drive0"; empty: none. Unique among attachments.
+  Permissions permissions;
+  // Whether requests wait while the node is drained. Off for jobs.
+  bool queues_requests = true;
+  // Stays on its node when a filter is put above it or the node is replaced. On for jobs.
+  bool stays_at_node = false;
+};
+
+// A run of the answer to "where does this range come from?"
+struct AllocationRun {
+  uint64_t bytes = 0;         // from the start of the range; at least 1
+  bool is_allocated = false;  // some layer asked about decides these bytes
+  bool is_zero = false;       // and they read as zeroes without reading them
+  NodeId layer;               // the layer that decides; invalid if none
+};
+
+class Attachment {
+ public:
+  // One transaction that attaches to a node. Errors as of GraphTransaction::Commit.
+  static absl::StatusOr<Attachment> Attach(Graph& graph, NodeId node, AttachmentOptions options)
+      MILLRACE_OPENS_VIEW;
+
+  Attachment();
+  ~Attachment();
+  Attachment(Attachment&& other) noexcept;
+  Attachment& operator=(Attachment&& other) noexcept;
+
+  bool is_attached() const;
+  // The node it points at now. Changes when the graph is edited.
+  NodeId node() const;
+  const HolderRef& holder() const;
+  const std::string& device_name() const;
+  uint64_t bytes() const;
+
+  // Detaches; nodes that nobody else holds go to the reaper. No request may be in flight or queued.
+  void Detach() MILLRACE_OPENS_VIEW;
+  // The same, after waiting for requests in flight and for the dropped nodes to be closed.
+  void CoDetach() MILLRACE_MAY_SUSPEND;
+
+  // ---- I/O
+  // ----------------------------------------------------------------------------------------
+  // InvalidArgument beyond the end or without the permission; ResourceExhausted (no space),
+  // DataLoss (corrupt image), Unavailable (host I/O), with the errno attached. Not cancellable once
+  // started.
+  absl::Status CoRead(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags = {})
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags = {}) MILLRACE_MAY_SUSPEND;
+  absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
+  // Everything acknowledged before is durable when it returns.
+  absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
+  absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+
+  // Whether the start of `range` is allocated in the chain from layer `first` down to layer `last`,
+  // both included; layers are non-filter nodes below this attachment. An invalid `first` means the
+  // first layer, an invalid `last` the bottom of the chain. NotFound if a layer is not there.
+  absl::StatusOr<AllocationRun> CoAllocation(ByteRange range, NodeId first, NodeId last)
+      MILLRACE_MAY_SUSPEND;
+
+ private:
+  friend class GraphTransaction;
+  friend struct AttachmentAccess;
+  explicit Attachment(std::unique_ptr<AttachmentCore> core);
+  void DetachForDestructor();
+
+  std::unique_ptr<AttachmentCore> core_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_ATTACHMENT_H_

@@ -1,0 +1,53 @@
+// The graph's side of an attachment. Internal; not installed.
+#ifndef MILLRACE_GRAPH_ATTACHMENT_CORE_H_
+#define MILLRACE_GRAPH_ATTACHMENT_CORE_H_
+
+#include <vector>
+
+#include "millrace/engine/base/intrusive_list.h"
+#include "millrace/engine/scheduler/wait.h"
+#include "millrace/engine/sync/wait_queue.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/node.h"
+
+namespace millrace {
+
+// A request that waits for the end of a drained section. It lives on the stack of its coroutine.
+// Whoever ends the section begins `request` before it wakes the coroutine (race R20).
+struct QueuedRequest {
+  InFlightRequest* request = nullptr;
+  WaitQueue waiter;
+  ListLink link;
+};
+
+struct AttachmentCore final : Waitable {
+  explicit AttachmentCore(Graph& owner) : graph(owner) {}
+  ~AttachmentCore();
+
+  bool is_live() const { return edge.child != nullptr && is_applied; }
+  // Begins `request` on the node now, or after the drain that covers it.
+  void CoEnter(InFlightRequest& request) MILLRACE_MAY_SUSPEND;
+  // Called by the section table; counted.
+  void BeginQuiesce();
+  void EndQuiesce();
+  void DescribeWait(WaitDescription& description) const override;
+
+  Graph& graph;
+  AttachmentOptions options;
+  Edge edge;
+  bool is_applied = false;
+  GraphTransaction::Plan* planned_in = nullptr;  // while staged
+  int quiesce_count = 0;
+  std::vector<SectionCore*> sections;  // that count one unit of quiesce_count each
+  IntrusiveList<QueuedRequest, &QueuedRequest::link> queue;
+};
+
+// Lets tests and the transaction reach the core.
+struct AttachmentAccess {
+  static AttachmentCore* Core(const Attachment& attachment) { return attachment.core_.get(); }
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_ATTACHMENT_CORE_H_

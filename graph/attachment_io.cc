@@ -1,0 +1,109 @@
+// Attachment's I/O: bounds, permissions, the queue at a drain, then the generic path.
+#include <string>
+#include <string_view>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/attachment_core.h"
+#include "millrace/graph/graph_internals.h"
+#include "millrace/graph/io/node_io.h"
+
+namespace millrace {
+namespace {
+
+absl::Status CheckRange(const AttachmentCore& core, std::string_view operation, uint64_t offset,
+                        uint64_t bytes) {
+  const Node& node = *core.edge.child;
+  const uint64_t node_bytes = node.driver->bytes();
+  if (ByteRange::IsRepresentable(offset, bytes) && offset + bytes <= node_bytes) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(StrCat("cannot ", operation, " ", bytes, " bytes at ", offset,
+                                           " of node '", node.name, "': it has ", node_bytes,
+                                           " bytes; stay inside, or resize it first"));
+}
+
+absl::Status CheckPermission(const AttachmentCore& core, std::string_view operation,
+                             PermissionSet any_of) {
+  if (core.edge.permissions.used.Intersects(any_of)) return absl::OkStatus();
+  return absl::InvalidArgumentError(StrCat("cannot ", operation, " node '", core.edge.child->name,
+                                           "': ", core.options.holder->Describe(),
+                                           " did not ask for the permission '", any_of.ToString(),
+                                           "'; attach with it"));
+}
+
+absl::Status NotAttached() {
+  return absl::FailedPreconditionError("the attachment is not attached to a node; attach it first");
+}
+
+}  // namespace
+
+absl::Status Attachment::CoRead(uint64_t offset, const IoVector& target) {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "read", offset, target.bytes()));
+  return CoReadNode(request.node(), offset, target);
+}
+
+absl::Status Attachment::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "write", needed));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "write", offset, source.bytes()));
+  return CoWriteNode(request.node(), offset, source, flags);
+}
+
+absl::Status Attachment::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "write zeroes to", needed));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "write zeroes to", range.offset, range.bytes));
+  return CoWriteZeroesNode(request.node(), range, flags);
+}
+
+absl::Status Attachment::CoDiscard(ByteRange range) {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "discard", kWrite));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "discard", range.offset, range.bytes));
+  return CoDiscardNode(request.node(), range);
+}
+
+absl::Status Attachment::CoFlush() {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  // A node that nobody may write has nothing to make durable.
+  if (request.node().is_read_only) return absl::OkStatus();
+  return CoFlushNode(request.node());
+}
+
+absl::Status Attachment::CoResize(uint64_t bytes) {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "resize", kResize));
+  return CoResizeNode(request.node(), bytes);
+}
+
+absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId first, NodeId last) {
+  if (!is_attached()) return NotAttached();
+  InFlightRequest request;
+  core_->CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "map", range.offset, range.bytes));
+  const GraphInternals& internals = GraphInternals::Of(core_->graph);
+  const Node* from = first.is_valid() ? internals.Resolve(first) : nullptr;
+  const Node* to = last.is_valid() ? internals.Resolve(last) : nullptr;
+  if (first.is_valid() && from == nullptr) return internals.StaleError(first);
+  if (last.is_valid() && to == nullptr) return internals.StaleError(last);
+  return CoAllocationInChain(request.node(), range, from, to);
+}
+
+}  // namespace millrace

@@ -1,0 +1,106 @@
+#include "millrace/graph/freeze.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/freeze_core.h"
+#include "millrace/graph/graph_internals.h"
+
+namespace millrace {
+namespace {
+
+absl::Status RefuseUnleasable(const Edge& edge) {
+  Conflict conflict;
+  conflict.reason = ConflictReason::kUnleasableFilter;
+  conflict.object = edge.child->name;
+  conflict.detail = edge.name;
+  if (!edge.child->claims.empty()) {
+    conflict.holders.push_back(edge.child->claims.back().holder->AsConflictHolder());
+  }
+  conflict.next_step = "name a base or bottom above that filter, or wait until its job has ended";
+  return ConflictStatus(
+      absl::StatusCode::kFailedPrecondition, conflict,
+      StrCat("cannot freeze the '", edge.name, "' link to '", edge.child->name,
+             "': the job that owns this filter must be able to remove it; ", conflict.next_step));
+}
+
+absl::Status RefuseFrozen(const Edge& edge) {
+  const HolderRef& holder = edge.lease->holder;
+  Conflict conflict;
+  conflict.reason = ConflictReason::kFrozenLink;
+  conflict.object = edge.child->name;
+  conflict.detail = StrCat(edge.name, " ", edge.parent->name);
+  conflict.holders.push_back(holder->AsConflictHolder());
+  conflict.next_step = StrCat("wait until ", holder->Describe(), " has ended, or cancel it");
+  return ConflictStatus(
+      absl::StatusCode::kFailedPrecondition, conflict,
+      StrCat("cannot freeze the '", edge.name, "' link from '", edge.parent->name, "' to '",
+             edge.child->name, "': ", holder->Describe(), " holds it; ", conflict.next_step));
+}
+
+}  // namespace
+
+FrozenChainCore::~FrozenChainCore() {
+  for (Edge* edge : edges) edge->lease = nullptr;
+}
+
+void FrozenChainCore::Drop(Edge& edge) {
+  edge.lease = nullptr;
+  std::erase(edges, &edge);
+}
+
+absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeId top, NodeId last,
+                                                HolderRef holder) {
+  MILLRACE_CHECK(reader.proposed_ == nullptr, "a lease is taken on the graph as it is");
+  const GraphInternals& internals = GraphInternals::Of(reader.graph());
+  Node* node = internals.Resolve(top);
+  if (node == nullptr) return internals.StaleError(top);
+  if (internals.Resolve(last) == nullptr) return internals.StaleError(last);
+  std::vector<Edge*> edges;
+  while (node->id != last) {
+    Edge* edge = node->FilteredOrBacking();
+    if (edge == nullptr) {
+      return absl::NotFoundError(StrCat("cannot freeze the chain below '",
+                                        internals.Resolve(top)->name, "': node '",
+                                        internals.Resolve(last)->name, "' is not in it"));
+    }
+    if (edge->lease != nullptr) return RefuseFrozen(*edge);
+    Node* child = edge->child;
+    if (child->is_filter() && static_cast<FilterDriver&>(*child->driver).is_unleasable()) {
+      return RefuseUnleasable(*edge);
+    }
+    edges.push_back(edge);
+    node = child;
+  }
+  auto core = std::make_unique<FrozenChainCore>();
+  core->holder = std::move(holder);
+  core->top = top;
+  core->last = last;
+  core->edges = std::move(edges);
+  for (Edge* edge : core->edges) edge->lease = core.get();
+  return FrozenChain(std::move(core));
+}
+
+FrozenChain::FrozenChain() = default;
+FrozenChain::FrozenChain(std::unique_ptr<FrozenChainCore> core) : core_(std::move(core)) {}
+FrozenChain::~FrozenChain() = default;
+FrozenChain::FrozenChain(FrozenChain&& other) noexcept = default;
+FrozenChain& FrozenChain::operator=(FrozenChain&& other) noexcept = default;
+
+void FrozenChain::Release() { core_.reset(); }
+NodeId FrozenChain::top() const { return core_->top; }
+NodeId FrozenChain::last() const { return core_->last; }
+const HolderRef& FrozenChain::holder() const { return core_->holder; }
+
+std::optional<NodeId> FrozenChain::Below(const GraphReader& reader) const {
+  absl::StatusOr<NodeView> last = reader.Resolve(core_->last);
+  if (!last.ok()) return std::nullopt;
+  std::optional<NodeView> below = last->FilteredOrBacking();
+  if (!below) return std::nullopt;
+  return below->id();
+}
+
+}  // namespace millrace

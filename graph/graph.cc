@@ -1,0 +1,154 @@
+#include "millrace/graph/graph.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/graph/graph_internals.h"
+
+namespace millrace {
+
+Graph::Graph(Engine& engine)
+    : engine_(engine), internals_(std::make_unique<GraphInternals>(*this)) {}
+
+Graph::~Graph() {
+  MILLRACE_CHECK(node_count_ == 0, "graph destroyed while nodes are attached");
+  MILLRACE_CHECK(internals_->closing.empty(), "graph destroyed while nodes are being closed");
+}
+
+void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
+  internals_->closed.CoWaitUntil([&] {
+    return std::none_of(dropped.begin(), dropped.end(),
+                        [&](NodeId id) { return internals_->closing.contains(id); });
+  });
+}
+
+void Graph::CoWaitForReaper() {
+  CoWaitForClosed({internals_->closing.begin(), internals_->closing.end()});
+}
+
+void Graph::CoClose() {
+  while (!internals_->closing.empty()) CoWaitForReaper();
+}
+
+// ---- GraphInternals ----------------------------------------------------------------------------
+
+GraphInternals::GraphInternals(Graph& owner)
+    : graph(owner), closed("nodes closed"), reaper_scope(owner.engine().scheduler(), "reaper") {}
+
+Node* GraphInternals::Resolve(NodeId id) const {
+  if (id.slot >= slots.size() || slots[id.slot].generation != id.generation) return nullptr;
+  return slots[id.slot].node;
+}
+
+absl::Status GraphInternals::StaleError(NodeId id) const {
+  Conflict conflict;
+  conflict.reason = ConflictReason::kStaleNode;
+  conflict.object = id.ToString();
+  std::string text = StrCat("node ", id.ToString(), " does not exist");
+  if (id.slot < slots.size() && slots[id.slot].last != nullptr) {
+    const Tombstone& tombstone = *slots[id.slot].last;
+    conflict.object = tombstone.name;
+    conflict.holders.push_back({tombstone.removed_by, "remover", tombstone.when});
+    text = StrCat("node '", tombstone.name, "' is gone: removed by ", tombstone.removed_by,
+                  " in edit ", tombstone.revision);
+  }
+  conflict.next_step = "look the node up again";
+  return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                        StrCat(text, "; look the node up again"));
+}
+
+Node* GraphInternals::FindByName(std::string_view name) const {
+  auto found = by_name.find(std::string(name));
+  return found == by_name.end() ? nullptr : found->second;
+}
+
+NodeId GraphInternals::ReserveId() {
+  if (free_slots.empty()) {
+    slots.emplace_back();
+    free_slots.push_back(static_cast<uint32_t>(slots.size() - 1));
+  }
+  const uint32_t slot = free_slots.back();
+  free_slots.pop_back();
+  return {slot, slots[slot].generation};
+}
+
+void GraphInternals::ReleaseId(NodeId id) {
+  ++slots[id.slot].generation;
+  free_slots.push_back(id.slot);
+}
+
+void GraphInternals::Enter(std::unique_ptr<Node> node) {
+  Node* entered = node.release();  // owned by its slot from here on
+  slots[entered->id.slot].node = entered;
+  by_name[entered->name] = entered;
+  nodes.PushBack(*entered);
+  ++graph.node_count_;
+}
+
+std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view removed_by) {
+  MILLRACE_CHECK(node->parents.empty(), "G3: a node was dropped that an edge points at");
+  MILLRACE_CHECK(node->requests.empty(), "a node was dropped with requests in flight");
+  Slot& slot = slots[node->id.slot];
+  slot.last = std::make_shared<Tombstone>(Tombstone{
+      node->name, std::string(removed_by), graph.revision(), graph.engine().clock().Now()});
+  slot.node = nullptr;
+  by_name.erase(node->name);
+  nodes.Remove(*node);
+  --graph.node_count_;
+  ReleaseId(node->id);
+  return std::unique_ptr<Node>(node);
+}
+
+void GraphInternals::Bury(Node* node, std::string_view removed_by) {
+  std::unique_ptr<Node> dead = Remove(node, removed_by);
+  closing.insert(dead->id);
+  const std::string name = StrCat("close/", dead->name);
+  Node* raw = dead.release();
+  const bool started = reaper_scope.Spawn(name, [this, raw]() MILLRACE_MAY_SUSPEND {
+    const NodeId id = raw->id;
+    CoCloseDropped(std::unique_ptr<Node>(raw));
+    closing.erase(id);
+    closed.Notify();
+  });
+  MILLRACE_CHECK(started, "no stack to close a node with");
+}
+
+// Closes a node while it still holds its files, then lets go of them, closing those that nobody
+// else holds in turn.
+void GraphInternals::CoCloseDropped(std::unique_ptr<Node> node) {
+  if (node->context != nullptr) node->driver->CoClose();
+  std::vector<Node*> released;
+  for (std::unique_ptr<Edge>& edge : node->children) {
+    edge->child->parents.Remove(*edge);
+    released.push_back(edge->child);
+  }
+  std::vector<Node*> lower_ends = released;
+  node->children.clear();
+  sections.Recompute(graph, lower_ends);
+  const std::string removed_by = StrCat("the closing of '", node->name, "'");
+  node.reset();
+  for (Node* child : released) {
+    if (!child->parents.empty()) continue;
+    CoCloseDropped(Remove(child, removed_by));
+  }
+}
+
+Node::~Node() = default;
+
+Edge* Node::FindChild(Role role) const {
+  for (const std::unique_ptr<Edge>& edge : children) {
+    if (edge->role == role) return edge.get();
+  }
+  return nullptr;
+}
+
+Edge* Node::FilteredOrBacking() const {
+  Edge* edge = FindChild(Role::kFiltered);
+  return edge != nullptr ? edge : FindChild(Role::kBacking);
+}
+
+}  // namespace millrace

@@ -1,0 +1,73 @@
+// What a Graph owns, for the files of graph/ that implement it. Internal; not installed.
+#ifndef MILLRACE_GRAPH_GRAPH_INTERNALS_H_
+#define MILLRACE_GRAPH_GRAPH_INTERNALS_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/condition.h"
+#include "millrace/graph/drain_core.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/node.h"
+
+namespace millrace {
+
+// What is remembered of a node that is gone: who removed it and when.
+struct Tombstone {
+  std::string name;
+  std::string removed_by;
+  uint64_t revision = 0;
+  Nanoseconds when = 0;
+};
+
+struct GraphInternals {
+  struct Slot {
+    uint32_t generation = 0;
+    Node* node = nullptr;
+    std::shared_ptr<const Tombstone> last;  // the latest node that lived here
+  };
+
+  explicit GraphInternals(Graph& owner);
+
+  static GraphInternals& Of(const Graph& graph) { return *graph.internals_; }
+
+  // Null if the id is stale.
+  Node* Resolve(NodeId id) const;
+  absl::Status StaleError(NodeId id) const;
+  Node* FindByName(std::string_view name) const;
+  // Gives a node its slot, its id and its place in the tables.
+  void Enter(std::unique_ptr<Node> node);
+  // A slot and id for a node that a transaction plans; given back by Forget if it is dropped.
+  NodeId ReserveId();
+  void ReleaseId(NodeId id);
+  // Takes an unreferenced node out of the tables; the caller owns it.
+  std::unique_ptr<Node> Remove(Node* node, std::string_view removed_by);
+  // The same, and starts the coroutine that closes it.
+  void Bury(Node* node, std::string_view removed_by);
+  void CoCloseDropped(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
+  void BumpRevision() { ++graph.revision_; }
+
+  Graph& graph;
+  std::vector<Slot> slots;
+  std::vector<uint32_t> free_slots;
+  absl::flat_hash_map<std::string, Node*> by_name;            // look-ups only, never iterated
+  absl::flat_hash_map<std::string, AttachmentCore*> devices;  // look-ups only
+  IntrusiveList<Node, &Node::all_link> nodes;                 // in order of creation
+  uint64_t next_auto_name = 0;
+  uint64_t next_claim = 1;
+  SectionTable sections;
+
+  // The reaper: dropped nodes whose CoClose has not ended, each with what it alone still holds.
+  absl::btree_set<NodeId> closing;
+  Condition closed;
+  TaskScope reaper_scope;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_GRAPH_INTERNALS_H_

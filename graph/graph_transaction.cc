@@ -1,0 +1,395 @@
+#include "millrace/graph/graph_transaction.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_join.h"
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_transaction_plan.h"
+#include "millrace/graph/io/node_context.h"
+#include "millrace/graph/transaction_validator.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kNameBytesMax = 31;
+
+absl::Status NameError(ConflictReason reason, std::string_view name, std::string_view text,
+                       std::string_view next_step) {
+  Conflict conflict;
+  conflict.reason = reason;
+  conflict.object = std::string(name);
+  conflict.detail = std::to_string(kNameBytesMax);
+  conflict.next_step = std::string(next_step);
+  return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
+                        StrCat("cannot name a node '", name, "': ", text, "; ", next_step));
+}
+
+absl::Status CheckNodeName(const ProposedGraph& proposed, const GraphInternals& internals,
+                           const std::string& name) {
+  const bool is_well_formed = !name.empty() &&
+                              absl::ascii_isalpha(static_cast<unsigned char>(name[0])) &&
+                              std::all_of(name.begin(), name.end(), [](unsigned char c) {
+                                return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_';
+                              });
+  if (!is_well_formed) {
+    return NameError(ConflictReason::kMalformedNodeName, name, "it is not well formed",
+                     "start with a letter and use letters, digits, '-', '.' and '_'");
+  }
+  if (name.size() > kNameBytesMax) {
+    return NameError(ConflictReason::kNodeNameTooLong, name, "it is too long",
+                     StrCat("use at most ", kNameBytesMax, " characters"));
+  }
+  if (internals.devices.contains(name)) {
+    return NameError(ConflictReason::kNodeNameIsDevice, name, "a device has this name",
+                     "choose another name");
+  }
+  if (proposed.FindByName(name) != nullptr) {
+    return NameError(ConflictReason::kDuplicateNodeName, name, "another node has this name",
+                     "choose another name");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool GraphTransaction::Plan::IsShown(const SectionCore& section) const {
+  return std::find(sections.begin(), sections.end(), &section) != sections.end();
+}
+bool GraphTransaction::Plan::IsShown(const FrozenChainCore& lease) const {
+  return std::find(leases.begin(), leases.end(), &lease) != leases.end();
+}
+
+GraphTransaction::GraphTransaction(Graph& graph)
+    : GraphTransaction(graph, std::make_unique<Plan>(graph)) {}
+
+GraphTransaction::GraphTransaction(Graph& graph, std::unique_ptr<Plan> plan)
+    : GraphReader(graph, &plan->proposed), plan_(std::move(plan)) {
+  graph.engine().scheduler().OnViewOpened();
+}
+
+GraphTransaction::~GraphTransaction() {
+  graph().engine().scheduler().OnViewClosed();
+  if (plan_ == nullptr) return;
+  TransactionValidator::DropReservations(*plan_);
+  for (AttachmentCore* attachment : plan_->attached) {
+    attachment->edge.child = nullptr;
+    attachment->planned_in = nullptr;
+  }
+  // A planned node was never opened, so there is nothing to close.
+  for (std::unique_ptr<Node>& node : plan_->proposed.new_nodes) {
+    GraphInternals::Of(graph()).ReleaseId(node->id);
+  }
+}
+
+GraphTransaction& GraphTransaction::Show(const DrainedSection& section) {
+  if (section.core_ != nullptr) plan_->sections.push_back(section.core_.get());
+  return *this;
+}
+
+GraphTransaction& GraphTransaction::Show(const FrozenChain& lease) {
+  if (lease.core_ != nullptr) plan_->leases.push_back(lease.core_.get());
+  return *this;
+}
+
+GraphTransaction& GraphTransaction::OnBehalfOf(HolderRef holder) {
+  plan_->requester = std::move(holder);
+  return *this;
+}
+
+void GraphTransaction::Fail(absl::Status status) {
+  if (plan_->status.ok()) plan_->status = std::move(status);
+}
+
+Node* GraphTransaction::Need(NodeId id) {
+  Node* node = plan_->proposed.Resolve(id);
+  if (node == nullptr) Fail(GraphInternals::Of(graph()).StaleError(id));
+  return node;
+}
+
+// ---- Edits -------------------------------------------------------------------------------------
+
+NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions options) {
+  GraphInternals& internals = GraphInternals::Of(graph());
+  if (options.name.empty()) {
+    options.name = StrCat("#block", internals.next_auto_name++);
+  } else if (absl::Status status = CheckNodeName(plan_->proposed, internals, options.name);
+             !status.ok()) {
+    Fail(std::move(status));
+  }
+  auto node = std::make_unique<Node>(graph());
+  node->id = internals.ReserveId();
+  node->name = std::move(options.name);
+  node->driver = std::move(driver);
+  node->is_read_only = options.is_read_only;
+  node->is_implicit = options.is_implicit;
+  node->context = std::make_unique<NodeContext>(*node);
+  const NodeId id = node->id;
+  plan_->words.push_back(StrCat("add ", node->driver->driver_name(), " node '", node->name, "'"));
+  plan_->proposed.AddNode(std::move(node));
+  return id;
+}
+
+void GraphTransaction::AddChild(NodeId parent_id, Role role, NodeId child_id) {
+  Node* parent = Need(parent_id);
+  Node* child = Need(child_id);
+  if (parent == nullptr || child == nullptr) return;
+  auto edge = std::make_unique<Edge>();
+  edge->parent = parent;
+  edge->child = child;
+  edge->role = role;
+  switch (role) {
+    case Role::kBacking:
+      edge->name = "backing";
+      break;
+    case Role::kFiltered:
+      edge->name = std::string(
+          parent->is_filter() ? static_cast<FilterDriver&>(*parent->driver).filtered_edge_name()
+                              : "file");
+      break;
+    default:
+      edge->name = "file";
+  }
+  plan_->words.push_back(
+      StrCat("link '", parent->name, "' -", edge->name, "-> '", child->name, "'"));
+  plan_->proposed.AddEdge(std::move(edge));
+}
+
+void GraphTransaction::RemoveChild(NodeId parent_id, Role role) {
+  Node* parent = Need(parent_id);
+  if (parent == nullptr) return;
+  Edge* edge = plan_->proposed.FindChild(*parent, role);
+  if (edge == nullptr) return;
+  plan_->words.push_back(StrCat("unlink '", parent->name, "' -", edge->name, "-> '",
+                                plan_->proposed.ChildOf(*edge)->name, "'"));
+  plan_->proposed.Retarget(edge, nullptr);
+}
+
+void GraphTransaction::SetBacking(NodeId overlay_id, std::optional<NodeId> base,
+                                  std::optional<BackingReference> header) {
+  Node* overlay = Need(overlay_id);
+  if (overlay == nullptr) return;
+  Edge* edge = plan_->proposed.FindChild(*overlay, Role::kBacking);
+  if (!base) {
+    RemoveChild(overlay_id, Role::kBacking);
+  } else if (edge == nullptr) {
+    AddChild(overlay_id, Role::kBacking, *base);
+  } else if (Node* child = Need(*base)) {
+    plan_->words.push_back(StrCat("link '", overlay->name, "' -backing-> '", child->name,
+                                  "' instead of '", plan_->proposed.ChildOf(*edge)->name, "'"));
+    plan_->proposed.Retarget(edge, child);
+  }
+  if (header) {
+    std::erase_if(plan_->headers, [&](const Plan::HeaderPlan& h) { return h.overlay == overlay; });
+    plan_->headers.push_back({overlay, *std::move(header)});
+  }
+}
+
+void GraphTransaction::InsertFilter(NodeId filter_id, NodeId below_id) {
+  Node* filter = Need(filter_id);
+  Node* below = Need(below_id);
+  if (filter == nullptr || below == nullptr) return;
+  for (Edge* edge : plan_->proposed.ParentsOf(*below)) {
+    if (edge->parent == filter) continue;
+    if (edge->attachment != nullptr && edge->attachment->options.stays_at_node) continue;
+    plan_->proposed.Retarget(edge, filter);
+  }
+  AddChild(filter_id, Role::kFiltered, below_id);
+  plan_->words.push_back(StrCat("put '", filter->name, "' above '", below->name, "'"));
+}
+
+void GraphTransaction::RemoveFilter(NodeId filter_id) {
+  Node* filter = Need(filter_id);
+  if (filter == nullptr) return;
+  Edge* down = plan_->proposed.FindChild(*filter, Role::kFiltered);
+  if (down == nullptr) {
+    Fail(absl::InvalidArgumentError(
+        StrCat("cannot remove '", filter->name, "': it is not a filter above another node")));
+    return;
+  }
+  const NodeId child = plan_->proposed.ChildOf(*down)->id;
+  ReplaceNode(filter_id, child);
+  plan_->proposed.Retarget(down, nullptr);
+  plan_->words.push_back(StrCat("remove filter '", filter->name, "'"));
+}
+
+void GraphTransaction::ReplaceNode(NodeId from_id, NodeId to_id) {
+  Node* from = Need(from_id);
+  Node* to = Need(to_id);
+  if (from == nullptr || to == nullptr) return;
+  for (Edge* edge : plan_->proposed.ParentsOf(*from)) {
+    if (edge->attachment != nullptr && edge->attachment->options.stays_at_node) continue;
+    if (edge->parent != nullptr &&
+        TransactionValidator::Reaches(plan_->proposed, *to, *edge->parent)) {
+      continue;
+    }
+    plan_->words.push_back(StrCat("move ",
+                                  edge->parent != nullptr
+                                      ? StrCat("'", edge->parent->name, "'")
+                                      : edge->attachment->options.holder->Describe(),
+                                  " from '", from->name, "' to '", to->name, "'"));
+    plan_->proposed.Retarget(edge, to);
+  }
+}
+
+Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
+  auto core = std::make_unique<AttachmentCore>(graph());
+  if (options.holder == nullptr) options.holder = MakeHolder("", "block device");
+  if (!options.device_name.empty()) {
+    GraphInternals& internals = GraphInternals::Of(graph());
+    if (internals.devices.contains(options.device_name) ||
+        plan_->proposed.FindByName(options.device_name) != nullptr) {
+      Fail(NameError(ConflictReason::kDuplicateNodeName, options.device_name,
+                     "a device or node has this name", "choose another name"));
+    }
+  }
+  core->options = std::move(options);
+  core->edge.attachment = core.get();
+  core->edge.role = Role::kRoot;
+  core->edge.name = core->options.purpose.empty() ? "root" : core->options.purpose;
+  if (Node* node = Need(node_id)) {
+    core->edge.child = node;
+    core->planned_in = plan_.get();
+    plan_->proposed.AddRootEdge(&core->edge);
+    plan_->proposed.SetPermissions(&core->edge, core->options.permissions);
+    plan_->attached.push_back(core.get());
+    plan_->words.push_back(
+        StrCat("attach ", core->options.holder->Describe(), " to '", node->name, "'"));
+  }
+  return Attachment(std::move(core));
+}
+
+void GraphTransaction::ForgetAttachment(Plan& plan, AttachmentCore& attachment) {
+  std::erase(plan.attached, &attachment);
+  std::erase(plan.proposed.new_root_edges, &attachment.edge);
+}
+
+void GraphTransaction::Detach(Attachment& attachment) {
+  AttachmentCore* core = attachment.core_.get();
+  if (core == nullptr || core->edge.child == nullptr) return;
+  plan_->words.push_back(StrCat("detach ", core->options.holder->Describe(), " from '",
+                                plan_->proposed.ChildOf(core->edge)->name, "'"));
+  plan_->proposed.Retarget(&core->edge, nullptr);
+}
+
+void GraphTransaction::SetPermissions(const Attachment& attachment, Permissions permissions) {
+  plan_->proposed.SetPermissions(&attachment.core_->edge, permissions);
+  plan_->words.push_back(
+      StrCat("change the permissions of ", attachment.core_->options.holder->Describe()));
+}
+
+void GraphTransaction::SetReadOnly(NodeId node_id, bool is_read_only) {
+  Node* node = Need(node_id);
+  if (node == nullptr) return;
+  plan_->proposed.SetReadOnly(node, is_read_only);
+  plan_->words.push_back(
+      StrCat("make '", node->name, "' ", is_read_only ? "read-only" : "writable"));
+}
+
+void GraphTransaction::ExtendLease(FrozenChain& lease, NodeId filter_id) {
+  if (Node* filter = Need(filter_id)) plan_->extensions.push_back({lease.core_.get(), filter});
+}
+
+std::string GraphTransaction::DescribePlan() const { return absl::StrJoin(plan_->words, "\n"); }
+
+// ---- End ---------------------------------------------------------------------------------------
+
+absl::Status GraphTransaction::Validate() {
+  TransactionValidator::DropReservations(*plan_);
+  plan_->is_validated = false;
+  MILLRACE_RETURN_IF_ERROR(plan_->status);
+  MILLRACE_RETURN_IF_ERROR(TransactionValidator(graph(), *plan_).Run());
+  plan_->is_validated = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AppliedEdit> GraphTransaction::Commit() {
+  MILLRACE_RETURN_IF_ERROR(Validate());
+  return Apply();
+}
+
+AppliedEdit GraphTransaction::Apply() {
+  MILLRACE_CHECK(plan_->is_validated, "applied a plan that was not validated");
+  GraphInternals& internals = GraphInternals::Of(graph());
+  internals.BumpRevision();  // G8
+  AppliedEdit edit;
+  edit.revision = graph().revision();
+  ProposedGraph& proposed = plan_->proposed;
+
+  std::vector<Node*> lower_ends;  // of changed edges, for the sections above them
+  std::vector<std::unique_ptr<Edge>> removed;
+  for (std::unique_ptr<Node>& node : proposed.new_nodes) internals.Enter(std::move(node));
+  proposed.new_nodes.clear();
+  for (auto& [edge, child] : proposed.retargeted) {
+    lower_ends.push_back(edge->child);
+    if (edge->lease != nullptr) edge->lease->Drop(*edge);
+    edge->child->parents.Remove(*edge);
+    edge->child = child;
+    if (child != nullptr) {
+      child->parents.PushBack(*edge);
+      lower_ends.push_back(child);
+    } else if (edge->parent != nullptr) {
+      auto& siblings = edge->parent->children;
+      auto self = std::find_if(siblings.begin(), siblings.end(),
+                               [e = edge](const auto& sibling) { return sibling.get() == e; });
+      removed.push_back(std::move(*self));
+      siblings.erase(self);
+    } else {
+      SectionTable::Forget(*edge->attachment);
+      if (!edge->attachment->options.device_name.empty()) {
+        internals.devices.erase(edge->attachment->options.device_name);
+      }
+      edge->attachment->is_applied = false;
+    }
+  }
+  for (const auto& [edge, permissions] : proposed.permissions) edge->permissions = permissions;
+  for (const auto& [node, is_read_only] : proposed.read_only) node->is_read_only = is_read_only;
+  ApplyNewEdges(&lower_ends);
+  TransactionValidator::KeepReservations(*plan_);
+  for (Plan::HeaderPlan& header : plan_->headers) {
+    header.overlay->wanted_reference = std::move(header.reference);
+    header.overlay->backing_revision = edit.revision;
+    edit.headers.push_back({header.overlay->id, edit.revision});
+  }
+  internals.sections.Recompute(graph(), lower_ends);
+  for (Node* orphan : plan_->orphans) {
+    edit.dropped.push_back(orphan->id);
+    internals.Bury(orphan, plan_->Requester());
+  }
+  plan_.reset();
+  return edit;
+}
+
+void GraphTransaction::ApplyNewEdges(std::vector<Node*>* lower_ends) {
+  GraphInternals& internals = GraphInternals::Of(graph());
+  for (std::unique_ptr<Edge>& edge : plan_->proposed.new_edges) {
+    if (edge->child == nullptr) continue;  // staged and taken back
+    lower_ends->push_back(edge->child);
+    edge->child->parents.PushBack(*edge);
+    edge->parent->children.push_back(std::move(edge));
+  }
+  for (AttachmentCore* attachment : plan_->attached) {
+    attachment->planned_in = nullptr;
+    if (attachment->edge.child == nullptr) continue;
+    lower_ends->push_back(attachment->edge.child);
+    attachment->edge.child->parents.PushBack(attachment->edge);
+    attachment->is_applied = true;
+    if (!attachment->options.device_name.empty()) {
+      internals.devices[attachment->options.device_name] = attachment;
+    }
+  }
+  for (const Plan::LeaseExtension& extension : plan_->extensions) {
+    Edge* edge = extension.filter->FilteredOrBacking();
+    edge->lease = extension.lease;
+    extension.lease->edges.insert(extension.lease->edges.begin(), edge);
+    extension.lease->top = extension.filter->id;
+  }
+}
+
+}  // namespace millrace

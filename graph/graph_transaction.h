@@ -1,0 +1,128 @@
+// GraphTransaction: the only way to change the graph. Stage edits, validate, apply: all or none.
+//
+//   GraphTransaction change(graph);
+//   change.Show(drained).Show(lease);
+//   change.RemoveFilter(reader);
+//   change.SetBacking(overlay, base, header);
+//   MILLRACE_ASSIGN_OR_RETURN(AppliedEdit edit, change.Commit());
+//
+// Edits are data: staging changes nothing, and reads through the transaction (it is a GraphReader)
+// show the graph as it would be. Commit() validates and then applies, which cannot fail; dropping
+// the transaction drops the plan. Nothing suspends while one is open. The first staging error is
+// kept and returned by Validate().
+//
+// What validation refuses, each with a Conflict that names the object and every holder: a stale
+// node, a duplicate or malformed name, a cycle (G1), two backings, a link leased by somebody whose
+// lease was not shown (G4), an edge whose parent is not drained by a section that was shown (G6),
+// permissions that exclude each other (G5), a write on a read-only node.
+#ifndef MILLRACE_GRAPH_GRAPH_TRANSACTION_H_
+#define MILLRACE_GRAPH_GRAPH_TRANSACTION_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/freeze.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/holder.h"
+
+namespace millrace {
+
+struct NodeOptions {
+  std::string name;  // empty: a generated one ("#block12")
+  bool is_read_only = false;
+  bool is_implicit = false;
+};
+
+// A header that must follow an edit; see CoSyncBackingHeader.
+struct HeaderUpdate {
+  NodeId overlay;
+  uint64_t revision = 0;  // of the edit
+};
+
+// What a transaction did.
+struct AppliedEdit {
+  uint64_t revision = 0;
+  std::vector<HeaderUpdate> headers;
+  std::vector<NodeId> dropped;  // nodes nobody holds any more; the reaper closes them
+};
+
+struct AttachmentCore;
+struct Node;
+
+class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
+ public:
+  explicit GraphTransaction(Graph& graph) MILLRACE_RELEASE(kNoOpenView);
+  ~GraphTransaction() MILLRACE_RELEASE();
+  static void* operator new(size_t) = delete;
+
+  // ---- Proofs
+  // ------------------------------------------------------------------------------------- Both must
+  // outlive the transaction.
+  GraphTransaction& Show(const DrainedSection& section);
+  GraphTransaction& Show(const FrozenChain& lease);
+  // Who asks; named in tombstones.
+  GraphTransaction& OnBehalfOf(HolderRef holder);
+
+  // ---- Edits
+  // -------------------------------------------------------------------------------------- A new
+  // node around an unopened driver. It needs an edge to live; open it with CoOpenNode.
+  NodeId AddNode(std::unique_ptr<Driver> driver, NodeOptions options);
+  void AddChild(NodeId parent, Role role, NodeId child);
+  void RemoveChild(NodeId parent, Role role);
+  // Points the backing of `overlay` at `base`, or at nothing. With `header`, the image's header is
+  // to follow (CoSyncBackingHeader).
+  void SetBacking(NodeId overlay, std::optional<NodeId> base,
+                  std::optional<BackingReference> header);
+  // Puts `filter` (which has no filtered child yet) above `below`: everything that points at
+  // `below` points at the filter, except attachments that stay, and edges of the filter's own.
+  void InsertFilter(NodeId filter, NodeId below);
+  // Everything that points at `filter` points at its filtered child instead, staying attachments
+  // excepted.
+  void RemoveFilter(NodeId filter);
+  // Everything that points at `from` points at `to`, staying attachments and edges that would make
+  // a cycle excepted.
+  void ReplaceNode(NodeId from, NodeId to);
+  // The result is live once the transaction has been applied; it is inert if the plan is dropped.
+  Attachment Attach(NodeId node, AttachmentOptions options);
+  void Detach(Attachment& attachment);
+  void SetPermissions(const Attachment& attachment, Permissions permissions);
+  // After CoPrepareReopen on its driver; see graph/reopen.h.
+  void SetReadOnly(NodeId node, bool is_read_only);
+  // When applied, the lease covers the link from `filter`, just put above its top, as well.
+  void ExtendLease(FrozenChain& lease, NodeId filter);
+
+  // ---- End
+  // ----------------------------------------------------------------------------------------
+  absl::Status Validate();
+  // Validates, applies. The transaction is over afterwards, either way.
+  absl::StatusOr<AppliedEdit> Commit();
+  // The plan in words, one edit per line, for a dry run.
+  std::string DescribePlan() const;
+
+ private:
+  struct Plan;
+  friend class TransactionValidator;
+  friend struct AttachmentCore;
+  GraphTransaction(Graph& graph, std::unique_ptr<Plan> plan) MILLRACE_RELEASE(kNoOpenView);
+  void Fail(absl::Status status);
+  Node* Need(NodeId id);
+  AppliedEdit Apply();
+  void ApplyNewEdges(std::vector<Node*>* lower_ends);
+  static void ForgetAttachment(Plan& plan, AttachmentCore& attachment);
+
+  std::unique_ptr<Plan> plan_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_GRAPH_TRANSACTION_H_

@@ -1,0 +1,174 @@
+#include "millrace/graph/graph_view.h"
+
+#include <algorithm>
+
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/graph/attachment_core.h"
+#include "millrace/graph/graph_internals.h"
+#include "millrace/graph/proposed_graph.h"
+
+namespace millrace {
+
+// The reader's answers: from the plan, if there is one, else from the graph.
+struct GraphReaderAccess {
+  static const ProposedGraph* Plan(const GraphReader& reader) { return reader.proposed_; }
+
+  static Node* ChildOf(const GraphReader& reader, const Node& node, Role role) {
+    if (const ProposedGraph* plan = Plan(reader)) {
+      Edge* edge = plan->FindChild(node, role);
+      return edge == nullptr ? nullptr : plan->ChildOf(*edge);
+    }
+    Edge* edge = node.FindChild(role);
+    return edge == nullptr ? nullptr : edge->child;
+  }
+
+  static std::vector<Edge*> ParentsOf(const GraphReader& reader, const Node& node) {
+    if (const ProposedGraph* plan = Plan(reader)) return plan->ParentsOf(node);
+    std::vector<Edge*> edges;
+    for (Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+      edges.push_back(edge);
+    }
+    return edges;
+  }
+
+  static Permissions PermissionsOf(const GraphReader& reader, const Edge& edge) {
+    return Plan(reader) != nullptr ? Plan(reader)->PermissionsOf(edge) : edge.permissions;
+  }
+};
+
+using Access = GraphReaderAccess;
+
+// ---- NodeView ----------------------------------------------------------------------------------
+
+NodeId NodeView::id() const { return node_->id; }
+const std::string& NodeView::name() const { return node_->name; }
+std::string_view NodeView::driver_name() const { return node_->driver->driver_name(); }
+NodeKind NodeView::kind() const { return node_->driver->kind(); }
+bool NodeView::is_read_only() const {
+  const ProposedGraph* plan = Access::Plan(*reader_);
+  return plan != nullptr ? plan->IsReadOnly(*node_) : node_->is_read_only;
+}
+bool NodeView::is_implicit() const { return node_->is_implicit; }
+uint64_t NodeView::bytes() const { return node_->driver->bytes(); }
+bool NodeView::is_quiesced() const { return node_->is_quiesced(); }
+
+std::string NodeView::filename() const {
+  std::string own = node_->driver->filename();
+  if (!own.empty()) return own;
+  // A filter, and a format over a file, are known by the name of what they show.
+  const Role role = is_filter() ? Role::kFiltered : Role::kPrimary;
+  std::optional<NodeView> child = Child(role);
+  return child ? child->filename() : std::string();
+}
+
+bool NodeView::supports_backing() const {
+  return kind() == NodeKind::kFormat &&
+         static_cast<const FormatDriver&>(*node_->driver).supports_backing();
+}
+
+BackingReference NodeView::backing_reference() const {
+  if (kind() != NodeKind::kFormat) return {};
+  if (node_->wanted_reference) return *node_->wanted_reference;
+  return static_cast<const FormatDriver&>(*node_->driver).backing_reference();
+}
+
+bool NodeView::is_unleasable() const {
+  return is_filter() && static_cast<const FilterDriver&>(*node_->driver).is_unleasable();
+}
+
+Permissions NodeView::cumulative_permissions() const {
+  Permissions all;
+  for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {
+    const Permissions each = Access::PermissionsOf(*reader_, *edge);
+    all.used = all.used | each.used;
+    all.shared = all.shared & each.shared;
+  }
+  return all;
+}
+
+bool NodeView::has_parents() const { return !Access::ParentsOf(*reader_, *node_).empty(); }
+
+std::vector<NodeId> NodeView::parents() const {
+  std::vector<NodeId> ids;
+  for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {
+    if (edge->parent != nullptr) ids.push_back(edge->parent->id);
+  }
+  return ids;
+}
+
+bool NodeView::has_attachment() const {
+  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
+  return std::any_of(edges.begin(), edges.end(),
+                     [](const Edge* edge) { return edge->parent == nullptr; });
+}
+
+std::string NodeView::device_name() const {
+  std::string name;
+  for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {
+    if (edge->attachment == nullptr || edge->attachment->options.device_name.empty()) continue;
+    name = edge->attachment->options.device_name;
+  }
+  return name;
+}
+
+std::optional<NodeView> NodeView::Child(Role role) const {
+  const Node* child = Access::ChildOf(*reader_, *node_, role);
+  if (child == nullptr) return std::nullopt;
+  return NodeView(*reader_, *child);
+}
+
+std::optional<NodeView> NodeView::FilteredOrBacking() const {
+  return Child(is_filter() ? Role::kFiltered : Role::kBacking);
+}
+
+// ---- GraphReader -------------------------------------------------------------------------------
+
+absl::StatusOr<NodeView> GraphReader::Resolve(NodeId id) const {
+  const GraphInternals& internals = GraphInternals::Of(graph_);
+  const Node* node = proposed_ != nullptr ? proposed_->Resolve(id) : internals.Resolve(id);
+  if (node == nullptr) return internals.StaleError(id);
+  return NodeView(*this, *node);
+}
+
+absl::StatusOr<NodeView> GraphReader::Find(std::string_view node_name) const {
+  const Node* node = proposed_ != nullptr ? proposed_->FindByName(node_name)
+                                          : GraphInternals::Of(graph_).FindByName(node_name);
+  if (node != nullptr) return NodeView(*this, *node);
+  Conflict conflict;
+  conflict.reason = ConflictReason::kUnknownNode;
+  conflict.object = std::string(node_name);
+  conflict.next_step = "list the nodes and use one of their names";
+  return ConflictStatus(absl::StatusCode::kNotFound, conflict,
+                        StrCat("no node is named '", node_name, "'; list the nodes"));
+}
+
+absl::StatusOr<NodeView> GraphReader::FindDeviceOrNode(std::string_view name) const {
+  const GraphInternals& internals = GraphInternals::Of(graph_);
+  auto device = internals.devices.find(std::string(name));
+  if (device != internals.devices.end() && device->second->edge.child != nullptr) {
+    return NodeView(*this, *device->second->edge.child);
+  }
+  return Find(name);
+}
+
+std::vector<NodeId> GraphReader::Nodes() const {
+  std::vector<NodeId> ids;
+  const GraphInternals& internals = GraphInternals::Of(graph_);
+  for (const Node* node = internals.nodes.front(); node != nullptr;
+       node = internals.nodes.After(*node)) {
+    ids.push_back(node->id);
+  }
+  return ids;
+}
+
+// ---- GraphView ---------------------------------------------------------------------------------
+
+GraphView::GraphView(Graph& graph) : GraphReader(graph, nullptr) {
+  graph.engine().scheduler().OnViewOpened();
+}
+
+GraphView::~GraphView() { graph().engine().scheduler().OnViewClosed(); }
+
+}  // namespace millrace

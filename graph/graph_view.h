@@ -1,0 +1,121 @@
+// GraphView: a look at the graph, for as long as one block of code does not suspend.
+//
+//   GraphView view(graph);
+//   MILLRACE_ASSIGN_OR_RETURN(NodeView top, view.Resolve(top_id));
+//
+// While a view is open nothing may suspend: clang rejects it, and Suspend() checks it (G9). A
+// NodeView exists only inside a view and cannot be assigned, so it cannot outlive its block; what
+// may be kept is NodeId. Functions that only read take `const GraphReader&` and work on the graph
+// as it is (GraphView) and as it would be (GraphTransaction) alike.
+#ifndef MILLRACE_GRAPH_GRAPH_VIEW_H_
+#define MILLRACE_GRAPH_GRAPH_VIEW_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/node_id.h"
+#include "millrace/graph/permission.h"
+#include "millrace/graph/role.h"
+
+namespace millrace {
+
+class Graph;
+class GraphReader;
+class ProposedGraph;
+struct Node;
+struct Edge;
+
+// A node as seen through one reader.
+class NodeView {
+ public:
+  NodeView(const NodeView&) = default;
+  NodeView& operator=(const NodeView&) = delete;
+
+  NodeId id() const;
+  const std::string& name() const;
+  std::string_view driver_name() const;
+  NodeKind kind() const;
+  bool is_filter() const { return kind() == NodeKind::kFilter; }
+  bool is_read_only() const;
+  bool is_implicit() const;
+  uint64_t bytes() const;
+  std::string filename() const;
+  bool supports_backing() const;
+  // What the image's header says about the image below; empty for nodes without one.
+  BackingReference backing_reference() const;
+  bool is_quiesced() const;
+  bool is_unleasable() const;
+  // Union of what the users use, intersection of what they share.
+  Permissions cumulative_permissions() const;
+  bool has_parents() const;
+  // Parent nodes; users (attachments) are not nodes and do not show here.
+  std::vector<NodeId> parents() const;
+  // Whether some attachment points here directly.
+  bool has_attachment() const;
+  // Name of the newest attachment that has one: "drive0"; empty if none.
+  std::string device_name() const;
+
+  std::optional<NodeView> Child(Role role) const;
+  std::optional<NodeView> Backing() const { return Child(Role::kBacking); }
+  std::optional<NodeView> Filtered() const { return Child(Role::kFiltered); }
+  // The one child that shows through: filtered for filters, backing for formats.
+  std::optional<NodeView> FilteredOrBacking() const;
+
+  friend bool operator==(const NodeView& a, const NodeView& b) { return a.node_ == b.node_; }
+
+ private:
+  friend class GraphReader;
+  friend class GraphTransaction;
+  NodeView(const GraphReader& reader, const Node& node) : reader_(&reader), node_(&node) {}
+
+  const GraphReader* reader_;
+  const Node* node_;
+};
+
+class GraphReader {
+ public:
+  GraphReader(const GraphReader&) = delete;
+  GraphReader& operator=(const GraphReader&) = delete;
+
+  // FailedPrecondition with a Conflict (kStaleNode) that says who removed the node and when.
+  absl::StatusOr<NodeView> Resolve(NodeId id) const MILLRACE_LIFETIME_BOUND;
+  // NotFound.
+  absl::StatusOr<NodeView> Find(std::string_view node_name) const MILLRACE_LIFETIME_BOUND;
+  // The node an attachment with this device name points at, else the node of this name.
+  absl::StatusOr<NodeView> FindDeviceOrNode(std::string_view name) const MILLRACE_LIFETIME_BOUND;
+  // All nodes in order of creation.
+  std::vector<NodeId> Nodes() const;
+  Graph& graph() const { return graph_; }
+
+ protected:
+  GraphReader(Graph& graph, const ProposedGraph* proposed) : graph_(graph), proposed_(proposed) {}
+  ~GraphReader() = default;
+
+ private:
+  friend class NodeView;
+  friend class FrozenChain;
+  friend class OperationClaim;
+  friend struct GraphReaderAccess;
+
+  Graph& graph_;
+  const ProposedGraph* const proposed_;  // null: the graph as it is
+};
+
+class MILLRACE_SCOPED_CAPABILITY GraphView final : public GraphReader {
+ public:
+  explicit GraphView(Graph& graph) MILLRACE_RELEASE(kNoOpenView);
+  ~GraphView() MILLRACE_RELEASE();
+
+  // A view lives in a block: on the heap it would escape the analysis.
+  static void* operator new(size_t) = delete;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_GRAPH_VIEW_H_

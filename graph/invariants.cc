@@ -1,0 +1,139 @@
+// The checkers of G1-G9 (architecture, section 4). G6 and G9 are checked where they could break, in
+// the transaction's validation and in Suspend(); the rest is looked at here, over the whole graph.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/attachment_core.h"
+#include "millrace/graph/freeze_core.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/graph_internals.h"
+
+namespace millrace {
+namespace {
+
+absl::Status Broken(std::string_view invariant, const Node& node, std::string_view what) {
+  return absl::InternalError(StrCat(invariant, ": node '", node.name, "': ", what));
+}
+
+absl::Status CheckShape(const Node& node) {
+  size_t filtered = 0;
+  size_t backing = 0;
+  for (const std::unique_ptr<Edge>& edge : node.children) {
+    filtered += edge->role == Role::kFiltered ? 1 : 0;
+    backing += edge->role == Role::kBacking ? 1 : 0;
+    if (edge->parent != &node) return Broken("G2", node, "a child edge has another parent");
+    bool is_listed = false;
+    for (Edge* up = edge->child->parents.front(); up != nullptr;
+         up = edge->child->parents.After(*up)) {
+      is_listed = is_listed || up == edge.get();
+    }
+    if (!is_listed) return Broken("G2", node, "its child does not list the edge");
+  }
+  if (node.is_filter() && (filtered != 1 || backing != 0)) {
+    return Broken("G1", node, "a filter has exactly one filtered child and no backing");
+  }
+  if (!node.is_filter() && (filtered != 0 || backing > 1)) {
+    return Broken("G1", node, "a format has at most one backing and no filtered child");
+  }
+  if (node.parents.empty()) return Broken("G3", node, "it lives although no edge points at it");
+  return absl::OkStatus();
+}
+
+// G1: depth first, with the path in progress marked.
+absl::Status CheckAcyclicFrom(const Node& node, absl::btree_map<const Node*, int>* state) {
+  if ((*state)[&node] == 2) return absl::OkStatus();
+  if ((*state)[&node] == 1) return Broken("G1", node, "it is its own descendant");
+  (*state)[&node] = 1;
+  for (const std::unique_ptr<Edge>& edge : node.children) {
+    MILLRACE_RETURN_IF_ERROR(CheckAcyclicFrom(*edge->child, state));
+  }
+  (*state)[&node] = 2;
+  return absl::OkStatus();
+}
+
+absl::Status CheckLeases(const Node& node) {
+  for (const std::unique_ptr<Edge>& edge : node.children) {
+    if (edge->lease == nullptr) continue;
+    const std::vector<Edge*>& edges = edge->lease->edges;
+    if (std::find(edges.begin(), edges.end(), edge.get()) == edges.end()) {
+      return Broken("G4", node, "a link carries a lease that does not list it");
+    }
+    // The leased links of one chain hang together.
+    if (edges.back() != edge.get()) {
+      const auto next = std::find(edges.begin(), edges.end(), edge.get()) + 1;
+      if ((*next)->parent != edge->child) return Broken("G4", node, "a leased chain has a gap");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPermissions(const Node& node) {
+  Permissions all;
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    for (const Edge* other = node.parents.front(); other != nullptr;
+         other = node.parents.After(*other)) {
+      if (edge != other && !other->permissions.shared.Contains(edge->permissions.used)) {
+        return Broken("G5", node, "two users' permissions exclude each other");
+      }
+    }
+    all.used = all.used | edge->permissions.used;
+    all.shared = all.shared & edge->permissions.shared;
+  }
+  PermissionContext context;
+  context.parents = all;
+  context.node_is_read_only = node.is_read_only;
+  context.node_has_parents = !node.parents.empty();
+  for (const std::unique_ptr<Edge>& edge : node.children) {
+    context.role = edge->role;
+    if (node.driver->DerivePermissions(context) != edge->permissions) {
+      return Broken("G5", node,
+                    StrCat("the permissions of its '", edge->name,
+                           "' link are not what follows from its parents"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckQuiet(const Node& node) {
+  for (const SectionCore* section : node.sections) {
+    if (!section->is_granted) continue;
+    // Requests of an owner inside its own section are its own business.
+    if (!node.requests.empty() && section->owners.empty()) {
+      return Broken("G7", node, "a request is in flight through a drained node");
+    }
+    for (const Edge* edge = node.parents.front(); edge != nullptr;
+         edge = node.parents.After(*edge)) {
+      if (edge->parent != nullptr) {
+        const auto& above = edge->parent->sections;
+        if (std::find(above.begin(), above.end(), section) == above.end()) {
+          return Broken("G7", node, "a drained section does not cover a parent");
+        }
+      } else if (!section->IsOwner(edge->attachment->options.holder) &&
+                 edge->attachment->quiesce_count == 0) {
+        return Broken("G7", node, "a drained section does not cover an attachment");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Graph::CheckInvariants() {
+  absl::btree_map<const Node*, int> state;  // looked up, not iterated
+  for (const Node* node = internals_->nodes.front(); node != nullptr;
+       node = internals_->nodes.After(*node)) {
+    MILLRACE_RETURN_IF_ERROR(CheckShape(*node));
+    MILLRACE_RETURN_IF_ERROR(CheckAcyclicFrom(*node, &state));
+    MILLRACE_RETURN_IF_ERROR(CheckLeases(*node));
+    MILLRACE_RETURN_IF_ERROR(CheckPermissions(*node));
+    MILLRACE_RETURN_IF_ERROR(CheckQuiet(*node));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

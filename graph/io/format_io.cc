@@ -1,0 +1,172 @@
+#include "millrace/graph/io/format_io.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/io/io_buffer.h"
+#include "millrace/graph/io/node_io.h"
+#include "millrace/graph/io/protocol_io.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kZeroPieceBytes = 64 * 1024;
+
+// What the layers below show; zeroes beyond their end, or without any.
+absl::Status CoReadBacking(Node& node, uint64_t offset, const IoVector& target)
+    MILLRACE_MAY_SUSPEND {
+  Edge* edge = node.FindChild(Role::kBacking);
+  uint64_t inside = 0;
+  if (edge != nullptr) {
+    const uint64_t backing_bytes = edge->child->driver->bytes();
+    inside = offset >= backing_bytes ? 0 : std::min(target.bytes(), backing_bytes - offset);
+  }
+  target.Fill(inside, 0, target.bytes() - inside);
+  if (inside == 0) return absl::OkStatus();
+  return CoReadNode(*edge->child, offset, target.Slice(0, inside));
+}
+
+absl::Status CoReadExtent(Node& node, FormatDriver& driver, const Extent& extent, uint64_t offset,
+                          const IoVector& target) MILLRACE_MAY_SUSPEND {
+  switch (extent.kind) {
+    case ExtentKind::kZero:
+      target.FillZero();
+      return absl::OkStatus();
+    case ExtentKind::kUnallocated:
+      return CoReadBacking(node, offset, target);
+    case ExtentKind::kEncoded:
+    case ExtentKind::kOpaque:
+      return driver.CoReadEncoded(ByteRange(offset, target.bytes()), target);
+    case ExtentKind::kData:
+      break;
+  }
+  Node& primary = *node.FindChild(Role::kPrimary)->child;
+  CoRaiseEvent(primary, "read_aio");
+  return CoReadNode(primary, extent.host.value(), target);
+}
+
+// Everything an allocation must hold before it is linked: the source, and around it what is visible
+// now. `bounce` owns the memory of the surroundings.
+absl::StatusOr<IoVector> CoAssemble(Node& node, FormatDriver& driver, const Allocation& allocation,
+                                    const IoVector& source, IoBuffer* bounce) MILLRACE_MAY_SUSPEND {
+  const ByteRange& before = allocation.fill_before();
+  const ByteRange& after = allocation.fill_after();
+  if (before.empty() && after.empty()) return source;
+  MILLRACE_ASSIGN_OR_RETURN(*bounce, TakeBounceBuffer(node, before.bytes + after.bytes));
+  const IoVector head(bounce->data(), before.bytes);
+  const IoVector tail(bounce->data() + before.bytes, after.bytes);
+  if (Edge* primary = node.FindChild(Role::kPrimary)) CoRaiseEvent(*primary->child, "cow_read");
+  MILLRACE_RETURN_IF_ERROR(CoReadFormat(node, driver, before.offset, head));
+  MILLRACE_RETURN_IF_ERROR(CoReadFormat(node, driver, after.offset, tail));
+  IoVector whole = head;
+  whole.Append(source);
+  whole.Append(tail);
+  return whole;
+}
+
+absl::Status CoWriteAllocation(Node& node, FormatDriver& driver, Allocation& allocation,
+                               uint64_t offset, const IoVector& source) MILLRACE_MAY_SUSPEND {
+  IoBuffer bounce;
+  MILLRACE_ASSIGN_OR_RETURN(IoVector whole, CoAssemble(node, driver, allocation, source, &bounce));
+  const uint64_t before = allocation.fill_before().bytes;
+  if (!driver.has_primary()) return driver.CoWriteOpaque(allocation, offset - before, whole);
+  Node& primary = *node.FindChild(Role::kPrimary)->child;
+  CoRaiseEvent(primary, bounce.data() != nullptr ? "cow_write" : "write_aio");
+  return CoWriteNode(primary, allocation.host().value() - before, whole, {});
+}
+
+}  // namespace
+
+absl::Status CoReadFormat(Node& node, FormatDriver& driver, uint64_t offset,
+                          const IoVector& target) {
+  for (uint64_t done = 0; done < target.bytes();) {
+    const uint64_t position = offset + done;
+    MILLRACE_ASSIGN_OR_RETURN(Extent extent,
+                              driver.CoMap(ByteRange(position, target.bytes() - done)));
+    MILLRACE_CHECK(extent.bytes > 0 && extent.bytes <= target.bytes() - done,
+                   "a driver mapped nothing, or more than asked");
+    MILLRACE_RETURN_IF_ERROR(
+        CoReadExtent(node, driver, extent, position, target.Slice(done, extent.bytes)));
+    done += extent.bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CoWriteFormat(Node& node, FormatDriver& driver, uint64_t offset,
+                           const IoVector& source, WriteFlags flags) {
+  for (uint64_t done = 0; done < source.bytes();) {
+    const uint64_t position = offset + done;
+    MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Allocation> allocation,
+                              driver.CoAllocate(ByteRange(position, source.bytes() - done), flags));
+    if (allocation->bytes() == 0) {
+      // Somebody else's data are here already; ours would be the same or older.
+      MILLRACE_CHECK(flags.only_if_unallocated && allocation->skip_bytes() > 0,
+                     "an allocation made no progress");
+      done += allocation->skip_bytes();
+      driver.CoAbandon(*allocation);
+      continue;
+    }
+    absl::Status status = CoWriteAllocation(node, driver, *allocation, position,
+                                            source.Slice(done, allocation->bytes()));
+    if (!status.ok()) {
+      driver.CoAbandon(*allocation);
+      return status;
+    }
+    MILLRACE_RETURN_IF_ERROR(driver.CoLink(*allocation));
+    done += allocation->bytes();
+  }
+  return flags.force_unit_access ? CoFlushNode(node) : absl::OkStatus();
+}
+
+namespace {
+
+// Zeroes written as data: the parts that the format cannot mark, or all of it.
+absl::Status CoWriteZeroData(Node& node, FormatDriver& driver, ByteRange range, ZeroFlags flags)
+    MILLRACE_MAY_SUSPEND {
+  if (range.empty()) return absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer zeroes,
+                            TakeBounceBuffer(node, std::min(range.bytes, kZeroPieceBytes)));
+  IoVector(zeroes.data(), zeroes.bytes()).FillZero();
+  WriteFlags write_flags;
+  write_flags.only_if_unallocated = flags.only_if_unallocated;
+  for (uint64_t done = 0; done < range.bytes;) {
+    const uint64_t piece = std::min(range.bytes - done, kZeroPieceBytes);
+    MILLRACE_RETURN_IF_ERROR(CoWriteFormat(node, driver, range.offset + done,
+                                           IoVector(zeroes.data(), piece), write_flags));
+    done += piece;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange range,
+                                 ZeroFlags flags) {
+  const uint64_t granularity = driver.zero_granularity();
+  const uint64_t end = range.end() == driver.bytes() ? range.end() : 0;
+  const uint64_t from = std::min(AlignUp(range.offset, granularity), range.end());
+  const uint64_t to = std::max(end != 0 ? end : AlignDown(range.end(), granularity), from);
+  MILLRACE_RETURN_IF_ERROR(
+      CoWriteZeroData(node, driver, ByteRange(range.offset, from - range.offset), flags));
+  if (from < to) {
+    absl::Status status = driver.CoWriteZeroes(ByteRange(from, to - from), flags);
+    if (absl::IsUnimplemented(status)) {
+      status = CoWriteZeroData(node, driver, ByteRange(from, to - from), flags);
+    }
+    MILLRACE_RETURN_IF_ERROR(status);
+  }
+  return CoWriteZeroData(node, driver, ByteRange(to, range.end() - to), flags);
+}
+
+absl::Status CoDiscardFormat(Node& node, FormatDriver& driver, ByteRange range) {
+  const uint64_t granularity = driver.zero_granularity();
+  const uint64_t from = AlignUp(range.offset, granularity);
+  const uint64_t to =
+      range.end() == driver.bytes() ? range.end() : AlignDown(range.end(), granularity);
+  return from >= to ? absl::OkStatus() : driver.CoDiscard(ByteRange(from, to - from));
+}
+
+}  // namespace millrace

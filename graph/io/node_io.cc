@@ -1,0 +1,194 @@
+#include "millrace/graph/io/node_io.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/io/format_io.h"
+#include "millrace/graph/io/protocol_io.h"
+
+namespace millrace {
+namespace {
+
+FormatDriver& AsFormat(Node& node) { return static_cast<FormatDriver&>(*node.driver); }
+ProtocolDriver& AsProtocol(Node& node) { return static_cast<ProtocolDriver&>(*node.driver); }
+FilterDriver& AsFilter(Node& node) { return static_cast<FilterDriver&>(*node.driver); }
+
+// The child that a transparent filter stands aside for; null if the filter acts.
+Node* StandAside(Node& node, bool is_transparent) {
+  if (!is_transparent) return nullptr;
+  Edge* edge = node.FindChild(Role::kFiltered);
+  return edge == nullptr ? nullptr : edge->child;
+}
+
+}  // namespace
+
+absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) {
+  if (target.bytes() == 0) return absl::OkStatus();
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      return CoReadFormat(node, AsFormat(node), offset, target);
+    case NodeKind::kProtocol:
+      return CoReadProtocol(node, AsProtocol(node), offset, target);
+    case NodeKind::kFilter:
+      break;
+  }
+  if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_reads())) {
+    return CoReadNode(*child, offset, target);
+  }
+  return AsFilter(node).CoRead(offset, target);
+}
+
+absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, WriteFlags flags) {
+  if (source.bytes() == 0) return absl::OkStatus();
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      return CoWriteFormat(node, AsFormat(node), offset, source, flags);
+    case NodeKind::kProtocol:
+      // A protocol has nothing unallocated to fill.
+      if (flags.only_if_unallocated) return absl::OkStatus();
+      return CoWriteProtocol(node, AsProtocol(node), offset, source, flags);
+    case NodeKind::kFilter:
+      break;
+  }
+  if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
+    return CoWriteNode(*child, offset, source, flags);
+  }
+  return AsFilter(node).CoWrite(offset, source, flags);
+}
+
+absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
+  if (range.empty()) return absl::OkStatus();
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      return CoWriteZeroesFormat(node, AsFormat(node), range, flags);
+    case NodeKind::kProtocol:
+      if (flags.only_if_unallocated) return absl::OkStatus();
+      return CoWriteZeroesProtocol(node, AsProtocol(node), range, flags);
+    case NodeKind::kFilter:
+      break;
+  }
+  if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
+    return CoWriteZeroesNode(*child, range, flags);
+  }
+  return AsFilter(node).CoWriteZeroes(range, flags);
+}
+
+absl::Status CoDiscardNode(Node& node, ByteRange range) {
+  if (range.empty()) return absl::OkStatus();
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      return CoDiscardFormat(node, AsFormat(node), range);
+    case NodeKind::kProtocol:
+      return CoDiscardProtocol(node, AsProtocol(node), range);
+    case NodeKind::kFilter:
+      break;
+  }
+  return AsFilter(node).CoDiscard(range);
+}
+
+absl::Status CoFlushNode(Node& node) {
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      MILLRACE_RETURN_IF_ERROR(AsFormat(node).CoFlushMetadata());
+      if (Edge* edge = node.FindChild(Role::kPrimary)) {
+        CoRaiseEvent(*edge->child, "flush_to_disk");
+        return CoFlushNode(*edge->child);
+      }
+      return absl::OkStatus();
+    case NodeKind::kProtocol:
+      return AsProtocol(node).CoFlush();
+    case NodeKind::kFilter:
+      break;
+  }
+  return AsFilter(node).CoFlush();
+}
+
+absl::Status CoResizeNode(Node& node, uint64_t bytes) {
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      return AsFormat(node).CoResize(bytes);
+    case NodeKind::kProtocol:
+      return AsProtocol(node).CoResize(bytes);
+    case NodeKind::kFilter:
+      break;
+  }
+  return AsFilter(node).CoResize(bytes);
+}
+
+absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
+  InFlightRequest request(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kFormat:
+      return AsFormat(node).CoMap(range);
+    case NodeKind::kProtocol:
+      return AsProtocol(node).CoMap(range);
+    case NodeKind::kFilter:
+      break;
+  }
+  Edge* edge = node.FindChild(Role::kFiltered);
+  if (edge == nullptr) return absl::InternalError(StrCat("filter '", node.name, "' has no child"));
+  return CoMapNode(*edge->child, range);
+}
+
+void CoRaiseEvent(Node& node, std::string_view event) {
+  if (node.driver->kind() != NodeKind::kFilter) return;
+  InFlightRequest request(node);
+  if (AsFilter(node).wants_events()) {
+    AsFilter(node).CoEvent(event);
+  } else if (Edge* edge = node.FindChild(Role::kFiltered)) {
+    CoRaiseEvent(*edge->child, event);
+  }
+}
+
+absl::StatusOr<AllocationRun> CoAllocationInChain(Node& top, ByteRange range, const Node* first,
+                                                  const Node* last) {
+  // One request on the top keeps every link below it in place.
+  InFlightRequest request(top);
+  AllocationRun run;
+  run.bytes = range.bytes;
+  bool is_inside = first == nullptr;
+  for (Node* node = &top; node != nullptr;) {
+    is_inside = is_inside || node == first;
+    Edge* down = node->FilteredOrBacking();
+    Node* next = down == nullptr ? nullptr : down->child;
+    if (is_inside && !node->is_filter()) {
+      const uint64_t layer_bytes = node->driver->bytes();
+      if (range.offset >= layer_bytes) {
+        // A layer shorter than the one above reads as zeroes beyond its end, and hides what is
+        // below.
+        run.is_allocated = node != &top && first == nullptr;
+        run.is_zero = true;
+        run.layer = node->id;
+        return run;
+      }
+      run.bytes = std::min(run.bytes, layer_bytes - range.offset);
+      MILLRACE_ASSIGN_OR_RETURN(Extent extent,
+                                CoMapNode(*node, ByteRange(range.offset, run.bytes)));
+      run.bytes = std::min(run.bytes, extent.bytes);
+      if (extent.is_allocated()) {
+        run.is_allocated = true;
+        run.is_zero = extent.kind == ExtentKind::kZero;
+        run.layer = node->id;
+        return run;
+      }
+    }
+    if (node == last) return run;
+    node = next;
+  }
+  if (last != nullptr || !is_inside) {
+    return absl::NotFoundError(StrCat("the chain below '", top.name, "' does not contain '",
+                                      last != nullptr ? last->name : first->name, "'"));
+  }
+  return run;
+}
+
+}  // namespace millrace

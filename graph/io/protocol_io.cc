@@ -1,0 +1,100 @@
+#include "millrace/graph/io/protocol_io.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
+#include "millrace/graph/graph.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kMemoryAlignment = 4096;
+
+bool IsAlignedRequest(uint64_t offset, const IoVector& vector, uint64_t alignment) {
+  return alignment <= 1 || (IsAligned(offset, alignment) && IsAligned(vector.bytes(), alignment) &&
+                            vector.IsAligned(std::min(alignment, kMemoryAlignment)));
+}
+
+RangeLock& AlignmentLock(Node& node) {
+  if (node.alignment_lock == nullptr) {
+    node.alignment_lock = std::make_unique<RangeLock>(node.name);
+  }
+  return *node.alignment_lock;
+}
+
+// Reads the aligned blocks around an unaligned request into `bounce`.
+absl::Status CoReadBlocks(ProtocolDriver& driver, ByteRange blocks, IoBuffer& bounce)
+    MILLRACE_MAY_SUSPEND {
+  return driver.CoRead(blocks.offset, IoVector(bounce.data(), blocks.bytes));
+}
+
+ByteRange BlocksAround(ByteRange range, uint64_t alignment) {
+  const uint64_t from = AlignDown(range.offset, alignment);
+  return ByteRange(from, AlignUp(range.end(), alignment) - from);
+}
+
+}  // namespace
+
+absl::StatusOr<IoBuffer> TakeBounceBuffer(Node& node, uint64_t bytes) {
+  return node.graph.engine().buffers().TryTake(bytes, node.name);
+}
+
+absl::Status CoReadProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
+                            const IoVector& target) {
+  const uint64_t alignment = driver.io_alignment();
+  if (IsAlignedRequest(offset, target, alignment)) return driver.CoRead(offset, target);
+  const ByteRange blocks = BlocksAround(ByteRange(offset, target.bytes()), alignment);
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce, TakeBounceBuffer(node, blocks.bytes));
+  MILLRACE_RETURN_IF_ERROR(CoReadBlocks(driver, blocks, bounce));
+  target.CopyFrom(0, bounce.data() + (offset - blocks.offset), target.bytes());
+  return absl::OkStatus();
+}
+
+absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
+                             const IoVector& source, WriteFlags flags) {
+  const uint64_t alignment = driver.io_alignment();
+  if (alignment <= 1) return driver.CoWrite(offset, source, flags);
+  const ByteRange range(offset, source.bytes());
+  const ByteRange blocks = BlocksAround(range, alignment);
+  RangeLock::Hold hold;
+  const bool is_whole = blocks == range;
+  AlignmentLock(node).CoAcquire(blocks, is_whole ? LockMode::kShared : LockMode::kExclusive, hold);
+  if (IsAlignedRequest(offset, source, alignment)) return driver.CoWrite(offset, source, flags);
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce, TakeBounceBuffer(node, blocks.bytes));
+  if (!is_whole) MILLRACE_RETURN_IF_ERROR(CoReadBlocks(driver, blocks, bounce));
+  source.CopyTo(0, bounce.data() + (offset - blocks.offset), source.bytes());
+  return driver.CoWrite(blocks.offset, IoVector(bounce.data(), blocks.bytes), flags);
+}
+
+absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,
+                                   ZeroFlags flags) {
+  const uint64_t alignment = driver.io_alignment();
+  if (alignment <= 1) return driver.CoWriteZeroes(range, flags);
+  const uint64_t from = std::min(AlignUp(range.offset, alignment), range.end());
+  const uint64_t to = std::max(AlignDown(range.end(), alignment), from);
+  const std::vector<uint8_t> zeroes(2 * alignment);
+  auto write_part = [&](uint64_t offset, uint64_t bytes) MILLRACE_MAY_SUSPEND -> absl::Status {
+    if (bytes == 0) return absl::OkStatus();
+    return CoWriteProtocol(node, driver, offset, IoVector::OfConst(zeroes.data(), bytes), {});
+  };
+  MILLRACE_RETURN_IF_ERROR(write_part(range.offset, from - range.offset));
+  MILLRACE_RETURN_IF_ERROR(write_part(to, range.end() - to));
+  if (from == to) return absl::OkStatus();
+  RangeLock::Hold hold;
+  AlignmentLock(node).CoAcquire(ByteRange(from, to - from), LockMode::kShared, hold);
+  return driver.CoWriteZeroes(ByteRange(from, to - from), flags);
+}
+
+absl::Status CoDiscardProtocol(Node& node, ProtocolDriver& driver, ByteRange range) {
+  const uint64_t alignment = std::max<uint64_t>(driver.io_alignment(), 1);
+  const uint64_t from = AlignUp(range.offset, alignment);
+  const uint64_t to = AlignDown(range.end(), alignment);
+  // Discarding is advice: what is not a whole block stays.
+  return from >= to ? absl::OkStatus() : driver.CoDiscard(ByteRange(from, to - from));
+}
+
+}  // namespace millrace

@@ -1,0 +1,32 @@
+// Operations on protocol nodes, with what their alignment demands. Internal; not installed.
+//
+// Callers may ask for any offset and length; a file opened with O_DIRECT takes only multiples of
+// its alignment, from aligned memory. Reads bounce; unaligned writes read the blocks around them,
+// and are serialised against each other by a range lock on the node, so that two writes into one
+// block lose nothing.
+#ifndef MILLRACE_GRAPH_IO_PROTOCOL_IO_H_
+#define MILLRACE_GRAPH_IO_PROTOCOL_IO_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/io/io_buffer.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/node.h"
+
+namespace millrace {
+
+// Memory for surroundings and unaligned requests. ResourceExhausted if there is none.
+absl::StatusOr<IoBuffer> TakeBounceBuffer(Node& node, uint64_t bytes);
+
+absl::Status CoReadProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
+                            const IoVector& target) MILLRACE_MAY_SUSPEND;
+absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
+                             const IoVector& source, WriteFlags flags) MILLRACE_MAY_SUSPEND;
+absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,
+                                   ZeroFlags flags) MILLRACE_MAY_SUSPEND;
+absl::Status CoDiscardProtocol(Node& node, ProtocolDriver& driver, ByteRange range)
+    MILLRACE_MAY_SUSPEND;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_IO_PROTOCOL_IO_H_

@@ -1,0 +1,84 @@
+// Node and Edge: the graph's own records. Private to graph/; everybody else has NodeId and
+// NodeView. Internal; not installed.
+#ifndef MILLRACE_GRAPH_NODE_H_
+#define MILLRACE_GRAPH_NODE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "millrace/engine/base/intrusive_list.h"
+#include "millrace/engine/sync/mutex.h"
+#include "millrace/engine/sync/range_lock.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/holder.h"
+#include "millrace/graph/io/in_flight_request.h"
+#include "millrace/graph/node_id.h"
+#include "millrace/graph/operation_claim.h"
+#include "millrace/graph/permission.h"
+#include "millrace/graph/role.h"
+
+namespace millrace {
+
+class Graph;
+struct Node;
+struct AttachmentCore;
+struct FrozenChainCore;
+struct SectionCore;
+
+// A parent's or a user's link to a node. G2: an edge is in its parent's list and its child's list.
+struct Edge {
+  Node* parent = nullptr;                // null: a root edge, and then
+  AttachmentCore* attachment = nullptr;  // this is set
+  Node* child = nullptr;
+  Role role = Role::kRoot;
+  std::string name;  // "file", "backing", "root"
+  Permissions permissions;
+  FrozenChainCore* lease = nullptr;  // who froze it
+  ListLink child_side;               // in child->parents
+};
+
+struct Node {
+  explicit Node(Graph& owner) : graph(owner), header_mutex("backing header") {}
+  ~Node();
+
+  Edge* FindChild(Role role) const;
+  Edge* FilteredOrBacking() const;
+  bool is_filter() const { return driver->kind() == NodeKind::kFilter; }
+  bool is_quiesced() const { return !sections.empty(); }
+
+  Graph& graph;
+  NodeId id;
+  std::string name;
+  std::unique_ptr<Driver> driver;
+  std::unique_ptr<DriverContext> context;
+  bool is_read_only = false;
+  bool is_implicit = false;  // put there by a job, not named by the user
+  bool is_open = false;      // CoOpen succeeded
+
+  std::vector<std::unique_ptr<Edge>> children;
+  IntrusiveList<Edge, &Edge::child_side> parents;
+
+  // Requests in flight through this node, oldest first.
+  IntrusiveList<InFlightRequest, &InFlightRequest::link_> requests;
+  uint64_t newest_request = 0;
+  // Drained sections that cover this node.
+  std::vector<SectionCore*> sections;
+  // Oldest first; the newest is reported.
+  std::vector<OperationClaimRecord> claims;
+
+  // What the header says or is to say, once a transaction changed the backing edge.
+  std::optional<BackingReference> wanted_reference;
+  uint64_t backing_revision = 0;  // graph revision of the last change of the backing edge
+  Mutex header_mutex;
+  // Serialises unaligned writes; only where the driver wants alignment.
+  std::unique_ptr<RangeLock> alignment_lock;
+
+  ListLink all_link;  // in Graph's list of live nodes
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_NODE_H_

@@ -1,0 +1,79 @@
+#include "millrace/graph/operation_claim.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/proposed_graph.h"
+
+namespace millrace {
+
+std::string_view OperationName(Operation operation) {
+  static constexpr std::string_view kNames[] = {"stream",        "commit source", "commit target",
+                                                "mirror source", "mirror target", "backup source",
+                                                "backup target", "replace",       "resize",
+                                                "snapshot",      "delete",        "change"};
+  return kNames[static_cast<size_t>(operation)];
+}
+
+OperationClaim::OperationClaim(Graph& graph, NodeId node, OperationSet operations, HolderRef holder)
+    : graph_(&graph), node_(node) {
+  GraphInternals& internals = GraphInternals::Of(graph);
+  Node* claimed = internals.Resolve(node);
+  MILLRACE_CHECK(claimed != nullptr, "claimed operations on a node that is gone");
+  ordinal_ = internals.next_claim++;
+  claimed->claims.push_back({operations, std::move(holder), ordinal_});
+}
+
+OperationClaim::OperationClaim(OperationClaim&& other) noexcept
+    : graph_(std::exchange(other.graph_, nullptr)), node_(other.node_), ordinal_(other.ordinal_) {}
+
+OperationClaim& OperationClaim::operator=(OperationClaim&& other) noexcept {
+  Release();
+  graph_ = std::exchange(other.graph_, nullptr);
+  node_ = other.node_;
+  ordinal_ = other.ordinal_;
+  return *this;
+}
+
+void OperationClaim::Release() {
+  if (graph_ == nullptr) return;
+  // A node that has gone took its claims with it.
+  if (Node* node = GraphInternals::Of(*std::exchange(graph_, nullptr)).Resolve(node_)) {
+    std::erase_if(node->claims,
+                  [&](const OperationClaimRecord& claim) { return claim.ordinal == ordinal_; });
+  }
+}
+
+absl::Status OperationClaim::Check(const GraphReader& reader, NodeId id, Operation operation) {
+  Node* node = GraphInternals::Of(reader.graph()).Resolve(id);
+  if (node == nullptr) return absl::OkStatus();
+  const auto newest =
+      std::find_if(node->claims.rbegin(), node->claims.rend(),
+                   [&](const OperationClaimRecord& c) { return c.operations.Contains(operation); });
+  if (newest == node->claims.rend()) return absl::OkStatus();
+  Conflict conflict;
+  conflict.reason = ConflictReason::kNodeBusy;
+  absl::StatusOr<NodeView> view = reader.Resolve(id);
+  const std::string device = view.ok() ? view->device_name() : std::string();
+  conflict.object = device.empty() ? node->name : device;
+  conflict.detail = std::string(OperationName(operation));
+  conflict.next_step =
+      StrCat("wait until ", newest->holder->Describe(), " has ended, or cancel it");
+  for (auto claim = newest; claim != node->claims.rend(); ++claim) {
+    if (claim->operations.Contains(operation)) {
+      conflict.holders.push_back(claim->holder->AsConflictHolder());
+    }
+  }
+  return ConflictStatus(
+      absl::StatusCode::kFailedPrecondition, conflict,
+      StrCat("cannot ", OperationName(operation), " on node '", node->name, "': it is in use by ",
+             newest->holder->Describe(), "; ", conflict.next_step));
+}
+
+}  // namespace millrace

@@ -1,0 +1,60 @@
+// ProposedGraph: the graph as it would be after a plan. Internal; not installed.
+//
+// A thin layer of differences over the real graph, with the same questions. Its size is that of the
+// plan, and so is the cost of every answer beyond what the real graph costs.
+#ifndef MILLRACE_GRAPH_PROPOSED_GRAPH_H_
+#define MILLRACE_GRAPH_PROPOSED_GRAPH_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/node.h"
+
+namespace millrace {
+
+class ProposedGraph {
+ public:
+  explicit ProposedGraph(Graph& graph) : graph_(graph) {}
+
+  // ---- Questions
+  // ---------------------------------------------------------------------------------- Where an
+  // edge would point; null if it would be gone.
+  Node* ChildOf(const Edge& edge) const;
+  std::vector<Edge*> ChildrenOf(const Node& node) const;
+  std::vector<Edge*> ParentsOf(const Node& node) const;
+  Edge* FindChild(const Node& node, Role role) const;
+  Permissions PermissionsOf(const Edge& edge) const;
+  bool IsReadOnly(const Node& node) const;
+  Node* FindByName(std::string_view name) const;
+  Node* Resolve(NodeId id) const;
+  bool IsPlanned(const Node& node) const;
+
+  // ---- Differences, by the transaction
+  // ------------------------------------------------------------
+  void AddNode(std::unique_ptr<Node> node);
+  Edge* AddEdge(std::unique_ptr<Edge> edge);  // a child edge; parent and child are set
+  void AddRootEdge(Edge* edge);               // owned by its attachment
+  void Retarget(Edge* edge, Node* child);     // null: remove
+  void SetPermissions(Edge* edge, Permissions wanted) { permissions[edge] = wanted; }
+  void SetReadOnly(Node* node, bool wanted) { read_only[node] = wanted; }
+
+  // What the transaction applies.
+  std::vector<std::unique_ptr<Node>> new_nodes;
+  std::vector<std::unique_ptr<Edge>> new_edges;
+  std::vector<Edge*> new_root_edges;
+  std::vector<std::pair<Edge*, Node*>> retargeted;  // existing edges, in order of staging
+  // Ordered by address: looked up, never iterated where the order could show.
+  absl::btree_map<Edge*, Permissions> permissions;
+  absl::btree_map<Node*, bool> read_only;
+
+ private:
+  Graph& graph_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_PROPOSED_GRAPH_H_

@@ -1,0 +1,343 @@
+#include "millrace/graph/transaction_validator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/btree_set.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_internals.h"
+
+namespace millrace {
+namespace {
+
+template <typename Element>
+bool Contains(const std::vector<Element*>& elements, const Element* element) {
+  return std::find(elements.begin(), elements.end(), element) != elements.end();
+}
+
+std::string DescribeUser(const Edge& edge) {
+  return edge.parent != nullptr ? StrCat("node '", edge.parent->name, "'")
+                                : edge.attachment->options.holder->Describe();
+}
+
+ConflictHolder HolderOf(const Edge& edge) {
+  if (edge.parent != nullptr) return {edge.parent->name, "node", 0};
+  return edge.attachment->options.holder->AsConflictHolder();
+}
+
+}  // namespace
+
+absl::Status TransactionValidator::Run() {
+  MILLRACE_RETURN_IF_ERROR(CheckRoles());
+  MILLRACE_RETURN_IF_ERROR(CheckAcyclic());
+  MILLRACE_RETURN_IF_ERROR(DropOrphans());
+  MILLRACE_RETURN_IF_ERROR(CheckLeases());
+  MILLRACE_RETURN_IF_ERROR(CheckDrained());
+  return DerivePermissions();
+}
+
+// ---- Structure ---------------------------------------------------------------------------------
+
+absl::Status TransactionValidator::CheckRoles() const {
+  for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {
+    if (edge->child == nullptr) continue;
+    size_t shown = 0;  // children that show through
+    for (const Edge* sibling : proposed_.ChildrenOf(*edge->parent)) {
+      if (sibling->role == Role::kBacking || sibling->role == Role::kFiltered) ++shown;
+    }
+    const bool is_shown = edge->role == Role::kBacking || edge->role == Role::kFiltered;
+    if (is_shown && shown > 1) {
+      Conflict conflict;
+      conflict.reason = ConflictReason::kHasBacking;
+      conflict.object = edge->parent->name;
+      conflict.next_step = "remove what is below it first, or replace it";
+      return ConflictStatus(
+          absl::StatusCode::kFailedPrecondition, conflict,
+          StrCat("cannot link '", edge->child->name, "' below '", edge->parent->name,
+                 "': it already shows another node; ", conflict.next_step));
+    }
+    if (edge->parent->is_filter() != (edge->role == Role::kFiltered) && is_shown) {
+      return absl::InvalidArgumentError(StrCat(
+          "cannot make '", edge->child->name, "' the ", RoleName(edge->role), " child of '",
+          edge->parent->name, "': it is ", edge->parent->is_filter() ? "" : "not ", "a filter"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool TransactionValidator::Reaches(const ProposedGraph& proposed, const Node& from,
+                                   const Node& to) {
+  // Down from `from` and up from `to`, in turns: whichever side is small ends the search.
+  std::vector<const Node*> down = {&from};
+  std::vector<const Node*> up = {&to};
+  absl::btree_set<const Node*> seen_down = {&from};  // membership only; order does not show
+  absl::btree_set<const Node*> seen_up = {&to};
+  if (&from == &to) return true;
+  while (!down.empty() && !up.empty()) {
+    const Node* low = down.back();
+    down.pop_back();
+    for (const Edge* edge : proposed.ChildrenOf(*low)) {
+      const Node* child = proposed.ChildOf(*edge);
+      if (seen_up.contains(child)) return true;
+      if (seen_down.insert(child).second) down.push_back(child);
+    }
+    const Node* high = up.back();
+    up.pop_back();
+    for (const Edge* edge : proposed.ParentsOf(*high)) {
+      if (edge->parent == nullptr) continue;
+      if (seen_down.contains(edge->parent)) return true;
+      if (seen_up.insert(edge->parent).second) up.push_back(edge->parent);
+    }
+  }
+  return false;
+}
+
+absl::Status TransactionValidator::CheckAcyclic() const {
+  auto check = [&](const Edge& edge, const Node* child) -> absl::Status {
+    if (edge.parent == nullptr || child == nullptr) return absl::OkStatus();
+    if (!Reaches(proposed_, *child, *edge.parent)) return absl::OkStatus();
+    Conflict conflict;
+    conflict.reason = ConflictReason::kCycle;
+    conflict.object = child->name;
+    conflict.detail = edge.parent->name;
+    conflict.next_step = "choose a node that is not above it";
+    return ConflictStatus(
+        absl::StatusCode::kInvalidArgument, conflict,
+        StrCat("cannot make '", child->name, "' a ", edge.name, " child of '", edge.parent->name,
+               "': it would create a cycle; ", conflict.next_step));
+  };
+  for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {
+    MILLRACE_RETURN_IF_ERROR(check(*edge, edge->child));
+  }
+  for (const auto& change : proposed_.retargeted) {
+    MILLRACE_RETURN_IF_ERROR(check(*change.first, change.second));
+  }
+  return absl::OkStatus();
+}
+
+// A node that nobody would point at goes, and with it what it shows: its filtered and backing edges
+// end with the edit. Its files stay until it is closed.
+absl::Status TransactionValidator::DropOrphans() {
+  plan_.orphans.clear();
+  for (const std::unique_ptr<Node>& node : proposed_.new_nodes) {
+    if (proposed_.ParentsOf(*node).empty()) {
+      return absl::InvalidArgumentError(
+          StrCat("cannot add node '", node->name, "': nothing would hold it; attach to it"));
+    }
+  }
+  for (size_t i = 0; i < proposed_.retargeted.size(); ++i) {
+    Node* old_child = proposed_.retargeted[i].first->child;
+    if (Contains(plan_.orphans, old_child) || !proposed_.ParentsOf(*old_child).empty()) continue;
+    plan_.orphans.push_back(old_child);
+    for (Edge* edge : proposed_.ChildrenOf(*old_child)) {
+      if (edge->role == Role::kBacking || edge->role == Role::kFiltered) {
+        proposed_.Retarget(edge, nullptr);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TransactionValidator::CheckLeases() const {
+  for (const auto& change : proposed_.retargeted) {
+    const Edge& edge = *change.first;
+    if (edge.lease == nullptr || plan_.IsShown(*edge.lease)) continue;
+    const HolderRef& holder = edge.lease->holder;
+    Conflict conflict;
+    conflict.reason = ConflictReason::kFrozenLink;
+    conflict.object = edge.child->name;
+    conflict.detail = StrCat(edge.name, " ", edge.parent->name);
+    conflict.holders.push_back(holder->AsConflictHolder());
+    conflict.next_step = StrCat("wait until ", holder->Describe(), " has ended, or cancel it");
+    return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                          StrCat("cannot change the frozen '", edge.name, "' link from '",
+                                 edge.parent->name, "' to '", edge.child->name,
+                                 "': ", holder->Describe(), " holds it; ", conflict.next_step));
+  }
+  return absl::OkStatus();
+}
+
+bool TransactionValidator::IsCovered(const Node& node) const {
+  return std::any_of(node.sections.begin(), node.sections.end(), [&](const SectionCore* section) {
+    return section->is_granted && plan_.IsShown(*section);
+  });
+}
+
+// Whether nobody but the requester can reach the node: no traffic needs to be stopped for an edit.
+bool TransactionValidator::IsFresh(const Node& node) const {
+  if (!node.requests.empty()) return false;
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge->parent != nullptr) {
+      if (!IsFresh(*edge->parent)) return false;
+    } else if (plan_.requester == nullptr || edge->attachment->options.holder != plan_.requester) {
+      return false;
+    }
+  }
+  return true;
+}
+
+absl::Status TransactionValidator::RefuseUndrained(const Edge& edge) const {
+  Conflict conflict;
+  conflict.reason = ConflictReason::kNotDrained;
+  conflict.object = edge.parent->name;
+  conflict.detail = edge.name;
+  conflict.next_step = "begin a drained section on it and show it to the transaction";
+  return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                        StrCat("cannot change the '", edge.name, "' link of '", edge.parent->name,
+                               "': the node is not drained; ", conflict.next_step));
+}
+
+absl::Status TransactionValidator::CheckDrained() const {
+  for (const auto& change : proposed_.retargeted) {
+    const Edge& edge = *change.first;
+    if (edge.parent != nullptr) {
+      if (!edge.parent->requests.empty()) return RefuseUndrained(edge);
+      if (!IsCovered(*edge.parent) && !IsFresh(*edge.parent)) return RefuseUndrained(edge);
+    } else if (change.second != nullptr && !edge.child->requests.empty()) {
+      Conflict conflict;
+      conflict.reason = ConflictReason::kNotDrained;
+      conflict.object = edge.child->name;
+      conflict.next_step = "begin a drained section on it and show it to the transaction";
+      return ConflictStatus(
+          absl::StatusCode::kFailedPrecondition, conflict,
+          StrCat("cannot move ", DescribeUser(edge), " away from '", edge.child->name,
+                 "': requests are in flight; ", conflict.next_step));
+    }
+  }
+  for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {
+    if (edge->child == nullptr || proposed_.IsPlanned(*edge->parent)) continue;
+    if (!IsCovered(*edge->parent) && !IsFresh(*edge->parent)) return RefuseUndrained(*edge);
+  }
+  for (const Node* orphan : plan_.orphans) {
+    if (orphan->requests.empty()) continue;
+    return absl::FailedPreconditionError(
+        StrCat("cannot drop node '", orphan->name, "': requests are in flight; drain it first"));
+  }
+  return absl::OkStatus();
+}
+
+// ---- Permissions -------------------------------------------------------------------------------
+
+Permissions TransactionValidator::CumulativeOf(const Node& node) const {
+  Permissions all;
+  for (const Edge* edge : proposed_.ParentsOf(node)) {
+    const Permissions each = proposed_.PermissionsOf(*edge);
+    all.used = all.used | each.used;
+    all.shared = all.shared & each.shared;
+  }
+  return all;
+}
+
+// Follows changes from the touched nodes down, to wherever they stop to matter. The graph has no
+// cycle, so this ends.
+absl::Status TransactionValidator::DerivePermissions() {
+  std::deque<Node*> work;
+  auto touch = [&](Node* node) {
+    if (node == nullptr) return;
+    if (!Contains(touched_, node)) touched_.push_back(node);
+    work.push_back(node);
+  };
+  for (const auto& change : proposed_.retargeted) {
+    touch(change.first->child);
+    touch(change.second);
+  }
+  for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {
+    touch(edge->parent);
+    touch(edge->child);
+  }
+  for (const Edge* edge : proposed_.new_root_edges) touch(edge->child);
+  for (const auto& entry : proposed_.read_only) touch(entry.first);
+  std::vector<Node*> changed_roots;
+  for (const auto& entry : proposed_.permissions) {
+    changed_roots.push_back(proposed_.ChildOf(*entry.first));
+  }
+  for (Node* node : changed_roots) touch(node);
+
+  while (!work.empty()) {
+    Node* node = work.front();
+    work.pop_front();
+    if (Contains(plan_.orphans, node)) continue;
+    PermissionContext context;
+    context.parents = CumulativeOf(*node);
+    context.node_is_read_only = proposed_.IsReadOnly(*node);
+    context.node_has_parents = !proposed_.ParentsOf(*node).empty();
+    for (Edge* edge : proposed_.ChildrenOf(*node)) {
+      context.role = edge->role;
+      const Permissions derived = node->driver->DerivePermissions(context);
+      if (derived == proposed_.PermissionsOf(*edge)) continue;
+      proposed_.SetPermissions(edge, derived);
+      touch(proposed_.ChildOf(*edge));
+    }
+  }
+  for (Node* node : touched_) {
+    if (Contains(plan_.orphans, node)) continue;
+    MILLRACE_RETURN_IF_ERROR(CheckPermissions(*node));
+    MILLRACE_RETURN_IF_ERROR(ReserveInDriver(*node));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TransactionValidator::CheckPermissions(Node& node) {
+  const std::vector<Edge*> edges = proposed_.ParentsOf(node);
+  const Permissions all = CumulativeOf(node);
+  if (all.used.Intersects(kWrite | kWriteUnchanged) && proposed_.IsReadOnly(node)) {
+    Conflict conflict;
+    conflict.reason = ConflictReason::kReadOnly;
+    conflict.object = node.name;
+    conflict.next_step = "make the node writable first, or open it writable";
+    for (const Edge* edge : edges) {
+      if (proposed_.PermissionsOf(*edge).used.Intersects(kWrite | kWriteUnchanged)) {
+        conflict.holders.push_back(HolderOf(*edge));
+      }
+    }
+    return ConflictStatus(
+        absl::StatusCode::kPermissionDenied, conflict,
+        StrCat("cannot write to node '", node.name, "': it is read-only; ", conflict.next_step));
+  }
+  // A bit that all share cannot conflict.
+  const PermissionSet suspects = all.used - all.shared;
+  if (suspects.empty()) return absl::OkStatus();
+  for (const Edge* user : edges) {
+    const PermissionSet used = proposed_.PermissionsOf(*user).used & suspects;
+    if (used.empty()) continue;
+    for (const Edge* other : edges) {
+      const PermissionSet refused = used - proposed_.PermissionsOf(*other).shared;
+      if (user == other || refused.empty()) continue;
+      Conflict conflict;
+      conflict.reason = ConflictReason::kPermission;
+      conflict.object = node.name;
+      conflict.detail = refused.ToString();
+      conflict.holders = {HolderOf(*user), HolderOf(*other)};
+      conflict.next_step = "end one of the two uses first";
+      return ConflictStatus(
+          absl::StatusCode::kFailedPrecondition, conflict,
+          StrCat("permission conflict on node '", node.name, "': '", refused.ToString(),
+                 "' is required by ", DescribeUser(*user), " (uses it as '", user->name,
+                 "') and unshared by ", DescribeUser(*other), " (uses it as '", other->name, "'); ",
+                 conflict.next_step));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TransactionValidator::ReserveInDriver(Node& node) {
+  if (node.driver->kind() != NodeKind::kProtocol) return absl::OkStatus();
+  auto& driver = static_cast<ProtocolDriver&>(*node.driver);
+  MILLRACE_RETURN_IF_ERROR(driver.PreparePermissions(CumulativeOf(node)));
+  plan_.reserved.push_back(&node);
+  return absl::OkStatus();
+}
+
+void TransactionValidator::DropReservations(GraphTransaction::Plan& plan) {
+  for (Node* node : plan.reserved) static_cast<ProtocolDriver&>(*node->driver).AbortPermissions();
+  plan.reserved.clear();
+}
+
+void TransactionValidator::KeepReservations(GraphTransaction::Plan& plan) {
+  for (Node* node : plan.reserved) static_cast<ProtocolDriver&>(*node->driver).CommitPermissions();
+  plan.reserved.clear();
+}
+
+}  // namespace millrace

@@ -1,0 +1,52 @@
+// TransactionValidator: whether a plan may be applied. Internal; not installed.
+//
+// Looks only at what the plan touches, and at what follows from it: the cost of an edit does not
+// depend on the size of the graph.
+#ifndef MILLRACE_GRAPH_TRANSACTION_VALIDATOR_H_
+#define MILLRACE_GRAPH_TRANSACTION_VALIDATOR_H_
+
+#include <deque>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "millrace/graph/graph_transaction_plan.h"
+
+namespace millrace {
+
+class TransactionValidator {
+ public:
+  TransactionValidator(Graph& graph, GraphTransaction::Plan& plan)
+      : graph_(graph), plan_(plan), proposed_(plan.proposed) {}
+
+  absl::Status Run();
+
+  // Whether `to` can be reached from `from` by going down (or is it).
+  static bool Reaches(const ProposedGraph& proposed, const Node& from, const Node& to);
+  // What drivers reserved while permissions were validated.
+  static void DropReservations(GraphTransaction::Plan& plan);
+  static void KeepReservations(GraphTransaction::Plan& plan);
+
+ private:
+  absl::Status CheckLeases() const;   // G4
+  absl::Status CheckDrained() const;  // G6
+  absl::Status CheckRoles() const;    // G1
+  absl::Status CheckAcyclic() const;  // G1
+  absl::Status DropOrphans();         // G3
+  absl::Status DerivePermissions();   // G5
+  absl::Status CheckPermissions(Node& node);
+  absl::Status ReserveInDriver(Node& node);
+  absl::Status RefuseUndrained(const Edge& edge) const;
+  bool IsFresh(const Node& node) const;
+  bool IsCovered(const Node& node) const;
+  bool IsLinkPlanned(const Node& parent, const Node& child) const;
+  Permissions CumulativeOf(const Node& node) const;
+
+  Graph& graph_;
+  GraphTransaction::Plan& plan_;
+  ProposedGraph& proposed_;
+  std::vector<Node*> touched_;  // whose users' permissions changed, in order of discovery
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_TRANSACTION_VALIDATOR_H_

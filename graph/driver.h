@@ -17,8 +17,10 @@
 #ifndef MILLRACE_GRAPH_DRIVER_H_
 #define MILLRACE_GRAPH_DRIVER_H_
 
+#include <compare>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -196,6 +198,13 @@ class FormatDriver : public Driver {
       MILLRACE_MAY_SUSPEND;
 };
 
+// Which file of the host it is: equal for two names of one file.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
+};
+
 class ProtocolDriver : public Driver {
  public:
   NodeKind kind() const final { return NodeKind::kProtocol; }
@@ -215,6 +224,9 @@ class ProtocolDriver : public Driver {
   virtual uint32_t io_alignment() const { return 1; }
   // What it takes on disk, in bytes.
   virtual absl::StatusOr<uint64_t> CoAllocatedBytes() MILLRACE_MAY_SUSPEND { return bytes(); }
+
+  // Nothing if it is no file of the host.
+  virtual std::optional<FileIdentity> identity() const { return std::nullopt; }
 
   // The permissions of the node's parents are about to change to `cumulative` (used: union; shared:
   // intersection). Reserves what the host must grant for it (image locks for the union of old and

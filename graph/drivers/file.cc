@@ -1,0 +1,320 @@
+#include "millrace/graph/drivers/file.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
+#include "millrace/graph/io/image_locks.h"
+
+namespace millrace {
+namespace {
+
+bool IsUnsupported(int64_t result) {
+  return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENODEV;
+}
+
+class FileDriver final : public ProtocolDriver {
+ public:
+  explicit FileDriver(FileOptions options) : options_(std::move(options)) {}
+
+  std::string_view driver_name() const override { return "file"; }
+  uint64_t bytes() const override { return bytes_; }
+  uint32_t io_alignment() const override { return info_.io_alignment; }
+  std::string filename() const override { return options_.path; }
+  std::optional<FileIdentity> identity() const override {
+    return FileIdentity{info_.device, info_.inode};
+  }
+
+  absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
+  void CoClose() override MILLRACE_MAY_SUSPEND;
+  absl::Status CoPrepareReopen(bool writable) override MILLRACE_MAY_SUSPEND;
+  void CommitReopen(bool writable) override;
+  void CoAbortReopen(bool writable) override MILLRACE_MAY_SUSPEND;
+  absl::Status PreparePermissions(Permissions cumulative) override;
+  void CommitPermissions() override;
+  void AbortPermissions() override;
+
+  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND;
+  absl::Status CoResize(uint64_t new_bytes) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<uint64_t> CoAllocatedBytes() override MILLRACE_MAY_SUSPEND;
+
+ private:
+  IoBackend& io() const { return context_->engine().io(); }
+  std::string Text(std::string_view what) const { return StrCat(what, " '", options_.path, "'"); }
+  absl::StatusOr<IoFile> CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
+  absl::Status CheckDescriptor(bool writable) const;
+  // Returns bytes moved or -errno.
+  int64_t CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) MILLRACE_MAY_SUSPEND;
+  int64_t CoRange(IoOpcode opcode, ByteRange range) MILLRACE_MAY_SUSPEND;
+  absl::Status ErrorAt(std::string_view what, uint64_t offset, int64_t result) const {
+    return ErrnoStatus(static_cast<int>(-result), StrCat(Text(what), " at ", offset));
+  }
+  void GrowTo(uint64_t end) { bytes_ = std::max(bytes_, end); }
+
+  const FileOptions options_;
+  DriverContext* context_ = nullptr;
+  IoFile file_;
+  IoFile reopened_;  // between CoPrepareReopen and its end
+  FileInfo info_;    // as opened; but for the size
+  uint64_t bytes_ = 0;
+  std::unique_ptr<ImageLocks> locks_;  // null: locking is off
+  // Closes what CommitReopen, which must not suspend, let go of.
+  std::unique_ptr<TaskScope> closers_;
+  std::vector<IoFile> unclosed_;  // for want of a coroutine; closed at the end
+  bool can_punch_ = true;
+  absl::Status flush_error_;
+};
+
+// ---- Opening, closing, changing the mode --------------------------------------------------------
+
+absl::Status FileDriver::CheckDescriptor(bool writable) const {
+  const int flags = fcntl(options_.descriptor, F_GETFL);
+  if (flags < 0) return ErrnoStatus(errno, Text("inspect the descriptor of"));
+  const int mode = flags & O_ACCMODE;
+  if (mode == O_RDWR || (mode == O_RDONLY && !writable)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      StrCat(Text("open"), " from descriptor ", options_.descriptor, ": it is open ",
+             mode == O_RDONLY ? "for reading only; pass one open for reading and writing, or open "
+                                "the node read-only"
+                              : "for writing only; pass one that can be read"));
+}
+
+absl::StatusOr<IoFile> FileDriver::CoOpenFile(bool writable) {
+  if (options_.descriptor < 0) {
+    return io().CoOpen(options_.path, {.writable = writable, .direct = options_.direct});
+  }
+  file_ = IoFile{options_.descriptor};  // ours to close, whatever comes
+  MILLRACE_ASSIGN_OR_RETURN(file_, io().Adopt(options_.descriptor));
+  MILLRACE_RETURN_IF_ERROR(CheckDescriptor(writable));
+  return file_;
+}
+
+absl::Status FileDriver::CoOpen(DriverContext& context) {
+  context_ = &context;
+  closers_ = std::make_unique<TaskScope>(context.engine().scheduler(), "file/close");
+  MILLRACE_ASSIGN_OR_RETURN(file_, CoOpenFile(!context.is_read_only()));
+  MILLRACE_ASSIGN_OR_RETURN(info_, io().CoStat(file_));
+  bytes_ = info_.bytes;
+  if (options_.locking != FileLocking::kOff) {
+    locks_ = std::make_unique<ImageLocks>(io(), file_, options_.path);
+  }
+  return absl::OkStatus();
+}
+
+void FileDriver::CoClose() {
+  if (context_ == nullptr) return;
+  // Others may share our open file description (an inherited descriptor), so closing is not enough.
+  if (locks_ != nullptr) locks_->Release();
+  if (reopened_.is_valid()) io().CoClose(std::exchange(reopened_, IoFile()));
+  if (file_.is_valid()) io().CoClose(std::exchange(file_, IoFile()));
+  for (const IoFile& file : unclosed_) io().CoClose(file);
+  closers_->CoJoin().IgnoreError();
+}
+
+absl::Status FileDriver::CoPrepareReopen(bool writable) {
+  // By way of the descriptor it is the same file, even if its name means another one by now.
+  const OpenOptions mode{.writable = writable, .direct = info_.io_alignment > 1};
+  absl::StatusOr<IoFile> opened = io().CoOpen(StrCat("/proc/self/fd/", file_.number), mode);
+  if (!opened.ok() && opened.status().code() == absl::StatusCode::kNotFound) {
+    opened = io().CoOpen(options_.path, mode);  // no /proc here
+  }
+  if (!opened.ok()) {
+    return ErrnoStatus(ErrnoOf(opened.status()),
+                       Text(writable ? "reopen for writing" : "reopen read-only"));
+  }
+  reopened_ = *opened;
+  absl::StatusOr<FileInfo> info = io().CoStat(reopened_);
+  absl::Status status = info.status();
+  if (status.ok() && (info->device != info_.device || info->inode != info_.inode)) {
+    status = absl::FailedPreconditionError(
+        StrCat(Text("reopen"), ": the path names another file by now; open that one anew"));
+  }
+  if (!status.ok()) io().CoClose(std::exchange(reopened_, IoFile()));
+  return status;
+}
+
+void FileDriver::CommitReopen(bool writable) {
+  if (!reopened_.is_valid()) return;
+  const IoFile old = std::exchange(file_, std::exchange(reopened_, IoFile()));
+  if (locks_ != nullptr) {
+    if (absl::Status moved = locks_->MoveTo(file_); !moved.ok()) {
+      context_->LogWarning(StrCat("image locks are lost: ", FromAbsl(moved.message())));
+      locks_.reset();
+    }
+  }
+  if (!closers_->Spawn("file/close", [this, old]() MILLRACE_MAY_SUSPEND { io().CoClose(old); })) {
+    unclosed_.push_back(old);
+  }
+}
+
+void FileDriver::CoAbortReopen(bool writable) {
+  if (reopened_.is_valid()) io().CoClose(std::exchange(reopened_, IoFile()));
+}
+
+absl::Status FileDriver::PreparePermissions(Permissions cumulative) {
+  if (locks_ == nullptr) return absl::OkStatus();
+  absl::Status status = locks_->Prepare(cumulative);
+  if (status.ok() || status.code() == absl::StatusCode::kFailedPrecondition) return status;
+  if (options_.locking == FileLocking::kOn) {
+    return WithErrno(
+        absl::Status(status.code(), StrCat(Text("lock"), ": ", FromAbsl(status.message()),
+                                           "; turn locking off for files of this file system")),
+        ErrnoOf(status));
+  }
+  context_->LogWarning(StrCat("the host cannot lock this file, so others are not kept off: ",
+                              FromAbsl(status.message())));
+  locks_.reset();
+  return absl::OkStatus();
+}
+
+void FileDriver::CommitPermissions() {
+  if (locks_ != nullptr) locks_->Commit();
+}
+
+void FileDriver::AbortPermissions() {
+  if (locks_ != nullptr) locks_->Abort();
+}
+
+// ---- Bytes --------------------------------------------------------------------------------------
+
+int64_t FileDriver::CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) {
+  IoRequest request;
+  request.opcode = opcode;
+  request.file = file_;
+  request.offset = offset;
+  request.bytes = memory.bytes();
+  request.iov = memory.pieces();
+  request.label = context_->node_name();
+  return CoSubmit(io(), request);
+}
+
+int64_t FileDriver::CoRange(IoOpcode opcode, ByteRange range) {
+  IoRequest request;
+  request.opcode = opcode;
+  request.file = file_;
+  request.offset = range.offset;
+  request.bytes = range.bytes;
+  request.label = context_->node_name();
+  return CoSubmit(io(), request);
+}
+
+absl::Status FileDriver::CoRead(uint64_t offset, const IoVector& target) {
+  if (target.bytes() == 0) return absl::OkStatus();
+  const int64_t result = CoTransfer(IoOpcode::kRead, offset, target);
+  if (result < 0) return ErrorAt("read", offset, result);
+  const auto read = static_cast<uint64_t>(result);
+  if (read < target.bytes()) target.Fill(read, 0, target.bytes() - read);  // beyond the end
+  return absl::OkStatus();
+}
+
+absl::Status FileDriver::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
+  // Every byte of a file is its own: nothing is unallocated.
+  if (source.bytes() == 0 || flags.only_if_unallocated) return absl::OkStatus();
+  const int64_t result = CoTransfer(IoOpcode::kWrite, offset, source);
+  if (result < 0) return ErrorAt("write", offset, result);
+  if (static_cast<uint64_t>(result) < source.bytes()) return ErrorAt("write", offset, -ENOSPC);
+  GrowTo(offset + source.bytes());
+  return flags.force_unit_access ? CoFlush() : absl::OkStatus();
+}
+
+absl::Status FileDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
+  if (range.empty() || flags.only_if_unallocated) return absl::OkStatus();
+  // A punched hole reads as zeroes, but does not make the file longer.
+  if (flags.may_unmap && can_punch_ && range.end() <= bytes_) {
+    const int64_t result = CoRange(IoOpcode::kDiscard, range);
+    if (result >= 0) return absl::OkStatus();
+    if (!IsUnsupported(result)) return ErrorAt("write zeroes to", range.offset, result);
+    can_punch_ = false;
+  }
+  const int64_t result = CoRange(IoOpcode::kWriteZeroes, range);
+  if (result < 0) return ErrorAt("write zeroes to", range.offset, result);
+  GrowTo(range.end());
+  return absl::OkStatus();
+}
+
+absl::Status FileDriver::CoDiscard(ByteRange range) {
+  if (range.empty() || !can_punch_) return absl::OkStatus();
+  const int64_t result = CoRange(IoOpcode::kDiscard, range);
+  if (result >= 0) return absl::OkStatus();
+  if (IsUnsupported(result)) {
+    can_punch_ = false;
+    return absl::OkStatus();
+  }
+  // A device discards in units of its own; less than one stays as it is.
+  if (result == -EINVAL && !info_.is_regular) return absl::OkStatus();
+  return ErrorAt("discard", range.offset, result);
+}
+
+absl::Status FileDriver::CoFlush() {
+  if (!flush_error_.ok()) return flush_error_;
+  const int64_t result = CoRange(IoOpcode::kSync, ByteRange());
+  if (result >= 0) return absl::OkStatus();
+  absl::Status status = ErrnoStatus(static_cast<int>(-result), Text("flush"));
+  if (info_.io_alignment == 1) flush_error_ = status;
+  return status;
+}
+
+absl::Status FileDriver::CoResize(uint64_t new_bytes) {
+  if (!info_.is_regular) {
+    if (new_bytes == bytes_) return absl::OkStatus();
+    return absl::UnimplementedError(StrCat(Text("resize"), " to ", new_bytes,
+                                           " bytes: it is a device of ", bytes_,
+                                           " bytes; resize it on the host"));
+  }
+  const int64_t result = CoRange(IoOpcode::kTruncate, ByteRange(new_bytes, 0));
+  if (result < 0) {
+    return ErrnoStatus(static_cast<int>(-result),
+                       StrCat(Text("resize"), " to ", new_bytes, " bytes"));
+  }
+  bytes_ = new_bytes;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Extent> FileDriver::CoMap(ByteRange range) {
+  MILLRACE_ASSIGN_OR_RETURN(const FileExtent found, io().CoFindExtent(file_, range.offset));
+  Extent extent;
+  extent.host = HostOffset(range.offset);
+  // Beyond the end of the file there are zeroes.
+  extent.kind = found.is_data && found.bytes > 0 ? ExtentKind::kData : ExtentKind::kZero;
+  extent.bytes = found.bytes == 0 ? range.bytes : std::min(found.bytes, range.bytes);
+  return extent;
+}
+
+absl::StatusOr<uint64_t> FileDriver::CoAllocatedBytes() {
+  MILLRACE_ASSIGN_OR_RETURN(const FileInfo info, io().CoStat(file_));
+  return info.allocated_bytes;
+}
+
+}  // namespace
+
+std::unique_ptr<ProtocolDriver> MakeFileDriver(FileOptions options) {
+  return std::make_unique<FileDriver>(std::move(options));
+}
+
+absl::Status CoCreateFile(Engine& engine, const std::string& path, uint64_t bytes) {
+  IoBackend& io = engine.io();
+  MILLRACE_ASSIGN_OR_RETURN(const IoFile file, io.CoOpen(path, {.writable = true, .create = true}));
+  IoRequest request;
+  request.opcode = IoOpcode::kTruncate;
+  request.file = file;
+  request.offset = bytes;
+  request.label = path;
+  const int64_t result = CoSubmit(io, request);
+  io.CoClose(file);
+  if (result >= 0) return absl::OkStatus();
+  return ErrnoStatus(static_cast<int>(-result), StrCat("resize '", path, "' to ", bytes, " bytes"));
+}
+
+}  // namespace millrace

@@ -1,0 +1,102 @@
+#include "millrace/graph/io/image_locks.h"
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
+
+namespace millrace {
+namespace {
+
+constexpr int kPermissionBits = 4;
+constexpr uint64_t kUsedBase = 100;
+constexpr uint64_t kUnsharedBase = 200;
+
+}  // namespace
+
+ImageLocks::ByteMask ImageLocks::MaskOf(const Permissions& permissions) {
+  const PermissionSet unshared = kAllPermissions - permissions.shared;
+  return static_cast<ByteMask>(permissions.used.bits() | (unshared.bits() << kPermissionBits));
+}
+
+std::vector<uint64_t> ImageLocks::BytesOfMask(ByteMask mask) {
+  std::vector<uint64_t> bytes;
+  for (int bit = 0; bit < 2 * kPermissionBits; ++bit) {
+    if ((mask & (1u << bit)) == 0) continue;
+    const bool is_used = bit < kPermissionBits;
+    bytes.push_back(is_used ? kUsedBase + static_cast<uint64_t>(bit)
+                            : kUnsharedBase + static_cast<uint64_t>(bit - kPermissionBits));
+  }
+  return bytes;
+}
+
+std::vector<uint64_t> ImageLocks::BytesOf(const Permissions& permissions) {
+  return BytesOfMask(MaskOf(permissions));
+}
+
+absl::Status ImageLocks::Probe(const Permissions& next) {
+  for (int bit = 0; bit < kPermissionBits; ++bit) {
+    const PermissionSet permission(static_cast<uint8_t>(1u << bit));
+    const auto check = [&](uint64_t base, std::string_view want,
+                           std::string_view obstacle) -> absl::Status {
+      const uint64_t byte = base + static_cast<uint64_t>(bit);
+      const absl::Status status = io_.ProbeLocks(file_, absl::MakeConstSpan(&byte, 1));
+      if (status.code() != absl::StatusCode::kFailedPrecondition) return status;
+      return WithErrno(absl::FailedPreconditionError(
+                           StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
+                                  "': another user ", obstacle, ": ", FromAbsl(status.message()),
+                                  ", or open the image read-only or with locking off")),
+                       ErrnoOf(status));
+    };
+    // The order matters to nobody but the text: what we want comes before what we forbid.
+    if (next.used.Contains(permission)) {
+      MILLRACE_RETURN_IF_ERROR(check(kUnsharedBase, "use", "does not share it"));
+    }
+    if (!next.shared.Contains(permission)) {
+      MILLRACE_RETURN_IF_ERROR(check(kUsedBase, "keep others from", "uses it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImageLocks::Prepare(const Permissions& next) {
+  if (is_prepared_) Abort();
+  const ByteMask mask = MaskOf(next);
+  MILLRACE_RETURN_IF_ERROR(io_.LockBytes(file_, BytesOfMask(mask)));
+  prepared_ = mask;
+  is_prepared_ = true;
+  // Locks first, then the check: the other way round, two users who come at the same time would
+  // both see a free image.
+  absl::Status status = Probe(next);
+  if (!status.ok()) Abort();
+  return status;
+}
+
+void ImageLocks::Commit() {
+  if (!is_prepared_) return;
+  io_.UnlockBytes(file_, BytesOfMask(static_cast<ByteMask>(committed_ & ~prepared_)));
+  committed_ = prepared_;
+  is_prepared_ = false;
+}
+
+void ImageLocks::Abort() {
+  if (!is_prepared_) return;
+  io_.UnlockBytes(file_, BytesOfMask(static_cast<ByteMask>(prepared_ & ~committed_)));
+  is_prepared_ = false;
+}
+
+absl::Status ImageLocks::MoveTo(IoFile other) {
+  const ByteMask held = static_cast<ByteMask>(committed_ | (is_prepared_ ? prepared_ : 0));
+  MILLRACE_RETURN_IF_ERROR(io_.LockBytes(other, BytesOfMask(held)));
+  io_.UnlockBytes(file_, BytesOfMask(held));
+  file_ = other;
+  return absl::OkStatus();
+}
+
+void ImageLocks::Release() {
+  if (is_prepared_) Abort();
+  io_.UnlockBytes(file_, BytesOfMask(committed_));
+  committed_ = 0;
+}
+
+}  // namespace millrace

@@ -1,0 +1,74 @@
+// ImageLocks: what a node may do with its file, told to every other program that looks.
+//
+// QEMU's scheme, so that QEMU's tools and we respect each other. Every user of an image keeps
+// shared locks on single bytes of the file itself (open-file-description locks; the bytes need not
+// exist):
+//   100 + bit   for each permission bit that it uses;
+//   200 + bit   for each permission bit that it does not share.
+// Locks never conflict by themselves. Whoever wants to use a bit checks that nobody holds 200 +
+// bit, and whoever will not share one checks that nobody holds 100 + bit, each after taking its own
+// locks: of two that meet, at least one sees the other.
+//
+// The bits are PermissionSet's: consistent read, write, write unchanged, resize. Going from one set
+// of permissions to another holds the union in between, so neither is lost if the step fails.
+// Nothing here suspends; home thread only.
+#ifndef MILLRACE_GRAPH_IO_IMAGE_LOCKS_H_
+#define MILLRACE_GRAPH_IO_IMAGE_LOCKS_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "millrace/engine/io/io_backend.h"
+#include "millrace/graph/permission.h"
+
+namespace millrace {
+
+class ImageLocks {
+ public:
+  // Holds nothing at first. `name` is for error texts. The backend must outlive this.
+  ImageLocks(IoBackend& io, IoFile file, std::string name)
+      : io_(io), file_(file), name_(std::move(name)) {}
+  // Does not unlock: closing the file does (or Release()).
+  ~ImageLocks() = default;
+  ImageLocks(const ImageLocks&) = delete;
+  ImageLocks& operator=(const ImageLocks&) = delete;
+
+  // Takes the locks of `next` in addition to those held, and checks that nobody objects. Undone on
+  // failure. FailedPrecondition: another user, named where the host tells; any other code: the host
+  // cannot lock this file. A second call without Commit() or Abort() replaces the first.
+  absl::Status Prepare(const Permissions& next);
+  // Lets go of what only the old permissions needed.
+  void Commit();
+  // Lets go of what only the prepared permissions needed.
+  void Abort();
+
+  // Takes all locks that are held on another open of the same file as well, then lets go of them
+  // here. Cannot be refused by another user, who would need what is held here; a failure is the
+  // host's, and leaves the locks with the old file.
+  absl::Status MoveTo(IoFile other);
+  void Release();
+
+  // The bytes that `permissions` lock, ascending.
+  static std::vector<uint64_t> BytesOf(const Permissions& permissions);
+
+ private:
+  // One bit per byte that can be locked: the lower four are 100..103, the upper four 200..203.
+  using ByteMask = uint8_t;
+  static ByteMask MaskOf(const Permissions& permissions);
+  static std::vector<uint64_t> BytesOfMask(ByteMask mask);
+  absl::Status Probe(const Permissions& next);
+
+  IoBackend& io_;
+  IoFile file_;
+  const std::string name_;
+  ByteMask committed_ = 0;
+  ByteMask prepared_ = 0;  // what Commit() will keep
+  bool is_prepared_ = false;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_IO_IMAGE_LOCKS_H_

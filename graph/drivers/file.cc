@@ -1,6 +1,8 @@
 #include "millrace/graph/drivers/file.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +13,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/graph/io/image_locks.h"
+#include "millrace/graph/io/open_gate.h"
 
 namespace millrace {
 namespace {
@@ -55,6 +58,7 @@ class FileDriver final : public ProtocolDriver {
   std::string Text(std::string_view what) const { return StrCat(what, " '", options_.path, "'"); }
   absl::StatusOr<IoFile> CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
   absl::Status CheckDescriptor(bool writable) const;
+  absl::Status CheckConfined() const;
   // Returns bytes moved or -errno.
   int64_t CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) MILLRACE_MAY_SUSPEND;
   int64_t CoRange(IoOpcode opcode, ByteRange range) MILLRACE_MAY_SUSPEND;
@@ -91,6 +95,22 @@ absl::Status FileDriver::CheckDescriptor(bool writable) const {
                               : "for writing only; pass one that can be read"));
 }
 
+// Asks the host where the file that is open now really lies, so no link can change in between.
+absl::Status FileDriver::CheckConfined() const {
+  if (options_.open_root.empty()) return absl::OkStatus();
+  char where[PATH_MAX];
+  const std::string link = StrCat("/proc/self/fd/", file_.number);
+  const ssize_t length = readlink(link.c_str(), where, sizeof(where));
+  if (length < 0) return ErrnoStatus(errno, Text("find out where the host keeps"));
+  if (LiesBelow(std::string_view(where, static_cast<size_t>(length)), options_.open_root)) {
+    return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError(StrCat(Text("open"), ": it lies outside of '",
+                                            options_.open_root,
+                                            "', where a symbolic link leads; move it there, or "
+                                            "widen the open root"));
+}
+
 absl::StatusOr<IoFile> FileDriver::CoOpenFile(bool writable) {
   if (options_.descriptor < 0) {
     return io().CoOpen(options_.path, {.writable = writable, .direct = options_.direct});
@@ -105,6 +125,7 @@ absl::Status FileDriver::CoOpen(DriverContext& context) {
   context_ = &context;
   closers_ = std::make_unique<TaskScope>(context.engine().scheduler(), "file/close");
   MILLRACE_ASSIGN_OR_RETURN(file_, CoOpenFile(!context.is_read_only()));
+  MILLRACE_RETURN_IF_ERROR(CheckConfined());
   MILLRACE_ASSIGN_OR_RETURN(info_, io().CoStat(file_));
   bytes_ = info_.bytes;
   if (options_.locking != FileLocking::kOff) {

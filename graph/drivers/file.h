@@ -33,6 +33,9 @@ struct FileOptions {
   int descriptor = -1;
   bool direct = false;  // O_DIRECT; for a descriptor, its own flag decides
   FileLocking locking = FileLocking::kAutomatic;
+  // Not empty: the file must lie below this folder, symbolic links followed; an absolute path
+  // without links itself. PermissionDenied otherwise. For names that came through the open gate.
+  std::string open_root;
 };
 
 std::unique_ptr<ProtocolDriver> MakeFileDriver(FileOptions options);

@@ -219,6 +219,18 @@ TEST_P(FileDriverTest, AReadOnlyFileRefusesWritesWithTheHostsErrno) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+TEST_P(FileDriverTest, ASymbolicLinkOutOfTheOpenRootIsRefused) {
+  const std::string root = std::filesystem::canonical(folder_.path()).string() + "/root";
+  std::filesystem::create_directory(root);
+  Put(path_, "secret");
+  Put(root + "/inside", "ours");
+  std::filesystem::create_symlink(path_, root + "/link");
+  const auto nothing = [](ProtocolDriver&) MILLRACE_MAY_SUSPEND { return absl::OkStatus(); };
+  EXPECT_TRUE(WithDriver({.path = root + "/inside", .open_root = root}, nothing).ok());
+  EXPECT_EQ(WithDriver({.path = root + "/link", .open_root = root}, nothing).code(),
+            absl::StatusCode::kPermissionDenied);
+}
+
 // ---- Descriptors from the embedder --------------------------------------------------------------
 
 TEST_P(FileDriverTest, TakesOverADescriptorAndClosesIt) {

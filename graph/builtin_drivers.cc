@@ -1,0 +1,100 @@
+#include "millrace/graph/builtin_drivers.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/drivers/file.h"
+#include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/memory_overlay.h"
+#include "millrace/graph/drivers/null.h"
+#include "millrace/graph/drivers/raw.h"
+
+namespace millrace {
+namespace {
+
+using Made = absl::StatusOr<std::unique_ptr<Driver>>;
+
+Made MakeMemory(const DriverOptions& options) {
+  DriverOptionReader reader("memory", options);
+  MemoryOptions memory;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("size", &memory.bytes));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("filename", &memory.filename));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return MakeMemoryDriver(std::move(memory));
+}
+
+Made MakeMemoryOverlay(const DriverOptions& options) {
+  DriverOptionReader reader("memory-overlay", options);
+  MemoryOverlayOptions overlay;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("size", &overlay.bytes));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("cluster-size", &overlay.cluster_bytes));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("backing", &overlay.backing.filename));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("backing-format", &overlay.backing.format));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("filename", &overlay.filename));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (!IsPowerOfTwo(overlay.cluster_bytes)) return reader.Bad("cluster-size", "a power of two");
+  if (overlay.bytes / overlay.cluster_bytes >= kMemoryOverlayClustersMax) {
+    return reader.Bad("size", "a size of fewer than 2^28 clusters");
+  }
+  return MakeMemoryOverlayDriver(std::move(overlay));
+}
+
+Made MakeNull(const DriverOptions& options) {
+  DriverOptionReader reader("null", options);
+  NullOptions null;
+  uint64_t latency = 0;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("size", &null.bytes));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("latency-ns", &latency));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("read-zeroes", &null.read_zeroes));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  constexpr Nanoseconds kLatencyMax = 3600 * kSecond;
+  if (latency > static_cast<uint64_t>(kLatencyMax)) {
+    return reader.Bad("latency-ns", "an hour at most");
+  }
+  null.latency = static_cast<Nanoseconds>(latency);
+  return MakeNullDriver(null);
+}
+
+Made MakeFile(const DriverOptions& options) {
+  DriverOptionReader reader("file", options);
+  FileOptions file;
+  std::string locking = "auto";
+  MILLRACE_RETURN_IF_ERROR(reader.Require("filename", &file.path));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("direct", &file.direct));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("locking", &locking));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("open-root", &file.open_root));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (locking == "on") {
+    file.locking = FileLocking::kOn;
+  } else if (locking == "off") {
+    file.locking = FileLocking::kOff;
+  } else if (locking != "auto") {
+    return reader.Bad("locking", "auto, on or off");
+  }
+  return MakeFileDriver(std::move(file));
+}
+
+Made MakeRaw(const DriverOptions& options) {
+  DriverOptionReader reader("raw", options);
+  RawOptions raw;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("offset", &raw.offset));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("size", &raw.bytes));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return MakeRawDriver(raw);
+}
+
+}  // namespace
+
+absl::Status RegisterBuiltinDrivers(DriverRegistry& registry) {
+  MILLRACE_RETURN_IF_ERROR(registry.Register("memory", &MakeMemory));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("memory-overlay", &MakeMemoryOverlay));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("null", &MakeNull));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw));
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

@@ -1,0 +1,103 @@
+#include "millrace/graph/drivers/raw.h"
+
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+// Everything is in place already, so there is nothing to hold, to link or to fill.
+class RawAllocation final : public Allocation {
+ public:
+  RawAllocation(ByteRange range, HostOffset host) {
+    bytes_ = range.bytes;
+    host_ = host;
+    fill_before_ = ByteRange(range.offset, 0);
+    fill_after_ = ByteRange(range.end(), 0);
+  }
+  static std::unique_ptr<RawAllocation> Skipping(ByteRange range) {
+    auto allocation = std::make_unique<RawAllocation>(ByteRange(range.offset, 0), HostOffset());
+    allocation->skip_bytes_ = range.bytes;
+    return allocation;
+  }
+};
+
+class RawDriver final : public FormatDriver {
+ public:
+  explicit RawDriver(const RawOptions& options) : options_(options) {}
+
+  std::string_view driver_name() const override { return "raw"; }
+
+  uint64_t bytes() const override {
+    if (options_.bytes.has_value()) return *options_.bytes;
+    const uint64_t child = context_ == nullptr ? 0 : context_->ChildBytes(Role::kPrimary);
+    return child > options_.offset ? child - options_.offset : 0;
+  }
+
+  absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
+    context_ = &context;
+    const uint64_t child = context.ChildBytes(Role::kPrimary);
+    const uint64_t size = options_.bytes.value_or(0);
+    if (options_.offset <= child && size <= child - options_.offset) return absl::OkStatus();
+    return absl::InvalidArgumentError(StrCat(
+        "open raw image '", context.node_name(), "': offset ", options_.offset, " and size ", size,
+        " reach beyond the ", child, " bytes of the file; name a part that lies inside it"));
+  }
+
+  absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    return Extent{.bytes = range.bytes, .kind = ExtentKind::kData, .host = HostOf(range.offset)};
+  }
+
+  absl::StatusOr<std::unique_ptr<Allocation>> CoAllocate(ByteRange range, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    std::unique_ptr<Allocation> allocation;
+    if (flags.only_if_unallocated) {
+      allocation = RawAllocation::Skipping(range);
+    } else {
+      allocation = std::make_unique<RawAllocation>(range, HostOf(range.offset));
+    }
+    return allocation;
+  }
+  absl::Status CoLink(Allocation&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  void CoAbandon(Allocation&) override MILLRACE_MAY_SUSPEND {}
+
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
+    if (flags.only_if_unallocated) return absl::OkStatus();
+    return context_->CoWriteZeroesChild(Role::kPrimary, InChild(range), flags);
+  }
+  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    return context_->CoDiscardChild(Role::kPrimary, InChild(range));
+  }
+  absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+
+  absl::Status CoResize(uint64_t new_bytes) override MILLRACE_MAY_SUSPEND {
+    if (options_.bytes.has_value()) {
+      if (new_bytes == *options_.bytes) return absl::OkStatus();
+      return absl::FailedPreconditionError(
+          StrCat("resize raw image '", context_->node_name(), "' to ", new_bytes,
+                 " bytes: its size was fixed when it was opened; open it without a size"));
+    }
+    if (!ByteRange::IsRepresentable(options_.offset, new_bytes)) {
+      return absl::ResourceExhaustedError(StrCat("resize raw image '", context_->node_name(),
+                                                 "' to ", new_bytes, " bytes: at most ",
+                                                 kBytesMax - options_.offset, " are possible"));
+    }
+    return context_->CoResizeChild(Role::kPrimary, options_.offset + new_bytes);
+  }
+
+ private:
+  HostOffset HostOf(uint64_t offset) const { return HostOffset(options_.offset + offset); }
+  ByteRange InChild(ByteRange range) const {
+    return ByteRange(options_.offset + range.offset, range.bytes);
+  }
+
+  const RawOptions options_;
+  DriverContext* context_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<FormatDriver> MakeRawDriver(const RawOptions& options) {
+  return std::make_unique<RawDriver>(options);
+}
+
+}  // namespace millrace

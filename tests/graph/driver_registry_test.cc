@@ -1,0 +1,81 @@
+#include "millrace/graph/driver_registry.h"
+
+#include <memory>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/drivers/null.h"
+
+namespace millrace {
+namespace {
+
+class DriverRegistryTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(RegisterBuiltinDrivers(registry_).ok()); }
+  std::string ErrorOf(std::string_view driver, const DriverOptions& options) {
+    const absl::Status status = registry_.Make(driver, options).status();
+    return status.ToString();
+  }
+  DriverRegistry registry_;
+};
+
+TEST_F(DriverRegistryTest, MakesDriversOfEachKindFromText) {
+  auto memory = registry_.Make("memory", {{"size", "64K"}, {"filename", "m.img"}});
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_EQ((*memory)->driver_name(), "memory");
+  EXPECT_EQ((*memory)->bytes(), 65536u);
+  EXPECT_EQ((*memory)->filename(), "m.img");
+  for (const std::string& name : registry_.names()) {
+    auto driver = registry_.Make(name, {{name == "file" ? "filename" : "size", "1M"}});
+    ASSERT_TRUE(driver.ok()) << name << ": " << driver.status();
+    EXPECT_EQ((*driver)->driver_name(), name);
+  }
+}
+
+TEST_F(DriverRegistryTest, AnUnknownDriverIsAnsweredWithTheKnownOnes) {
+  const std::string error = ErrorOf("nbd\n", {});
+  EXPECT_EQ(error,
+            "NOT_FOUND: no driver 'nbd\\n'; there are: file, memory, memory-overlay, null, raw");
+}
+
+TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {
+  EXPECT_EQ(ErrorOf("raw", {{"offest", "5"}}),
+            "INVALID_ARGUMENT: driver 'raw' has no option 'offest'; it has: offset, size");
+}
+
+TEST_F(DriverRegistryTest, BadValuesNameOptionValueAndWhatIsExpected) {
+  for (const std::string& size :
+       {"", "K", "-1", "+1", "1.5G", "9223372036854775808", "8E", "1 M", "0x10"}) {
+    EXPECT_NE(ErrorOf("memory", {{"size", size}})
+                  .find("option 'size' of driver 'memory' is '" + size + "', not a number"),
+              std::string::npos)
+        << size;
+  }
+  EXPECT_NE(ErrorOf("null", {{"read-zeroes", "yes"}}).find("not on or off"), std::string::npos);
+  EXPECT_NE(ErrorOf("file", {{"filename", "x"}, {"locking", "maybe"}}).find("not auto, on or off"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("memory-overlay", {{"cluster-size", "500"}}).find("a power of two"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("memory-overlay", {{"size", "4E"}}).find("fewer than"), std::string::npos);
+  EXPECT_NE(ErrorOf("file", {}).find("needs option 'filename'"), std::string::npos);
+}
+
+TEST_F(DriverRegistryTest, TheLargestSizesAreAccepted) {
+  EXPECT_TRUE(registry_.Make("null", {{"size", "9223372036854775807"}}).ok());
+  EXPECT_TRUE(registry_.Make("null", {{"size", "7E"}}).ok());
+}
+
+TEST_F(DriverRegistryTest, EmbeddersAddTheirOwnUnderFreeNames) {
+  const auto factory = [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
+    return MakeNullDriver({});
+  };
+  EXPECT_TRUE(registry_.Register("own", factory).ok());
+  EXPECT_TRUE(registry_.Make("own", {}).ok());
+  EXPECT_EQ(registry_.Register("file", factory).code(), absl::StatusCode::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,111 @@
+#include "millrace/graph/drivers/raw.h"
+
+#include <memory>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/drivers/memory.h"
+#include "tests/support/simple_driver_context.h"
+#include "tests/support/simulation.h"
+
+namespace millrace {
+namespace {
+
+class RawDriverTest : public ::testing::Test {
+ protected:
+  // Opens the child, then raw over it, and runs `body(raw)`.
+  template <typename Body>
+  absl::Status Run(const RawOptions& options, Body body) {
+    context_.SetChild(Role::kPrimary, *child_);
+    return engine_->Run([&]() MILLRACE_MAY_SUSPEND {
+      MILLRACE_RETURN_IF_ERROR(child_->CoOpen(child_context_));
+      auto raw = MakeRawDriver(options);
+      MILLRACE_RETURN_IF_ERROR(raw->CoOpen(context_));
+      return body(*raw);
+    });
+  }
+
+  std::unique_ptr<Engine> engine_ = SimulatedEngine();
+  SimpleDriverContext child_context_{*engine_, "child"};
+  SimpleDriverContext context_{*engine_, "raw0"};
+  std::unique_ptr<ProtocolDriver> child_ = MakeMemoryDriver({.bytes = 10000});
+};
+
+TEST_F(RawDriverTest, AWindowLiesAtItsOffset) {
+  const absl::Status status =
+      Run({.offset = 1000, .bytes = 2000}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND {
+        EXPECT_EQ(raw.bytes(), 2000u);
+        MILLRACE_ASSIGN_OR_RETURN(Extent extent, raw.CoMap(ByteRange(50, 1950)));
+        EXPECT_EQ(extent.kind, ExtentKind::kData);
+        EXPECT_EQ(extent.host.value(), 1050u);
+        EXPECT_EQ(extent.bytes, 1950u);
+        MILLRACE_ASSIGN_OR_RETURN(auto allocation, raw.CoAllocate(ByteRange(7, 100), {}));
+        EXPECT_EQ(allocation->host().value(), 1007u);
+        EXPECT_EQ(allocation->bytes(), 100u);
+        EXPECT_FALSE(allocation->needs_link());
+        EXPECT_TRUE(allocation->fill_before().empty() && allocation->fill_after().empty());
+        EXPECT_EQ(raw.CoResize(3000).code(), absl::StatusCode::kFailedPrecondition);
+        return raw.CoLink(*allocation);
+      });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(RawDriverTest, WithoutASizeItReachesToTheChildsEndAndGrowsWithIt) {
+  const absl::Status status =
+      Run({.offset = 1000}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND -> absl::Status {
+        EXPECT_EQ(raw.bytes(), 9000u);
+        MILLRACE_RETURN_IF_ERROR(raw.CoResize(50000));
+        EXPECT_EQ(child_->bytes(), 51000u);
+        EXPECT_EQ(raw.bytes(), 50000u);
+        MILLRACE_RETURN_IF_ERROR(raw.CoWriteZeroes(ByteRange(49000, 1000), {}));
+        EXPECT_EQ(raw.CoResize(kBytesMax).code(), absl::StatusCode::kResourceExhausted);
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(RawDriverTest, ZeroesAndDiscardsAreMovedByTheOffset) {
+  const absl::Status status = Run(
+      {.offset = 1000, .bytes = 2000}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND -> absl::Status {
+        std::vector<uint8_t> data(10000, 1);
+        MILLRACE_RETURN_IF_ERROR(child_->CoWrite(0, IoVector(data.data(), data.size()), {}));
+        MILLRACE_RETURN_IF_ERROR(raw.CoWriteZeroes(ByteRange(0, 10), {}));
+        MILLRACE_RETURN_IF_ERROR(raw.CoDiscard(ByteRange(100, 10)));
+        MILLRACE_RETURN_IF_ERROR(
+            raw.CoWriteZeroes(ByteRange(200, 10), {.only_if_unallocated = true}));
+        std::vector<uint8_t> expected = data;
+        std::fill_n(expected.begin() + 1000, 10, 0);
+        std::fill_n(expected.begin() + 1100, 10, 0);
+        MILLRACE_RETURN_IF_ERROR(child_->CoRead(0, IoVector(data.data(), data.size())));
+        EXPECT_EQ(data, expected);
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(RawDriverTest, EveryByteIsAllocated) {
+  const absl::Status status = Run({}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(auto allocation,
+                              raw.CoAllocate(ByteRange(0, 500), {.only_if_unallocated = true}));
+    EXPECT_EQ(allocation->bytes(), 0u);
+    EXPECT_EQ(allocation->skip_bytes(), 500u);
+    raw.CoAbandon(*allocation);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(RawDriverTest, AWindowBeyondTheChildIsRefused) {
+  const auto body = [](FormatDriver&) MILLRACE_MAY_SUSPEND { return absl::OkStatus(); };
+  for (const RawOptions& options :
+       {RawOptions{.offset = 10001}, RawOptions{.offset = 1, .bytes = 10000},
+        RawOptions{.offset = UINT64_MAX}, RawOptions{.offset = 1, .bytes = UINT64_MAX}}) {
+    EXPECT_EQ(Run(options, body).code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_TRUE(Run({.offset = 10000}, body).ok());
+  EXPECT_TRUE(Run({.bytes = 10000}, body).ok());
+}
+
+}  // namespace
+}  // namespace millrace

@@ -60,8 +60,8 @@ class NullDriver final : public ProtocolDriver {
   void CoTakeTime() MILLRACE_MAY_SUSPEND {
     if (options_.latency == 0) return;
     Scheduler& scheduler = context_->engine().scheduler();
-    InterruptibleSleep sleep(scheduler);
-    sleep.CoSleepUntil(scheduler.Now() + options_.latency);
+    InterruptibleSleep delay(scheduler);
+    delay.CoSleepUntil(scheduler.Now() + options_.latency);
   }
 
   const NullOptions options_;

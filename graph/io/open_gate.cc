@@ -13,6 +13,21 @@ namespace {
 constexpr size_t kNameBytesMax = 1023;  // as in a qcow2 header
 constexpr size_t kPrintedMax = 200;
 
+// Whether the text is well-formed enough to print: lead bytes followed by their continuation bytes.
+// A character cut off at the end counts as ill-formed.
+bool IsUtf8(absl::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const auto lead = static_cast<uint8_t>(text[at++]);
+    if (lead < 0x80) continue;
+    if (lead < 0xc2 || lead > 0xf4) return false;
+    for (int more = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3; more > 0; --more) {
+      if (at == text.size() || (static_cast<uint8_t>(text[at++]) & 0xc0) != 0x80) return false;
+    }
+  }
+  return true;
+}
+
 std::string Attempt(std::string_view holder, std::string_view name) {
   return StrCat("open backing file '", PrintableName(name), "' of '", PrintableName(holder), "': ");
 }
@@ -72,7 +87,8 @@ bool NamesProtocol(std::string_view filename) {
 }
 
 std::string PrintableName(std::string_view filename) {
-  std::string printed = absl::Utf8SafeCHexEscape(ToAbsl(filename.substr(0, kPrintedMax)));
+  const absl::string_view start = ToAbsl(filename.substr(0, kPrintedMax));
+  std::string printed = IsUtf8(start) ? absl::Utf8SafeCHexEscape(start) : absl::CHexEscape(start);
   if (filename.size() > kPrintedMax) printed += "...";
   return printed;
 }
@@ -85,7 +101,7 @@ bool LiesBelow(std::string_view path, std::string_view root) {
       std::mismatch(top.begin(), top.end(), normal.begin(), normal.end());
   // "/images/" ends with an empty element, which matches anything below.
   const bool whole_top = in_top == top.end() || (in_top->empty() && std::next(in_top) == top.end());
-  return whole_top && in_path != normal.end();
+  return whole_top && in_path != normal.end() && !in_path->empty();
 }
 
 absl::StatusOr<GatedImage> ResolveBackingReference(const OpenGatePolicy& policy,

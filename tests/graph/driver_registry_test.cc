@@ -47,7 +47,7 @@ TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {
 }
 
 TEST_F(DriverRegistryTest, BadValuesNameOptionValueAndWhatIsExpected) {
-  for (const std::string& size :
+  for (const std::string size :
        {"", "K", "-1", "+1", "1.5G", "9223372036854775808", "8E", "1 M", "0x10"}) {
     EXPECT_NE(ErrorOf("memory", {{"size", size}})
                   .find("option 'size' of driver 'memory' is '" + size + "', not a number"),

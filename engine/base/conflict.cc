@@ -87,6 +87,10 @@ std::string_view ConflictReasonName(ConflictReason reason) {
       return "change-unsupported";
     case ConflictReason::kTransactionClosed:
       return "transaction-closed";
+    case ConflictReason::kCancelledBefore:
+      return "cancelled-before";
+    case ConflictReason::kShuttingDown:
+      return "shutting-down";
     case ConflictReason::kNodeBusy:
       return "node-busy";
     case ConflictReason::kFrozenLink:

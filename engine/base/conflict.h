@@ -38,6 +38,8 @@ enum class ConflictReason : uint8_t {
   kPausedNeedsForce,   // a job paused by the user is cancelled by force only
   kChangeUnsupported,  // its type has nothing that can be changed, or not to this
   kTransactionClosed,  // the job transaction has begun to end; nothing can join it
+  kCancelledBefore,    // the job was cancelled before it was started
+  kShuttingDown,       // the engine is ending its jobs; it creates no more
 
   // ---- Graph; object is a node's name or a link -------------------------------------------------
   kNodeBusy,             // an operation claim of a holder forbids the operation (detail)

@@ -43,11 +43,19 @@ absl::Status WithErrno(absl::Status status, int error_number) {
   return status;
 }
 
-absl::Status ErrnoStatus(int error_number, std::string_view what) {
+std::string ErrnoText(int error_number) {
   // GNU strerror_r returns the text, thread-safely.
   char buffer[128];
-  const char* reason = strerror_r(error_number, buffer, sizeof(buffer));
-  return WithErrno(absl::Status(CodeOf(error_number), StrCat(what, ": ", reason)), error_number);
+  return strerror_r(error_number, buffer, sizeof(buffer));
+}
+
+bool CarriesErrno(const absl::Status& status) {
+  return status.GetPayload(kErrnoPayload).has_value();
+}
+
+absl::Status ErrnoStatus(int error_number, std::string_view what) {
+  return WithErrno(absl::Status(CodeOf(error_number), StrCat(what, ": ", ErrnoText(error_number))),
+                   error_number);
 }
 
 int ErrnoOf(const absl::Status& status) {

@@ -2,6 +2,7 @@
 #ifndef MILLRACE_ENGINE_IO_IO_ERROR_H_
 #define MILLRACE_ENGINE_IO_IO_ERROR_H_
 
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -15,6 +16,12 @@ absl::Status ErrnoStatus(int error_number, std::string_view what);
 
 // The errno behind a status: from its payload, else the closest match of its code (EIO by default).
 int ErrnoOf(const absl::Status& status);
+
+// Whether the errno comes from a payload, not from a guess.
+bool CarriesErrno(const absl::Status& status);
+
+// The host's words for an errno: "Input/output error".
+std::string ErrnoText(int error_number);
 
 // Attaches an errno to a status made elsewhere.
 absl::Status WithErrno(absl::Status status, int error_number);

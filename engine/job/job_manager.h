@@ -151,8 +151,13 @@ class JobManager {
   // A job reached null: takes it out of sight; freed once its coroutine has ended.
   void Retire(Job& job);
   void FreeRetired();
+  std::unique_ptr<Job> TakeOut(Job& job);
+  absl::Status CheckNewJob(const JobSpec& spec) const;
+  // A job that could not be started goes from created to null; its body is aborted and cleaned.
   void CoUndoCreation(Job& job) MILLRACE_MAY_SUSPEND;
-  void CoShutDownJob(Job& job) MILLRACE_MAY_SUSPEND;
+  // One step of CoShutdown() for one job.
+  void CoShutDown(Job& job) MILLRACE_MAY_SUSPEND;
+  bool has_concluded_job() const;
 
   Scheduler& scheduler_;
   EngineObserver& observer_;

@@ -1,0 +1,420 @@
+#include "millrace/engine/job/job.h"
+
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/job/job_refusal.h"
+#include "millrace/engine/job/job_tables.h"
+#include "millrace/engine/job/job_transaction.h"
+
+namespace millrace {
+
+Job::Job(JobManager& manager, JobNumber number, const JobSpec& spec, std::unique_ptr<JobBody> body)
+    : manager_(manager),
+      scheduler_(manager.scheduler_),
+      number_(number),
+      id_(spec.id.value_or("")),
+      is_internal_(spec.is_internal),
+      finalizes_automatically_(spec.finalizes_automatically),
+      dismisses_automatically_(spec.dismisses_automatically),
+      created_at_(scheduler_.Now()),
+      context_(*this),
+      body_(std::move(body)),
+      type_(body_->type()),
+      transaction_(spec.transaction),
+      timer_("job.sleep", &OnTimer, this) {
+  body_->context_ = &context_;
+}
+
+Job::~Job() = default;
+
+// ---- Life ---------------------------------------------------------------------------------------
+
+template <typename Main>
+bool Job::Spawn(Main main) {
+  scope_.emplace(scheduler_, "job");
+  if (scope_->Spawn(id_.empty() ? type_ : id_, std::move(main))) return true;
+  scope_.reset();
+  return false;
+}
+
+bool Job::Start() {
+  if (!Spawn([this]() MILLRACE_MAY_SUSPEND { CoMain(); })) return false;
+  is_started_ = true;
+  Transition(JobState::kRunning);
+  return true;
+}
+
+bool Job::StartCompletion() {
+  return Spawn([this]() MILLRACE_MAY_SUSPEND {
+    const std::shared_ptr<JobTransaction> transaction = transaction_;
+    transaction->CoArriveUnstarted(*this);
+  });
+}
+
+void Job::CoMain() {
+  // A job that a drain or the user holds already parks before its first step.
+  if (must_park()) {
+    CoPark();
+  } else {
+    is_in_step_ = true;
+  }
+  is_in_run_ = true;
+  absl::Status status =
+      is_force_cancelled_ ? absl::CancelledError("cancelled") : body_->CoRun(context_);
+  is_in_run_ = false;
+  has_returned_ = true;
+  const std::shared_ptr<JobTransaction> transaction = transaction_;
+  transaction->CoArrive(*this, std::move(status));
+}
+
+void Job::CoDiscardBody() {
+  Job* self = this;
+  CoBeginSteps({&self, 1});
+  body_->CoAbort();
+  body_->CoClean();
+  EndStep();
+  body_.reset();
+}
+
+void Job::Transition(JobState to) {
+  MILLRACE_CHECK(IsJobTransition(state_, to),
+                 StrCat("J1: job '", id_, "' cannot go from ", JobStateName(state_), " to ",
+                        JobStateName(to)));
+  if (state_ == to) return;
+  state_ = to;
+  scheduler_.MixTrace((number_.value() << 8) | static_cast<uint64_t>(to));
+  Emit(JobEventKind::kStatusChange);
+}
+
+JobEvent Job::MakeEvent(JobEventKind kind) const {
+  JobEvent event;
+  event.kind = kind;
+  event.number = number_;
+  event.id = id_;
+  event.type = type_;
+  event.state = state_;
+  event.current = progress_.current();
+  event.total = progress_.total();
+  event.speed = speed_;
+  if (kind == JobEventKind::kCompleted || kind == JobEventKind::kCancelled) {
+    event.status = result_;
+    event.error = JobErrorText(result_);
+  }
+  return event;
+}
+
+void Job::Emit(JobEventKind kind) {
+  if (!is_internal_) manager_.Emit(MakeEvent(kind));
+}
+
+void Job::Conclude() {
+  MILLRACE_CHECK(granted_sections_ == 0 && quiet_waits_ == 0,
+                 StrCat("J4: job '", id_, "' concludes with a drained section"));
+  if (is_started_) {
+    Emit(is_force_cancelled_ ? JobEventKind::kCancelled : JobEventKind::kCompleted);
+  }
+  Transition(JobState::kConcluded);
+  while (ResultWaiter* waiter = result_waiters_.PopFront()) {
+    waiter->result = result_;
+    waiter->queue.WakeOne();
+  }
+  manager_.something_ended_.Notify();
+  if (dismisses_automatically_ || !is_started_) Vanish();
+}
+
+void Job::Vanish() {
+  body_.reset();  // its edges and claims end here (J4)
+  Transition(JobState::kNull);
+  manager_.Retire(*this);
+}
+
+absl::Status Job::CoWaitUntilOver() {
+  if (is_over()) return result_;
+  ResultWaiter waiter;
+  result_waiters_.PushBack(waiter);
+  const ResultWait wait(*this);
+  waiter.queue.CoWait("job.over", &wait);
+  // The job may be gone: what it left is in the waiter.
+  return waiter.result;
+}
+
+// ---- Quiescable and steps -----------------------------------------------------------------------
+
+void Job::BeginQuiesce() {
+  ++quiesce_count_;
+  Kick();  // so that a sleeping job comes to its pause point now
+}
+
+void Job::EndQuiesce() {
+  MILLRACE_CHECK(quiesce_count_ > 0, "a job's quiesce ended more often than begun");
+  if (--quiesce_count_ == 0) parked_.WakeAll();
+}
+
+bool Job::is_quiet() const { return granted_sections_ == 0 && (!is_in_step_ || quiet_waits_ > 0); }
+
+std::string Job::DescribeQuiescable() const {
+  return StrCat(type_, " job '", id_.empty() ? ToString(number_) : id_, "'");
+}
+
+void Job::EnterQuietWait() {
+  ++quiet_waits_;
+  if (is_quiet()) NotifyQuiet();
+}
+
+void Job::CoLeaveQuietWait() {
+  Job* self = this;
+  CoLeaveQuietWaits({&self, 1});
+}
+
+void Job::CoLeaveQuietWaits(absl::Span<Job* const> jobs) {
+  // Still counted as quiet, so that the drain that came first is not held up by us.
+  CoWaitWhileHeld(jobs);
+  for (Job* job : jobs) {
+    MILLRACE_CHECK(job->quiet_waits_ > 0, "left a quiet wait that was not entered");
+    --job->quiet_waits_;
+  }
+}
+
+void Job::OnSectionGranted() {
+  ++granted_sections_;
+  parked_.WakeAll();
+}
+
+void Job::OnSectionEnded() {
+  MILLRACE_CHECK(granted_sections_ > 0, "a job's section ended that was not granted");
+  if (--granted_sections_ == 0 && is_quiet()) NotifyQuiet();
+}
+
+void Job::CoWaitWhileHeld(absl::Span<Job* const> jobs) {
+  for (size_t i = 0; i < jobs.size();) {
+    if (!jobs[i]->is_held_by_drain()) {
+      ++i;
+      continue;
+    }
+    const ParkedWait wait(*jobs[i]);
+    jobs[i]->parked_.CoWait("job.held", &wait);
+    i = 0;  // another one may have been caught meanwhile
+  }
+}
+
+void Job::CoBeginSteps(absl::Span<Job* const> jobs) {
+  CoWaitWhileHeld(jobs);
+  for (Job* job : jobs) {
+    MILLRACE_CHECK(!job->is_in_step_, "two steps of one job at a time");
+    job->is_in_step_ = true;
+  }
+}
+
+void Job::EndStep() {
+  MILLRACE_CHECK(is_in_step_, "ended a step that was not begun");
+  is_in_step_ = false;
+  if (is_quiet()) NotifyQuiet();
+}
+
+// ---- In CoRun() ---------------------------------------------------------------------------------
+
+void Job::CheckInRun() const {
+  MILLRACE_CHECK(is_in_run_ && sleeper_.empty(),
+                 "only CoRun() may pause or sleep, in one place at a time");
+}
+
+void Job::CoPark() {
+  const JobState state = state_;
+  const bool is_visible = !is_force_cancelled_;
+  if (is_visible) {
+    Transition(state == JobState::kReady ? JobState::kStandby : JobState::kPaused);
+  }
+  if (is_in_step_) EndStep();
+  const ParkedWait wait(*this);
+  while (must_park()) parked_.CoWait("job.pause", &wait);
+  is_in_step_ = true;
+  if (is_visible) Transition(state);
+}
+
+void Job::CoPausePoint() {
+  CheckInRun();
+  if (!must_park()) return;
+  body_->CoStopIo();
+  // It may have been resumed while its requests ended.
+  if (must_park()) CoPark();
+  body_->OnRestartIo();
+}
+
+void Job::OnTimer(void* self) { static_cast<Job*>(self)->sleeper_.WakeOne(); }
+
+void Job::CoSleepUntil(Nanoseconds deadline) {
+  CheckInRun();
+  if (is_force_cancelled_) return;
+  if (!must_park()) {
+    if (deadline != kNever) scheduler_.Arm(timer_, deadline);
+    const SleepWait wait(*this);
+    sleeper_.CoWait(deadline == kNever ? "job.idle" : "job.sleep", &wait);
+    scheduler_.Disarm(timer_);
+  }
+  CoPausePoint();
+}
+
+void Job::Kick() {
+  // Disarmed here and not by the sleeper: between wake and run nobody must take it for asleep.
+  if (sleeper_.WakeOne()) scheduler_.Disarm(timer_);
+}
+
+void Job::CoBeforePiece() {
+  // Whatever woke it early must not buy a piece: ask again until the limiter wants no delay (I14).
+  Nanoseconds delay;
+  do {
+    const Nanoseconds now = scheduler_.Now();
+    delay = limiter_.Account(now, 0);
+    CoSleepUntil(now + delay);
+  } while (delay > 0 && !is_force_cancelled_);
+}
+
+void Job::BecomeReady() {
+  MILLRACE_CHECK(is_in_run_, "a job becomes ready in CoRun()");
+  Transition(JobState::kReady);
+  Emit(JobEventKind::kReady);
+}
+
+ErrorAction Job::HandleError(OnError policy, IoOperation operation, const absl::Status& status) {
+  MILLRACE_CHECK(!status.ok(), "a success was handled as an error");
+  const bool is_out_of_space = IsOutOfSpace(status);
+  const ErrorAction action = ErrorActionFor(policy, is_out_of_space);
+  if (!is_internal_) {
+    JobEvent event = MakeEvent(JobEventKind::kError);
+    event.operation = operation;
+    event.action = action;
+    event.status = status;
+    event.error = JobErrorText(status);
+    manager_.Emit(event);
+  }
+  if (action == ErrorAction::kStop) {
+    // Several requests may fail before the job parks; one resume undoes them all (race R63).
+    if (!is_paused_by_user_) PauseForUser();
+    if (io_status_ == JobIoStatus::kOk) {
+      io_status_ = is_out_of_space ? JobIoStatus::kNoSpace : JobIoStatus::kFailed;
+    }
+  }
+  return action;
+}
+
+// ---- Verbs --------------------------------------------------------------------------------------
+
+void Job::PauseForUser() {
+  is_paused_by_user_ = true;
+  Kick();
+}
+
+void Job::UndoUserPause() {
+  is_paused_by_user_ = false;
+  io_status_ = JobIoStatus::kOk;
+  body_->OnUserResume();
+}
+
+absl::Status Job::Pause() {
+  if (is_paused_by_user_) return AlreadyPaused(*this);
+  PauseForUser();
+  return absl::OkStatus();
+}
+
+absl::Status Job::Resume() {
+  UndoUserPause();
+  parked_.WakeAll();
+  return absl::OkStatus();
+}
+
+absl::Status Job::SetSpeed(int64_t bytes_per_second) {
+  if (bytes_per_second < 0) return NegativeSpeed(id_, bytes_per_second);
+  const int64_t old_speed = speed_;
+  speed_ = bytes_per_second;
+  limiter_.SetSpeed(static_cast<uint64_t>(bytes_per_second));
+  body_->OnSetSpeed(bytes_per_second);
+  const bool is_faster = bytes_per_second == 0 || bytes_per_second > old_speed;
+  // Only a sleep that the old speed made long; an idle job has not been waiting for this.
+  if (is_faster && timer_.is_armed()) Kick();
+  return absl::OkStatus();
+}
+
+absl::Status Job::Complete() {
+  if (is_cancel_requested_ || !body_->can_complete()) return CannotComplete(*this);
+  if (absl::Status status = body_->OnComplete(); !status.ok()) return status;
+  Kick();  // not from a pause (race R65)
+  return absl::OkStatus();
+}
+
+void Job::MarkCancelled(bool force) {
+  if (body_->OnCancel(force)) force = true;
+  if (is_paused_by_user_) UndoUserPause();
+  // A soft cancel asks for an end that has come by itself once CoRun() has returned.
+  if (force || !has_returned_) {
+    is_cancel_requested_ = true;
+    is_force_cancelled_ |= force;
+  }
+}
+
+void Job::WakeForVerb() {
+  Kick();
+  parked_.WakeAll();
+}
+
+// ---- Descriptions -------------------------------------------------------------------------------
+
+ConflictHolder Job::holder() const {
+  return {.id = id_.empty() ? ToString(number_) : id_,
+          .type = StrCat(type_, " job"),
+          .since = created_at_};
+}
+
+JobInfo Job::Describe() const {
+  JobInfo info;
+  info.number = number_;
+  info.id = id_;
+  info.type = type_;
+  info.state = state_;
+  info.is_internal = is_internal_;
+  info.current = progress_.current();
+  info.total = progress_.total();
+  info.speed = speed_;
+  info.is_busy = is_in_step_ && sleeper_.empty();
+  info.is_pause_requested =
+      state_ == JobState::kCreated || is_paused_by_user_ || quiesce_count_ > 0;
+  info.is_paused_by_user = is_paused_by_user_;
+  info.quiesce_count = quiesce_count_;
+  info.is_cancel_requested = is_cancel_requested_ || is_cancel_recorded_;
+  info.is_ready = is_ready();
+  info.is_finalizing = state_ == JobState::kPending && transaction_->is_past_return();
+  info.finalizes_automatically = finalizes_automatically_;
+  info.dismisses_automatically = dismisses_automatically_;
+  info.io_status = io_status_;
+  info.status = result_;
+  info.error = JobErrorText(result_);
+  info.created_at = created_at_;
+  return info;
+}
+
+void Job::ParkedWait::DescribeWait(WaitDescription& description) const {
+  if (job.is_held_by_drain()) {
+    description.object =
+        StrCat("the end of ", job.quiesce_count_, " drains that hold ", job.DescribeQuiescable());
+  } else {
+    description.object = StrCat("the user to resume ", job.DescribeQuiescable());
+    description.idle = true;
+  }
+}
+
+void Job::SleepWait::DescribeWait(WaitDescription& description) const {
+  if (job.timer_.is_armed()) {
+    description.object = StrCat("time ", job.timer_.deadline(), " ns");
+    description.external = true;
+  } else {
+    description.object = StrCat("work for ", job.DescribeQuiescable());
+    description.idle = true;
+  }
+}
+
+void Job::ResultWait::DescribeWait(WaitDescription& description) const {
+  description.object = StrCat("the end of ", job.DescribeQuiescable());
+}
+
+}  // namespace millrace

@@ -1,0 +1,33 @@
+// The refusals of the job core: our text and the conflict, in one place. Internal.
+#ifndef MILLRACE_ENGINE_JOB_JOB_REFUSAL_H_
+#define MILLRACE_ENGINE_JOB_JOB_REFUSAL_H_
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "millrace/engine/job/job.h"
+#include "millrace/engine/job/job_state.h"
+
+namespace millrace {
+
+absl::Status UnknownJob(const JobKey& key);
+absl::Status DuplicateJobId(const Job& holder);
+absl::Status MalformedJobId(std::string_view id);
+absl::Status MissingJobId();
+absl::Status InternalJobId(std::string_view id);
+absl::Status TransactionClosed(std::string_view id);
+absl::Status ShuttingDown(std::string_view id);
+absl::Status NegativeSpeed(std::string_view id, int64_t bytes_per_second);
+// `verb` is a wire name, or "start", which no table knows.
+absl::Status VerbNotAccepted(const Job& job, std::string_view verb);
+absl::Status CancelledBeforeStart(const Job& job);
+absl::Status NoCoroutine(const Job& job, std::string_view verb);
+absl::Status AlreadyPaused(const Job& job);
+absl::Status NotPaused(const Job& job);
+absl::Status CannotComplete(const Job& job);
+absl::Status PausedNeedsForce(const Job& job);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_JOB_JOB_REFUSAL_H_

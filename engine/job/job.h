@@ -172,9 +172,9 @@ class Job final : public Quiescable {
 
   JobState state_ = JobState::kUndefined;
   bool is_started_ = false;
-  bool is_in_run_ = false;              // between its first step and the return of CoRun()
-  bool has_returned_ = false;           // CoRun() has: a soft cancel comes too late
-  bool has_arrived_ = false;            // at its transaction; result_ is set
+  bool is_in_run_ = false;     // between its first step and the return of CoRun()
+  bool has_returned_ = false;  // CoRun() has: a soft cancel comes too late
+  bool has_arrived_ = false;   // at its transaction; result_ is set
   absl::Status result_;
 
   bool is_in_step_ = false;

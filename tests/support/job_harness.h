@@ -1,0 +1,153 @@
+// What tests of jobs share: a job whose every hook is scripted, an observer that writes down what
+// clients would see, and a committer without a graph.
+//
+//   JobWorld world(*engine);
+//   ScriptedJob::Script script;  script.pieces = 3;
+//   world.Run([&]() MILLRACE_MAY_SUSPEND { JobNumber job = world.CoStart("a", script); ... });
+//   EXPECT_EQ(world.log(), ...);
+#ifndef MILLRACE_TESTS_SUPPORT_JOB_HARNESS_H_
+#define MILLRACE_TESTS_SUPPORT_JOB_HARNESS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/job/job_event.h"
+#include "millrace/engine/job/job_manager.h"
+
+namespace millrace {
+
+// Writes down job events as lines, in order: "a: status running", "a: completed 3/3".
+class JobEventLog final : public EngineObserver {
+ public:
+  void OnJobEvent(const JobEvent& event) override;
+  // Only the lines that begin with "<id>: ", without that; all lines for an empty id.
+  std::vector<std::string> Of(std::string_view id) const;
+  const std::vector<std::string>& lines() const { return lines_; }
+  const std::vector<JobEvent>& events() const { return events_; }
+  void Clear();
+
+ private:
+  std::vector<JobEvent> events_;
+  std::vector<std::string> lines_;
+};
+
+// Calls StageEdit() of every member; may be told to fail or to suspend first.
+class PlainCommitter final : public JobCommitter {
+ public:
+  absl::Status CoCommit(absl::Span<JobBody* const> members, Quiescable& owner)
+      MILLRACE_MAY_SUSPEND override;
+
+  // Called before anything is staged; its error is the commit's.
+  std::function<absl::Status(Quiescable& owner)> before = nullptr;
+  int commits = 0;
+};
+
+// What a ScriptedJob did, shared with the test because the body dies with the job.
+struct JobTrace {
+  std::vector<std::string> calls;  // hooks, in order: "run", "prepare", "stage", "clean"
+  uint64_t pieces_done = 0;
+  std::vector<std::pair<Nanoseconds, uint64_t>> moved;  // when, how many bytes
+  bool is_destroyed = false;
+  bool has_io_in_flight = false;
+};
+
+class ScriptedJob final : public JobBody {
+ public:
+  struct Script {
+    std::string type = "scripted";
+    uint64_t pieces = 2;
+    uint64_t piece_bytes = 1;
+    // Steps that a piece and each completion hook take: so many yield points.
+    int yields = 1;
+    // Ends like a mirror: becomes ready after its pieces and idles until completed or cancelled.
+    bool has_ready_phase = false;
+    absl::Status created, run, prepare, follow_up;
+    // Called in CoRun() before each piece with its index; an error goes through `on_error`.
+    std::function<absl::Status(uint64_t piece)> io = nullptr;
+    OnError on_error = OnError::kReport;
+    IoOperation operation = IoOperation::kRead;
+    // Called in the middle of CoRun() and of each completion hook, with the hook's name.
+    std::function<void(std::string_view hook, JobContext& context)> in_hook = nullptr;
+  };
+
+  ScriptedJob(Script script, std::shared_ptr<JobTrace> trace)
+      : script_(std::move(script)), trace_(std::move(trace)) {}
+  ~ScriptedJob() override;
+
+  std::string_view type() const override { return script_.type; }
+  absl::Status OnCreated() override;
+  absl::Status CoRun(JobContext& context) MILLRACE_MAY_SUSPEND override;
+  absl::Status CoPrepare() MILLRACE_MAY_SUSPEND override;
+  void StageEdit(JobEdit& edit) override;
+  absl::Status CoFollowUp() MILLRACE_MAY_SUSPEND override;
+  void CoAbort() MILLRACE_MAY_SUSPEND override;
+  void CoClean() MILLRACE_MAY_SUSPEND override;
+  void CoStopIo() MILLRACE_MAY_SUSPEND override;
+  void OnRestartIo() override;
+  bool can_complete() const override { return script_.has_ready_phase; }
+  absl::Status OnComplete() override;
+  bool OnCancel(bool force) override;
+  void OnUserResume() override;
+  void OnSetSpeed(int64_t bytes_per_second) override;
+
+ private:
+  void CoHook(std::string_view name) MILLRACE_MAY_SUSPEND;
+  absl::Status CoPieces(JobContext& context) MILLRACE_MAY_SUSPEND;
+  absl::Status CoReadyPhase(JobContext& context) MILLRACE_MAY_SUSPEND;
+
+  const Script script_;
+  const std::shared_ptr<JobTrace> trace_;
+  bool is_completion_wanted_ = false;
+};
+
+// An engine's observer has to be there before the engine, so the world makes both.
+class JobWorld {
+ public:
+  explicit JobWorld(Decider* decider = nullptr);
+  // On an engine made elsewhere, whose own observer hears nothing.
+  explicit JobWorld(Engine& engine);
+  // Shuts the jobs down and checks that nothing is left.
+  ~JobWorld();
+
+  Engine& engine() { return *engine_; }
+  JobManager& jobs() { return *jobs_; }
+  JobEventLog& events() { return events_; }
+  PlainCommitter& committer() { return committer_; }
+  const std::vector<std::string>& log() const { return events_.lines(); }
+
+  // Runs `main` as a coroutine; fails the test if it returns an error.
+  void Run(const std::function<void()>& main);
+  // Runs until nothing can happen any more.
+  void Settle();
+
+  // Both fail the test if the job cannot be had. `spec.id` is set from `id`.
+  JobNumber CoCreate(std::string id, ScriptedJob::Script script, JobSpec spec = {})
+      MILLRACE_MAY_SUSPEND;
+  JobNumber CoStart(std::string id, ScriptedJob::Script script, JobSpec spec = {})
+      MILLRACE_MAY_SUSPEND;
+  // The same from host code.
+  JobNumber Create(std::string id, ScriptedJob::Script script, JobSpec spec = {});
+  JobNumber Start(std::string id, ScriptedJob::Script script, JobSpec spec = {});
+
+  JobTrace& trace(JobNumber job);
+  JobState StateOf(JobKey key);  // kNull if there is no such job
+
+ private:
+  JobEventLog events_;
+  PlainCommitter committer_;
+  std::unique_ptr<Engine> own_engine_;
+  Engine* engine_;
+  std::unique_ptr<JobManager> jobs_;
+  std::vector<std::pair<JobNumber, std::shared_ptr<JobTrace>>> traces_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_TESTS_SUPPORT_JOB_HARNESS_H_

@@ -1,3 +1,5 @@
+include(GNUInstallDirs)
+
 # Includes are spelled "millrace/graph/node.h" everywhere: the source folders are linked below
 # <build>/include/millrace.
 set(MILLRACE_INCLUDE_DIR ${PROJECT_BINARY_DIR}/include)
@@ -30,6 +32,10 @@ if(MILLRACE_SANITIZE)
 endif()
 
 # millrace_library(name DEPENDS public... PRIVATE private...): every .cc below <name>/.
+#
+# Public dependencies are Abseil's targets and our own libraries. A private one is a pair
+# TARGET=library: we build with the target; who links our installed archive gets -llibrary, and so
+# needs neither that package's headers nor its CMake files.
 function(millrace_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${name}/*.cc)
@@ -38,7 +44,15 @@ function(millrace_library name)
   set_target_properties(millrace_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
   target_compile_features(millrace_${name} PUBLIC cxx_std_20)
   target_include_directories(millrace_${name} PUBLIC $<BUILD_INTERFACE:${MILLRACE_INCLUDE_DIR}>
-                             $<INSTALL_INTERFACE:include>)
+                             $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(millrace_${name} PUBLIC ${ARG_DEPENDS}
-                        PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:millrace_flags>)
+                        PRIVATE $<BUILD_INTERFACE:millrace_flags>)
+  foreach(dependency ${ARG_PRIVATE})
+    string(REGEX MATCH "^([^=]+)=(.+)$" pair ${dependency})
+    target_link_libraries(millrace_${name} PRIVATE $<BUILD_INTERFACE:${CMAKE_MATCH_1}>
+                          $<INSTALL_INTERFACE:${CMAKE_MATCH_2}>)
+    set_property(GLOBAL APPEND PROPERTY MILLRACE_PRIVATE_LIBRARIES ${CMAKE_MATCH_2})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY MILLRACE_PUBLIC_DEPENDENCIES ${ARG_DEPENDS})
+  set_property(GLOBAL APPEND PROPERTY MILLRACE_LIBRARIES millrace_${name})
 endfunction()

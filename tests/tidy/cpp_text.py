@@ -42,16 +42,23 @@ class Function:
 
 
 class Source:
-    """One file: its path below the root, its text, and its text without comments and literals."""
+    """One file: its path below the root, its text, and its text without comments and literals.
 
-    def __init__(self, path, text):
+    `own_header` is the path of the header beside a .cc file, '' if there is none.
+    """
+
+    def __init__(self, path, text, own_header=''):
         self.path = str(path)
         self.text = text
+        self.own_header = own_header
         self.folder = self.path.split('/')[0]
 
     @classmethod
     def read(cls, root, path):
-        return cls(path, (pathlib.Path(root) / path).read_text(encoding='utf-8'))
+        file = pathlib.Path(root) / path
+        header = path.with_suffix('.h')
+        return cls(path, file.read_text(encoding='utf-8'),
+                   str(header) if (pathlib.Path(root) / header).exists() else '')
 
     @property
     def is_header(self):

@@ -154,6 +154,16 @@ def header_guards_follow_the_path(source):
 
 
 @rule
+def a_source_includes_its_header_first(source):
+    """So that every header with a .cc beside it is known to compile alone."""
+    if source.is_header or not source.own_header:
+        return
+    first = next(source.includes(), (1, 'nothing'))
+    if first[1] not in (source.own_header, f'millrace/{source.own_header}'):
+        yield first[0], f'includes {first[1]} before "{source.own_header}"'
+
+
+@rule
 def headers_say_what_they_are(source):
     """A header opens with its contract."""
     if source.is_header and not source.text.startswith('// '):

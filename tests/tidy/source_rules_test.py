@@ -62,6 +62,9 @@ CASES = {
          ('tests/support/a.h', '// A.\n#ifndef TESTS_A_H_\n#define TESTS_A_H_\n#endif\n')],
         [('graph/node.h',
           '// Node.\n#ifndef MILLRACE_GRAPH_NODE_H_\n#define MILLRACE_GRAPH_NODE_H_\n#endif\n')]),
+    'a_source_includes_its_header_first': (
+        [('graph/a.cc', '#include <vector>\n#include "millrace/graph/a.h"\n')],
+        [('graph/a.cc', '#include "millrace/graph/a.h"\n#include <vector>\n')]),
     'headers_say_what_they_are': (
         [('graph/node.h', '#ifndef MILLRACE_GRAPH_NODE_H_\n')],
         [('graph/node.h', '// Node: a vertex.\n'), ('graph/node.cc', '#include <vector>\n')]),
@@ -111,6 +114,10 @@ CASES = {
 }
 
 
+def source(path, text):
+    return Source(path, text, path.replace('.cc', '.h') if path.endswith('.cc') else '')
+
+
 class SourceRules(unittest.TestCase):
     def test_every_rule_has_cases(self):
         self.assertEqual(sorted(CASES), sorted(check.__name__ for check in source_rules.RULES))
@@ -119,13 +126,13 @@ class SourceRules(unittest.TestCase):
         for check in source_rules.RULES:
             for path, text in CASES[check.__name__][0]:
                 with self.subTest(rule=check.__name__, text=text[:200]):
-                    self.assertTrue(list(check(Source(path, text))))
+                    self.assertTrue(list(check(source(path, text))))
 
     def test_each_rule_accepts_what_keeps_it(self):
         for check in source_rules.RULES:
             for path, text in CASES[check.__name__][1]:
                 with self.subTest(rule=check.__name__, text=text[:200]):
-                    self.assertEqual(list(check(Source(path, text))), [])
+                    self.assertEqual(list(check(source(path, text))), [])
 
     def test_comments_and_literals_are_not_code(self):
         text = 'a("x // y", \'"\', 1\'000); // b\n/* c\nd */ e R"(f"g)" h\n'

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds and runs a project that uses Millrace from outside:
+#
+#   check.sh find_package|subdirectory|pkg_config WORK_FOLDER INSTALL_PREFIX CXX
+set -euo pipefail
+kind=$1 work=$2 prefix=$3 compiler=$4
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+rm -rf "${work:?}/$kind"
+mkdir -p "$work/$kind"
+cd "$work/$kind"
+
+case "$kind" in
+  find_package)
+    cmake -S "$here/find_package" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
+      -DCMAKE_PREFIX_PATH="$prefix"
+    cmake --build .
+    ;;
+  subdirectory)
+    # The one without a build type: quick to build, and it has no flags that could hide a change.
+    cmake -S "$here/subdirectory" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
+      -DMILLRACE_SOURCE_FOLDER="$root"
+    cmake --build .
+    ;;
+  pkg_config)
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    # shellcheck disable=SC2046
+    "$compiler" -std=c++20 -Wall -Werror $(pkg-config --cflags millrace) "$here/program.cc" \
+      $(pkg-config --libs millrace) -o program
+    ;;
+esac
+version=$(./program)
+grep -q "define MILLRACE_VERSION_STRING \"$version\"" "$root/engine/version.h"

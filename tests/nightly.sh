@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs the long campaigns in slices and appends what was done to tests/campaign/ledger.jsonl:
+#
+#   tests/nightly.sh --minutes N [--slice SECONDS] [--only NAME,...]
+#
+# Seeds go on where the ledger ends, and each slice goes to the campaign that has run least. The
+# exit status is 0 only without findings. tests/campaign/summary.py sums the ledger.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -ge 2 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+
+tests/setup.sh tests
+cmake --preset release >/dev/null
+cmake --build --preset release --target campaigns
+if compgen -G 'tests/fuzz/*_fuzz.cc' >/dev/null; then
+  cmake --preset fuzz >/dev/null
+  cmake --build --preset fuzz
+fi
+status=0
+python3 -B tests/campaign/nightly.py "$@" build/release/campaigns build/fuzz/fuzzers || status=$?
+python3 -B tests/campaign/summary.py
+exit $status

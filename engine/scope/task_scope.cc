@@ -7,9 +7,19 @@
 
 namespace millrace {
 
+namespace {
+
+Scheduler& SchedulerOfRunning() {
+  Scheduler* scheduler = Scheduler::Current();
+  MILLRACE_CHECK(scheduler != nullptr && scheduler->running() != nullptr,
+                 "a scope without a scheduler is opened in a coroutine");
+  return *scheduler;
+}
+
+}  // namespace
+
 TaskScope::TaskScope(std::string_view name)
-    : scheduler_(*Scheduler::Current()), name_(name), opener_(scheduler_.running()) {
-  MILLRACE_CHECK(opener_ != nullptr, "a scope without a scheduler is opened in a coroutine");
+    : scheduler_(SchedulerOfRunning()), name_(name), opener_(scheduler_.running()) {
   opener_->open_scopes.PushBack(*this);
   is_cancelled_ = opener_->cancelled;
 }

@@ -5,6 +5,7 @@
 namespace millrace {
 
 bool Semaphore::TryAcquire(uint64_t permits) {
+  Grant();  // lets go of cancelled requests that have not run yet
   if (!requests_.empty() || available_ < permits) return false;
   available_ -= permits;
   return true;

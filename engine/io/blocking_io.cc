@@ -104,9 +104,8 @@ int64_t CopyRange(const IoRequest& request) {
   return static_cast<int64_t>(done);
 }
 
-}  // namespace
-
-int64_t ContinueBlocking(const IoRequest& request, uint64_t done) {
+int64_t Transfer(const IoRequest& request) {
+  uint64_t done = request.progress;
   const bool is_read = request.opcode == IoOpcode::kRead;
   while (done < request.bytes) {
     const IovWindow window(request.iov, done);
@@ -125,11 +124,13 @@ int64_t ContinueBlocking(const IoRequest& request, uint64_t done) {
   return static_cast<int64_t>(done);
 }
 
+}  // namespace
+
 int64_t PerformBlocking(IoRequest& request) {
   switch (request.opcode) {
     case IoOpcode::kRead:
     case IoOpcode::kWrite:
-      return ContinueBlocking(request, 0);
+      return Transfer(request);
     case IoOpcode::kSync:
       return RetryInterrupted([&] { return fdatasync(request.file.number); });
     case IoOpcode::kDiscard:

@@ -10,11 +10,8 @@ namespace millrace {
 
 // Does what `request` asks for and returns what its `result` shall be.
 // Reads go on until the buffers are full or the file ends, writes until everything is written.
-// Any thread.
+// The first `progress` bytes of a read or write count as moved. Any thread.
 int64_t PerformBlocking(IoRequest& request);
-
-// The rest of a read or write of which `done` bytes are through already.
-int64_t ContinueBlocking(const IoRequest& request, uint64_t done);
 
 }  // namespace millrace
 

@@ -67,7 +67,7 @@ struct IoRequest {
   // The backend's own.
   ListLink link;
   uint64_t ordinal = 0;
-  uint64_t covered = 0;
+  uint64_t progress = 0;  // bytes already moved; of a simulated sync, the effects it covers
   Nanoseconds due = 0;
 };
 
@@ -114,7 +114,7 @@ class IoBackend {
   // Makes a current or the next Block() return. Any thread.
   virtual void Interrupt() = 0;
   // Readable when Poll() would find something or Interrupt() was called; -1 if simulated.
-  virtual int PollFd() const = 0;
+  virtual int PollFd() = 0;
   virtual size_t in_flight() const = 0;
   // Memory that many requests will use: slab `index` at arena + index * slab_bytes. A backend may
   // prepare it (io_uring pins it once); nothing changes for callers. `arena` and `slab_bytes` are

@@ -78,7 +78,7 @@ void SimulatedIo::Submit(IoRequest& request) {
   if (IsOnFile(request.opcode)) {
     if (Open* open = Find(request.file)) {
       ++open->in_flight;
-      request.covered = open->file->effects();
+      request.progress = open->file->effects();
     }
     if (request.opcode == IoOpcode::kCopyRange) {
       if (Open* source = Find(request.source)) ++source->in_flight;

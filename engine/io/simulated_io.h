@@ -98,7 +98,7 @@ class SimulatedIo final : public IoBackend, public StepSource {
   size_t Poll() override { return 0; }
   void Block(Nanoseconds) override {}
   void Interrupt() override {}
-  int PollFd() const override { return -1; }
+  int PollFd() override { return -1; }
   size_t in_flight() const override { return ready_.size() + delayed_.size(); }
   absl::StatusOr<IoFile> CoOpen(const std::string& path, const OpenOptions& options) override
       MILLRACE_MAY_SUSPEND;

@@ -101,7 +101,7 @@ int64_t SimulatedIo::Perform(IoRequest& request, bool is_torn) {
       return static_cast<int64_t>(bytes);
     }
     case IoOpcode::kSync:
-      file.MakeDurable(request.covered);
+      file.MakeDurable(request.progress);
       return 0;
     case IoOpcode::kDiscard:
       if (!disk_->options().can_discard) return -EOPNOTSUPP;

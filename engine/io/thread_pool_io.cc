@@ -12,6 +12,7 @@ absl::StatusOr<std::unique_ptr<IoBackend>> ThreadPoolIo::Create(Scheduler& sched
 
 void ThreadPoolIo::Submit(IoRequest& request) {
   OnSubmitted();
+  request.progress = 0;
   if (request.opcode == IoOpcode::kMemory) return SubmitToSelf(request);
   SubmitToHelpers(request);
 }

@@ -22,7 +22,7 @@ class ThreadPoolIo final : public HostIo {
   void Flush() override { FlushHelpers(); }
   size_t Poll() override;
   void Block(Nanoseconds timeout) override { wake_.Wait(timeout); }
-  int PollFd() const override { return wake_.descriptor(); }
+  int PollFd() override { return wake_.descriptor(); }
 
  private:
   explicit ThreadPoolIo(Scheduler& scheduler) : HostIo(scheduler, kThreadsMax) {}

@@ -28,8 +28,6 @@ class WakeEvent {
   void Ring();
   // Home thread. What was made visible before a ring that this call clears, is visible after it.
   void Clear();
-  // For a home thread that lets somebody else (io_uring) read the descriptor: the read happened.
-  void OnDrainedByHost() { is_rung_.exchange(false, std::memory_order_acq_rel); }
   // Waits until rung, a signal came or `timeout` has passed (kNever: no limit).
   void Wait(Nanoseconds timeout) const;
 

@@ -21,7 +21,7 @@ class NullBackend final : public IoBackend {
   size_t Poll() override { return 0; }
   void Block(Nanoseconds) override {}
   void Interrupt() override {}
-  int PollFd() const override { return -1; }
+  int PollFd() override { return -1; }
   size_t in_flight() const override { return 0; }
   absl::StatusOr<IoFile> CoOpen(const std::string&, const OpenOptions&) override
       MILLRACE_MAY_SUSPEND {

@@ -11,6 +11,11 @@
 
 namespace millrace {
 
+// False where the host refuses io_uring; its tests are skipped there.
+inline bool IsAvailable(IoBackendKind kind) {
+  const auto engine = Engine::Create({.io = kind});
+  return engine.status().code() != absl::StatusCode::kUnavailable;
+}
 inline std::unique_ptr<Engine> RealEngine(IoBackendKind kind) {
   auto engine = Engine::Create({.io = kind});
   EXPECT_TRUE(engine.ok()) << engine.status();

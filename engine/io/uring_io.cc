@@ -1,0 +1,357 @@
+#include "millrace/engine/io/uring_io.h"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <bitset>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/host_io.h"
+#include "millrace/engine/io/io_error.h"
+
+namespace millrace {
+namespace {
+
+constexpr unsigned kSubmissionEntries = 256;
+constexpr unsigned kCompletionEntries = 1024;
+// Fewer than completion entries, so that what is in flight has room to complete, the bell included.
+constexpr size_t kInRingMax = kCompletionEntries - 8;
+constexpr size_t kHelperThreadsMax = 4;
+constexpr size_t kSlabsMax = 1024;
+
+constexpr unsigned kFlagsAlways = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
+// Best first: completions are worked off when we ask for them, by one thread, without interrupts.
+// Older kernels refuse flags that they do not know.
+constexpr unsigned kFlagsToTry[] = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
+        IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+        IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+    0,
+};
+
+class UringIo final : public HostIo {
+ public:
+  explicit UringIo(Scheduler& scheduler) : HostIo(scheduler, kHelperThreadsMax) {}
+  ~UringIo() override;
+  absl::Status Open();
+
+  std::string_view name() const override { return "io_uring"; }
+  void Submit(IoRequest& request) override;
+  void Flush() override;
+  size_t Poll() override;
+  void Block(Nanoseconds timeout) override;
+  int PollFd() override;
+  void RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) override;
+
+ private:
+  absl::Status OpenRing();
+  absl::Status CheckFeatures();
+  // The ring belongs to the thread that enables it: the first to do I/O.
+  void EnableOnHomeThread();
+  bool IsForRing(const IoRequest& request) const;
+  void Prepare(io_uring_sqe* entry, const IoRequest& request);
+  // Turns queued requests, and the watch on the bell, into submission entries.
+  void FillRing();
+  size_t Reap();
+  // Completes the request, or hands it on to a helper thread where the ring cannot finish it.
+  bool OnCompletion(IoRequest& request, int result);
+  // Index of the registered buffer that holds all of `memory`; -1 if none does.
+  int RegisteredIndex(const iovec& memory) const;
+
+  io_uring ring_ = {};
+  bool is_ring_open_ = false;
+  bool is_enabled_ = false;
+  bool is_bell_watched_ = false;
+  int poll_descriptor_ = -1;  // an eventfd that the ring signals; made when first asked for
+  IoRequestList queued_;
+  size_t in_ring_ = 0;
+
+  char* arena_ = nullptr;
+  size_t slab_bytes_ = 0;
+  bool is_table_registered_ = false;
+  std::bitset<kSlabsMax> is_registered_;
+};
+
+// ---- Opening -----------------------------------------------------------------------------------
+
+UringIo::~UringIo() {
+  if (is_ring_open_) io_uring_queue_exit(&ring_);
+  if (poll_descriptor_ >= 0) close(poll_descriptor_);
+}
+
+absl::Status UringIo::Open() {
+  MILLRACE_RETURN_IF_ERROR(HostIo::Open());
+  MILLRACE_RETURN_IF_ERROR(OpenRing());
+  return CheckFeatures();
+}
+
+absl::Status UringIo::OpenRing() {
+  int error = 0;
+  for (unsigned flags : kFlagsToTry) {
+    io_uring_params params = {};
+    params.flags = flags | kFlagsAlways;
+    params.cq_entries = kCompletionEntries;
+    error = -io_uring_queue_init_params(kSubmissionEntries, &ring_, &params);
+    is_ring_open_ = error == 0;
+    if (error != EINVAL) break;
+  }
+  if (is_ring_open_) return absl::OkStatus();
+  char buffer[128];
+  return WithErrno(absl::UnavailableError(
+                       StrCat("create an io_uring: ", strerror_r(error, buffer, sizeof(buffer)),
+                              "; allow it on this host (sysctl kernel.io_uring_disabled, the "
+                              "container's seccomp profile), or use threads")),
+                   error);
+}
+
+absl::Status UringIo::CheckFeatures() {
+  // Nothing is dropped when completions overflow; a wait can have a time limit.
+  constexpr unsigned kNeeded = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_SINGLE_MMAP;
+  io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
+  bool has_all = (ring_.features & kNeeded) == kNeeded && probe != nullptr;
+  for (int opcode :
+       {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READ_FIXED,
+        IORING_OP_WRITE_FIXED, IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_POLL_ADD}) {
+    has_all = has_all && io_uring_opcode_supported(probe, opcode);
+  }
+  if (probe != nullptr) io_uring_free_probe(probe);
+  if (has_all) return absl::OkStatus();
+  return absl::UnavailableError("use io_uring: the host's kernel is too old for it; use threads");
+}
+
+void UringIo::EnableOnHomeThread() {
+  if (is_enabled_) return;
+  is_enabled_ = true;
+  // io_uring_enable_rings() by hand: the shared library of 2.3 forgets to export it.
+  const int result = io_uring_register(static_cast<unsigned>(ring_.ring_fd),
+                                       IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+  MILLRACE_CHECK(result >= 0, "the host refuses to enable an io_uring");
+}
+
+// ---- Submitting --------------------------------------------------------------------------------
+
+bool UringIo::IsForRing(const IoRequest& request) const {
+  switch (request.opcode) {
+    case IoOpcode::kRead:
+    case IoOpcode::kWrite:
+      return request.bytes > 0 && request.iov.size() <= IOV_MAX;
+    case IoOpcode::kDiscard:
+    case IoOpcode::kWriteZeroes:
+      return request.bytes > 0;
+    case IoOpcode::kSync:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void UringIo::Submit(IoRequest& request) {
+  OnSubmitted();
+  request.progress = 0;
+  if (IsForRing(request)) {
+    queued_.PushBack(request);
+  } else if (request.opcode == IoOpcode::kMemory) {
+    SubmitToSelf(request);
+  } else {
+    SubmitToHelpers(request);
+  }
+}
+
+int UringIo::RegisteredIndex(const iovec& memory) const {
+  const char* const start = static_cast<const char*>(memory.iov_base);
+  if (arena_ == nullptr || start < arena_) return -1;
+  const size_t offset = static_cast<size_t>(start - arena_);
+  const size_t index = offset / slab_bytes_;
+  if (index >= kSlabsMax || !is_registered_[index]) return -1;
+  return offset % slab_bytes_ + memory.iov_len <= slab_bytes_ ? static_cast<int>(index) : -1;
+}
+
+void UringIo::Prepare(io_uring_sqe* entry, const IoRequest& request) {
+  const int descriptor = request.file.number;
+  const auto offset = request.offset;
+  const bool is_read = request.opcode == IoOpcode::kRead;
+  switch (request.opcode) {
+    case IoOpcode::kRead:
+    case IoOpcode::kWrite: {
+      const auto count = static_cast<unsigned>(request.iov.size());
+      const iovec& first = request.iov[0];
+      const auto bytes = static_cast<unsigned>(first.iov_len);
+      const int registered = count == 1 ? RegisteredIndex(first) : -1;
+      if (registered >= 0 && is_read) {
+        io_uring_prep_read_fixed(entry, descriptor, first.iov_base, bytes, offset, registered);
+      } else if (registered >= 0) {
+        io_uring_prep_write_fixed(entry, descriptor, first.iov_base, bytes, offset, registered);
+      } else if (is_read) {
+        io_uring_prep_readv(entry, descriptor, request.iov.data(), count, offset);
+      } else {
+        io_uring_prep_writev(entry, descriptor, request.iov.data(), count, offset);
+      }
+      break;
+    }
+    case IoOpcode::kDiscard:
+      io_uring_prep_fallocate(entry, descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                              static_cast<off_t>(offset), static_cast<off_t>(request.bytes));
+      break;
+    case IoOpcode::kWriteZeroes:
+      io_uring_prep_fallocate(entry, descriptor, FALLOC_FL_ZERO_RANGE, static_cast<off_t>(offset),
+                              static_cast<off_t>(request.bytes));
+      break;
+    default:
+      io_uring_prep_fsync(entry, descriptor, IORING_FSYNC_DATASYNC);
+      break;
+  }
+}
+
+void UringIo::FillRing() {
+  if (!is_bell_watched_) {
+    if (io_uring_sqe* entry = io_uring_get_sqe(&ring_)) {
+      io_uring_prep_poll_add(entry, wake_.descriptor(), POLLIN);
+      io_uring_sqe_set_data(entry, nullptr);
+      is_bell_watched_ = true;
+    }
+  }
+  while (!queued_.empty() && in_ring_ < kInRingMax) {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    if (entry == nullptr) return;
+    IoRequest* request = queued_.PopFront();
+    Prepare(entry, *request);
+    io_uring_sqe_set_data(entry, request);
+    ++in_ring_;
+  }
+}
+
+void UringIo::Flush() {
+  FlushHelpers();
+  EnableOnHomeThread();
+  FillRing();
+  while (io_uring_sq_ready(&ring_) > 0) {
+    // On an error (no memory, too many completions waiting) the entries stay for the next time.
+    if (io_uring_submit(&ring_) <= 0) return;
+    FillRing();
+  }
+}
+
+// ---- Completing --------------------------------------------------------------------------------
+
+bool UringIo::OnCompletion(IoRequest& request, int result) {
+  const bool is_transfer = request.opcode == IoOpcode::kRead || request.opcode == IoOpcode::kWrite;
+  const bool is_short = is_transfer && result > 0 && static_cast<uint64_t>(result) < request.bytes;
+  const bool is_unsupported = request.opcode == IoOpcode::kWriteZeroes &&
+                              (result == -EOPNOTSUPP || result == -EINVAL || result == -ENOSYS);
+  if (is_short || is_unsupported || result == -EINTR || result == -EAGAIN) {
+    // The rest, or another way to do it, by blocking calls; short reads end at the end of the file.
+    if (is_short) request.progress = static_cast<uint64_t>(result);
+    SubmitToHelpers(request);
+    return false;
+  }
+  // fallocate() and fsync report 0; a write of which nothing was taken has found no space.
+  const bool is_refused = request.opcode == IoOpcode::kWrite && result == 0;
+  request.result = is_refused ? -ENOSPC : result;
+  Complete(request);
+  return true;
+}
+
+size_t UringIo::Reap() {
+  size_t completed = 0;
+  std::array<io_uring_cqe*, 64> entries;
+  for (;;) {
+    // Enters the kernel if it says that completions wait there (overflow, deferred work).
+    const unsigned count =
+        io_uring_peek_batch_cqe(&ring_, entries.data(), static_cast<unsigned>(entries.size()));
+    if (count == 0) return completed;
+    // Copied first: completing may submit, and submitting may want the room of these.
+    std::array<std::pair<IoRequest*, int>, 64> done;
+    for (unsigned i = 0; i < count; ++i) {
+      done[i] = {static_cast<IoRequest*>(io_uring_cqe_get_data(entries[i])), entries[i]->res};
+    }
+    io_uring_cq_advance(&ring_, count);
+    for (unsigned i = 0; i < count; ++i) {
+      IoRequest* request = done[i].first;
+      if (request == nullptr) {
+        is_bell_watched_ = false;
+        continue;
+      }
+      --in_ring_;
+      completed += OnCompletion(*request, done[i].second);
+    }
+  }
+}
+
+size_t UringIo::Poll() {
+  EnableOnHomeThread();
+  if (poll_descriptor_ >= 0) {
+    eventfd_t count;
+    eventfd_read(poll_descriptor_, &count);  // before looking, so that what comes after rings again
+  }
+  wake_.Clear();
+  const size_t completed = Reap() + PollHelpers();
+  FlushHelpers();  // what OnCompletion() handed on
+  return completed;
+}
+
+void UringIo::Block(Nanoseconds timeout) {
+  EnableOnHomeThread();
+  FillRing();
+  io_uring_cqe* ignored = nullptr;
+  __kernel_timespec limit;
+  limit.tv_sec = timeout / kSecond;
+  limit.tv_nsec = timeout % kSecond;
+  // One system call submits and waits. Whatever ends it, the caller polls next.
+  io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, timeout == kNever ? nullptr : &limit,
+                                   nullptr);
+}
+
+int UringIo::PollFd() {
+  if (poll_descriptor_ >= 0) return poll_descriptor_;
+  EnableOnHomeThread();
+  // Not the ring's own descriptor: with deferred work it is readable without completions, and older
+  // kernels miss wake-ups of whoever polls it.
+  poll_descriptor_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (poll_descriptor_ < 0 || io_uring_register_eventfd(&ring_, poll_descriptor_) != 0) {
+    if (poll_descriptor_ >= 0) close(poll_descriptor_);
+    poll_descriptor_ = -1;
+    return ring_.ring_fd;
+  }
+  // What completed before the registration rang nobody; and the bell must be watched from now on.
+  eventfd_write(poll_descriptor_, 1);
+  Flush();
+  return poll_descriptor_;
+}
+
+// ---- Registered memory -------------------------------------------------------------------------
+
+void UringIo::RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) {
+  if (index >= kSlabsMax) return;
+  EnableOnHomeThread();
+  arena_ = arena;
+  slab_bytes_ = slab_bytes;
+  if (!is_table_registered_) {
+    if (io_uring_register_buffers_sparse(&ring_, kSlabsMax) != 0) return;
+    is_table_registered_ = true;
+  }
+  // Refused where the limit of locked memory is reached: then the slab is ordinary memory.
+  const iovec memory = {arena + index * slab_bytes, slab_bytes};
+  is_registered_[index] =
+      io_uring_register_buffers_update_tag(&ring_, index, &memory, nullptr, 1) == 1;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler) {
+  auto backend = std::make_unique<UringIo>(scheduler);
+  MILLRACE_RETURN_IF_ERROR(backend->Open());
+  return backend;
+}
+
+}  // namespace millrace

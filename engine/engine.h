@@ -87,7 +87,10 @@ class Engine {
   bool RunUntil(absl::FunctionRef<bool()> done);
 
   // ---- Driven by a foreign loop -----------------------------------------------------------------
-  // Readable when there is something to do. Level-triggered; poll(2) and epoll both work.
+  // Readable when there is something to do. Level-triggered; poll(2) and epoll both work. The same
+  // for the engine's whole life. Call PollOnce() before the first wait, and again after calling
+  // into the engine from elsewhere; a wait may end with EINTR, as the kernel does work of io_uring
+  // on this thread.
   int PollFd() const { return io_->PollFd(); }
   // Does what can be done without blocking, at most `budget` coroutine switches (simulated: steps,
   // and false means that nothing can happen any more). True: call again soon (work is left); false:

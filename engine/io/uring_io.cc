@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <array>
 #include <bitset>
@@ -57,6 +55,8 @@ class UringIo final : public HostIo {
  private:
   absl::Status OpenRing();
   absl::Status CheckFeatures();
+  // Makes the ring able to ring the bell; it does so once PollFd() was asked for.
+  absl::Status ConnectBell();
   // The ring belongs to the thread that enables it: the first to do I/O.
   void EnableOnHomeThread();
   bool IsForRing(const IoRequest& request) const;
@@ -72,8 +72,11 @@ class UringIo final : public HostIo {
   io_uring ring_ = {};
   bool is_ring_open_ = false;
   bool is_enabled_ = false;
+  // Who waits for both ring and bell: the ring, which watches the bell; or, once a foreign loop
+  // asked for a descriptor, the bell, which the ring rings. Never both ways: a host that signals an
+  // eventfd from within the wake-up of another does so late or never.
+  bool is_bell_rung_by_ring_ = false;
   bool is_bell_watched_ = false;
-  int poll_descriptor_ = -1;  // an eventfd that the ring signals; made when first asked for
   IoRequestList queued_;
   size_t in_ring_ = 0;
 
@@ -87,13 +90,13 @@ class UringIo final : public HostIo {
 
 UringIo::~UringIo() {
   if (is_ring_open_) io_uring_queue_exit(&ring_);
-  if (poll_descriptor_ >= 0) close(poll_descriptor_);
 }
 
 absl::Status UringIo::Open() {
   MILLRACE_RETURN_IF_ERROR(HostIo::Open());
   MILLRACE_RETURN_IF_ERROR(OpenRing());
-  return CheckFeatures();
+  MILLRACE_RETURN_IF_ERROR(CheckFeatures());
+  return ConnectBell();
 }
 
 absl::Status UringIo::OpenRing() {
@@ -128,6 +131,16 @@ absl::Status UringIo::CheckFeatures() {
   if (probe != nullptr) io_uring_free_probe(probe);
   if (has_all) return absl::OkStatus();
   return absl::UnavailableError("use io_uring: the host's kernel is too old for it; use threads");
+}
+
+absl::Status UringIo::ConnectBell() {
+  // A foreign loop does not get the ring's own descriptor: with deferred work that is readable
+  // without completions, and older kernels miss wake-ups of whoever polls it.
+  int error = -io_uring_register_eventfd(&ring_, wake_.descriptor());
+  if (error == 0) error = -io_uring_cq_eventfd_toggle(&ring_, false);
+  if (error == 0) return absl::OkStatus();
+  return WithErrno(absl::UnavailableError("use io_uring: it cannot ring an eventfd; use threads"),
+                   error);
 }
 
 void UringIo::EnableOnHomeThread() {
@@ -214,7 +227,7 @@ void UringIo::Prepare(io_uring_sqe* entry, const IoRequest& request) {
 }
 
 void UringIo::FillRing() {
-  if (!is_bell_watched_) {
+  if (!is_bell_watched_ && !is_bell_rung_by_ring_) {
     if (io_uring_sqe* entry = io_uring_get_sqe(&ring_)) {
       io_uring_prep_poll_add(entry, wake_.descriptor(), POLLIN);
       io_uring_sqe_set_data(entry, nullptr);
@@ -290,17 +303,22 @@ size_t UringIo::Reap() {
 
 size_t UringIo::Poll() {
   EnableOnHomeThread();
-  if (poll_descriptor_ >= 0) {
-    eventfd_t count;
-    eventfd_read(poll_descriptor_, &count);  // before looking, so that what comes after rings again
+  // Cleared before looking, so that what comes after rings again.
+  if (is_bell_rung_by_ring_) {
+    wake_.ClearWithHost();
+  } else {
+    wake_.Clear();
   }
-  wake_.Clear();
   const size_t completed = Reap() + PollHelpers();
   FlushHelpers();  // what OnCompletion() handed on
   return completed;
 }
 
 void UringIo::Block(Nanoseconds timeout) {
+  if (is_bell_rung_by_ring_) {
+    Flush();
+    return wake_.Wait(timeout);
+  }
   EnableOnHomeThread();
   FillRing();
   io_uring_cqe* ignored = nullptr;
@@ -313,20 +331,12 @@ void UringIo::Block(Nanoseconds timeout) {
 }
 
 int UringIo::PollFd() {
-  if (poll_descriptor_ >= 0) return poll_descriptor_;
+  if (is_bell_rung_by_ring_) return wake_.descriptor();
   EnableOnHomeThread();
-  // Not the ring's own descriptor: with deferred work it is readable without completions, and older
-  // kernels miss wake-ups of whoever polls it.
-  poll_descriptor_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (poll_descriptor_ < 0 || io_uring_register_eventfd(&ring_, poll_descriptor_) != 0) {
-    if (poll_descriptor_ >= 0) close(poll_descriptor_);
-    poll_descriptor_ = -1;
-    return ring_.ring_fd;
-  }
-  // What completed before the registration rang nobody; and the bell must be watched from now on.
-  eventfd_write(poll_descriptor_, 1);
-  Flush();
-  return poll_descriptor_;
+  io_uring_cq_eventfd_toggle(&ring_, true);
+  is_bell_rung_by_ring_ = true;
+  wake_.Ring();  // what completed before this has rung nobody
+  return wake_.descriptor();
 }
 
 // ---- Registered memory -------------------------------------------------------------------------

@@ -29,7 +29,10 @@ void WakeEvent::Ring() {
 }
 
 void WakeEvent::Clear() {
-  if (!is_rung_.load(std::memory_order_acquire)) return;
+  if (is_rung_.load(std::memory_order_acquire)) ClearWithHost();
+}
+
+void WakeEvent::ClearWithHost() {
   eventfd_t count;
   // Nothing to read yet: the ringer is between flag and write. The flag stays, so that the bell is
   // cleared once that write has arrived and not left readable for ever.

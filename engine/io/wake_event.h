@@ -28,6 +28,8 @@ class WakeEvent {
   void Ring();
   // Home thread. What was made visible before a ring that this call clears, is visible after it.
   void Clear();
+  // The same where the host rings too, writing to the descriptor by itself: always a system call.
+  void ClearWithHost();
   // Waits until rung, a signal came or `timeout` has passed (kNever: no limit).
   void Wait(Nanoseconds timeout) const;
 

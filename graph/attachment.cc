@@ -19,6 +19,12 @@ AttachmentCore::~AttachmentCore() {
 
 void AttachmentCore::CoEnter(InFlightRequest& request) {
   if (quiesce_count == 0 || !options.queues_requests) {
+    // While a drain is pending its job may still finish what it is at; once it is granted, no more.
+    for (const SectionCore* section : sections) {
+      MILLRACE_CHECK(!section->is_granted,
+                     StrCat("G7: ", options.holder->Describe(), " starts a request on '",
+                            edge.child->name, "' in somebody else's drained section"));
+    }
     request.Begin(*edge.child);
     return;
   }
@@ -96,6 +102,17 @@ const HolderRef& Attachment::holder() const { return core_->options.holder; }
 const std::string& Attachment::device_name() const { return core_->options.device_name; }
 uint64_t Attachment::bytes() const {
   return is_attached() ? core_->edge.child->driver->bytes() : 0;
+}
+
+void Attachment::BindQuiescable(const std::vector<Attachment*>& attachments) {
+  for (Attachment* attachment : attachments) {
+    if (!attachment->is_attached()) continue;
+    for (SectionCore* section : attachment->core_->sections) {
+      Quiescable* quiescable = attachment->holder()->quiescable;
+      quiescable->AddQuietListener(section);
+      quiescable->BeginQuiesce();
+    }
+  }
 }
 
 void Attachment::Detach() {

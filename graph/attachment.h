@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -76,8 +77,11 @@ class Attachment {
   // The same, after waiting for requests in flight and for the dropped nodes to be closed.
   void CoDetach() MILLRACE_MAY_SUSPEND;
 
-  // ---- I/O
-  // ----------------------------------------------------------------------------------------
+  // The holder of these attachments can be brought to rest from now on (its Holder::quiescable was
+  // just set): drained sections that cover them already count on it too.
+  static void BindQuiescable(const std::vector<Attachment*>& attachments);
+
+  // ---- I/O -------------------------------------------------------------------------------------
   // InvalidArgument beyond the end or without the permission; ResourceExhausted (no space),
   // DataLoss (corrupt image), Unavailable (host I/O), with the errno attached. Not cancellable once
   // started.

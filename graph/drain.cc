@@ -13,12 +13,28 @@ namespace millrace {
 // ---- SectionCore -------------------------------------------------------------------------------
 
 bool SectionCore::IsOwner(const HolderRef& holder) const {
-  return std::find(owners.begin(), owners.end(), holder) != owners.end();
+  return std::any_of(owners.begin(), owners.end(), [&](const HolderRef& owner) {
+    if (owner == holder) return true;
+    return owner->quiescable != nullptr && holder->quiescable != nullptr &&
+           owner->quiescable->StandsFor(*holder->quiescable);
+  });
+}
+
+// Sections without owners may overlap each other: nothing is done in them. One with an owner is
+// exclusive: its owner may do I/O inside, and looks at a graph that nobody else edits.
+bool SectionCore::Excludes(const SectionCore& other) const {
+  if (this == &other || (owners.empty() && other.owners.empty())) return false;
+  return std::none_of(owners.begin(), owners.end(), [&](const HolderRef& owner) {
+    return std::find(other.owners.begin(), other.owners.end(), owner) != other.owners.end();
+  });
 }
 
 bool SectionCore::IsAtRest() const {
   for (const Node* node : covered) {
     if (!node->requests.empty()) return false;
+    for (const SectionCore* other : node->sections) {
+      if (other->is_granted && Excludes(*other)) return false;
+    }
   }
   for (const AttachmentCore* attachment : attachments) {
     const Quiescable* quiescable = attachment->options.holder->quiescable;
@@ -29,6 +45,11 @@ bool SectionCore::IsAtRest() const {
 
 std::string SectionCore::DescribeObstacle() const {
   for (const Node* node : covered) {
+    for (const SectionCore* other : node->sections) {
+      if (!other->is_granted || !Excludes(*other)) continue;
+      return StrCat("a drained section of ",
+                    other->owners.empty() ? "the embedder" : other->owners.front()->Describe());
+    }
     if (!node->requests.empty()) {
       return StrCat(node->requests.size(), " requests in flight on node '", node->name, "'");
     }

@@ -31,7 +31,9 @@ struct SectionCore final : Waitable, QuietListener {
   explicit SectionCore(Graph& owner_graph) : graph(owner_graph) {}
 
   bool IsOwner(const HolderRef& holder) const;
-  // Nothing in flight and every job quiet, owners excepted.
+  // Whether this and a granted `other` may not cover the same node.
+  bool Excludes(const SectionCore& other) const;
+  // Nothing in flight, every job quiet (owners excepted), and no other owner's section here.
   bool IsAtRest() const;
   // The first thing that is not at rest, for wait reports.
   std::string DescribeObstacle() const;

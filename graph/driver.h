@@ -292,8 +292,7 @@ class DriverContext {
   virtual const std::string& node_name() const = 0;
   virtual bool is_read_only() const = 0;
 
-  // ---- Children
-  // -----------------------------------------------------------------------------------
+  // ---- Children --------------------------------------------------------------------------------
   virtual bool HasChild(Role role) const = 0;
   virtual uint64_t ChildBytes(Role role) const = 0;
   virtual absl::Status CoReadChild(Role role, uint64_t offset, const IoVector& target)

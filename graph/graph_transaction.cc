@@ -185,10 +185,14 @@ void GraphTransaction::SetBacking(NodeId overlay_id, std::optional<NodeId> base,
                                   "' instead of '", plan_->proposed.ChildOf(*edge)->name, "'"));
     plan_->proposed.Retarget(edge, child);
   }
-  if (header) {
-    std::erase_if(plan_->headers, [&](const Plan::HeaderPlan& h) { return h.overlay == overlay; });
-    plan_->headers.push_back({overlay, *std::move(header)});
-  }
+  if (header) SetHeader(overlay_id, *std::move(header));
+}
+
+void GraphTransaction::SetHeader(NodeId overlay_id, BackingReference header) {
+  Node* overlay = Need(overlay_id);
+  if (overlay == nullptr) return;
+  std::erase_if(plan_->headers, [&](const Plan::HeaderPlan& h) { return h.overlay == overlay; });
+  plan_->headers.push_back({overlay, std::move(header)});
 }
 
 void GraphTransaction::InsertFilter(NodeId filter_id, NodeId below_id) {

@@ -83,6 +83,8 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // to follow (CoSyncBackingHeader).
   void SetBacking(NodeId overlay, std::optional<NodeId> base,
                   std::optional<BackingReference> header);
+  // The overlay's header is to say this once the edit is applied (CoSyncBackingHeaders).
+  void SetHeader(NodeId overlay, BackingReference header);
   // Puts `filter` (which has no filtered child yet) above `below`: everything that points at
   // `below` points at the filter, except attachments that stay, and edges of the filter's own.
   void InsertFilter(NodeId filter, NodeId below);
@@ -101,8 +103,7 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // When applied, the lease covers the link from `filter`, just put above its top, as well.
   void ExtendLease(FrozenChain& lease, NodeId filter);
 
-  // ---- End
-  // ----------------------------------------------------------------------------------------
+  // ---- End -------------------------------------------------------------------------------------
   absl::Status Validate();
   // Validates, applies. The transaction is over afterwards, either way.
   absl::StatusOr<AppliedEdit> Commit();

@@ -86,34 +86,46 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const Hol
 
 namespace {
 
-absl::Status CoWriteHeader(Graph& graph, const HeaderUpdate& update, const HolderRef& holder)
+absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& update,
+                                 const Attachment& keep) MILLRACE_MAY_SUSPEND {
+  if (node.backing_revision != update.revision) return absl::OkStatus();
+  const bool was_read_only = node.is_read_only;
+  if (was_read_only) {
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, node.id, false, keep.holder()));
+  }
+  absl::Status status;
+  {
+    InFlightRequest request;
+    AttachmentAccess::Core(keep)->CoEnter(request);
+    // Another edit may have come meanwhile; then its own header update is on its way.
+    if (node.backing_revision == update.revision) {
+      status =
+          static_cast<FormatDriver&>(*node.driver).CoWriteBackingReference(*node.wanted_reference);
+    }
+  }
+  if (was_read_only) status.Update(CoSetReadOnly(graph, node.id, true, keep.holder()));
+  return status;
+}
+
+// Writes one header. It is a request like a guest's: if somebody drains the overlay, it waits.
+absl::Status CoWriteHeader(Graph& graph, const HeaderUpdate& update, const HolderRef& job)
     MILLRACE_MAY_SUSPEND {
   GraphInternals& internals = GraphInternals::Of(graph);
   Node* node = internals.Resolve(update.overlay);
   if (node == nullptr || node->backing_revision != update.revision) return absl::OkStatus();
-  // Keeps the node while this waits: it cannot be dropped with a user attached.
+  // Keeps the node while this waits: it cannot be dropped with a user attached. The holder is not
+  // the job's own: drains do not count on the job here, they queue the write.
   AttachmentOptions options;
-  options.holder = holder;
+  options.holder = MakeHolder(job->id, StrCat(job->type, "'s header update"), job->since);
   options.purpose = "backing header";
-  options.queues_requests = false;
   options.stays_at_node = true;
   MILLRACE_ASSIGN_OR_RETURN(Attachment keep, Attachment::Attach(graph, update.overlay, options));
-  MutexLock lock = CoHold(node->header_mutex);
-  if (node->backing_revision != update.revision) return absl::OkStatus();
-  const bool was_read_only = node->is_read_only;
-  if (was_read_only) {
-    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, update.overlay, false, holder));
-  }
   absl::Status status;
-  if (node->backing_revision == update.revision) {
-    InFlightRequest request(*node);
-    status =
-        static_cast<FormatDriver&>(*node->driver).CoWriteBackingReference(*node->wanted_reference);
+  {
+    MutexLock lock = CoHold(node->header_mutex);
+    status = CoWriteHeaderLocked(graph, *node, update, keep);
   }
-  if (was_read_only) {
-    absl::Status restored = CoSetReadOnly(graph, update.overlay, true, holder);
-    if (status.ok()) status = restored;
-  }
+  keep.CoDetach();
   return status;
 }
 

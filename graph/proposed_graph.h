@@ -33,8 +33,7 @@ class ProposedGraph {
   Node* Resolve(NodeId id) const;
   bool IsPlanned(const Node& node) const;
 
-  // ---- Differences, by the transaction
-  // ------------------------------------------------------------
+  // ---- Differences, by the transaction ---------------------------------------------------------
   void AddNode(std::unique_ptr<Node> node);
   Edge* AddEdge(std::unique_ptr<Edge> edge);  // a child edge; parent and child are set
   void AddRootEdge(Edge* edge);               // owned by its attachment

@@ -194,6 +194,8 @@ absl::Status TransactionValidator::CheckDrained() const {
     const Edge& edge = *change.first;
     if (edge.parent != nullptr) {
       if (!edge.parent->requests.empty()) return RefuseUndrained(edge);
+      // Nobody can reach a node that goes, so nothing needs to be kept away from it.
+      if (Contains(plan_.orphans, edge.parent)) continue;
       if (!IsCovered(*edge.parent) && !IsFresh(*edge.parent)) return RefuseUndrained(edge);
     } else if (change.second != nullptr && !edge.child->requests.empty()) {
       Conflict conflict;

@@ -1,0 +1,219 @@
+#include "millrace/jobs/block_job.h"
+
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/open_node.h"
+
+namespace millrace {
+namespace {
+
+// The committer's transaction on its way through the job core, which does not know it.
+class GraphJobEdit final : public JobEdit {
+ public:
+  explicit GraphJobEdit(GraphTransaction& change) : change_(change) {}
+  GraphTransaction& change() const { return change_; }
+
+ private:
+  GraphTransaction& change_;
+};
+
+}  // namespace
+
+BlockJobProofs BlockJobProofs::For(Graph& graph, std::string_view job_id, std::string_view type) {
+  BlockJobProofs proofs;
+  proofs.holder = std::make_shared<Holder>();
+  proofs.holder->id = std::string(job_id);
+  proofs.holder->type = StrCat(type, " job");
+  proofs.holder->since = graph.engine().clock().Now();
+  return proofs;
+}
+
+// ---- BlockJob ----------------------------------------------------------------------------------
+
+BlockJob::BlockJob(Graph& graph, BlockJobProofs proofs)
+    : graph_(graph), proofs_(std::move(proofs)), holder_(proofs_.holder) {}
+
+absl::Status BlockJob::OnCreated() {
+  proofs_.holder->quiescable = &context().quiescable();
+  std::vector<Attachment*> attachments = IoAttachments();
+  for (Attachment& attachment : proofs_.attachments) attachments.push_back(&attachment);
+  Attachment::BindQuiescable(attachments);
+  return absl::OkStatus();
+}
+
+void BlockJob::StageEdit(JobEdit& edit) {
+  GraphTransaction& change = static_cast<GraphJobEdit&>(edit).change();
+  change.Show(proofs_.chain);
+  StageGraphEdit(change);
+}
+
+void BlockJob::StageDetachAll(GraphTransaction& change) {
+  for (Attachment* attachment : IoAttachments()) change.Detach(*attachment);
+  for (Attachment& attachment : proofs_.attachments) change.Detach(attachment);
+}
+
+absl::Status BlockJob::CoFollowUp() {
+  absl::Status status = CoSyncBackingHeaders(graph_, applied_.headers, holder_);
+  graph_.CoWaitForClosed(applied_.dropped);
+  return status;
+}
+
+void BlockJob::CoClean() { proofs_.chain.Release(); }
+
+// ---- BlockJobCommitter -------------------------------------------------------------------------
+
+std::vector<NodeId> BlockJobCommitter::NodesToDrain(absl::Span<JobBody* const> members) {
+  GraphView view(graph_);
+  std::vector<NodeId> nodes;
+  for (JobBody* member : members) {
+    for (NodeId node : static_cast<BlockJob*>(member)->NodesToDrain(view)) nodes.push_back(node);
+  }
+  return nodes;
+}
+
+absl::Status BlockJobCommitter::Apply(absl::Span<JobBody* const> members,
+                                      const DrainedSection& drained) {
+  GraphTransaction change(graph_);
+  change.Show(drained).OnBehalfOf(static_cast<BlockJob*>(members.front())->holder());
+  GraphJobEdit edit(change);
+  for (JobBody* member : members) member->StageEdit(edit);
+  MILLRACE_ASSIGN_OR_RETURN(AppliedEdit applied, change.Commit());
+  // Each overlay's header is one member's: the first that asked writes it.
+  for (JobBody* member : members) {
+    static_cast<BlockJob*>(member)->OnApplied(applied);
+    applied.headers.clear();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members, Quiescable& owner) {
+  const BlockJob& first = *static_cast<BlockJob*>(members.front());
+  const HolderRef completion =
+      MakeHolder(first.holder()->id, first.holder()->type, graph_.engine().clock().Now(), &owner);
+  // What must be drained is derived again if the graph has changed meanwhile: the nodes above a
+  // job's chain may be others by the time the drain is granted.
+  for (;;) {
+    const std::vector<NodeId> nodes = NodesToDrain(members);
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(graph_, nodes, {completion}));
+    if (NodesToDrain(members) != nodes) continue;
+    return Apply(members, drained);
+  }
+}
+
+// ---- For the factories -------------------------------------------------------------------------
+
+std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeView& node) {
+  if (options.spec.id || options.spec.is_internal) return options.spec.id;
+  return node.device_name();
+}
+
+namespace {
+
+absl::StatusOr<Attachment> AddFilter(Graph& graph, std::unique_ptr<Driver> filter,
+                                     const std::string& name, NodeId below,
+                                     AttachmentOptions keeper) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(keeper.holder);
+  NodeOptions options;
+  options.name = name;
+  options.is_implicit = name.empty();
+  const NodeId id = change.AddNode(std::move(filter), std::move(options));
+  change.AddChild(id, Role::kFiltered, below);
+  Attachment attachment = change.Attach(id, std::move(keeper));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return attachment;
+}
+
+absl::Status PutInPlace(Graph& graph, const DrainedSection& drained, NodeId filter, NodeId below,
+                        const HolderRef& holder, FrozenChain* lease) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.Show(drained).OnBehalfOf(holder);
+  change.ReplaceNode(below, filter);
+  if (lease != nullptr) {
+    change.Show(*lease);
+    change.ExtendLease(*lease, filter);
+  }
+  return change.Commit().status();
+}
+
+}  // namespace
+
+absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<Driver> filter,
+                                             const std::string& name, NodeId below,
+                                             AttachmentOptions keeper) {
+  MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
+                            AddFilter(graph, std::move(filter), name, below, std::move(keeper)));
+  absl::Status status = CoOpenNode(graph, attachment.node());
+  if (!status.ok()) {
+    attachment.CoDetach();
+    return status;
+  }
+  return attachment;
+}
+
+absl::Status CoPutFilterInPlace(Graph& graph, NodeId filter, NodeId below, const HolderRef& holder,
+                                FrozenChain* lease) {
+  MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                            DrainedSection::CoBegin(graph, {below}, {holder}));
+  return PutInPlace(graph, drained, filter, below, holder, lease);
+}
+
+namespace {
+
+absl::StatusOr<AppliedEdit> UndoSetUp(Graph& graph, const BlockJobProofs& proofs,
+                                      const DrainedSection& drained, NodeId filter,
+                                      const std::vector<Attachment*>& attachments)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.Show(drained).Show(proofs.chain).OnBehalfOf(proofs.holder);
+  for (Attachment* attachment : attachments) change.Detach(*attachment);
+  if (filter.is_valid()) change.RemoveFilter(filter);
+  return change.Commit();
+}
+
+}  // namespace
+
+void CoUndoSetUp(Graph& graph, const BlockJobProofs& proofs, NodeId filter, NodeId top,
+                 const std::vector<Attachment*>& attachments) {
+  absl::StatusOr<DrainedSection> drained = DrainedSection::CoBegin(graph, {top}, {proofs.holder});
+  MILLRACE_CHECK(drained.ok(), "a job's top went although the job leases it");
+  absl::StatusOr<AppliedEdit> edit = UndoSetUp(graph, proofs, *drained, filter, attachments);
+  MILLRACE_CHECK(edit.ok(), StrCat("a job's set-up cannot be undone: ", edit.status().ToString()));
+  drained->End();
+  graph.CoWaitForClosed(edit->dropped);
+}
+
+absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder) {
+  absl::Status status = CoSetReadOnly(graph, node, true, holder);
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  const bool is_moot = conflict && (conflict->reason == ConflictReason::kStaleNode ||
+                                    conflict->reason == ConflictReason::kReadOnly);
+  return is_moot ? absl::OkStatus() : status;
+}
+
+BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
+                             const std::string& wanted_filename) {
+  absl::StatusOr<NodeView> node = reader.Resolve(base);
+  if (!node.ok()) return {};
+  const NodeView image = SkipFilters(*node);
+  return {wanted_filename.empty() ? image.filename() : wanted_filename,
+          std::string(image.driver_name())};
+}
+
+absl::Status RefuseJob(absl::StatusCode code, ConflictReason reason, std::string_view object,
+                       std::string_view detail, std::string_view text, std::string_view next_step) {
+  Conflict conflict;
+  conflict.reason = reason;
+  conflict.object = std::string(object);
+  conflict.detail = std::string(detail);
+  conflict.next_step = std::string(next_step);
+  return ConflictStatus(code, conflict, StrCat(text, "; ", next_step));
+}
+
+}  // namespace millrace

@@ -1,0 +1,140 @@
+// BlockJob: a job that works on nodes. The bridge between the job core, which knows no graph, and
+// the graph, which knows no job.
+//
+// A block job is made in four steps, which its factory (CoStartStream ...) takes in this order:
+//   claim    one step without suspension: checks, the lease on its chain, claims on its nodes; from
+//            here on nothing of it can vanish, and whoever is in the way has been named;
+//   set up   (may suspend) its filter is put in place, nodes become writable, attachments are made;
+//   create   the job core makes the job; its holder can be brought to rest by drains from here on;
+//   start    CoRun.
+// It ends in one GraphTransaction that the committer opens for all members of its job transaction.
+#ifndef MILLRACE_JOBS_BLOCK_JOB_H_
+#define MILLRACE_JOBS_BLOCK_JOB_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/job/job_body.h"
+#include "millrace/engine/job/job_committer.h"
+#include "millrace/engine/job/job_manager.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/freeze.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/operation_claim.h"
+
+namespace millrace {
+
+// Everything a block job holds while it lives; taken by its claim and set-up.
+struct BlockJobProofs {
+  std::shared_ptr<Holder> holder;  // shared with all of these
+  FrozenChain chain;
+  std::vector<OperationClaim> claims;
+  std::vector<Attachment> attachments;  // keep its nodes; never used for I/O
+
+  // "stream job 'id'", since now.
+  static BlockJobProofs For(Graph& graph, std::string_view job_id, std::string_view type);
+  void ClaimAll(Graph& graph, NodeId node) {
+    claims.emplace_back(graph, node, OperationSet::All(), holder);
+  }
+};
+
+class BlockJob : public JobBody {
+ public:
+  BlockJob(Graph& graph, BlockJobProofs proofs);
+
+  absl::Status OnCreated() override;
+  void StageEdit(JobEdit& edit) final;
+  absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
+  void CoClean() override MILLRACE_MAY_SUSPEND;
+
+  // ---- For the committer
+  // -------------------------------------------------------------------------- Nodes that must be
+  // drained for this job's edit. Derived when asked.
+  virtual std::vector<NodeId> NodesToDrain(const GraphReader& reader) const = 0;
+  // This job's edits, derived from the graph as it is now. Cannot suspend.
+  virtual void StageGraphEdit(GraphTransaction& change) = 0;
+  void OnApplied(const AppliedEdit& edit) { applied_ = edit; }
+  const HolderRef& holder() const { return holder_; }
+
+ protected:
+  Graph& graph() const { return graph_; }
+  BlockJobProofs& proofs() { return proofs_; }
+  const BlockJobProofs& proofs() const { return proofs_; }
+  // Attachments for I/O besides proofs().attachments, so that drains find them.
+  virtual std::vector<Attachment*> IoAttachments() = 0;
+  // Stages the end of all its attachments.
+  void StageDetachAll(GraphTransaction& change);
+
+ private:
+  Graph& graph_;
+  BlockJobProofs proofs_;
+  const HolderRef holder_;
+  AppliedEdit applied_;
+};
+
+// Gives every member's edits to one GraphTransaction, under one drained section.
+class BlockJobCommitter final : public JobCommitter {
+ public:
+  explicit BlockJobCommitter(Graph& graph) : graph_(graph) {}
+
+  absl::Status CoCommit(absl::Span<JobBody* const> members, Quiescable& owner) override
+      MILLRACE_MAY_SUSPEND;
+
+ private:
+  std::vector<NodeId> NodesToDrain(absl::Span<JobBody* const> members) MILLRACE_OPENS_VIEW;
+  absl::Status Apply(absl::Span<JobBody* const> members, const DrainedSection& drained)
+      MILLRACE_OPENS_VIEW;
+
+  Graph& graph_;
+};
+
+// What every block job's options have.
+struct BlockJobOptions {
+  JobSpec spec;  // id, speed, finalize and dismiss
+  OnError on_error = OnError::kReport;
+  std::string filter_name;  // of the job's filter; empty: a generated one, and implicit
+};
+
+// ---- For the factories of jobs ------------------------------------------------------------------
+
+// The job's id, or the default: the device name of `node`.
+std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeView& node);
+
+// Adds `filter` beside the graph's traffic: above `below` with an edge of its own, held by `keeper`
+// (which becomes an attachment to it), and opens it. On error nothing is left.
+absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<Driver> filter,
+                                             const std::string& name, NodeId below,
+                                             AttachmentOptions keeper) MILLRACE_MAY_SUSPEND;
+
+// Moves the traffic of `below` to the filter, drained, and extends the lease to it if there is one.
+absl::Status CoPutFilterInPlace(Graph& graph, NodeId filter, NodeId below, const HolderRef& holder,
+                                FrozenChain* lease) MILLRACE_MAY_SUSPEND;
+
+// Takes a job's set-up down again: detaches all of `attachments`, takes `filter` out (wherever it
+// stands) above `top`, and waits for what that drops. For failed creations and CoAbort; cannot
+// fail, because nobody else can have leased what the job leases.
+void CoUndoSetUp(Graph& graph, const BlockJobProofs& proofs, NodeId filter, NodeId top,
+                 const std::vector<Attachment*>& attachments) MILLRACE_MAY_SUSPEND;
+
+// Makes a node read-only again that a job made writable. A node that is gone by now, or that
+// somebody else writes, is left as it is.
+absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder)
+    MILLRACE_MAY_SUSPEND;
+
+// Name and format of what a header should say about `base`: of the image that shows through.
+BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
+                             const std::string& wanted_filename);
+
+// A refusal with its conflict.
+absl::Status RefuseJob(absl::StatusCode code, ConflictReason reason, std::string_view object,
+                       std::string_view detail, std::string_view text, std::string_view next_step);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_BLOCK_JOB_H_

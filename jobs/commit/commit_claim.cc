@@ -1,0 +1,110 @@
+// What a commit checks and takes before its first suspension.
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/jobs/commit/commit_job.h"
+
+namespace millrace {
+namespace {
+
+absl::Status Refuse(ConflictReason reason, const NodeView& node, std::string_view text,
+                    std::string_view next_step) {
+  return RefuseJob(absl::StatusCode::kInvalidArgument, reason, node.name(), "",
+                   StrCat("cannot commit '", node.name(), "': ", text), next_step);
+}
+
+absl::Status CheckRoot(const NodeView& root) {
+  // A root has users but no parent node; a job's filter above it makes it one no longer.
+  if (root.has_attachment() && root.parents().empty()) return absl::OkStatus();
+  return Refuse(ConflictReason::kNotRoot, root, "the device is not a root node",
+                "name a node that nothing stands on, or wait until the job above it has ended");
+}
+
+// The base, the lowest image that is copied from, checked against the top.
+absl::StatusOr<NodeView> BaseOf(const GraphReader& view, const NodeView& top,
+                                const CommitOptions& options) {
+  if (!options.base) {
+    const std::optional<NodeView> lowest = FindOverlay(top, std::nullopt);
+    if (!lowest || *lowest == SkipFilters(top)) {
+      return Refuse(ConflictReason::kNoBacking, top, "there is no image below it",
+                    "choose an image with a backing file");
+    }
+    return *lowest;
+  }
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView base, view.Resolve(*options.base));
+  if (!ChainContains(top, base)) {
+    return Refuse(ConflictReason::kNotInChain, top,
+                  StrCat("'", base.name(), "' is not in the backing chain below it"),
+                  "name a base below the top");
+  }
+  if (SkipFilters(base) == SkipFilters(top)) {
+    return Refuse(ConflictReason::kSameNode, top, "an image cannot be committed into itself",
+                  "name a base below the top");
+  }
+  return base;
+}
+
+// Who stands on the top and will stand on the base: their headers will be rewritten.
+absl::Status CheckOverlays(const GraphReader& view, const NodeView& root, const NodeView& top) {
+  const std::optional<NodeView> overlay = FindOverlay(root, top);
+  if (!overlay) return absl::OkStatus();
+  return OperationClaim::Check(view, overlay->id(), Operation::kCommitTarget);
+}
+
+absl::Status CheckClaims(const GraphReader& view, const NodeView& root, const NodeView& top,
+                         const NodeView& base) {
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, root.id(), Operation::kCommitSource));
+  for (NodeId id : ChainFrom(top)) {
+    MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, id, Operation::kCommitTarget));
+    if (id == base.id()) break;
+  }
+  return CheckOverlays(view, root, top);
+}
+
+}  // namespace
+
+absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& options,
+                                            std::string_view job_id) {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView root, view.Resolve(options.root));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));
+  MILLRACE_RETURN_IF_ERROR(CheckRoot(root));
+  if (!ChainContains(root, top)) {
+    return Refuse(ConflictReason::kNotInChain, top,
+                  StrCat("it is not in the backing chain of '", root.name(), "'"),
+                  "name a top below the device");
+  }
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView base, BaseOf(view, top, options));
+  MILLRACE_RETURN_IF_ERROR(CheckClaims(view, root, top, base));
+  if (SkipFilters(top) == SkipFilters(root) ||
+      top.cumulative_permissions().used.Intersects(kWrite)) {
+    return absl::UnimplementedError(
+        StrCat("cannot commit '", top.name(),
+               "': it is the active layer, and a guest may write to it meanwhile; name a top below "
+               "it"));
+  }
+  const std::optional<NodeView> lowest = FindOverlay(top, base);
+  if (!lowest) {
+    return Refuse(ConflictReason::kNotInChain, top,
+                  StrCat("nothing lies between it and '", base.name(), "'"),
+                  "name a base below the top");
+  }
+
+  CommitProofs proofs;
+  static_cast<BlockJobProofs&>(proofs) = BlockJobProofs::For(graph, job_id, "commit");
+  proofs.top = top.id();
+  proofs.base = base.id();
+  proofs.lowest = lowest->id();
+  MILLRACE_ASSIGN_OR_RETURN(proofs.chain,
+                            FrozenChain::Freeze(view, top.id(), base.id(), proofs.holder));
+  proofs.ClaimAll(graph, root.id());
+  for (NodeId id : ChainFrom(top)) {
+    proofs.ClaimAll(graph, id);
+    if (id == base.id()) break;
+  }
+  return proofs;
+}
+
+}  // namespace millrace

@@ -1,0 +1,218 @@
+#include "millrace/jobs/commit/commit_job.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/open_node.h"
+#include "millrace/jobs/commit/commit_filter.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kPieceBytes = 512 * 1024;
+
+AttachmentOptions EdgeOf(const BlockJobProofs& proofs, std::string purpose,
+                         Permissions permissions) {
+  AttachmentOptions options;
+  options.holder = proofs.holder;
+  options.purpose = std::move(purpose);
+  options.permissions = permissions;
+  options.queues_requests = false;
+  options.stays_at_node = true;
+  return options;
+}
+
+bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->is_read_only();
+}
+
+// The job's edges to the root, to what it copies from, and to the base.
+absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId root)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(proofs.holder);
+  proofs.attachments.push_back(change.Attach(root, EdgeOf(proofs, "main node", {})));
+  absl::StatusOr<NodeView> top = change.Resolve(proofs.top);
+  MILLRACE_RETURN_IF_ERROR(top.status());
+  for (NodeId id : ChainFrom(*top)) {
+    if (id == proofs.base) break;
+    proofs.attachments.push_back(change.Attach(
+        id, EdgeOf(proofs, "intermediate node", {kNoPermissions, kWriteUnchanged | kWrite})));
+  }
+  // Base may grow.
+  Attachment writer = change.Attach(
+      proofs.base, EdgeOf(proofs, "base",
+                          {kConsistentRead | kWrite | kResize, kConsistentRead | kWriteUnchanged}));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return writer;
+}
+
+absl::StatusOr<std::string> DefaultId(Graph& graph, const CommitOptions& options,
+                                      JobManager& manager) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView root, view.Resolve(options.root));
+  const std::optional<std::string> id = JobIdFor(options, root);
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
+  return id.value_or("");
+}
+
+}  // namespace
+
+absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options) {
+  MILLRACE_ASSIGN_OR_RETURN(std::string id, DefaultId(graph, options, manager));
+  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForCommit(graph, options, id));
+  if (!options.spec.is_internal) options.spec.id = id;
+  JobSpec spec = options.spec;
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<CommitJob> job,
+                            CommitJob::CoCreate(graph, std::move(proofs), std::move(options)));
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
+absl::Status CommitJob::CoSetUp(Graph& graph, CommitProofs& proofs, const CommitOptions& options,
+                                SetUp* set_up) {
+  set_up->base_was_read_only = IsReadOnly(graph, proofs.base);
+  if (set_up->base_was_read_only) {
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, proofs.base, false, proofs.holder));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(
+      set_up->filter, CoAddFilterBeside(graph, MakeCommitFilter(), options.filter_name, proofs.top,
+                                        EdgeOf(proofs, "commit filter", {})));
+  // In place first: below the filter nobody asks for consistent reads, which the job's edges to
+  // what it copies from do not grant any more.
+  MILLRACE_RETURN_IF_ERROR(
+      CoPutFilterInPlace(graph, set_up->filter.node(), proofs.top, proofs.holder, &proofs.chain));
+  MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldNodes(graph, proofs, options.root));
+  return absl::OkStatus();
+}
+
+void CommitJob::CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId top,
+                           NodeId base) {
+  std::vector<Attachment*> attachments = {&set_up.filter, &set_up.writer};
+  for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
+  CoUndoSetUp(graph, proofs, set_up.filter.node(), top, attachments);
+  proofs.attachments.clear();
+  if (set_up.base_was_read_only) CoRestoreReadOnly(graph, base, proofs.holder).IgnoreError();
+}
+
+absl::StatusOr<std::unique_ptr<CommitJob>> CommitJob::CoCreate(Graph& graph, CommitProofs proofs,
+                                                               CommitOptions options) {
+  SetUp set_up;
+  absl::Status status = CoSetUp(graph, proofs, options, &set_up);
+  if (!status.ok()) {
+    CoTakeDown(graph, proofs, set_up, proofs.top, proofs.base);
+    return status;
+  }
+  return std::unique_ptr<CommitJob>(
+      new CommitJob(graph, std::move(proofs), std::move(set_up), std::move(options)));
+}
+
+CommitJob::CommitJob(Graph& graph, CommitProofs commit_proofs, SetUp set_up, CommitOptions options)
+    : BlockJob(graph, std::move(static_cast<BlockJobProofs&>(commit_proofs))),
+      options_(std::move(options)),
+      top_(commit_proofs.top),
+      base_(commit_proofs.base),
+      lowest_(commit_proofs.lowest),
+      set_up_(std::move(set_up)) {}
+
+std::vector<Attachment*> CommitJob::IoAttachments() { return {&set_up_.filter, &set_up_.writer}; }
+
+// ---- The work ----------------------------------------------------------------------------------
+
+absl::Status CommitJob::CoRun(JobContext& context) {
+  const uint64_t total = set_up_.filter.bytes();
+  context.SetRemaining(total);
+  if (set_up_.writer.bytes() < total) {
+    MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoResize(total));
+  }
+  for (uint64_t offset = 0; offset < total;) {
+    context.CoBeforePiece();
+    if (context.is_cancelled()) break;
+    MILLRACE_ASSIGN_OR_RETURN(
+        const uint64_t done, CoCommitPiece(context, offset, std::min(kPieceBytes, total - offset)));
+    context.Advance(done);
+    offset += done;
+  }
+  return absl::OkStatus();
+}
+
+// Returns how far it got: 0 if the piece is to be tried again.
+absl::StatusOr<uint64_t> CommitJob::CoCommitPiece(JobContext& context, uint64_t offset,
+                                                  uint64_t bytes) {
+  IoOperation operation = IoOperation::kRead;
+  absl::Status status;
+  const absl::StatusOr<AllocationRun> run =
+      set_up_.filter.CoAllocation(ByteRange(offset, bytes), NodeId(), lowest_);
+  if (run.ok()) {
+    if (!run->is_allocated) return run->bytes;
+    MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
+                              graph().engine().buffers().TryTake(run->bytes, "commit"));
+    const IoVector vector(buffer.data(), run->bytes);
+    status = set_up_.filter.CoRead(offset, vector);
+    if (status.ok()) {
+      operation = IoOperation::kWrite;
+      status = set_up_.writer.CoWrite(offset, vector);
+    }
+    if (status.ok()) {
+      context.AccountBytes(run->bytes);
+      return run->bytes;
+    }
+  } else {
+    status = run.status();
+  }
+  // What does not fail the job is tried again: nothing may be missing from the base.
+  const ErrorAction action = context.HandleError(options_.on_error, operation, status);
+  if (action == ErrorAction::kReport) return status;
+  return 0;
+}
+
+// ---- The end -----------------------------------------------------------------------------------
+
+std::vector<NodeId> CommitJob::NodesToDrain(const GraphReader&) const { return {top_}; }
+
+namespace {
+
+// The overlays whose backing link leads to `node`, through filters perhaps.
+void FindOverlaysAbove(const GraphReader& reader, const NodeView& node,
+                       std::vector<NodeId>* overlays) {
+  for (NodeId id : node.parents()) {
+    absl::StatusOr<NodeView> parent = reader.Resolve(id);
+    if (!parent.ok()) continue;
+    if (parent->is_filter()) {
+      FindOverlaysAbove(reader, *parent, overlays);
+    } else if (std::optional<NodeView> backing = parent->Backing(); backing && *backing == node) {
+      overlays->push_back(id);
+    }
+  }
+}
+
+}  // namespace
+
+void CommitJob::StageGraphEdit(GraphTransaction& change) {
+  const NodeId filter = set_up_.filter.node();
+  std::vector<NodeId> overlays;
+  if (absl::StatusOr<NodeView> view = change.Resolve(filter); view.ok()) {
+    FindOverlaysAbove(change, *view, &overlays);
+  }
+  StageDetachAll(change);
+  change.ReplaceNode(filter, base_);
+  const BackingReference header = ReferenceTo(change, base_, options_.backing_filename);
+  for (NodeId overlay : overlays) change.SetHeader(overlay, header);
+}
+
+absl::Status CommitJob::CoFollowUp() {
+  absl::Status status = BlockJob::CoFollowUp();
+  if (set_up_.base_was_read_only) status.Update(CoRestoreReadOnly(graph(), base_, holder()));
+  return status;
+}
+
+void CommitJob::CoAbort() { CoTakeDown(graph(), proofs(), set_up_, top_, base_); }
+
+}  // namespace millrace

@@ -1,0 +1,87 @@
+// commit: copies what the images from a top down hold into the base below them; then whatever stood
+// on the top stands on the base, and top and everything between go. (semantics 4.2)
+//
+//   before:  root <- over <- top <- mid <- base        after:  root <- over <- base
+//
+// The top must lie below the root (committing the root itself needs the guest's writes tracked:
+// that is a mirror). Base becomes writable, and grows if it is shorter than the top. What it owns
+// is [top .. base]: links leased, operations claimed; and it claims the root, as QEMU does. Its
+// filter (above the top) must always be removable, so nobody may lease a link to it.
+#ifndef MILLRACE_JOBS_COMMIT_COMMIT_JOB_H_
+#define MILLRACE_JOBS_COMMIT_COMMIT_JOB_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/jobs/block_job.h"
+
+namespace millrace {
+
+struct CommitOptions : BlockJobOptions {
+  NodeId root;                 // the device
+  NodeId top;                  // below the root
+  std::optional<NodeId> base;  // below the top; none: the bottom-most image
+  // What the overlays' headers are to say; empty: the name of the base.
+  std::string backing_filename;
+};
+
+struct CommitProofs : BlockJobProofs {
+  NodeId top;
+  NodeId base;
+  NodeId lowest;  // the lowest image that is copied from: base's overlay
+};
+
+// Takes every proof a commit needs, or names who is in the way. Order of checks: semantics 4.2.
+// Unimplemented if the top is the active layer.
+absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& options,
+                                            std::string_view job_id) MILLRACE_OPENS_VIEW;
+
+// Claims, sets up, creates and starts a commit job. On error nothing of it is left.
+absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options)
+    MILLRACE_MAY_SUSPEND;
+
+class CommitJob final : public BlockJob {
+ public:
+  static absl::StatusOr<std::unique_ptr<CommitJob>> CoCreate(Graph& graph, CommitProofs proofs,
+                                                             CommitOptions options)
+      MILLRACE_MAY_SUSPEND;
+
+  std::string_view type() const override { return "commit"; }
+  absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
+  std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
+  void StageGraphEdit(GraphTransaction& change) override;
+  absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
+  void CoAbort() override MILLRACE_MAY_SUSPEND;
+
+ private:
+  struct SetUp {
+    Attachment filter;  // keeps the filter; reads come through it
+    Attachment writer;  // on base
+    bool base_was_read_only = false;
+  };
+  static absl::Status CoSetUp(Graph& graph, CommitProofs& proofs, const CommitOptions& options,
+                              SetUp* set_up) MILLRACE_MAY_SUSPEND;
+  static void CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId top,
+                         NodeId base) MILLRACE_MAY_SUSPEND;
+
+  CommitJob(Graph& graph, CommitProofs proofs, SetUp set_up, CommitOptions options);
+  std::vector<Attachment*> IoAttachments() override;
+  absl::StatusOr<uint64_t> CoCommitPiece(JobContext& context, uint64_t offset, uint64_t bytes)
+      MILLRACE_MAY_SUSPEND;
+
+  const CommitOptions options_;
+  const NodeId top_;
+  const NodeId base_;
+  const NodeId lowest_;
+  SetUp set_up_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_COMMIT_COMMIT_JOB_H_

@@ -1,0 +1,124 @@
+#include "millrace/jobs/insert_filter/insert_filter_job.h"
+
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+AttachmentOptions KeeperOf(const BlockJobProofs& proofs) {
+  AttachmentOptions options;
+  options.holder = proofs.holder;
+  options.purpose = "main node";
+  options.queues_requests = false;
+  options.stays_at_node = true;
+  return options;
+}
+
+class InsertFilterJob final : public BlockJob {
+ public:
+  InsertFilterJob(Graph& graph, BlockJobProofs proofs, Attachment filter, NodeId below)
+      : BlockJob(graph, std::move(proofs)), filter_(std::move(filter)), below_(below) {}
+
+  std::string_view type() const override { return "insert-filter"; }
+  // The filter is open and waits; all that is left is the edit.
+  absl::Status CoRun(JobContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  std::vector<NodeId> NodesToDrain(const GraphReader&) const override { return {below_}; }
+
+  void StageGraphEdit(GraphTransaction& change) override {
+    change.ReplaceNode(below_, filter_.node());
+    StageDetachAll(change);
+  }
+
+  void CoAbort() override MILLRACE_MAY_SUSPEND {
+    if (filter_.is_attached()) filter_.CoDetach();
+  }
+
+ private:
+  std::vector<Attachment*> IoAttachments() override { return {&filter_}; }
+
+  Attachment filter_;
+  const NodeId below_;
+};
+
+class RemoveFilterJob final : public BlockJob {
+ public:
+  RemoveFilterJob(Graph& graph, BlockJobProofs proofs, NodeId filter)
+      : BlockJob(graph, std::move(proofs)), filter_(filter) {}
+
+  std::string_view type() const override { return "remove-filter"; }
+  absl::Status CoRun(JobContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  std::vector<NodeId> NodesToDrain(const GraphReader&) const override { return {filter_}; }
+
+  void StageGraphEdit(GraphTransaction& change) override {
+    StageDetachAll(change);
+    change.RemoveFilter(filter_);
+  }
+
+ private:
+  std::vector<Attachment*> IoAttachments() override { return {}; }
+
+  const NodeId filter_;
+};
+
+absl::StatusOr<BlockJobProofs> ClaimForRemoval(Graph& graph, const RemoveFilterOptions& options)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView filter, view.Resolve(options.filter));
+  if (!filter.is_filter()) {
+    return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kNotFilter, filter.name(),
+                     "", StrCat("cannot take out '", filter.name(), "': it is not a filter"),
+                     "name a filter");
+  }
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, options.filter, Operation::kDelete));
+  BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "remove-filter");
+  // Whatever it will edit it leases at the start: the link below the filter.
+  const std::optional<NodeView> below = filter.Filtered();
+  if (below) {
+    MILLRACE_ASSIGN_OR_RETURN(
+        proofs.chain, FrozenChain::Freeze(view, options.filter, below->id(), proofs.holder));
+  }
+  proofs.ClaimAll(graph, options.filter);
+  return proofs;
+}
+
+absl::StatusOr<Attachment> Keep(Graph& graph, const BlockJobProofs& proofs, NodeId node)
+    MILLRACE_OPENS_VIEW {
+  return Attachment::Attach(graph, node, KeeperOf(proofs));
+}
+
+}  // namespace
+
+absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
+                                              std::unique_ptr<FilterDriver> filter,
+                                              InsertFilterOptions options) {
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
+  BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "insert-filter");
+  MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
+                            CoAddFilterBeside(graph, std::move(filter), options.filter_name,
+                                              options.below, KeeperOf(proofs)));
+  auto job = std::make_unique<InsertFilterJob>(graph, std::move(proofs), std::move(attachment),
+                                               options.below);
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
+                            manager.CoCreate(std::move(options.spec), std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
+absl::StatusOr<JobNumber> CoStartRemoveFilter(Graph& graph, JobManager& manager,
+                                              RemoveFilterOptions options) {
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
+  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForRemoval(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment keeper, Keep(graph, proofs, options.filter));
+  proofs.attachments.push_back(std::move(keeper));
+  auto job = std::make_unique<RemoveFilterJob>(graph, std::move(proofs), options.filter);
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
+                            manager.CoCreate(std::move(options.spec), std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
+}  // namespace millrace

@@ -1,0 +1,44 @@
+// insert_filter: puts any filter above a node of a live graph, and takes one out again, as a job.
+//
+//   above <- node        after insert:  above <- [filter] <- node
+//
+// The filter is opened beside the traffic; then, in one drained edit, everything that points at the
+// node points at the filter. Taking out is the reverse. The job claims nothing but the moment of
+// its edit: streams and commits above and below go on, and keep the filter.
+#ifndef MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_
+#define MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_
+
+#include <memory>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/jobs/block_job.h"
+
+namespace millrace {
+
+struct InsertFilterOptions {
+  JobSpec spec;
+  NodeId below;             // the node that the filter will show
+  std::string filter_name;  // empty: a generated one
+};
+
+// FailedPrecondition if a link above the node is leased by a job (kFrozenLink), or the filter
+// cannot have its permissions.
+absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
+                                              std::unique_ptr<FilterDriver> filter,
+                                              InsertFilterOptions options) MILLRACE_MAY_SUSPEND;
+
+struct RemoveFilterOptions {
+  JobSpec spec;
+  NodeId filter;
+};
+
+// InvalidArgument (kNotFilter) for another kind of node; FailedPrecondition (kFrozenLink) if a link
+// to or from the filter is leased, (kNodeBusy) if it belongs to a job.
+absl::StatusOr<JobNumber> CoStartRemoveFilter(Graph& graph, JobManager& manager,
+                                              RemoveFilterOptions options) MILLRACE_MAY_SUSPEND;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_

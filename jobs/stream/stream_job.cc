@@ -1,0 +1,202 @@
+#include "millrace/jobs/stream/stream_job.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/filters/copy_on_read.h"
+#include "millrace/graph/open_node.h"
+
+namespace millrace {
+namespace {
+
+// QEMU's piece; error offsets and progress steps follow it.
+constexpr uint64_t kPieceBytes = 512 * 1024;
+
+std::string NameOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() ? node->name() : std::string();
+}
+
+bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->is_read_only();
+}
+
+// Holds the nodes of the chain below the filter, with the permissions of a stream's edges.
+absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId lease_end)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(proofs.holder);
+  absl::StatusOr<NodeView> start = change.Resolve(top);
+  MILLRACE_RETURN_IF_ERROR(start.status());
+  for (NodeId id : ChainFrom(*start)) {
+    AttachmentOptions keep;
+    keep.holder = proofs.holder;
+    keep.purpose = id == top ? "active node" : "intermediate node";
+    keep.permissions.shared = kConsistentRead | kWriteUnchanged;
+    if (id == top) keep.permissions.shared = keep.permissions.shared | kWrite;
+    keep.queues_requests = false;
+    keep.stays_at_node = true;
+    proofs.attachments.push_back(change.Attach(id, std::move(keep)));
+    if (id == lease_end) break;
+  }
+  return change.Commit().status();
+}
+
+absl::StatusOr<std::string> DefaultId(Graph& graph, const StreamOptions& options,
+                                      JobManager& manager) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));
+  const std::optional<std::string> id = JobIdFor(options, top);
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
+  return id.value_or("");
+}
+
+}  // namespace
+
+absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options) {
+  MILLRACE_ASSIGN_OR_RETURN(std::string id, DefaultId(graph, options, manager));
+  MILLRACE_ASSIGN_OR_RETURN(StreamProofs proofs, ClaimForStream(graph, options, id));
+  if (!options.spec.is_internal) options.spec.id = id;
+  JobSpec spec = options.spec;
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<StreamJob> job,
+                            StreamJob::CoCreate(graph, std::move(proofs), std::move(options)));
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
+absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, StreamProofs proofs,
+                                                               StreamOptions options) {
+  const NodeId top = proofs.chain.top();
+  const NodeId lease_end = proofs.chain.last();
+  const bool was_read_only = IsReadOnly(graph, proofs.overlay);
+  if (was_read_only) {
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, proofs.overlay, false, proofs.holder));
+  }
+  AttachmentOptions keeper;
+  keeper.holder = proofs.holder;
+  keeper.purpose = "main node";
+  keeper.permissions = {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite};
+  keeper.queues_requests = false;
+  keeper.stays_at_node = true;
+  CopyOnReadOptions filter;
+  filter.bottom = NameOf(graph, proofs.bottom);
+  absl::StatusOr<Attachment> reader = CoAddFilterBeside(
+      graph, MakeCopyOnReadFilter(std::move(filter)), options.filter_name, top, std::move(keeper));
+  absl::Status status = reader.status();
+  if (status.ok()) status = HoldNodes(graph, proofs, top, lease_end);
+  if (status.ok()) {
+    status = CoPutFilterInPlace(graph, reader->node(), top, proofs.holder, &proofs.chain);
+  }
+  if (!status.ok()) {
+    std::vector<Attachment*> attachments;
+    for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
+    if (reader.ok()) attachments.push_back(&*reader);
+    CoUndoSetUp(graph, proofs, reader.ok() ? reader->node() : NodeId(), top, attachments);
+    if (was_read_only) CoRestoreReadOnly(graph, proofs.overlay, proofs.holder).IgnoreError();
+    return status;
+  }
+  proofs.ClaimAll(graph, reader->node());
+  return std::unique_ptr<StreamJob>(new StreamJob(graph, std::move(proofs), *std::move(reader),
+                                                  std::move(options), was_read_only));
+}
+
+StreamJob::StreamJob(Graph& graph, StreamProofs stream_proofs, Attachment reader,
+                     StreamOptions options, bool was_read_only)
+    : BlockJob(graph, std::move(static_cast<BlockJobProofs&>(stream_proofs))),
+      options_(std::move(options)),
+      overlay_(stream_proofs.overlay),
+      bottom_(stream_proofs.bottom),
+      reader_(std::move(reader)),
+      was_read_only_(was_read_only) {}
+
+// ---- The work ----------------------------------------------------------------------------------
+
+absl::Status StreamJob::CoRun(JobContext& context) {
+  if (overlay_ == bottom_) return absl::OkStatus();  // nothing between: only the link changes
+  const uint64_t total = reader_.bytes();
+  context.SetRemaining(total);
+  absl::Status first_error;
+  for (uint64_t offset = 0; offset < total;) {
+    context.CoBeforePiece();
+    if (context.is_cancelled()) break;
+    MILLRACE_ASSIGN_OR_RETURN(
+        const uint64_t done,
+        CoStreamPiece(context, offset, std::min(kPieceBytes, total - offset), &first_error));
+    context.Advance(done);
+    offset += done;
+  }
+  return first_error;
+}
+
+absl::StatusOr<uint64_t> StreamJob::CoStreamPiece(JobContext& context, uint64_t offset,
+                                                  uint64_t bytes, absl::Status* first_error) {
+  absl::StatusOr<bool> copied = CoCopyIfBelow(offset, &bytes);
+  if (copied.ok()) {
+    if (*copied) context.AccountBytes(bytes);
+    return bytes;
+  }
+  // Always a read error to the user, even if the copy into the top failed.
+  switch (context.HandleError(options_.on_error, IoOperation::kRead, copied.status())) {
+    case ErrorAction::kReport:
+      return copied.status();
+    case ErrorAction::kStop:
+      return 0;
+    case ErrorAction::kIgnore:
+      break;
+  }
+  if (first_error->ok()) *first_error = copied.status();
+  return bytes;
+}
+
+// Whether the piece came from below and was copied. `bytes` shrinks to what one layer decides.
+absl::StatusOr<bool> StreamJob::CoCopyIfBelow(uint64_t offset, uint64_t* bytes) {
+  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
+                            reader_.CoAllocation(ByteRange(offset, *bytes), overlay_, bottom_));
+  *bytes = run.bytes;
+  if (!run.is_allocated || run.layer == overlay_) return false;
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
+                            graph().engine().buffers().TryTake(run.bytes, "stream"));
+  MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
+  return true;
+}
+
+// ---- The end -----------------------------------------------------------------------------------
+
+std::vector<NodeId> StreamJob::NodesToDrain(const GraphReader&) const { return {overlay_}; }
+
+void StreamJob::StageGraphEdit(GraphTransaction& change) {
+  const NodeId filter = reader_.node();
+  StageDetachAll(change);
+  change.RemoveFilter(filter);
+  absl::StatusOr<NodeView> overlay = change.Resolve(overlay_);
+  if (!overlay.ok() || !overlay->Backing()) return;  // nothing below: nothing to cut
+  // Derived here; nothing can suspend before it is applied.
+  const std::optional<NodeId> base = proofs().chain.Below(change);
+  BackingReference header;
+  if (base) header = ReferenceTo(change, *base, options_.backing_filename);
+  change.SetBacking(overlay_, base, std::move(header));
+}
+
+absl::Status StreamJob::CoFollowUp() {
+  absl::Status status = BlockJob::CoFollowUp();
+  if (was_read_only_) status.Update(CoRestoreReadOnly(graph(), overlay_, holder()));
+  return status;
+}
+
+void StreamJob::CoAbort() {
+  std::vector<Attachment*> attachments = IoAttachments();
+  for (Attachment& attachment : proofs().attachments) attachments.push_back(&attachment);
+  CoUndoSetUp(graph(), proofs(), reader_.node(), overlay_, attachments);
+  if (was_read_only_) CoRestoreReadOnly(graph(), overlay_, holder()).IgnoreError();
+}
+
+}  // namespace millrace

@@ -1,0 +1,82 @@
+// stream: copies what a top image shows from the images below it into the top image, down to a
+// base, which then becomes its direct backing. The guest goes on all the while.
+//
+//   before:  top <- mid <- bottom <- base        after:  top <- base
+//
+// What it owns is [top .. bottom]: links leased, operations claimed. Base is outside: it may be
+// replaced meanwhile by other jobs, and is derived as "whatever is below the leased chain now" at
+// the moment of the edit. Its filter (copy-on-read, above the top) goes with it. (semantics 4.1)
+#ifndef MILLRACE_JOBS_STREAM_STREAM_JOB_H_
+#define MILLRACE_JOBS_STREAM_STREAM_JOB_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/jobs/block_job.h"
+
+namespace millrace {
+
+struct StreamOptions : BlockJobOptions {
+  // The device: the top, or a filter above it.
+  NodeId top;
+  // At most one of these two; neither: stream everything.
+  std::optional<NodeId> base;    // outside; may be another job's filter
+  std::optional<NodeId> bottom;  // the lowest image that is copied from; no filter
+  // What the top's header is to say; empty: the name of the new backing. Only with a base.
+  std::string backing_filename;
+};
+
+// What a stream has in its hands once nobody can get in its way any more.
+struct StreamProofs : BlockJobProofs {
+  NodeId overlay;  // the image that is filled: the top, filters skipped
+  NodeId bottom;   // the lowest image that is copied from
+};
+
+// Takes every proof a stream needs, or names who is in the way. Order of checks: semantics 4.1.
+absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& options,
+                                            std::string_view job_id) MILLRACE_OPENS_VIEW;
+
+// Claims, sets up, creates and starts a stream job. On error nothing of it is left. The graph and
+// the manager outlive the job; the manager's committer must be a BlockJobCommitter of this graph.
+absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options)
+    MILLRACE_MAY_SUSPEND;
+
+class StreamJob final : public BlockJob {
+ public:
+  // Sets up what the proofs allow: the filter in place, the overlay writable, the nodes held.
+  static absl::StatusOr<std::unique_ptr<StreamJob>> CoCreate(Graph& graph, StreamProofs proofs,
+                                                             StreamOptions options)
+      MILLRACE_MAY_SUSPEND;
+
+  std::string_view type() const override { return "stream"; }
+  absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
+  std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
+  void StageGraphEdit(GraphTransaction& change) override;
+  absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
+  void CoAbort() override MILLRACE_MAY_SUSPEND;
+
+ private:
+  StreamJob(Graph& graph, StreamProofs proofs, Attachment reader, StreamOptions options,
+            bool was_read_only);
+  std::vector<Attachment*> IoAttachments() override { return {&reader_}; }
+  // Deals with one piece at `offset`; returns how far it got (0: try again after a resume).
+  absl::StatusOr<uint64_t> CoStreamPiece(JobContext& context, uint64_t offset, uint64_t bytes,
+                                         absl::Status* first_error) MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<bool> CoCopyIfBelow(uint64_t offset, uint64_t* bytes) MILLRACE_MAY_SUSPEND;
+
+  const StreamOptions options_;
+  const NodeId overlay_;
+  const NodeId bottom_;
+  Attachment reader_;  // on the filter: reading through it copies
+  const bool was_read_only_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_STREAM_STREAM_JOB_H_

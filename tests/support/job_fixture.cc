@@ -1,0 +1,69 @@
+#include "tests/support/job_fixture.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+
+std::vector<uint8_t> TaggedDisk::Content(uint64_t sector, uint32_t version) {
+  std::vector<uint8_t> content(kSector, 0);
+  if (version == 0) return content;
+  for (uint64_t i = 0; i < kSector; i += 16) {
+    std::memcpy(content.data() + i, &sector, sizeof(sector));
+    std::memcpy(content.data() + i + 8, &version, sizeof(version));
+  }
+  return content;
+}
+
+absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64_t count) {
+  const uint32_t version = next_version_++;
+  std::vector<uint8_t> data;
+  for (uint64_t i = 0; i < count; ++i) {
+    const std::vector<uint8_t> content = Content(sector + i, version);
+    data.insert(data.end(), content.begin(), content.end());
+  }
+  MILLRACE_RETURN_IF_ERROR(
+      attachment.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size())));
+  std::fill_n(versions_.begin() + static_cast<ptrdiff_t>(sector), count, version);
+  return absl::OkStatus();
+}
+
+absl::Status TaggedDisk::CoVerify(Attachment& attachment, uint64_t sector, uint64_t count) {
+  std::vector<uint8_t> data(count * kSector, 0xee);
+  MILLRACE_RETURN_IF_ERROR(attachment.CoRead(sector * kSector, IoVector(data.data(), data.size())));
+  for (uint64_t i = 0; i < count; ++i) {
+    const std::vector<uint8_t> wanted = Content(sector + i, versions_[sector + i]);
+    if (std::equal(wanted.begin(), wanted.end(),
+                   data.begin() + static_cast<ptrdiff_t>(i * kSector))) {
+      continue;
+    }
+    uint32_t found = 0;
+    std::memcpy(&found, data.data() + i * kSector + 8, sizeof(found));
+    return absl::DataLossError(StrCat("I2: sector ", sector + i, " holds version ", found,
+                                      ", expected ", versions_[sector + i]));
+  }
+  return absl::OkStatus();
+}
+
+void FillLayers(MemoryChain& chain, TaggedDisk& disk) {
+  for (size_t layer = 0; layer < chain.images.size(); ++layer) {
+    MemoryOverlayImage& image = *chain.images[layer];
+    for (uint64_t sector = 0; sector < disk.sectors(); ++sector) {
+      if ((sector + layer) % 3 != 0) continue;
+      disk.Put(image, sector);
+    }
+  }
+}
+
+void TaggedDisk::Put(MemoryOverlayImage& image, uint64_t sector) {
+  const uint32_t version = next_version_++;
+  std::vector<uint8_t> content = Content(sector, version);
+  image.content.Write(sector * kSector, IoVector(content.data(), content.size()));
+  image.map[sector * kSector / image.cluster_bytes] = MemoryOverlayImage::Cluster::kData;
+  versions_[sector] = version;
+}
+
+}  // namespace millrace

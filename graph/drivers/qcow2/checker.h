@@ -1,0 +1,84 @@
+// Checker: one pass over all tables of an image that counts uses (use_counter part), compares them
+// with the refcounts and flags (comparison part), and mends what it is asked to (repair part).
+// The public face is CoCheckQcow2().
+#ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_CHECKER_H_
+#define MILLRACE_GRAPH_DRIVERS_QCOW2_CHECKER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/drivers/qcow2/header.h"
+#include "millrace/graph/drivers/qcow2/image_file.h"
+#include "millrace/graph/drivers/qcow2/l2_entry.h"
+#include "millrace/graph/drivers/qcow2/qcow2_check.h"
+#include "millrace/graph/drivers/qcow2/table_cache.h"
+#include "millrace/graph/drivers/qcow2/use_counts.h"
+
+namespace millrace::qcow2 {
+
+class Checker {
+ public:
+  // All must outlive it. Findings go to `result`.
+  Checker(ImageFile& file, Header& header, uint64_t findings_max, Qcow2CheckResult& result);
+
+  // Everything, with repairs as asked. A status means that I/O failed.
+  absl::Status CoRun(Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
+
+ private:
+  // ---- Counting (checker_uses.cc) ---------------------------------------------------------------
+  absl::Status CoCountUses() MILLRACE_MAY_SUSPEND;
+  absl::Status CoCountL1(uint64_t offset, uint64_t entries, bool is_active) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCountL2(uint64_t l1_index, HostOffset table, bool is_active) MILLRACE_MAY_SUSPEND;
+  void CountL2Entry(uint64_t guest, const L2Entry& entry, bool is_active);
+  absl::Status CoCountSnapshots() MILLRACE_MAY_SUSPEND;
+  absl::Status CoCountBitmaps() MILLRACE_MAY_SUSPEND;
+  absl::Status CoCountRefcountStructures() MILLRACE_MAY_SUSPEND;
+  // Counts the clusters of a range of the file, or reports that it lies outside.
+  void CountRange(uint64_t offset, uint64_t bytes, std::string_view what);
+
+  // ---- Comparing (checker_refcounts.cc) ---------------------------------------------------------
+  absl::Status CoCompareRefcounts(Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCompareBlock(uint64_t block, HostOffset place, Qcow2Repair repair)
+      MILLRACE_MAY_SUSPEND;
+  bool CompareOne(uint64_t cluster, uint64_t refcount, Qcow2Repair repair);
+  absl::Status CoReportUncovered(uint64_t from_block, uint64_t to_block) MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<uint64_t> CoRefcountOf(uint64_t cluster) MILLRACE_MAY_SUSPEND;
+  // The refcount block named by the table, 0 if none or broken.
+  absl::StatusOr<HostOffset> CoBlockPlace(uint64_t block) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCompareFlags(Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCompareL2Flags(HostOffset table, Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteChanges() MILLRACE_MAY_SUSPEND;
+
+  // ---- Rebuilding (checker_rebuild.cc) ----------------------------------------------------------
+  struct NewStructure;
+  absl::Status CoRebuildRefcounts() MILLRACE_MAY_SUSPEND;
+  NewStructure PlanStructure() const;
+  absl::Status CoWriteStructure(const NewStructure& structure) MILLRACE_MAY_SUSPEND;
+
+  void Corruption(std::string_view text);
+  void Leak(std::string_view text);
+  void Finding(std::string_view text);
+  uint64_t table_entries() const;
+  // One behind the last cluster that the file has a byte of.
+  uint64_t file_clusters() const { return geometry_.ClustersFor(file_.bytes()); }
+
+  ImageFile& file_;
+  Header& header_;
+  const Geometry geometry_;
+  const uint64_t findings_max_;
+  Qcow2CheckResult& result_;
+  TableCache cache_;
+  UseCounts uses_;
+  bool needs_rebuild_ = false;
+  uint64_t next_host_ = 0;  // where guest data would go on without a gap
+};
+
+}  // namespace millrace::qcow2
+
+#endif  // MILLRACE_GRAPH_DRIVERS_QCOW2_CHECKER_H_

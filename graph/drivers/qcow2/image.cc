@@ -1,0 +1,158 @@
+#include "millrace/graph/drivers/qcow2/image.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/drivers/qcow2/big_endian.h"
+#include "millrace/graph/drivers/qcow2/l2_entry.h"
+#include "millrace/graph/drivers/qcow2/snapshot_table.h"
+
+namespace millrace::qcow2 {
+namespace {
+
+constexpr uint64_t kLearnBytes = 65536;  // of a table, read at once
+
+}  // namespace
+
+Image::Image(DriverContext& context, ImageFile& file, Header header, uint64_t cache_bytes_max)
+    : context_(context),
+      file_(file),
+      header_(std::move(header)),
+      cache_(file, header_.geometry, cache_bytes_max) {}
+
+absl::Status Image::Named(const absl::Status& status) const {
+  absl::Status named(status.code(),
+                     ToAbsl(StrCat("image '", file_.name(), "': ", FromAbsl(status.message()))));
+  status.ForEachPayload([&named](absl::string_view type, const absl::Cord& payload) {
+    named.SetPayload(type, payload);
+  });
+  return named;
+}
+
+absl::Status Image::CoCorrupt(std::string_view what) {
+  const absl::Status error = Named(absl::DataLossError(
+      ToAbsl(StrCat(what, "; check and repair the image before writing to it again"))));
+  if (!write_error_.ok()) return error;
+  write_error_ = Named(absl::DataLossError(
+      ToAbsl(StrCat("takes no writes since its metadata was found to be corrupt: ", what,
+                    "; check and repair it"))));
+  context_.LogWarning(FromAbsl(write_error_.message()));
+  if (context_.is_read_only() || geometry().version < 3) return error;
+  const absl::Status marked =
+      CoEditHeader([](Header& header) { header.incompatible_features |= kIncompatibleCorrupt; });
+  if (!marked.ok()) context_.LogWarning("the corrupt bit could not be written");
+  return error;
+}
+
+absl::Status Image::CoNoteCorruption(absl::Status status) {
+  if (!absl::IsDataLoss(status)) return status;
+  return CoCorrupt(FromAbsl(status.message()));
+}
+
+absl::Status Image::CoStoreHeader(Header changed) {
+  const std::vector<uint8_t> fields = SerialiseHeaderFields(changed);
+  MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+  MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(0, fields));
+  MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+  header_ = std::move(changed);
+  return absl::OkStatus();
+}
+
+absl::Status Image::CoStoreWholeHeader(Header changed) {
+  const ByteRange old_name(header_.backing_name_offset, header_.backing.filename.size());
+  MILLRACE_ASSIGN_OR_RETURN(const SerialisedHeader content, SerialiseHeader(changed, old_name));
+  // The new name first, where nothing refers to it yet; then the sectors that do. What lies between
+  // may be the old name, and stays.
+  if (!changed.backing.filename.empty()) {
+    const std::string& name = changed.backing.filename;
+    MILLRACE_RETURN_IF_ERROR(
+        file_.CoWrite(changed.backing_name_offset, IoVector::OfConst(name.data(), name.size())));
+  }
+  MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+  MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(0, content.start));
+  MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+  header_ = std::move(changed);
+  return absl::OkStatus();
+}
+
+absl::Status Image::LearnPlace(uint64_t offset, uint64_t bytes, MetadataKind kind) {
+  const ClusterRun run{geometry().ClusterOf(HostOffset(offset)), geometry().ClustersFor(bytes)};
+  if (std::optional<MetadataKind> there = metadata_.Add(run, kind)) {
+    return absl::DataLossError(StrCat("the ", MetadataKindName(kind), " at ", offset,
+                                      " overlaps the ", MetadataKindName(*there)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Image::LearnEntry(uint64_t raw, MetadataKind pointed_to) {
+  const uint64_t offset = raw & kEntryOffsetMask;
+  if (offset == 0) return absl::OkStatus();
+  if (!geometry().IsClusterAligned(offset)) {
+    return absl::DataLossError(StrCat("the ", MetadataKindName(pointed_to), " at ", offset,
+                                      " is not aligned to clusters"));
+  }
+  const ClusterRun run{geometry().ClusterOf(HostOffset(offset)), 1};
+  const std::optional<MetadataKind> there = metadata_.Find(run);
+  // Entries may share an L2 table that is copied before it is written.
+  if (there == MetadataKind::kL2Table && pointed_to == MetadataKind::kL2Table &&
+      (raw & kEntryCopied) == 0) {
+    return absl::OkStatus();
+  }
+  return LearnPlace(offset, geometry().cluster_bytes(), pointed_to);
+}
+
+absl::Status Image::CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to) {
+  std::vector<uint8_t> buffer(std::min(entries * 8, kLearnBytes));
+  for (uint64_t done = 0; done < entries * 8;) {
+    const uint64_t bytes = std::min<uint64_t>(entries * 8 - done, buffer.size());
+    MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(offset + done, absl::MakeSpan(buffer).first(bytes)));
+    for (uint64_t i = 0; i < bytes; i += 8) {
+      MILLRACE_RETURN_IF_ERROR(LearnEntry(LoadBig<uint64_t>(&buffer[i]), pointed_to));
+    }
+    done += bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Image::CoLearnSnapshots() {
+  if (header_.snapshot_count == 0) return absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(const SnapshotTable table, CoReadSnapshotTable(file_, header_));
+  MILLRACE_RETURN_IF_ERROR(
+      LearnPlace(header_.snapshots_offset, table.bytes, MetadataKind::kSnapshotTable));
+  for (const Snapshot& snapshot : table.snapshots) {
+    // A snapshot with a broken L1 table is unusable by itself; it protects nothing.
+    if (!geometry().IsClusterAligned(snapshot.l1_offset) || snapshot.l1_offset == 0 ||
+        snapshot.l1_offset >= file_.bytes()) {
+      continue;
+    }
+    MILLRACE_RETURN_IF_ERROR(LearnPlace(snapshot.l1_offset, uint64_t{snapshot.l1_entries} * 8,
+                                        MetadataKind::kSnapshotL1Table));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Image::CoLearnMetadata() {
+  metadata_.Clear();
+  MILLRACE_RETURN_IF_ERROR(LearnPlace(0, geometry().cluster_bytes(), MetadataKind::kHeader));
+  MILLRACE_RETURN_IF_ERROR(
+      LearnPlace(header_.l1_offset, uint64_t{header_.l1_entries} * 8, MetadataKind::kL1Table));
+  MILLRACE_RETURN_IF_ERROR(LearnPlace(header_.refcount_table_offset, header_.refcount_table_bytes(),
+                                      MetadataKind::kRefcountTable));
+  MILLRACE_RETURN_IF_ERROR(CoLearnSnapshots());
+  MILLRACE_ASSIGN_OR_RETURN(
+      const std::optional<BitmapsExtension> bitmaps,
+      FindBitmaps(header_.extensions, geometry().cluster_bytes(), file_.bytes()));
+  if (bitmaps.has_value() && (header_.autoclear_features & kAutoclearBitmaps) != 0) {
+    MILLRACE_RETURN_IF_ERROR(LearnPlace(bitmaps->directory_offset, bitmaps->directory_bytes,
+                                        MetadataKind::kBitmapDirectory));
+  }
+  MILLRACE_RETURN_IF_ERROR(
+      CoLearnTable(header_.l1_offset, header_.l1_entries, MetadataKind::kL2Table));
+  return CoLearnTable(header_.refcount_table_offset, header_.refcount_table_bytes() / 8,
+                      MetadataKind::kRefcountBlock);
+}
+
+}  // namespace millrace::qcow2

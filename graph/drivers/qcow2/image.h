@@ -1,0 +1,88 @@
+// Image: what the parts of an open qcow2 image share: the file, the header, the table cache, and
+// the knowledge of whether the image may still be written.
+//
+// Owned by the driver. Home thread.
+#ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_IMAGE_H_
+#define MILLRACE_GRAPH_DRIVERS_QCOW2_IMAGE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/sync/mutex.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/drivers/qcow2/header.h"
+#include "millrace/graph/drivers/qcow2/image_file.h"
+#include "millrace/graph/drivers/qcow2/metadata_map.h"
+#include "millrace/graph/drivers/qcow2/table_cache.h"
+
+namespace millrace::qcow2 {
+
+class Image {
+ public:
+  // Both must outlive it.
+  Image(DriverContext& context, ImageFile& file, Header header, uint64_t cache_bytes_max);
+
+  DriverContext& context() const { return context_; }
+  ImageFile& file() const { return file_; }
+  const Geometry& geometry() const { return header_.geometry; }
+  const Header& header() const { return header_; }
+  TableCache& cache() { return cache_; }
+  // Complete from CoLearnMetadata() on.
+  MetadataMap& metadata() { return metadata_; }
+
+  // Why the image takes no writes any more; OK while it does.
+  const absl::Status& write_error() const { return write_error_; }
+  // Something in the tables is broken. Stops all further writes, sets the corrupt bit of a writable
+  // image, tells the log once, and returns the error for the request that found it.
+  absl::Status CoCorrupt(std::string_view what) MILLRACE_MAY_SUSPEND;
+  // The same if `status` is DataLoss; any other status is returned as it is.
+  absl::Status CoNoteCorruption(absl::Status status) MILLRACE_MAY_SUSPEND;
+  // An error text with the image's name in front.
+  absl::Status Named(const absl::Status& status) const;
+
+  // Writes and flushes the header's fields as `edit` changes them: what was written before is
+  // durable first. In memory the change happens only if that succeeded.
+  template <typename Edit>
+  absl::Status CoEditHeader(Edit&& edit) MILLRACE_MAY_SUSPEND {
+    MutexLock lock(CoHold(header_mutex_));
+    Header changed = header_;
+    edit(changed);
+    return CoStoreHeader(std::move(changed));
+  }
+  // The same, with extensions and backing file name. InvalidArgument if it does not fit.
+  template <typename Edit>
+  absl::Status CoRewriteHeader(Edit&& edit) MILLRACE_MAY_SUSPEND {
+    MutexLock lock(CoHold(header_mutex_));
+    Header changed = header_;
+    edit(changed);
+    return CoStoreWholeHeader(std::move(changed));
+  }
+
+  // Fills metadata() from the tables on disk; call it before the first change. DataLoss if they
+  // overlap.
+  absl::Status CoLearnMetadata() MILLRACE_MAY_SUSPEND;
+
+ private:
+  absl::Status CoStoreHeader(Header changed) MILLRACE_MAY_SUSPEND;
+  absl::Status CoStoreWholeHeader(Header changed) MILLRACE_MAY_SUSPEND;
+  absl::Status CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status LearnEntry(uint64_t raw, MetadataKind pointed_to);
+  absl::Status LearnPlace(uint64_t offset, uint64_t bytes, MetadataKind kind);
+  absl::Status CoLearnSnapshots() MILLRACE_MAY_SUSPEND;
+
+  DriverContext& context_;
+  ImageFile& file_;
+  Header header_;
+  TableCache cache_;
+  MetadataMap metadata_;
+  absl::Status write_error_;
+  Mutex header_mutex_{"qcow2 header"};
+};
+
+}  // namespace millrace::qcow2
+
+#endif  // MILLRACE_GRAPH_DRIVERS_QCOW2_IMAGE_H_

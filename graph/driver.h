@@ -257,6 +257,12 @@ class FilterDriver : public Driver {
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND;
   virtual bool wants_events() const { return false; }
 
+  // The node is being drained: a filter that holds requests back on purpose (throttling) lets them
+  // go now, and holds back none until the end, so that the drain does not wait for a clock. Calls
+  // nest and are balanced; neither suspends.
+  virtual void BeginDrain() {}
+  virtual void EndDrain() {}
+
   // True if such requests may go straight to the filtered child.
   virtual bool is_transparent_for_reads() const { return false; }
   virtual bool is_transparent_for_writes() const { return false; }

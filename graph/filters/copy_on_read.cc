@@ -1,62 +1,81 @@
 #include "millrace/graph/filters/copy_on_read.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
 
 namespace millrace {
 namespace {
 
-class CopyOnReadFilter final : public FilterDriver {
+// One piece is read and written back at a time; bounds the memory that a large read takes.
+constexpr uint64_t kPieceBytesMax = uint64_t{1} << 20;
+
+class CopyOnReadDriver final : public FilterDriver {
  public:
-  explicit CopyOnReadFilter(CopyOnReadOptions options) : options_(std::move(options)) {}
+  explicit CopyOnReadDriver(CopyOnReadOptions options) : bottom_(std::move(options.bottom)) {}
 
   std::string_view driver_name() const override { return "copy-on-read"; }
   bool is_transparent_for_writes() const override { return true; }
 
   Permissions DerivePermissions(const PermissionContext& context) const override {
-    Permissions derived;
-    derived.used = (context.parents.used & (kConsistentRead | kWrite | kResize)) | kWriteUnchanged;
-    derived.shared =
-        (context.parents.shared & (kConsistentRead | kWrite | kResize)) | kWriteUnchanged;
-    return derived;
+    constexpr PermissionSet kPassed = kConsistentRead | kWrite | kResize;
+    return {(context.parents.used & kPassed) | kWriteUnchanged,
+            (context.parents.shared & kPassed) | kWriteUnchanged};
   }
 
-  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND {
-    for (uint64_t done = 0; done < target.bytes();) {
-      const ByteRange rest(offset + done, target.bytes() - done);
-      MILLRACE_ASSIGN_OR_RETURN(ChainExtent extent,
-                                context().CoMapChildChain(Role::kFiltered, rest, options_.bottom));
-      const IoVector piece = target.Slice(done, extent.bytes);
-      MILLRACE_RETURN_IF_ERROR(context().CoReadChild(Role::kFiltered, rest.offset, piece));
-      if (extent.layer == ChainExtent::Layer::kBetween) {
-        MILLRACE_RETURN_IF_ERROR(CoKeep(rest.offset, piece));
-      }
-      done += extent.bytes;
-    }
-    return absl::OkStatus();
-  }
+  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
 
  private:
-  // By now the guest may have written here itself; then its data stay.
-  absl::Status CoKeep(uint64_t offset, const IoVector& piece) MILLRACE_MAY_SUSPEND {
-    if (piece.IsZero()) {
-      ZeroFlags flags;
-      flags.only_if_unallocated = true;
-      return context().CoWriteZeroesChild(Role::kFiltered, ByteRange(offset, piece.bytes()), flags);
-    }
-    WriteFlags flags;
-    flags.only_if_unallocated = true;
-    return context().CoWriteChild(Role::kFiltered, offset, piece, flags);
+  bool MustCopy(ChainExtent::Layer layer) const {
+    if (layer == ChainExtent::Layer::kBelow) return bottom_.empty();
+    return layer == ChainExtent::Layer::kBetween;
   }
+  absl::Status CoReadAndKeep(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
 
-  const CopyOnReadOptions options_;
+  const std::string bottom_;
 };
+
+absl::Status CopyOnReadDriver::CoRead(uint64_t offset, const IoVector& target) {
+  for (uint64_t done = 0; done < target.bytes();) {
+    const ByteRange rest(offset + done, target.bytes() - done);
+    MILLRACE_ASSIGN_OR_RETURN(const ChainExtent extent,
+                              context().CoMapChildChain(Role::kFiltered, rest, bottom_));
+    const bool must_copy = MustCopy(extent.layer);
+    const uint64_t bytes = must_copy ? std::min(extent.bytes, kPieceBytesMax) : extent.bytes;
+    const IoVector piece = target.Slice(done, bytes);
+    if (must_copy) {
+      MILLRACE_RETURN_IF_ERROR(CoReadAndKeep(rest.offset, piece));
+    } else {
+      MILLRACE_RETURN_IF_ERROR(context().CoReadChild(Role::kFiltered, rest.offset, piece));
+    }
+    done += bytes;
+  }
+  return absl::OkStatus();
+}
+
+// Through memory of our own: a guest may change its buffer between the read and the write, and what
+// is written must be what was read. Somebody may have written there since we asked; then the child
+// keeps that, and the read answers with what it saw, as two requests at one time may.
+absl::Status CopyOnReadDriver::CoReadAndKeep(uint64_t offset, const IoVector& target) {
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
+                            context().engine().buffers().TryTake(target.bytes(), "copy on read"));
+  const IoVector copy(buffer.data(), target.bytes());
+  MILLRACE_RETURN_IF_ERROR(context().CoReadChild(Role::kFiltered, offset, copy));
+  target.CopyFrom(0, buffer.data(), target.bytes());
+  if (copy.IsZero()) {
+    return context().CoWriteZeroesChild(Role::kFiltered, ByteRange(offset, target.bytes()),
+                                        {.may_unmap = true, .only_if_unallocated = true});
+  }
+  return context().CoWriteChild(Role::kFiltered, offset, copy, {.only_if_unallocated = true});
+}
 
 }  // namespace
 
-std::unique_ptr<FilterDriver> MakeCopyOnReadFilter(CopyOnReadOptions options) {
-  return std::make_unique<CopyOnReadFilter>(std::move(options));
+std::unique_ptr<FilterDriver> MakeCopyOnReadDriver(CopyOnReadOptions options) {
+  return std::make_unique<CopyOnReadDriver>(std::move(options));
 }
 
 }  // namespace millrace

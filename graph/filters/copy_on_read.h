@@ -1,9 +1,12 @@
-// copy-on-read: what is read from below the top image is kept in the top image.
+// The copy-on-read filter: what a reader fetches from below, its child keeps.
 //
-// A read through the filter that comes from a layer between the filtered image and `bottom` is
-// written into the filtered image, "only where unallocated", so a guest write that comes first is
-// never overwritten. Data below `bottom` are not copied. A failing copy fails the read, as in QEMU.
-// Writes pass through. It holds "write unchanged" on its child at all times.
+// A read of a place that the child itself has allocated passes through. What comes from the chain
+// below the child, down to `bottom` inclusive, is read once and written to the child where it is
+// still unallocated ("write unchanged": nobody's view changes, and a guest's write that comes first
+// is never overwritten). What comes from below `bottom` is read and not kept; without a `bottom`,
+// everything is kept, even zeroes that no layer has.
+//
+// A read whose copy cannot be written fails, as in QEMU. Writes and everything else pass through.
 #ifndef MILLRACE_GRAPH_FILTERS_COPY_ON_READ_H_
 #define MILLRACE_GRAPH_FILTERS_COPY_ON_READ_H_
 
@@ -15,11 +18,10 @@
 namespace millrace {
 
 struct CopyOnReadOptions {
-  // Name of the lowest node whose data are copied; empty: the bottom of the chain.
-  std::string bottom;
+  std::string bottom;  // a node name, in the chain below the child; empty: no limit
 };
 
-std::unique_ptr<FilterDriver> MakeCopyOnReadFilter(CopyOnReadOptions options);
+std::unique_ptr<FilterDriver> MakeCopyOnReadDriver(CopyOnReadOptions options);
 
 }  // namespace millrace
 

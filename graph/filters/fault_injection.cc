@@ -1,0 +1,156 @@
+#include "millrace/graph/filters/fault_injection.h"
+
+#include <algorithm>
+#include <list>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
+#include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/sync/sleep.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kSectorBytes = 512;
+constexpr int kErrnoMax = 4095;  // the kernel's own bound
+
+absl::Status CheckRule(std::string_view kind, const std::string& event) {
+  if (IsFaultEvent(event)) return absl::OkStatus();
+  return absl::InvalidArgumentError(StrCat("fault injection: a rule to ", kind,
+                                           " names the event '", event, "', which does not exist"));
+}
+
+absl::Status CheckOptions(const FaultInjectionOptions& options) {
+  for (const FaultInjectRule& rule : options.inject) {
+    MILLRACE_RETURN_IF_ERROR(CheckRule("inject an error", rule.event));
+    if (rule.error_number >= 1 && rule.error_number <= kErrnoMax) continue;
+    return absl::InvalidArgumentError(StrCat("fault injection: a rule at '", rule.event,
+                                             "' injects errno ", rule.error_number, "; use 1 to ",
+                                             kErrnoMax));
+  }
+  for (const FaultSetStateRule& rule : options.set_state) {
+    MILLRACE_RETURN_IF_ERROR(CheckRule("set the state", rule.event));
+    if (rule.new_state != 0) continue;
+    return absl::InvalidArgumentError(
+        StrCat("fault injection: a rule at '", rule.event,
+               "' sets the state to 0, which means any state; use 1 or more"));
+  }
+  return absl::OkStatus();
+}
+
+class FaultInjectionDriver final : public FilterDriver {
+ public:
+  explicit FaultInjectionDriver(FaultInjectionOptions options)
+      : inject_(options.inject.begin(), options.inject.end()),
+        set_state_(std::move(options.set_state)),
+        break_points_(std::move(options.break_points)),
+        take_(options.take_child_permissions),
+        unshare_(options.unshare_child_permissions) {}
+
+  std::string_view driver_name() const override { return "blkdebug"; }
+  bool wants_events() const override { return true; }
+
+  Permissions DerivePermissions(const PermissionContext& context) const override {
+    Permissions derived = FilterDriver::DerivePermissions(context);
+    return {derived.used | take_, derived.shared - unshare_};
+  }
+
+  absl::Status CoOpen(DriverContext& its_context) override MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoOpen(its_context));
+    Apply("none");
+    return absl::OkStatus();
+  }
+
+  void CoEvent(std::string_view event) override MILLRACE_MAY_SUSPEND {
+    Apply(event);
+    if (break_points_ != nullptr) break_points_->CoReach(event);
+  }
+
+  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultRead, "read", ByteRange(offset, target.bytes())));
+    return FilterDriver::CoRead(offset, target);
+  }
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWrite, "write", ByteRange(offset, source.bytes())));
+    return FilterDriver::CoWrite(offset, source, flags);
+  }
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWriteZeroes, "write zeroes to", range));
+    return FilterDriver::CoWriteZeroes(range, flags);
+  }
+  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultDiscard, "discard", range));
+    return FilterDriver::CoDiscard(range);
+  }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultFlush, "flush", ByteRange()));
+    return FilterDriver::CoFlush();
+  }
+
+ private:
+  using Rules = std::list<FaultInjectRule>;
+
+  bool InState(uint32_t wanted) const { return wanted == 0 || wanted == state_; }
+  bool Matches(const FaultInjectRule& rule, FaultIoType type, const ByteRange& range) const;
+  void Apply(std::string_view event);
+  absl::Status CoCheck(FaultIoType type, std::string_view what, ByteRange range)
+      MILLRACE_MAY_SUSPEND;
+
+  Rules inject_;
+  // What the latest event that injects anything has armed; the newest rule first.
+  std::vector<Rules::iterator> armed_;
+  const std::vector<FaultSetStateRule> set_state_;
+  const std::shared_ptr<BreakPoints> break_points_;
+  const PermissionSet take_;
+  const PermissionSet unshare_;
+  uint32_t state_ = 1;
+};
+
+void FaultInjectionDriver::Apply(std::string_view event) {
+  bool is_first = true;
+  for (auto rule = inject_.begin(); rule != inject_.end(); ++rule) {
+    if (rule->event != event || !InState(rule->state)) continue;
+    if (std::exchange(is_first, false)) armed_.clear();
+    armed_.insert(armed_.begin(), rule);
+  }
+  uint32_t new_state = state_;
+  for (const FaultSetStateRule& rule : set_state_) {
+    if (rule.event == event && InState(rule.state)) new_state = rule.new_state;
+  }
+  state_ = new_state;
+}
+
+bool FaultInjectionDriver::Matches(const FaultInjectRule& rule, FaultIoType type,
+                                   const ByteRange& range) const {
+  if ((rule.io_types & type) == 0) return false;
+  if (!rule.sector.has_value()) return true;
+  return *rule.sector <= kBytesMax / kSectorBytes && range.Contains(*rule.sector * kSectorBytes);
+}
+
+absl::Status FaultInjectionDriver::CoCheck(FaultIoType type, std::string_view what,
+                                           ByteRange range) {
+  const auto hit = std::find_if(armed_.begin(), armed_.end(),
+                                [&](Rules::iterator rule) { return Matches(*rule, type, range); });
+  if (hit == armed_.end()) return absl::OkStatus();
+  const FaultInjectRule rule = **hit;
+  if (rule.once) {
+    inject_.erase(*hit);
+    armed_.erase(hit);
+  }
+  if (!rule.immediately) CoYield();
+  return ErrnoStatus(rule.error_number, StrCat(what, " '", context().node_name(), "' at ",
+                                               range.offset, " (injected at ", rule.event, ")"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFaultInjectionDriver(
+    FaultInjectionOptions options) {
+  MILLRACE_RETURN_IF_ERROR(CheckOptions(options));
+  return std::make_unique<FaultInjectionDriver>(std::move(options));
+}
+
+}  // namespace millrace

@@ -1,0 +1,33 @@
+// Reads the rules of fault injection from the text of a blkdebug configuration file:
+//
+//   # the second flush fails, once
+//   [set-state]
+//   event = "flush_to_disk"
+//   state = "1"
+//   new_state = "2"
+//
+//   [inject-error]
+//   event = "flush_to_disk"
+//   state = "2"
+//   errno = "28"
+//   once = "on"
+//
+// Keys of [inject-error]: event, state, errno, sector, once, immediately, iotype (read, write,
+// write-zeroes, discard, flush). Keys of [set-state]: event, state, new_state. Values may stand
+// without quotes.
+#ifndef MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_
+#define MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_
+
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "millrace/graph/filters/fault_injection.h"
+
+namespace millrace {
+
+// Fills `inject` and `set_state` of the answer. InvalidArgument, with the line's number.
+absl::StatusOr<FaultInjectionOptions> ParseFaultInjectionConfig(std::string_view text);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_

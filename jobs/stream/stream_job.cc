@@ -90,7 +90,7 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   CopyOnReadOptions filter;
   filter.bottom = NameOf(graph, proofs.bottom);
   absl::StatusOr<Attachment> reader = CoAddFilterBeside(
-      graph, MakeCopyOnReadFilter(std::move(filter)), options.filter_name, top, std::move(keeper));
+      graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, std::move(keeper));
   absl::Status status = reader.status();
   if (status.ok()) status = HoldNodes(graph, proofs, top, lease_end);
   if (status.ok()) {

@@ -19,7 +19,7 @@ case "$kind" in
   subdirectory)
     # The one without a build type: quick to build, and it has no flags that could hide a change.
     cmake -S "$here/subdirectory" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
-      -DMILLRACE_SOURCE_FOLDER="$root"
+      -DMILLRACE_SOURCE_FOLDER="$root" -DCMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache || true)"
     cmake --build .
     ;;
   pkg_config)

@@ -56,9 +56,6 @@ class Quiescable {
   virtual bool is_quiet() const = 0;
   // For wait reports and conflicts: "stream job 'drive0'".
   virtual std::string DescribeQuiescable() const = 0;
-  // Whether a section owned by this one exempts `other`. An owner is exempt from its own section;
-  // one that acts for several (a transaction of jobs) exempts each of them.
-  virtual bool StandsFor(const Quiescable& other) const { return this == &other; }
 
   // ---- For the code that opens drained sections on behalf of this owner -------------------------
   // Counted. Between the two the caller's coroutine waits and does nothing else.

@@ -69,10 +69,20 @@ void Job::CoMain() {
   transaction->CoArrive(*this, std::move(status));
 }
 
+absl::Status Job::CoSetUp() {
+  Job* self = this;
+  CoBeginSteps({&self, 1});
+  absl::Status status = body_->CoSetUp();
+  EndStep();
+  return status;
+}
+
 void Job::CoDiscardBody() {
   Job* self = this;
   CoBeginSteps({&self, 1});
   body_->CoAbort();
+  EndStep();
+  CoBeginSteps({&self, 1});
   body_->CoClean();
   EndStep();
   body_.reset();
@@ -164,17 +174,11 @@ void Job::EnterQuietWait() {
 }
 
 void Job::CoLeaveQuietWait() {
+  // Still counted as quiet, so that a drain that came first is not held up by us.
   Job* self = this;
-  CoLeaveQuietWaits({&self, 1});
-}
-
-void Job::CoLeaveQuietWaits(absl::Span<Job* const> jobs) {
-  // Still counted as quiet, so that the drain that came first is not held up by us.
-  CoWaitWhileHeld(jobs);
-  for (Job* job : jobs) {
-    MILLRACE_CHECK(job->quiet_waits_ > 0, "left a quiet wait that was not entered");
-    --job->quiet_waits_;
-  }
+  CoWaitWhileHeld({&self, 1});
+  MILLRACE_CHECK(quiet_waits_ > 0, "left a quiet wait that was not entered");
+  --quiet_waits_;
 }
 
 void Job::OnSectionGranted() {

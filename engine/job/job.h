@@ -59,8 +59,6 @@ class Job final : public Quiescable {
   // Waits until none of `jobs` is held by a drain, then begins a step of each, in one go.
   static void CoBeginSteps(absl::Span<Job* const> jobs) MILLRACE_MAY_SUSPEND;
   static void CoWaitWhileHeld(absl::Span<Job* const> jobs) MILLRACE_MAY_SUSPEND;
-  // CoLeaveQuietWait() of all `jobs`, in one go.
-  static void CoLeaveQuietWaits(absl::Span<Job* const> jobs) MILLRACE_MAY_SUSPEND;
   void EndStep();
   // A drain wants it at rest, and it owns no section that exempts it.
   bool is_held_by_drain() const { return quiesce_count_ > 0 && granted_sections_ == 0; }
@@ -87,6 +85,7 @@ class Job final : public Quiescable {
   void WakeForVerb();
 
   // ---- Life -------------------------------------------------------------------------------------
+  absl::Status CoSetUp() MILLRACE_MAY_SUSPEND;
   // False if no coroutine could be had; then nothing has changed.
   bool Start();
   // For a job that is cancelled before it was started: the same, without CoRun().

@@ -1,10 +1,13 @@
 // JobBody: what the author of a job writes. The job core runs it.
 //
 // The rule of the engine shapes it: gather proofs (may suspend), edit (cannot suspend), follow up
-// (may suspend, derives again). Whoever creates a job has taken its leases and claims before the
-// body exists; the body holds them from then on, so its completion is never refused by another job.
+// (may suspend, derives again). What a job will edit at its end it leases and claims in CoSetUp();
+// so its completion is never refused by another job.
 //
-//   created      OnCreated()      binds its node edges to context().quiescable()
+//   -            CoSetUp()        takes leases, claims and attachments, inserts its filter; a
+//   refusal
+//                                 leaves no trace
+//   created      OnCreated()      the last checks; a refusal is seen as created, null
 //   running      CoRun()          the work
 //   waiting      -                until all members of its transaction are done
 //   pending      CoPrepare()      each member, newest first; any may still fail
@@ -15,12 +18,13 @@
 //   null         ~JobBody()       edges and claims end here; leases must have ended in CoClean (J4)
 //
 // The Co hooks run one after another, never two at a time, as steps of the job: a drained section
-// of somebody else's that covers the job holds the next hook back. A member of a larger transaction
-// may have its hooks after CoRun() called from another member's coroutine.
+// of somebody else's that covers the job holds the next hook back. CoSetUp() runs in the creator's
+// coroutine, CoRun() in the job's own; a member of a larger transaction may have the hooks after it
+// called from another member's.
 //
-// The On hooks are called by verbs, at any time between OnCreated() and CoClean(), while CoRun() is
-// suspended somewhere (or has not begun, or has returned): set a flag, kick, cancel a scope. They
-// cannot suspend. Home thread only.
+// The On hooks are called by verbs, at any time between OnCreated() and the first completion hook,
+// while CoRun() is suspended somewhere (or has not begun, or has returned): set a flag, kick,
+// cancel a scope. They cannot suspend. Home thread only.
 #ifndef MILLRACE_ENGINE_JOB_JOB_BODY_H_
 #define MILLRACE_ENGINE_JOB_JOB_BODY_H_
 
@@ -57,8 +61,13 @@ class JobBody {
   // "stream". Constant for the body's life.
   virtual std::string_view type() const = 0;
 
-  // The job is visible, not started, and context() is valid from here on. A failure ends it at once
-  // (created, null), after CoAbort() and CoClean().
+  // Nobody can see the job yet, but context() is valid: its quiescable() is what attachments and
+  // sections of this job name. To refuse a bad id before anything is done to the graph, ask
+  // JobManager::CheckNewId() here. Followed by CoAbort() and CoClean() if it fails, or if the job
+  // is refused for another reason.
+  virtual absl::Status CoSetUp() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  // The job is visible, not started. A failure ends it at once (created, null), then CoAbort() and
+  // CoClean().
   virtual absl::Status OnCreated() { return absl::OkStatus(); }
 
   // The work: a loop of pieces with context.CoBeforePiece() before each. Returns when done, on an
@@ -74,8 +83,8 @@ class JobBody {
   virtual void StageEdit(JobEdit& edit) {}
   // The edits are applied.
   virtual absl::Status CoFollowUp() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  // Nothing was edited: undo what was set up at creation. Comes after a failed or never begun
-  // CoRun() or CoPrepare(), of this job or of another member.
+  // Nothing was edited: undo what was set up. Comes after whichever hook was the last, of this job
+  // or of another member, so what there is to undo may be incomplete.
   virtual void CoAbort() MILLRACE_MAY_SUSPEND {}
   virtual void CoClean() MILLRACE_MAY_SUSPEND {}
 
@@ -102,7 +111,7 @@ class JobBody {
   virtual absl::Status OnChange(const JobChange& change);
 
  protected:
-  // This job, from OnCreated() until the body is destroyed.
+  // This job, from CoSetUp() until the body is destroyed.
   JobContext& context() const { return *context_; }
 
  private:

@@ -17,7 +17,7 @@
 // that sleeps, so loops test what they wait for. What may change while a Co function suspends: the
 // whole graph, except what the job leases; whether it is cancelled; its speed.
 //
-// Valid from JobBody::OnCreated() until the body is destroyed. Home thread only.
+// Valid from JobBody::CoSetUp() until the body is destroyed. Home thread only.
 #ifndef MILLRACE_ENGINE_JOB_JOB_CONTEXT_H_
 #define MILLRACE_ENGINE_JOB_JOB_CONTEXT_H_
 

@@ -63,21 +63,23 @@ std::shared_ptr<JobTransaction> JobManager::NewTransaction() {
 }
 
 absl::StatusOr<JobNumber> JobManager::CoCreate(JobSpec spec, std::unique_ptr<JobBody> body) {
+  const CreationScope creating(*this);
   FreeRetired();
   if (!spec.transaction) spec.transaction = NewTransaction();
-  const absl::Status allowed = CheckNewJob(spec);
-  const JobNumber number(next_number_);
+  const JobNumber number(next_number_++);
   auto created = std::make_unique<Job>(*this, number, spec, std::move(body));
-  if (!allowed.ok()) {
-    created->CoDiscardBody();
-    return allowed;
-  }
-  ++next_number_;
   Job& job = *created;
+  absl::Status status = job.CoSetUp();
+  // Only now: it may have suspended, and what it refuses comes first.
+  if (status.ok()) status = CheckNewJob(spec);
+  if (!status.ok()) {
+    job.CoDiscardBody();
+    return status;
+  }
   jobs_.emplace(number, std::move(created));
   if (!job.id().empty()) by_id_.emplace(job.id(), &job);
   job.Transition(JobState::kCreated);
-  absl::Status status = job.body().OnCreated();
+  status = job.body().OnCreated();
   if (status.ok() && spec.speed != 0) status = job.SetSpeed(spec.speed);
   if (!status.ok()) {
     CoUndoCreation(job);
@@ -92,6 +94,7 @@ absl::Status JobManager::CoStart(JobKey key) {
   if (job->state() != JobState::kCreated) return VerbNotAccepted(*job, "start");
   if (job->is_cancelled()) return CancelledBeforeStart(*job);
   if (job->Start()) return absl::OkStatus();
+  const CreationScope undoing(*this);
   const absl::Status status = NoCoroutine(*job, "start");
   job->transaction()->Remove(*job);
   CoUndoCreation(*job);
@@ -195,6 +198,10 @@ absl::Status JobManager::CoWaitUntilOver(JobKey key) {
 
 // ---- Ending -------------------------------------------------------------------------------------
 
+JobManager::CreationScope::~CreationScope() {
+  if (--manager_.creations_ == 0) manager_.something_ended_.Notify();
+}
+
 void JobManager::Emit(const JobEvent& event) { observer_.OnJobEvent(event); }
 
 std::unique_ptr<Job> JobManager::TakeOut(Job& job) {
@@ -233,6 +240,7 @@ void JobManager::CoShutdown() {
     }
     something_ended_.CoWaitUntil([&] { return jobs_.empty() || has_concluded_job(); });
   }
+  something_ended_.CoWaitUntil([&] { return creations_ == 0; });
   // What is left are coroutines of ended jobs, on their last steps.
   for (FreeRetired(); !retired_.empty(); FreeRetired()) {
     Job& job = *retired_.front();

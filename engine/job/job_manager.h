@@ -88,10 +88,10 @@ class JobManager {
   // before the first of them is done.
   std::shared_ptr<JobTransaction> NewTransaction();
 
-  // Creates a job, not started. Refused without a trace for its id (as CheckNewId) and for a closed
-  // transaction. If JobBody::OnCreated() fails or the speed is negative, the job has existed: the
-  // observer sees created, null. On every error the body has been aborted, cleaned and destroyed;
-  // only that may suspend.
+  // Creates a job, not started. Refused without a trace if JobBody::CoSetUp() fails, then for its
+  // id (as CheckNewId), then for a closed transaction. If JobBody::OnCreated() fails or the speed
+  // is negative, the job has existed: the observer sees created, null. On every error the body has
+  // been aborted, cleaned and destroyed.
   absl::StatusOr<JobNumber> CoCreate(JobSpec spec, std::unique_ptr<JobBody> body)
       MILLRACE_MAY_SUSPEND;
 
@@ -136,8 +136,9 @@ class JobManager {
 
   // ---- Ending -----------------------------------------------------------------------------------
   // Cancels all jobs by force, waits until each is over, and dismisses it. Jobs that are finalizing
-  // finish. Creating is refused from here on (kShuttingDown). Call it from a coroutine that is no
-  // job's, and hold no drained section: a drained job ends when the drain has.
+  // finish. Creating is refused from here on (kShuttingDown); creations under way are waited for.
+  // Call it from a coroutine that is no job's, and hold no drained section: a drained job ends when
+  // the drain has.
   void CoShutdown() MILLRACE_MAY_SUSPEND;
 
  private:
@@ -159,6 +160,18 @@ class JobManager {
   void CoShutDown(Job& job) MILLRACE_MAY_SUSPEND;
   bool has_concluded_job() const;
 
+  // Counts a CoCreate() or CoStart() under way, so that CoShutdown() waits for what it undoes.
+  class CreationScope {
+   public:
+    explicit CreationScope(JobManager& manager) : manager_(manager) { ++manager_.creations_; }
+    ~CreationScope();
+    CreationScope(const CreationScope&) = delete;
+    CreationScope& operator=(const CreationScope&) = delete;
+
+   private:
+    JobManager& manager_;
+  };
+
   Scheduler& scheduler_;
   EngineObserver& observer_;
   JobCommitter& committer_;
@@ -167,6 +180,7 @@ class JobManager {
   std::vector<std::unique_ptr<Job>> retired_;
   Condition something_ended_;
   uint64_t next_number_ = 1;
+  int creations_ = 0;
   bool is_shutting_down_ = false;
 };
 

@@ -1,50 +1,12 @@
 #include "millrace/engine/job/job_transaction.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
-#include "millrace/engine/base/text.h"
 
 namespace millrace {
 namespace {
-
-// Owns drained sections for several jobs at once: exempt from them, and from others' drains while
-// they are granted, is each of the jobs.
-class JointOwner final : public Quiescable {
- public:
-  explicit JointOwner(absl::Span<Job* const> jobs) : jobs_(jobs) {}
-
-  // Nothing is attached for it, so no drain ever meets it.
-  void BeginQuiesce() override { MILLRACE_CHECK(false, "a transaction is not drained itself"); }
-  void EndQuiesce() override { MILLRACE_CHECK(false, "a transaction is not drained itself"); }
-  bool is_quiet() const override {
-    return std::all_of(jobs_.begin(), jobs_.end(), [](const Job* job) { return job->is_quiet(); });
-  }
-  bool StandsFor(const Quiescable& other) const override {
-    return this == &other ||
-           std::any_of(jobs_.begin(), jobs_.end(), [&](const Job* job) { return job == &other; });
-  }
-  std::string DescribeQuiescable() const override {
-    std::string text = "the transaction of";
-    for (const Job* job : jobs_) StrAppend(&text, " ", job->DescribeQuiescable());
-    return text;
-  }
-  void EnterQuietWait() override {
-    for (Job* job : jobs_) job->EnterQuietWait();
-  }
-  void CoLeaveQuietWait() MILLRACE_MAY_SUSPEND override { Job::CoLeaveQuietWaits(jobs_); }
-  void OnSectionGranted() override {
-    for (Job* job : jobs_) job->OnSectionGranted();
-  }
-  void OnSectionEnded() override {
-    for (Job* job : jobs_) job->OnSectionEnded();
-  }
-
- private:
-  const absl::Span<Job* const> jobs_;
-};
 
 void EndSteps(absl::Span<Job* const> jobs) {
   for (Job* job : jobs) job->EndStep();
@@ -211,11 +173,8 @@ bool JobTransaction::CoPrepareAll() {
 absl::Status JobTransaction::CoCommitAll() {
   absl::InlinedVector<JobBody*, 1> bodies;
   for (Job* job : members_) bodies.push_back(&job->body());
-  JointOwner joint_owner(members_);
-  Quiescable& owner =
-      members_.size() == 1 ? static_cast<Quiescable&>(*members_.front()) : joint_owner;
   Job::CoBeginSteps(members_);
-  absl::Status status = committer_.CoCommit(bodies, owner);
+  absl::Status status = committer_.CoCommit(bodies);
   EndSteps(members_);
   return status;
 }
@@ -259,6 +218,8 @@ void JobTransaction::CoFinish(Job& job) {
     job.Transition(JobState::kAborting);
     job.body().CoAbort();
   }
+  job.EndStep();
+  Job::CoBeginSteps({&self, 1});
   job.body().CoClean();
   // J5: nothing suspends from here on.
   members_.erase(members_.begin());

@@ -1,5 +1,7 @@
 #include "tests/support/job_harness.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/check.h"
@@ -25,16 +27,20 @@ void JobEventLog::Clear() {
   lines_.clear();
 }
 
-absl::Status PlainCommitter::CoCommit(absl::Span<JobBody* const> members, Quiescable& owner) {
+absl::Status PlainCommitter::CoCommit(absl::Span<JobBody* const> members) {
   CoYield("commit");
   if (before != nullptr) {
-    if (absl::Status status = before(owner); !status.ok()) return status;
+    if (absl::Status status = before(); !status.ok()) return status;
   }
   class NoEdit final : public JobEdit {};
   NoEdit edit;
   for (JobBody* member : members) member->StageEdit(edit);
   ++commits;
   return absl::OkStatus();
+}
+
+uint64_t JobTrace::Count(std::string_view hook) const {
+  return static_cast<uint64_t>(std::count(calls.begin(), calls.end(), hook));
 }
 
 // ---- ScriptedJob --------------------------------------------------------------------------------
@@ -45,6 +51,12 @@ void ScriptedJob::CoHook(std::string_view name) {
   trace_->calls.emplace_back(name);
   for (int i = 0; i < script_.yields; ++i) CoYield("hook");
   if (script_.in_hook) script_.in_hook(name, context());
+}
+
+absl::Status ScriptedJob::CoSetUp() {
+  trace_->quiescable = &context().quiescable();
+  for (int i = 0; i < script_.yields; ++i) CoYield("hook");
+  return script_.set_up;
 }
 
 absl::Status ScriptedJob::OnCreated() {
@@ -58,6 +70,9 @@ absl::Status ScriptedJob::CoRun(JobContext& context) {
   absl::Status status = CoPieces(context);
   if (status.ok() && script_.has_ready_phase && !context.is_cancelled()) {
     status = CoReadyPhase(context);
+  }
+  if (status.ok() && script_.idles) {
+    while (!context.is_cancelled()) context.CoIdle();
   }
   return status.ok() ? script_.run : status;
 }
@@ -93,6 +108,7 @@ absl::Status ScriptedJob::CoPieces(JobContext& context) {
 
 absl::Status ScriptedJob::CoReadyPhase(JobContext& context) {
   context.BecomeReady();
+  if (script_.in_hook) script_.in_hook("ready", context);
   while (!is_completion_wanted_ && !context.is_cancel_requested()) context.CoIdle();
   return absl::OkStatus();
 }
@@ -121,6 +137,11 @@ void ScriptedJob::OnRestartIo() { trace_->calls.emplace_back("restart-io"); }
 
 absl::Status ScriptedJob::OnComplete() {
   is_completion_wanted_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status ScriptedJob::OnChange(const JobChange&) {
+  trace_->calls.emplace_back("change");
   return absl::OkStatus();
 }
 
@@ -161,6 +182,17 @@ void JobWorld::Run(const std::function<void()>& main) {
 
 void JobWorld::Settle() {
   engine_->RunUntil([] { return false; });
+}
+
+bool JobWorld::Step(uint64_t steps) {
+  for (; steps > 0; --steps) {
+    if (!engine_->scheduler().RunOneStep()) return false;
+  }
+  return true;
+}
+
+void JobWorld::RunReady() {
+  while (engine_->scheduler().has_ready()) Step();
 }
 
 JobNumber JobWorld::CoCreate(std::string id, ScriptedJob::Script script, JobSpec spec) {

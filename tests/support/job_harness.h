@@ -41,19 +41,20 @@ class JobEventLog final : public EngineObserver {
 // Calls StageEdit() of every member; may be told to fail or to suspend first.
 class PlainCommitter final : public JobCommitter {
  public:
-  absl::Status CoCommit(absl::Span<JobBody* const> members, Quiescable& owner)
-      MILLRACE_MAY_SUSPEND override;
+  absl::Status CoCommit(absl::Span<JobBody* const> members) MILLRACE_MAY_SUSPEND override;
 
-  // Called before anything is staged; its error is the commit's.
-  std::function<absl::Status(Quiescable& owner)> before = nullptr;
+  // Called before anything is staged, and may suspend; its error is the commit's.
+  std::function<absl::Status()> before = nullptr;
   int commits = 0;
 };
 
 // What a ScriptedJob did, shared with the test because the body dies with the job.
 struct JobTrace {
-  std::vector<std::string> calls;  // hooks, in order: "run", "prepare", "stage", "clean"
+  Quiescable* quiescable = nullptr;  // the job, as drains see it; while it exists
+  std::vector<std::string> calls;    // hooks, in order: "run", "prepare", "stage", "clean"
   uint64_t pieces_done = 0;
   std::vector<std::pair<Nanoseconds, uint64_t>> moved;  // when, how many bytes
+  uint64_t Count(std::string_view hook) const;
   bool is_destroyed = false;
   bool has_io_in_flight = false;
 };
@@ -68,12 +69,15 @@ class ScriptedJob final : public JobBody {
     int yields = 1;
     // Ends like a mirror: becomes ready after its pieces and idles until completed or cancelled.
     bool has_ready_phase = false;
-    absl::Status created, run, prepare, follow_up;
+    // After its pieces, idles until it is cancelled.
+    bool idles = false;
+    absl::Status set_up, created, run, prepare, follow_up;
     // Called in CoRun() before each piece with its index; an error goes through `on_error`.
     std::function<absl::Status(uint64_t piece)> io = nullptr;
     OnError on_error = OnError::kReport;
     IoOperation operation = IoOperation::kRead;
-    // Called in the middle of CoRun() and of each completion hook, with the hook's name.
+    // Called in the middle of CoRun() and of each completion hook, with the hook's name; and with
+    // "ready" when the job has become so.
     std::function<void(std::string_view hook, JobContext& context)> in_hook = nullptr;
   };
 
@@ -82,6 +86,7 @@ class ScriptedJob final : public JobBody {
   ~ScriptedJob() override;
 
   std::string_view type() const override { return script_.type; }
+  absl::Status CoSetUp() MILLRACE_MAY_SUSPEND override;
   absl::Status OnCreated() override;
   absl::Status CoRun(JobContext& context) MILLRACE_MAY_SUSPEND override;
   absl::Status CoPrepare() MILLRACE_MAY_SUSPEND override;
@@ -93,6 +98,7 @@ class ScriptedJob final : public JobBody {
   void OnRestartIo() override;
   bool can_complete() const override { return script_.has_ready_phase; }
   absl::Status OnComplete() override;
+  absl::Status OnChange(const JobChange& change) override;
   bool OnCancel(bool force) override;
   void OnUserResume() override;
   void OnSetSpeed(int64_t bytes_per_second) override;
@@ -126,6 +132,10 @@ class JobWorld {
   void Run(const std::function<void()>& main);
   // Runs until nothing can happen any more.
   void Settle();
+  // Takes at most so many steps; false if nothing can happen any more.
+  bool Step(uint64_t steps = 1);
+  // Takes the steps that take no time.
+  void RunReady();
 
   // Both fail the test if the job cannot be had. `spec.id` is set from `id`.
   JobNumber CoCreate(std::string id, ScriptedJob::Script script, JobSpec spec = {})

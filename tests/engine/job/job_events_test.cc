@@ -135,7 +135,7 @@ TEST(JobEvents, OfAFailingPrepare) {
 
 TEST(JobEvents, OfAFailingCommit) {
   JobWorld world;
-  world.committer().before = [](Quiescable&) { return ErrnoStatus(ENOSPC, "reserve"); };
+  world.committer().before = [] { return ErrnoStatus(ENOSPC, "reserve"); };
   const JobNumber job = world.Start("a", {});
   world.Settle();
   EXPECT_THAT(world.log(),

@@ -13,11 +13,7 @@ namespace millrace {
 // ---- SectionCore -------------------------------------------------------------------------------
 
 bool SectionCore::IsOwner(const HolderRef& holder) const {
-  return std::any_of(owners.begin(), owners.end(), [&](const HolderRef& owner) {
-    if (owner == holder) return true;
-    return owner->quiescable != nullptr && holder->quiescable != nullptr &&
-           owner->quiescable->StandsFor(*holder->quiescable);
-  });
+  return std::find(owners.begin(), owners.end(), holder) != owners.end();
 }
 
 // Sections without owners may overlap each other: nothing is done in them. One with an owner is

@@ -91,16 +91,15 @@ absl::Status BlockJobCommitter::Apply(absl::Span<JobBody* const> members,
   return absl::OkStatus();
 }
 
-absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members, Quiescable& owner) {
-  const BlockJob& first = *static_cast<BlockJob*>(members.front());
-  const HolderRef completion =
-      MakeHolder(first.holder()->id, first.holder()->type, graph_.engine().clock().Now(), &owner);
+absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
+  std::vector<HolderRef> owners;
+  for (JobBody* member : members) owners.push_back(static_cast<BlockJob*>(member)->holder());
   // What must be drained is derived again if the graph has changed meanwhile: the nodes above a
   // job's chain may be others by the time the drain is granted.
   for (;;) {
     const std::vector<NodeId> nodes = NodesToDrain(members);
     MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
-                              DrainedSection::CoBegin(graph_, nodes, {completion}));
+                              DrainedSection::CoBegin(graph_, nodes, owners));
     if (NodesToDrain(members) != nodes) continue;
     return Apply(members, drained);
   }

@@ -83,8 +83,7 @@ class BlockJobCommitter final : public JobCommitter {
  public:
   explicit BlockJobCommitter(Graph& graph) : graph_(graph) {}
 
-  absl::Status CoCommit(absl::Span<JobBody* const> members, Quiescable& owner) override
-      MILLRACE_MAY_SUSPEND;
+  absl::Status CoCommit(absl::Span<JobBody* const> members) override MILLRACE_MAY_SUSPEND;
 
  private:
   std::vector<NodeId> NodesToDrain(absl::Span<JobBody* const> members) MILLRACE_OPENS_VIEW;

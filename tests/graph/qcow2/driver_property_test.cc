@@ -119,8 +119,9 @@ void RunSeed(uint64_t seed) {
   const int sessions = 1 + static_cast<int>(random.Below(3));
   for (int session = 0; session < sessions; ++session) {
     FakeDriverContext context(*engine, disk);
-    FormatNode node(
-        context, MakeQcow2Driver({.cache_bytes_max = random.OneIn(2) ? 16384u : 1u << 20}), backing);
+    FormatNode node(context,
+                    MakeQcow2Driver({.cache_bytes_max = random.OneIn(2) ? 16384u : 1u << 20}),
+                    backing);
     Workload workload(random.Next(), node, std::move(model));
     const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
       MILLRACE_RETURN_IF_ERROR(node.CoOpen());

@@ -7,6 +7,7 @@
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/io/post_queue.h"
 #include "millrace/engine/io/simulated_io.h"
+#include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
 

@@ -19,7 +19,7 @@ namespace millrace {
 struct ListLink {
   ListLink* next = nullptr;
   ListLink* previous = nullptr;
-  void* owner = nullptr;  // the element, while linked
+  void* owner;  // the element; only meaningful while linked
 
   ListLink() = default;
   ListLink(const ListLink&) = delete;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "millrace/engine/coroutine/coroutine_state.h"
-#include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
 namespace {
@@ -14,12 +14,7 @@ const CoroutineState& StateOf(const Coroutine& coroutine) {
 
 }  // namespace
 
-void CoroutineState::SetLabel(std::string_view name) {
-  if (name.size() <= kLabelBytesMax) {
-    label_bytes = static_cast<uint8_t>(name.size());
-    std::copy_n(name.data(), name.size(), label);
-    return;
-  }
+void CoroutineState::SetLongLabel(std::string_view name) {
   constexpr std::string_view kGap = "...";
   constexpr size_t kEnd = (kLabelBytesMax - kGap.size()) / 2;
   label_bytes = 2 * kEnd + kGap.size();
@@ -43,17 +38,9 @@ std::string_view Coroutine::yield_point() const { return StateOf(*this).parked_a
 const Waitable* Coroutine::waits_on() const { return StateOf(*this).parked_on; }
 
 void Suspend(const char* yield_point, const Waitable* on) {
-  Scheduler* scheduler = Scheduler::Current();
-  MILLRACE_CHECK(scheduler != nullptr && scheduler->running() != nullptr,
-                 "suspended outside a coroutine");
-  scheduler->SuspendRunning(yield_point, on);
+  Scheduler::OfRunning().SuspendRunning(yield_point, on);
 }
 
-void CoYield(const char* yield_point) {
-  Scheduler* scheduler = Scheduler::Current();
-  MILLRACE_CHECK(scheduler != nullptr && scheduler->running() != nullptr,
-                 "suspended outside a coroutine");
-  scheduler->YieldRunning(yield_point);
-}
+void CoYield(const char* yield_point) { Scheduler::OfRunning().YieldRunning(yield_point); }
 
 }  // namespace millrace

@@ -4,6 +4,7 @@
 #define MILLRACE_ENGINE_COROUTINE_COROUTINE_STATE_H_
 
 #include <cstdint>
+#include <cstring>
 
 #include "millrace/engine/coroutine/context_switch.h"
 #include "millrace/engine/coroutine/coroutine.h"
@@ -17,15 +18,21 @@ struct CoroutineState final : Coroutine, ScopeMember {
   static constexpr size_t kLabelBytesMax = 55;
 
   // Keeps both ends of a name that is too long: "stream-of-a-long-no...y-name/copy".
-  void SetLabel(std::string_view name);
+  void SetLabel(std::string_view name) {
+    if (__builtin_expect(name.size() > kLabelBytesMax, 0)) return SetLongLabel(name);
+    label_bytes = static_cast<uint8_t>(name.size());
+    std::memcpy(label, name.data(), name.size());
+  }
+  void SetLongLabel(std::string_view name);
 
   ExecutionContext context;
   Stack stack;
-  Scheduler* home = nullptr;
-  TaskScope* scope = nullptr;
-  void (*body)(void* closure) = nullptr;
-  void* closure = nullptr;
-  uint64_t number = 0;
+  // Set by Scheduler::Start, like `label`; not initialised here, for every store counts there.
+  Scheduler* home;
+  TaskScope* scope;
+  void (*body)(void* closure);
+  void* closure;
+  uint64_t number;
   const char* parked_at = "start";       // yield point of the latest suspension
   const Waitable* parked_on = nullptr;   // what it waits on, while suspended
   Waiter* cancellable_waiter = nullptr;  // set while parked where a cancel may wake it

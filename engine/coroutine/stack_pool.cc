@@ -6,10 +6,6 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/coroutine/sanitizer.h"
 
-#if MILLRACE_ASAN
-#include <sanitizer/asan_interface.h>
-#endif
-
 namespace millrace {
 namespace {
 
@@ -24,18 +20,8 @@ StackPool::StackPool()
       stack_bytes_(kStackBytes) {}
 
 StackPool::~StackPool() {
-  MILLRACE_CHECK(in_use_ == 0, "stack pool destroyed while a coroutine lives");
+  MILLRACE_CHECK(in_use() == 0, "stack pool destroyed while a coroutine lives");
   for (const Slab& slab : slabs_) munmap(slab.address, slab.bytes);
-}
-
-void StackPool::Return(Stack stack) {
-#if MILLRACE_ASAN
-  // A coroutine never returns from its outermost frames, so their red zones are still poisoned;
-  // the next one puts its state and closure there, or other memory is mapped there.
-  __asan_unpoison_memory_region(stack.bottom, stack.bytes);
-#endif
-  free_.push_back(static_cast<char*>(stack.bottom));
-  --in_use_;
 }
 
 bool StackPool::MapSlab() {
@@ -52,9 +38,9 @@ bool StackPool::MapSlab() {
     }
   }
   slabs_.push_back({address, bytes});
-  free_.reserve(slabs_.size() * kStacksPerSlab);
+  free_.resize(slabs_.size() * kStacksPerSlab);
   // Lowest address last, so that it is taken first.
-  for (size_t i = kStacksPerSlab; i-- > 0;) free_.push_back(base + i * stride + guard_bytes_);
+  for (size_t i = kStacksPerSlab; i-- > 0;) free_[free_count_++] = base + i * stride + guard_bytes_;
   return true;
 }
 

@@ -33,15 +33,12 @@ class StackPool {
   StackPool& operator=(const StackPool&) = delete;
 
   Stack Take() {
-    if (free_.empty() && !MapSlab()) return {};
-    char* bottom = free_.back();
-    free_.pop_back();
-    ++in_use_;
-    return {bottom, stack_bytes_};
+    if (free_count_ == 0 && !MapSlab()) return {};
+    return {free_[--free_count_], stack_bytes_};
   }
-  void Return(Stack stack);
+  void Return(Stack stack) { free_[free_count_++] = static_cast<char*>(stack.bottom); }
 
-  size_t in_use() const { return in_use_; }
+  size_t in_use() const { return free_.size() - free_count_; }
   size_t stack_bytes() const { return stack_bytes_; }
 
  private:
@@ -53,9 +50,10 @@ class StackPool {
 
   size_t guard_bytes_;
   size_t stack_bytes_;
-  std::vector<char*> free_;  // bottoms; has room for all stacks, so that Return() allocates nothing
+  // The bottoms of the free stacks are the first `free_count_` elements; there is room for all.
+  std::vector<char*> free_;
+  size_t free_count_ = 0;
   std::vector<Slab> slabs_;
-  size_t in_use_ = 0;
 };
 
 }  // namespace millrace

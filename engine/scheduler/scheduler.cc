@@ -10,13 +10,7 @@
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
-namespace {
-
-// The initial-exec model makes reading it one instruction; the library is never the first to be
-// loaded with dlopen (it is linked statically).
-__attribute__((tls_model("initial-exec"))) thread_local Scheduler* current_scheduler = nullptr;
-
-}  // namespace
+constinit thread_local Scheduler* internal::current_scheduler = nullptr;
 
 Timer::~Timer() { MILLRACE_CHECK(!armed_, "timer destroyed while armed"); }
 
@@ -27,61 +21,46 @@ Scheduler::Scheduler(Clock& clock, Decider* decider, StackPool* stacks)
 }
 
 Scheduler::~Scheduler() {
-  MILLRACE_CHECK(live_ == 0, "scheduler destroyed while coroutines are alive: " + DescribeWaits());
+  MILLRACE_CHECK(live_coroutines() == 0,
+                 "scheduler destroyed while coroutines are alive: " + DescribeWaits());
   MILLRACE_CHECK(impl_->timers.empty(), "scheduler destroyed with a timer armed");
 }
 
-Scheduler* Scheduler::Current() { return current_scheduler; }
-
-Scheduler::DrivingScope::DrivingScope(Scheduler& scheduler)
-    : scheduler_(scheduler), previous_(current_scheduler) {
-  MILLRACE_CHECK(!scheduler.is_driven_,
-                 "nested event loop: a scheduler was driven from its own coroutine or callback");
-  MILLRACE_CHECK(scheduler.open_views_ == 0,
-                 "G9: scheduler driven with a view or transaction open");
-  scheduler.is_driven_ = true;
-  current_scheduler = &scheduler;
-  scheduler.impl_->main.InitAsThread();
-}
-
-Scheduler::DrivingScope::~DrivingScope() {
-  current_scheduler = previous_;
-  scheduler_.is_driven_ = false;
-}
+Scheduler* Scheduler::Current() { return internal::current_scheduler; }
 
 // ---- Coroutines --------------------------------------------------------------------------------
 
-CoroutineState* Scheduler::Create(std::string_view name, TaskScope* scope, size_t closure_bytes,
-                                  size_t closure_alignment, void** closure) {
-  if (decider_ != nullptr) {
-    const Option options[] = {{0, name, "stack"}, {0, name, "no stack"}};
-    if (Choose(ChoiceKind::kFault, options) != 0) return nullptr;
-  }
-  Stack stack = impl_->stacks->Take();
+void* Scheduler::Start(TaskScope& scope, std::string_view name, size_t closure_bytes,
+                       size_t closure_alignment, void (*body)(void* closure)) {
+  if (__builtin_expect(decider_ != nullptr, 0) && MayNotHaveStack(name)) return nullptr;
+  const Stack stack = impl_->stacks->Take();
   if (!stack.is_valid()) return nullptr;
   // From the top of the stack down: the state, then the closure, then the frames.
   auto top = reinterpret_cast<uintptr_t>(stack.top());
-  top = (top - sizeof(CoroutineState)) & ~uintptr_t{63};
+  top = AlignDown(top - sizeof(CoroutineState), 64);
   auto* state = new (reinterpret_cast<void*>(top)) CoroutineState;
   top = AlignDown(top - closure_bytes, closure_alignment < 16 ? 16 : closure_alignment);
-  *closure = reinterpret_cast<void*>(top);
+  void* closure = reinterpret_cast<void*>(top);
   state->stack = stack;
   state->home = this;
-  state->scope = scope;
-  state->closure = *closure;
+  state->scope = &scope;
+  state->body = body;
+  state->closure = closure;
   state->number = next_coroutine_id_++;
+  state->phase = CoroutineState::Phase::kReady;
+  state->cancelled = scope.is_cancelled_;
   state->SetLabel(name);
-  state->context.InitOnStack(stack, static_cast<size_t>(stack.top() - static_cast<char*>(*closure)),
+  state->context.InitOnStack(stack, static_cast<size_t>(stack.top() - static_cast<char*>(closure)),
                              &EnterCoroutine, state);
-  return state;
+  scope.children_.PushBack(*state);
+  impl_->live.PushBack(*state);
+  impl_->ready.PushBack(*state);
+  return closure;
 }
 
-void Scheduler::Start(CoroutineState* coroutine, void (*body)(void* closure)) {
-  coroutine->body = body;
-  coroutine->phase = CoroutineState::Phase::kReady;
-  ++live_;
-  impl_->live.PushBack(*coroutine);
-  impl_->ready.PushBack(*coroutine);
+bool Scheduler::MayNotHaveStack(std::string_view name) {
+  const Option options[] = {{0, name, "stack"}, {0, name, "no stack"}};
+  return Choose(ChoiceKind::kFault, options) != 0;
 }
 
 // noexcept: an exception that leaves a body is a bug, and there is nothing below to catch it.
@@ -90,7 +69,8 @@ void Scheduler::EnterCoroutine(void* argument) noexcept {
   self->body(self->closure);
   Scheduler* home = self->home;
   MILLRACE_CHECK(home->open_views_ == 0, "G9: coroutine ended with a view or transaction open");
-  self->scope->OnChildDone(self);
+  self->scope->children_.Remove(*self);
+  if (self->scope->children_.empty()) self->scope->joiners_.WakeAll();
   home->running_ = nullptr;  // tells Resume() that this coroutine is over
   ExecutionContext::SwitchOutForEver(self->context, home->impl_->main);
 }
@@ -98,27 +78,9 @@ void Scheduler::EnterCoroutine(void* argument) noexcept {
 void Scheduler::Recycle(CoroutineState* coroutine) {
   coroutine->context.Release();
   impl_->live.Remove(*coroutine);
-  --live_;
   const Stack stack = coroutine->stack;
   coroutine->~CoroutineState();
   impl_->stacks->Return(stack);
-}
-
-void Scheduler::Resume(CoroutineState* coroutine) {
-  coroutine->phase = CoroutineState::Phase::kRunning;
-  coroutine->parked_on = nullptr;
-  running_ = coroutine;
-  ++steps_;
-  if (__builtin_expect(decider_ != nullptr, 0)) {
-    MixTrace(coroutine->number);
-    MixTraceText(coroutine->parked_at);
-  }
-  ExecutionContext::Switch(impl_->main, coroutine->context);
-  if (running_ == nullptr) {
-    Recycle(coroutine);
-  } else {
-    running_ = nullptr;
-  }
 }
 
 void Scheduler::MixTraceText(std::string_view text) {
@@ -133,30 +95,7 @@ void Scheduler::MixTraceText(std::string_view text) {
   MixTrace(word);
 }
 
-void Scheduler::Wake(CoroutineState* coroutine) {
-  MILLRACE_CHECK(coroutine->phase == CoroutineState::Phase::kSuspended,
-                 "I16: woke a coroutine that is not suspended");
-  coroutine->phase = CoroutineState::Phase::kReady;
-  impl_->ready.PushBack(*coroutine);
-}
-
-void Scheduler::SuspendRunning(const char* yield_point, const Waitable* on) {
-  MILLRACE_CHECK(open_views_ == 0, "G9: suspended with a view or transaction open");
-  CoroutineState* self = running_;
-  self->parked_at = yield_point;
-  self->parked_on = on;
-  self->phase = CoroutineState::Phase::kSuspended;
-  ExecutionContext::Switch(self->context, impl_->main);
-}
-
-void Scheduler::YieldRunning(const char* yield_point) {
-  MILLRACE_CHECK(open_views_ == 0, "G9: suspended with a view or transaction open");
-  CoroutineState* self = running_;
-  self->parked_at = yield_point;
-  self->phase = CoroutineState::Phase::kReady;
-  impl_->ready.PushBack(*self);
-  ExecutionContext::Switch(self->context, impl_->main);
-}
+size_t Scheduler::live_coroutines() const { return impl_->live.size(); }
 
 size_t Scheduler::stacks_in_use() const { return impl_->stacks->in_use(); }
 

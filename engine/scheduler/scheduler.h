@@ -116,7 +116,7 @@ class Scheduler {
   bool has_ready() const;
   // Deadline of the earliest timer, kNever if there is none.
   Nanoseconds NextTimer() const;
-  size_t live_coroutines() const { return live_; }
+  size_t live_coroutines() const;
   uint64_t steps() const { return steps_; }
   // Hash over every step taken so far; equal for equal schedules. Only with a decider.
   uint64_t trace_hash() const { return trace_hash_; }
@@ -149,13 +149,15 @@ class Scheduler {
   void OnViewClosed() { --open_views_; }
   int open_views() const { return open_views_; }
 
-  // Reserves a coroutine with room for a closure of the given size; null if no stack could be had.
-  CoroutineState* Create(std::string_view name, TaskScope* scope, size_t closure_bytes,
-                         size_t closure_alignment, void** closure);
-  void Start(CoroutineState* coroutine, void (*body)(void* closure));
+  // Starts a coroutine in `scope` that will run body(closure). Returns where the caller constructs
+  // the closure before anything else runs, or null if no stack could be had.
+  void* Start(TaskScope& scope, std::string_view name, size_t closure_bytes,
+              size_t closure_alignment, void (*body)(void* closure));
   // Makes a suspended coroutine runnable (I16: never one that runs or is already woken).
   void Wake(CoroutineState* coroutine);
   CoroutineState* running() const { return running_; }
+  // The scheduler of the running coroutine; checks that there is one.
+  static Scheduler& OfRunning();
   void SuspendRunning(const char* yield_point, const Waitable* on);
   void YieldRunning(const char* yield_point);
   // Tells whether more external completions are expected (I/O in flight), for FindDeadlock.
@@ -170,6 +172,7 @@ class Scheduler {
   bool TakeChosenStep();
   void TakeExternalStep(size_t index);
   void Fire(Timer& timer);
+  bool MayNotHaveStack(std::string_view name);
   void Resume(CoroutineState* coroutine);
   void Recycle(CoroutineState* coroutine);
   static void EnterCoroutine(void* coroutine) noexcept;
@@ -180,7 +183,6 @@ class Scheduler {
   std::unique_ptr<Impl> impl_;
   CoroutineState* running_ = nullptr;
   std::vector<StepSource*> sources_;
-  size_t live_ = 0;
   uint64_t steps_ = 0;
   uint64_t trace_hash_ = 0x6d696c6c72616365u;
   uint64_t next_coroutine_id_ = 1;

@@ -3,23 +3,12 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
-#include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
 
-namespace {
-
-Scheduler& SchedulerOfRunning() {
-  Scheduler* scheduler = Scheduler::Current();
-  MILLRACE_CHECK(scheduler != nullptr && scheduler->running() != nullptr,
-                 "a scope without a scheduler is opened in a coroutine");
-  return *scheduler;
-}
-
-}  // namespace
-
 TaskScope::TaskScope(std::string_view name)
-    : scheduler_(SchedulerOfRunning()), name_(name), opener_(scheduler_.running()) {
+    : scheduler_(Scheduler::OfRunning()), name_(name), opener_(scheduler_.running()) {
   opener_->open_scopes.PushBack(*this);
   is_cancelled_ = opener_->cancelled;
 }
@@ -32,22 +21,15 @@ TaskScope::~TaskScope() {
   if (opener_ != nullptr) opener_->open_scopes.Remove(*this);
 }
 
-CoroutineState* TaskScope::Create(std::string_view name, size_t bytes, size_t alignment,
-                                  void** memory) {
-  CoroutineState* coroutine = scheduler_.Create(name, this, bytes, alignment, memory);
-  if (coroutine == nullptr) {
+void* TaskScope::Start(std::string_view name, size_t bytes, size_t alignment, void (*body)(void*)) {
+  void* memory = scheduler_.Start(*this, name, bytes, alignment, body);
+  if (memory == nullptr) {
     Fail(absl::ResourceExhaustedError(
         StrCat("cannot start coroutine '", name,
                "': no memory for its stack; finish other work first, or raise "
                "vm.max_map_count")));
   }
-  return coroutine;
-}
-
-void TaskScope::Start(CoroutineState* coroutine, void (*body)(void*)) {
-  children_.PushBack(*coroutine);
-  coroutine->cancelled = is_cancelled_;
-  scheduler_.Start(coroutine, body);
+  return memory;
 }
 
 void TaskScope::ReportOfRunning(absl::Status status) {
@@ -58,11 +40,6 @@ void TaskScope::Fail(absl::Status status) {
   if (!status_.ok()) return;
   status_ = std::move(status);
   Cancel();
-}
-
-void TaskScope::OnChildDone(CoroutineState* child) {
-  children_.Remove(*child);
-  if (children_.empty()) joiners_.WakeAll();
 }
 
 absl::Status TaskScope::CoJoin() {

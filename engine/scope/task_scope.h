@@ -55,11 +55,9 @@ class TaskScope final : public Waitable {
     using Closure = std::decay_t<Body>;
     static_assert(sizeof(Closure) <= kClosureBytesMax,
                   "the closure lives on the coroutine's stack: capture large state by reference");
-    void* memory = nullptr;
-    CoroutineState* coroutine = Create(name, sizeof(Closure), alignof(Closure), &memory);
-    if (coroutine == nullptr) return false;
+    void* memory = Start(name, sizeof(Closure), alignof(Closure), &RunBody<Closure>);
+    if (memory == nullptr) return false;
     new (memory) Closure(std::forward<Body>(body));
-    Start(coroutine, &RunBody<Closure>);
     return true;
   }
 
@@ -97,9 +95,8 @@ class TaskScope final : public Waitable {
   }
   static void ReportOfRunning(absl::Status status);
 
-  CoroutineState* Create(std::string_view name, size_t bytes, size_t alignment, void** memory);
-  void Start(CoroutineState* coroutine, void (*body)(void*));
-  void OnChildDone(CoroutineState* child);
+  // Where to construct the closure; null, and the scope has failed, if there is no stack.
+  void* Start(std::string_view name, size_t bytes, size_t alignment, void (*body)(void*));
   void Fail(absl::Status status);
 
   Scheduler& scheduler_;

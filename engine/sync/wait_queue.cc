@@ -2,27 +2,29 @@
 
 #include "absl/container/inlined_vector.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
-#include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
 
 void WaitQueue::CoWait(const char* yield_point, const Waitable* on) {
+  Scheduler& scheduler = Scheduler::OfRunning();
   Waiter waiter;
-  waiter.coroutine = Scheduler::Current()->running();
+  waiter.coroutine = scheduler.running();
   waiter.queue = this;
   waiters_.PushBack(waiter);
-  Suspend(yield_point, on);
+  scheduler.SuspendRunning(yield_point, on);
 }
 
 absl::Status WaitQueue::CoWaitCancellable(const char* yield_point, const Waitable* on) {
-  CoroutineState* self = Scheduler::Current()->running();
+  Scheduler& scheduler = Scheduler::OfRunning();
+  CoroutineState* self = scheduler.running();
   if (self->cancelled) return absl::CancelledError("cancelled");
   Waiter waiter;
   waiter.coroutine = self;
   waiter.queue = this;
   waiters_.PushBack(waiter);
   self->cancellable_waiter = &waiter;
-  Suspend(yield_point, on);
+  scheduler.SuspendRunning(yield_point, on);
   return waiter.was_cancelled ? absl::CancelledError("cancelled") : absl::OkStatus();
 }
 

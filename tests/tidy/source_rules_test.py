@@ -22,7 +22,7 @@ CASES = {
     'foreign_libraries_stay_in_their_file': (
         [('engine/scheduler/a.cc', '#include <boost/context/fiber.hpp>\n'),
          ('graph/a.cc', '#include <liburing.h>\n'), ('jobs/a.cc', '#include <zlib.h>\n')],
-        [('engine/coroutine/context_switch.cc', '#include <boost/context/detail/fcontext.hpp>\n'),
+        [('engine/coroutine/context_switch.h', '#include <boost/context/detail/fcontext.hpp>\n'),
          ('graph/drivers/qcow2/a.cc', '#include <zstd.h>\n')]),
     'threads_live_in_engine_io': (
         [('graph/a.cc', 'std::thread worker;\n'), ('engine/engine.cc', 'std::jthread t(run);\n')],

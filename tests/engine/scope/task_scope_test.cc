@@ -326,7 +326,7 @@ TEST(TaskScopeDeathTest, DestroyedBeforeItJoinedIsRefused) {
 }
 
 TEST(TaskScopeDeathTest, OpenedOutsideACoroutineWithoutASchedulerIsRefused) {
-  EXPECT_DEATH(TaskScope scope("nowhere"), "opened in a coroutine");
+  EXPECT_DEATH(TaskScope scope("nowhere"), "outside a coroutine");
 }
 
 }  // namespace

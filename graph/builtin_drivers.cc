@@ -11,6 +11,10 @@
 #include "millrace/graph/drivers/memory_overlay.h"
 #include "millrace/graph/drivers/null.h"
 #include "millrace/graph/drivers/raw.h"
+#include "millrace/graph/filters/copy_on_read.h"
+#include "millrace/graph/filters/fault_injection.h"
+#include "millrace/graph/filters/fault_injection_config.h"
+#include "millrace/graph/filters/throttle.h"
 
 namespace millrace {
 namespace {
@@ -86,15 +90,48 @@ Made MakeRaw(const DriverOptions& options) {
   return MakeRawDriver(raw);
 }
 
+Made MakeCopyOnRead(const DriverOptions& options) {
+  DriverOptionReader reader("copy-on-read", options);
+  CopyOnReadOptions copy_on_read;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("bottom", &copy_on_read.bottom));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return MakeCopyOnReadDriver(std::move(copy_on_read));
+}
+
+Made MakeThrottle(const BuiltinDriverServices& services, const DriverOptions& options) {
+  DriverOptionReader reader("throttle", options);
+  std::string name;
+  MILLRACE_RETURN_IF_ERROR(reader.Require("throttle-group", &name));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  std::shared_ptr<ThrottleGroup> group;
+  if (services.find_throttle_group) group = services.find_throttle_group(name);
+  if (group == nullptr) return reader.Bad("throttle-group", "the name of a throttle group");
+  return MakeThrottleDriver(std::move(group));
+}
+
+Made MakeFaultInjection(const DriverOptions& options) {
+  DriverOptionReader reader("blkdebug", options);
+  std::string config;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("config", &config));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  MILLRACE_ASSIGN_OR_RETURN(FaultInjectionOptions faults, ParseFaultInjectionConfig(config));
+  return MakeFaultInjectionDriver(std::move(faults));
+}
+
 }  // namespace
 
-absl::Status RegisterBuiltinDrivers(DriverRegistry& registry) {
+absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServices services) {
   MILLRACE_RETURN_IF_ERROR(registry.Register("memory", &MakeMemory));
   MILLRACE_RETURN_IF_ERROR(registry.Register("memory-overlay", &MakeMemoryOverlay));
   MILLRACE_RETURN_IF_ERROR(registry.Register("null", &MakeNull));
   MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile));
   MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw));
-  return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("blkdebug", &MakeFaultInjection));
+  return registry.Register("throttle",
+                           [services = std::move(services)](const DriverOptions& options) {
+                             return MakeThrottle(services, options);
+                           });
 }
 
 }  // namespace millrace

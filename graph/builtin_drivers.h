@@ -6,16 +6,29 @@
 //   null            size, latency-ns, read-zeroes
 //   file            filename, direct, locking (auto, on, off), open-root
 //   raw             offset, size
+//   copy-on-read    bottom
+//   throttle        throttle-group
+//   blkdebug        config (the text of blkdebug's rules, not a file's name)
 #ifndef MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 #define MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 
+#include <functional>
+#include <memory>
+#include <string_view>
+
 #include "absl/status/status.h"
 #include "millrace/graph/driver_registry.h"
+#include "millrace/graph/filters/throttle_group.h"
 
 namespace millrace {
 
+struct BuiltinDriverServices {
+  // The throttle group of that name; null if there is none. Absent: there are no groups.
+  std::function<std::shared_ptr<ThrottleGroup>(std::string_view name)> find_throttle_group;
+};
+
 // AlreadyExists if the embedder has taken one of the names.
-absl::Status RegisterBuiltinDrivers(DriverRegistry& registry);
+absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServices services = {});
 
 }  // namespace millrace
 

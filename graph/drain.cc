@@ -6,6 +6,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment_core.h"
+#include "millrace/graph/driver.h"
 #include "millrace/graph/graph_internals.h"
 
 namespace millrace {
@@ -92,6 +93,21 @@ void Uncover(SectionCore& section, AttachmentCore& attachment) {
   attachment.EndQuiesce();
 }
 
+// The same for a node. A filter that holds requests back lets them go while it is covered.
+void Cover(SectionCore& section, Node& node) {
+  node.sections.push_back(&section);
+  if (node.driver->kind() == NodeKind::kFilter) {
+    static_cast<FilterDriver&>(*node.driver).BeginDrain();
+  }
+}
+
+void Uncover(SectionCore& section, Node& node) {
+  std::erase(node.sections, &section);
+  if (node.driver->kind() == NodeKind::kFilter) {
+    static_cast<FilterDriver&>(*node.driver).EndDrain();
+  }
+}
+
 template <typename Element>
 bool Contains(const std::vector<Element*>& elements, const Element* element) {
   return std::find(elements.begin(), elements.end(), element) != elements.end();
@@ -123,7 +139,7 @@ void SectionTable::ComputeCover(SectionCore& section, std::vector<Node*>* covere
 void SectionTable::Begin(SectionCore& section) {
   pending_.PushBack(section);
   ComputeCover(section, &section.covered, &section.attachments);
-  for (Node* node : section.covered) node->sections.push_back(&section);
+  for (Node* node : section.covered) Cover(section, *node);
   // Covering an attachment may run a job's hooks, which change nothing in the graph.
   for (AttachmentCore* attachment : section.attachments) Cover(section, *attachment);
 }
@@ -131,7 +147,7 @@ void SectionTable::Begin(SectionCore& section) {
 void SectionTable::End(SectionCore& section) {
   MILLRACE_CHECK(section.is_granted && !section.is_ended, "a section ends once, after its grant");
   section.is_ended = true;
-  for (Node* node : section.covered) std::erase(node->sections, &section);
+  for (Node* node : section.covered) Uncover(section, *node);
   const std::vector<AttachmentCore*> attachments = std::exchange(section.attachments, {});
   for (AttachmentCore* attachment : attachments) Uncover(section, *attachment);
   section.covered.clear();
@@ -177,7 +193,7 @@ void SectionTable::Recompute(Graph& graph, absl::Span<Node* const> children) {
   // R18: everything new is quiesced before anything is released.
   for (Change& change : changes) {
     for (Node* node : change.covered) {
-      if (!Contains(change.section->covered, node)) node->sections.push_back(change.section);
+      if (!Contains(change.section->covered, node)) Cover(*change.section, *node);
     }
     for (AttachmentCore* attachment : change.attachments) {
       if (!Contains(change.section->attachments, attachment)) Cover(*change.section, *attachment);
@@ -185,7 +201,7 @@ void SectionTable::Recompute(Graph& graph, absl::Span<Node* const> children) {
   }
   for (Change& change : changes) {
     for (Node* node : change.section->covered) {
-      if (!Contains(change.covered, node)) std::erase(node->sections, change.section);
+      if (!Contains(change.covered, node)) Uncover(*change.section, *node);
     }
     for (AttachmentCore* attachment : change.section->attachments) {
       if (!Contains(change.attachments, attachment)) Uncover(*change.section, *attachment);

@@ -2,23 +2,34 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/drivers/null.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
 
 class DriverRegistryTest : public ::testing::Test {
  protected:
-  void SetUp() override { ASSERT_TRUE(RegisterBuiltinDrivers(registry_).ok()); }
+  void SetUp() override {
+    BuiltinDriverServices services;
+    services.find_throttle_group = [this](std::string_view name) {
+      return name == "group0" ? group_ : nullptr;
+    };
+    ASSERT_TRUE(RegisterBuiltinDrivers(registry_, std::move(services)).ok());
+  }
   std::string ErrorOf(std::string_view driver, const DriverOptions& options) {
     const absl::Status status = registry_.Make(driver, options).status();
     return status.ToString();
   }
+  std::unique_ptr<Engine> engine_ = SimulatedEngine();
+  std::shared_ptr<ThrottleGroup> group_ =
+      std::make_shared<ThrottleGroup>(engine_->scheduler(), "group0", ThrottleLimits());
   DriverRegistry registry_;
 };
 
@@ -28,17 +39,39 @@ TEST_F(DriverRegistryTest, MakesDriversOfEachKindFromText) {
   EXPECT_EQ((*memory)->driver_name(), "memory");
   EXPECT_EQ((*memory)->bytes(), 65536u);
   EXPECT_EQ((*memory)->filename(), "m.img");
-  for (const std::string& name : registry_.names()) {
-    auto driver = registry_.Make(name, {{name == "file" ? "filename" : "size", "1M"}});
+  const DriverOptions one_of_each = {
+      {"memory", "size"}, {"memory-overlay", "size"}, {"null", "size"}, {"file", "filename"},
+      {"raw", "size"},    {"copy-on-read", "bottom"},
+  };
+  for (const auto& [name, option] : one_of_each) {
+    auto driver = registry_.Make(name, {{option, "1M"}});
     ASSERT_TRUE(driver.ok()) << name << ": " << driver.status();
     EXPECT_EQ((*driver)->driver_name(), name);
   }
 }
 
+TEST_F(DriverRegistryTest, AThrottleFindsItsGroupByName) {
+  EXPECT_TRUE(registry_.Make("throttle", {{"throttle-group", "group0"}}).ok());
+  EXPECT_NE(
+      ErrorOf("throttle", {{"throttle-group", "x"}}).find("is 'x', not the name of a throttle"),
+      std::string::npos);
+  EXPECT_NE(ErrorOf("throttle", {}).find("needs option 'throttle-group'"), std::string::npos);
+  DriverRegistry without_groups;
+  ASSERT_TRUE(RegisterBuiltinDrivers(without_groups).ok());
+  EXPECT_FALSE(without_groups.Make("throttle", {{"throttle-group", "group0"}}).ok());
+}
+
+TEST_F(DriverRegistryTest, BlkdebugTakesItsRulesAsText) {
+  EXPECT_TRUE(registry_.Make("blkdebug", {}).ok());
+  EXPECT_TRUE(registry_.Make("blkdebug", {{"config", "[inject-error]\nevent=\"none\"\n"}}).ok());
+  EXPECT_NE(ErrorOf("blkdebug", {{"config", "[inject]"}}).find("line 1"), std::string::npos);
+}
+
 TEST_F(DriverRegistryTest, AnUnknownDriverIsAnsweredWithTheKnownOnes) {
   const std::string error = ErrorOf("nbd\n", {});
   EXPECT_EQ(error,
-            "NOT_FOUND: no driver 'nbd\\n'; there are: file, memory, memory-overlay, null, raw");
+            "NOT_FOUND: no driver 'nbd\\n'; there are: blkdebug, copy-on-read, file, memory, "
+            "memory-overlay, null, raw, throttle");
 }
 
 TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {

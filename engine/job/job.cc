@@ -126,12 +126,22 @@ void Job::Conclude() {
     Emit(is_force_cancelled_ ? JobEventKind::kCancelled : JobEventKind::kCompleted);
   }
   Transition(JobState::kConcluded);
+  TellResult();
+  manager_.something_ended_.Notify();
+  if (dismisses_automatically_ || !is_started_) Vanish();
+}
+
+void Job::TellResult() {
   while (ResultWaiter* waiter = result_waiters_.PopFront()) {
     waiter->result = result_;
     waiter->queue.WakeOne();
   }
-  manager_.something_ended_.Notify();
-  if (dismisses_automatically_ || !is_started_) Vanish();
+}
+
+void Job::VanishUnstarted(absl::Status reason) {
+  result_ = std::move(reason);
+  TellResult();
+  Transition(JobState::kNull);
 }
 
 void Job::Vanish() {

@@ -100,7 +100,9 @@ class Job final : public Quiescable {
   // To null: destroys the body and hands the job to the manager, which may free it at the next
   // opportunity; not to be touched afterwards, except by its own coroutine.
   void Vanish();
-  // Waits for Conclude() and returns the result.
+  // From created to null, without having begun to end. The body is left to CoDiscardBody().
+  void VanishUnstarted(absl::Status reason);
+  // Waits for Conclude() or VanishUnstarted() and returns the result.
   absl::Status CoWaitUntilOver() MILLRACE_MAY_SUSPEND;
 
   bool is_started() const { return is_started_; }
@@ -151,6 +153,7 @@ class Job final : public Quiescable {
     return is_held_by_drain() ||
            (granted_sections_ == 0 && is_paused_by_user_ && !is_force_cancelled_);
   }
+  void TellResult();
   void PauseForUser();
   void UndoUserPause();
   JobEvent MakeEvent(JobEventKind kind) const;

@@ -22,9 +22,9 @@
 // coroutine, CoRun() in the job's own; a member of a larger transaction may have the hooks after it
 // called from another member's.
 //
-// The On hooks are called by verbs, at any time between OnCreated() and the first completion hook,
-// while CoRun() is suspended somewhere (or has not begun, or has returned): set a flag, kick,
-// cancel a scope. They cannot suspend. Home thread only.
+// The On hooks are called by verbs, at any time between OnCreated() and StageEdit() or CoAbort(),
+// while another hook is suspended somewhere, or none is: set a flag, kick, cancel a scope.
+// OnCancel() is called when another member fails, too. They cannot suspend. Home thread only.
 #ifndef MILLRACE_ENGINE_JOB_JOB_BODY_H_
 #define MILLRACE_ENGINE_JOB_JOB_BODY_H_
 

@@ -82,7 +82,7 @@ absl::StatusOr<JobNumber> JobManager::CoCreate(JobSpec spec, std::unique_ptr<Job
   status = job.body().OnCreated();
   if (status.ok() && spec.speed != 0) status = job.SetSpeed(spec.speed);
   if (!status.ok()) {
-    CoUndoCreation(job);
+    CoUndoCreation(job, status);
     return status;
   }
   spec.transaction->Add(job);
@@ -97,14 +97,14 @@ absl::Status JobManager::CoStart(JobKey key) {
   const CreationScope undoing(*this);
   const absl::Status status = NoCoroutine(*job, "start");
   job->transaction()->Remove(*job);
-  CoUndoCreation(*job);
+  CoUndoCreation(*job, status);
   return status;
 }
 
-void JobManager::CoUndoCreation(Job& job) {
+void JobManager::CoUndoCreation(Job& job, absl::Status reason) {
   // Gone for clients first, then cleaned up, so that no verb meets a half-dead job.
   std::unique_ptr<Job> undone = TakeOut(job);
-  undone->Transition(JobState::kNull);
+  undone->VanishUnstarted(std::move(reason));
   undone->CoDiscardBody();
 }
 
@@ -257,7 +257,7 @@ void JobManager::CoShutDown(Job& job) {
              !Cancel(job.number(), true).ok()) {
     // Never started, and no coroutine can be had for its end: use this one.
     job.transaction()->Remove(job);
-    CoUndoCreation(job);
+    CoUndoCreation(job, absl::CancelledError("cancelled"));
   }
 }
 

@@ -155,7 +155,7 @@ class JobManager {
   std::unique_ptr<Job> TakeOut(Job& job);
   absl::Status CheckNewJob(const JobSpec& spec) const;
   // A job that could not be started goes from created to null; its body is aborted and cleaned.
-  void CoUndoCreation(Job& job) MILLRACE_MAY_SUSPEND;
+  void CoUndoCreation(Job& job, absl::Status reason) MILLRACE_MAY_SUSPEND;
   // One step of CoShutdown() for one job.
   void CoShutDown(Job& job) MILLRACE_MAY_SUSPEND;
   bool has_concluded_job() const;

@@ -315,6 +315,22 @@ TEST(JobManager, AJobWithoutAStackIsUndoneAndHarmsNobody) {
   EXPECT_THAT(world.events().Of("b"), Contains("completed 10/10"));
 }
 
+TEST(JobManager, WhoWaitsForAJobThatCannotStartIsToldSo) {
+  NoStackFor decider("a");
+  JobWorld world(&decider);
+  const JobNumber job = world.Create("a", {});
+  absl::Status result;
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    TaskScope scope("waiter");
+    scope.Spawn("waiter",
+                [&]() MILLRACE_MAY_SUSPEND { result = world.jobs().CoWaitUntilOver(job); });
+    CoYield();
+    EXPECT_FALSE(world.jobs().CoStart(job).ok());
+    EXPECT_TRUE(scope.CoJoin().ok());
+  });
+  EXPECT_EQ(result.code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST(JobManager, AMemberWithoutAStackTakesItsTransactionWithIt) {
   NoStackFor decider("a");
   JobWorld world(&decider);

@@ -245,8 +245,6 @@ TEST(JobQuiesce, ACreatedJobIsNotCleanedUpUnderADrain) {
 // What DrainedSection::CoBegin does for its owner, in the middle of CoPrepare().
 class SectionOwner {
  public:
-  explicit SectionOwner(JobWorld& world) : world_(world), granted_("grant") {}
-
   ScriptedJob::Script Script() {
     return {.pieces = 0,
             .yields = 1,
@@ -270,13 +268,12 @@ class SectionOwner {
     is_inside = false;
     if (is_granted_first) owner.OnSectionEnded();
   }
-  JobWorld& world_;
-  Event granted_;
+  Event granted_{"grant"};
 };
 
 TEST(JobQuiesce, AnOwnerWaitingForItsSectionIsQuiet) {
   JobWorld world;
-  SectionOwner section(world);
+  SectionOwner section;
   const JobNumber job = world.Start("a", section.Script());
   world.engine().RunUntil([&] { return section.is_waiting(); });
   Drain drain(*world.trace(job).quiescable);
@@ -299,7 +296,7 @@ TEST(JobQuiesce, AnOwnerWaitingForItsSectionIsQuiet) {
 // A drain came first and was granted while ours waited: leaving the wait means waiting for it.
 TEST(JobQuiesce, AnOwnerWithoutAGrantParksWhenItLeavesTheWait) {
   JobWorld world;
-  SectionOwner section(world);
+  SectionOwner section;
   section.is_granted_first = false;
   const JobNumber job = world.Start("a", section.Script());
   world.engine().RunUntil([&] { return section.is_waiting(); });
@@ -316,7 +313,7 @@ TEST(JobQuiesce, AnOwnerWithoutAGrantParksWhenItLeavesTheWait) {
 
 TEST(JobQuiesce, EnteringTheWaitTellsTheDrain) {
   JobWorld world;
-  SectionOwner section(world);
+  SectionOwner section;
   const JobNumber job = world.Start("a", section.Script());
   world.engine().RunUntil([&] { return world.trace(job).Count("prepare") == 1; });
   Drain drain(*world.trace(job).quiescable);

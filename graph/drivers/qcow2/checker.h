@@ -34,6 +34,9 @@ class Checker {
   // ---- Counting (checker_uses.cc) ---------------------------------------------------------------
   absl::Status CoCountUses() MILLRACE_MAY_SUSPEND;
   absl::Status CoCountL1(uint64_t offset, uint64_t entries, bool is_active) MILLRACE_MAY_SUSPEND;
+  // Whether one more L2 table may be walked. Tables that are referred to over and over make a small
+  // file cost hours; no image that anybody writes comes near the limit.
+  absl::Status SpendWalk();
   absl::Status CoCountL2(uint64_t l1_index, HostOffset table, bool is_active) MILLRACE_MAY_SUSPEND;
   void CountL2Entry(uint64_t guest, const L2Entry& entry, bool is_active);
   absl::Status CoCountSnapshots() MILLRACE_MAY_SUSPEND;
@@ -76,6 +79,7 @@ class Checker {
   TableCache cache_;
   UseCounts uses_;
   bool needs_rebuild_ = false;
+  uint64_t walks_left_;
   uint64_t next_host_ = 0;  // where guest data would go on without a gap
 };
 

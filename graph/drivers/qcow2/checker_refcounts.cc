@@ -127,7 +127,8 @@ absl::Status Checker::CoCompareRefcounts(Qcow2Repair repair) {
     MILLRACE_ASSIGN_OR_RETURN(const HostOffset place, CoBlockPlace(block));
     if (place.value() == 0) {
       MILLRACE_RETURN_IF_ERROR(CoReportUncovered(block, block + 1));
-    } else {
+    } else if (uses_.Get(geometry_.ClusterOf(place).value()) == 1) {
+      // A block that is something else as well has been reported; what it says means nothing.
       MILLRACE_RETURN_IF_ERROR(CoCompareBlock(block, place, repair));
     }
   }
@@ -162,6 +163,7 @@ absl::Status Checker::CoCompareFlags(Qcow2Repair repair) {
 }
 
 absl::Status Checker::CoCompareL2Flags(HostOffset table, Qcow2Repair repair) {
+  MILLRACE_RETURN_IF_ERROR(SpendWalk());
   for (uint64_t index = 0; index < geometry_.l2_entries(); ++index) {
     const HostOffset place = table + (index << geometry_.l2_entry_bits());
     MILLRACE_ASSIGN_OR_RETURN(TableCache::SliceRef slice, cache_.CoGet(TableKind::kL2, place));

@@ -39,6 +39,12 @@ absl::Status Checker::CoCountUses() {
   return CoCountBitmaps();
 }
 
+absl::Status Checker::SpendWalk() {
+  if (walks_left_-- > 0) return absl::OkStatus();
+  return absl::DataLossError(
+      StrCat("check image '", file_.name(), "': its tables refer to each other without end"));
+}
+
 absl::Status Checker::CoCountL1(uint64_t offset, uint64_t entries, bool is_active) {
   CountRange(offset, entries * 8, is_active ? "L1 table" : "L1 table of a snapshot");
   std::vector<uint8_t> buffer(std::min(entries * 8, kReadBytes));
@@ -63,6 +69,7 @@ absl::Status Checker::CoCountL1(uint64_t offset, uint64_t entries, bool is_activ
 absl::Status Checker::CoCountL2(uint64_t l1_index, HostOffset table, bool is_active) {
   CountRange(table.value(), geometry_.cluster_bytes(), "L2 table");
   if (table.value() >= file_.bytes()) return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(SpendWalk());
   std::vector<uint8_t> entries(geometry_.cluster_bytes());
   MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(table.value(), absl::MakeSpan(entries)));
   for (uint64_t index = 0; index < geometry_.l2_entries(); ++index) {

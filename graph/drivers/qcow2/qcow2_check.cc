@@ -12,6 +12,8 @@ namespace qcow2 {
 namespace {
 
 constexpr uint64_t kCacheBytes = uint64_t{4} << 20;
+// How often the L2 tables may be walked, per cluster of the file.
+constexpr uint64_t kWalksPerCluster = 1000;
 
 }  // namespace
 
@@ -21,7 +23,8 @@ Checker::Checker(ImageFile& file, Header& header, uint64_t findings_max, Qcow2Ch
       geometry_(header.geometry),
       findings_max_(findings_max),
       result_(result),
-      cache_(file, header.geometry, kCacheBytes) {}
+      cache_(file, header.geometry, kCacheBytes),
+      walks_left_(kWalksPerCluster * (geometry_.ClustersFor(file.bytes()) + 1)) {}
 
 void Checker::Finding(std::string_view text) {
   if (result_.findings.size() < findings_max_) result_.findings.emplace_back(text);

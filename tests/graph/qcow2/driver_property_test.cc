@@ -1,5 +1,4 @@
 // Random operations on random formats against a model in memory.
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -7,103 +6,12 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
-#include "millrace/engine/base/text.h"
-#include "tests/graph/qcow2/qcow2_test_support.h"
+#include "tests/support/qcow2_images.h"
+#include "tests/support/qcow2_workload.h"
 #include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
-
-// What the guest must see. Discarded bytes may read as before or as zero; the model follows the
-// driver, whose discards are deterministic, by reading back.
-class Workload {
- public:
-  Workload(uint64_t seed, FormatNode& node, std::vector<uint8_t> model)
-      : random_(seed, "workload"), node_(node), model_(std::move(model)) {}
-
-  absl::Status CoStep() MILLRACE_MAY_SUSPEND {
-    const ByteRange range = RandomRange();
-    switch (random_.Below(10)) {
-      case 0:
-      case 1:
-      case 2:
-      case 3:
-        return CoWrite(range);
-      case 4:
-        return CoZero(range);
-      case 5:
-        return CoDiscard(range);
-      case 6:
-        return node_.CoFlush();
-      case 7:
-        return node_.CoPopulate(range);
-      case 8:
-        return random_.OneIn(4) ? CoGrow() : absl::OkStatus();
-      default:
-        return CoVerify(range);
-    }
-  }
-  absl::Status CoVerifyAll() MILLRACE_MAY_SUSPEND { return CoVerify(ByteRange(0, model_.size())); }
-  std::vector<uint8_t>& model() { return model_; }
-
- private:
-  ByteRange RandomRange() {
-    const uint64_t unit = random_.OneIn(3) ? 1 : random_.OneIn(2) ? 512 : 4096;
-    const uint64_t offset = random_.Below(model_.size()) / unit * unit;
-    const uint64_t limit = random_.OneIn(4) ? 256 * 1024 : 8192;
-    const uint64_t bytes = 1 + random_.Below(limit);
-    return ByteRange(offset, std::min(AlignUp(bytes, unit), model_.size() - offset));
-  }
-  absl::Status CoWrite(ByteRange range) MILLRACE_MAY_SUSPEND {
-    const std::vector<uint8_t> data = Pattern(range.bytes, random_.Next());
-    const absl::Status status = node_.CoWrite(range.offset, data);
-    if (status.ok()) {
-      std::copy(data.begin(), data.end(), model_.begin() + static_cast<ptrdiff_t>(range.offset));
-    }
-    return status;
-  }
-  absl::Status CoZero(ByteRange range) MILLRACE_MAY_SUSPEND {
-    const absl::Status status = node_.CoWriteZeroes(range, {.may_unmap = random_.OneIn(2)});
-    if (status.ok()) {
-      std::fill_n(model_.begin() + static_cast<ptrdiff_t>(range.offset), range.bytes, uint8_t{0});
-    }
-    return status;
-  }
-  absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(node_.CoDiscard(range));
-    std::vector<uint8_t> now(range.bytes);
-    MILLRACE_RETURN_IF_ERROR(node_.CoRead(range.offset, absl::MakeSpan(now)));
-    for (uint64_t i = 0; i < range.bytes; ++i) {
-      uint8_t& old = model_[range.offset + i];
-      if (now[i] != old && now[i] != 0) {
-        return absl::InternalError("a discarded byte reads as something new");
-      }
-      old = now[i];
-    }
-    return absl::OkStatus();
-  }
-  absl::Status CoGrow() MILLRACE_MAY_SUSPEND {
-    const uint64_t bytes = AlignUp(model_.size() + random_.Below(model_.size() / 2 + 4096), 512);
-    MILLRACE_RETURN_IF_ERROR(node_.CoResize(bytes));
-    model_.resize(bytes);
-    return absl::OkStatus();
-  }
-  absl::Status CoVerify(ByteRange range) MILLRACE_MAY_SUSPEND {
-    std::vector<uint8_t> now(range.bytes);
-    MILLRACE_RETURN_IF_ERROR(node_.CoRead(range.offset, absl::MakeSpan(now)));
-    for (uint64_t i = 0; i < range.bytes; ++i) {
-      if (now[i] != model_[range.offset + i]) {
-        return absl::InternalError(StrCat("byte ", range.offset + i, " is ", int{now[i]},
-                                          " instead of ", int{model_[range.offset + i]}));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  RandomStream random_;
-  FormatNode& node_;
-  std::vector<uint8_t> model_;
-};
 
 void RunSeed(uint64_t seed) {
   RandomStream random(seed, "options");
@@ -122,7 +30,7 @@ void RunSeed(uint64_t seed) {
     FormatNode node(context,
                     MakeQcow2Driver({.cache_bytes_max = random.OneIn(2) ? 16384u : 1u << 20}),
                     backing);
-    Workload workload(random.Next(), node, std::move(model));
+    Qcow2Workload workload(random.Next(), node, std::move(model));
     const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
       MILLRACE_RETURN_IF_ERROR(node.CoOpen());
       absl::Status result;

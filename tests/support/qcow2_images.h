@@ -1,7 +1,7 @@
-// Shared by the tests of the qcow2 driver: running code in an engine, making images on a disk, and
-// random choices of a format's options.
-#ifndef MILLRACE_TESTS_GRAPH_QCOW2_QCOW2_TEST_SUPPORT_H_
-#define MILLRACE_TESTS_GRAPH_QCOW2_QCOW2_TEST_SUPPORT_H_
+// qcow2 images on a CrashDisk: making and checking them, and random choices among the format's
+// options. For tests, campaigns and fuzzers.
+#ifndef MILLRACE_TESTS_SUPPORT_QCOW2_IMAGES_H_
+#define MILLRACE_TESTS_SUPPORT_QCOW2_IMAGES_H_
 
 #include <cstdint>
 #include <memory>
@@ -9,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/drivers/qcow2/qcow2_check.h"
 #include "millrace/graph/drivers/qcow2/qcow2_create.h"
@@ -30,7 +29,7 @@ inline CrashDisk MakeImage(const Qcow2CreateOptions& options) {
   auto engine = SimulatedEngine();
   const absl::Status status =
       engine->Run([&]() MILLRACE_MAY_SUSPEND { return CoCreateQcow2(file, options); });
-  EXPECT_TRUE(status.ok()) << status;
+  MILLRACE_CHECK(status.ok(), "an image could not be made");
   return disk;
 }
 
@@ -89,4 +88,4 @@ inline std::string Describe(const Qcow2CreateOptions& options) {
 
 }  // namespace millrace
 
-#endif  // MILLRACE_TESTS_GRAPH_QCOW2_QCOW2_TEST_SUPPORT_H_
+#endif  // MILLRACE_TESTS_SUPPORT_QCOW2_IMAGES_H_

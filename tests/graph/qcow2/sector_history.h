@@ -1,0 +1,83 @@
+// SectorHistory: what each sector of a guest's disk may hold after a crash.
+//
+// Every operation that may change a sector is entered with the moments before and after it; every
+// flush likewise. After a crash at event E a sector holds the last value that a flush completed
+// before E had covered, or any value whose operation had begun by then.
+#ifndef MILLRACE_TESTS_GRAPH_QCOW2_SECTOR_HISTORY_H_
+#define MILLRACE_TESTS_GRAPH_QCOW2_SECTOR_HISTORY_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace millrace {
+
+class SectorHistory {
+ public:
+  static constexpr uint64_t kSector = 512;
+  // A point in the order of things. Operations that cause no event on the disk still have an order,
+  // which `tick` tells.
+  struct Moment {
+    uint64_t event = 0;
+    uint64_t tick = 0;
+  };
+
+  explicit SectorHistory(absl::Span<const uint8_t> initial) : sectors_(initial.size() / kSector) {
+    for (uint64_t i = 0; i < sectors_.size(); ++i) {
+      sectors_[i].push_back({Hash(initial.subspan(i * kSector, kSector)), {}, {}});
+    }
+  }
+
+  // A new moment, after all before it.
+  Moment Now(uint64_t event) { return {event, ++ticks_}; }
+  // One operation on one sector that leaves `value` behind.
+  void Add(uint64_t sector, uint64_t value, Moment began, Moment ended) {
+    sectors_[sector].push_back({value, began, ended});
+  }
+  void AddFlush(Moment began, Moment ended) { flushes_.push_back({began, ended}); }
+
+  // Whether the sector may hold `content` after a crash before event `crash`.
+  bool Allows(uint64_t sector, uint64_t content, uint64_t crash) const {
+    uint64_t covered = 0;  // operations that ended before this tick are durable
+    for (const Flush& flush : flushes_) {
+      if (flush.ended.event <= crash) covered = std::max(covered, flush.began.tick);
+    }
+    const std::vector<Version>& versions = sectors_[sector];
+    size_t base = 0;
+    for (size_t i = 0; i < versions.size(); ++i) {
+      if (versions[i].ended.tick <= covered) base = i;
+    }
+    if (versions[base].value == content) return true;
+    for (size_t i = base + 1; i < versions.size(); ++i) {
+      if (versions[i].began.event < crash && versions[i].value == content) return true;
+    }
+    return false;
+  }
+
+  static uint64_t Hash(absl::Span<const uint8_t> bytes) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001b3u;
+    return hash;
+  }
+
+ private:
+  struct Version {
+    uint64_t value;
+    Moment began;
+    Moment ended;
+  };
+  struct Flush {
+    Moment began;
+    Moment ended;
+  };
+  uint64_t ticks_ = 0;
+  std::vector<std::vector<Version>> sectors_;
+  std::vector<Flush> flushes_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_TESTS_GRAPH_QCOW2_SECTOR_HISTORY_H_

@@ -10,6 +10,7 @@
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/drivers/memory_overlay.h"
 #include "millrace/graph/drivers/null.h"
+#include "millrace/graph/drivers/qcow2/qcow2_driver.h"
 #include "millrace/graph/drivers/raw.h"
 #include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/filters/fault_injection.h"
@@ -81,6 +82,15 @@ Made MakeFile(const DriverOptions& options) {
   return MakeFileDriver(std::move(file));
 }
 
+Made MakeQcow2(const DriverOptions& options) {
+  DriverOptionReader reader("qcow2", options);
+  Qcow2OpenOptions qcow2;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("cache-size", &qcow2.cache_bytes_max));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("pass-discards", &qcow2.pass_discards));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return MakeQcow2Driver(qcow2);
+}
+
 Made MakeRaw(const DriverOptions& options) {
   DriverOptionReader reader("raw", options);
   RawOptions raw;
@@ -126,6 +136,7 @@ absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServi
   MILLRACE_RETURN_IF_ERROR(registry.Register("null", &MakeNull));
   MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile));
   MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2));
   MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead));
   MILLRACE_RETURN_IF_ERROR(registry.Register("blkdebug", &MakeFaultInjection));
   return registry.Register("throttle",

@@ -6,6 +6,7 @@
 //   null            size, latency-ns, read-zeroes
 //   file            filename, direct, locking (auto, on, off), open-root
 //   raw             offset, size
+//   qcow2           cache-size, pass-discards
 //   copy-on-read    bottom
 //   throttle        throttle-group
 //   blkdebug        config (the text of blkdebug's rules, not a file's name)

@@ -1,0 +1,151 @@
+// millrace commit: copies images down into the one they stand on.
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "examples/cli/chain.h"
+#include "examples/cli/commands.h"
+#include "examples/cli/exit_code.h"
+#include "examples/cli/job_command.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/jobs/commit/commit_job.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kHelp =
+    "Copies what the images from --top down hold into the base below them; then whatever stood on\n"
+    "the top stands on the base. The committed images are not needed by this chain any more. They\n"
+    "and any other overlay of the base are useless afterwards: the base has changed below them.\n"
+    "\n"
+    "  before:  IMAGE <- top <- mid <- base        after:  IMAGE <- base\n"
+    "\n"
+    "  millrace commit --dry-run --top mid.qcow2 disk.qcow2\n"
+    "  millrace commit --top mid.qcow2 --base base.qcow2 disk.qcow2\n"
+    "\n"
+    "The top must lie below IMAGE. Images are named by path, by file name, or as @1, @2 ... from "
+    "the\n"
+    "top. Ctrl-C cancels: the chain stays as it was and shows what it showed.";
+
+struct CommitFlags : JobFlags {
+  std::string top;
+  std::string base;
+};
+
+struct Range {
+  size_t top = 0;
+  size_t base = 0;
+};
+
+absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const CommitFlags& flags) {
+  Range range;
+  MILLRACE_ASSIGN_OR_RETURN(range.top, FindInChain(chain, flags.top));
+  range.base = chain.size() - 1;
+  if (!flags.base.empty()) {
+    MILLRACE_ASSIGN_OR_RETURN(range.base, FindInChain(chain, flags.base));
+  }
+  if (range.top == 0) {
+    return absl::UnimplementedError(
+        StrCat("cannot commit '", chain[0].path,
+               "', the uppermost image: only images below it; name one with --top, or make an "
+               "overlay of it first and name that as IMAGE"));
+  }
+  if (range.base <= range.top) {
+    return absl::InvalidArgumentError(StrCat("nothing to commit: '", chain[range.base].path,
+                                             "' does not lie below '", chain[range.top].path,
+                                             "'; name a base further down the chain"));
+  }
+  return range;
+}
+
+absl::StatusOr<CommitOptions> OptionsFor(const std::vector<ChainLink>& chain, const Range& range,
+                                         const CommitFlags& flags) {
+  CommitOptions options;
+  MILLRACE_RETURN_IF_ERROR(flags.ApplyTo(options, "commit"));
+  options.root = chain[0].node;
+  options.top = chain[range.top].node;
+  options.base = chain[range.base].node;
+  options.backing_filename = flags.backing_file;
+  if (options.backing_filename.empty()) {
+    options.backing_filename = BackingNameFor(chain[range.top - 1], chain[range.base]);
+  }
+  return options;
+}
+
+// Takes every proof the job would take, and lets go of them again.
+absl::Status Claim(Graph& graph, const CommitOptions& options, JobPlan* plan) MILLRACE_OPENS_VIEW {
+  absl::StatusOr<CommitProofs> proofs = ClaimForCommit(graph, options, "commit");
+  FindClaims(graph, plan);
+  return proofs.status();
+}
+
+absl::Status CoPlan(Session& session, const CommitFlags& flags, JobPlan* plan)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
+                            CoOpenImage(session.graph(), session.registry(),
+                                        flags.session.OpenOptions(flags.image, true)));
+  plan->job = "commit";
+  plan->before = ChainOf(session.graph(), image.top());
+  MILLRACE_ASSIGN_OR_RETURN(const Range range, FindRange(plan->before, flags));
+  MILLRACE_ASSIGN_OR_RETURN(const CommitOptions options, OptionsFor(plan->before, range, flags));
+  plan->refusal = Claim(session.graph(), options, plan);
+  plan->target = range.base;
+  plan->written = {range.top - 1, range.base};
+  MILLRACE_ASSIGN_OR_RETURN(plan->copied_bytes,
+                            CoBytesIn(session.graph(), plan->before, range.top, range.base - 1));
+  for (size_t i = 0; i < plan->before.size(); ++i) {
+    if (i < range.top || i >= range.base) plan->after.push_back(plan->before[i]);
+  }
+  image.holds[0].CoDetach();
+  CoFindOtherPrograms(session, flags, plan);
+  return absl::OkStatus();
+}
+
+absl::Status CoCommit(Session& session, const CommitFlags& flags, std::vector<ChainLink>* chain)
+    MILLRACE_MAY_SUSPEND {
+  // The job makes writable what it writes to.
+  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
+                            CoOpenImage(session.graph(), session.registry(),
+                                        flags.session.OpenOptions(flags.image, true)));
+  *chain = ChainOf(session.graph(), image.top());
+  MILLRACE_ASSIGN_OR_RETURN(const Range range, FindRange(*chain, flags));
+  MILLRACE_ASSIGN_OR_RETURN(CommitOptions options, OptionsFor(*chain, range, flags));
+  MILLRACE_ASSIGN_OR_RETURN(const JobNumber job,
+                            CoStartCommit(session.graph(), session.jobs(), std::move(options)));
+  absl::Status status = CoWatchJob(session, flags, job);
+  *chain = ChainOf(session.graph(), image.top());
+  image.holds[0].CoDetach();
+  return status;
+}
+
+}  // namespace
+
+int RunCommit(Words words) {
+  CommitFlags flags;
+  CommandLine line("commit", "commit --top FILE [OPTION...] IMAGE", kHelp);
+  line.Option("top", "FILE", &flags.top, "the uppermost image to commit; below IMAGE");
+  line.Option("base", "FILE", &flags.base, "commit into this image; the lowest one if absent");
+  flags.AddTo(line);
+  if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
+  if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
+  if (flags.top.empty()) {
+    return ReportUsage(absl::InvalidArgumentError(
+        "--top is missing: which image of the chain is to be committed? See 'millrace commit "
+        "--help'"));
+  }
+  Session session;
+  JobPlan plan;
+  std::vector<ChainLink> chain;
+  absl::Status status = session.Start(flags.session);
+  if (status.ok()) {
+    status = session.Run([&]() MILLRACE_MAY_SUSPEND {
+      return flags.is_dry_run ? CoPlan(session, flags, &plan) : CoCommit(session, flags, &chain);
+    });
+  }
+  if (status.ok() && flags.is_dry_run) return ReportPlan(plan, flags.session.json);
+  return ReportJob("commit", flags, chain, status, session.run().was_interrupted());
+}
+
+}  // namespace millrace

@@ -1,0 +1,196 @@
+#include "examples/cli/job_command.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "examples/cli/exit_code.h"
+#include "examples/common/progress_display.h"
+#include "examples/common/sizes.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/map_image.h"
+#include "millrace/graph/operation_claim.h"
+#include "millrace/graph/whole_file.h"
+
+namespace millrace {
+
+void JobFlags::AddTo(CommandLine& line) {
+  line.Option("backing-file", "NAME", &backing_file,
+              "what the header is to say about the new backing\nfile; derived if absent");
+  line.Option("speed", "BYTES", &speed, "at most this much a second, as 50M; 0: no limit");
+  line.Option("on-error", "WHAT", &on_error, "report (end the job) or ignore (go on, then fail)");
+  line.Flag("dry-run", &is_dry_run, "say what would happen and who is in the way; write\nnothing");
+  line.Flag("quiet", &is_quiet, "no progress bar");
+  session.AddTo(line, /*can_ignore_locks=*/false);
+  line.Argument("IMAGE", &image);
+}
+
+absl::Status JobFlags::ApplyTo(BlockJobOptions& options, std::string_view id) const {
+  options.spec.id = std::string(id);
+  options.spec.speed = static_cast<int64_t>(speed);
+  options.spec.dismisses_automatically = false;
+  if (on_error == "ignore") {
+    options.on_error = OnError::kIgnore;
+  } else if (on_error != "report") {
+    return absl::InvalidArgumentError(
+        StrCat("'--on-error ", on_error, "' is unknown; use report or ignore"));
+  }
+  return absl::OkStatus();
+}
+
+// ---- Watching -----------------------------------------------------------------------------------
+
+absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job) {
+  JobManager& jobs = session.jobs();
+  ProgressDisplay display(stderr, flags.is_quiet);
+  session.run().OnInterrupt([&]() {
+    display.Say("interrupted: cancelling the job; once more ends the program at once");
+    jobs.Cancel(job, /*force=*/true).IgnoreError();  // it may be over already
+  });
+  if (session.run().was_interrupted()) jobs.Cancel(job, /*force=*/true).IgnoreError();
+  Nanoseconds pause = 5 * kMillisecond;
+  absl::Status status;
+  for (;;) {
+    absl::StatusOr<JobInfo> info = jobs.Query(job);
+    if (!info.ok()) return info.status();
+    const bool is_over = info->state == JobState::kConcluded;
+    const std::string phase =
+        is_over ? (info->status.ok() ? "done" : "failed") : std::string(JobStateName(info->state));
+    display.Show(session.engine().clock().Now(), {{info->id, phase, info->current, info->total}});
+    if (is_over) {
+      status = info->status;
+      break;
+    }
+    CoSleepFor(pause).IgnoreError();
+    pause = std::min<Nanoseconds>(100 * kMillisecond, pause * 2);
+  }
+  session.run().OnInterrupt([] {});
+  jobs.Dismiss(job).IgnoreError();
+  return status;
+}
+
+// ---- The dry run --------------------------------------------------------------------------------
+
+void FindClaims(Graph& graph, JobPlan* plan) {
+  GraphView view(graph);
+  for (size_t i = 0; i < plan->before.size(); ++i) {
+    const NodeId node = plan->before[i].node;
+    if (!OperationClaim::Check(view, node, Operation::kStream).ok() ||
+        !OperationClaim::Check(view, node, Operation::kCommitTarget).ok()) {
+      plan->claimed.push_back(i);
+    }
+  }
+}
+
+void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan) {
+  for (const size_t index : plan->written) {
+    if (!plan->refusal.ok()) return;
+    // Opening for writing takes the locks that the job would take; nothing is written.
+    OpenFileOptions options;
+    options.path = plan->before[index].path;
+    options.is_read_only = false;
+    options.direct = flags.session.direct;
+    absl::StatusOr<std::unique_ptr<WholeFile>> file =
+        WholeFile::CoOpen(session.graph(), session.registry(), options);
+    if (file.ok()) (*file)->CoClose();
+    plan->refusal = file.status();
+  }
+}
+
+absl::StatusOr<uint64_t> CoBytesIn(Graph& graph, const std::vector<ChainLink>& chain, size_t first,
+                                   size_t last) {
+  AttachmentOptions options;
+  options.holder = MakeHolder("plan", "dry run");
+  options.permissions.used = kConsistentRead;
+  MILLRACE_ASSIGN_OR_RETURN(Attachment disk,
+                            Attachment::Attach(graph, chain[first].node, std::move(options)));
+  uint64_t bytes = 0;
+  absl::Status status = CoMapImage(disk, [&](const MapExtent& run) {
+    if (run.is_data && run.depth <= last - first) bytes += run.bytes;
+  });
+  disk.CoDetach();
+  if (!status.ok()) return status;
+  return bytes;
+}
+
+namespace {
+
+std::string FilesInWords(const std::vector<ChainLink>& chain, const std::vector<size_t>& indices) {
+  std::string words;
+  for (const size_t index : indices) {
+    if (!words.empty()) words += ", ";
+    words += chain[index].path;
+  }
+  return words.empty() ? "none" : words;
+}
+
+void PrintPlan(const JobPlan& plan) {
+  printf("before: %s\n", ChainInWords(plan.before).c_str());
+  if (!plan.after.empty()) {
+    printf("after:  %s\n", ChainInWords(plan.after).c_str());
+    printf("copies about %s into %s\n", BytesInWords(plan.copied_bytes).c_str(),
+           plan.before[plan.target].path.c_str());
+    printf("writes to: %s\n", FilesInWords(plan.before, plan.written).c_str());
+    printf("while it runs, no other job could start on: %s\n",
+           FilesInWords(plan.before, plan.claimed).c_str());
+    puts("while it runs, other programs could not write to any image of the chain");
+  }
+  if (plan.refusal.ok()) {
+    puts("nobody is in the way; nothing was changed");
+  } else {
+    printf("would be refused: %s\n", std::string(FromAbsl(plan.refusal.message())).c_str());
+  }
+}
+
+void WriteFiles(JsonWriter& json, std::string_view key, const JobPlan& plan,
+                const std::vector<size_t>& indices) {
+  json.Key(key).BeginArray();
+  for (const size_t index : indices) json.String(plan.before[index].path);
+  json.EndArray();
+}
+
+}  // namespace
+
+int ReportPlan(const JobPlan& plan, bool as_json) {
+  if (!as_json) {
+    PrintPlan(plan);
+    return plan.refusal.ok() ? kExitSuccess : kExitRefused;
+  }
+  JsonWriter json;
+  json.BeginObject().Key("job").String(plan.job).Key("dry-run").Bool(true).Key("before");
+  WriteChain(json, plan.before);
+  json.Key("after");
+  WriteChain(json, plan.after);
+  json.Key("copy-bytes").Number(plan.copied_bytes);
+  json.Key("target").String(plan.before.empty() ? "" : plan.before[plan.target].path);
+  WriteFiles(json, "writes", plan, plan.written);
+  WriteFiles(json, "claims", plan, plan.claimed);
+  json.Key("refused");
+  plan.refusal.ok() ? json.Null() : json.String(FromAbsl(plan.refusal.message()));
+  puts(json.EndObject().Take().c_str());
+  return plan.refusal.ok() ? kExitSuccess : kExitRefused;
+}
+
+int ReportJob(std::string_view job, const JobFlags& flags, const std::vector<ChainLink>& chain,
+              const absl::Status& status, bool was_interrupted) {
+  if (!status.ok() && was_interrupted) {
+    fprintf(stderr,
+            "millrace: interrupted: the %s was cancelled; the images are valid and show what they "
+            "showed before; what was copied so far stays copied; run it again to finish\n",
+            std::string(job).c_str());
+    return kExitInterrupted;
+  }
+  if (!status.ok()) return ReportError(status, flags.session.json);
+  if (flags.session.json) {
+    JsonWriter json;
+    json.BeginObject().Key("job").String(job).Key("chain");
+    WriteChain(json, chain);
+    puts(json.EndObject().Take().c_str());
+  } else {
+    printf("done: %s\n", ChainInWords(chain).c_str());
+  }
+  return kExitSuccess;
+}
+
+}  // namespace millrace

@@ -1,0 +1,65 @@
+// What stream and commit have in common: options, watching the job, the dry run, the report.
+#ifndef MILLRACE_EXAMPLES_CLI_JOB_COMMAND_H_
+#define MILLRACE_EXAMPLES_CLI_JOB_COMMAND_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "examples/cli/chain.h"
+#include "examples/cli/session.h"
+
+namespace millrace {
+
+struct JobFlags {
+  SessionFlags session;
+  std::string image;
+  std::string backing_file;  // what the header is to say; empty: derived
+  std::string on_error = "report";
+  uint64_t speed = 0;
+  bool is_dry_run = false;
+  bool is_quiet = false;
+
+  void AddTo(CommandLine& line);
+  // Copies what they say into a job's options. InvalidArgument: on_error.
+  absl::Status ApplyTo(BlockJobOptions& options, std::string_view id) const;
+};
+
+// What a job would do; indices count from the top of the chain.
+struct JobPlan {
+  std::string job;  // "stream"
+  std::vector<ChainLink> before;
+  std::vector<ChainLink> after;
+  uint64_t copied_bytes = 0;
+  size_t target = 0;            // the image that is filled
+  std::vector<size_t> written;  // images whose files are written to
+  std::vector<size_t> claimed;  // images on which no other job could start meanwhile
+  absl::Status refusal;         // why it could not start; OK: it could
+};
+
+// Waits until the job is over, with a progress bar; Ctrl-C cancels it. CancelledError if it did;
+// else what the job ended with.
+absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job)
+    MILLRACE_MAY_SUSPEND;
+
+// Fills in what the graph and the files say: claims of whoever holds `proofs` now, and who else has
+// the files open. The chain must be closed for the second.
+void FindClaims(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW;
+void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan)
+    MILLRACE_MAY_SUSPEND;
+
+// How many bytes of data the images [first, last] of the chain hold that nothing above in
+// [first, last] hides.
+absl::StatusOr<uint64_t> CoBytesIn(Graph& graph, const std::vector<ChainLink>& chain, size_t first,
+                                   size_t last) MILLRACE_MAY_SUSPEND;
+
+// Prints a plan; returns the exit code.
+int ReportPlan(const JobPlan& plan, bool as_json);
+// Prints how the job ended; returns the exit code.
+int ReportJob(std::string_view job, const JobFlags& flags, const std::vector<ChainLink>& chain,
+              const absl::Status& status, bool was_interrupted);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_CLI_JOB_COMMAND_H_

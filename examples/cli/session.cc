@@ -1,0 +1,118 @@
+#include "examples/cli/session.h"
+
+#include <cstdio>
+#include <optional>
+
+#include "absl/strings/match.h"
+#include "examples/cli/exit_code.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/json_writer.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/builtin_drivers.h"
+
+namespace millrace {
+
+void SessionFlags::AddTo(CommandLine& line, bool can_ignore_locks) {
+  line.Group("Opening images");
+  line.Option("format", "FORMAT", &format,
+              "qcow2 or raw; guessed from the first bytes if absent\n"
+              "(then a raw image is only read)");
+  if (can_ignore_locks) {
+    line.Flag("force-share", &ignores_locks,
+              "look at an image that another program has open for\n"
+              "writing; what is shown may be half of a change");
+  }
+  line.Flag("like-qemu", &like_qemu,
+            "accept 'file:' names and missing formats in headers,\n"
+            "as qemu-img does; a guest may then choose a format");
+  line.Option("open-root", "FOLDER", &open_root, "open backing files below this folder only");
+  line.Flag("direct", &direct, "bypass the host's page cache (O_DIRECT)");
+  line.Option("io", "BACKEND", &io, "auto, io_uring or threads");
+  line.Group("Output");
+  line.Flag("json", &json, "print JSON on standard output");
+}
+
+OpenImageOptions SessionFlags::OpenOptions(const std::string& path, bool is_read_only) const {
+  OpenImageOptions options;
+  options.path = path;
+  options.format = format;
+  options.is_read_only = is_read_only;
+  options.direct = direct;
+  if (ignores_locks) options.locking = "off";
+  options.gate.like_qemu = like_qemu;
+  options.gate.open_root = open_root;
+  options.names_nodes_after_files = true;
+  return options;
+}
+
+ImagePathOptions SessionFlags::PathOptions(const std::string& path) const {
+  return {.path = path, .format = format, .ignores_locks = ignores_locks};
+}
+
+Session::~Session() {
+  jobs_.reset();
+  graph_.reset();
+}
+
+absl::Status Session::Start(const SessionFlags& flags) {
+  Engine::Options options;
+  options.observer = this;
+  if (flags.io == "io_uring") {
+    options.io = IoBackendKind::kIoUring;
+  } else if (flags.io == "threads") {
+    options.io = IoBackendKind::kThreads;
+  } else if (flags.io != "auto") {
+    return absl::InvalidArgumentError(
+        StrCat("'--io ", flags.io, "' is unknown; use auto, io_uring or threads"));
+  }
+  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry_));
+  MILLRACE_ASSIGN_OR_RETURN(engine_, Engine::Create(options));
+  graph_ = std::make_unique<Graph>(*engine_);
+  committer_ = std::make_unique<BlockJobCommitter>(*graph_);
+  jobs_ = std::make_unique<JobManager>(*engine_, *committer_);
+  return absl::OkStatus();
+}
+
+void Session::CoEnd() {
+  jobs_->CoShutdown();
+  graph_->CoClose();
+}
+
+void Session::OnLog(LogLevel level, std::string_view line) {
+  if (level == LogLevel::kInfo) return;
+  fprintf(stderr, "millrace: %s: %.*s\n", level == LogLevel::kWarning ? "warning" : "error",
+          static_cast<int>(line.size()), line.data());
+}
+
+int ReportError(const absl::Status& status, bool as_json) {
+  if (status.ok()) return kExitSuccess;
+  const std::string_view message = FromAbsl(status.message());
+  fprintf(stderr, "millrace: %.*s\n", static_cast<int>(message.size()), message.data());
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (conflict && !absl::StrContains(status.message(), ToAbsl(conflict->next_step))) {
+    fprintf(stderr, "millrace: what to do: %s\n", conflict->next_step.c_str());
+  }
+  if (as_json) {
+    JsonWriter json;
+    json.BeginObject().Key("error").BeginObject().Key("text").String(message);
+    if (conflict) {
+      json.Key("reason").String(ConflictReasonName(conflict->reason));
+      json.Key("object").String(conflict->object).Key("holders").BeginArray();
+      for (const ConflictHolder& holder : conflict->holders) {
+        json.BeginObject().Key("type").String(holder.type).Key("id").String(holder.id).EndObject();
+      }
+      json.EndArray().Key("next-step").String(conflict->next_step);
+    }
+    puts(json.EndObject().EndObject().Take().c_str());
+  }
+  return kExitFailure;
+}
+
+int ReportUsage(const absl::Status& status) {
+  const std::string_view message = FromAbsl(status.message());
+  fprintf(stderr, "millrace: %.*s\n", static_cast<int>(message.size()), message.data());
+  return kExitUsage;
+}
+
+}  // namespace millrace

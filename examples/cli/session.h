@@ -1,0 +1,88 @@
+// Session: an engine with a graph and a job manager, for one run of one command.
+//
+//   Session session;
+//   MILLRACE_RETURN_IF_ERROR(session.Start(flags));
+//   absl::Status status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoWork(session); });
+#ifndef MILLRACE_EXAMPLES_CLI_SESSION_H_
+#define MILLRACE_EXAMPLES_CLI_SESSION_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "examples/cli/command_line.h"
+#include "examples/common/interruptible_run.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/job/job_manager.h"
+#include "millrace/graph/driver_registry.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/image_tools.h"
+#include "millrace/graph/open_image.h"
+#include "millrace/jobs/block_job.h"
+
+namespace millrace {
+
+// What every command that opens images can be told.
+struct SessionFlags {
+  std::string format;  // of the image that is named; empty: guessed
+  std::string io = "auto";
+  std::string open_root;
+  bool direct = false;
+  bool like_qemu = false;
+  bool ignores_locks = false;  // only where `can_ignore_locks`
+  bool json = false;
+
+  // Adds the options to a command's line.
+  void AddTo(CommandLine& line, bool can_ignore_locks);
+  // Options to open `path` with, read-only or not.
+  OpenImageOptions OpenOptions(const std::string& path, bool is_read_only) const;
+  ImagePathOptions PathOptions(const std::string& path) const;
+};
+
+class Session final : private EngineObserver {
+ public:
+  Session() = default;
+  ~Session() override;
+
+  // InvalidArgument or Unavailable: the I/O backend.
+  absl::Status Start(const SessionFlags& flags);
+
+  // Runs `main` in a coroutine; ends the jobs and closes the images when it has returned.
+  template <typename Main>
+  absl::Status Run(Main main) {
+    return run_.Run(*engine_, [&]() MILLRACE_MAY_SUSPEND {
+      absl::Status status = main();
+      CoEnd();
+      return status;
+    });
+  }
+
+  Engine& engine() { return *engine_; }
+  Graph& graph() { return *graph_; }
+  DriverRegistry& registry() { return registry_; }
+  JobManager& jobs() { return *jobs_; }
+  InterruptibleRun& run() { return run_; }
+
+ private:
+  void OnLog(LogLevel level, std::string_view line) override;
+  void CoEnd() MILLRACE_MAY_SUSPEND;
+
+  InterruptibleRun run_;  // before the engine: its threads are not to take signals
+  std::unique_ptr<Engine> engine_;
+  DriverRegistry registry_;
+  std::unique_ptr<Graph> graph_;
+  std::unique_ptr<BlockJobCommitter> committer_;
+  std::unique_ptr<JobManager> jobs_;
+};
+
+// Prints an error for people: "millrace: ..."; with --json, as a JSON object on standard output
+// too. Returns the exit code.
+int ReportError(const absl::Status& status, bool as_json);
+// For errors of the command line.
+int ReportUsage(const absl::Status& status);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_CLI_SESSION_H_

@@ -1,0 +1,54 @@
+// InterruptibleRun: drives an engine from a loop of our own that also hears Ctrl-C.
+//
+// Signals are the program's, not the library's: they are blocked (make this object before the
+// engine, whose helper threads inherit that) and read from a descriptor that is polled beside the
+// engine's. The first SIGINT or SIGTERM calls a function that asks the work to end; after it, the
+// signals do again what they did before, so a second one ends the program at once.
+#ifndef MILLRACE_EXAMPLES_COMMON_INTERRUPTIBLE_RUN_H_
+#define MILLRACE_EXAMPLES_COMMON_INTERRUPTIBLE_RUN_H_
+
+#include <signal.h>
+
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "millrace/engine/engine.h"
+
+namespace millrace {
+
+class InterruptibleRun {
+ public:
+  InterruptibleRun();
+  ~InterruptibleRun();
+  InterruptibleRun(const InterruptibleRun&) = delete;
+  InterruptibleRun& operator=(const InterruptibleRun&) = delete;
+
+  // Called once, outside coroutines, when the program is interrupted. It must not suspend.
+  void OnInterrupt(absl::AnyInvocable<void()> function) { on_interrupt_ = std::move(function); }
+  bool was_interrupted() const { return was_interrupted_; }
+
+  // Runs `main` as a coroutine of the engine until it returns.
+  template <typename Main>
+  absl::Status Run(Engine& engine, Main&& main) {
+    TaskScope scope(engine.scheduler(), "program");
+    scope.Spawn("main", std::forward<Main>(main));
+    Drive(engine, [&] { return scope.live() == 0; });
+    return scope.Finish();
+  }
+
+ private:
+  void Drive(Engine& engine, absl::FunctionRef<bool()> is_done);
+  void TakeSignal();
+  void Unblock();
+
+  sigset_t previous_;
+  int signal_fd_ = -1;
+  bool was_interrupted_ = false;
+  absl::AnyInvocable<void()> on_interrupt_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_COMMON_INTERRUPTIBLE_RUN_H_

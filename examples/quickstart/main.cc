@@ -216,11 +216,12 @@ int RunOnce(const Options& options, uint64_t seed) {
   Quickstart quickstart(options, seed, folder);
   absl::Status status = quickstart.Run();
   const bool was_interrupted = quickstart.was_interrupted();
-  if (options.keeps_images || (!status.ok() && !was_interrupted)) {
-    printf("the images are kept in %s\n", folder.c_str());
-  } else {
-    std::error_code ignored;
+  std::error_code ignored;
+  const bool is_wanted = options.keeps_images || (!status.ok() && !was_interrupted);
+  if (!is_wanted) {
     std::filesystem::remove_all(folder, ignored);
+  } else if (!std::filesystem::remove(folder, ignored)) {  // which takes an empty one only
+    printf("the images are kept in %s\n", folder.c_str());
   }
   if (was_interrupted) {
     puts("interrupted");

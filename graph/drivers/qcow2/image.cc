@@ -142,12 +142,15 @@ absl::Status Image::CoLearnMetadata() {
   MILLRACE_RETURN_IF_ERROR(LearnPlace(header_.refcount_table_offset, header_.refcount_table_bytes(),
                                       MetadataKind::kRefcountTable));
   MILLRACE_RETURN_IF_ERROR(CoLearnSnapshots());
-  MILLRACE_ASSIGN_OR_RETURN(
-      const std::optional<BitmapsExtension> bitmaps,
-      FindBitmaps(header_.extensions, geometry().cluster_bytes(), file_.bytes()));
-  if (bitmaps.has_value() && (header_.autoclear_features & kAutoclearBitmaps) != 0) {
-    MILLRACE_RETURN_IF_ERROR(LearnPlace(bitmaps->directory_offset, bitmaps->directory_bytes,
-                                        MetadataKind::kBitmapDirectory));
+  // Without its autoclear bit the extension is stale and means nothing.
+  if ((header_.autoclear_features & kAutoclearBitmaps) != 0) {
+    MILLRACE_ASSIGN_OR_RETURN(
+        const std::optional<BitmapsExtension> bitmaps,
+        FindBitmaps(header_.extensions, geometry().cluster_bytes(), file_.bytes()));
+    if (bitmaps.has_value()) {
+      MILLRACE_RETURN_IF_ERROR(LearnPlace(bitmaps->directory_offset, bitmaps->directory_bytes,
+                                          MetadataKind::kBitmapDirectory));
+    }
   }
   MILLRACE_RETURN_IF_ERROR(
       CoLearnTable(header_.l1_offset, header_.l1_entries, MetadataKind::kL2Table));

@@ -174,7 +174,7 @@ TEST_P(Qcow2FaultLoop, FromTheNthOperationOnAllFailAndNothingBreaks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, Qcow2FaultLoop, testing::ValuesIn(kCases),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& each) { return std::string(each.param.name); });
 
 // Creating an image either works or leaves something that nobody takes for one.
 TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
@@ -188,7 +188,9 @@ TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
     disk.FailAt(n);
     const absl::Status status =
         engine->Run([&]() MILLRACE_MAY_SUSPEND { return CoCreateQcow2(file, options); });
-    if (n == operations) EXPECT_TRUE(status.ok()) << status;
+    if (n == operations) {
+      EXPECT_TRUE(status.ok()) << status;
+    }
     if (status.ok()) continue;
     operations = n + 2;
     disk.FailNever();

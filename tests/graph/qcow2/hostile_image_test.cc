@@ -284,7 +284,7 @@ TEST_P(Qcow2Hostile, IsRefusedOrFailsCleanly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, Qcow2Hostile, testing::ValuesIn(kHeaderCases),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& each) { return std::string(each.param.name); });
 
 TEST(Qcow2HostileImage, UnknownAutoclearBitsAreClearedByTheFirstWrite) {
   Image image = Golden();

@@ -1,5 +1,6 @@
 // L2 entries, refcounts and compressed data as pure functions.
 #include <cstdint>
+#include <initializer_list>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -99,7 +100,11 @@ std::vector<uint8_t> Deflate(const std::vector<uint8_t>& data) {
 std::vector<uint8_t> PackZstd(const std::vector<uint8_t>& data) {
   const uint64_t content = data.size() - 256;
   const uint64_t block = data.size() << 3 | 1;
-  std::vector<uint8_t> frame = {0x28, 0xb5, 0x2f, 0xfd, 0x60};
+  std::vector<uint8_t> frame;
+  frame.reserve(data.size() + 16);
+  for (const uint8_t byte : std::initializer_list<uint8_t>{0x28, 0xb5, 0x2f, 0xfd, 0x60}) {
+    frame.push_back(byte);
+  }
   for (uint64_t value : {content, content >> 8, block, block >> 8, block >> 16}) {
     frame.push_back(static_cast<uint8_t>(value));
   }

@@ -40,9 +40,12 @@ absl::Status Checker::CoCountUses() {
 }
 
 absl::Status Checker::SpendWalk() {
-  if (walks_left_-- > 0) return absl::OkStatus();
-  return absl::DataLossError(
-      StrCat("check image '", file_.name(), "': its tables refer to each other without end"));
+  if (walks_left_ == 0) {
+    return absl::DataLossError(
+        StrCat("check image '", file_.name(), "': its tables refer to each other without end"));
+  }
+  --walks_left_;
+  return absl::OkStatus();
 }
 
 absl::Status Checker::CoCountL1(uint64_t offset, uint64_t entries, bool is_active) {

@@ -212,6 +212,14 @@ void SectionTable::Recompute(Graph& graph, absl::Span<Node* const> children) {
   GrantWhatIsAtRest(graph);
 }
 
+void SectionTable::Forget(Node& node) {
+  while (!node.sections.empty()) {
+    SectionCore* section = node.sections.back();
+    std::erase(section->covered, &node);
+    Uncover(*section, node);
+  }
+}
+
 void SectionTable::Forget(AttachmentCore& attachment) {
   while (!attachment.sections.empty()) {
     SectionCore* section = attachment.sections.back();

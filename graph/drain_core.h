@@ -59,7 +59,8 @@ class SectionTable {
   void GrantWhatIsAtRest(Graph& graph);
   // After an edit: `children` are the old and new lower ends of the changed edges.
   void Recompute(Graph& graph, absl::Span<Node* const> children);
-  // An attachment is about to go.
+  // A node or an attachment is about to go.
+  static void Forget(Node& node);
   static void Forget(AttachmentCore& attachment);
   bool has_pending() const { return !pending_.empty(); }
 

@@ -92,6 +92,7 @@ void GraphInternals::Enter(std::unique_ptr<Node> node) {
 std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view removed_by) {
   MILLRACE_CHECK(node->parents.empty(), "G3: a node was dropped that an edge points at");
   MILLRACE_CHECK(node->requests.empty(), "a node was dropped with requests in flight");
+  SectionTable::Forget(*node);
   Slot& slot = slots[node->id.slot];
   slot.last = std::make_shared<Tombstone>(Tombstone{
       node->name, std::string(removed_by), graph.revision(), graph.engine().clock().Now()});

@@ -13,8 +13,9 @@ void CrashDisk::Apply(std::vector<uint8_t>& image, uint64_t offset, const uint8_
 }
 
 void CrashDisk::Read(uint64_t offset, uint8_t* target, uint64_t bytes) const {
+  if (bytes == 0) return;
   const uint64_t inside = offset >= live_.size() ? 0 : std::min(bytes, live_.size() - offset);
-  std::memcpy(target, live_.data() + offset, inside);
+  if (inside > 0) std::memcpy(target, live_.data() + offset, inside);
   std::memset(target + inside, 0, bytes - inside);
 }
 

@@ -242,7 +242,10 @@ TEST(StackPool, IsSharedByEnginesOneAfterAnother) {
 __attribute__((noinline, no_sanitize("address"))) int Overflow(int depth) {
   volatile char frame[48 * 1024];
   frame[0] = static_cast<char>(depth);
-  return depth == 0 ? 0 : Overflow(depth - 1) + frame[0];
+  if (depth == 0) return 0;
+  const int below = Overflow(depth - 1);
+  asm volatile("" : : "r"(frame) : "memory");  // or the compiler makes a loop of it
+  return below + frame[0];
 }
 
 TEST(CoroutineDeathTest, StackOverflowHitsTheGuard) {

@@ -115,33 +115,33 @@ void Attachment::BindQuiescable(const std::vector<Attachment*>& attachments) {
   }
 }
 
-void Attachment::Detach() {
-  if (!is_attached()) return;
-  MILLRACE_CHECK(core_->queue.empty(), "attachment detached with requests queued");
+std::vector<NodeId> Attachment::Detach() {
+  if (!is_attached()) return {};
+  MILLRACE_CHECK(core_->uses == 0, "attachment detached with requests in flight or queued");
   GraphTransaction change(core_->graph);
   change.OnBehalfOf(core_->options.holder);
   change.Detach(*this);
   // Letting go loosens permissions and edits no link that could be leased or undrained; the lease
   // of a chain holds its own nodes by attachments of the same user.
-  absl::Status status = change.Commit().status();
-  MILLRACE_CHECK(status.ok(), StrCat("detaching was refused: ", status.ToString()));
+  absl::StatusOr<AppliedEdit> edit = change.Commit();
+  MILLRACE_CHECK(edit.ok(), StrCat("detaching was refused: ", edit.status().ToString()));
+  return std::move(edit->dropped);
 }
 
 void Attachment::CoDetach() {
   if (!is_attached()) return;
   Graph& graph = core_->graph;
-  // Requests of this attachment end before it goes; the drain also empties the queue of others.
-  absl::StatusOr<DrainedSection> drained =
-      DrainedSection::CoBegin(graph, {node()}, {core_->options.holder});
-  if (drained.ok()) drained->End();
   std::vector<NodeId> dropped;
-  {
-    GraphTransaction change(graph);
-    change.OnBehalfOf(core_->options.holder);
-    change.Detach(*this);
-    absl::StatusOr<AppliedEdit> edit = change.Commit();
-    MILLRACE_CHECK(edit.ok(), StrCat("detaching was refused: ", edit.status().ToString()));
-    dropped = edit->dropped;
+  for (bool is_detached = false; !is_detached;) {
+    while (core_->uses > 0) core_->unused.CoWait("attachment.detach", core_.get());
+    // Requests of others through nodes that go with it, and its own, end before it goes.
+    const NodeId at = node();
+    absl::StatusOr<DrainedSection> drained =
+        DrainedSection::CoBegin(graph, {at}, {core_->options.holder});
+    // While that waited, the attachment may have moved to another node.
+    if (!drained.ok() || node() != at || core_->uses > 0) continue;
+    dropped = Detach();
+    is_detached = true;
   }
   graph.CoWaitForClosed(dropped);
 }

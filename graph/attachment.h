@@ -72,9 +72,11 @@ class Attachment {
   const std::string& device_name() const;
   uint64_t bytes() const;
 
-  // Detaches; nodes that nobody else holds go to the reaper. No request may be in flight or queued.
-  void Detach() MILLRACE_OPENS_VIEW;
-  // The same, after waiting for requests in flight and for the dropped nodes to be closed.
+  // Detaches; nodes that nobody else holds go to the reaper, and are named. None of its requests
+  // may be in flight or queued (checked), nor anybody's through a node that goes.
+  std::vector<NodeId> Detach() MILLRACE_OPENS_VIEW;
+  // The same, after waiting for requests in flight; then waits for the dropped nodes to be closed.
+  // The user starts no further requests meanwhile.
   void CoDetach() MILLRACE_MAY_SUSPEND;
 
   // The holder of these attachments can be brought to rest from now on (its Holder::quiescable was

@@ -40,7 +40,24 @@ struct AttachmentCore final : Waitable {
   GraphTransaction::Plan* planned_in = nullptr;  // while staged
   int quiesce_count = 0;
   std::vector<SectionCore*> sections;  // that count one unit of quiesce_count each
+  uint64_t cover_mark = 0;             // for the section table
+  int uses = 0;                        // operations under way, queued ones included
+  WaitQueue unused;                    // woken when uses comes back to 0
   IntrusiveList<QueuedRequest, &QueuedRequest::link> queue;
+};
+
+// One operation of an attachment, from its first look at it to its last.
+class AttachmentUse {
+ public:
+  explicit AttachmentUse(AttachmentCore& core) : core_(core) { ++core_.uses; }
+  ~AttachmentUse() {
+    if (--core_.uses == 0) core_.unused.WakeAll();
+  }
+  AttachmentUse(const AttachmentUse&) = delete;
+  AttachmentUse& operator=(const AttachmentUse&) = delete;
+
+ private:
+  AttachmentCore& core_;
 };
 
 // Lets tests and the transaction reach the core.

@@ -41,45 +41,55 @@ absl::Status NotAttached() {
 
 absl::Status Attachment::CoRead(uint64_t offset, const IoVector& target) {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "read", offset, target.bytes()));
+  core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "read", offset, target.bytes()));
   return CoReadNode(request.node(), offset, target);
 }
 
 absl::Status Attachment::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
+  core.CoEnter(request);
   const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "write", needed));
-  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "write", offset, source.bytes()));
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "write", needed));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "write", offset, source.bytes()));
   return CoWriteNode(request.node(), offset, source, flags);
 }
 
 absl::Status Attachment::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
+  core.CoEnter(request);
   const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "write zeroes to", needed));
-  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "write zeroes to", range.offset, range.bytes));
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "write zeroes to", needed));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "write zeroes to", range.offset, range.bytes));
   return CoWriteZeroesNode(request.node(), range, flags);
 }
 
 absl::Status Attachment::CoDiscard(ByteRange range) {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "discard", kWrite));
-  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "discard", range.offset, range.bytes));
+  core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "discard", kWrite));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "discard", range.offset, range.bytes));
   return CoDiscardNode(request.node(), range);
 }
 
 absl::Status Attachment::CoFlush() {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
+  core.CoEnter(request);
   // A node that nobody may write has nothing to make durable.
   if (request.node().is_read_only) return absl::OkStatus();
   return CoFlushNode(request.node());
@@ -87,18 +97,22 @@ absl::Status Attachment::CoFlush() {
 
 absl::Status Attachment::CoResize(uint64_t bytes) {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(*core_, "resize", kResize));
+  core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
   return CoResizeNode(request.node(), bytes);
 }
 
 absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId first, NodeId last) {
   if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  const AttachmentUse use(core);
   InFlightRequest request;
-  core_->CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckRange(*core_, "map", range.offset, range.bytes));
-  const GraphInternals& internals = GraphInternals::Of(core_->graph);
+  core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "map", range.offset, range.bytes));
+  const GraphInternals& internals = GraphInternals::Of(core.graph);
   const Node* from = first.is_valid() ? internals.Resolve(first) : nullptr;
   const Node* to = last.is_valid() ? internals.Resolve(last) : nullptr;
   if (first.is_valid() && from == nullptr) return internals.StaleError(first);

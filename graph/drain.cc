@@ -26,18 +26,39 @@ bool SectionCore::Excludes(const SectionCore& other) const {
   });
 }
 
-bool SectionCore::IsAtRest() const {
-  for (const Node* node : covered) {
-    if (!node->requests.empty()) return false;
-    for (const SectionCore* other : node->sections) {
-      if (other->is_granted && Excludes(*other)) return false;
-    }
-  }
-  for (const AttachmentCore* attachment : attachments) {
-    const Quiescable* quiescable = attachment->options.holder->quiescable;
-    if (quiescable != nullptr && !quiescable->is_quiet()) return false;
+namespace {
+
+// Whether no element is busy; remembers in `hint` which one was.
+template <typename Element, typename IsBusy>
+bool NoneBusy(const std::vector<Element*>& elements, size_t* hint, const IsBusy& is_busy) {
+  for (size_t i = 0; i < elements.size(); ++i) {
+    const size_t at = (*hint + i) % elements.size();
+    if (!is_busy(*elements[at])) continue;
+    *hint = at;
+    return false;
   }
   return true;
+}
+
+}  // namespace
+
+// Whether its user may still take steps.
+bool SectionCore::IsAwake(const AttachmentCore& attachment) {
+  const Quiescable* quiescable = attachment.options.holder->quiescable;
+  return quiescable != nullptr && !quiescable->is_quiet();
+}
+
+// Whether requests run through it, or somebody else has drained it.
+bool SectionCore::IsTaken(const Node& node) const {
+  return !node.requests.empty() ||
+         std::any_of(node.sections.begin(), node.sections.end(), [&](const SectionCore* other) {
+           return other->is_granted && Excludes(*other);
+         });
+}
+
+bool SectionCore::IsAtRest() {
+  return NoneBusy(attachments, &busy_attachment, IsAwake) &&
+         NoneBusy(covered, &busy_node, [this](const Node& node) { return IsTaken(node); });
 }
 
 std::string SectionCore::DescribeObstacle() const {
@@ -52,8 +73,7 @@ std::string SectionCore::DescribeObstacle() const {
     }
   }
   for (const AttachmentCore* attachment : attachments) {
-    const Quiescable* quiescable = attachment->options.holder->quiescable;
-    if (quiescable != nullptr && !quiescable->is_quiet()) return quiescable->DescribeQuiescable();
+    if (IsAwake(*attachment)) return attachment->options.holder->Describe();
   }
   return {};
 }
@@ -70,14 +90,39 @@ void SectionCore::DescribeWait(WaitDescription& description) const {
   }
 }
 
-void SectionCore::OnQuiet() { GraphInternals::Of(graph).sections.GrantWhatIsAtRest(graph); }
+void SectionCore::OnQuiet() {
+  if (!is_granted) GraphInternals::Of(graph).sections.GrantWhatIsAtRest();
+}
 
 // ---- SectionTable ------------------------------------------------------------------------------
+
+// What a section covers, computed afresh, and how that differs from before.
+struct SectionTable::Cover {
+  std::vector<Node*> nodes;
+  std::vector<AttachmentCore*> attachments;
+  std::vector<Node*> new_nodes;
+  std::vector<AttachmentCore*> new_attachments;
+  std::vector<Node*> old_nodes;
+  std::vector<AttachmentCore*> old_attachments;
+};
+
+class SectionTable::Hold {
+ public:
+  explicit Hold(SectionTable& table) : table_(table) { ++table_.held_; }
+  ~Hold() {
+    if (--table_.held_ == 0) table_.GrantWhatIsAtRest();
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  SectionTable& table_;
+};
 
 namespace {
 
 // One section starts to count on an attachment, or stops.
-void Cover(SectionCore& section, AttachmentCore& attachment) {
+void CoverAttachment(SectionCore& section, AttachmentCore& attachment) {
   attachment.sections.push_back(&section);
   if (Quiescable* quiescable = attachment.options.holder->quiescable) {
     quiescable->AddQuietListener(&section);
@@ -85,7 +130,7 @@ void Cover(SectionCore& section, AttachmentCore& attachment) {
   attachment.BeginQuiesce();
 }
 
-void Uncover(SectionCore& section, AttachmentCore& attachment) {
+void UncoverAttachment(SectionCore& section, AttachmentCore& attachment) {
   std::erase(attachment.sections, &section);
   if (Quiescable* quiescable = attachment.options.holder->quiescable) {
     quiescable->RemoveQuietListener(&section);
@@ -94,138 +139,175 @@ void Uncover(SectionCore& section, AttachmentCore& attachment) {
 }
 
 // The same for a node. A filter that holds requests back lets them go while it is covered.
-void Cover(SectionCore& section, Node& node) {
+void CoverNode(SectionCore& section, Node& node) {
   node.sections.push_back(&section);
   if (node.driver->kind() == NodeKind::kFilter) {
     static_cast<FilterDriver&>(*node.driver).BeginDrain();
   }
 }
 
-void Uncover(SectionCore& section, Node& node) {
+void UncoverNode(SectionCore& section, Node& node) {
   std::erase(node.sections, &section);
   if (node.driver->kind() == NodeKind::kFilter) {
     static_cast<FilterDriver&>(*node.driver).EndDrain();
   }
 }
 
+// Adds an element to a new cover, once; marks tell which were in the old one.
 template <typename Element>
-bool Contains(const std::vector<Element*>& elements, const Element* element) {
-  return std::find(elements.begin(), elements.end(), element) != elements.end();
+void AddToCover(Element& element, uint64_t old_mark, uint64_t new_mark,
+                std::vector<Element*>* elements, std::vector<Element*>* added) {
+  if (element.cover_mark == new_mark) return;
+  if (element.cover_mark != old_mark) added->push_back(&element);
+  element.cover_mark = new_mark;
+  elements->push_back(&element);
+}
+
+template <typename Element>
+void CollectLeft(const std::vector<Element*>& before, uint64_t new_mark,
+                 std::vector<Element*>* left) {
+  for (Element* element : before) {
+    if (element->cover_mark != new_mark) left->push_back(element);
+  }
 }
 
 }  // namespace
 
-void SectionTable::ComputeCover(SectionCore& section, std::vector<Node*>* covered,
-                                std::vector<AttachmentCore*>* attachments) {
-  const GraphInternals& internals = GraphInternals::Of(section.graph);
+void SectionTable::ComputeCover(SectionCore& section, Cover* cover) {
+  const GraphInternals& internals = GraphInternals::Of(graph_);
+  const uint64_t before = ++newest_mark_;
+  const uint64_t now = ++newest_mark_;
+  for (Node* node : section.covered) node->cover_mark = before;
+  for (AttachmentCore* attachment : section.attachments) attachment->cover_mark = before;
   for (NodeId root : section.roots) {
     Node* node = internals.Resolve(root);
-    if (node != nullptr && !Contains(*covered, node)) covered->push_back(node);
+    if (node != nullptr) AddToCover(*node, before, now, &cover->nodes, &cover->new_nodes);
   }
-  for (size_t i = 0; i < covered->size(); ++i) {
-    Node* node = (*covered)[i];
+  for (size_t i = 0; i < cover->nodes.size(); ++i) {
+    Node* node = cover->nodes[i];
     for (Edge* edge = node->parents.front(); edge != nullptr; edge = node->parents.After(*edge)) {
-      if (edge->attachment != nullptr) {
-        if (!section.IsOwner(edge->attachment->options.holder)) {
-          attachments->push_back(edge->attachment);
-        }
-      } else if (!Contains(*covered, edge->parent)) {
-        covered->push_back(edge->parent);
+      if (edge->parent != nullptr) {
+        AddToCover(*edge->parent, before, now, &cover->nodes, &cover->new_nodes);
+      } else if (!section.IsOwner(edge->attachment->options.holder)) {
+        AddToCover(*edge->attachment, before, now, &cover->attachments, &cover->new_attachments);
       }
     }
   }
+  CollectLeft(section.covered, now, &cover->old_nodes);
+  CollectLeft(section.attachments, now, &cover->old_attachments);
 }
 
 void SectionTable::Begin(SectionCore& section) {
+  const Hold hold(*this);
+  section.ordinal = ++newest_ordinal_;
   pending_.PushBack(section);
-  ComputeCover(section, &section.covered, &section.attachments);
-  for (Node* node : section.covered) Cover(section, *node);
+  Cover cover;
+  ComputeCover(section, &cover);
+  section.covered = std::move(cover.nodes);
+  section.attachments = std::move(cover.attachments);
+  for (Node* node : section.covered) CoverNode(section, *node);
   // Covering an attachment may run a job's hooks, which change nothing in the graph.
-  for (AttachmentCore* attachment : section.attachments) Cover(section, *attachment);
+  for (AttachmentCore* attachment : section.attachments) CoverAttachment(section, *attachment);
+  // All in one step, so that older sections that waited for an owner get their turn first.
+  for (const HolderRef& owner : section.owners) {
+    if (owner->quiescable != nullptr) owner->quiescable->EnterQuietWait();
+  }
 }
 
 void SectionTable::End(SectionCore& section) {
   MILLRACE_CHECK(section.is_granted && !section.is_ended, "a section ends once, after its grant");
+  const Hold hold(*this);
   section.is_ended = true;
-  for (Node* node : section.covered) Uncover(section, *node);
+  for (Node* node : section.covered) UncoverNode(section, *node);
   const std::vector<AttachmentCore*> attachments = std::exchange(section.attachments, {});
-  for (AttachmentCore* attachment : attachments) Uncover(section, *attachment);
+  for (AttachmentCore* attachment : attachments) UncoverAttachment(section, *attachment);
   section.covered.clear();
   for (const HolderRef& owner : section.owners) {
     if (owner->quiescable != nullptr) owner->quiescable->OnSectionEnded();
   }
-  GrantWhatIsAtRest(section.graph);
+  released_.Notify();
 }
 
-void SectionTable::GrantWhatIsAtRest(Graph&) {
-  for (SectionCore* section = pending_.front(); section != nullptr;) {
-    SectionCore* next = pending_.After(*section);
-    if (section->IsAtRest()) {
-      pending_.Remove(*section);
-      section->is_granted = true;
-      for (const HolderRef& owner : section->owners) {
-        if (owner->quiescable != nullptr) owner->quiescable->OnSectionGranted();
-      }
-      section->waiter.WakeAll();
-    }
-    section = next;
+void SectionTable::Grant(SectionCore& section) {
+  pending_.Remove(section);
+  section.is_granted = true;
+  for (const HolderRef& owner : section.owners) {
+    if (owner->quiescable != nullptr) owner->quiescable->OnSectionGranted();
   }
+  section.waiter.WakeAll();
 }
 
-void SectionTable::Recompute(Graph& graph, absl::Span<Node* const> children) {
+void SectionTable::GrantWhatIsAtRest() {
+  is_grant_due_ = true;
+  if (held_ > 0) return;
+  ++held_;
+  while (std::exchange(is_grant_due_, false)) {
+    for (SectionCore* section = pending_.front(); section != nullptr;) {
+      SectionCore* next = pending_.After(*section);
+      if (section->IsAtRest()) Grant(*section);
+      section = next;
+    }
+  }
+  --held_;
+}
+
+void SectionTable::OnNodeAtRest(const Node& node) {
+  SectionCore* oldest = nullptr;
+  for (SectionCore* section : node.sections) {
+    if (section->is_granted) continue;
+    // Two that wait here: in order of age, as always.
+    if (oldest != nullptr) return GrantWhatIsAtRest();
+    oldest = section;
+  }
+  if (oldest == nullptr) return;
+  if (held_ > 0 || oldest->IsAtRest()) GrantWhatIsAtRest();
+}
+
+void SectionTable::Recompute(absl::Span<Node* const> children) {
   std::vector<SectionCore*> affected;
   for (const Node* child : children) {
     for (SectionCore* section : child->sections) {
-      if (!Contains(affected, section)) affected.push_back(section);
+      if (std::find(affected.begin(), affected.end(), section) == affected.end()) {
+        affected.push_back(section);
+      }
     }
   }
-  struct Change {
-    SectionCore* section;
-    std::vector<Node*> covered;
-    std::vector<AttachmentCore*> attachments;
-  };
-  std::vector<Change> changes;
-  for (SectionCore* section : affected) {
-    Change change{section, {}, {}};
-    ComputeCover(*section, &change.covered, &change.attachments);
-    changes.push_back(std::move(change));
-  }
+  if (affected.empty()) return;
+  const Hold hold(*this);
+  std::vector<Cover> covers(affected.size());
+  for (size_t i = 0; i < affected.size(); ++i) ComputeCover(*affected[i], &covers[i]);
   // R18: everything new is quiesced before anything is released.
-  for (Change& change : changes) {
-    for (Node* node : change.covered) {
-      if (!Contains(change.section->covered, node)) Cover(*change.section, *node);
-    }
-    for (AttachmentCore* attachment : change.attachments) {
-      if (!Contains(change.section->attachments, attachment)) Cover(*change.section, *attachment);
+  for (size_t i = 0; i < affected.size(); ++i) {
+    for (Node* node : covers[i].new_nodes) CoverNode(*affected[i], *node);
+    for (AttachmentCore* attachment : covers[i].new_attachments) {
+      CoverAttachment(*affected[i], *attachment);
     }
   }
-  for (Change& change : changes) {
-    for (Node* node : change.section->covered) {
-      if (!Contains(change.covered, node)) Uncover(*change.section, *node);
+  for (size_t i = 0; i < affected.size(); ++i) {
+    for (Node* node : covers[i].old_nodes) UncoverNode(*affected[i], *node);
+    for (AttachmentCore* attachment : covers[i].old_attachments) {
+      UncoverAttachment(*affected[i], *attachment);
     }
-    for (AttachmentCore* attachment : change.section->attachments) {
-      if (!Contains(change.attachments, attachment)) Uncover(*change.section, *attachment);
-    }
-    change.section->covered = std::move(change.covered);
-    change.section->attachments = std::move(change.attachments);
+    affected[i]->covered = std::move(covers[i].nodes);
+    affected[i]->attachments = std::move(covers[i].attachments);
   }
-  GrantWhatIsAtRest(graph);
-}
-
-void SectionTable::Forget(Node& node) {
-  while (!node.sections.empty()) {
-    SectionCore* section = node.sections.back();
-    std::erase(section->covered, &node);
-    Uncover(*section, node);
-  }
+  released_.Notify();
 }
 
 void SectionTable::Forget(AttachmentCore& attachment) {
+  const Hold hold(*this);
   while (!attachment.sections.empty()) {
     SectionCore* section = attachment.sections.back();
     std::erase(section->attachments, &attachment);
-    Uncover(*section, attachment);
+    UncoverAttachment(*section, attachment);
   }
+}
+
+void SectionTable::CoWaitWhileDrained(const Node& node) {
+  released_.CoWaitUntil([&] {
+    return std::none_of(node.sections.begin(), node.sections.end(),
+                        [](const SectionCore* section) { return section->is_granted; });
+  });
 }
 
 // ---- DrainedSection ----------------------------------------------------------------------------
@@ -240,11 +322,6 @@ absl::StatusOr<DrainedSection> DrainedSection::CoBegin(Graph& graph, std::vector
   core->roots = std::move(nodes);
   core->owners = std::move(owners);
   internals.sections.Begin(*core);
-  // From here on the owners count as quiet: two owners that drain each other both get their turn.
-  for (const HolderRef& owner : core->owners) {
-    if (owner->quiescable != nullptr) owner->quiescable->EnterQuietWait();
-  }
-  internals.sections.GrantWhatIsAtRest(graph);
   if (!core->is_granted) core->waiter.CoWait("drain.begin", core.get());
   for (const HolderRef& owner : core->owners) {
     if (owner->quiescable != nullptr) owner->quiescable->CoLeaveQuietWait();

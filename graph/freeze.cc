@@ -47,8 +47,10 @@ FrozenChainCore::~FrozenChainCore() {
   for (Edge* edge : edges) edge->lease = nullptr;
 }
 
-void FrozenChainCore::Drop(Edge& edge) {
+void FrozenChainCore::Drop(Edge& edge, bool parent_goes) {
   edge.lease = nullptr;
+  was_edited = true;
+  if (parent_goes && edge.parent->id == top && top != last) top = edge.child->id;
   std::erase(edges, &edge);
 }
 

@@ -9,6 +9,10 @@
 // it is valid for as long as nothing suspends. The owner edits its own links by showing the lease
 // to a GraphTransaction; edited links leave the lease.
 //
+// A lease keeps links, not nodes: as long as it is held, its holder has an attachment on the top,
+// or on a node above it. An edit that would drop the top for want of any other user is refused like
+// one that changes a leased link; the holder's own last attachment may go before its lease.
+//
 // Move-only; released by its destructor. Home thread only.
 #ifndef MILLRACE_GRAPH_FREEZE_H_
 #define MILLRACE_GRAPH_FREEZE_H_

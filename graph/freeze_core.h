@@ -11,12 +11,15 @@ namespace millrace {
 
 struct FrozenChainCore {
   ~FrozenChainCore();
-  void Drop(Edge& edge);  // the edge leaves the lease
+  // The edge leaves the lease. If its parent goes and was the top, the child is the top from now
+  // on.
+  void Drop(Edge& edge, bool parent_goes);
 
   HolderRef holder;
   NodeId top;
   NodeId last;
   std::vector<Edge*> edges;  // from the top down
+  bool was_edited = false;   // its owner took edges out, so there may be gaps
 };
 
 }  // namespace millrace

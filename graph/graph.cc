@@ -8,6 +8,8 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/io/in_flight_request.h"
 
 namespace millrace {
 
@@ -37,7 +39,10 @@ void Graph::CoClose() {
 // ---- GraphInternals ----------------------------------------------------------------------------
 
 GraphInternals::GraphInternals(Graph& owner)
-    : graph(owner), closed("nodes closed"), reaper_scope(owner.engine().scheduler(), "reaper") {}
+    : graph(owner),
+      sections(owner),
+      closed("nodes closed"),
+      reaper_scope(owner.engine().scheduler(), "reaper") {}
 
 Node* GraphInternals::Resolve(NodeId id) const {
   if (id.slot >= slots.size() || slots[id.slot].generation != id.generation) return nullptr;
@@ -92,7 +97,6 @@ void GraphInternals::Enter(std::unique_ptr<Node> node) {
 std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view removed_by) {
   MILLRACE_CHECK(node->parents.empty(), "G3: a node was dropped that an edge points at");
   MILLRACE_CHECK(node->requests.empty(), "a node was dropped with requests in flight");
-  SectionTable::Forget(*node);
   Slot& slot = slots[node->id.slot];
   slot.last = std::make_shared<Tombstone>(Tombstone{
       node->name, std::string(removed_by), graph.revision(), graph.engine().clock().Now()});
@@ -106,6 +110,9 @@ std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view remove
 
 void GraphInternals::Bury(Node* node, std::string_view removed_by) {
   std::unique_ptr<Node> dead = Remove(node, removed_by);
+  // Sections that were begun on it do not count on it any more; those on its files still do.
+  Node* const gone[] = {node};
+  sections.Recompute(gone);
   closing.insert(dead->id);
   const std::string name = StrCat("close/", dead->name);
   Node* raw = dead.release();
@@ -118,24 +125,29 @@ void GraphInternals::Bury(Node* node, std::string_view removed_by) {
   MILLRACE_CHECK(started, "no stack to close a node with");
 }
 
-// Closes a node while it still holds its files, then lets go of them, closing those that nobody
-// else holds in turn.
+// Closes a node while it still holds its files, then lets go of them, and waits for those that
+// nobody else holds.
 void GraphInternals::CoCloseDropped(std::unique_ptr<Node> node) {
-  if (node->context != nullptr) node->driver->CoClose();
-  std::vector<Node*> released;
-  for (std::unique_ptr<Edge>& edge : node->children) {
-    edge->child->parents.Remove(*edge);
-    released.push_back(edge->child);
+  if (node->needs_close) {
+    // A closing node is one more user of its files: it does nothing inside somebody's drained
+    // section, and a drain that begins now waits for it (G7).
+    sections.CoWaitWhileDrained(*node);
+    InFlightRequest request(*node);
+    node->driver->CoClose();
   }
-  std::vector<Node*> lower_ends = released;
-  node->children.clear();
-  sections.Recompute(graph, lower_ends);
-  const std::string removed_by = StrCat("the closing of '", node->name, "'");
+  const std::vector<NodeId> released = ReleaseChildren(*node);
   node.reset();
-  for (Node* child : released) {
-    if (!child->parents.empty()) continue;
-    CoCloseDropped(Remove(child, removed_by));
-  }
+  graph.CoWaitForClosed(released);
+}
+
+std::vector<NodeId> GraphInternals::ReleaseChildren(Node& dead) {
+  if (dead.children.empty()) return {};
+  GraphTransaction change(graph);
+  change.OnBehalfOf(MakeHolder(dead.name, "the closing of node"));
+  change.ReleaseChildrenOf(dead);
+  absl::StatusOr<AppliedEdit> edit = change.Commit();
+  MILLRACE_CHECK(edit.ok(), StrCat("G3: a closed node cannot let go: ", edit.status().ToString()));
+  return std::move(edit->dropped);
 }
 
 Node::~Node() = default;

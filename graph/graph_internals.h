@@ -50,6 +50,8 @@ struct GraphInternals {
   // The same, and starts the coroutine that closes it.
   void Bury(Node* node, std::string_view removed_by);
   void CoCloseDropped(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
+  // Lets go of what a closed node still holds; returns what nobody else holds.
+  std::vector<NodeId> ReleaseChildren(Node& dead) MILLRACE_OPENS_VIEW;
   void BumpRevision() { ++graph.revision_; }
 
   Graph& graph;

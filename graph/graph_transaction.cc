@@ -107,8 +107,14 @@ void GraphTransaction::Fail(absl::Status status) {
   if (plan_->status.ok()) plan_->status = std::move(status);
 }
 
+GraphTransaction::Plan& GraphTransaction::Staging() {
+  MILLRACE_CHECK(plan_ != nullptr && !plan_->is_closed,
+                 "an edit was staged after the transaction had been validated or committed");
+  return *plan_;
+}
+
 Node* GraphTransaction::Need(NodeId id) {
-  Node* node = plan_->proposed.Resolve(id);
+  Node* node = Staging().proposed.Resolve(id);
   if (node == nullptr) Fail(GraphInternals::Of(graph()).StaleError(id));
   return node;
 }
@@ -117,6 +123,7 @@ Node* GraphTransaction::Need(NodeId id) {
 
 NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions options) {
   GraphInternals& internals = GraphInternals::Of(graph());
+  Staging();
   if (options.name.empty()) {
     options.name = StrCat("#block", internals.next_auto_name++);
   } else if (absl::Status status = CheckNodeName(plan_->proposed, internals, options.name);
@@ -219,7 +226,8 @@ void GraphTransaction::RemoveFilter(NodeId filter_id) {
   }
   const NodeId child = plan_->proposed.ChildOf(*down)->id;
   ReplaceNode(filter_id, child);
-  plan_->proposed.Retarget(down, nullptr);
+  // A filter that somebody still holds keeps its child (G1); it goes when they let go.
+  if (plan_->proposed.ParentsOf(*filter).empty()) plan_->proposed.Retarget(down, nullptr);
   plan_->words.push_back(StrCat("remove filter '", filter->name, "'"));
 }
 
@@ -244,10 +252,14 @@ void GraphTransaction::ReplaceNode(NodeId from_id, NodeId to_id) {
 
 Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
   auto core = std::make_unique<AttachmentCore>(graph());
+  Staging();
   if (options.holder == nullptr) options.holder = MakeHolder("", "block device");
   if (!options.device_name.empty()) {
     GraphInternals& internals = GraphInternals::Of(graph());
-    if (internals.devices.contains(options.device_name) ||
+    const bool is_planned = std::any_of(
+        plan_->attached.begin(), plan_->attached.end(),
+        [&](const AttachmentCore* c) { return c->options.device_name == options.device_name; });
+    if (is_planned || internals.devices.contains(options.device_name) ||
         plan_->proposed.FindByName(options.device_name) != nullptr) {
       Fail(NameError(ConflictReason::kDuplicateNodeName, options.device_name,
                      "a device or node has this name", "choose another name"));
@@ -272,10 +284,12 @@ Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
 void GraphTransaction::ForgetAttachment(Plan& plan, AttachmentCore& attachment) {
   std::erase(plan.attached, &attachment);
   std::erase(plan.proposed.new_root_edges, &attachment.edge);
+  plan.proposed.permissions.erase(&attachment.edge);
 }
 
 void GraphTransaction::Detach(Attachment& attachment) {
   AttachmentCore* core = attachment.core_.get();
+  Staging();
   if (core == nullptr || core->edge.child == nullptr) return;
   plan_->words.push_back(StrCat("detach ", core->options.holder->Describe(), " from '",
                                 plan_->proposed.ChildOf(core->edge)->name, "'"));
@@ -283,7 +297,12 @@ void GraphTransaction::Detach(Attachment& attachment) {
 }
 
 void GraphTransaction::SetPermissions(const Attachment& attachment, Permissions permissions) {
-  plan_->proposed.SetPermissions(&attachment.core_->edge, permissions);
+  if (attachment.core_ == nullptr || attachment.core_->edge.child == nullptr) {
+    Fail(absl::FailedPreconditionError(
+        "cannot change the permissions of an attachment that is not attached; attach it first"));
+    return;
+  }
+  Staging().proposed.SetPermissions(&attachment.core_->edge, permissions);
   plan_->words.push_back(
       StrCat("change the permissions of ", attachment.core_->options.holder->Describe()));
 }
@@ -297,14 +316,27 @@ void GraphTransaction::SetReadOnly(NodeId node_id, bool is_read_only) {
 }
 
 void GraphTransaction::ExtendLease(FrozenChain& lease, NodeId filter_id) {
-  if (Node* filter = Need(filter_id)) plan_->extensions.push_back({lease.core_.get(), filter});
+  Node* filter = Need(filter_id);
+  if (filter == nullptr) return;
+  MILLRACE_CHECK(lease.is_held(), "extended a lease that is not held");
+  plan_->extensions.push_back({lease.core_.get(), filter});
 }
 
-std::string GraphTransaction::DescribePlan() const { return absl::StrJoin(plan_->words, "\n"); }
+void GraphTransaction::ReleaseChildrenOf(Node& closed) {
+  for (std::unique_ptr<Edge>& edge : closed.children) {
+    Staging().proposed.Retarget(edge.get(), nullptr);
+  }
+}
+
+std::string GraphTransaction::DescribePlan() const {
+  return plan_ == nullptr ? std::string() : absl::StrJoin(plan_->words, "\n");
+}
 
 // ---- End ---------------------------------------------------------------------------------------
 
 absl::Status GraphTransaction::Validate() {
+  MILLRACE_CHECK(plan_ != nullptr, "a transaction was used after it had been applied");
+  plan_->is_closed = true;
   TransactionValidator::DropReservations(*plan_);
   plan_->is_validated = false;
   MILLRACE_RETURN_IF_ERROR(plan_->status);
@@ -332,7 +364,7 @@ AppliedEdit GraphTransaction::Apply() {
   proposed.new_nodes.clear();
   for (auto& [edge, child] : proposed.retargeted) {
     lower_ends.push_back(edge->child);
-    if (edge->lease != nullptr) edge->lease->Drop(*edge);
+    if (edge->lease != nullptr) edge->lease->Drop(*edge, IsOrphan(edge->parent));
     edge->child->parents.Remove(*edge);
     edge->child = child;
     if (child != nullptr) {
@@ -345,7 +377,7 @@ AppliedEdit GraphTransaction::Apply() {
       removed.push_back(std::move(*self));
       siblings.erase(self);
     } else {
-      SectionTable::Forget(*edge->attachment);
+      internals.sections.Forget(*edge->attachment);
       if (!edge->attachment->options.device_name.empty()) {
         internals.devices.erase(edge->attachment->options.device_name);
       }
@@ -361,13 +393,18 @@ AppliedEdit GraphTransaction::Apply() {
     header.overlay->backing_revision = edit.revision;
     edit.headers.push_back({header.overlay->id, edit.revision});
   }
-  internals.sections.Recompute(graph(), lower_ends);
+  internals.sections.Recompute(lower_ends);
   for (Node* orphan : plan_->orphans) {
     edit.dropped.push_back(orphan->id);
     internals.Bury(orphan, plan_->Requester());
   }
   plan_.reset();
+  proposed_ = nullptr;
   return edit;
+}
+
+bool GraphTransaction::IsOrphan(const Node* node) const {
+  return std::find(plan_->orphans.begin(), plan_->orphans.end(), node) != plan_->orphans.end();
 }
 
 void GraphTransaction::ApplyNewEdges(std::vector<Node*>* lower_ends) {

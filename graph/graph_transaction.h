@@ -89,7 +89,8 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // `below` points at the filter, except attachments that stay, and edges of the filter's own.
   void InsertFilter(NodeId filter, NodeId below);
   // Everything that points at `filter` points at its filtered child instead, staying attachments
-  // excepted.
+  // excepted: as long as one of those holds it, the filter stands beside the chain, above its
+  // child.
   void RemoveFilter(NodeId filter);
   // Everything that points at `from` points at `to`, staying attachments and edges that would make
   // a cycle excepted.
@@ -105,7 +106,9 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
 
   // ---- End -------------------------------------------------------------------------------------
   absl::Status Validate();
-  // Validates, applies. The transaction is over afterwards, either way.
+  // Nothing can be staged after the first of these two (checked). Commit() validates and applies;
+  // the transaction is over afterwards, either way, and if it was applied, reads through it show
+  // the graph as it is.
   absl::StatusOr<AppliedEdit> Commit();
   // The plan in words, one edit per line, for a dry run.
   std::string DescribePlan() const;
@@ -114,10 +117,15 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   struct Plan;
   friend class TransactionValidator;
   friend struct AttachmentCore;
+  friend struct GraphInternals;
   GraphTransaction(Graph& graph, std::unique_ptr<Plan> plan) MILLRACE_RELEASE(kNoOpenView);
   void Fail(absl::Status status);
   Node* Need(NodeId id);
+  Plan& Staging();
+  // A node that is closed lets go of its children.
+  void ReleaseChildrenOf(Node& closed);
   AppliedEdit Apply();
+  bool IsOrphan(const Node* node) const;
   void ApplyNewEdges(std::vector<Node*>* lower_ends);
   static void ForgetAttachment(Plan& plan, AttachmentCore& attachment);
 

@@ -7,36 +7,10 @@
 #include "millrace/engine/engine.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_reader_access.h"
 #include "millrace/graph/proposed_graph.h"
 
 namespace millrace {
-
-// The reader's answers: from the plan, if there is one, else from the graph.
-struct GraphReaderAccess {
-  static const ProposedGraph* Plan(const GraphReader& reader) { return reader.proposed_; }
-
-  static Node* ChildOf(const GraphReader& reader, const Node& node, Role role) {
-    if (const ProposedGraph* plan = Plan(reader)) {
-      Edge* edge = plan->FindChild(node, role);
-      return edge == nullptr ? nullptr : plan->ChildOf(*edge);
-    }
-    Edge* edge = node.FindChild(role);
-    return edge == nullptr ? nullptr : edge->child;
-  }
-
-  static std::vector<Edge*> ParentsOf(const GraphReader& reader, const Node& node) {
-    if (const ProposedGraph* plan = Plan(reader)) return plan->ParentsOf(node);
-    std::vector<Edge*> edges;
-    for (Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
-      edges.push_back(edge);
-    }
-    return edges;
-  }
-
-  static Permissions PermissionsOf(const GraphReader& reader, const Edge& edge) {
-    return Plan(reader) != nullptr ? Plan(reader)->PermissionsOf(edge) : edge.permissions;
-  }
-};
 
 using Access = GraphReaderAccess;
 
@@ -147,8 +121,17 @@ absl::StatusOr<NodeView> GraphReader::Find(std::string_view node_name) const {
 absl::StatusOr<NodeView> GraphReader::FindDeviceOrNode(std::string_view name) const {
   const GraphInternals& internals = GraphInternals::Of(graph_);
   auto device = internals.devices.find(std::string(name));
-  if (device != internals.devices.end() && device->second->edge.child != nullptr) {
-    return NodeView(*this, *device->second->edge.child);
+  if (device != internals.devices.end()) {
+    const Edge& edge = device->second->edge;
+    const Node* node = proposed_ != nullptr ? proposed_->ChildOf(edge) : edge.child;
+    if (node != nullptr) return NodeView(*this, *node);
+  }
+  if (proposed_ != nullptr) {
+    for (const Edge* edge : proposed_->new_root_edges) {
+      if (edge->child != nullptr && edge->attachment->options.device_name == name) {
+        return NodeView(*this, *edge->child);
+      }
+    }
   }
   return Find(name);
 }
@@ -158,7 +141,11 @@ std::vector<NodeId> GraphReader::Nodes() const {
   const GraphInternals& internals = GraphInternals::Of(graph_);
   for (const Node* node = internals.nodes.front(); node != nullptr;
        node = internals.nodes.After(*node)) {
-    ids.push_back(node->id);
+    // In a plan, what nothing would point at any more would be gone.
+    if (proposed_ == nullptr || !proposed_->ParentsOf(*node).empty()) ids.push_back(node->id);
+  }
+  if (proposed_ != nullptr) {
+    for (const std::unique_ptr<Node>& node : proposed_->new_nodes) ids.push_back(node->id);
   }
   return ids;
 }

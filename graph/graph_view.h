@@ -89,7 +89,7 @@ class GraphReader {
   absl::StatusOr<NodeView> Find(std::string_view node_name) const MILLRACE_LIFETIME_BOUND;
   // The node an attachment with this device name points at, else the node of this name.
   absl::StatusOr<NodeView> FindDeviceOrNode(std::string_view name) const MILLRACE_LIFETIME_BOUND;
-  // All nodes in order of creation.
+  // All nodes in order of creation, planned ones last. Costs time proportional to the graph.
   std::vector<NodeId> Nodes() const;
   Graph& graph() const { return graph_; }
 
@@ -99,12 +99,13 @@ class GraphReader {
 
  private:
   friend class NodeView;
+  friend class GraphTransaction;
   friend class FrozenChain;
   friend class OperationClaim;
   friend struct GraphReaderAccess;
 
   Graph& graph_;
-  const ProposedGraph* const proposed_;  // null: the graph as it is
+  const ProposedGraph* proposed_;  // null: the graph as it is
 };
 
 class MILLRACE_SCOPED_CAPABILITY GraphView final : public GraphReader {

@@ -57,6 +57,7 @@ struct Node {
   bool is_read_only = false;
   bool is_implicit = false;  // put there by a job, not named by the user
   bool is_open = false;      // CoOpen succeeded
+  bool needs_close = false;  // CoOpen was called
 
   std::vector<std::unique_ptr<Edge>> children;
   IntrusiveList<Edge, &Edge::child_side> parents;
@@ -66,6 +67,7 @@ struct Node {
   uint64_t newest_request = 0;
   // Drained sections that cover this node.
   std::vector<SectionCore*> sections;
+  uint64_t cover_mark = 0;  // for the section table
   // Oldest first; the newest is reported.
   std::vector<OperationClaimRecord> claims;
 

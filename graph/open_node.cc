@@ -12,17 +12,76 @@
 namespace millrace {
 namespace {
 
-// The nodes that change together: the node and the primary children below it that are as it was.
+// Whether somebody but `user` writes to the node.
+bool HasOtherWriter(const Node& node, const Edge& user) {
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge != &user && edge->permissions.used.Intersects(kWrite | kWriteUnchanged)) return true;
+  }
+  return false;
+}
+
+// The nodes that change together: the node and the primary and filtered children below it that are
+// as it was. Going read-only stops at a file that others still write.
 std::vector<Node*> TogetherWith(Node& node, bool is_read_only) {
   std::vector<Node*> nodes;
   for (Node* each = &node; each != nullptr && each->is_read_only != is_read_only;) {
     nodes.push_back(each);
     Edge* edge = each->FindChild(Role::kPrimary);
     if (edge == nullptr) edge = each->FindChild(Role::kFiltered);
-    // Going read-only stops at a file that others still write.
-    each = edge == nullptr ? nullptr : edge->child;
+    if (edge == nullptr || (is_read_only && HasOtherWriter(*edge->child, *edge))) break;
+    each = edge->child;
   }
   return nodes;
+}
+
+std::vector<NodeId> IdsOf(const std::vector<Node*>& nodes) {
+  std::vector<NodeId> ids;
+  for (const Node* node : nodes) ids.push_back(node->id);
+  return ids;
+}
+
+// What a change between read-only and writable holds while it waits: its nodes cannot be dropped,
+// and because its holder is attached to them, nobody else's drained section is granted there until
+// this one's has ended. So two of these never meet on a node (race R08).
+struct ReopenHold {
+  std::vector<Attachment> attachments;
+  DrainedSection drained;
+};
+
+absl::Status AttachTo(Graph& graph, const std::vector<NodeId>& ids, const HolderRef& holder,
+                      std::vector<Attachment>* attachments) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(holder);
+  for (NodeId id : ids) {
+    AttachmentOptions options;
+    options.holder = holder;
+    options.purpose = "reopen";
+    options.queues_requests = false;
+    options.stays_at_node = true;
+    attachments->push_back(change.Attach(id, std::move(options)));
+  }
+  return change.Commit().status();
+}
+
+// Drains the node and what changes with it, and returns those, as they are once all is at rest.
+// Empty: the node is as wanted already.
+absl::StatusOr<std::vector<Node*>> CoHoldForReopen(Graph& graph, NodeId id, bool is_read_only,
+                                                   const HolderRef& holder, ReopenHold* hold)
+    MILLRACE_MAY_SUSPEND {
+  GraphInternals& internals = GraphInternals::Of(graph);
+  for (std::vector<NodeId> held;;) {
+    Node* node = internals.Resolve(id);
+    if (node == nullptr) return internals.StaleError(id);
+    // Others may have edited while the drain waited.
+    std::vector<Node*> nodes = TogetherWith(*node, is_read_only);
+    if (nodes.empty() || IdsOf(nodes) == held) return nodes;
+    hold->drained.End();
+    std::vector<Attachment> attachments;
+    held = IdsOf(nodes);
+    MILLRACE_RETURN_IF_ERROR(AttachTo(graph, held, holder, &attachments));
+    hold->attachments = std::move(attachments);
+    MILLRACE_ASSIGN_OR_RETURN(hold->drained, DrainedSection::CoBegin(graph, held, {holder}));
+  }
 }
 
 absl::Status CoPrepareAll(const std::vector<Node*>& nodes, bool writable, size_t* prepared)
@@ -50,29 +109,27 @@ absl::Status CommitReadOnly(Graph& graph, const DrainedSection& drained,
 absl::Status CoOpenNode(Graph& graph, NodeId id) {
   Node* node = GraphInternals::Of(graph).Resolve(id);
   if (node == nullptr) return GraphInternals::Of(graph).StaleError(id);
+  if (node->driver->kind() == NodeKind::kFormat && node->FindChild(Role::kPrimary) == nullptr &&
+      static_cast<FormatDriver&>(*node->driver).has_primary()) {
+    return absl::FailedPreconditionError(
+        StrCat("cannot open '", node->name, "': there is no file below it; link one first"));
+  }
   InFlightRequest request(*node);
+  node->needs_close = true;
   MILLRACE_RETURN_IF_ERROR(node->driver->CoOpen(*node->context));
   node->is_open = true;
   return absl::OkStatus();
 }
 
-absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const HolderRef& holder) {
-  GraphInternals& internals = GraphInternals::Of(graph);
-  Node* node = internals.Resolve(id);
-  if (node == nullptr) return internals.StaleError(id);
-  if (node->is_read_only == is_read_only) return absl::OkStatus();
-  MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained, DrainedSection::CoBegin(graph, {id}, {holder}));
-  node = internals.Resolve(id);  // others may have edited while the drain waited
-  if (node == nullptr) return internals.StaleError(id);
-  if (is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushNode(*node));
-  const std::vector<Node*> nodes = TogetherWith(*node, is_read_only);
+namespace {
+
+absl::Status CoReopenHeld(Graph& graph, const DrainedSection& drained,
+                          const std::vector<Node*>& nodes, bool is_read_only,
+                          const HolderRef& holder) MILLRACE_MAY_SUSPEND {
+  if (is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushNode(*nodes.front()));
   size_t prepared = 0;
   absl::Status status = CoPrepareAll(nodes, !is_read_only, &prepared);
-  if (status.ok()) {
-    std::vector<NodeId> ids;
-    for (const Node* each : nodes) ids.push_back(each->id);
-    status = CommitReadOnly(graph, drained, ids, is_read_only, holder);
-  }
+  if (status.ok()) status = CommitReadOnly(graph, drained, IdsOf(nodes), is_read_only, holder);
   for (size_t i = 0; i < prepared; ++i) {
     Driver& driver = *nodes[nodes.size() - 1 - i]->driver;
     if (status.ok()) {
@@ -81,6 +138,28 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const Hol
       driver.CoAbortReopen(!is_read_only);
     }
   }
+  return status;
+}
+
+}  // namespace
+
+absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const HolderRef& holder) {
+  std::vector<NodeId> dropped;
+  absl::Status status;
+  {
+    ReopenHold hold;
+    absl::StatusOr<std::vector<Node*>> nodes =
+        CoHoldForReopen(graph, id, is_read_only, holder, &hold);
+    status = nodes.status();
+    if (status.ok() && !nodes->empty()) {
+      status = CoReopenHeld(graph, hold.drained, *nodes, is_read_only, holder);
+    }
+    hold.drained.End();
+    for (Attachment& attachment : hold.attachments) {
+      for (NodeId gone : attachment.Detach()) dropped.push_back(gone);
+    }
+  }
+  graph.CoWaitForClosed(dropped);
   return status;
 }
 
@@ -101,6 +180,8 @@ absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& u
     if (node.backing_revision == update.revision) {
       status =
           static_cast<FormatDriver&>(*node.driver).CoWriteBackingReference(*node.wanted_reference);
+      // From here on the driver says what the header says, whether that could be written or not.
+      if (node.backing_revision == update.revision) node.wanted_reference.reset();
     }
   }
   if (was_read_only) status.Update(CoSetReadOnly(graph, node.id, true, keep.holder()));

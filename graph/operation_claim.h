@@ -8,6 +8,7 @@
 #ifndef MILLRACE_GRAPH_OPERATION_CLAIM_H_
 #define MILLRACE_GRAPH_OPERATION_CLAIM_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,7 @@ enum class Operation : uint8_t {
   kDelete,
   kChange,
 };
+inline constexpr size_t kOperationCount = 12;
 std::string_view OperationName(Operation operation);
 
 class OperationSet {

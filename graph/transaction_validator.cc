@@ -30,9 +30,9 @@ ConflictHolder HolderOf(const Edge& edge) {
 }  // namespace
 
 absl::Status TransactionValidator::Run() {
-  MILLRACE_RETURN_IF_ERROR(CheckRoles());
   MILLRACE_RETURN_IF_ERROR(CheckAcyclic());
   MILLRACE_RETURN_IF_ERROR(DropOrphans());
+  MILLRACE_RETURN_IF_ERROR(CheckRoles());
   MILLRACE_RETURN_IF_ERROR(CheckLeases());
   MILLRACE_RETURN_IF_ERROR(CheckDrained());
   return DerivePermissions();
@@ -41,28 +41,79 @@ absl::Status TransactionValidator::Run() {
 // ---- Structure ---------------------------------------------------------------------------------
 
 absl::Status TransactionValidator::CheckRoles() const {
-  for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {
-    if (edge->child == nullptr) continue;
-    size_t shown = 0;  // children that show through
-    for (const Edge* sibling : proposed_.ChildrenOf(*edge->parent)) {
-      if (sibling->role == Role::kBacking || sibling->role == Role::kFiltered) ++shown;
-    }
-    const bool is_shown = edge->role == Role::kBacking || edge->role == Role::kFiltered;
-    if (is_shown && shown > 1) {
-      Conflict conflict;
-      conflict.reason = ConflictReason::kHasBacking;
-      conflict.object = edge->parent->name;
-      conflict.next_step = "remove what is below it first, or replace it";
-      return ConflictStatus(
-          absl::StatusCode::kFailedPrecondition, conflict,
-          StrCat("cannot link '", edge->child->name, "' below '", edge->parent->name,
-                 "': it already shows another node; ", conflict.next_step));
-    }
-    if (edge->parent->is_filter() != (edge->role == Role::kFiltered) && is_shown) {
-      return absl::InvalidArgumentError(StrCat(
-          "cannot make '", edge->child->name, "' the ", RoleName(edge->role), " child of '",
-          edge->parent->name, "': it is ", edge->parent->is_filter() ? "" : "not ", "a filter"));
-    }
+  std::vector<const Node*> changed;
+  auto change = [&](const Node* node) {
+    if (node == nullptr || Contains(plan_.orphans, node)) return;
+    if (proposed_.Resolve(node->id) != node) return;  // gone, and being closed
+    if (std::find(changed.begin(), changed.end(), node) == changed.end()) changed.push_back(node);
+  };
+  for (const std::unique_ptr<Node>& node : proposed_.new_nodes) change(node.get());
+  for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) change(edge->parent);
+  for (const auto& retargeted : proposed_.retargeted) change(retargeted.first->parent);
+  for (const Node* node : changed) MILLRACE_RETURN_IF_ERROR(CheckChildrenOf(*node));
+  return absl::OkStatus();
+}
+
+namespace {
+
+struct ChildCounts {
+  size_t primary = 0;
+  size_t backing = 0;
+  size_t filtered = 0;
+  size_t all = 0;
+};
+
+ChildCounts CountChildren(const std::vector<Edge*>& edges) {
+  ChildCounts counts;
+  for (const Edge* edge : edges) {
+    ++counts.all;
+    counts.primary += edge->role == Role::kPrimary ? 1 : 0;
+    counts.backing += edge->role == Role::kBacking ? 1 : 0;
+    counts.filtered += edge->role == Role::kFiltered ? 1 : 0;
+  }
+  return counts;
+}
+
+absl::Status RefuseSecondShown(const Node& node) {
+  Conflict conflict;
+  conflict.reason = ConflictReason::kHasBacking;
+  conflict.object = node.name;
+  conflict.next_step = "remove what is below it first, or replace it";
+  return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                        StrCat("cannot link another node below '", node.name,
+                               "': it already shows one; ", conflict.next_step));
+}
+
+absl::Status RefuseShape(const Node& node, std::string_view why) {
+  return absl::InvalidArgumentError(StrCat("cannot arrange the children of '", node.name,
+                                           "': ", node.driver->driver_name(), " ", why));
+}
+
+}  // namespace
+
+// G1, and what the drivers of each kind count on.
+absl::Status TransactionValidator::CheckChildrenOf(const Node& node) const {
+  const ChildCounts counts = CountChildren(proposed_.ChildrenOf(node));
+  if (counts.filtered + counts.backing > 1) return RefuseSecondShown(node);
+  switch (node.driver->kind()) {
+    case NodeKind::kProtocol:
+      if (counts.all == 0) return absl::OkStatus();
+      return RefuseShape(node,
+                         "is a protocol and has no children; link below a format or a filter");
+    case NodeKind::kFilter:
+      if (counts.filtered == 1 && counts.backing == 0) return absl::OkStatus();
+      return RefuseShape(node, "is a filter and needs exactly one filtered child");
+    case NodeKind::kFormat:
+      break;
+  }
+  const auto& format = static_cast<const FormatDriver&>(*node.driver);
+  if (counts.filtered > 0) return RefuseShape(node, "is no filter; link it as a backing");
+  if (counts.backing > 0 && !format.supports_backing()) {
+    return RefuseShape(node, "images have no backing; use a format that does");
+  }
+  if (counts.primary > 1) return RefuseShape(node, "has one primary child; replace that one");
+  if (counts.primary == 0 && node.is_open && format.has_primary()) {
+    return RefuseShape(node, "needs the file that its data are in; replace it instead");
   }
   return absl::OkStatus();
 }
@@ -121,12 +172,6 @@ absl::Status TransactionValidator::CheckAcyclic() const {
 // end with the edit. Its files stay until it is closed.
 absl::Status TransactionValidator::DropOrphans() {
   plan_.orphans.clear();
-  for (const std::unique_ptr<Node>& node : proposed_.new_nodes) {
-    if (proposed_.ParentsOf(*node).empty()) {
-      return absl::InvalidArgumentError(
-          StrCat("cannot add node '", node->name, "': nothing would hold it; attach to it"));
-    }
-  }
   for (size_t i = 0; i < proposed_.retargeted.size(); ++i) {
     Node* old_child = proposed_.retargeted[i].first->child;
     if (Contains(plan_.orphans, old_child) || !proposed_.ParentsOf(*old_child).empty()) continue;
@@ -137,6 +182,12 @@ absl::Status TransactionValidator::DropOrphans() {
       }
     }
   }
+  for (const std::unique_ptr<Node>& node : proposed_.new_nodes) {
+    if (proposed_.ParentsOf(*node).empty()) {
+      return absl::InvalidArgumentError(
+          StrCat("cannot add node '", node->name, "': nothing would hold it; attach to it"));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -145,6 +196,8 @@ absl::Status TransactionValidator::CheckLeases() const {
     const Edge& edge = *change.first;
     if (edge.lease == nullptr || plan_.IsShown(*edge.lease)) continue;
     const HolderRef& holder = edge.lease->holder;
+    // Whoever lets go of the last node of its own chain means the links as well.
+    if (holder == plan_.requester && Contains(plan_.orphans, edge.parent)) continue;
     Conflict conflict;
     conflict.reason = ConflictReason::kFrozenLink;
     conflict.object = edge.child->name;
@@ -155,6 +208,16 @@ absl::Status TransactionValidator::CheckLeases() const {
                           StrCat("cannot change the frozen '", edge.name, "' link from '",
                                  edge.parent->name, "' to '", edge.child->name,
                                  "': ", holder->Describe(), " holds it; ", conflict.next_step));
+  }
+  for (const auto& extension : plan_.extensions) {
+    const Edge* edge = proposed_.FindChild(*extension.filter, Role::kFiltered);
+    if (edge != nullptr && edge->lease == nullptr &&
+        proposed_.ChildOf(*edge)->id == extension.lease->top) {
+      continue;
+    }
+    return absl::InvalidArgumentError(
+        StrCat("cannot extend the lease of ", extension.lease->holder->Describe(), " to '",
+               extension.filter->name, "': it is not a filter directly above the leased chain"));
   }
   return absl::OkStatus();
 }
@@ -189,6 +252,19 @@ absl::Status TransactionValidator::RefuseUndrained(const Edge& edge) const {
                                "': the node is not drained; ", conflict.next_step));
 }
 
+absl::Status TransactionValidator::RefuseBusy(const AttachmentCore& attachment) {
+  const HolderRef& holder = attachment.options.holder;
+  Conflict conflict;
+  conflict.reason = ConflictReason::kNodeInUse;
+  conflict.object = attachment.edge.child->name;
+  conflict.holders.push_back(holder->AsConflictHolder());
+  conflict.next_step = "wait until its requests have ended";
+  return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                        StrCat("cannot detach ", holder->Describe(), " from '", conflict.object,
+                               "': ", attachment.uses, " of its requests are in flight or queued; ",
+                               conflict.next_step));
+}
+
 absl::Status TransactionValidator::CheckDrained() const {
   for (const auto& change : proposed_.retargeted) {
     const Edge& edge = *change.first;
@@ -197,6 +273,8 @@ absl::Status TransactionValidator::CheckDrained() const {
       // Nobody can reach a node that goes, so nothing needs to be kept away from it.
       if (Contains(plan_.orphans, edge.parent)) continue;
       if (!IsCovered(*edge.parent) && !IsFresh(*edge.parent)) return RefuseUndrained(edge);
+    } else if (change.second == nullptr && edge.attachment->uses > 0) {
+      return RefuseBusy(*edge.attachment);
     } else if (change.second != nullptr && !edge.child->requests.empty()) {
       Conflict conflict;
       conflict.reason = ConflictReason::kNotDrained;
@@ -210,6 +288,7 @@ absl::Status TransactionValidator::CheckDrained() const {
   }
   for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {
     if (edge->child == nullptr || proposed_.IsPlanned(*edge->parent)) continue;
+    if (!edge->parent->requests.empty()) return RefuseUndrained(*edge);
     if (!IsCovered(*edge->parent) && !IsFresh(*edge->parent)) return RefuseUndrained(*edge);
   }
   for (const Node* orphan : plan_.orphans) {

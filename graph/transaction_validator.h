@@ -30,12 +30,14 @@ class TransactionValidator {
   absl::Status CheckLeases() const;   // G4
   absl::Status CheckDrained() const;  // G6
   absl::Status CheckRoles() const;    // G1
+  absl::Status CheckChildrenOf(const Node& node) const;
   absl::Status CheckAcyclic() const;  // G1
   absl::Status DropOrphans();         // G3
   absl::Status DerivePermissions();   // G5
   absl::Status CheckPermissions(Node& node);
   absl::Status ReserveInDriver(Node& node);
   absl::Status RefuseUndrained(const Edge& edge) const;
+  static absl::Status RefuseBusy(const AttachmentCore& attachment);
   bool IsFresh(const Node& node) const;
   bool IsCovered(const Node& node) const;
   bool IsLinkPlanned(const Node& parent, const Node& child) const;

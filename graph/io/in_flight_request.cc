@@ -20,7 +20,7 @@ void InFlightRequest::End() {
   Node& node = *std::exchange(node_, nullptr);
   node.requests.Remove(*this);
   if (node.requests.empty() && node.is_quiesced()) {
-    GraphInternals::Of(node.graph).sections.GrantWhatIsAtRest(node.graph);
+    GraphInternals::Of(node.graph).sections.OnNodeAtRest(node);
   }
 }
 

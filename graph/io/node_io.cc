@@ -165,7 +165,7 @@ absl::StatusOr<AllocationRun> CoAllocationInChain(Node& top, ByteRange range, co
       if (range.offset >= layer_bytes) {
         // A layer shorter than the one above reads as zeroes beyond its end, and hides what is
         // below.
-        run.is_allocated = node != &top && first == nullptr;
+        run.is_allocated = node != &top;
         run.is_zero = true;
         run.layer = node->id;
         return run;

@@ -1,0 +1,259 @@
+#include "millrace/graph/attachment.h"
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/open_node.h"
+#include "tests/support/graph_fixture.h"
+
+namespace millrace {
+namespace {
+
+class AttachmentTest : public GraphFixture {
+ protected:
+  const HolderRef me_ = MakeHolder("me", "test");
+};
+
+TEST_F(AttachmentTest, ItKeepsItsNodeAndFollowsItUnlessItStays) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment stays,
+                              Attachment::Attach(*graph_, chain.top(), Keep(me_)));
+    MILLRACE_ASSIGN_OR_RETURN(NodeId filter, CoInsertPass("pass", chain.top(), me_));
+    EXPECT_EQ(chain.guest.node(), filter);
+    EXPECT_EQ(stays.node(), chain.top());
+    chain.guest.CoDetach();
+    EXPECT_FALSE(Find("pass").is_valid());
+    EXPECT_EQ(graph_->node_count(), 3u);
+    stays.CoDetach();
+    EXPECT_EQ(graph_->node_count(), 0u);
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, DetachingNamesTheNodesThatGo) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep,
+                              Attachment::Attach(*graph_, chain.nodes[0], Keep(me_)));
+    EXPECT_EQ(chain.guest.Detach(), (std::vector<NodeId>{chain.nodes[2], chain.nodes[1]}));
+    EXPECT_FALSE(chain.guest.is_attached());
+    EXPECT_EQ(chain.guest.bytes(), 0u);
+    EXPECT_FALSE(chain.guest.node().is_valid());
+    EXPECT_TRUE(chain.guest.Detach().empty());
+    EXPECT_EQ(keep.Detach(), std::vector<NodeId>{chain.nodes[0]});
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, ADeviceNameIsFreeAgainAfterDetaching) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    {
+      GraphView view(*graph_);
+      EXPECT_EQ(view.FindDeviceOrNode("drive0")->name(), "n2");
+    }
+    chain.guest.Detach();
+    {
+      GraphView view(*graph_);
+      EXPECT_TRUE(absl::IsNotFound(view.FindDeviceOrNode("drive0").status()));
+    }
+    MILLRACE_ASSIGN_OR_RETURN(
+        chain.guest,
+        Attachment::Attach(*graph_, chain.nodes[1], {.holder = me_, .device_name = "drive0"}));
+    {
+      GraphView view(*graph_);
+      EXPECT_EQ(view.FindDeviceOrNode("drive0")->name(), "n1");
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, DetachingInsideAPlanIsRefusedWhileRequestsAreQueuedOrInFlight) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    for (bool is_drained : {true, false}) {
+      DrainedSection drained;
+      if (is_drained) {
+        MILLRACE_ASSIGN_OR_RETURN(drained, DrainedSection::CoBegin(*graph_, {chain.top()}, {me_}));
+      }
+      TaskScope scope("guest");
+      char byte = 'x';
+      scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
+        return chain.guest.CoWrite(0, IoVector(&byte, 1));
+      });
+      CoYield();
+      {
+        GraphTransaction change(*graph_);
+        change.Detach(chain.guest);
+        const absl::Status refused = change.Validate();
+        ExpectConflict(refused, ConflictReason::kNodeInUse, "n2");
+        EXPECT_EQ(ConflictOf(refused)->holders.front().id, "drive0");
+      }
+      drained.End();
+      MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, CoDetachWaitsForItsRequestsInFlightAndQueued) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (bool is_drained : {true, false}) {
+      MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+      DrainedSection drained;
+      if (is_drained) {
+        MILLRACE_ASSIGN_OR_RETURN(drained, DrainedSection::CoBegin(*graph_, {chain.top()}, {me_}));
+      }
+      TaskScope scope("both");
+      char byte = 'x';
+      bool is_written = false;
+      scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
+        absl::Status status = chain.guest.CoWrite(0, IoVector(&byte, 1));
+        is_written = true;
+        return status;
+      });
+      CoYield();
+      scope.Spawn("unplug", [&]() MILLRACE_MAY_SUSPEND {
+        chain.guest.CoDetach();
+        EXPECT_TRUE(is_written);
+        EXPECT_EQ(graph_->node_count(), 0u);
+      });
+      for (int i = 0; i < 10; ++i) CoYield();
+      EXPECT_EQ(chain.guest.is_attached(), is_drained || !is_written);
+      drained.End();
+      MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    }
+    return absl::OkStatus();
+  });
+}
+
+// The attachment moves from the filter to the node below while it waits to detach.
+TEST_F(AttachmentTest, CoDetachFollowsItsNode) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    MILLRACE_ASSIGN_OR_RETURN(NodeId filter, CoInsertPass("pass", chain.top(), me_));
+    HandDrivenJob job("job");
+    const HolderRef holder = job.MakeHolderOf();
+    MILLRACE_ASSIGN_OR_RETURN(Attachment work, Attachment::Attach(*graph_, filter, Keep(holder)));
+    job.CoBeginStep();
+    TaskScope scope("unplug");
+    scope.Spawn("unplug", [&]() MILLRACE_MAY_SUSPEND { chain.guest.CoDetach(); });
+    CoYield();
+    {
+      MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                                DrainedSection::CoBegin(*graph_, {filter}, {holder}));
+      GraphTransaction change(*graph_);
+      change.Show(drained).OnBehalfOf(holder);
+      change.Detach(work);
+      change.RemoveFilter(filter);
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    job.EndStep();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_EQ(graph_->node_count(), 0u);
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, ItMayMoveWhileARequestIsUnderWay) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(*graph_, {chain.top()}, {me_}));
+    TaskScope scope("guest");
+    char byte = 'x';
+    scope.Spawn("guest",
+                [&]() MILLRACE_MAY_SUSPEND { return chain.guest.CoWrite(0, IoVector(&byte, 1)); });
+    CoYield();
+    Attachment moved = std::move(chain.guest);
+    drained.End();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    byte = 0;
+    MILLRACE_RETURN_IF_ERROR(moved.CoRead(0, IoVector(&byte, 1)));
+    EXPECT_EQ(byte, 'x');
+    moved.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, RequestsOutsideTheNodeOrWithoutPermissionAreRefused) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    char byte = 'x';
+    const IoVector one(&byte, 1);
+    const uint64_t end = chain.guest.bytes();
+    EXPECT_TRUE(absl::IsInvalidArgument(chain.guest.CoRead(end, one)));
+    EXPECT_TRUE(absl::IsInvalidArgument(chain.guest.CoWrite(UINT64_MAX, one)));
+    EXPECT_TRUE(absl::IsInvalidArgument(chain.guest.CoDiscard(ByteRange(end - 1, 2))));
+    EXPECT_TRUE(absl::IsInvalidArgument(chain.guest.CoResize(end)));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment reader,
+                              Attachment::Attach(*graph_, chain.nodes[0], Keep(me_)));
+    EXPECT_TRUE(absl::IsInvalidArgument(reader.CoWrite(0, one)));
+    EXPECT_TRUE(absl::IsInvalidArgument(reader.CoWriteZeroes(ByteRange(0, 1))));
+    EXPECT_TRUE(absl::IsInvalidArgument(reader.CoDiscard(ByteRange(0, 1))));
+    reader.CoDetach();
+    EXPECT_TRUE(absl::IsFailedPrecondition(reader.CoRead(0, one)));
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// "n2" long, "n1" short, "n0" long: beyond the end of n1 the guest sees zeroes, whatever n0 holds.
+TEST_F(AttachmentTest, AShortLayerDecidesTheZeroesBeyondItsEndForWhoeverAsks) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MemoryChainOptions options;
+    for (uint64_t bytes : {4096u, 1024u, 4096u}) {
+      options.images.push_back(std::make_shared<MemoryOverlayImage>(bytes, 512));
+    }
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, options, false));
+    const ByteRange beyond(2048, 512);
+    for (NodeId first : {NodeId(), chain.nodes[2], chain.nodes[1]}) {
+      MILLRACE_ASSIGN_OR_RETURN(AllocationRun run,
+                                chain.guest.CoAllocation(beyond, first, chain.nodes[1]));
+      EXPECT_TRUE(run.is_allocated) << first.ToString();
+      EXPECT_TRUE(run.is_zero);
+      EXPECT_EQ(run.layer, chain.nodes[1]);
+    }
+    MILLRACE_ASSIGN_OR_RETURN(AllocationRun top_only,
+                              chain.guest.CoAllocation(beyond, NodeId(), chain.nodes[2]));
+    EXPECT_FALSE(top_only.is_allocated);
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+using AttachmentDeathTest = AttachmentTest;
+
+TEST_F(AttachmentDeathTest, DetachingWithRequestsUnderWayIsCaught) {
+  EXPECT_DEATH(Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+                 MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
+                                           CoMakeMemoryChain(*graph_, {}, false));
+                 TaskScope scope("guest");
+                 char byte = 'x';
+                 scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
+                   return chain.guest.CoWrite(0, IoVector(&byte, 1));
+                 });
+                 CoYield();
+                 chain.guest.Detach();
+                 return scope.CoJoin();
+               }),
+               "detached with requests in flight");
+}
+
+TEST_F(AttachmentDeathTest, AGraphThatStillHasNodesIsNotDestroyed) {
+  EXPECT_DEATH(
+      {
+        Attachment device;
+        absl::Status status = engine_->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+          device = std::move(chain.guest);
+          return absl::OkStatus();
+        });
+        graph_.reset();
+      },
+      "graph destroyed while nodes are attached");
+}
+
+}  // namespace
+}  // namespace millrace

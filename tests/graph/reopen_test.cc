@@ -1,0 +1,327 @@
+// Going read-only and writable, opening, and the headers that follow an edit.
+#include <algorithm>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/open_node.h"
+#include "tests/support/graph_fixture.h"
+
+namespace millrace {
+namespace {
+
+// A file whose reopening takes steps, and tells if two of them meet.
+class ReopenedFile final : public ProtocolDriver {
+ public:
+  struct Log {
+    int preparing = 0;
+    int preparing_max = 0;
+    int committed = 0;
+    int aborted = 0;
+    int closed = 0;
+    bool fails = false;
+  };
+  explicit ReopenedFile(Log& log) : log_(log) {}
+
+  std::string_view driver_name() const override { return "reopened"; }
+  uint64_t bytes() const override { return 4096; }
+  absl::Status CoOpen(DriverContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  void CoClose() override MILLRACE_MAY_SUSPEND { ++log_.closed; }
+  absl::Status CoPrepareReopen(bool) override MILLRACE_MAY_SUSPEND {
+    log_.preparing_max = std::max(log_.preparing_max, ++log_.preparing);
+    for (int i = 0; i < 5; ++i) CoYield();
+    --log_.preparing;
+    return log_.fails ? absl::PermissionDeniedError("no") : absl::OkStatus();
+  }
+  void CommitReopen(bool) override { ++log_.committed; }
+  void CoAbortReopen(bool) override MILLRACE_MAY_SUSPEND { ++log_.aborted; }
+  absl::Status CoRead(uint64_t, const IoVector& target) override MILLRACE_MAY_SUSPEND {
+    target.FillZero();
+    return absl::OkStatus();
+  }
+  absl::Status CoWrite(uint64_t, const IoVector&, WriteFlags) override MILLRACE_MAY_SUSPEND {
+    return absl::OkStatus();
+  }
+  absl::Status CoWriteZeroes(ByteRange, ZeroFlags) override MILLRACE_MAY_SUSPEND {
+    return absl::OkStatus();
+  }
+  absl::Status CoDiscard(ByteRange) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  absl::Status CoResize(uint64_t) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    return Extent{range.bytes, ExtentKind::kData, HostOffset(range.offset)};
+  }
+
+ private:
+  Log& log_;
+};
+
+class ReopenTest : public GraphFixture {
+ protected:
+  bool IsReadOnly(NodeId id) MILLRACE_OPENS_VIEW {
+    GraphView view(*graph_);
+    return view.Resolve(id)->is_read_only();
+  }
+  absl::StatusOr<Attachment> AddFile(const std::string& name, bool is_read_only)
+      MILLRACE_OPENS_VIEW {
+    GraphTransaction change(*graph_);
+    const NodeId node = change.AddNode(std::make_unique<ReopenedFile>(log_),
+                                       {.name = name, .is_read_only = is_read_only});
+    Attachment keep = change.Attach(node, Keep(me_));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    return keep;
+  }
+  absl::Status SetBacking(const MemoryChain& chain, size_t overlay, size_t base,
+                          const DrainedSection& drained, std::vector<HeaderUpdate>* headers)
+      MILLRACE_OPENS_VIEW {
+    GraphTransaction change(*graph_);
+    change.Show(drained).SetBacking(
+        chain.nodes[overlay], chain.nodes[base],
+        BackingReference{"img-" + std::to_string(base), "memory-overlay"});
+    MILLRACE_ASSIGN_OR_RETURN(AppliedEdit edit, change.Commit());
+    *headers = edit.headers;
+    return absl::OkStatus();
+  }
+  absl::Status CoSetBacking(const MemoryChain& chain, size_t overlay, size_t base,
+                            std::vector<HeaderUpdate>* headers) MILLRACE_MAY_SUSPEND {
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(*graph_, {chain.nodes[overlay]}, {me_}));
+    return SetBacking(chain, overlay, base, drained, headers);
+  }
+
+  const HolderRef me_ = MakeHolder("me", "test");
+  const HolderRef other_ = MakeHolder("other", "test");
+  ReopenedFile::Log log_;
+};
+
+// ---- Read-only ---------------------------------------------------------------------------------
+
+// R08: at most one reopening at a time per node, whoever asks.
+TEST_F(ReopenTest, TwoReopeningsOfOneNodeDoNotMeet) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", true));
+    const NodeId node = keep.node();
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, node));
+    TaskScope scope("both");
+    for (const HolderRef& holder : {me_, other_}) {
+      scope.Spawn("reopen", [&, holder]() MILLRACE_MAY_SUSPEND {
+        return CoSetReadOnly(*graph_, node, false, holder);
+      });
+    }
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_EQ(log_.preparing_max, 1);
+    EXPECT_EQ(log_.committed, 1);  // the second found it as wanted
+    EXPECT_FALSE(IsReadOnly(node));
+    keep.CoDetach();
+    EXPECT_EQ(log_.closed, 1);
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, ANodeWhoseUserLeavesDuringAReopeningLivesToItsEnd) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", true));
+    const NodeId node = keep.node();
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, node));
+    TaskScope scope("reopen");
+    scope.Spawn("reopen",
+                [&]() MILLRACE_MAY_SUSPEND { return CoSetReadOnly(*graph_, node, false, other_); });
+    while (log_.preparing == 0) CoYield();
+    keep.Detach();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_EQ(log_.committed, 1);
+    EXPECT_EQ(log_.closed, 1);  // and is closed before the reopening returns
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, AFailedReopeningLeavesEverythingAsItWas) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", true));
+    const NodeId node = keep.node();
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, node));
+    log_.fails = true;
+    EXPECT_TRUE(absl::IsPermissionDenied(CoSetReadOnly(*graph_, node, false, me_)));
+    EXPECT_TRUE(IsReadOnly(node));
+    EXPECT_EQ(log_.committed + log_.aborted, 0);
+    log_.fails = false;
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(*graph_, node, false, me_));
+    EXPECT_TRUE(keep.is_attached());
+    keep.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, ANodeWithAWriterCannotBecomeReadOnlyAndTheDriverIsToldSo) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", false));
+    const NodeId node = keep.node();
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, node));
+    AttachmentOptions writer;
+    writer.holder = other_;
+    writer.permissions.used = kWrite;
+    MILLRACE_ASSIGN_OR_RETURN(Attachment writes, Attachment::Attach(*graph_, node, writer));
+    const absl::Status refused = CoSetReadOnly(*graph_, node, true, me_);
+    ExpectConflict(refused, ConflictReason::kReadOnly, "f");
+    EXPECT_EQ(ConflictOf(refused)->holders.front().id, "other");
+    EXPECT_EQ(log_.aborted, 1);
+    EXPECT_FALSE(IsReadOnly(node));
+    writes.CoDetach();
+    keep.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, AFilterAndWhatItShowsChangeTogetherUnlessOthersStillWriteBelow) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", false));
+    const NodeId file = keep.node();
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, file));
+    MILLRACE_ASSIGN_OR_RETURN(
+        Attachment device,
+        Attachment::Attach(*graph_, file, {.holder = MakeHolder("d", "device")}));
+    MILLRACE_ASSIGN_OR_RETURN(NodeId filter, CoInsertPass("pass", file, me_));
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(*graph_, filter, true, me_));
+    EXPECT_TRUE(IsReadOnly(filter));
+    EXPECT_TRUE(IsReadOnly(file));
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(*graph_, filter, false, me_));
+    EXPECT_FALSE(IsReadOnly(file));
+    AttachmentOptions writer;
+    writer.holder = other_;
+    writer.permissions.used = kWrite;
+    writer.stays_at_node = true;
+    MILLRACE_ASSIGN_OR_RETURN(Attachment writes, Attachment::Attach(*graph_, file, writer));
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(*graph_, filter, true, me_));
+    EXPECT_TRUE(IsReadOnly(filter));
+    EXPECT_FALSE(IsReadOnly(file));
+    writes.CoDetach();
+    device.CoDetach();
+    keep.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, AStaleNodeIsNamed) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", true));
+    const NodeId node = keep.node();
+    keep.CoDetach();
+    EXPECT_EQ(log_.closed, 0);  // never opened
+    ExpectConflict(CoSetReadOnly(*graph_, node, false, me_), ConflictReason::kStaleNode, "f");
+    ExpectConflict(CoOpenNode(*graph_, node), ConflictReason::kStaleNode, "f");
+    return absl::OkStatus();
+  });
+}
+
+// ---- Headers -----------------------------------------------------------------------------------
+
+TEST_F(ReopenTest, TheHeaderFollowsTheEditAlsoOfAReadOnlyOverlay) {
+  for (bool is_read_only : {false, true}) {
+    Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(
+          MemoryChain chain,
+          CoMakeMemoryChain(*graph_, {.layers = 4, .is_read_only = is_read_only}, true));
+      std::vector<HeaderUpdate> headers;
+      MILLRACE_RETURN_IF_ERROR(CoSetBacking(chain, 2, 0, &headers));
+      EXPECT_EQ(chain.Header(2), "img-1");  // edit first, header second (R04)
+      MILLRACE_RETURN_IF_ERROR(CoSyncBackingHeaders(*graph_, headers, me_));
+      EXPECT_EQ(chain.Header(2), "img-0");
+      EXPECT_EQ(IsReadOnly(chain.nodes[2]), is_read_only);  // R62
+      chain.monitor.clear();
+      chain.guest.CoDetach();
+      return absl::OkStatus();
+    });
+  }
+}
+
+TEST_F(ReopenTest, OnlyTheNewestEditWritesTheHeader) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 4}, true));
+    std::vector<HeaderUpdate> first;
+    std::vector<HeaderUpdate> second;
+    MILLRACE_RETURN_IF_ERROR(CoSetBacking(chain, 3, 1, &first));
+    MILLRACE_RETURN_IF_ERROR(CoSetBacking(chain, 3, 0, &second));
+    MILLRACE_RETURN_IF_ERROR(CoSyncBackingHeaders(*graph_, first, me_));
+    EXPECT_EQ(chain.Header(3), "img-2");  // left to the later writer
+    MILLRACE_RETURN_IF_ERROR(CoSyncBackingHeaders(*graph_, second, me_));
+    EXPECT_EQ(chain.Header(3), "img-0");
+    chain.monitor.clear();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, AnOverlayThatIsGoneIsSuccess) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    std::vector<HeaderUpdate> headers;
+    MILLRACE_RETURN_IF_ERROR(CoSetBacking(chain, 2, 0, &headers));
+    chain.guest.CoDetach();
+    EXPECT_TRUE(CoSyncBackingHeaders(*graph_, headers, me_).ok());
+    EXPECT_EQ(chain.Header(2), "img-1");
+    return absl::OkStatus();
+  });
+}
+
+// Two jobs whose edits both changed a read-only overlay, each draining it once to write its header.
+TEST_F(ReopenTest, TwoJobsThatSyncOneReadOnlyOverlayBothFinish) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(
+        MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 4, .is_read_only = true}, true));
+    HandDrivenJob jobs[] = {HandDrivenJob("one"), HandDrivenJob("two")};
+    const HolderRef holders[] = {jobs[0].MakeHolderOf(), jobs[1].MakeHolderOf()};
+    std::vector<Attachment> work;
+    for (const HolderRef& holder : holders) {
+      MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
+                                Attachment::Attach(*graph_, chain.nodes[2], Keep(holder)));
+      work.push_back(std::move(attachment));
+    }
+    TaskScope scope("jobs");
+    for (size_t i = 0; i < 2; ++i) {
+      scope.Spawn("job", [&, i]() MILLRACE_MAY_SUSPEND -> absl::Status {
+        jobs[i].CoBeginStep();
+        std::vector<HeaderUpdate> headers;
+        {
+          MILLRACE_ASSIGN_OR_RETURN(
+              DrainedSection drained,
+              DrainedSection::CoBegin(*graph_, {chain.nodes[2]}, {holders[i]}));
+          MILLRACE_RETURN_IF_ERROR(SetBacking(chain, 2, i, drained, &headers));
+        }
+        work[i].Detach();  // a job's edges end with its edit; the header is a request of its own
+        MILLRACE_RETURN_IF_ERROR(CoSyncBackingHeaders(*graph_, headers, holders[i]));
+        jobs[i].EndStep();
+        return absl::OkStatus();
+      });
+    }
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_EQ(chain.Header(2), "img-1");
+    EXPECT_TRUE(IsReadOnly(chain.nodes[2]));
+    chain.monitor.clear();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// G7: a header is not written inside somebody else's drained section.
+TEST_F(ReopenTest, AHeaderWaitsForTheEndOfAForeignDrain) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    std::vector<HeaderUpdate> headers;
+    MILLRACE_RETURN_IF_ERROR(CoSetBacking(chain, 2, 0, &headers));
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(*graph_, {chain.nodes[2]}, {other_}));
+    TaskScope scope("sync");
+    scope.Spawn("sync",
+                [&]() MILLRACE_MAY_SUSPEND { return CoSyncBackingHeaders(*graph_, headers, me_); });
+    for (int i = 0; i < 20; ++i) CoYield();
+    EXPECT_EQ(chain.Header(2), "img-1");
+    drained.End();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_EQ(chain.Header(2), "img-0");
+    chain.monitor.clear();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+}  // namespace millrace

@@ -23,13 +23,12 @@ class Peer:
         self.ours, self.theirs = socket.socketpair()
         self.requests = []
         self._answer = answer
-        self._greeting = greeting
+        self.theirs.sendall(greeting)  # before anybody can shut the socket down
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self):
         with self.theirs, self.theirs.makefile('rb') as lines:
-            self.theirs.sendall(self._greeting)
             for line in lines:
                 request = json.loads(line)
                 self.requests.append(request)

@@ -1,0 +1,45 @@
+// OptionTable: what the command line's options do, in the order in which they are given.
+//
+//   options.Register("blockdev", [&](std::string_view text) MILLRACE_MAY_SUSPEND {
+//     MILLRACE_ASSIGN_OR_RETURN(OptionValue value, ParseKeyval(text, "driver"));
+//     return CoAddBlockdev(value);
+//   });
+//
+// A failed status ends the program with "PROGRAM: --blockdev TEXT: MESSAGE" and exit code 1; the
+// message is put into words like a QMP error. Filled before options are run. Home thread only.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_OPTIONS_OPTION_TABLE_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_OPTIONS_OPTION_TABLE_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "millrace/engine/base/capabilities.h"
+
+namespace millrace {
+
+// `text` is the option's argument as it was given. Runs in a coroutine of the engine; may suspend.
+using OptionHandler = std::function<absl::Status(std::string_view text)>;
+
+// What a handler returns that has printed help on stdout ("format=help"): the program ends with
+// exit code 0.
+absl::Status HelpWasPrinted();
+bool IsHelpWasPrinted(const absl::Status& status);
+
+class OptionTable {
+ public:
+  // `name` without dashes. A name can be registered once (checked).
+  void Register(std::string_view name, OptionHandler handler);
+  bool Has(std::string_view name) const { return handlers_.find(name) != handlers_.end(); }
+  // `name` is registered (checked).
+  absl::Status CoRun(std::string_view name, std::string_view text) const MILLRACE_MAY_SUSPEND;
+
+ private:
+  std::map<std::string, OptionHandler, std::less<>> handlers_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_OPTIONS_OPTION_TABLE_H_

@@ -1,0 +1,86 @@
+#include "examples/hypervisor/process/fd_sets.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kPrefix = "/dev/fdset/";
+
+}  // namespace
+
+FdSets::~FdSets() {
+  for (const auto& entry : sets_) {
+    for (const Member& member : entry.second) close(member.fd);
+  }
+}
+
+absl::Status FdSets::AddFromOption(std::string_view text) {
+  MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, ""));
+  ArgumentReader reader = value.Reader();
+  const std::optional<int64_t> fd = reader.OptionalInteger("fd");
+  const std::optional<int64_t> set = reader.OptionalInteger("set");
+  const std::string opaque = reader.OptionalString("opaque").value_or("");
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (!fd.has_value() || *fd < 0 || *fd > std::numeric_limits<int>::max()) {
+    return GenericError("fd option is required and must be non-negative");
+  }
+  if (*fd <= STDERR_FILENO) return GenericError("fd cannot be a standard I/O stream");
+  if (!set.has_value() || *set < 0) {
+    return GenericError("set option is required and must be non-negative");
+  }
+  // Kept apart from the given descriptor, so that it may be named in several options.
+  const int copy = fcntl(static_cast<int>(*fd), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return GenericError(StrCat("error duplicating fd: ", std::strerror(errno)));
+  sets_[*set].push_back({copy, opaque});
+  return absl::OkStatus();
+}
+
+std::optional<int64_t> FdSets::SetNumber(std::string_view path) {
+  if (!path.starts_with(kPrefix)) return std::nullopt;
+  path.remove_prefix(kPrefix.size());
+  if (path.empty() || path.size() > 18) return std::nullopt;
+  int64_t number = 0;
+  for (const char c : path) {
+    if (c < '0' || c > '9') return std::nullopt;
+    number = number * 10 + (c - '0');
+  }
+  return number;
+}
+
+absl::StatusOr<int> FdSets::Open(int64_t set, bool is_writable) const {
+  const auto found = sets_.find(set);
+  if (found == sets_.end()) return absl::NotFoundError(StrCat("there is no fd set ", set));
+  int chosen = -1;
+  for (const Member& member : found->second) {
+    const int mode = fcntl(member.fd, F_GETFL) & O_ACCMODE;
+    if (mode == (is_writable ? O_RDWR : O_RDONLY)) {
+      chosen = member.fd;
+      break;
+    }
+    if (!is_writable && mode == O_RDWR && chosen < 0) chosen = member.fd;
+  }
+  if (chosen < 0) {
+    return absl::NotFoundError(StrCat("no descriptor in fd set ", set, " is open for ",
+                                      is_writable ? "reading and writing" : "reading"));
+  }
+  const int copy = fcntl(chosen, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) {
+    return absl::InternalError(
+        StrCat("cannot duplicate a descriptor of fd set ", set, ": ", std::strerror(errno)));
+  }
+  return copy;
+}
+
+}  // namespace millrace

@@ -1,0 +1,47 @@
+// FdSets: descriptors handed to the program (--add-fd), opened under the name "/dev/fdset/N".
+//
+// A set holds descriptors of one file with different access modes; opening the name duplicates the
+// one whose mode is wanted. The sets own their descriptors. Home thread only.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_FD_SETS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_FD_SETS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace millrace {
+
+class FdSets {
+ public:
+  FdSets() = default;
+  ~FdSets();
+  FdSets(const FdSets&) = delete;
+  FdSets& operator=(const FdSets&) = delete;
+
+  // The argument of --add-fd: "fd=N,set=N[,opaque=TEXT]". Takes a duplicate of the descriptor and
+  // leaves the given one alone, like QEMU.
+  absl::Status AddFromOption(std::string_view text);
+  // The number in "/dev/fdset/N"; nothing for any other name.
+  static std::optional<int64_t> SetNumber(std::string_view path);
+  // A new descriptor, close-on-exec, for the caller to own. `is_writable` asks for read-write,
+  // otherwise a read-only one is preferred and a read-write one is taken. NotFound: there is no
+  // such set, or none of its descriptors can do that.
+  absl::StatusOr<int> Open(int64_t set, bool is_writable) const;
+
+ private:
+  struct Member {
+    int fd = -1;
+    std::string opaque;
+  };
+  std::map<int64_t, std::vector<Member>> sets_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_FD_SETS_H_

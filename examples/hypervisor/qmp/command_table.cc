@@ -1,0 +1,171 @@
+#include "examples/hypervisor/qmp/command_table.h"
+
+#include <utility>
+
+#include "examples/hypervisor/qmp/argument_reader.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+void CheckArgument(const ArgumentSpec& spec, ArgumentReader& reader) {
+  if (!spec.is_optional && !reader.Has(spec.name)) {
+    reader.Fail(GenericError(StrCat("Parameter '", spec.name, "' is missing")));
+    return;
+  }
+  switch (spec.type) {
+    case ArgumentType::kString:
+      reader.OptionalString(spec.name);
+      return;
+    case ArgumentType::kInteger:
+      reader.OptionalInteger(spec.name);
+      return;
+    case ArgumentType::kSize:
+      reader.OptionalSize(spec.name);
+      return;
+    case ArgumentType::kUint32:
+      reader.OptionalUint32(spec.name);
+      return;
+    case ArgumentType::kBool:
+      reader.OptionalBool(spec.name);
+      return;
+    case ArgumentType::kEnum:
+      reader.OptionalEnum(spec.name, spec.values);
+      return;
+    case ArgumentType::kObject:
+      reader.OptionalObject(spec.name);
+      return;
+    case ArgumentType::kArray:
+      reader.OptionalArray(spec.name);
+      return;
+    case ArgumentType::kAny:
+      reader.OptionalAny(spec.name);
+      return;
+  }
+}
+
+// The name of a type in the schema; scalar types stand for themselves, as in QEMU.
+std::string SchemaTypeName(const CommandSpec& command, const ArgumentSpec& argument) {
+  switch (argument.type) {
+    case ArgumentType::kString:
+      return "str";
+    case ArgumentType::kInteger:
+    case ArgumentType::kSize:
+    case ArgumentType::kUint32:
+      return "int";
+    case ArgumentType::kBool:
+      return "bool";
+    case ArgumentType::kEnum:
+      return StrCat("enum-", command.name, "-", argument.name);
+    case ArgumentType::kArray:
+      return "[any]";
+    case ArgumentType::kObject:
+    case ArgumentType::kAny:
+      break;
+  }
+  return "any";
+}
+
+json::object DescribeEnum(std::string_view name, const std::vector<std::string_view>& values) {
+  json::array names;
+  json::array members;
+  for (const std::string_view value : values) {
+    const json::string_view text(value.data(), value.size());
+    names.emplace_back(text);
+    members.push_back(json::object({{"name", text}}));
+  }
+  json::object type;
+  type["name"] = json::string_view(name.data(), name.size());
+  type["meta-type"] = "enum";
+  type["members"] = std::move(members);
+  type["values"] = std::move(names);
+  return type;
+}
+
+json::object DescribeArguments(const CommandSpec& command, const std::string& name) {
+  json::array members;
+  for (const ArgumentSpec& argument : *command.arguments) {
+    json::object member;
+    member["name"] = argument.name;
+    member["type"] = SchemaTypeName(command, argument);
+    // A member with a default, of whatever value, is an optional one.
+    if (argument.is_optional) member["default"] = nullptr;
+    members.push_back(std::move(member));
+  }
+  return {{"name", name}, {"meta-type", "object"}, {"members", std::move(members)}};
+}
+
+json::object DescribeBuiltin(std::string_view name, std::string_view json_type) {
+  json::object type;
+  type["name"] = json::string_view(name.data(), name.size());
+  type["meta-type"] = "builtin";
+  type["json-type"] = json::string_view(json_type.data(), json_type.size());
+  return type;
+}
+
+}  // namespace
+
+void CommandTable::Register(CommandSpec spec) {
+  MILLRACE_CHECK(spec.handler != nullptr, "a command has a handler");
+  std::string name = spec.name;
+  const bool is_new = commands_.emplace(std::move(name), std::move(spec)).second;
+  MILLRACE_CHECK(is_new, "a command is registered once");
+}
+
+const CommandSpec* CommandTable::Find(std::string_view name) const {
+  const auto found = commands_.find(name);
+  return found == commands_.end() ? nullptr : &found->second;
+}
+
+absl::Status CommandTable::CheckArguments(const CommandSpec& spec, const json::object& arguments) {
+  if (!spec.arguments.has_value()) return absl::OkStatus();
+  ArgumentReader reader(arguments);
+  for (const ArgumentSpec& argument : *spec.arguments) CheckArgument(argument, reader);
+  return reader.Finish();
+}
+
+CommandResult CommandTable::CoCall(std::string_view name, const json::object& arguments) const {
+  const CommandSpec* const spec = Find(name);
+  if (spec == nullptr) {
+    return CommandNotFound(StrCat("The command ", name, " has not been found"));
+  }
+  MILLRACE_RETURN_IF_ERROR(CheckArguments(*spec, arguments));
+  return spec->handler(arguments);
+}
+
+json::array CommandTable::DescribeNames() const {
+  json::array names;
+  for (const auto& entry : commands_) names.push_back(json::object({{"name", entry.first}}));
+  return names;
+}
+
+json::array CommandTable::DescribeSchema() const {
+  json::array schema;
+  for (const auto& entry : commands_) {
+    const CommandSpec& command = entry.second;
+    const std::string arguments = StrCat("arg-", command.name);
+    json::object description;
+    description["name"] = command.name;
+    description["meta-type"] = "command";
+    description["arg-type"] = command.arguments.has_value() ? arguments : "any";
+    description["ret-type"] = "any";
+    schema.push_back(std::move(description));
+    if (!command.arguments.has_value()) continue;
+    schema.push_back(DescribeArguments(command, arguments));
+    for (const ArgumentSpec& argument : *command.arguments) {
+      if (argument.type != ArgumentType::kEnum) continue;
+      schema.push_back(DescribeEnum(SchemaTypeName(command, argument), argument.values));
+    }
+  }
+  schema.push_back(DescribeBuiltin("str", "string"));
+  schema.push_back(DescribeBuiltin("int", "int"));
+  schema.push_back(DescribeBuiltin("bool", "boolean"));
+  schema.push_back(DescribeBuiltin("any", "value"));
+  schema.push_back({{"name", "[any]"}, {"meta-type", "array"}, {"element-type", "any"}});
+  return schema;
+}
+
+}  // namespace millrace

@@ -1,0 +1,91 @@
+// CommandTable: the QMP commands there are, what they take, and how they are called.
+//
+//   table.Register({.name = "job-pause",
+//                   .arguments = {{"id", ArgumentType::kString}},
+//                   .handler = [&](const json::object& arguments) MILLRACE_MAY_SUSPEND {
+//                     return CoPauseJob(arguments);
+//                   }});
+//
+// Declared arguments are checked before the handler is called (missing, of the wrong type, not
+// among the values, unexpected) and listed by query-qmp-schema; a handler reads them with an
+// ArgumentReader that can then only succeed. A command that declares nothing is given its arguments
+// as they are and checks them itself.
+//
+// Filled before the first monitor is served; afterwards read-only. Home thread only.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_TABLE_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_TABLE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "examples/hypervisor/qmp/json.h"
+#include "millrace/engine/base/capabilities.h"
+
+namespace millrace {
+
+enum class ArgumentType : uint8_t {
+  kString,
+  kInteger,
+  kSize,    // a uint64_t
+  kUint32,  // an integer of that range
+  kBool,
+  kEnum,  // one of `values`
+  kObject,
+  kArray,
+  kAny,
+};
+
+struct ArgumentSpec {
+  std::string name;
+  ArgumentType type = ArgumentType::kString;
+  bool is_optional = false;
+  std::vector<std::string_view> values;  // kEnum; literals
+};
+
+// What a handler returns: the value of "return"; json::object() for commands that return nothing.
+using CommandResult = absl::StatusOr<json::value>;
+// Runs in a coroutine of the engine, one at a time over all monitors. May suspend.
+using CommandHandler = std::function<CommandResult(const json::object& arguments)>;
+
+struct CommandSpec {
+  std::string name;
+  // In the order in which mistakes are looked for. Nothing: the handler checks.
+  std::optional<std::vector<ArgumentSpec>> arguments;
+  CommandHandler handler;
+  // Events that are emitted while the handler runs come after the reply: quit, block-job-cancel.
+  bool replies_first = false;
+};
+
+class CommandTable {
+ public:
+  // A name can be registered once (checked).
+  void Register(CommandSpec spec);
+
+  // Null if there is none. Stays valid for the table's life.
+  const CommandSpec* Find(std::string_view name) const;
+  // Finds, checks the declared arguments and calls the handler. "The command foo has not been
+  // found".
+  CommandResult CoCall(std::string_view name, const json::object& arguments) const
+      MILLRACE_MAY_SUSPEND;
+  // What CoCall() checks before it calls.
+  static absl::Status CheckArguments(const CommandSpec& spec, const json::object& arguments);
+
+  // [{"name": ..}], by name.
+  json::array DescribeNames() const;
+  // The value of query-qmp-schema for what is declared.
+  json::array DescribeSchema() const;
+
+ private:
+  std::map<std::string, CommandSpec, std::less<>> commands_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_TABLE_H_

@@ -1,0 +1,155 @@
+#include "examples/hypervisor/qmp/json_format.h"
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "examples/hypervisor/qmp/utf8.h"
+
+namespace millrace {
+namespace {
+
+// The code point of a character that Utf8CharacterBytes() has measured.
+uint32_t CodePoint(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character[0]);
+  if (character.size() == 1) return first;
+  uint32_t code_point = first & (0x7fu >> character.size());
+  for (const char c : character.substr(1)) {
+    code_point = code_point << 6 | (static_cast<unsigned char>(c) & 0x3f);
+  }
+  return code_point;
+}
+
+class Formatter {
+ public:
+  explicit Formatter(JsonLayout layout) : is_pretty_(layout == JsonLayout::kPretty) {}
+
+  void Value(const json::value& value) {
+    switch (value.kind()) {
+      case json::kind::null:
+        text_ += "null";
+        return;
+      case json::kind::bool_:
+        text_ += value.get_bool() ? "true" : "false";
+        return;
+      case json::kind::int64:
+        text_ += std::to_string(value.get_int64());
+        return;
+      case json::kind::uint64:
+        text_ += std::to_string(value.get_uint64());
+        return;
+      case json::kind::double_:
+        return Double(value.get_double());
+      case json::kind::string:
+        return String(View(value.get_string()));
+      case json::kind::array:
+        return Array(value.get_array());
+      case json::kind::object:
+        return Object(value.get_object());
+    }
+  }
+
+  std::string TakeText() { return std::move(text_); }
+
+ private:
+  void Array(const json::array& array) {
+    text_ += '[';
+    ++depth_;
+    bool is_first = true;
+    for (const json::value& element : array) {
+      Separate(&is_first);
+      Value(element);
+    }
+    --depth_;
+    if (!is_first) NewLine();
+    text_ += ']';
+  }
+
+  void Object(const json::object& object) {
+    text_ += '{';
+    ++depth_;
+    bool is_first = true;
+    for (const auto& member : object) {
+      Separate(&is_first);
+      String(View(member.key()));
+      text_ += ": ";
+      Value(member.value());
+    }
+    --depth_;
+    if (!is_first) NewLine();
+    text_ += '}';
+  }
+
+  void Separate(bool* is_first) {
+    if (!*is_first) text_ += is_pretty_ ? "," : ", ";
+    *is_first = false;
+    NewLine();
+  }
+
+  void NewLine() {
+    if (!is_pretty_) return;
+    text_ += '\n';
+    text_.append(depth_ * 4, ' ');
+  }
+
+  // JSON has no word for what is too large; a number that every reader takes for infinite will do.
+  void Double(double number) {
+    if (std::isnan(number)) {
+      text_ += "null";
+    } else if (std::isinf(number)) {
+      text_ += number < 0 ? "-1e999" : "1e999";
+    } else {
+      std::array<char, 40> digits;
+      std::snprintf(digits.data(), digits.size(), "%.17g", number);
+      text_ += digits.data();
+    }
+  }
+
+  void String(std::string_view text) {
+    text_ += '"';
+    while (!text.empty()) {
+      const size_t bytes = Utf8CharacterBytes(text);
+      Character(bytes == 0 ? 0xfffd : CodePoint(text.substr(0, bytes)));
+      text.remove_prefix(bytes == 0 ? 1 : bytes);
+    }
+    text_ += '"';
+  }
+
+  void Character(uint32_t code_point) {
+    constexpr std::string_view kEscaped = "\"\\\b\f\n\r\t";
+    constexpr std::string_view kLetters = "\"\\bfnrt";
+    const size_t index =
+        code_point < 0x80 ? kEscaped.find(static_cast<char>(code_point)) : std::string_view::npos;
+    if (index != std::string_view::npos) {
+      text_ += '\\';
+      text_ += kLetters[index];
+    } else if (code_point >= 0x20 && code_point < 0x7f) {
+      text_ += static_cast<char>(code_point);
+    } else if (code_point < 0x10000) {
+      Unit(code_point);
+    } else {
+      Unit(0xd800 + ((code_point - 0x10000) >> 10));
+      Unit(0xdc00 + ((code_point - 0x10000) & 0x3ff));
+    }
+  }
+
+  void Unit(uint32_t unit) {
+    std::array<char, 8> escape;
+    std::snprintf(escape.data(), escape.size(), "\\u%04X", unit);
+    text_ += escape.data();
+  }
+
+  const bool is_pretty_;
+  size_t depth_ = 0;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string FormatJson(const json::value& value, JsonLayout layout) {
+  Formatter formatter(layout);
+  formatter.Value(value);
+  return formatter.TakeText();
+}
+
+}  // namespace millrace

@@ -1,0 +1,86 @@
+#include "examples/hypervisor/qmp/object_registry.h"
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+
+bool IsIdentifier(std::string_view text) {
+  if (text.empty() || !std::isalpha(static_cast<unsigned char>(text[0]))) return false;
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_';
+  });
+}
+
+void ObjectRegistry::RegisterType(std::string_view type, UserObjectFactory factory) {
+  const bool is_new = types_.emplace(type, std::move(factory)).second;
+  MILLRACE_CHECK(is_new, "a type is registered once");
+}
+
+absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style) {
+  ArgumentReader reader(options, style);
+  const std::string type = reader.String("qom-type");
+  const std::string id = reader.String("id");
+  MILLRACE_RETURN_IF_ERROR(reader.ok() ? absl::OkStatus() : reader.Finish());
+  const auto factory = types_.find(type);
+  if (factory == types_.end()) {
+    return GenericError(StrCat("Parameter 'qom-type' does not accept value '", type, "'"));
+  }
+  absl::StatusOr<std::unique_ptr<UserObject>> object = factory->second(id, reader);
+  // A misspelt property is heard of before what the object itself has to say.
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (!IsIdentifier(id)) return GenericError("Parameter 'id' expects an identifier");
+  if (objects_.contains(id)) {
+    return GenericError(
+        StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"));
+  }
+  MILLRACE_RETURN_IF_ERROR(object.status());
+  objects_.emplace(id, Entry{type, next_sequence_++, *std::move(object)});
+  return absl::OkStatus();
+}
+
+absl::Status ObjectRegistry::Delete(std::string_view id) {
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return GenericError(StrCat("object '", id, "' not found"));
+  if (found->second.object->is_in_use()) {
+    return GenericError(StrCat("object '", id, "' is in use, can not be deleted"));
+  }
+  objects_.erase(found);
+  return absl::OkStatus();
+}
+
+UserObject* ObjectRegistry::Find(std::string_view type, std::string_view id) const {
+  const auto found = objects_.find(id);
+  return found == objects_.end() || found->second.type != type ? nullptr
+                                                               : found->second.object.get();
+}
+
+std::vector<std::string> ObjectRegistry::Types() const {
+  std::vector<std::string> types;
+  for (const auto& entry : types_) types.push_back(entry.first);
+  return types;
+}
+
+std::vector<std::string> ObjectRegistry::IdsOf(std::string_view type) const {
+  std::vector<std::string> ids;
+  for (const auto& entry : objects_) {
+    if (entry.second.type == type) ids.push_back(entry.first);
+  }
+  return ids;
+}
+
+void ObjectRegistry::Clear() {
+  while (!objects_.empty()) {
+    objects_.erase(std::max_element(objects_.begin(), objects_.end(), [](auto& a, auto& b) {
+      return a.second.sequence < b.second.sequence;
+    }));
+  }
+}
+
+}  // namespace millrace

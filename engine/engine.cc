@@ -46,9 +46,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options) {
 size_t Engine::RunPosted() {
   if (!posted_->has_work()) return 0;
   Scheduler::DrivingScope driving(*scheduler_);
-  std::vector<absl::AnyInvocable<void()>> functions = posted_->TakeAll();
-  for (absl::AnyInvocable<void()>& function : functions) function();
-  return functions.size();
+  return posted_->RunAll();
 }
 
 bool Engine::Turn(size_t budget) {
@@ -94,6 +92,24 @@ bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
 
 void Engine::Post(absl::AnyInvocable<void()> function) {
   if (posted_->Push(std::move(function))) io_->Interrupt();
+}
+
+void Engine::Ring(Doorbell& bell) {
+  if (posted_->Push(bell)) io_->Interrupt();
+}
+
+void Engine::Forget(Doorbell& bell) { posted_->Forget(bell); }
+
+void Doorbell::Ring() {
+  if (is_rung_.exchange(true, std::memory_order_acq_rel)) return;
+  const std::lock_guard lock(mutex_);
+  if (engine_ != nullptr) engine_->Ring(*this);
+}
+
+void Doorbell::Silence() {
+  const std::lock_guard lock(mutex_);
+  if (engine_ != nullptr) engine_->Forget(*this);
+  engine_ = nullptr;
 }
 
 }  // namespace millrace

@@ -33,6 +33,7 @@
 namespace millrace {
 
 class BufferPool;
+class Doorbell;
 class PostQueue;
 class SimulatedDisk;
 class SimulatedIo;
@@ -101,12 +102,16 @@ class Engine {
 
   // ---- From any thread --------------------------------------------------------------------------
   // Calls `function` on the home thread, outside coroutines, soon; in order of posting per thread.
-  // What is still queued when the engine is destroyed is destroyed without being called.
+  // What is still queued when the engine is destroyed is destroyed without being called. For work
+  // that comes all the time, see Doorbell and SubmissionQueue in engine/io, which allocate nothing.
   void Post(absl::AnyInvocable<void()> function);
 
  private:
   Engine();
+  friend class Doorbell;
   size_t RunPosted();
+  void Ring(Doorbell& bell);
+  void Forget(Doorbell& bell);
   bool Turn(size_t budget);
 
   std::unique_ptr<Clock> clock_;

@@ -249,8 +249,12 @@ void UringIo::Flush() {
   EnableOnHomeThread();
   FillRing();
   while (io_uring_sq_ready(&ring_) > 0) {
-    // On an error (no memory, too many completions waiting) the entries stay for the next time.
-    if (io_uring_submit(&ring_) <= 0) return;
+    if (io_uring_submit(&ring_) <= 0) {
+      // No memory, or too many completions waiting: the entries stay, and the next turn tries
+      // again.
+      wake_.Ring();
+      return;
+    }
     FillRing();
   }
 }

@@ -49,9 +49,9 @@ class TaskScope final : public Waitable {
   static constexpr size_t kClosureBytesMax = 4096;
 
   // Starts a coroutine. False (and the scope fails with ResourceExhausted) if no stack could be
-  // had.
+  // had. Copying the body must not throw: that would leave a half-made coroutine behind.
   template <typename Body>
-  bool Spawn(std::string_view name, Body&& body) {
+  bool Spawn(std::string_view name, Body&& body) noexcept {
     using Closure = std::decay_t<Body>;
     static_assert(sizeof(Closure) <= kClosureBytesMax,
                   "the closure lives on the coroutine's stack: capture large state by reference");

@@ -15,6 +15,7 @@ class Backend:
     name = ''
     missing = ''  # why cases cannot run against it here; empty if they can
     has_devices = True
+    reads_blocks = True  # QEMU reads its monitor one byte at a time: a mebibyte takes seconds
 
     def program(self):
         raise NotImplementedError
@@ -32,6 +33,7 @@ class Qemu(Backend):
     """qemu-system-x86_64 with nothing in it but what the description says; no guest ever runs."""
 
     name = 'qemu'
+    reads_blocks = False
 
     def __init__(self):
         if not shutil.which(self.program()):
@@ -58,6 +60,7 @@ class StorageDaemon(Backend):
 
     name = 'qemu-storage-daemon'
     has_devices = False
+    reads_blocks = False
 
     def __init__(self):
         if not shutil.which(self.program()):

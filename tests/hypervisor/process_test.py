@@ -1,0 +1,217 @@
+"""How a daemon starts and ends: exit statuses, locks, pid file, bad options, fd sets."""
+
+import os
+import signal
+
+from support.case import BACKEND, Case, QmpClosed, TIMEOUT
+from support.images import MIB
+
+
+class Ends(Case):
+    def setUp(self):
+        super().setUp()
+        self.base = self.images.create('base.img', 4 * MIB)
+        self.images.io('base.img', 'write -P 1 0 4M')
+        self.top = self.images.create('top.img', backing=self.base)
+
+    def assert_locks_are_gone(self):
+        self.images.io('top.img', 'write -P 2 0 64K')
+        self.images.io('base.img', 'write -P 2 0 64K')
+        self.images.check('top.img')
+
+    def shutdown_reason(self):
+        data = self.vm.qmp.wait_event('SHUTDOWN')['data']
+        self.assertIs(data['guest'], False)
+        return data['reason']
+
+    def test_quit(self):
+        self.vm.drive(self.top).launch()
+        self.assertEqual(self.vm.reply('quit'), {'return': {}})
+        self.assertEqual(self.shutdown_reason(), 'host-qmp-quit')
+        self.vm.qmp.wait_closed()
+        self.assertEqual(self.vm.wait_exit(), 0)
+        self.assert_locks_are_gone()
+        self.assertEqual(self.vm.output() + self.vm.errors(), '')
+
+    def test_quit_cancels_jobs(self):
+        self.vm.drive(self.top).launch()
+        self.vm.command('block-stream', device='drive0', speed=65536)
+        self.assertEqual(self.vm.reply('quit'), {'return': {}})
+        self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED', device='drive0')
+        self.assertEqual(self.vm.wait_exit(), 0)
+        self.assertEqual(self.statuses('drive0')[-3:], ['aborting', 'concluded', 'null'])
+        self.assert_locks_are_gone()
+        self.assertEqual(self.images.backing_name('top.img'), self.base)
+
+    def test_quit_ends_a_job_that_is_ready(self):
+        self.vm.drive(self.top).launch()
+        self.vm.command('block-commit', device='drive0')
+        self.wait_ready()
+        self.assertEqual(self.vm.quit(), 0)
+        self.assert_locks_are_gone()
+
+    def test_signals(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with self.subTest(signal=number):
+                self.vm = self.machine()
+                self.vm.drive(self.top).launch()
+                self.vm.command('block-stream', device='drive0', speed=65536)
+                self.vm.process.send_signal(number)
+                self.assertEqual(self.vm.wait_exit(), 0)
+                self.vm.qmp.wait_closed()
+                self.assertEqual(self.shutdown_reason(), 'host-signal')
+                self.assert_locks_are_gone()
+
+    def test_nothing_is_left_of_a_command_in_the_same_breath_as_quit(self):
+        self.vm.drive(self.top).launch()
+        self.vm.qmp.send(b'{"execute": "quit"}{"execute": "query-block"}')
+        self.assertEqual(self.vm.qmp.next_reply(), {'return': {}})
+        self.assertEqual(self.vm.wait_exit(), 0)
+
+    def test_the_last_client_may_go(self):
+        self.vm.drive(self.top).launch()
+        self.vm.qmp.close()
+        self.vm.process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.vm.wait_exit(), 0)
+        self.vm.qmp = None
+
+    def test_pid_file(self):
+        path = self.folder / 'pid'
+        self.vm.pidfiles.append(str(path))
+        self.vm.drive(self.top).launch()
+        self.assertEqual(int(path.read_text()), self.vm.process.pid)
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertFalse(path.exists())
+
+
+class BadOptions(Case):
+    """`PROGRAM: …` on stderr and exit status 1; nothing is said on stdout."""
+
+    def refused(self, vm):
+        with self.assertRaises((QmpClosed, OSError)):
+            vm.launch()
+        self.assertEqual(vm.wait_exit(), 1)
+        self.assertEqual(vm.output(), '')
+        text = vm.errors()
+        self.assertTrue(text.startswith(os.path.basename(BACKEND.program()) + ': '), text)
+        os.truncate(self.folder / 'stderr.txt', 0)
+        return text.partition(': ')[2].strip()
+
+    def assert_says(self, vm, *parts):
+        text = self.refused(vm)
+        for part in parts:
+            self.assertIn(part, text)
+
+    def test_a_file_that_is_not_there(self):
+        for vm in (self.machine().drive('/nonexistent/x.img', image_format='qcow2'),
+                   self.machine().blockdev('file,node-name=n,filename=/nonexistent/x.img')):
+            self.assert_says(vm, "Could not open '/nonexistent/x.img': No such file or directory")
+
+    def test_blockdev(self):
+        self.images.create('x.img', MIB)
+        path = self.images.path('x.img')
+        for text, *parts in (
+                ('driver=no-such,node-name=n', "Parameter 'driver' does not accept value 'no-such'"),
+                ('node-name=n', "Parameter 'driver' is missing"),
+                ('driver=file,node-name=n', "Parameter 'filename' is missing"),
+                ('driver=null-co', "'node-name' must be specified for the root node"),
+                ('driver=null-co,node-name=n,x=y', "Parameter 'x' is unexpected"),
+                ('driver=null-co,node-name=n,size=many', "Parameter 'size' expects integer"),
+                ('driver=raw,node-name=n,file=none', "Cannot find device='none' nor node-name='none'"),
+                ('driver=null-co,node-name=1n', "Invalid node-name: '1n'"),
+                ('{"driver": "null-co", "node-name": "n"', 'JSON parse error'),
+                (f'driver=file,node-name=f,filename={path},read-only=maybe',
+                 "Parameter 'read-only' expects 'on' or 'off'")):
+            with self.subTest(text=text):
+                self.assert_says(self.machine().blockdev(text), *parts)
+
+    def test_two_nodes_of_one_name(self):
+        vm = self.machine().blockdev('null-co,node-name=n').blockdev('null-co,node-name=n')
+        self.assert_says(vm, "Duplicate nodes with node-name='n'")
+
+    def test_drive(self):
+        path = self.images.create('x.img', MIB)
+        for text, *parts in (
+                (f'if=virtio,id=d,file={path},format=no-such', "'no-such'"),
+                (f'if=nonsense,id=d,file={path}', 'nonsense'),
+                (f'if=none,id=d,file={path},format=qcow2,no-such-option=1', 'no-such-option'),
+                (f'if=none,id=d,file={path},cache=nonsense', 'invalid cache option'),
+                (f'if=none,id=1d,file={path}', "identifier")):
+            with self.subTest(text=text):
+                self.assert_says(self.machine().raw_drive(text), *parts)
+
+    def test_device(self):
+        for text, *parts in (
+                ('no-such-device,id=x', "'no-such-device' is not a valid device model name"),
+                ('virtio-blk-pci,id=x,drive=none', "can't find value 'none'"),
+                ('virtio-blk-pci,id=x', 'drive property not set')):
+            with self.subTest(text=text):
+                self.assert_says(self.machine().device(text), *parts)
+
+    def test_object(self):
+        for text, *parts in (
+                ('no-such-object,id=x', 'no-such-object'),
+                ('throttle-group', "Parameter 'id' is missing"),
+                ('throttle-group,id=x,no-such=1', 'no-such')):
+            with self.subTest(text=text):
+                self.assert_says(self.machine().object(text), *parts)
+
+    def test_monitor(self):
+        for text, *parts in (('chardev=none,mode=control', '"none"'),
+                             ('mode=control', 'chardev')):
+            with self.subTest(text=text):
+                self.assert_says(self.machine().monitor(text), *parts)
+
+    def test_an_image_in_use(self):
+        path = self.images.create('x.img', MIB)
+        self.vm.drive(path).launch()
+        self.assert_says(self.machine().drive(path), 'Failed to get "write" lock',
+                         f'Is another process using the image [{path}]?')
+        self.assertIsNone(self.vm.process.poll())
+
+    def test_format_help(self):
+        self.vm.raw_drive('format=help').start()
+        self.assertEqual(self.vm.process.wait(TIMEOUT), 0)
+        lines = self.vm.output().splitlines()
+        self.assertTrue(lines[0].startswith('Supported formats: '), lines)
+        for name in ('raw', 'qcow2', 'file', 'null-co', 'blkdebug', 'quorum', 'throttle',
+                     'copy-on-read'):
+            self.assertIn(name, lines[0].split())
+
+
+class FdSets(Case):
+    """An image that the daemon may not open by its name comes as an inherited descriptor."""
+
+    def opened(self, path, flags):
+        file = os.fdopen(os.open(path, flags), 'rb', closefd=True)
+        self.addCleanup(file.close)
+        return file
+
+    def test_a_drive_from_a_set(self):
+        path = self.images.create('x.img', MIB)
+        files = [self.opened(path, os.O_RDONLY), self.opened(path, os.O_RDWR)]
+        for file in files:
+            self.vm.add_fd(file.fileno(), 2, 'x.img')
+        self.vm.drive('/dev/fdset/2').launch()
+        for file in files:
+            file.close()  # the locks belong to the open file, which we share
+        self.vm.io('drive0', 'write -P 9 0 64K')
+        self.images.io('x.img', 'write -P 1 0 64K', expect=(1,))  # it is locked
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('x.img', 9, 0, 65536))
+
+    def test_a_set_without_a_writable_member_serves_readers_only(self):
+        path = self.images.create('x.img', MIB)
+        self.vm.add_fd(self.opened(path, os.O_RDONLY).fileno(), 7).launch()
+        self.assert_refused('Could not dup FD for /dev/fdset/7 flags 2: Permission denied',
+                            'blockdev-add', driver='file', node_name='f',
+                            filename='/dev/fdset/7')
+        self.vm.command('blockdev-add', driver='file', node_name='f', filename='/dev/fdset/7',
+                        read_only=True)
+        self.vm.command('blockdev-del', node_name='f')
+
+    def test_a_set_that_is_not_there(self):
+        self.vm.launch()
+        self.assert_refused('Could not dup FD for /dev/fdset/9 flags 2: No such file or directory',
+                            'blockdev-add', driver='file', node_name='f',
+                            filename='/dev/fdset/9')

@@ -44,7 +44,7 @@ class Qemu(Backend):
 
     def command_line(self, machine):
         return [self.program(), '-nodefaults', '-display', 'none', '-vga', 'none', '-S',
-                '-machine', 'pc', '-accel', 'tcg,tb-size=1', '-m', '16', '-device', 'virtio-scsi',
+                '-machine', 'pc', '-accel', 'tcg,tb-size=1', '-m', '16',
                 *_each('-add-fd', machine.fd_sets),
                 *_each('-chardev', machine.chardevs),
                 *_each('-object', machine.objects),

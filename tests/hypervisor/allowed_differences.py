@@ -1,0 +1,15 @@
+"""Members of replies in which millraced may differ from QEMU 7.2, each with its reason.
+
+(command, path, reason): both are patterns in the sense of fnmatch, `path` as differential.py
+prints it, list indices as [*]. The list is part of the interface: what is not here must be equal.
+"""
+
+ALLOWED = (
+    ('*', '*actual-size', 'how much of a file is allocated depends on who wrote it, and when'),
+    ('*', '*timestamp*', 'the clock'),
+    ('*', 'error.data*', 'an addition of Millrace: the conflict for machines'),
+    ('query-version', '*', 'another program'),
+    ('query-block', '*qdev', 'a path in a tree of devices that Millrace has not'),
+    ('query-block-jobs', '[[]*[]].offset', 'a job that is held may have done one piece more'),
+    ('query-jobs', '[[]*[]].current-progress', 'a job that is held may have done one piece more'),
+)

@@ -1,0 +1,208 @@
+"""A script of commands, run on one backend; what it answered, line by line.
+
+    image NAME SIZE [FORMAT]            made before the program starts; SIZE as qemu-img takes it
+    overlay NAME BACKING [FORMAT]       FORMAT is the backing file's
+    fill NAME FORMAT COMMAND            a command of qemu-io on the file
+    drive TEXT | device TEXT | blockdev TEXT | object TEXT      options, DIR is the folder
+    start
+    > COMMAND [JSON]                    one command; its reply is an answer
+    io DRIVE COMMAND                    HMP qemu-io
+    ready JOB | ended JOB | paused JOB  waits for that event of a job
+    wait EVENT [KEY=VALUE...]           waits for any other
+    jobs                                the events of each job so far, in order, as an answer
+    quit                                by QMP; its exit status is an answer
+    map NAME [FORMAT] | backing NAME | check NAME | same NAME NAME     of files, after quit
+
+`#` begins a comment. A wait that fails is an answer too, so a difference is told and not a stack.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import tempfile
+
+from support.images import Images
+from support.machine import Machine, QmpClosed, QmpTimeout
+
+ENDS = ('BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED')
+
+
+class Transcript:
+    """[(line number, what was asked, answer)]"""
+
+    def __init__(self):
+        self.answers = []
+
+    def add(self, number, asked, answer):
+        self.answers.append((number, asked, answer))
+
+
+class ScriptRun:
+    def __init__(self, text, backend, timeout):
+        self._lines = text.splitlines()
+        self._timeout = timeout
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix='millrace-script-'))
+        self._images = Images(self._folder)
+        self._vm = Machine(backend, self._folder)
+        self._names = {}
+        self.transcript = Transcript()
+
+    def run(self):
+        try:
+            for number, line in enumerate(self._lines, 1):
+                line = re.sub(r'(^|\s)#.*', '', line).strip()
+                if line:
+                    verb, _, rest = line.partition(' ')
+                    try:
+                        self._step(number, line, verb, rest.strip())
+                    except (QmpClosed, QmpTimeout) as error:
+                        self.transcript.add(number, line, {'failed': str(error)[:300],
+                                                           'stderr': self._stderr()})
+                        break
+        finally:
+            self._vm.kill()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return self._normal()
+
+    def _stderr(self):
+        return self._vm.errors() if (self._folder / 'stderr.txt').exists() else ''
+
+    def _step(self, number, line, verb, rest):
+        words = rest.split()
+        vm, images = self._vm, self._images
+        add = lambda answer: self.transcript.add(number, line, answer)  # noqa: E731
+        if verb == 'image':
+            images.create(words[0], words[1], words[2] if len(words) > 2 else 'qcow2')
+        elif verb == 'overlay':
+            images.create(words[0], backing=images.path(words[1]),
+                          backing_format=words[2] if len(words) > 2 else 'qcow2')
+        elif verb == 'fill':
+            images.io(words[0], ' '.join(words[2:]), image_format=words[1])
+        elif verb in ('drive', 'device', 'blockdev', 'object'):
+            text = rest.replace('DIR', str(self._folder))
+            {'drive': vm.raw_drive, 'device': vm.device, 'blockdev': vm.blockdev,
+             'object': vm.object}[verb](text)
+        elif verb == 'start':
+            vm.launch()
+        elif verb == '>':
+            name, _, arguments = rest.partition(' ')
+            arguments = json.loads(arguments.replace('DIR', str(self._folder))) \
+                if arguments.strip() else None
+            add(vm.qmp.execute(name, arguments, self._timeout))
+        elif verb == 'io':
+            drive, _, command = rest.partition(' ')
+            add(vm.io(drive, command))
+        elif verb in ('ready', 'ended', 'paused', 'wait'):
+            self._wait(verb, words)
+        elif verb == 'jobs':
+            add(self._job_events())
+        elif verb == 'quit':
+            vm.qmp.command('quit')
+            add(vm.wait_exit())
+            add({'stdout': _without_chatter(vm.output())})
+        elif verb == 'map':
+            add(images.map(words[0], words[1] if len(words) > 1 else 'qcow2'))
+        elif verb == 'backing':
+            info = images.info(words[0])
+            add([info.get('backing-filename'), info.get('backing-filename-format')])
+        elif verb == 'check':
+            add(images.run('qemu-img', 'check', '-q', images.path(words[0]), expect=(0, 1, 2, 3)))
+        elif verb == 'same':
+            add(images.same_content(words[0], words[1]))
+        else:
+            raise SystemExit(f'line {number}: no step is called {verb!r}')
+
+    def _wait(self, verb, words):
+        qmp = self._vm.qmp
+        if verb == 'ready':
+            qmp.wait_event('BLOCK_JOB_READY', device=words[0], timeout=self._timeout)
+        elif verb == 'ended':
+            end = qmp.wait_event(*ENDS, device=words[0], timeout=self._timeout)
+            qmp.wait_event_that(lambda e: self._is_null(e, words[0]) and self._follows(e, end),
+                                self._timeout, f'null of {words[0]} after {end["event"]}')
+        elif verb == 'paused':
+            qmp.wait_event_that(
+                lambda e: e['event'] == 'JOB_STATUS_CHANGE' and e['data']['id'] == words[0]
+                and e['data']['status'] in ('paused', 'standby'), self._timeout, 'pause')
+        else:
+            data = dict(word.split('=', 1) for word in words[1:])
+            qmp.wait_event(words[0], timeout=self._timeout, **data)
+
+    @staticmethod
+    def _is_null(event, ident):
+        return event['event'] == 'JOB_STATUS_CHANGE' and event['data'] == {'id': ident,
+                                                                           'status': 'null'}
+
+    def _follows(self, event, end):
+        messages = self._vm.qmp.messages()
+        return (next(i for i, one in enumerate(messages) if one is event)
+                > next(i for i, one in enumerate(messages) if one is end))
+
+    def _job_events(self):
+        """{job: its events in order}; the order between jobs is their own affair.
+
+        A job that is drained by another's edit parks and goes on, or has just not come to a pause
+        point: such pairs of states are left out, and with them those of a user's pause.
+        """
+        told = {}
+        for message in self._vm.qmp.messages():
+            data = message.get('data', {})
+            ident = data.get('id', data.get('device'))
+            if message.get('event') == 'JOB_STATUS_CHANGE':
+                told.setdefault(ident, []).append(data['status'])
+            elif message.get('event', '').startswith('BLOCK_JOB_'):
+                told.setdefault(ident, []).append([message['event'], data])
+        return {ident: _without_pauses(states) for ident, states in told.items()}
+
+    # ---- What differs by nature ------------------------------------------------------------------
+
+    def _normal(self):
+        """The answers with the folder, invented node names and ids of a query made comparable."""
+        self._names = {}
+        return [(number, asked, self._clean(answer))
+                for number, asked, answer in self.transcript.answers]
+
+    def _clean(self, value):
+        if isinstance(value, dict):
+            if {'nodes', 'edges'} <= set(value):
+                return self._clean(_graph_by_names(value))
+            return {key: self._clean(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._clean(one) for one in value]
+        if isinstance(value, str):
+            value = value.replace(str(self._folder), 'DIR')
+            # QEMU names a guest device by its path in a tree that Millrace has not.
+            value = re.sub(r'/machine/peripheral/([\w.-]+)(/virtio-backend)?', r'\1', value)
+            return re.sub(r'#block\d+', self._ordinal, value)
+        return value
+
+    def _ordinal(self, match):
+        return self._names.setdefault(match.group(0), f'#block({len(self._names) + 1})')
+
+
+def _without_chatter(text):
+    """What qemu-io printed, without times and without QEMU's word on images that it makes."""
+    text = re.sub(r"^Formatting '.*\n", '', text, flags=re.MULTILINE)
+    return re.sub(r'[\d.]+ (\w*iB|bytes), \d+ ops; .*', 'TIME', text)
+
+
+def _without_pauses(states):
+    kept = []
+    for state in states:
+        if state in ('running', 'ready') and kept[-1:] == [
+                {'running': 'paused', 'ready': 'standby'}[state]]:
+            kept.pop()
+        else:
+            kept.append(state)
+    return kept
+
+
+def _graph_by_names(graph):
+    """x-debug-query-block-graph without its ids: edges tell names, both lists are sorted."""
+    names = {node['id']: f'{node["type"]}:{node["name"]}' for node in graph['nodes']}
+    edges = [{'parent': names[edge['parent']], 'child': names[edge['child']],
+              'name': edge['name'], 'perm': sorted(edge['perm']),
+              'shared-perm': sorted(edge['shared-perm'])} for edge in graph['edges']]
+    return {'graph-nodes': sorted(names.values()),
+            'graph-edges': sorted(edges, key=lambda edge: json.dumps(edge, sort_keys=True))}

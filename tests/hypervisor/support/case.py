@@ -81,6 +81,17 @@ class Case(unittest.TestCase):
         self.wait_status(ident, 'null')
         return data
 
+    def wait_pending(self, ident='drive0'):
+        """Lets a job with auto_finalize=False, held by its speed, run to where it waits for us.
+
+        A held job may come to its end by itself: QEMU 7.2 lets it do a piece at each drain.
+        """
+        reply = self.vm.reply('block-job-set-speed', device=ident, speed=0)
+        if 'error' in reply:
+            self.assertEqual(reply['error']['desc'], f"Job '{ident}' in state 'pending' cannot "
+                             "accept command verb 'set-speed'")
+        self.vm.qmp.wait_event('BLOCK_JOB_PENDING', id=ident)
+
     def wait_ready(self, ident='drive0', kind='commit'):
         event = self.vm.qmp.wait_event('BLOCK_JOB_READY', device=ident)
         self.assertEqual(event['data']['type'], kind)

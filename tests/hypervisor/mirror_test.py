@@ -1,0 +1,279 @@
+"""blockdev-mirror: sync modes, ends, errors of either side (as QEMU's 041 asks for)."""
+
+from support.case import Case
+from support.images import MIB
+
+ERROR = 'Input/output error'
+
+
+class Mirrored(Case):
+    """backing.img <- test.img (drive0, node top), and target.img as node target."""
+
+    size = MIB
+
+    def setUp(self):
+        super().setUp()
+        backing = self.images.create('backing.img', self.size)
+        self.images.io('backing.img', 'write -P 0x55 0 512K')
+        top = self.images.create('test.img', backing=backing)
+        self.images.io('test.img', 'write -P 0x66 512K 256K')
+        self.images.create('target.img', self.size)
+        self.vm.drive(top, 'node-name=top,backing.node-name=base')
+        self.vm.launch()
+        self.add_target()
+
+    def add_target(self, name='target', **options):
+        self.vm.command('blockdev-add', driver='qcow2', node_name=name,
+                        file={'driver': 'file', 'filename': self.images.path(f'{name}.img')},
+                        **options)
+
+    def mirror(self, target='target', sync='full', **options):
+        self.vm.command('blockdev-mirror', device='drive0', target=target, sync=sync,
+                        **{'job_id': 'mirror', **options})
+
+    def node_of_drive(self):
+        (drive,) = self.vm.command('query-block')
+        return drive['inserted']['node-name']
+
+
+class Full(Mirrored):
+    def test_complete_moves_the_drive(self):
+        self.mirror()
+        self.complete('mirror', 'mirror')
+        self.assert_no_job()
+        self.assertEqual(self.node_of_drive(), 'target')
+        self.vm.io('drive0', 'write -P 9 0 64K')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 9, 0, 65536))
+        self.assertTrue(self.images.holds('target.img', 0x55, 65536, 65536))
+        self.assertTrue(self.images.holds('target.img', 0x66, 524288, 65536))
+        self.assertTrue(self.images.holds('test.img', 0x55, 0, 65536))
+
+    def test_soft_cancel_leaves_a_copy(self):
+        self.mirror()
+        self.wait_ready('mirror', 'mirror')
+        self.vm.io('drive0', 'write -P 9 768K 64K')
+        event = self.cancel('mirror')
+        self.assertEqual(event['event'], 'BLOCK_JOB_COMPLETED')
+        self.assertEqual(self.node_of_drive(), 'top')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.same_content('test.img', 'target.img'))
+
+    def test_cancel_before_ready(self):
+        self.mirror(speed=1)
+        self.assertEqual(self.cancel('mirror')['event'], 'BLOCK_JOB_CANCELLED')
+        self.assertEqual(self.node_of_drive(), 'top')
+
+    def test_cancel_by_force_in_ready(self):
+        self.mirror()
+        self.wait_ready('mirror', 'mirror')
+        self.assertEqual(self.cancel('mirror', force=True)['event'], 'BLOCK_JOB_CANCELLED')
+        self.assertEqual(self.node_of_drive(), 'top')
+
+    def test_complete_after_a_soft_cancel_is_refused(self):
+        self.mirror(auto_finalize=False)
+        self.wait_ready('mirror', 'mirror')
+        self.vm.command('block-job-cancel', device='mirror')
+        self.vm.qmp.wait_event('BLOCK_JOB_PENDING')
+        self.assert_refused("Job 'mirror' in state 'pending' cannot accept command verb 'complete'",
+                            'block-job-complete', device='mirror')
+        self.vm.command('block-job-finalize', id='mirror')
+        self.wait_ended('mirror')
+        self.assertEqual(self.node_of_drive(), 'top')
+
+    def test_pause_while_copying_and_in_ready(self):
+        self.mirror(speed=65536)
+        self.assertEqual(self.pause('mirror')['status'], 'paused')
+        self.vm.command('block-job-resume', device='mirror')
+        self.vm.command('block-job-set-speed', device='mirror', speed=0)
+        self.wait_ready('mirror', 'mirror')
+        self.assertEqual(self.pause('mirror')['status'], 'standby')
+        self.vm.command('block-job-resume', device='mirror')
+        self.wait_status('mirror', 'ready')
+        self.vm.command('block-job-complete', device='mirror')
+        self.wait_ended('mirror')
+
+    def test_writes_while_it_copies(self):
+        self.mirror(speed=65536)
+        for i in range(16):
+            self.vm.io('drive0', f'write -P {i + 1} {i * 64}K 64K')
+        self.vm.command('block-job-set-speed', device='mirror', speed=0)
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.vm.quit(), 0)
+        for i in range(16):
+            self.assertTrue(self.images.holds('target.img', i + 1, i * 65536, 65536))
+
+    def test_events(self):
+        self.mirror()
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.events_of('mirror'), [
+            'created', 'running', 'ready', 'BLOCK_JOB_READY', 'waiting', 'pending',
+            'BLOCK_JOB_COMPLETED', 'concluded', 'null'])
+
+    def test_small_granularity_and_buffer(self):
+        self.mirror(granularity=512, buf_size=512)
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 0x55, 0, 524288))
+
+    def test_a_filter_name(self):
+        self.mirror(filter_node_name='mirror-filter', speed=1)
+        self.assertIn('mirror-filter', self.named_nodes(flat=True))
+        self.assertEqual(self.node_of_drive(), 'mirror-filter')
+        self.cancel('mirror')
+        self.assertNotIn('mirror-filter', self.named_nodes(flat=True))
+        self.assertEqual(self.node_of_drive(), 'top')
+
+    def test_back_and_forth(self):
+        self.mirror()
+        self.complete('mirror', 'mirror')
+        self.images.create('target2.img', MIB)
+        self.add_target('target2')
+        self.mirror('target2')
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.node_of_drive(), 'target2')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target2.img', 0x55, 0, 524288))
+
+
+class TopAndNone(Mirrored):
+    def add_overlay(self):
+        self.images.create('over.img', self.size)
+        self.images.run('qemu-img', 'rebase', '-u', '-b', self.images.path('backing.img'), '-F',
+                        'qcow2', self.images.path('over.img'))
+        self.add_target('over', backing='base')
+
+    def test_top_copies_the_top_layer_only(self):
+        self.add_overlay()
+        self.mirror('over', 'top')
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.node_of_drive(), 'over')
+        self.assertEqual(self.backing_of('over'), 'base')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('over.img', 0x55, 0, 524288))
+        self.assertTrue(self.images.holds('over.img', 0x66, 524288, 262144))
+        self.assertEqual(self.images.map('over.img'), self.images.map('test.img'))
+
+    def test_none_copies_what_is_written(self):
+        self.mirror(sync='none')
+        ready = self.wait_ready('mirror', 'mirror')
+        self.assertEqual((ready['len'], ready['offset']), (0, 0))
+        self.vm.io('drive0', 'write -P 7 0 64K')
+        self.cancel('mirror')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 7, 0, 65536))
+        self.assertTrue(self.images.holds('target.img', 0, 65536, 65536))
+
+
+class Refusals(Mirrored):
+    def test_texts(self):
+        for text, arguments in (
+                ("Cannot find device='none' nor node-name='none'", dict(target='none')),
+                ("Can't mirror node into itself", dict(target='top')),
+                ("Node 'base' is busy: node is used as backing hd of 'top'", dict(target='base')),
+                ("Sync mode 'incremental' not supported", dict(sync='incremental')),
+                ("Parameter 'granularity' expects a value in range [512B, 64MB]",
+                 dict(granularity=256)),
+                ("Parameter 'granularity' expects a power of 2", dict(granularity=1536)),
+                ("Invalid parameter 'buf-size'", dict(buf_size=-1)),
+                ("Parameter 'speed' expects a non-negative value", dict(speed=-1)),
+                ("Failed to find node with node-name='none'", dict(replaces='none')),
+                ("Duplicate nodes with node-name='base'", dict(filter_node_name='base'))):
+            with self.subTest(arguments=arguments):
+                self.assert_refused(text, 'blockdev-mirror', **{
+                    'device': 'drive0', 'target': 'target', 'sync': 'full', 'job_id': 'mirror',
+                    **arguments})
+        self.assert_no_job()
+
+    def test_source_and_target_are_busy_meanwhile(self):
+        self.mirror(speed=1)
+        self.assert_refused('Need a root block node', 'blockdev-mirror', device='drive0',
+                            target='target', sync='full', job_id='again')
+        self.assert_refused("Node 'target' is busy: block device is in use by block job: mirror",
+                            'block-stream', device='target', job_id='stream')
+        self.assert_refused('Node target is in use', 'blockdev-del', node_name='target')
+        self.cancel('mirror')
+        self.vm.command('blockdev-del', node_name='target')
+
+    def test_another_size(self):
+        self.images.create('small.img', 512 * 1024)
+        self.add_target('small')
+        self.mirror('small')
+        data = self.wait_ended('mirror', error='Source and target image have different sizes')
+        self.assertEqual((data['len'], data['offset']), (0, 0))
+        self.assertEqual(self.node_of_drive(), 'top')
+
+
+class MirrorErrors(Case):
+    """The first read of the source, or write of the target, fails once."""
+
+    def launch(self, side, errno=5):
+        for name in ('source', 'target'):
+            self.images.create(f'{name}.img', 2 * MIB)
+        self.images.io('source.img', 'write -P 1 0 2M')
+        events = {'read': ('source', 'read_aio'), 'write': ('target', 'write_aio')}
+        for name in ('source', 'target'):
+            file = {'driver': 'file', 'filename': self.images.path(f'{name}.img')}
+            if events[side][0] == name:
+                file = {'driver': 'blkdebug', 'image': file, 'inject-error': [
+                    {'event': events[side][1], 'errno': errno, 'once': True}]}
+            self.vm.blockdev({'driver': 'qcow2', 'node-name': name, 'file': file})
+        self.vm.launch()
+
+    def run_with(self, side, policy, errno=5):
+        self.launch(side, errno)
+        option = 'on_source_error' if side == 'read' else 'on_target_error'
+        # One piece in flight: which one fails is then no question of timing.
+        self.vm.command('blockdev-mirror', device='source', target='target', sync='full',
+                        job_id='mirror', buf_size=65536, **{option: policy})
+        data = self.vm.qmp.wait_event('BLOCK_JOB_ERROR', device='mirror')['data']
+        self.assertEqual(data['operation'], side)
+        return data['action']
+
+    def both(self, check):
+        for side in ('read', 'write'):
+            with self.subTest(side=side):
+                self.vm = self.machine()
+                check(side)
+                self.assertEqual(self.vm.quit(), 0)
+                for name in ('source.img', 'target.img'):
+                    (self.folder / name).unlink()
+
+    def test_report(self):
+        def check(side):
+            self.assertEqual(self.run_with(side, 'report'), 'report')
+            self.wait_ended('mirror', error=ERROR, offset=None, kind='mirror')
+            self.assert_no_job()
+        self.both(check)
+
+    def test_ignore(self):
+        def check(side):
+            self.assertEqual(self.run_with(side, 'ignore'), 'ignore')
+            self.complete('mirror', 'mirror')
+        self.both(check)
+
+    def test_stop(self):
+        def check(side):
+            self.assertEqual(self.run_with(side, 'stop'), 'stop')
+            self.wait_status('mirror', 'paused')
+            job = self.job('mirror')
+            self.assertEqual((job['paused'], job['io-status']), (True, 'failed'))
+            self.vm.command('block-job-resume', device='mirror')
+            self.complete('mirror', 'mirror')
+        self.both(check)
+
+    def test_enospc(self):
+        def check(side):
+            self.assertEqual(self.run_with(side, 'enospc', 28), 'stop')
+            self.wait_status('mirror', 'paused')
+            self.assertEqual(self.job('mirror')['io-status'], 'nospace')
+            self.vm.command('block-job-resume', device='mirror')
+            self.complete('mirror', 'mirror')
+        self.both(check)
+
+    def test_the_copy_is_whole_after_an_error_that_was_ignored(self):
+        self.assertEqual(self.run_with('write', 'ignore'), 'ignore')
+        self.wait_ready('mirror', 'mirror')
+        self.cancel('mirror')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.same_content('source.img', 'target.img'))

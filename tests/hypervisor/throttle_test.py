@@ -1,0 +1,111 @@
+"""Throttle groups, held I/O and blkdebug's break points."""
+
+from support.case import Case
+from support.images import MIB
+
+
+class Throttle(Case):
+    """Limits are checked by what is told about them, not by the clock."""
+
+    def test_limits_of_a_drive_are_told(self):
+        path = self.images.create('a.img', MIB)
+        self.vm.drive(path, 'throttling.bps-total=1000000,throttling.iops-read=10,'
+                      'throttling.iops-read-max=20').launch()
+        (drive,) = self.vm.command('query-block')
+        inserted = drive['inserted']
+        self.assertEqual((inserted['bps'], inserted['iops_rd'], inserted['iops_rd_max'],
+                          inserted['bps_rd']), (1000000, 10, 20, 0))
+        self.assertEqual(inserted['group'], 'drive0')
+
+    def test_a_filter_over_a_group(self):
+        path = self.images.create('a.img', MIB)
+        self.vm.object('throttle-group,id=g0,x-bps-total=100000000')
+        self.vm.drive(options='driver=throttle,throttle-group=g0,node-name=thr,file.driver=qcow2,'
+                      f'file.node-name=fmt,file.file.driver=file,file.file.filename={path}').launch()
+        self.assertEqual(self.child_of('thr', 'file'), 'fmt')
+        self.vm.io('drive0', 'write -P 3 0 64K')
+        self.assert_refused("object 'g0' is in use, can not be deleted", 'object-del', id='g0')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('a.img', 3, 0, 65536))
+
+    def test_a_group_may_go_after_its_last_user(self):
+        self.vm.launch()
+        self.vm.command('object-add', qom_type='throttle-group', id='g')
+        self.vm.command('blockdev-add', driver='throttle', node_name='t', throttle_group='g',
+                        file={'driver': 'null-co', 'size': MIB, 'read-zeroes': True})
+        self.assert_refused("object 'g' is in use, can not be deleted", 'object-del', id='g')
+        self.vm.command('blockdev-del', node_name='t')
+        self.vm.command('object-del', id='g')
+
+    def test_a_request_that_waits_for_its_group_is_let_go_at_the_end(self):
+        """quit does not wait for what a limit of a byte per second holds back."""
+        path = self.images.create('a.img', MIB)
+        self.vm.object('throttle-group,id=g0,x-bps-total=1')
+        self.vm.drive(options='driver=throttle,throttle-group=g0,node-name=thr,file.driver=qcow2,'
+                      f'file.file.driver=file,file.file.filename={path}').launch()
+        self.vm.io('drive0', 'aio_write -P 1 0 64K')
+        self.vm.io('drive0', 'aio_write -P 2 64K 64K')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('a.img', 2, 65536, 65536))
+
+
+class Breakpoints(Case):
+    def setUp(self):
+        super().setUp()
+        self.base = self.images.create('base.img', 4 * MIB)
+        self.images.io('base.img', 'write -P 1 0 4M')
+        self.top = self.images.create('top.img', backing=self.base)
+        self.vm.drive('blkdebug::' + self.top, 'node-name=top,backing.node-name=base').launch()
+
+    def printed(self):
+        return [line for line in self.vm.output().splitlines() if 'ops' not in line]
+
+    def test_a_write_is_held_and_let_go(self):
+        self.vm.io('drive0', 'break write_aio held')
+        self.vm.io('drive0', 'aio_write -P 5 0 64K')
+        self.vm.io('drive0', 'wait_break held')
+        self.assertEqual(self.printed(), ["blkdebug: Suspended request 'held'"])
+        self.vm.io('drive0', 'resume held')
+        self.vm.io('drive0', 'aio_flush')
+        self.assertEqual(self.printed(), ["blkdebug: Suspended request 'held'",
+                                          "blkdebug: Resuming request 'held'",
+                                          'wrote 65536/65536 bytes at offset 0'])
+
+    def test_removing_a_break_point_lets_go(self):
+        self.vm.io('drive0', 'break write_aio held')
+        self.vm.io('drive0', 'aio_write -P 5 0 64K')
+        self.vm.io('drive0', 'wait_break held')
+        self.vm.io('drive0', 'remove_break held')
+        self.vm.io('drive0', 'aio_flush')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('top.img', 5, 0, 65536))
+
+    def test_wrong_events_and_tags(self):
+        for command, text in (('break no_such_event x', 'Could not set breakpoint: '),
+                              ('resume nobody', 'Could not resume request: '),
+                              ('remove_break nobody', 'Could not remove breakpoint nobody: ')):
+            with self.subTest(command=command):
+                self.assertEqual(self.vm.io('drive0', command), '')
+                self.assertTrue(self.printed()[-1].startswith(text), self.printed())
+
+    def test_a_job_is_paused_only_when_its_request_is_let_go(self):
+        self.vm.io('drive0', 'break write_aio held')
+        self.vm.command('block-stream', device='drive0', job_id='job')
+        self.vm.io('drive0', 'wait_break held')
+        self.vm.command('job-pause', id='job')
+        self.assertEqual(self.vm.command('query-jobs')[0]['status'], 'running')
+        self.vm.io('drive0', 'remove_break held')
+        self.wait_status('job', 'paused')
+        self.vm.command('job-resume', id='job')
+        self.wait_ended('job')
+
+    def test_a_guest_s_write_beside_a_held_request_of_a_job(self):
+        self.vm.io('drive0', 'break write_aio held')
+        self.vm.command('block-stream', device='drive0', job_id='job')
+        self.vm.io('drive0', 'wait_break held')
+        self.vm.io('drive0', 'write -P 6 2M 64K')
+        self.vm.io('drive0', 'remove_break held')
+        self.wait_ended('job')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('top.img', 6, 2 * MIB, 65536))
+        self.assertTrue(self.images.holds('top.img', 1, 0, 2 * MIB))

@@ -37,6 +37,11 @@ std::string NodeView::filename() const {
   return child ? child->filename() : std::string();
 }
 
+uint64_t NodeView::cluster_bytes() const {
+  if (kind() != NodeKind::kFormat) return 0;
+  return static_cast<const FormatDriver&>(*node_->driver).cluster_bytes();
+}
+
 bool NodeView::supports_backing() const {
   return kind() == NodeKind::kFormat &&
          static_cast<const FormatDriver&>(*node_->driver).supports_backing();

@@ -45,6 +45,8 @@ class NodeView {
   bool is_read_only() const;
   bool is_implicit() const;
   uint64_t bytes() const;
+  // Granularity at which a format hands out space; 0 for other nodes.
+  uint64_t cluster_bytes() const;
   std::string filename() const;
   bool supports_backing() const;
   // What the image's header says about the image below; empty for nodes without one.

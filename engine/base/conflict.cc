@@ -141,8 +141,12 @@ std::string_view ConflictReasonName(ConflictReason reason) {
       return "unsupported-by-driver";
     case ConflictReason::kChildNotReplaceable:
       return "child-not-replaceable";
+    case ConflictReason::kViewWouldChange:
+      return "view-would-change";
     case ConflictReason::kMutuallyExclusive:
       return "mutually-exclusive";
+    case ConflictReason::kInvalidOption:
+      return "invalid-option";
     case ConflictReason::kSectionTimedOut:
       return "section-timed-out";
     case ConflictReason::kImageLocked:

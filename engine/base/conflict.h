@@ -67,7 +67,9 @@ enum class ConflictReason : uint8_t {
   kSizeMismatch,         // the two nodes differ in size
   kUnsupportedByDriver,  // the driver cannot do it (detail: what)
   kChildNotReplaceable,  // a link (object) that must stay where it is
+  kViewWouldChange,      // replacing the node (object) would change what its users see
   kMutuallyExclusive,    // two options (detail) exclude each other
+  kInvalidOption,        // an option's value; detail is "<option> <what it must be>"
   kSectionTimedOut,      // a drain did not come to rest in time; the holders hold it up
 
   // ---- Files and images -------------------------------------------------------------------------

@@ -101,6 +101,10 @@ absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
     MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                               DrainedSection::CoBegin(graph_, nodes, owners));
     if (NodesToDrain(members) != nodes) continue;
+    for (JobBody* member : members) {
+      MILLRACE_RETURN_IF_ERROR(static_cast<BlockJob*>(member)->CoCatchUp());
+    }
+    if (NodesToDrain(members) != nodes) continue;
     return Apply(members, drained);
   }
 }
@@ -110,6 +114,66 @@ absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
 std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeView& node) {
   if (options.spec.id || options.spec.is_internal) return options.spec.id;
   return node.device_name();
+}
+
+absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
+                                     const BlockJobOptions& options, NodeId device) {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(device));
+  const std::optional<std::string> id = JobIdFor(options, node);
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
+  return id.value_or("");
+}
+
+AttachmentOptions JobEdge(const BlockJobProofs& proofs, std::string purpose,
+                          Permissions permissions) {
+  AttachmentOptions options;
+  options.holder = proofs.holder;
+  options.purpose = std::move(purpose);
+  options.permissions = permissions;
+  options.queues_requests = false;
+  options.stays_at_node = true;
+  return options;
+}
+
+bool IsReadOnly(Graph& graph, NodeId id) {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->is_read_only();
+}
+
+absl::Status CheckIsRoot(const NodeView& device, std::string_view action) {
+  // A root has users but no parent node; a job's filter above it makes it one no longer.
+  if (device.has_attachment() && device.parents().empty()) return absl::OkStatus();
+  return RefuseJob(
+      absl::StatusCode::kInvalidArgument, ConflictReason::kNotRoot, device.name(), "",
+      StrCat("cannot ", action, " '", device.name(), "': the device is not a root node"),
+      "name a node that nothing stands on, or wait until the job above it has ended");
+}
+
+namespace {
+
+void FindOverlaysOn(const GraphReader& reader, const NodeView& node,
+                    std::vector<NodeId>* overlays) {
+  for (NodeId id : node.parents()) {
+    absl::StatusOr<NodeView> parent = reader.Resolve(id);
+    if (!parent.ok()) continue;
+    if (parent->is_filter()) {
+      FindOverlaysOn(reader, *parent, overlays);
+    } else if (std::optional<NodeView> backing = parent->Backing(); backing && *backing == node) {
+      overlays->push_back(id);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<NodeId> OverlaysOn(const GraphReader& reader, NodeId id) {
+  std::vector<NodeId> overlays;
+  if (absl::StatusOr<NodeView> node = reader.Resolve(id); node.ok()) {
+    FindOverlaysOn(reader, *node, &overlays);
+  }
+  return overlays;
 }
 
 namespace {

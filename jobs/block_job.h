@@ -59,6 +59,10 @@ class BlockJob : public JobBody {
   virtual std::vector<NodeId> NodesToDrain(const GraphReader& reader) const = 0;
   // This job's edits, derived from the graph as it is now. Cannot suspend.
   virtual void StageGraphEdit(GraphTransaction& change) = 0;
+  // Called in the section, before the edits are staged, for what must be up to date at the edit:
+  // nobody but the members does I/O on the drained nodes. May be called again if the graph has
+  // changed meanwhile. I/O through the job's own attachments only. A failure is the commit's.
+  virtual absl::Status CoCatchUp() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   void OnApplied(const AppliedEdit& edit) { applied_ = edit; }
   const HolderRef& holder() const { return holder_; }
 
@@ -104,6 +108,23 @@ struct BlockJobOptions {
 
 // The job's id, or the default: the device name of `node`.
 std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeView& node);
+// The same for a job that is about to be created; errors as of JobManager::CheckNewId. Empty for an
+// internal job.
+absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
+                                     const BlockJobOptions& options, NodeId device)
+    MILLRACE_OPENS_VIEW;
+
+// Options of a job's edge to a node: it stays there and never queues.
+AttachmentOptions JobEdge(const BlockJobProofs& proofs, std::string purpose,
+                          Permissions permissions);
+
+bool IsReadOnly(Graph& graph, NodeId node) MILLRACE_OPENS_VIEW;
+
+// Refuses a device on which another node stands. `action` is for the text: "commit".
+absl::Status CheckIsRoot(const NodeView& device, std::string_view action);
+
+// The overlays whose backing link leads to `node`, through filters perhaps.
+std::vector<NodeId> OverlaysOn(const GraphReader& reader, NodeId node);
 
 // Adds `filter` beside the graph's traffic: above `below` with an edge of its own, held by `keeper`
 // (which becomes an attachment to it), and opens it. On error nothing is left.

@@ -15,13 +15,6 @@ absl::Status Refuse(ConflictReason reason, const NodeView& node, std::string_vie
                    StrCat("cannot commit '", node.name(), "': ", text), next_step);
 }
 
-absl::Status CheckRoot(const NodeView& root) {
-  // A root has users but no parent node; a job's filter above it makes it one no longer.
-  if (root.has_attachment() && root.parents().empty()) return absl::OkStatus();
-  return Refuse(ConflictReason::kNotRoot, root, "the device is not a root node",
-                "name a node that nothing stands on, or wait until the job above it has ended");
-}
-
 // The base, the lowest image that is copied from, checked against the top.
 absl::StatusOr<NodeView> BaseOf(const GraphReader& view, const NodeView& top,
                                 const CommitOptions& options) {
@@ -53,6 +46,16 @@ absl::Status CheckOverlays(const GraphReader& view, const NodeView& root, const 
   return OperationClaim::Check(view, overlay->id(), Operation::kCommitTarget);
 }
 
+// What the headers above are to say is not for the user to choose here, as in QEMU.
+absl::Status CheckActive(const CommitOptions& options, const NodeView& top, bool has_writer) {
+  if (options.backing_filename.empty()) return absl::OkStatus();
+  return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kMutuallyExclusive,
+                   top.name(), has_writer ? "backing-file writer" : "backing-file active-layer",
+                   StrCat("cannot commit '", top.name(), "' with a backing file name: ",
+                          has_writer ? "a user writes to it" : "it is the active layer"),
+                   "leave the backing file name out");
+}
+
 absl::Status CheckClaims(const GraphReader& view, const NodeView& root, const NodeView& top,
                          const NodeView& base) {
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, root.id(), Operation::kCommitSource));
@@ -70,7 +73,7 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView root, view.Resolve(options.root));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));
-  MILLRACE_RETURN_IF_ERROR(CheckRoot(root));
+  MILLRACE_RETURN_IF_ERROR(CheckIsRoot(root, "commit"));
   if (!ChainContains(root, top)) {
     return Refuse(ConflictReason::kNotInChain, top,
                   StrCat("it is not in the backing chain of '", root.name(), "'"),
@@ -78,13 +81,9 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   }
   MILLRACE_ASSIGN_OR_RETURN(const NodeView base, BaseOf(view, top, options));
   MILLRACE_RETURN_IF_ERROR(CheckClaims(view, root, top, base));
-  if (SkipFilters(top) == SkipFilters(root) ||
-      top.cumulative_permissions().used.Intersects(kWrite)) {
-    return absl::UnimplementedError(
-        StrCat("cannot commit '", top.name(),
-               "': it is the active layer, and a guest may write to it meanwhile; name a top below "
-               "it"));
-  }
+  const bool has_writer = top.cumulative_permissions().used.Intersects(kWrite);
+  const bool is_active = has_writer || SkipFilters(top) == SkipFilters(root);
+  if (is_active) MILLRACE_RETURN_IF_ERROR(CheckActive(options, top, has_writer));
   const std::optional<NodeView> lowest = FindOverlay(top, base);
   if (!lowest) {
     return Refuse(ConflictReason::kNotInChain, top,
@@ -97,9 +96,12 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   proofs.top = top.id();
   proofs.base = base.id();
   proofs.lowest = lowest->id();
+  proofs.is_active = is_active;
   MILLRACE_ASSIGN_OR_RETURN(proofs.chain,
                             FrozenChain::Freeze(view, top.id(), base.id(), proofs.holder));
-  proofs.ClaimAll(graph, root.id());
+  // The guest's writes to the root do not concern a commit of what lies below it, but QEMU claims
+  // it all the same; an active commit claims the filter that it puts there.
+  if (!is_active) proofs.ClaimAll(graph, root.id());
   for (NodeId id : ChainFrom(top)) {
     proofs.ClaimAll(graph, id);
     if (id == base.id()) break;

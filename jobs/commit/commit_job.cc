@@ -9,65 +9,44 @@
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/open_node.h"
 #include "millrace/jobs/commit/commit_filter.h"
+#include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
 namespace {
 
 constexpr uint64_t kPieceBytes = 512 * 1024;
 
-AttachmentOptions EdgeOf(const BlockJobProofs& proofs, std::string purpose,
-                         Permissions permissions) {
-  AttachmentOptions options;
-  options.holder = proofs.holder;
-  options.purpose = std::move(purpose);
-  options.permissions = permissions;
-  options.queues_requests = false;
-  options.stays_at_node = true;
-  return options;
-}
-
-bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->is_read_only();
-}
-
 // The job's edges to the root, to what it copies from, and to the base.
 absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId root)
     MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
   change.OnBehalfOf(proofs.holder);
-  proofs.attachments.push_back(change.Attach(root, EdgeOf(proofs, "main node", {})));
+  proofs.attachments.push_back(change.Attach(root, JobEdge(proofs, "main node", {})));
   absl::StatusOr<NodeView> top = change.Resolve(proofs.top);
   MILLRACE_RETURN_IF_ERROR(top.status());
   for (NodeId id : ChainFrom(*top)) {
     if (id == proofs.base) break;
     proofs.attachments.push_back(change.Attach(
-        id, EdgeOf(proofs, "intermediate node", {kNoPermissions, kWriteUnchanged | kWrite})));
+        id, JobEdge(proofs, "intermediate node", {kNoPermissions, kWriteUnchanged | kWrite})));
   }
   // Base may grow.
-  Attachment writer = change.Attach(
-      proofs.base, EdgeOf(proofs, "base",
-                          {kConsistentRead | kWrite | kResize, kConsistentRead | kWriteUnchanged}));
+  Attachment writer = change.Attach(proofs.base, JobEdge(proofs, "base",
+                                                         {kConsistentRead | kWrite | kResize,
+                                                          kConsistentRead | kWriteUnchanged}));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   return writer;
-}
-
-absl::StatusOr<std::string> DefaultId(Graph& graph, const CommitOptions& options,
-                                      JobManager& manager) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView root, view.Resolve(options.root));
-  const std::optional<std::string> id = JobIdFor(options, root);
-  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
-  return id.value_or("");
 }
 
 }  // namespace
 
 absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options) {
-  MILLRACE_ASSIGN_OR_RETURN(std::string id, DefaultId(graph, options, manager));
+  MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.root));
   MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForCommit(graph, options, id));
   if (!options.spec.is_internal) options.spec.id = id;
+  if (proofs.is_active) {
+    const NodeId lowest = proofs.lowest;
+    return CoStartActiveCommit(graph, manager, std::move(proofs), lowest, options);
+  }
   JobSpec spec = options.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<CommitJob> job,
                             CommitJob::CoCreate(graph, std::move(proofs), std::move(options)));
@@ -84,7 +63,7 @@ absl::Status CommitJob::CoSetUp(Graph& graph, CommitProofs& proofs, const Commit
   }
   MILLRACE_ASSIGN_OR_RETURN(
       set_up->filter, CoAddFilterBeside(graph, MakeCommitFilter(), options.filter_name, proofs.top,
-                                        EdgeOf(proofs, "commit filter", {})));
+                                        JobEdge(proofs, "commit filter", {})));
   // In place first: below the filter nobody asks for consistent reads, which the job's edges to
   // what it copies from do not grant any more.
   MILLRACE_RETURN_IF_ERROR(
@@ -177,30 +156,9 @@ absl::StatusOr<uint64_t> CommitJob::CoCommitPiece(JobContext& context, uint64_t 
 
 std::vector<NodeId> CommitJob::NodesToDrain(const GraphReader&) const { return {top_}; }
 
-namespace {
-
-// The overlays whose backing link leads to `node`, through filters perhaps.
-void FindOverlaysAbove(const GraphReader& reader, const NodeView& node,
-                       std::vector<NodeId>* overlays) {
-  for (NodeId id : node.parents()) {
-    absl::StatusOr<NodeView> parent = reader.Resolve(id);
-    if (!parent.ok()) continue;
-    if (parent->is_filter()) {
-      FindOverlaysAbove(reader, *parent, overlays);
-    } else if (std::optional<NodeView> backing = parent->Backing(); backing && *backing == node) {
-      overlays->push_back(id);
-    }
-  }
-}
-
-}  // namespace
-
 void CommitJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = set_up_.filter.node();
-  std::vector<NodeId> overlays;
-  if (absl::StatusOr<NodeView> view = change.Resolve(filter); view.ok()) {
-    FindOverlaysAbove(change, *view, &overlays);
-  }
+  const std::vector<NodeId> overlays = OverlaysOn(change, filter);
   StageDetachAll(change);
   change.ReplaceNode(filter, base_);
   const BackingReference header = ReferenceTo(change, base_, options_.backing_filename);

@@ -3,8 +3,11 @@
 //
 //   before:  root <- over <- top <- mid <- base        after:  root <- over <- base
 //
-// The top must lie below the root (committing the root itself needs the guest's writes tracked:
-// that is a mirror). Base becomes writable, and grows if it is shorter than the top. What it owns
+// A top that is the root itself, or that somebody writes, is the active layer: the guest's writes
+// must be tracked, which a mirror does (mirror_job.h). Then the job is ready when the base is equal
+// to the top, and the user completes it: whoever stood on the top stands on the base.
+//
+// For all others: base becomes writable, and grows if it is shorter than the top. What it owns
 // is [top .. base]: links leased, operations claimed; and it claims the root, as QEMU does. Its
 // filter (above the top) must always be removable, so nobody may lease a link to it.
 #ifndef MILLRACE_JOBS_COMMIT_COMMIT_JOB_H_
@@ -25,20 +28,20 @@ namespace millrace {
 
 struct CommitOptions : BlockJobOptions {
   NodeId root;                 // the device
-  NodeId top;                  // below the root
+  NodeId top;                  // the root or below it
   std::optional<NodeId> base;  // below the top; none: the bottom-most image
-  // What the overlays' headers are to say; empty: the name of the base.
+  // What the overlays' headers are to say; empty: the name of the base. Not with an active layer.
   std::string backing_filename;
 };
 
 struct CommitProofs : BlockJobProofs {
   NodeId top;
   NodeId base;
-  NodeId lowest;  // the lowest image that is copied from: base's overlay
+  NodeId lowest;           // the lowest image that is copied from: base's overlay
+  bool is_active = false;  // the top is the active layer
 };
 
 // Takes every proof a commit needs, or names who is in the way. Order of checks: semantics 4.2.
-// Unimplemented if the top is the active layer.
 absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
 

@@ -23,12 +23,6 @@ std::string NameOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() ? node->name() : std::string();
 }
 
-bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->is_read_only();
-}
-
 // Holds the nodes of the chain below the filter, with the permissions of a stream's edges.
 absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId lease_end)
     MILLRACE_OPENS_VIEW {
@@ -50,19 +44,10 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId le
   return change.Commit().status();
 }
 
-absl::StatusOr<std::string> DefaultId(Graph& graph, const StreamOptions& options,
-                                      JobManager& manager) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));
-  const std::optional<std::string> id = JobIdFor(options, top);
-  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
-  return id.value_or("");
-}
-
 }  // namespace
 
 absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options) {
-  MILLRACE_ASSIGN_OR_RETURN(std::string id, DefaultId(graph, options, manager));
+  MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.top));
   MILLRACE_ASSIGN_OR_RETURN(StreamProofs proofs, ClaimForStream(graph, options, id));
   if (!options.spec.is_internal) options.spec.id = id;
   JobSpec spec = options.spec;

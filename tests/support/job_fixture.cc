@@ -31,6 +31,14 @@ absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64
   return absl::OkStatus();
 }
 
+absl::Status TaggedDisk::CoZero(Attachment& attachment, uint64_t sector, uint64_t count,
+                                bool discard) {
+  const ByteRange range(sector * kSector, count * kSector);
+  MILLRACE_RETURN_IF_ERROR(discard ? attachment.CoDiscard(range) : attachment.CoWriteZeroes(range));
+  std::fill_n(versions_.begin() + static_cast<ptrdiff_t>(sector), count, 0);
+  return absl::OkStatus();
+}
+
 absl::Status TaggedDisk::CoVerify(Attachment& attachment, uint64_t sector, uint64_t count) {
   std::vector<uint8_t> data(count * kSector, 0xee);
   MILLRACE_RETURN_IF_ERROR(attachment.CoRead(sector * kSector, IoVector(data.data(), data.size())));

@@ -60,6 +60,9 @@ class TaggedDisk {
   // Writes a new version of some sectors through the attachment.
   absl::Status CoWrite(Attachment& attachment, uint64_t sector, uint64_t count)
       MILLRACE_MAY_SUSPEND;
+  // Makes some sectors zeroes, by writing them or by discarding.
+  absl::Status CoZero(Attachment& attachment, uint64_t sector, uint64_t count, bool discard)
+      MILLRACE_MAY_SUSPEND;
   // Reads sectors and compares with what was written last.
   absl::Status CoVerify(Attachment& attachment, uint64_t sector, uint64_t count)
       MILLRACE_MAY_SUSPEND;
@@ -68,6 +71,8 @@ class TaggedDisk {
   }
   // Puts a new version of a sector into an image that is not in use; upper layers come last.
   void Put(MemoryOverlayImage& image, uint64_t sector);
+  // The version every sector has now, 0 for zeroes.
+  const std::vector<uint32_t>& versions() const { return versions_; }
 
  private:
   std::vector<uint32_t> versions_;

@@ -1,0 +1,188 @@
+// What a mirror checks and takes before its first suspension.
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/jobs/mirror/mirror_job.h"
+
+namespace millrace {
+namespace {
+
+absl::Status Refuse(ConflictReason reason, std::string_view object, std::string_view detail,
+                    std::string_view text, std::string_view next_step) {
+  return RefuseJob(absl::StatusCode::kInvalidArgument, reason, object, detail, text, next_step);
+}
+
+absl::Status CheckGranularity(const MirrorOptions& options, const NodeView& source) {
+  if (options.granularity == 0) return absl::OkStatus();
+  if (options.granularity < kMirrorGranularityMin || options.granularity > kMirrorGranularityMax) {
+    return Refuse(
+        ConflictReason::kInvalidOption, source.name(), "granularity 512B-64MB",
+        StrCat("cannot mirror '", source.name(), "' with a granularity of ", options.granularity),
+        "choose one of at least 512 bytes and at most 64 MiB");
+  }
+  if (IsPowerOfTwo(options.granularity)) return absl::OkStatus();
+  return Refuse(
+      ConflictReason::kInvalidOption, source.name(), "granularity power-of-two",
+      StrCat("cannot mirror '", source.name(), "' with a granularity of ", options.granularity),
+      "choose a power of two");
+}
+
+// The node that the target is to replace.
+absl::StatusOr<NodeView> ReplacedNode(const GraphReader& view, const NodeView& source,
+                                      const MirrorOptions& options) {
+  if (options.replaces.empty()) return SkipImplicitFilters(source);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, view.Find(options.replaces));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, replaced.id(), Operation::kReplace));
+  MILLRACE_RETURN_IF_ERROR(CheckMirrorMayReplace(source, replaced));
+  if (replaced.bytes() == source.bytes()) return replaced;
+  return Refuse(ConflictReason::kSizeMismatch, replaced.name(), "replaces",
+                StrCat("cannot replace '", replaced.name(), "' with a mirror of '", source.name(),
+                       "': they differ in size"),
+                "name a node of the same size");
+}
+
+absl::Status CheckTarget(const NodeView& source, const NodeView& target) {
+  if (SkipFilters(source) == SkipFilters(target)) {
+    return Refuse(ConflictReason::kSameNode, source.name(), "mirror",
+                  StrCat("cannot mirror '", source.name(), "' into itself"),
+                  "name another node as target");
+  }
+  if (ChainContains(source, target) || !ChainContains(source, SkipFilters(target))) {
+    return absl::OkStatus();
+  }
+  return Refuse(ConflictReason::kIsFilter, target.name(), "mirror-target",
+                StrCat("cannot mirror '", source.name(), "' to '", target.name(),
+                       "': it is a filter on top of an image in the source's own chain"),
+                "name that image as target");
+}
+
+uint64_t DefaultGranularity(const NodeView& target) {
+  constexpr uint64_t kLeast = 4 * 1024;
+  constexpr uint64_t kMost = 64 * 1024;
+  const uint64_t cluster = SkipFilters(target).cluster_bytes();
+  return cluster <= 1 ? kMost : std::clamp(cluster, kLeast, kMost);
+}
+
+// The marks' granularity. Where only parts are copied to a target that has no backing yet, a piece
+// of a cluster would make the rest of it zeroes, for good: whole clusters are copied then.
+uint64_t GranularityFor(const MirrorOptions& options, const NodeView& target, bool is_whole) {
+  const uint64_t granularity =
+      options.granularity != 0 ? options.granularity : DefaultGranularity(target);
+  const NodeView image = SkipFilters(target);
+  if (is_whole || image.Backing() || !image.supports_backing()) return granularity;
+  return std::max(granularity, std::min(image.cluster_bytes(), kMirrorGranularityMax));
+}
+
+void DecideWhatToMark(const MirrorOptions& options, const NodeView& source, const NodeView& target,
+                      MirrorProofs* proofs) {
+  proofs->marks_allocated = options.sync != MirrorSync::kNone;
+  if (ChainContains(source, target)) {
+    // Whatever lies above the target, or the target would not show what the source does.
+    proofs->is_target_below = true;
+    proofs->lowest = FindOverlay(source, target)->id();
+    proofs->marked_down_to = proofs->lowest;
+    return;
+  }
+  const NodeView image = SkipFilters(source);
+  if (options.sync == MirrorSync::kTop && image.Backing()) {
+    proofs->marked_down_to = image.id();
+  } else {
+    proofs->zeroes_target = proofs->marks_allocated;
+  }
+}
+
+// The lease covers what is edited in the end: from the source down to what is replaced, and to a
+// target below; the link from the filter is added when that is in place.
+absl::StatusOr<FrozenChain> LeaseFor(const GraphView& view, const NodeView& source,
+                                     const NodeView& replaced, const MirrorProofs& proofs) {
+  NodeId last = source.id();
+  if (ChainContains(source, replaced)) last = proofs.replaced;
+  if (proofs.is_target_below) last = proofs.target;
+  return FrozenChain::Freeze(view, source.id(), last, proofs.holder);
+}
+
+void ClaimNodes(Graph& graph, const NodeView& source, MirrorProofs* proofs) {
+  proofs->ClaimAll(graph, proofs->source);
+  proofs->ClaimAll(graph, proofs->target);
+  if (!proofs->is_target_below) return;
+  for (NodeId id : ChainFrom(source)) {
+    if (id == proofs->target) break;
+    if (id != proofs->source) proofs->ClaimAll(graph, id);
+  }
+}
+
+}  // namespace
+
+absl::Status CheckMirrorMayReplace(const NodeView& source, const NodeView& replaced) {
+  // Through filters alone the two show the same.
+  std::optional<NodeView> here(source);
+  while (here) {
+    if (*here == replaced) return absl::OkStatus();
+    std::optional<NodeView> next = here->Filtered();
+    here.reset();
+    if (next) here.emplace(*next);
+  }
+  return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kViewWouldChange,
+                   replaced.name(), source.name(),
+                   StrCat("cannot replace '", replaced.name(), "' by a mirror of '", source.name(),
+                          "': what its users see might change abruptly"),
+                   "replace the source itself, or a filter's node between the two");
+}
+
+absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& options,
+                                            std::string_view job_id) {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(options.target));
+  MILLRACE_RETURN_IF_ERROR(CheckIsRoot(source, "mirror"));
+  MILLRACE_RETURN_IF_ERROR(CheckGranularity(options, source));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, ReplacedNode(view, source, options));
+  if (options.buffer_bytes < 0) {
+    return Refuse(ConflictReason::kInvalidOption, source.name(), "buf-size non-negative",
+                  StrCat("cannot mirror '", source.name(), "' with a buffer of ",
+                         options.buffer_bytes, " bytes"),
+                  "give a positive size, or 0 for the default");
+  }
+  MILLRACE_RETURN_IF_ERROR(CheckTarget(source, target));
+
+  MirrorProofs proofs;
+  static_cast<BlockJobProofs&>(proofs) = BlockJobProofs::For(graph, job_id, "mirror");
+  proofs.type = "mirror";
+  proofs.source = source.id();
+  proofs.target = target.id();
+  proofs.replaced = replaced.id();
+  DecideWhatToMark(options, source, target, &proofs);
+  const bool is_whole = proofs.is_target_below || proofs.zeroes_target;
+  proofs.granularity = GranularityFor(options, target, is_whole);
+  const uint64_t buffer =
+      static_cast<uint64_t>(options.buffer_bytes == 0 ? kMirrorBufferBytes : options.buffer_bytes);
+  proofs.buffer_bytes = AlignUp(std::min(buffer, kBytesMax / 2), proofs.granularity);
+  MILLRACE_ASSIGN_OR_RETURN(proofs.chain, LeaseFor(view, source, replaced, proofs));
+  ClaimNodes(graph, source, &proofs);
+  return proofs;
+}
+
+absl::StatusOr<MirrorProofs> ProofsForActiveCommit(Graph& graph, BlockJobProofs taken,
+                                                   NodeId lowest) {
+  GraphView view(graph);
+  MirrorProofs proofs;
+  static_cast<BlockJobProofs&>(proofs) = std::move(taken);
+  proofs.type = "commit";
+  proofs.source = proofs.chain.top();
+  proofs.target = proofs.chain.last();
+  proofs.replaced = proofs.source;
+  proofs.is_target_below = true;
+  proofs.lowest = lowest;
+  proofs.marked_down_to = lowest;
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(proofs.target));
+  proofs.granularity = DefaultGranularity(target);
+  proofs.buffer_bytes = static_cast<uint64_t>(kMirrorBufferBytes);
+  return proofs;
+}
+
+}  // namespace millrace

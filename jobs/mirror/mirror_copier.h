@@ -1,0 +1,103 @@
+// MirrorCopier: copies marked areas from a mirror's source to its target, several pieces at a time.
+//
+// A piece is a run of granules that is copied in one way: read and written, or zeroed, or left
+// alone because the target shows it already. It starts by clearing the marks; only then does it
+// look at the source, so that a change it might miss marks the area again. If it fails, it marks
+// the area itself. No two pieces in flight overlap: the older one's write could land last.
+//
+// Pieces are coroutines of a scope that the caller owns. They report through `on_done`, from their
+// own coroutine, when they are in flight no longer. Home thread only.
+#ifndef MILLRACE_JOBS_MIRROR_MIRROR_COPIER_H_
+#define MILLRACE_JOBS_MIRROR_MIRROR_COPIER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/job/error_policy.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/condition.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/io/dirty_bitmap.h"
+
+namespace millrace {
+
+// A piece as it ended.
+struct MirrorPiece {
+  enum class Method : uint8_t { kCopy, kZero, kNothing };
+  ByteRange range;
+  Method method = Method::kCopy;
+  absl::Status status;
+  IoOperation failed_operation = IoOperation::kRead;  // if status is not OK
+};
+
+struct MirrorCopierOptions {
+  uint64_t buffer_bytes = 0;  // memory of all pieces in flight; a multiple of the granularity
+  bool unmap = true;
+  NodeId lowest;  // the target lies below this image in the source's chain; invalid: elsewhere
+};
+
+class MirrorCopier {
+ public:
+  static constexpr size_t kPiecesMax = 16;
+  static constexpr uint64_t kPieceBytesMax = uint64_t{1} << 20;
+
+  // Everything must outlive the copier.
+  MirrorCopier(Graph& graph, DirtyBitmap& dirty, Attachment& source, Attachment& target,
+               MirrorCopierOptions options);
+
+  size_t pieces_in_flight() const { return pieces_.size(); }
+  uint64_t bytes_in_flight() const { return bytes_in_flight_; }
+  // How long a piece may be now; 0 if none may start before another has ended.
+  uint64_t Room() const;
+  // The first marked area at or after `from`, at most `bytes_max` long, that no piece in flight
+  // overlaps. Nothing if there is none.
+  std::optional<ByteRange> NextFree(uint64_t from, uint64_t bytes_max) const;
+  // Whether the target was written since the last successful flush, or never flushed.
+  bool needs_flush() const { return needs_flush_; }
+
+  // Starts a piece at the start of `area`, which NextFree() has returned in this step and which is
+  // no longer than Room(). Returns it as far as it is decided (range and method) or as it ended; a
+  // failure has been reported to `on_done` as well.
+  MirrorPiece CoStart(ByteRange area, TaskScope& scope,
+                      std::function<void(const MirrorPiece&)> on_done) MILLRACE_MAY_SUSPEND;
+  // The same in the caller's coroutine, to its end; no scope, no report.
+  MirrorPiece CoCopyNow(ByteRange area) MILLRACE_MAY_SUSPEND;
+  // Returns when a piece has ended; at once if none is in flight.
+  void CoWaitForOne() MILLRACE_MAY_SUSPEND;
+  void CoWaitForAll() MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
+
+ private:
+  // In flight: its range is taken.
+  using Slot = std::unique_ptr<MirrorPiece>;
+
+  MirrorPiece* Take(ByteRange area);
+  // Decides how the start of the piece's range is copied, and lets go of the rest.
+  absl::Status CoDecide(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
+  void CoPerform(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
+  // The piece is in flight no longer; what failed is marked again. Returns it.
+  MirrorPiece Release(MirrorPiece* piece);
+
+  Graph& graph_;
+  DirtyBitmap& dirty_;
+  Attachment& source_;
+  Attachment& target_;
+  const MirrorCopierOptions options_;
+  const uint64_t piece_bytes_max_;
+  std::vector<Slot> pieces_;
+  uint64_t bytes_in_flight_ = 0;
+  bool needs_flush_ = true;  // so that a target that nobody wrote is flushed once, too
+  Condition piece_done_{"mirror piece"};
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_MIRROR_MIRROR_COPIER_H_

@@ -1,0 +1,52 @@
+#include "millrace/jobs/mirror/mirror_filter.h"
+
+namespace millrace {
+namespace {
+
+class MirrorFilter final : public FilterDriver {
+ public:
+  MirrorFilter(std::shared_ptr<MirrorChanges> changes, bool is_target_below)
+      : changes_(std::move(changes)), is_target_below_(is_target_below) {}
+
+  std::string_view driver_name() const override { return "mirror_top"; }
+  bool is_transparent_for_reads() const override { return true; }
+  bool is_unleasable() const override { return true; }
+  std::string_view filtered_edge_name() const override { return "backing"; }
+
+  Permissions DerivePermissions(const PermissionContext& context) const override {
+    Permissions derived = DeriveForFilter(context);
+    if (is_target_below_) return {derived.used - kConsistentRead, derived.shared | kWrite};
+    if (!derived.used.Intersects(kWrite)) return derived;
+    return {derived.used, derived.shared - kWrite - kResize};
+  }
+
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    absl::Status status = FilterDriver::CoWrite(offset, source, flags);
+    changes_->Mark(ByteRange(offset, source.bytes()));  // a failed one may have changed something
+    return status;
+  }
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
+    absl::Status status = FilterDriver::CoWriteZeroes(range, flags);
+    changes_->Mark(range);
+    return status;
+  }
+  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    absl::Status status = FilterDriver::CoDiscard(range);
+    changes_->Mark(range);
+    return status;
+  }
+
+ private:
+  const std::shared_ptr<MirrorChanges> changes_;
+  const bool is_target_below_;
+};
+
+}  // namespace
+
+std::unique_ptr<FilterDriver> MakeMirrorFilter(std::shared_ptr<MirrorChanges> changes,
+                                               bool is_target_below) {
+  return std::make_unique<MirrorFilter>(std::move(changes), is_target_below);
+}
+
+}  // namespace millrace

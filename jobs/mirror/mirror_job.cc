@@ -1,0 +1,240 @@
+// How a mirror job is made and how it ends; what it does between is in mirror_run.cc.
+#include "millrace/jobs/mirror/mirror_job.h"
+
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/open_node.h"
+
+namespace millrace {
+namespace {
+
+Permissions WriterPermissions(const MirrorProofs& proofs) {
+  // A base may grow, and is read by the layers above it. Any other target is nobody else's.
+  if (proofs.is_target_below) {
+    return {kWrite | kResize, kConsistentRead | kWriteUnchanged | kWrite};
+  }
+  return {kWrite, kWriteUnchanged};
+}
+
+// The job's edges to the source, to what lies between it and a target below, and to the target.
+absl::StatusOr<Attachment> HoldNodes(Graph& graph, MirrorProofs& proofs) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(proofs.holder);
+  auto hold = [&](NodeId id, std::string purpose, PermissionSet shared) {
+    proofs.attachments.push_back(
+        change.Attach(id, JobEdge(proofs, std::move(purpose), {kNoPermissions, shared})));
+  };
+  hold(proofs.source, "source", kConsistentRead | kWriteUnchanged | kWrite);
+  if (proofs.replaced != proofs.source) hold(proofs.replaced, "replaced", kAllPermissions);
+  if (proofs.is_target_below) {
+    absl::StatusOr<NodeView> source = change.Resolve(proofs.source);
+    MILLRACE_RETURN_IF_ERROR(source.status());
+    for (NodeId id : ChainFrom(*source)) {
+      if (id == proofs.target) break;
+      if (id != proofs.source) hold(id, "intermediate node", kWriteUnchanged | kWrite);
+    }
+  }
+  Attachment writer =
+      change.Attach(proofs.target, JobEdge(proofs, "target", WriterPermissions(proofs)));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return writer;
+}
+
+uint64_t BytesOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() ? node->bytes() : 0;
+}
+
+absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProofs proofs,
+                                   MirrorOptions options) MILLRACE_MAY_SUSPEND {
+  JobSpec spec = options.spec;
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<MirrorJob> job,
+                            MirrorJob::CoCreate(graph, std::move(proofs), std::move(options)));
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
+}  // namespace
+
+absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, MirrorOptions options) {
+  MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.source));
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, ClaimForMirror(graph, options, id));
+  if (!options.spec.is_internal) options.spec.id = id;
+  return CoLaunch(graph, manager, std::move(proofs), std::move(options));
+}
+
+absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
+                                              BlockJobProofs taken, NodeId lowest,
+                                              const BlockJobOptions& options) {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs,
+                            ProofsForActiveCommit(graph, std::move(taken), lowest));
+  MirrorOptions mirror;
+  static_cast<BlockJobOptions&>(mirror) = options;
+  mirror.source = proofs.source;
+  mirror.target = proofs.target;
+  mirror.on_source_error = options.on_error;
+  mirror.on_target_error = options.on_error;
+  return CoLaunch(graph, manager, std::move(proofs), std::move(mirror));
+}
+
+// ---- Set-up ------------------------------------------------------------------------------------
+
+absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
+                                     const MirrorOptions& options, SetUp* set_up) {
+  set_up->target_was_read_only = proofs.is_target_below && IsReadOnly(graph, proofs.target);
+  if (set_up->target_was_read_only) {
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, proofs.target, false, proofs.holder));
+  }
+  set_up->changes =
+      std::make_shared<MirrorChanges>(BytesOf(graph, proofs.source), proofs.granularity);
+  MILLRACE_ASSIGN_OR_RETURN(
+      set_up->reader,
+      CoAddFilterBeside(graph, MakeMirrorFilter(set_up->changes, proofs.is_target_below),
+                        options.filter_name, proofs.source,
+                        JobEdge(proofs, "main node",
+                                {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite})));
+  // In place first: only below the filter does nobody ask for what the job's edges do not grant.
+  MILLRACE_RETURN_IF_ERROR(CoPutFilterInPlace(graph, set_up->reader.node(), proofs.source,
+                                              proofs.holder, &proofs.chain));
+  MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldNodes(graph, proofs));
+  proofs.ClaimAll(graph, set_up->reader.node());
+  return absl::OkStatus();
+}
+
+void MirrorJob::CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId source,
+                           NodeId target) {
+  std::vector<Attachment*> attachments = {&set_up.reader, &set_up.writer};
+  for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
+  CoUndoSetUp(graph, proofs, set_up.reader.node(), source, attachments);
+  proofs.attachments.clear();
+  if (set_up.target_was_read_only) CoRestoreReadOnly(graph, target, proofs.holder).IgnoreError();
+}
+
+absl::StatusOr<std::unique_ptr<MirrorJob>> MirrorJob::CoCreate(Graph& graph, MirrorProofs proofs,
+                                                               MirrorOptions options) {
+  SetUp set_up;
+  absl::Status status = CoSetUpNodes(graph, proofs, options, &set_up);
+  if (!status.ok()) {
+    CoTakeDown(graph, proofs, set_up, proofs.source, proofs.target);
+    return status;
+  }
+  const bool source_is_read_only = IsReadOnly(graph, proofs.source);
+  std::unique_ptr<MirrorJob> job(
+      new MirrorJob(graph, std::move(proofs), std::move(set_up), std::move(options)));
+  job->source_was_read_only_ = source_is_read_only;
+  return job;
+}
+
+MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, MirrorOptions options)
+    : BlockJob(graph, std::move(static_cast<BlockJobProofs&>(mirror_proofs))),
+      options_(std::move(options)),
+      type_(mirror_proofs.type),
+      source_(mirror_proofs.source),
+      target_(mirror_proofs.target),
+      replaced_(mirror_proofs.replaced),
+      is_target_below_(mirror_proofs.is_target_below),
+      marks_allocated_(mirror_proofs.marks_allocated),
+      marked_down_to_(mirror_proofs.marked_down_to),
+      zeroes_target_(mirror_proofs.zeroes_target),
+      buffer_bytes_(mirror_proofs.buffer_bytes),
+      set_up_(std::move(set_up)),
+      copier_(graph, set_up_.changes->bitmap(), set_up_.reader, set_up_.writer,
+              {.buffer_bytes = mirror_proofs.buffer_bytes,
+               .unmap = options_.unmap,
+               .lowest = mirror_proofs.lowest}) {}
+
+MirrorJob::~MirrorJob() { set_up_.changes->Stop(); }
+
+std::vector<Attachment*> MirrorJob::IoAttachments() { return {&set_up_.reader, &set_up_.writer}; }
+
+absl::Status MirrorJob::OnCreated() {
+  MILLRACE_RETURN_IF_ERROR(BlockJob::OnCreated());
+  set_up_.changes->SetListener([this] {
+    if (is_idle_) context().Kick();
+  });
+  return absl::OkStatus();
+}
+
+// ---- Verbs -------------------------------------------------------------------------------------
+
+absl::Status MirrorJob::OnComplete() {
+  if (!is_completing_ && replaced_ != source_) proofs().ClaimAll(graph(), replaced_);
+  is_completing_ = true;
+  return absl::OkStatus();
+}
+
+bool MirrorJob::OnCancel(bool force) { return force || !context().is_ready(); }
+
+// ---- The end -----------------------------------------------------------------------------------
+
+absl::Status MirrorJob::CheckReplaceable() {
+  if (!is_completing_ || replaced_ == source_) return absl::OkStatus();
+  GraphView view(graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(source_));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, view.Resolve(replaced_));
+  return CheckMirrorMayReplace(source, replaced);
+}
+
+absl::Status MirrorJob::CoPrepare() {
+  MILLRACE_RETURN_IF_ERROR(CheckReplaceable());
+  // What was written while others were waited for. Only one pass: the guest goes on writing, and
+  // what it writes now is for the section.
+  return CoCopyRest(dirty().dirty_bytes());
+}
+
+std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader&) const {
+  return {set_up_.reader.node(), source_, target_, replaced_};
+}
+
+// Race R10: the guest is at rest from before the last look at the marks until it is on the target.
+absl::Status MirrorJob::CoCatchUp() {
+  MILLRACE_RETURN_IF_ERROR(CheckReplaceable());
+  MILLRACE_RETURN_IF_ERROR(CoCopyRest(kBytesMax));
+  return copier_.needs_flush() ? copier_.CoFlush() : absl::OkStatus();
+}
+
+absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
+  context().SetRemaining(dirty().dirty_bytes());
+  for (uint64_t done = 0; done < bytes;) {
+    const std::optional<ByteRange> area = copier_.NextFree(0, copier_.Room());
+    if (!area) break;
+    const MirrorPiece piece = copier_.CoCopyNow(*area);
+    if (!piece.status.ok()) {
+      context().HandleError(OnError::kReport, piece.failed_operation, piece.status);
+      return piece.status;
+    }
+    context().Advance(piece.range.bytes);
+    done += piece.range.bytes;
+  }
+  return absl::OkStatus();
+}
+
+void MirrorJob::StageGraphEdit(GraphTransaction& change) {
+  const NodeId filter = set_up_.reader.node();
+  StageDetachAll(change);
+  if (is_completing_) {
+    const std::vector<NodeId> overlays = OverlaysOn(change, replaced_);
+    change.ReplaceNode(replaced_, target_);
+    const BackingReference header = ReferenceTo(change, target_, "");
+    for (NodeId overlay : overlays) change.SetHeader(overlay, header);
+  }
+  change.RemoveFilter(filter);
+}
+
+absl::Status MirrorJob::CoFollowUp() {
+  absl::Status status = BlockJob::CoFollowUp();
+  // The target is to its new users what the source was; if it stays where it is, what it was
+  // before.
+  const bool becomes_read_only =
+      is_completing_ ? source_was_read_only_ : set_up_.target_was_read_only;
+  if (becomes_read_only) status.Update(CoRestoreReadOnly(graph(), target_, holder()));
+  return status;
+}
+
+void MirrorJob::CoAbort() { CoTakeDown(graph(), proofs(), set_up_, source_, target_); }
+
+}  // namespace millrace

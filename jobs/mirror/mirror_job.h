@@ -1,0 +1,198 @@
+// mirror: makes a target equal to a source while a guest goes on writing to the source, and then,
+// at the user's word, puts the target in the source's place.
+//
+//   mirror          guest -> [filter] -> source      ... target       after complete:  guest ->
+//   target active commit   guest -> [filter] -> top <- mid <- base           after complete:  guest
+//   -> base
+//
+// Active commit is the mirror of a chain's top into the base below it: a job of type "commit" that
+// needs the guest's writes tracked, because its top is the active layer. One core serves both.
+//
+// The filter above the source marks what changes, after each write, whatever became of it; the job
+// clears an area's marks, then reads it, then writes it to the target. So whatever is written while
+// an area is being copied is copied again (race R29), and what the job has not copied is marked at
+// any time (I17). When nothing is marked any more the job is ready, and keeps up until the user
+//   completes it   in one drained section the last changes are copied, and whoever stands on the
+//                  source stands on the target; no write can come between the two (race R10);
+//   cancels it     softly: the same, but the guest stays with the source; the target is what the
+//                  source was at that moment. By force: it stops where it is.
+// Copying goes on after the last look at the marks outside the section, so a manual finalize does
+// not stop the guest meanwhile. Errors in these last copies end the job, whatever the policy; all
+// others follow the policy of their side, and what was not copied is tried again.
+//
+// What it owns: the source, its filter (nobody may lease a link to it) and the target, whose
+// operations are claimed; in a commit, all of [top .. base], leased. The target is nobody else's to
+// read or write while the job lives. (semantics 4.3, 4.4)
+#ifndef MILLRACE_JOBS_MIRROR_MIRROR_JOB_H_
+#define MILLRACE_JOBS_MIRROR_MIRROR_JOB_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/jobs/block_job.h"
+#include "millrace/jobs/mirror/mirror_copier.h"
+#include "millrace/jobs/mirror/mirror_filter.h"
+
+namespace millrace {
+
+// What is copied to begin with; what the guest writes is copied in any case.
+enum class MirrorSync : uint8_t {
+  kFull,  // all that is visible; what reads as zeroes in the source does so in the target
+  kTop,   // what the topmost image holds itself; without a backing image this is kFull
+  kNone,  // nothing
+};
+
+inline constexpr uint64_t kMirrorGranularityMin = 512;
+inline constexpr uint64_t kMirrorGranularityMax = 64 * 1024 * 1024;
+inline constexpr int64_t kMirrorBufferBytes = 16 * 1024 * 1024;
+
+// `on_error` of the base is not used: each side has its own policy.
+struct MirrorOptions : BlockJobOptions {
+  NodeId source;  // the device: a node with users and no parent nodes
+  NodeId target;  // open, writable, of the same size
+  MirrorSync sync = MirrorSync::kFull;
+  // Of the marks; a power of two, kMirrorGranularityMin to kMirrorGranularityMax; 0: the target's
+  // cluster size, at least 4 KiB and at most 64 KiB.
+  uint64_t granularity = 0;
+  // Memory for pieces in flight, at least one granule; 0: kMirrorBufferBytes.
+  int64_t buffer_bytes = 0;
+  OnError on_source_error = OnError::kReport;
+  OnError on_target_error = OnError::kReport;
+  // The node to put the target in the place of; empty: the source, without implicit filters on it.
+  std::string replaces;
+  // Whether zeroes may be written to the target by giving space back.
+  bool unmap = true;
+};
+
+// What a mirror has in its hands once nobody can get in its way any more, and what it is to do.
+struct MirrorProofs : BlockJobProofs {
+  std::string_view type;  // "mirror" or "commit"
+  NodeId source;
+  NodeId target;
+  NodeId replaced;  // gets out of the target's way in the end; mostly the source
+  // Whether the target is the base of the source's own chain; then `lowest` is the image above it.
+  bool is_target_below = false;
+  NodeId lowest;
+  // What to mark to begin with: what is allocated down to this image (invalid: in all of them).
+  bool marks_allocated = true;
+  NodeId marked_down_to;
+  bool zeroes_target = false;  // before anything is copied
+  uint64_t granularity = 0;
+  uint64_t buffer_bytes = 0;
+};
+
+// Takes every proof a mirror needs, or names who is in the way. Order of checks: semantics 4.4.
+absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& options,
+                                            std::string_view job_id) MILLRACE_OPENS_VIEW;
+
+// What an active commit is to do, from what its claim has taken: its lease on [top .. base].
+absl::StatusOr<MirrorProofs> ProofsForActiveCommit(Graph& graph, BlockJobProofs taken,
+                                                   NodeId lowest) MILLRACE_OPENS_VIEW;
+
+// Whether a mirror of `source` may take the place of `replaced`: only where that shows the same.
+// FailedPrecondition (kViewWouldChange; the detail is the source's name).
+absl::Status CheckMirrorMayReplace(const NodeView& source, const NodeView& replaced);
+
+// Claims, sets up, creates and starts a mirror job. On error nothing of it is left. A difference in
+// size is found by the running job, as in QEMU: it ends with kSizeMismatch.
+absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, MirrorOptions options)
+    MILLRACE_MAY_SUSPEND;
+
+// What a commit job hands over when its top turns out to be the active layer: its lease on
+// [top .. base] and its claims are in `proofs`, checks are done.
+absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
+                                              BlockJobProofs proofs, NodeId lowest,
+                                              const BlockJobOptions& options) MILLRACE_MAY_SUSPEND;
+
+class MirrorJob final : public BlockJob {
+ public:
+  static absl::StatusOr<std::unique_ptr<MirrorJob>> CoCreate(Graph& graph, MirrorProofs proofs,
+                                                             MirrorOptions options)
+      MILLRACE_MAY_SUSPEND;
+  ~MirrorJob() override;
+
+  std::string_view type() const override { return type_; }
+  absl::Status OnCreated() override;
+  absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoPrepare() override MILLRACE_MAY_SUSPEND;
+  std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
+  absl::Status CoCatchUp() override MILLRACE_MAY_SUSPEND;
+  void StageGraphEdit(GraphTransaction& change) override;
+  absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
+  void CoAbort() override MILLRACE_MAY_SUSPEND;
+
+  void CoStopIo() override MILLRACE_MAY_SUSPEND;
+  bool can_complete() const override { return true; }
+  absl::Status OnComplete() override;
+  bool OnCancel(bool force) override;
+
+ private:
+  struct SetUp {
+    std::shared_ptr<MirrorChanges> changes;  // shared with the filter
+    Attachment reader;                       // on the filter
+    Attachment writer;                       // on the target
+    bool target_was_read_only = false;
+  };
+  static absl::Status CoSetUpNodes(Graph& graph, MirrorProofs& proofs, const MirrorOptions& options,
+                                   SetUp* set_up) MILLRACE_MAY_SUSPEND;
+  static void CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId source,
+                         NodeId target) MILLRACE_MAY_SUSPEND;
+
+  MirrorJob(Graph& graph, MirrorProofs proofs, SetUp set_up, MirrorOptions options);
+  std::vector<Attachment*> IoAttachments() override;
+  DirtyBitmap& dirty() { return set_up_.changes->bitmap(); }
+
+  // ---- The parts of CoRun ----------------------------------------------------------------------
+  absl::Status CoFitTarget() MILLRACE_MAY_SUSPEND;
+  absl::Status CoGrowTarget(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  absl::Status CoZeroTarget(JobContext& context) MILLRACE_MAY_SUSPEND;
+  absl::Status CoMarkAllocated(JobContext& context) MILLRACE_MAY_SUSPEND;
+  absl::Status CoMirror(JobContext& context, TaskScope& scope) MILLRACE_MAY_SUSPEND;
+  // Starts to copy `area`, or a part of it, when the speed limit allows.
+  void CoStartPiece(JobContext& context, TaskScope& scope, ByteRange area) MILLRACE_MAY_SUSPEND;
+  void CoWaitForChanges(JobContext& context) MILLRACE_MAY_SUSPEND;
+  void CoFlushTarget() MILLRACE_MAY_SUSPEND;
+  std::optional<ByteRange> NextArea() const;
+  // At the end: copies what is marked, about `bytes` of it at most, one piece after the other.
+  absl::Status CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  void OnPieceDone(const MirrorPiece& piece);
+  void ApplyPolicy(IoOperation operation, const absl::Status& status);
+  // Whether what is left is little enough to be copied under the drain.
+  bool IsNearlyClean();
+  bool is_ending() const { return is_completing_ || context().is_cancel_requested(); }
+  absl::Status CheckReplaceable() MILLRACE_OPENS_VIEW;
+
+  const MirrorOptions options_;
+  const std::string_view type_;
+  const NodeId source_;
+  const NodeId target_;
+  const NodeId replaced_;
+  const bool is_target_below_;
+  const bool marks_allocated_;
+  const NodeId marked_down_to_;
+  const bool zeroes_target_;
+  const uint64_t buffer_bytes_;
+  bool source_was_read_only_ = false;
+  SetUp set_up_;
+  MirrorCopier copier_;
+
+  absl::Status failure_;              // the first error that the policy reports
+  bool must_back_off_ = false;        // an error was ignored: do not try again at once
+  bool is_idle_ = false;              // asleep until something is marked
+  bool is_completing_ = false;        // the user said `complete`
+  std::optional<uint64_t> end_work_;  // bytes yet to be copied before the end may come
+  ByteRange paced_;                   // what the speed limit has let pass and is not started yet
+  uint64_t cursor_ = 0;               // where to look for the next area
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_MIRROR_MIRROR_JOB_H_

@@ -1,0 +1,226 @@
+// The work of a mirror job: CoRun and its parts.
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/jobs/mirror/mirror_job.h"
+
+namespace millrace {
+namespace {
+
+// How long one look at an image goes on before others get their turn.
+constexpr Nanoseconds kScanSlice = 100 * kMillisecond;
+// A ready job lets changes gather for so long: a guest that writes the same place again and again
+// has it copied once.
+constexpr Nanoseconds kReadySlice = 100 * kMillisecond;
+// After an error that is to be ignored.
+constexpr Nanoseconds kBackOff = 100 * kMillisecond;
+constexpr uint64_t kZeroBytesMax = uint64_t{128} << 20;
+
+absl::Status SizeMismatch(std::string_view type, const std::string& job, uint64_t source,
+                          uint64_t target) {
+  return RefuseJob(
+      absl::StatusCode::kInvalidArgument, ConflictReason::kSizeMismatch, job, type,
+      StrCat("cannot mirror: the source has ", source, " bytes and the target ", target),
+      "make both the same size");
+}
+
+bool HasBacking(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->Backing();
+}
+
+}  // namespace
+
+absl::Status MirrorJob::CoRun(JobContext& context) {
+  MILLRACE_RETURN_IF_ERROR(CoFitTarget());
+  if (zeroes_target_) MILLRACE_RETURN_IF_ERROR(CoZeroTarget(context));
+  if (marks_allocated_) MILLRACE_RETURN_IF_ERROR(CoMarkAllocated(context));
+  TaskScope scope("mirror");
+  const absl::Status status = CoMirror(context, scope);
+  copier_.CoWaitForAll();
+  // Pieces report to OnPieceDone(); the scope itself fails only for want of a stack, and then the
+  // piece was done without one.
+  scope.CoJoin().IgnoreError();
+  context.SetRemaining(dirty().dirty_bytes());
+  return status.ok() ? failure_ : status;
+}
+
+void MirrorJob::CoStopIo() { copier_.CoWaitForAll(); }
+
+// ---- Before copying ----------------------------------------------------------------------------
+
+absl::Status MirrorJob::CoFitTarget() {
+  const uint64_t source = set_up_.reader.bytes();
+  const uint64_t target = set_up_.writer.bytes();
+  if (source == target) return absl::OkStatus();
+  if (!is_target_below_) return SizeMismatch(type_, context().id(), source, target);
+  return target < source ? CoGrowTarget(source) : absl::OkStatus();
+}
+
+// Behind the end of a short base its overlay shows zeroes. A base with a backing of its own must
+// not show that instead when it has grown, not for a moment.
+absl::Status MirrorJob::CoGrowTarget(uint64_t bytes) {
+  if (!HasBacking(graph(), target_)) return set_up_.writer.CoResize(bytes);
+  MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                            DrainedSection::CoBegin(graph(), {target_}, {holder()}));
+  const uint64_t old_bytes = set_up_.writer.bytes();
+  MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoResize(bytes));
+  return set_up_.writer.CoWriteZeroes(ByteRange(old_bytes, bytes - old_bytes));
+}
+
+// Copying only what is allocated in the source leaves the rest of the target as it is.
+absl::Status MirrorJob::CoZeroTarget(JobContext& context) {
+  const uint64_t total = set_up_.writer.bytes();
+  Nanoseconds slice_end = graph().engine().clock().Now() + kScanSlice;
+  for (uint64_t offset = 0; offset < total && failure_.ok() && !context.is_cancelled();) {
+    context.CoPausePoint();
+    const ByteRange rest(offset, std::min(total - offset, kZeroBytesMax));
+    absl::StatusOr<AllocationRun> run = set_up_.writer.CoAllocation(rest, NodeId(), NodeId());
+    absl::Status status = run.status();
+    if (run.ok() && run->is_allocated && !run->is_zero) {
+      status = set_up_.writer.CoWriteZeroes(ByteRange(offset, run->bytes),
+                                            {.may_unmap = options_.unmap});
+    }
+    if (status.ok()) {
+      offset += run->bytes;
+    } else {
+      ApplyPolicy(IoOperation::kWrite, status);
+    }
+    if (must_back_off_ || graph().engine().clock().Now() >= slice_end) {
+      context.CoSleep(must_back_off_ ? kBackOff : 0);
+      must_back_off_ = false;
+      slice_end = graph().engine().clock().Now() + kScanSlice;
+    }
+  }
+  return failure_;
+}
+
+absl::Status MirrorJob::CoMarkAllocated(JobContext& context) {
+  const uint64_t total = set_up_.reader.bytes();
+  Nanoseconds slice_end = graph().engine().clock().Now() + kScanSlice;
+  for (uint64_t offset = 0; offset < total && !context.is_cancelled();) {
+    context.CoPausePoint();
+    MILLRACE_ASSIGN_OR_RETURN(
+        const AllocationRun run,
+        set_up_.reader.CoAllocation(ByteRange(offset, total - offset), NodeId(), marked_down_to_));
+    if (run.is_allocated) dirty().Set(ByteRange(offset, run.bytes));
+    offset += run.bytes;
+    if (graph().engine().clock().Now() >= slice_end) {
+      context.CoSleep(0);
+      slice_end = graph().engine().clock().Now() + kScanSlice;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// ---- Copying -----------------------------------------------------------------------------------
+
+bool MirrorJob::IsNearlyClean() {
+  if (dirty().is_clean()) return true;
+  // A guest that never stops writing must not keep the job from ending: one pass after the user's
+  // word, what is left may be copied under the drain.
+  return is_ending() && end_work_ == 0 && dirty().dirty_bytes() <= MirrorCopier::kPieceBytesMax;
+}
+
+absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
+  for (;;) {
+    context.SetRemaining(dirty().dirty_bytes() + copier_.bytes_in_flight());
+    context.CoPausePoint();
+    if (context.is_cancelled()) return absl::OkStatus();
+    if (!failure_.ok()) return failure_;
+    if (must_back_off_) {
+      must_back_off_ = false;
+      context.CoSleep(kBackOff);
+      continue;
+    }
+    if (is_ending() && !end_work_) {
+      end_work_ = dirty().dirty_bytes() + copier_.bytes_in_flight();
+    }
+    // From here to the next suspension the marks stay as they are.
+    const bool is_done = context.is_ready() && IsNearlyClean();
+    if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
+      CoStartPiece(context, scope, *area);
+    } else if (copier_.pieces_in_flight() > 0) {
+      copier_.CoWaitForOne();
+    } else if (context.is_ready() && !is_ending()) {
+      CoWaitForChanges(context);
+    } else if (copier_.needs_flush()) {
+      CoFlushTarget();
+    } else if (!context.is_ready()) {
+      context.BecomeReady();
+    } else {
+      return absl::OkStatus();
+    }
+  }
+}
+
+std::optional<ByteRange> MirrorJob::NextArea() const {
+  const uint64_t room = copier_.Room();
+  if (room == 0) return std::nullopt;
+  const std::optional<ByteRange> area = copier_.NextFree(cursor_, room);
+  return area ? area : copier_.NextFree(0, room);
+}
+
+void MirrorJob::CoStartPiece(JobContext& context, TaskScope& scope, ByteRange area) {
+  if (!paced_.Contains(area.offset)) {
+    context.CoBeforePiece();
+    if (context.is_cancelled()) return;
+    // Others have had their turn: what was next may be no longer.
+    const std::optional<ByteRange> next = NextArea();
+    if (!next) return;
+    area = *next;
+    paced_ = *dirty().NextDirty(area.offset, buffer_bytes_);
+  }
+  const MirrorPiece piece =
+      copier_.CoStart(area, scope, [this](const MirrorPiece& done) { OnPieceDone(done); });
+  if (!piece.status.ok()) return;
+  if (piece.method == MirrorPiece::Method::kCopy) context.AccountBytes(piece.range.bytes);
+  cursor_ = piece.range.end();
+  paced_ = paced_.Intersect(ByteRange(cursor_, kBytesMax - cursor_));
+}
+
+void MirrorJob::CoWaitForChanges(JobContext& context) {
+  is_idle_ = true;
+  context.CoIdle();
+  is_idle_ = false;
+  if (!dirty().is_clean() && !is_ending()) context.CoSleep(kReadySlice);
+}
+
+void MirrorJob::CoFlushTarget() {
+  if (absl::Status status = copier_.CoFlush(); !status.ok()) {
+    ApplyPolicy(IoOperation::kWrite, status);
+  }
+}
+
+// ---- What becomes of pieces --------------------------------------------------------------------
+
+void MirrorJob::OnPieceDone(const MirrorPiece& piece) {
+  if (!piece.status.ok()) {
+    ApplyPolicy(piece.failed_operation, piece.status);
+    return;
+  }
+  context().Advance(piece.range.bytes);
+  if (end_work_) end_work_ = *end_work_ - std::min(*end_work_, piece.range.bytes);
+}
+
+void MirrorJob::ApplyPolicy(IoOperation operation, const absl::Status& status) {
+  if (context().is_cancelled()) return;
+  const OnError policy =
+      operation == IoOperation::kRead ? options_.on_source_error : options_.on_target_error;
+  switch (context().HandleError(policy, operation, status)) {
+    case ErrorAction::kReport:
+      if (failure_.ok()) failure_ = status;
+      break;
+    case ErrorAction::kIgnore:
+      must_back_off_ = true;
+      break;
+    case ErrorAction::kStop:
+      break;  // paused: tried again when the user resumes it
+  }
+}
+
+}  // namespace millrace

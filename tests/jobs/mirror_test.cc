@@ -1,0 +1,249 @@
+// Mirrors and active commits, with a guest that writes in every phase.
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "tests/jobs/mirror_support.h"
+
+namespace millrace {
+namespace {
+
+// ---- Active commit -----------------------------------------------------------------------------
+
+TEST(ActiveCommit, CompletesByPuttingTheGuestOnTheBase) {
+  ExploreMirror({.layers = 5},
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_RETURN_IF_ERROR(
+                      CoStartCommit(world.graph(), world.jobs(), ActiveCommit(world, 1)).status());
+                  EXPECT_TRUE(world.CoWaitUntilReady("c"));
+                  MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("c"));
+                  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("c"));
+                  EXPECT_EQ(world.Shape(), "n1 <- n0");
+                  EXPECT_EQ(world.graph().node_count(), 2u);
+                  EXPECT_FALSE(world.IsReadOnly(world.chain.nodes[1]));
+                  // The new top goes on as one: the guest writes to it.
+                  return CoSleepFor(50 * kMillisecond);
+                });
+}
+
+TEST(ActiveCommit, SoftCancelLeavesTheBaseAsTheDiskWasAtThatMoment) {
+  ExploreMirror({},
+                [](MirrorWorld& world, MirrorGuest& guest) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_RETURN_IF_ERROR(
+                      CoStartCommit(world.graph(), world.jobs(), ActiveCommit(world, 0)).status());
+                  EXPECT_TRUE(world.CoWaitUntilReady("c"));
+                  const size_t before = guest.operations();
+                  MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("c", false));
+                  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("c"));
+                  EXPECT_EQ(world.Shape(), "n3 <- n2 <- n1 <- n0");
+                  EXPECT_TRUE(guest.WasOnce(*world.chain.images[0], before));
+                  EXPECT_TRUE(world.IsReadOnly(world.chain.nodes[0]));
+                  return absl::OkStatus();
+                });
+}
+
+TEST(ActiveCommit, CancelByForceStopsWhereverItIs) {
+  for (const JobState at : {JobState::kRunning, JobState::kReady}) {
+    ExploreMirror({}, [at](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(
+          CoStartCommit(world.graph(), world.jobs(), ActiveCommit(world, 0)).status());
+      world.CoWaitForState("c", at);
+      world.jobs().Cancel("c", true).IgnoreError();
+      EXPECT_TRUE(absl::IsCancelled(world.jobs().CoWaitUntilOver("c")) ||
+                  world.StateOf("c") == JobState::kNull);
+      EXPECT_EQ(world.Shape(), "n3 <- n2 <- n1 <- n0");
+      EXPECT_TRUE(world.IsReadOnly(world.chain.nodes[0]));
+      return absl::OkStatus();
+    });
+  }
+}
+
+TEST(ActiveCommit, NodesThatTheMonitorOwnsSurviveThePivot) {
+  ExploreMirror(
+      {.is_owned_by_monitor = true},
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        CommitOptions options = ActiveCommit(world, 0);
+        options.filter_name = "commit-filter";
+        MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
+        EXPECT_EQ(world.Shape(), "[commit-filter] <- n3 <- n2 <- n1 <- n0");
+        EXPECT_TRUE(world.CoWaitUntilReady("c"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("c"));
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("c"));
+        EXPECT_EQ(world.Shape(), "n0");
+        EXPECT_EQ(world.graph().node_count(), 4u);
+        return absl::OkStatus();
+      },
+      20);
+}
+
+// The base is shorter than the top, and has a backing whose old bytes must not show behind its end.
+TEST(ActiveCommit, AShortBaseGrowsAndShowsNothingOfWhatLiesBelowIt) {
+  ExploreMirror(
+      {.layers = 3, .is_read_only = false, .has_guest = false},
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MirrorWorld short_world(world.jobs_world.engine());
+        MemoryChainOptions options;
+        auto bottom = std::make_shared<MemoryOverlayImage>(kBytes, 512);
+        auto base = std::make_shared<MemoryOverlayImage>(kBytes / 2, 512);
+        auto top = std::make_shared<MemoryOverlayImage>(kBytes, 512);
+        options.images = {bottom, base, top};
+        TaggedDisk disk(kSectors);
+        TaggedDisk hidden(kSectors);
+        for (uint64_t i = kSectors / 2; i < kSectors; ++i) hidden.Put(*bottom, i);
+        disk.Put(*top, 3);
+        JobWorld& jobs = short_world.jobs_world;
+        MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
+                                  CoMakeMemoryChain(jobs.graph(), options, false));
+        CommitOptions commit;
+        commit.spec.id = "c";
+        commit.root = chain.nodes[2];
+        commit.top = chain.nodes[2];
+        commit.base = chain.nodes[1];
+        MILLRACE_RETURN_IF_ERROR(CoStartCommit(jobs.graph(), jobs.jobs(), commit).status());
+        EXPECT_TRUE(short_world.CoWaitUntilReady("c"));
+        absl::Status seen = disk.CoVerifyAll(chain.guest);
+        MILLRACE_RETURN_IF_ERROR(jobs.jobs().Complete("c"));
+        MILLRACE_RETURN_IF_ERROR(short_world.CoWaitUntilOver("c"));
+        EXPECT_EQ(chain.Shape(jobs.graph()), "n1 <- n0");
+        EXPECT_EQ(chain.guest.bytes(), kBytes);
+        seen.Update(disk.CoVerifyAll(chain.guest));
+        jobs.CoClose(chain);
+        return seen;
+      },
+      20);
+}
+
+// ---- Mirror ------------------------------------------------------------------------------------
+
+void MirrorAndPivot(MirrorSync sync, std::function<void(MirrorOptions&)> adapt = nullptr) {
+  ExploreMirror({}, [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+    options.sync = sync;
+    if (adapt) adapt(options);
+    // Data that must not show through afterwards.
+    TaggedDisk hidden(kSectors);
+    for (uint64_t i = 0; i < 4 * kSectors; ++i) hidden.Put(*world.target, i % kSectors);
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+    EXPECT_TRUE(world.CoWaitUntilReady("m"));
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(3 * kMillisecond));
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+    EXPECT_EQ(world.Shape(), "t");
+    return absl::OkStatus();
+  });
+}
+
+TEST(Mirror, FullMakesTheTargetEqualAndPutsTheGuestOnIt) { MirrorAndPivot(MirrorSync::kFull); }
+
+TEST(Mirror, SmallBufferAndLargeGranulesAreOnlySlower) {
+  MirrorAndPivot(MirrorSync::kFull, [](MirrorOptions& options) {
+    options.granularity = 2048;
+    options.buffer_bytes = 1;
+    options.unmap = false;
+  });
+}
+
+TEST(Mirror, SoftCancelLeavesTheTargetAsTheDiskWasAtThatMoment) {
+  ExploreMirror(
+      {}, [](MirrorWorld& world, MirrorGuest& guest) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        const size_t before = guest.operations();
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+        EXPECT_EQ(world.Shape(), "n3 <- n2 <- n1 <- n0");
+        EXPECT_TRUE(guest.WasOnce(*world.target, before));
+        return absl::OkStatus();
+      });
+}
+
+TEST(Mirror, TopCopiesWhatTheTopImageHoldsAndNoMore) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.sync = MirrorSync::kTop;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        for (uint64_t i = 0; i < kSectors; ++i) {
+          EXPECT_EQ(world.target->map[i], world.chain.images[3]->map[i]) << i;
+        }
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+        return world.CoWaitUntilOver("m");
+      });
+}
+
+TEST(Mirror, NoneIsReadyAtOnceAndCopiesWhatIsWrittenFromThenOn) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.sync = MirrorSync::kNone;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        EXPECT_EQ(world.jobs().Query("m")->total, 0u);
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 2));
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+        EXPECT_EQ(world.jobs().Query("m")->current, 1024u);
+        EXPECT_EQ(world.jobs().Query("m")->total, 1024u);
+        for (uint64_t i = 0; i < kSectors; ++i) {
+          EXPECT_EQ(world.target->map[i] == MemoryOverlayImage::Cluster::kData, i == 5 || i == 6);
+        }
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+        return world.CoWaitUntilOver("m");
+      });
+  ASSERT_NE(log.End(), nullptr);
+  EXPECT_EQ(log.End()->kind, JobEventKind::kCompleted);
+  EXPECT_EQ(log.End()->error, "");
+}
+
+TEST(Mirror, ReadyPausedIsStandbyAndNothingIsCopiedMeanwhile) {
+  ExploreMirror({}, [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+    EXPECT_TRUE(world.CoWaitUntilReady("m"));
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("m"));
+    EXPECT_TRUE(world.CoWaitForState("m", JobState::kStandby));
+    const uint64_t copied = world.jobs().Query("m")->current;
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(300 * kMillisecond));
+    EXPECT_EQ(world.jobs().Query("m")->current, copied);
+    // Completing is remembered until it may go on.
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(300 * kMillisecond));
+    EXPECT_EQ(world.StateOf("m"), JobState::kStandby);
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("m"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+    EXPECT_EQ(world.Shape(), "t");
+    return absl::OkStatus();
+  });
+}
+
+// The guest is not stopped while the job waits for finalize, and what it writes is not lost.
+TEST(Mirror, WhatIsWrittenWhileItWaitsToBeFinalizedReachesTheTarget) {
+  ExploreMirror(
+      {}, [](MirrorWorld& world, MirrorGuest& guest) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.spec.finalizes_automatically = false;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+        EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
+        const size_t before = guest.operations();
+        while (guest.operations() < before + 3) {
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        }
+        EXPECT_EQ(world.StateOf("m"), JobState::kPending);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+        EXPECT_EQ(world.Shape(), "t");
+        return absl::OkStatus();
+      });
+}
+
+}  // namespace
+}  // namespace millrace

@@ -11,13 +11,13 @@ namespace {
 
 constexpr size_t kStacksPerSlab = 16;
 constexpr size_t kGuardPages = 16;
-constexpr size_t kStackBytes = (MILLRACE_ASAN || MILLRACE_TSAN) ? 256 * 1024 : 64 * 1024;
+constexpr size_t kSanitizerFactor = (MILLRACE_ASAN || MILLRACE_TSAN) ? 4 : 1;
 
 }  // namespace
 
-StackPool::StackPool()
+StackPool::StackPool(size_t stack_bytes)
     : guard_bytes_(kGuardPages * static_cast<size_t>(sysconf(_SC_PAGESIZE))),
-      stack_bytes_(kStackBytes) {}
+      stack_bytes_(stack_bytes * kSanitizerFactor) {}
 
 StackPool::~StackPool() {
   MILLRACE_CHECK(in_use() == 0, "stack pool destroyed while a coroutine lives");

@@ -1,10 +1,10 @@
 // StackPool: coroutine stacks, mapped in slabs with guard pages below each, and reused.
 //
 // A stack overflow faults on its guard instead of corrupting a neighbour; the guard is as wide as
-// 16 pages, so that one large frame does not step over it. Sizes: 64 KiB, or 256 KiB under
-// sanitizers (their frames are larger). Stacks are returned to a free list, hot one first, and
-// unmapped when the pool goes. Mapping a slab can fail; Take() then returns an empty stack, and the
-// caller reports ResourceExhausted.
+// 16 pages, so that one large frame does not step over it. Sizes: 64 KiB unless the creator says
+// otherwise, and four times that under sanitizers (their frames are larger). Stacks are returned to
+// a free list, hot one first, and unmapped when the pool goes. Mapping a slab can fail; Take() then
+// returns an empty stack, and the caller reports ResourceExhausted.
 //
 // One pool serves any number of schedulers of one thread, one after another or together: whoever
 // creates an engine per explored schedule shares a pool among them and so maps no memory.
@@ -27,7 +27,10 @@ struct Stack {
 
 class StackPool {
  public:
-  StackPool();
+  static constexpr size_t kDefaultStackBytes = 64 << 10;
+
+  // `stack_bytes` is a multiple of the page size. Pages that are never touched cost nothing.
+  explicit StackPool(size_t stack_bytes = kDefaultStackBytes);
   ~StackPool();  // all stacks must be back (checked)
   StackPool(const StackPool&) = delete;
   StackPool& operator=(const StackPool&) = delete;

@@ -22,7 +22,8 @@ uint32_t CodePoint(std::string_view character) {
 
 class Formatter {
  public:
-  explicit Formatter(JsonLayout layout) : is_pretty_(layout == JsonLayout::kPretty) {}
+  Formatter(JsonLayout layout, size_t depth)
+      : is_pretty_(layout == JsonLayout::kPretty), depth_(depth) {}
 
   void Value(const json::value& value) {
     switch (value.kind()) {
@@ -61,7 +62,7 @@ class Formatter {
       Value(element);
     }
     --depth_;
-    if (!is_first) NewLine();
+    NewLine();
     text_ += ']';
   }
 
@@ -76,7 +77,7 @@ class Formatter {
       Value(member.value());
     }
     --depth_;
-    if (!is_first) NewLine();
+    NewLine();
     text_ += '}';
   }
 
@@ -140,14 +141,14 @@ class Formatter {
   }
 
   const bool is_pretty_;
-  size_t depth_ = 0;
+  size_t depth_;
   std::string text_;
 };
 
 }  // namespace
 
-std::string FormatJson(const json::value& value, JsonLayout layout) {
-  Formatter formatter(layout);
+std::string FormatJson(const json::value& value, JsonLayout layout, size_t depth) {
+  Formatter formatter(layout, depth);
   formatter.Value(value);
   return formatter.TakeText();
 }

@@ -2,6 +2,8 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_FORMAT_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_FORMAT_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "examples/hypervisor/qmp/json.h"
@@ -14,8 +16,9 @@ enum class JsonLayout : uint8_t {
 };
 
 // ASCII whatever the strings hold: other characters are escaped, and bytes that are part of no
-// character become U+FFFD. Recurses as deep as the value does.
-std::string FormatJson(const json::value& value, JsonLayout layout);
+// character become U+FFFD. Recurses as deep as the value does. `depth`: the level that the value
+// has in what it will be part of.
+std::string FormatJson(const json::value& value, JsonLayout layout, size_t depth = 0);
 
 }  // namespace millrace
 

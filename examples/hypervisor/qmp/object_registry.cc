@@ -26,12 +26,12 @@ void ObjectRegistry::RegisterType(std::string_view type, UserObjectFactory facto
 absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style) {
   ArgumentReader reader(options, style);
   const std::string type = reader.String("qom-type");
-  const std::string id = reader.String("id");
-  MILLRACE_RETURN_IF_ERROR(reader.ok() ? absl::OkStatus() : reader.Finish());
   const auto factory = types_.find(type);
   if (factory == types_.end()) {
-    return GenericError(StrCat("Parameter 'qom-type' does not accept value '", type, "'"));
+    reader.Fail(GenericError(StrCat("Parameter 'qom-type' does not accept value '", type, "'")));
   }
+  const std::string id = reader.String("id");
+  if (!reader.ok()) return reader.Finish();
   absl::StatusOr<std::unique_ptr<UserObject>> object = factory->second(id, reader);
   // A misspelt property is heard of before what the object itself has to say.
   MILLRACE_RETURN_IF_ERROR(reader.Finish());

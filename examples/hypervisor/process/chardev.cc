@@ -1,0 +1,177 @@
+#include "examples/hypervisor/process/chardev.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/process/unix_socket.h"
+#include "examples/hypervisor/qmp/object_registry.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+// A listening socket: clients one after another.
+class ServerChardev final : public Chardev {
+ public:
+  ServerChardev(EventLoop& loop, int fd, std::string path, bool waits)
+      : loop_(loop),
+        fd_(fd),
+        path_(std::move(path)),
+        waits_(waits),
+        connected_("client of a chardev"),
+        watch_(loop, fd, [this](short) { Accept(); }) {
+    watch_.SetEvents(POLLIN);
+  }
+  ~ServerChardev() override {
+    close(fd_);
+    if (!path_.empty()) unlink(path_.c_str());
+  }
+  void OnDisconnected() override { watch_.SetEvents(POLLIN); }
+  absl::Status CoWaitForClient() MILLRACE_MAY_SUSPEND override {
+    return waits_ ? connected_.CoWaitCancellable() : absl::OkStatus();
+  }
+
+ private:
+  void Accept() {
+    const int client = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (client < 0) return;  // gone again, or no descriptor left: it is asked again
+    // The next one stays in the queue of the socket until this one is over.
+    watch_.SetEvents(0);
+    connected_.Set();
+    HandOver(std::make_unique<Connection>(loop_, client, client));
+  }
+
+  EventLoop& loop_;
+  const int fd_;
+  const std::string path_;
+  const bool waits_;
+  Event connected_;
+  EventLoop::Watch watch_;
+};
+
+// A stream that is there from the start, and never comes back.
+class StreamChardev final : public Chardev {
+ public:
+  StreamChardev(EventLoop& loop, int input, int output) {
+    HandOver(std::make_unique<Connection>(loop, input, output));
+  }
+};
+
+class NullChardev final : public Chardev {};
+
+absl::Status InvalidParameter(std::string_view name) {
+  return GenericError(StrCat("Invalid parameter '", name, "'"));
+}
+
+// The members of a chardev's options are named like this when they are misspelt.
+absl::Status CheckMembers(const json::object& options,
+                          std::initializer_list<std::string_view> known) {
+  for (const auto& member : options) {
+    const std::string_view name = View(member.key());
+    if (std::find(known.begin(), known.end(), name) == known.end()) return InvalidParameter(name);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> ParseFd(const std::string& text) {
+  const bool is_number =
+      !text.empty() && text.size() < 9 && text.find_first_not_of("0123456789") == text.npos;
+  if (!is_number) return GenericError(StrCat("Unable to parse FD number ", text));
+  const int fd = std::stoi(text);
+  MILLRACE_RETURN_IF_ERROR(AdoptSocket(fd));
+  return fd;
+}
+
+absl::StatusOr<std::unique_ptr<Chardev>> MakeSocket(EventLoop& loop, const OptionValue& value) {
+  // Keep-alives, reconnecting and TCP are of no use to a local control socket.
+  MILLRACE_RETURN_IF_ERROR(
+      CheckMembers(value.object, {"backend", "id", "path", "fd", "server", "wait", "abstract",
+                                  "tight", "delay", "nodelay", "logfile", "logappend", "mux"}));
+  ArgumentReader reader = value.Reader();
+  const bool is_server = reader.OptionalBool("server").value_or(false);
+  const std::optional<bool> waits = reader.OptionalBool("wait");
+  const std::optional<std::string> path = reader.OptionalString("path");
+  const std::optional<std::string> fd_text = reader.OptionalString("fd");
+  reader.AcceptRest();
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (path.has_value() && fd_text.has_value()) {
+    return GenericError("None or one of 'path', 'fd' or 'host' option required.");
+  }
+  if (waits.has_value() && !is_server) {
+    return GenericError("'wait' option is incompatible with socket in client connect mode");
+  }
+  if (path.has_value() && is_server) {
+    MILLRACE_ASSIGN_OR_RETURN(const int listener, ListenAt(*path));
+    return std::make_unique<ServerChardev>(loop, listener, *path, waits.value_or(true));
+  }
+  if (path.has_value()) {
+    MILLRACE_ASSIGN_OR_RETURN(const int fd, ConnectTo(*path));
+    return std::make_unique<StreamChardev>(loop, fd, fd);
+  }
+  MILLRACE_ASSIGN_OR_RETURN(const int fd, ParseFd(fd_text.value_or("")));
+  if (is_server) return std::make_unique<ServerChardev>(loop, fd, "", waits.value_or(true));
+  return std::make_unique<StreamChardev>(loop, fd, fd);
+}
+
+}  // namespace
+
+void Chardev::Activate(OnConnected on_connected) {
+  on_connected_ = std::move(on_connected);
+  if (waiting_ != nullptr) on_connected_(std::move(waiting_));
+}
+
+void Chardev::HandOver(std::unique_ptr<Connection> connection) {
+  if (on_connected_) {
+    on_connected_(std::move(connection));
+  } else {
+    waiting_ = std::move(connection);
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Chardev>> ChardevTable::Make(std::string_view backend,
+                                                            const OptionValue& value) {
+  if (backend == "socket") return MakeSocket(loop_, value);
+  if (backend == "null") {
+    MILLRACE_RETURN_IF_ERROR(CheckMembers(value.object, {"backend", "id"}));
+    return std::make_unique<NullChardev>();
+  }
+  if (backend != "stdio") {
+    return GenericError(StrCat("'", backend, "' is not a valid char driver name"));
+  }
+  MILLRACE_RETURN_IF_ERROR(CheckMembers(value.object, {"backend", "id", "signal", "mux"}));
+  if (!may_use_stdio_) return GenericError("cannot use stdio with -daemonize");
+  if (is_stdio_used_) return GenericError("cannot use stdio by multiple character devices");
+  is_stdio_used_ = true;
+  return std::make_unique<StreamChardev>(loop_, STDIN_FILENO, STDOUT_FILENO);
+}
+
+absl::Status ChardevTable::CoAddFromOption(std::string_view text) {
+  MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "backend"));
+  ArgumentReader reader = value.Reader();
+  const std::string backend = reader.OptionalString("backend").value_or("");
+  const std::optional<std::string> id = reader.OptionalString("id");
+  reader.AcceptRest();
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (!id.has_value()) return GenericError("chardev: no id specified");
+  if (!IsIdentifier(*id)) return GenericError("Parameter 'id' expects an identifier");
+  if (chardevs_.contains(*id)) return GenericError("duplicate yank instance");
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Chardev> chardev, Make(backend, value));
+  Chardev& added = *chardevs_.emplace(*id, std::move(chardev)).first->second;
+  return added.CoWaitForClient();
+}
+
+Chardev* ChardevTable::Find(std::string_view id) const {
+  const auto found = chardevs_.find(id);
+  return found == chardevs_.end() ? nullptr : found->second.get();
+}
+
+}  // namespace millrace

@@ -1,0 +1,200 @@
+#include "examples/hypervisor/process/command_line.h"
+
+#include <cstdlib>
+
+#include "absl/status/status.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/version.h"
+
+namespace millrace {
+namespace {
+
+struct OptionName {
+  std::string_view name;
+  bool has_argument;
+  char short_name;  // 0: none
+};
+
+constexpr OptionName kOptionNames[] = {
+    {"add-fd", true, 0},    {"blockdev", true, 0},   {"chardev", true, 0}, {"daemonize", false, 0},
+    {"device", true, 0},    {"drive", true, 0},      {"export", true, 0},  {"help", false, 'h'},
+    {"monitor", true, 0},   {"nbd-server", true, 0}, {"object", true, 0},  {"open-gate", true, 0},
+    {"open-root", true, 0}, {"pidfile", true, 0},    {"trace", true, 'T'}, {"version", false, 'V'},
+};
+
+absl::Status Wrong(std::string_view text) { return absl::InvalidArgumentError(ToAbsl(text)); }
+
+// By its whole name or an unambiguous beginning of it.
+absl::StatusOr<const OptionName*> FindLong(std::string_view name) {
+  std::vector<const OptionName*> found;
+  for (const OptionName& option : kOptionNames) {
+    if (option.name == name) return &option;
+    if (option.name.starts_with(name)) found.push_back(&option);
+  }
+  if (found.size() == 1) return found[0];
+  if (found.empty()) return Wrong(StrCat("unrecognized option '--", name, "'"));
+  std::string text = StrCat("option '--", name, "' is ambiguous; possibilities:");
+  for (const OptionName* option : found) StrAppend(&text, " '--", option->name, "'");
+  return Wrong(text);
+}
+
+absl::StatusOr<const OptionName*> FindShort(char name) {
+  for (const OptionName& option : kOptionNames) {
+    if (option.short_name == name) return &option;
+  }
+  return Wrong(StrCat("invalid option -- '", std::string(1, name), "'"));
+}
+
+class Parser {
+ public:
+  explicit Parser(const std::vector<std::string>& words) : words_(words) {}
+
+  absl::StatusOr<CommandLine> Parse() {
+    const std::string path = words_.empty() ? "millraced" : words_[0];
+    line_.program = path.substr(path.find_last_of('/') + 1);
+    for (next_ = 1; next_ < words_.size();) {
+      const std::string& word = words_[next_++];
+      if (word.size() > 2 && word.starts_with("--")) {
+        MILLRACE_RETURN_IF_ERROR(TakeLong(std::string_view(word).substr(2)));
+      } else if (word.size() > 1 && word[0] == '-' && word != "--") {
+        MILLRACE_RETURN_IF_ERROR(TakeShort(word));
+      } else {
+        return Wrong(StrCat(word, ": Unexpected argument"));
+      }
+    }
+    return std::move(line_);
+  }
+
+ private:
+  absl::Status TakeLong(std::string_view word) {
+    const size_t equals = word.find('=');
+    const std::string_view name = word.substr(0, equals);
+    MILLRACE_ASSIGN_OR_RETURN(const OptionName* const option, FindLong(name));
+    if (!option->has_argument) {
+      if (equals != word.npos) {
+        return Wrong(StrCat("option '--", option->name, "' doesn't allow an argument"));
+      }
+      return Apply(*option, "");
+    }
+    if (equals != word.npos) return Apply(*option, word.substr(equals + 1));
+    if (next_ == words_.size()) {
+      return Wrong(StrCat("option '--", option->name, "' requires an argument"));
+    }
+    return Apply(*option, words_[next_++]);
+  }
+
+  // "-hV", "-T pattern", "-Tpattern".
+  absl::Status TakeShort(std::string_view word) {
+    for (size_t i = 1; i < word.size(); ++i) {
+      MILLRACE_ASSIGN_OR_RETURN(const OptionName* const option, FindShort(word[i]));
+      if (!option->has_argument) {
+        MILLRACE_RETURN_IF_ERROR(Apply(*option, ""));
+        continue;
+      }
+      if (i + 1 < word.size()) return Apply(*option, word.substr(i + 1));
+      if (next_ == words_.size()) {
+        return Wrong(StrCat("option requires an argument -- '", word.substr(i, 1), "'"));
+      }
+      return Apply(*option, words_[next_++]);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Apply(const OptionName& option, std::string_view argument) {
+    if (option.name == "help") {
+      line_.wants_help = true;
+    } else if (option.name == "version") {
+      line_.wants_version = true;
+    } else if (option.name == "daemonize") {
+      line_.daemonizes = true;
+    } else if (option.name == "pidfile") {
+      line_.pid_file = std::string(argument);
+    } else if (option.name == "open-root") {
+      return SetOpenRoot(std::string(argument));
+    } else if (option.name == "open-gate") {
+      if (argument != "strict" && argument != "qemu") {
+        return Wrong(StrCat("--open-gate ", argument, ": expected 'strict' or 'qemu'"));
+      }
+      line_.open_gate_like_qemu = argument == "qemu";
+    } else {
+      line_.options.emplace_back(option.name, argument);
+    }
+    return absl::OkStatus();
+  }
+
+  // The library compares paths by their words, so links and dots are resolved here.
+  absl::Status SetOpenRoot(const std::string& path) {
+    char* const resolved = realpath(path.c_str(), nullptr);
+    if (resolved == nullptr)
+      return Wrong(StrCat("--open-root ", path, ": there is no such folder"));
+    line_.open_root = resolved;
+    std::free(resolved);
+    return absl::OkStatus();
+  }
+
+  const std::vector<std::string>& words_;
+  size_t next_ = 1;
+  CommandLine line_;
+};
+
+}  // namespace
+
+absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& words) {
+  return Parser(words).Parse();
+}
+
+std::string VersionText(std::string_view program) {
+  return StrCat(program, " version ", MILLRACE_VERSION_STRING, " (Millrace)\n");
+}
+
+std::string HelpText(std::string_view program) {
+  return StrCat("Usage: ", program, R"( [options]
+Millrace's hypervisor example: drives and guest devices over live block jobs, controlled by QMP
+
+  -h, --help             display this help and exit
+  -V, --version          output version information and exit
+
+Options are carried out in the order given. KEY=VALUE texts nest by dots and may be JSON.
+
+  --add-fd fd=<fd>,set=<set>[,opaque=<text>]
+                         hand over an open file, to be opened as /dev/fdset/<set>
+
+  --blockdev [driver=]<driver>[,node-name=<N>][,read-only=on|off]
+             [,discard=ignore|unmap][,detect-zeroes=on|off|unmap]
+             [,cache.direct=on|off][,driver specific parameters...]
+                         configure a node
+
+  --chardev socket,id=<id>,path=<path>[,server=on|off][,wait=on|off]
+  --chardev socket,id=<id>,fd=<fd>
+  --chardev stdio,id=<id>
+                         configure a place where clients connect
+
+  --daemonize            go to the background when startup is complete
+
+  --device <driver>,id=<id>,drive=<name>[,share-rw=on|off][,iothread=<id>]
+                         attach a guest device to a drive or node
+
+  --drive [if=<type>][,id=<id>][,file=<file>][,format=<driver>][,node-name=<N>]
+          [,read-only=on|off][,werror=<policy>][,rerror=<policy>]
+          [,driver specific parameters...]
+                         configure a drive; format=help lists the formats
+
+  --export, --nbd-server as qemu-storage-daemon has them
+
+  --monitor [chardev=]<id>[,mode=control][,pretty=on|off]
+                         configure a QMP monitor
+
+  --object <type>,id=<id>[,<property>=<value>...]
+                         create an iothread or a throttle-group
+
+  --open-gate strict|qemu
+                         what names in image headers may open: plain files with a
+                         stated format only (default), or whatever QEMU would open
+  --open-root <dir>      confine names in image headers to a folder
+
+  --pidfile <path>       write process ID to a file after startup
+)");
+}
+
+}  // namespace millrace

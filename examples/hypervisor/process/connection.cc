@@ -1,0 +1,143 @@
+#include "examples/hypervisor/process/connection.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <utility>
+
+namespace millrace {
+namespace {
+
+// Small, so that few requests are read beyond the point where reading is to stop.
+constexpr size_t kReadBytes = 4096;
+
+bool IsSocket(int fd) {
+  struct stat info;
+  return fstat(fd, &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
+bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
+
+}  // namespace
+
+Connection::Connection(EventLoop& loop, int input, int output)
+    : input_(input),
+      output_(output),
+      input_watch_(loop, input, [this](short revents) { OnReady(revents); }),
+      is_socket_(IsSocket(output)) {
+  if (output != input) {
+    output_watch_ = std::make_unique<EventLoop::Watch>(
+        loop, output, [this](short revents) { OnReady(revents & ~POLLIN); });
+  }
+}
+
+Connection::~Connection() {
+  if (input_ > STDERR_FILENO) close(input_);
+  if (output_ != input_ && output_ > STDERR_FILENO) close(output_);
+}
+
+void Connection::Start(std::function<void(std::string_view)> on_bytes,
+                       std::function<void()> on_end) {
+  on_bytes_ = std::move(on_bytes);
+  on_end_ = std::move(on_end);
+  is_reading_ = true;
+  UpdateEvents();
+}
+
+void Connection::SetReading(bool is_reading) {
+  if (is_reading == is_reading_) return;
+  is_reading_ = is_reading;
+  UpdateEvents();
+}
+
+void Connection::UpdateEvents() {
+  const short read = is_reading_ && !has_ended_ ? POLLIN : 0;
+  const short write = unsent_bytes() > 0 && !is_broken_ ? POLLOUT : 0;
+  if (output_watch_ == nullptr) {
+    input_watch_.SetEvents(static_cast<short>(read | write));
+  } else {
+    input_watch_.SetEvents(read);
+    output_watch_->SetEvents(write);
+  }
+}
+
+void Connection::OnReady(short revents) {
+  if ((revents & (POLLOUT | POLLERR | POLLHUP)) != 0 && unsent_bytes() > 0) Flush();
+  // The last: it may destroy this.
+  if (is_reading_ && !has_ended_ && (revents & (POLLIN | POLLHUP | POLLERR)) != 0) Read();
+}
+
+void Connection::Read() {
+  std::array<char, kReadBytes> bytes;
+  const ssize_t count = is_socket_ && input_ == output_
+                            ? recv(input_, bytes.data(), bytes.size(), MSG_DONTWAIT)
+                            : read(input_, bytes.data(), bytes.size());
+  if (count < 0 && WouldBlock()) return;
+  if (count <= 0) return End();
+  on_bytes_({bytes.data(), static_cast<size_t>(count)});
+}
+
+void Connection::End() {
+  has_ended_ = true;
+  UpdateEvents();
+  // It may destroy this, and so the function that runs.
+  const std::function<void()> on_end = std::move(on_end_);
+  on_end();
+}
+
+void Connection::Write(std::string_view bytes) {
+  if (is_broken_) return;
+  if (unsent_bytes() > kUnsentBytesMax) return Break();
+  // A client that is always a little behind must not make the buffer grow.
+  if (sent_ > unsent_.size() / 2) {
+    unsent_.erase(0, sent_);
+    sent_ = 0;
+  }
+  unsent_ += bytes;
+}
+
+ssize_t Connection::WriteSome(std::string_view bytes) {
+  if (is_socket_) return send(output_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  // A pipe or terminal may be in blocking mode, and we share it with whoever started us: ask first,
+  // and write no more than a pipe that is ready has room for.
+  pollfd ready = {output_, POLLOUT, 0};
+  if (poll(&ready, 1, 0) <= 0) {
+    errno = EAGAIN;
+    return -1;
+  }
+  return write(output_, bytes.data(), std::min<size_t>(bytes.size(), PIPE_BUF));
+}
+
+void Connection::Flush() {
+  while (!is_broken_ && unsent_bytes() > 0) {
+    const ssize_t count = WriteSome(std::string_view(unsent_).substr(sent_));
+    if (count < 0 && WouldBlock()) break;
+    if (count < 0) return Break();
+    sent_ += static_cast<size_t>(count);
+  }
+  if (unsent_bytes() == 0) {
+    // A long reply leaves no memory behind.
+    if (unsent_.capacity() > kReadBytes * 16) unsent_ = std::string();
+    unsent_.clear();
+    sent_ = 0;
+  }
+  UpdateEvents();
+}
+
+void Connection::Break() {
+  is_broken_ = true;
+  unsent_ = std::string();
+  sent_ = 0;
+  // The client of a socket hears that it is over, and so do we, by reading the end.
+  if (is_socket_) shutdown(output_, SHUT_RDWR);
+  is_reading_ = true;
+  UpdateEvents();
+}
+
+}  // namespace millrace

@@ -1,0 +1,68 @@
+// Connection: a connected byte stream with a client: a socket, or standard input and output.
+//
+// Reading can be stopped, and what is written is buffered up to a limit: a client that does not
+// read its replies is cut off rather than allowed to fill the memory. Home thread only; nothing
+// here suspends.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_CONNECTION_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_CONNECTION_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "examples/hypervisor/process/event_loop.h"
+
+namespace millrace {
+
+class Connection {
+ public:
+  // With this much unsent, nothing more is accepted and the connection ends.
+  static constexpr size_t kUnsentBytesMax = 64 << 20;
+
+  // Takes over the descriptors, which may be the same; standard streams are left open at the end.
+  Connection(EventLoop& loop, int input, int output);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // From now on: `on_bytes` for what arrives; `on_end` once, when the client will send no more (it
+  // may still read). Both may destroy the connection.
+  void Start(std::function<void(std::string_view)> on_bytes, std::function<void()> on_end);
+  // Reading begins on.
+  void SetReading(bool is_reading);
+
+  // Sends, now or when the client reads on. Dropped if is_broken().
+  void Write(std::string_view bytes);
+  size_t unsent_bytes() const { return unsent_.size() - sent_; }
+  // Nothing can be sent any more.
+  bool is_broken() const { return is_broken_; }
+  void Flush();
+
+ private:
+  void OnReady(short revents);
+  void Read();
+  void End();
+  void Break();
+  void UpdateEvents();
+  // As write(2), never blocking.
+  ssize_t WriteSome(std::string_view bytes);
+
+  const int input_;
+  const int output_;
+  EventLoop::Watch input_watch_;
+  std::unique_ptr<EventLoop::Watch> output_watch_;  // null if output_ is input_
+  std::function<void(std::string_view)> on_bytes_;
+  std::function<void()> on_end_;
+  std::string unsent_;
+  size_t sent_ = 0;  // of unsent_
+  bool is_socket_ = false;
+  bool is_reading_ = false;
+  bool has_ended_ = false;
+  bool is_broken_ = false;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_CONNECTION_H_

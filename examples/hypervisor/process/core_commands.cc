@@ -1,0 +1,143 @@
+#include "examples/hypervisor/process/core_commands.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "examples/hypervisor/qmp/argument_reader.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/version.h"
+
+namespace millrace {
+namespace {
+
+CommandResult Nothing() { return json::value(json::object()); }
+
+void RegisterQueries(CommandTable& commands) {
+  commands.Register({.name = "query-version",
+                     .arguments = {{}},
+                     .handler = [](const json::object&) -> CommandResult {
+                       return json::value(DescribeVersion());
+                     }});
+  commands.Register({.name = "query-commands",
+                     .arguments = {{}},
+                     .handler = [&commands](const json::object&) -> CommandResult {
+                       return json::value(commands.DescribeNames());
+                     }});
+  commands.Register({.name = "query-qmp-schema",
+                     .arguments = {{}},
+                     .handler = [&commands](const json::object&) -> CommandResult {
+                       return json::value(commands.DescribeSchema());
+                     }});
+}
+
+// There are no virtual CPUs; what is paused and resumed is only said to be.
+void RegisterRunState(CommandTable& commands, EventSink& events) {
+  const auto is_running = std::make_shared<bool>(true);
+  commands.Register({.name = "query-status",
+                     .arguments = {{}},
+                     .handler = [is_running](const json::object&) -> CommandResult {
+                       return json::value({{"status", *is_running ? "running" : "paused"},
+                                           {"singlestep", false},
+                                           {"running", *is_running}});
+                     }});
+  const auto change = [is_running, &events](bool runs) {
+    return [is_running, &events, runs](const json::object&) -> CommandResult {
+      if (*is_running != runs) events.Emit(runs ? "RESUME" : "STOP", {});
+      *is_running = runs;
+      return Nothing();
+    };
+  };
+  commands.Register({.name = "stop", .arguments = {{}}, .handler = change(false)});
+  commands.Register({.name = "cont", .arguments = {{}}, .handler = change(true)});
+}
+
+void RegisterObjectCommands(CommandTable& commands, ObjectRegistry& objects) {
+  commands.Register(
+      {.name = "object-add", .handler = [&objects](const json::object& arguments) -> CommandResult {
+         MILLRACE_RETURN_IF_ERROR(objects.Add(arguments, ScalarStyle::kTyped));
+         return Nothing();
+       }});
+  commands.Register({.name = "object-del",
+                     .arguments = {{{"id", ArgumentType::kString}}},
+                     .handler = [&objects](const json::object& arguments) -> CommandResult {
+                       MILLRACE_RETURN_IF_ERROR(
+                           objects.Delete(ArgumentReader(arguments).String("id")));
+                       return Nothing();
+                     }});
+}
+
+void RegisterSession(CommandTable& commands, std::function<void()> quit) {
+  // What a client hears that negotiates twice; the first time, the monitor itself answers.
+  commands.Register({.name = "qmp_capabilities",
+                     .arguments = {{{"enable", ArgumentType::kArray, true}}},
+                     .handler = [](const json::object&) -> CommandResult {
+                       return CommandNotFound(
+                           "Capabilities negotiation is already complete, command ignored");
+                     }});
+  commands.Register({.name = "quit",
+                     .arguments = {{}},
+                     .handler = [quit = std::move(quit)](const json::object&) -> CommandResult {
+                       quit();
+                       return Nothing();
+                     },
+                     .replies_first = true});
+}
+
+void RegisterHumanMonitor(CommandTable& commands, const HmpTable& hmp) {
+  commands.Register(
+      {.name = "human-monitor-command",
+       .arguments = {{{"command-line", ArgumentType::kString},
+                      {"cpu-index", ArgumentType::kInteger, true}}},
+       .handler = [&hmp](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
+         const std::string line = ArgumentReader(arguments).String("command-line");
+         return json::value(hmp.CoRun(line));
+       }});
+}
+
+class Iothread final : public UserObject {};
+
+}  // namespace
+
+json::object DescribeVersion() {
+  // The interface is that of QEMU 7.2; who speaks it is said beside.
+  json::object qemu = {{"micro", 0}, {"minor", 2}, {"major", 7}};
+  return {{"qemu", std::move(qemu)}, {"package", StrCat("Millrace ", MILLRACE_VERSION_STRING)}};
+}
+
+void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit) {
+  RegisterSession(host.commands, std::move(quit));
+  RegisterQueries(host.commands);
+  RegisterRunState(host.commands, host.events);
+  RegisterObjectCommands(host.commands, host.objects);
+  RegisterHumanMonitor(host.commands, host.hmp);
+}
+
+void RegisterMissingCommands(CommandTable& commands) {
+  for (const std::string_view name : {"nbd-server-start", "nbd-server-add", "nbd-server-remove",
+                                      "nbd-server-stop", "block-export-add", "block-export-del"}) {
+    if (commands.Find(name) != nullptr) continue;
+    commands.Register(
+        {.name = std::string(name), .handler = [name](const json::object&) -> CommandResult {
+           return GenericError(StrCat("'", name, "': this millraced has no NBD server"));
+         }});
+  }
+}
+
+void RegisterIothreadType(ObjectRegistry& objects) {
+  objects.RegisterType(
+      "iothread",
+      [](std::string_view,
+         ArgumentReader& properties) -> absl::StatusOr<std::unique_ptr<UserObject>> {
+        for (const std::string_view name : {"aio-max-batch", "thread-pool-min", "thread-pool-max",
+                                            "poll-max-ns", "poll-grow", "poll-shrink"}) {
+          properties.OptionalInteger(name);
+        }
+        return std::make_unique<Iothread>();
+      });
+}
+
+}  // namespace millrace

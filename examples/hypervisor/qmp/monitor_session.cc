@@ -1,0 +1,163 @@
+#include "examples/hypervisor/qmp/monitor_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+// As many as QEMU queues.
+constexpr size_t kQueuedRequestsMax = 8;
+// With this much unsent the client is not served, nor read from, until it reads.
+constexpr size_t kUnsentBytesHigh = 1 << 20;
+// Handlers run on the small stack of a coroutine, and nested options are opened by recursion.
+constexpr size_t kArgumentDepthMax = 64;
+
+bool IsDeeperThan(const json::value& value, size_t levels) {
+  if (!value.is_object() && !value.is_array()) return false;
+  if (levels == 0) return true;
+  if (value.is_array()) {
+    return std::any_of(
+        value.get_array().begin(), value.get_array().end(),
+        [&](const json::value& element) { return IsDeeperThan(element, levels - 1); });
+  }
+  return std::any_of(value.get_object().begin(), value.get_object().end(),
+                     [&](const auto& member) { return IsDeeperThan(member.value(), levels - 1); });
+}
+
+absl::Status WrongMember(std::string_view name, std::string_view what) {
+  return GenericError(StrCat("QMP input member '", name, "' ", what));
+}
+
+absl::Status ReadRequest(json::value& value, MonitorRequest* request) {
+  if (!value.is_object()) return GenericError("QMP input must be a JSON object");
+  bool has_command = false;
+  for (auto& member : value.get_object()) {
+    const std::string_view name = View(member.key());
+    if (name == "execute") {
+      if (!member.value().is_string()) return WrongMember(name, "must be a string");
+      request->command = View(member.value().get_string());
+      has_command = true;
+    } else if (name == "arguments") {
+      if (!member.value().is_object()) return WrongMember(name, "must be an object");
+      if (IsDeeperThan(member.value(), kArgumentDepthMax)) {
+        return GenericError(StrCat("QMP input member 'arguments' nests deeper than ",
+                                   kArgumentDepthMax, " levels"));
+      }
+      request->arguments = std::move(member.value().get_object());
+    } else if (name != "id") {
+      return WrongMember(name, "is unexpected");
+    }
+  }
+  return has_command ? absl::OkStatus() : GenericError("QMP input lacks member 'execute'");
+}
+
+}  // namespace
+
+MonitorSession::MonitorSession(std::unique_ptr<Connection> connection, JsonLayout layout,
+                               std::function<void()> on_change)
+    : connection_(std::move(connection)), layout_(layout), on_change_(std::move(on_change)) {}
+
+void MonitorSession::Start(const json::object& version) {
+  json::object greeting;
+  greeting["version"] = version;
+  greeting["capabilities"] = json::array();
+  json::object message;
+  message["QMP"] = std::move(greeting);
+  SendLine(FormatJson(message, layout_));
+  connection_->Start(
+      [this](std::string_view bytes) {
+        input_.Feed(bytes,
+                    [this](absl::StatusOr<json::value> value) { OnValue(std::move(value)); });
+        UpdateReading();
+        on_change_();
+      },
+      [this] { OnEnd(); });
+}
+
+void MonitorSession::OnEnd() {
+  // An unfinished request of a client that is gone is nobody's mistake.
+  has_ended_ = true;
+  on_change_();
+}
+
+void MonitorSession::OnValue(absl::StatusOr<json::value> value) {
+  auto request = std::make_unique<MonitorRequest>();
+  if (!value.ok()) {
+    request->mistake = value.status();
+  } else {
+    if (value->is_object()) {
+      const json::value* const id = value->get_object().if_contains("id");
+      // Its text is kept, not the value, which may nest deeper than a coroutine can recurse.
+      if (id != nullptr) request->id = FormatJson(*id, layout_, 1);
+    }
+    request->mistake = ReadRequest(*value, request.get());
+  }
+  requests_.push_back(std::move(request));
+}
+
+bool MonitorSession::has_servable_request() const {
+  if (requests_.empty()) return false;
+  return connection_->is_broken() || connection_->unsent_bytes() <= kUnsentBytesHigh;
+}
+
+std::unique_ptr<MonitorRequest> MonitorSession::TakeRequest() {
+  std::unique_ptr<MonitorRequest> request = std::move(requests_.front());
+  requests_.pop_front();
+  UpdateReading();
+  return request;
+}
+
+void MonitorSession::UpdateReading() {
+  connection_->SetReading(requests_.size() < kQueuedRequestsMax &&
+                          connection_->unsent_bytes() <= kUnsentBytesHigh);
+}
+
+void MonitorSession::SendReply(const MonitorRequest& request, const json::value& result) {
+  json::object message;
+  message["return"] = result;
+  Send(std::move(message), request.id);
+}
+
+void MonitorSession::SendError(const MonitorRequest& request, const QmpErrorReply& error) {
+  json::object message;
+  message["error"] = ToJson(error);
+  Send(std::move(message), request.id);
+}
+
+void MonitorSession::Send(json::object message, const std::string& id) {
+  std::string text = FormatJson(message, layout_);
+  if (!id.empty()) {
+    // Into the object, before its closing brace.
+    const bool is_pretty = layout_ == JsonLayout::kPretty;
+    text.resize(text.size() - (is_pretty ? 2 : 1));
+    StrAppend(&text, is_pretty ? ",\n    \"id\": " : ", \"id\": ", id, is_pretty ? "\n}" : "}");
+  }
+  SendLine(std::move(text));
+}
+
+void MonitorSession::SendEvent(const json::object& event) {
+  if (has_negotiated_) SendLine(FormatJson(event, layout_));
+}
+
+void MonitorSession::SendLine(std::string line) {
+  // QEMU ends its lines like this, and clients read lines.
+  line += "\r\n";
+  connection_->Write(line);
+}
+
+void MonitorSession::Flush() {
+  if (connection_->unsent_bytes() == 0) return;
+  connection_->Flush();
+  UpdateReading();
+}
+
+bool MonitorSession::is_over() const {
+  if (connection_->is_broken()) return requests_.empty();
+  return has_ended_ && requests_.empty() && connection_->unsent_bytes() == 0;
+}
+
+}  // namespace millrace

@@ -277,3 +277,41 @@ class MirrorErrors(Case):
         self.cancel('mirror')
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.same_content('source.img', 'target.img'))
+
+
+class ReadyErrors(Case):
+    """Errors after READY, when the guest's writes are copied."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('source', 'target'):
+            self.images.create(f'{name}.img', MIB)
+        self.vm.blockdev({'driver': 'qcow2', 'node-name': 'source', 'file': {
+            'driver': 'file', 'filename': self.images.path('source.img')}})
+        # The state machine lets the target fail only once the source has been written by a guest.
+        self.vm.blockdev({'driver': 'blkdebug', 'node-name': 'target', 'image': {
+            'driver': 'null-co', 'size': MIB, 'read-zeroes': True}, 'inject-error': [
+                {'event': 'pwritev', 'errno': 5, 'once': False}]})
+        self.vm.launch()
+        self.vm.command('blockdev-mirror', device='source', target='target', sync='none',
+                        job_id='mirror', on_target_error='stop', filter_node_name='filter')
+        self.wait_ready('mirror', 'mirror')
+
+    def test_stop_in_ready_is_standby(self):
+        self.vm.io('filter', 'write -P 1 0 64K')
+        data = self.vm.qmp.wait_event('BLOCK_JOB_ERROR')['data']
+        self.assertEqual((data['operation'], data['action']), ('write', 'stop'))
+        self.wait_status('mirror', 'standby')
+        self.assertEqual(self.job('mirror')['io-status'], 'failed')
+        self.vm.command('block-job-cancel', device='mirror', force=True)
+        self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED')
+        self.wait_status('mirror', 'null')
+
+    def test_a_job_that_stands_still_can_be_cancelled_by_either_family(self):
+        self.vm.io('filter', 'write -P 1 0 64K')
+        self.wait_status('mirror', 'standby')
+        self.assert_refused("The block job for device 'mirror' is currently paused",
+                            'block-job-cancel', device='mirror')
+        self.vm.command('job-cancel', id='mirror')
+        self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED')
+        self.wait_status('mirror', 'null')

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs the conformance cases against QEMU, against millraced, or against both with a table.
 
-    run.py --backend qemu|millraced|both [-k PART]... [-j N] [-v] [--json FILE]
+    run.py --backend qemu|millraced|both [-k PART]... [-j N] [-v] [--json FILE] [--shrink]
 
 MILLRACED names the daemon. What millraced cannot pass yet stands in expected_failures.txt with the
-reason; a case listed there that passes makes the run fail, so that the list shrinks. Against QEMU
+reason; a case listed there that passes makes the run fail, so that the list shrinks: --shrink takes
+such cases out of it. Against QEMU
 nothing may fail, save what the list marks with "qemu:" (a defect of QEMU that Millrace avoids).
 Exit status: 0 as expected, 1 not, 77 the program is not there (ctest shows that as skipped).
 """
@@ -52,6 +53,15 @@ def expected_failures(backend):
         if owner == backend:
             found[name] = reason.strip()
     return found
+
+
+def shrink(backend, passed):
+    """Takes the lines of these cases out of the file."""
+    path = HERE / 'expected_failures.txt'
+    prefix = '' if backend == 'millraced' else f'{backend}: '
+    gone = tuple(f'{prefix}{name} ' for name in passed)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(''.join(line for line in lines if not gone or not line.startswith(gone)))
 
 
 def run_one(case):
@@ -103,6 +113,8 @@ def run(options):
                 print('    passes, but expected_failures.txt says: ' + expected[name])
     for name in strange:
         print(f'expected_failures.txt: there is no case {name}')
+    if options.shrink:
+        shrink(options.backend, [name for name, one in told.items() if one['judged'] == 'PASSED'])
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(told, indent=1))
     counts = {}
@@ -139,6 +151,8 @@ def main():
     parser.add_argument('-k', action='append', default=[], help='only cases with this in the name')
     parser.add_argument('-j', type=int, default=2, help='cases at a time')
     parser.add_argument('-v', action='count', default=0)
+    parser.add_argument('--shrink', action='store_true',
+                        help='take what passes out of expected_failures.txt')
     parser.add_argument('--json', help='write the verdicts there')
     options = parser.parse_args()
     return run_both(options) if options.backend == 'both' else run(options)

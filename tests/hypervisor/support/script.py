@@ -2,25 +2,30 @@
 
     image NAME SIZE [FORMAT]            made before the program starts; SIZE as qemu-img takes it
     overlay NAME BACKING [FORMAT]       FORMAT is the backing file's
-    fill NAME FORMAT COMMAND            a command of qemu-io on the file
+    fill NAME FORMAT COMMAND[;COMMAND]  commands of qemu-io on the file
     drive TEXT | device TEXT | blockdev TEXT | object TEXT      options, DIR is the folder
     start
     > COMMAND [JSON]                    one command; its reply is an answer
     io DRIVE COMMAND                    HMP qemu-io
     ready JOB | ended JOB | paused JOB  waits for that event of a job
     wait EVENT [KEY=VALUE...]           waits for any other
+    if-started pending|ready|finished JOB   waits for that, if the last command was not refused
+    if-done VERB JOB                    waits until the verb has done its work, if not refused
     jobs                                the events of each job so far, in order, as an answer
     quit                                by QMP; its exit status is an answer
     map NAME [FORMAT] | backing NAME | check NAME | same NAME NAME     of files, after quit
+    header NAME | content NAME          backing name and check; a hash of what the image shows
 
 `#` begins a comment. A wait that fails is an answer too, so a difference is told and not a stack.
 """
 
+import hashlib
 import json
 import pathlib
 import re
 import shutil
 import tempfile
+import time
 
 from support.images import Images
 from support.machine import Machine, QmpClosed, QmpTimeout
@@ -46,6 +51,8 @@ class ScriptRun:
         self._images = Images(self._folder)
         self._vm = Machine(backend, self._folder)
         self._names = {}
+        self._last = {}
+        self._before = 0  # how many messages had come when the last command was sent
         self.transcript = Transcript()
 
     def run(self):
@@ -60,6 +67,8 @@ class ScriptRun:
                         self.transcript.add(number, line, {'failed': str(error)[:300],
                                                            'stderr': self._stderr()})
                         break
+                    except AssertionError as error:  # a tool cannot read what was left behind
+                        self.transcript.add(number, line, {'tool': str(error)})
         finally:
             self._vm.kill()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -78,7 +87,7 @@ class ScriptRun:
             images.create(words[0], backing=images.path(words[1]),
                           backing_format=words[2] if len(words) > 2 else 'qcow2')
         elif verb == 'fill':
-            images.io(words[0], ' '.join(words[2:]), image_format=words[1])
+            images.io(words[0], *' '.join(words[2:]).split(';'), image_format=words[1])
         elif verb in ('drive', 'device', 'blockdev', 'object'):
             text = rest.replace('DIR', str(self._folder))
             {'drive': vm.raw_drive, 'device': vm.device, 'blockdev': vm.blockdev,
@@ -89,12 +98,17 @@ class ScriptRun:
             name, _, arguments = rest.partition(' ')
             arguments = json.loads(arguments.replace('DIR', str(self._folder))) \
                 if arguments.strip() else None
-            add(vm.qmp.execute(name, arguments, self._timeout))
+            self._before = len(vm.qmp.messages())
+            self._last = vm.qmp.execute(name, arguments, self._timeout)
+            add(self._last)
         elif verb == 'io':
             drive, _, command = rest.partition(' ')
             add(vm.io(drive, command))
         elif verb in ('ready', 'ended', 'paused', 'wait'):
             self._wait(verb, words)
+        elif verb in ('if-started', 'if-done'):
+            if 'error' not in self._last:
+                self._wait_rest(*words)
         elif verb == 'jobs':
             add(self._job_events())
         elif verb == 'quit':
@@ -108,6 +122,10 @@ class ScriptRun:
             add([info.get('backing-filename'), info.get('backing-filename-format')])
         elif verb == 'check':
             add(images.run('qemu-img', 'check', '-q', images.path(words[0]), expect=(0, 1, 2, 3)))
+        elif verb == 'header':
+            self._header(words[0], add)
+        elif verb == 'content':
+            self._content(words[0], add)
         elif verb == 'same':
             add(images.same_content(words[0], words[1]))
         else:
@@ -128,6 +146,44 @@ class ScriptRun:
         else:
             data = dict(word.split('=', 1) for word in words[1:])
             qmp.wait_event(words[0], timeout=self._timeout, **data)
+
+    def _header(self, name, add):
+        if not (self._folder / name).exists():
+            add('no such file')
+            return
+        info = self._images.info(name)
+        add([info.get('backing-filename'), info['virtual-size'],
+             self._images.run('qemu-img', 'check', '-q', self._images.path(name),
+                              expect=(0, 1, 2, 3))])
+
+    def _content(self, name, add):
+        if not (self._folder / name).exists():
+            add('no such file')
+            return
+        raw = self._folder / 'content.raw'
+        self._images.run('qemu-img', 'convert', '-O', 'raw', self._images.path(name), str(raw))
+        with open(raw, 'rb') as file:
+            add(hashlib.file_digest(file, 'sha256').hexdigest()[:16])
+
+    def _wait_rest(self, until, ident):
+        """Waits for what follows from the last command: until the job rests somewhere."""
+        rests = {'pending': {'pending', 'ready'}, 'ready': {'ready'}, 'finished': {'ready'}, 'pause': {'paused', 'standby'},
+                 'resume': {'running', 'ready'}, 'complete': {'standby'}}.get(until, set())
+        deadline = time.monotonic() + self._timeout
+
+        def rested():
+            states = [m['data']['status'] for m in self._vm.qmp.messages()[self._before:]
+                      if m.get('event') == 'JOB_STATUS_CHANGE' and m['data']['id'] == ident]
+            status = next((job['status'] for job in self._vm.qmp.command('query-jobs')
+                           if job['id'] == ident), 'null')
+            if until in ('complete', 'cancel') and status == 'pending':
+                return 'pending' in states  # else it was so before, and is about to end
+            return status in rests | {'concluded', 'null'}
+        while not rested():
+            if time.monotonic() > deadline:
+                raise QmpTimeout(f'{ident} does not come to rest after {until}')
+            self._vm.qmp.wait_event_that(
+                lambda e: e['event'] == 'JOB_STATUS_CHANGE', self._timeout, 'change of a job')
 
     @staticmethod
     def _is_null(event, ident):
@@ -199,9 +255,23 @@ def _without_pauses(states):
 
 
 def _graph_by_names(graph):
-    """x-debug-query-block-graph without its ids: edges tell names, both lists are sorted."""
-    names = {node['id']: f'{node["type"]}:{node["name"]}' for node in graph['nodes']}
-    edges = [{'parent': names[edge['parent']], 'child': names[edge['child']],
+    """x-debug-query-block-graph without its ids: edges tell names, both lists are sorted.
+
+    A node whose name was invented is told by the first edge that leads to it, from above or, where
+    nothing named is above it, by one that leads from it.
+    """
+    kinds = {node['id']: node['type'] for node in graph['nodes']}
+    names = {node['id']: f'{node["type"]}:{node["name"]}' for node in graph['nodes']
+             if not node['name'].startswith('#block')}
+    for end, other in (('child', 'parent'), ('parent', 'child')):
+        for _ in graph['nodes']:
+            named = {}
+            for edge in graph['edges']:
+                if edge[end] not in names and edge[other] in names:
+                    name = f'{kinds[edge[end]]}:({end} {edge["name"]} of {names[edge[other]]})'
+                    named[edge[end]] = min(name, named.get(edge[end], name))
+            names.update(named)
+    edges = [{'parent': names.get(edge['parent']), 'child': names.get(edge['child']),
               'name': edge['name'], 'perm': sorted(edge['perm']),
               'shared-perm': sorted(edge['shared-perm'])} for edge in graph['edges']]
     return {'graph-nodes': sorted(names.values()),

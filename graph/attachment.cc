@@ -18,6 +18,15 @@ AttachmentCore::~AttachmentCore() {
 }
 
 void AttachmentCore::CoEnter(InFlightRequest& request) {
+  const bool has_entered = CoEnterOrQueue(request, /*can_be_turned_away=*/false);
+  MILLRACE_CHECK(has_entered, "R20: a queued request was woken before it was admitted");
+}
+
+bool AttachmentCore::CoEnterUnlessTurnedAway(InFlightRequest& request) {
+  return CoEnterOrQueue(request, /*can_be_turned_away=*/true);
+}
+
+bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned_away) {
   if (quiesce_count == 0 || !options.queues_requests) {
     // While a drain is pending its job may still finish what it is at; once it is granted, no more.
     for (const SectionCore* section : sections) {
@@ -26,13 +35,25 @@ void AttachmentCore::CoEnter(InFlightRequest& request) {
                             edge.child->name, "' in somebody else's drained section"));
     }
     request.Begin(*edge.child);
-    return;
+    return true;
   }
   QueuedRequest queued;
   queued.request = &request;
+  queued.can_be_turned_away = can_be_turned_away;
   queue.PushBack(queued);
   queued.waiter.CoWait("attachment.queue", this);
-  MILLRACE_CHECK(request.is_active(), "R20: a queued request was woken before it was admitted");
+  return request.is_active();
+}
+
+void AttachmentCore::TurnAwayQueued() {
+  for (QueuedRequest* queued = queue.front(); queued != nullptr;) {
+    QueuedRequest* const next = queue.After(*queued);
+    if (queued->can_be_turned_away) {
+      queue.Remove(*queued);
+      queued->waiter.WakeOne();
+    }
+    queued = next;
+  }
 }
 
 void AttachmentCore::BeginQuiesce() {
@@ -115,8 +136,19 @@ void Attachment::BindQuiescable(const std::vector<Attachment*>& attachments) {
   }
 }
 
+GuestPort Attachment::guest_port() {
+  if (!is_attached()) return {};
+  MILLRACE_CHECK(core_->options.queues_requests,
+                 "a guest port of an attachment that does not queue its requests");
+  if (core_->guest_server == nullptr) {
+    core_->guest_server = std::make_unique<GuestServer>(*core_);
+  }
+  return core_->guest_server->port();
+}
+
 std::vector<NodeId> Attachment::Detach() {
   if (!is_attached()) return {};
+  if (core_->guest_server != nullptr) core_->guest_server->Close();
   MILLRACE_CHECK(core_->uses == 0, "attachment detached with requests in flight or queued");
   GraphTransaction change(core_->graph);
   change.OnBehalfOf(core_->options.holder);
@@ -130,6 +162,7 @@ std::vector<NodeId> Attachment::Detach() {
 
 void Attachment::CoDetach() {
   if (!is_attached()) return;
+  if (core_->guest_server != nullptr) core_->guest_server->Close();
   Graph& graph = core_->graph;
   std::vector<NodeId> dropped;
   for (bool is_detached = false; !is_detached;) {

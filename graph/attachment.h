@@ -9,8 +9,8 @@
 // flight; a job's attachment never queues: the job is at a pause point then, unless it owns the
 // section.
 //
-// Move-only. Home thread only, but for Submit(). Destroying an attachment with requests in flight
-// or queued is a bug of its user (checked): drain first, or CoDetach().
+// Other threads do I/O through guest_port(). Move-only. Home thread only. Destroying an attachment
+// with requests in flight or queued is a bug of its user (checked): drain first, or CoDetach().
 #ifndef MILLRACE_GRAPH_ATTACHMENT_H_
 #define MILLRACE_GRAPH_ATTACHMENT_H_
 
@@ -24,6 +24,7 @@
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/guest_port.h"
 #include "millrace/graph/holder.h"
 #include "millrace/graph/io/io_vector.h"
 #include "millrace/graph/node_id.h"
@@ -72,11 +73,17 @@ class Attachment {
   const std::string& device_name() const;
   uint64_t bytes() const;
 
-  // Detaches; nodes that nobody else holds go to the reaper, and are named. None of its requests
+  // How other threads do I/O through this attachment, which must queue its requests: always the
+  // same port, made at the first call. A port that refuses everything if nothing is attached.
+  GuestPort guest_port();
+
+  // Detaches; nodes that nobody else holds go to the reaper, and are named. Closes the guest port:
+  // what has just arrived there is completed as Cancelled before this returns. None of its requests
   // may be in flight or queued (checked), nor anybody's through a node that goes.
   std::vector<NodeId> Detach() MILLRACE_OPENS_VIEW;
   // The same, after waiting for requests in flight; then waits for the dropped nodes to be closed.
-  // The user starts no further requests meanwhile.
+  // The user starts no further requests meanwhile; its guest port may be used as ever, is closed
+  // first of all, and every request that it took has been completed when this returns.
   void CoDetach() MILLRACE_MAY_SUSPEND;
 
   // The holder of these attachments can be brought to rest from now on (its Holder::quiescable was

@@ -2,6 +2,8 @@
 #ifndef MILLRACE_GRAPH_ATTACHMENT_CORE_H_
 #define MILLRACE_GRAPH_ATTACHMENT_CORE_H_
 
+#include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "millrace/engine/base/intrusive_list.h"
@@ -9,6 +11,8 @@
 #include "millrace/engine/sync/wait_queue.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/guest_server.h"
+#include "millrace/graph/io/io_vector.h"
 #include "millrace/graph/node.h"
 
 namespace millrace {
@@ -17,6 +21,7 @@ namespace millrace {
 // Whoever ends the section begins `request` before it wakes the coroutine (race R20).
 struct QueuedRequest {
   InFlightRequest* request = nullptr;
+  bool can_be_turned_away = false;
   WaitQueue waiter;
   ListLink link;
 };
@@ -28,6 +33,22 @@ struct AttachmentCore final : Waitable {
   bool is_live() const { return edge.child != nullptr && is_applied; }
   // Begins `request` on the node now, or after the drain that covers it.
   void CoEnter(InFlightRequest& request) MILLRACE_MAY_SUSPEND;
+  // The same for a guest port's requests: false if TurnAwayQueued() came first.
+  bool CoEnterUnlessTurnedAway(InFlightRequest& request) MILLRACE_MAY_SUSPEND;
+  // Wakes the guest port's requests that wait for the end of a drain, without admitting them.
+  void TurnAwayQueued();
+
+  // ---- Operations of a request that has entered -------------------------------------------------
+  absl::Status CoRead(const InFlightRequest& entered, uint64_t offset, const IoVector& target)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWrite(const InFlightRequest& entered, uint64_t offset, const IoVector& source,
+                       WriteFlags flags) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteZeroes(const InFlightRequest& entered, uint64_t offset, uint64_t bytes,
+                             ZeroFlags flags) MILLRACE_MAY_SUSPEND;
+  absl::Status CoDiscard(const InFlightRequest& entered, uint64_t offset, uint64_t bytes)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlush(const InFlightRequest& entered) MILLRACE_MAY_SUSPEND;
+
   // Called by the section table; counted.
   void BeginQuiesce();
   void EndQuiesce();
@@ -44,6 +65,11 @@ struct AttachmentCore final : Waitable {
   int uses = 0;                        // operations under way, queued ones included
   WaitQueue unused;                    // woken when uses comes back to 0
   IntrusiveList<QueuedRequest, &QueuedRequest::link> queue;
+  std::unique_ptr<GuestServer> guest_server;  // once its port was asked for
+
+ private:
+  // False: turned away.
+  bool CoEnterOrQueue(InFlightRequest& request, bool can_be_turned_away) MILLRACE_MAY_SUSPEND;
 };
 
 // One operation of an attachment, from its first look at it to its last.

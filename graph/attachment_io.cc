@@ -39,60 +39,88 @@ absl::Status NotAttached() {
 
 }  // namespace
 
+// ---- A request that has entered ----------------------------------------------------------------
+
+absl::Status AttachmentCore::CoRead(const InFlightRequest& entered, uint64_t offset,
+                                    const IoVector& target) {
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "read", offset, target.bytes()));
+  return CoReadNode(entered.node(), offset, target);
+}
+
+absl::Status AttachmentCore::CoWrite(const InFlightRequest& entered, uint64_t offset,
+                                     const IoVector& source, WriteFlags flags) {
+  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*this, "write", needed));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "write", offset, source.bytes()));
+  return CoWriteNode(entered.node(), offset, source, flags);
+}
+
+absl::Status AttachmentCore::CoWriteZeroes(const InFlightRequest& entered, uint64_t offset,
+                                           uint64_t bytes, ZeroFlags flags) {
+  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*this, "write zeroes to", needed));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "write zeroes to", offset, bytes));
+  return CoWriteZeroesNode(entered.node(), ByteRange(offset, bytes), flags);
+}
+
+absl::Status AttachmentCore::CoDiscard(const InFlightRequest& entered, uint64_t offset,
+                                       uint64_t bytes) {
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(*this, "discard", kWrite));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "discard", offset, bytes));
+  return CoDiscardNode(entered.node(), ByteRange(offset, bytes));
+}
+
+absl::Status AttachmentCore::CoFlush(const InFlightRequest& entered) {
+  // A node that nobody may write has nothing to make durable.
+  if (entered.node().is_read_only) return absl::OkStatus();
+  return CoFlushNode(entered.node());
+}
+
+// ---- Attachment --------------------------------------------------------------------------------
+
 absl::Status Attachment::CoRead(uint64_t offset, const IoVector& target) {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
   InFlightRequest request;
   core.CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "read", offset, target.bytes()));
-  return CoReadNode(request.node(), offset, target);
+  return core.CoRead(request, offset, target);
 }
 
 absl::Status Attachment::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
   if (!is_attached()) return NotAttached();
-  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  AttachmentCore& core = *core_;
   const AttachmentUse use(core);
   InFlightRequest request;
   core.CoEnter(request);
-  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "write", needed));
-  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "write", offset, source.bytes()));
-  return CoWriteNode(request.node(), offset, source, flags);
+  return core.CoWrite(request, offset, source, flags);
 }
 
 absl::Status Attachment::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
   if (!is_attached()) return NotAttached();
-  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  AttachmentCore& core = *core_;
   const AttachmentUse use(core);
   InFlightRequest request;
   core.CoEnter(request);
-  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "write zeroes to", needed));
-  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "write zeroes to", range.offset, range.bytes));
-  return CoWriteZeroesNode(request.node(), range, flags);
+  return core.CoWriteZeroes(request, range.offset, range.bytes, flags);
 }
 
 absl::Status Attachment::CoDiscard(ByteRange range) {
   if (!is_attached()) return NotAttached();
-  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  AttachmentCore& core = *core_;
   const AttachmentUse use(core);
   InFlightRequest request;
   core.CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "discard", kWrite));
-  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "discard", range.offset, range.bytes));
-  return CoDiscardNode(request.node(), range);
+  return core.CoDiscard(request, range.offset, range.bytes);
 }
 
 absl::Status Attachment::CoFlush() {
   if (!is_attached()) return NotAttached();
-  AttachmentCore& core = *core_;  // this object may move while the operation is under way
+  AttachmentCore& core = *core_;
   const AttachmentUse use(core);
   InFlightRequest request;
   core.CoEnter(request);
-  // A node that nobody may write has nothing to make durable.
-  if (request.node().is_read_only) return absl::OkStatus();
-  return CoFlushNode(request.node());
+  return core.CoFlush(request);
 }
 
 absl::Status Attachment::CoResize(uint64_t bytes) {

@@ -34,6 +34,29 @@ struct SubmissionItem {
   SubmissionItem* next_submission = nullptr;  // the queue's own
 };
 
+// Items in a row, oldest first, by the link that submitting them uses: nothing is allocated. One
+// thread at a time.
+template <typename Item>
+class SubmissionFifo {
+ public:
+  bool empty() const { return oldest_ == nullptr; }
+  void PushBack(Item& item) {
+    item.next_submission = nullptr;
+    (oldest_ == nullptr ? oldest_ : newest_->next_submission) = &item;
+    newest_ = &item;
+  }
+  // Null if there is none.
+  Item* PopFront() {
+    SubmissionItem* const item = oldest_;
+    if (item != nullptr) oldest_ = std::exchange(item->next_submission, nullptr);
+    return static_cast<Item*>(item);
+  }
+
+ private:
+  SubmissionItem* oldest_ = nullptr;
+  SubmissionItem* newest_ = nullptr;  // unless empty
+};
+
 template <typename Item>
 class SubmissionQueue {
   static_assert(std::is_base_of_v<SubmissionItem, Item>);
@@ -49,7 +72,7 @@ class SubmissionQueue {
   // Nothing may be queued (checked): Close() gives back what is.
   ~SubmissionQueue() {
     SubmissionItem* const left = newest_.load(std::memory_order_acquire);
-    MILLRACE_CHECK(oldest_ == nullptr && (left == nullptr || left == Closed()),
+    MILLRACE_CHECK(taken_.empty() && (left == nullptr || left == Closed()),
                    "submission queue destroyed with items in it");
   }
   SubmissionQueue(const SubmissionQueue&) = delete;
@@ -74,7 +97,7 @@ class SubmissionQueue {
   void Close(OnRest&& on_rest) {
     TakeNew(Closed());
     bell_.Silence();
-    while (SubmissionItem* item = PopOldest()) on_rest(static_cast<Item&>(*item));
+    while (Item* item = taken_.PopFront()) on_rest(*item);
   }
   bool is_closed() const { return newest_.load(std::memory_order_relaxed) == Closed(); }
 
@@ -88,41 +111,32 @@ class SubmissionQueue {
   void HandleBatch() {
     if (!is_closed()) TakeNew(nullptr);
     for (size_t i = 0; i < batch_max_; ++i) {
-      SubmissionItem* const item = PopOldest();
+      Item* const item = taken_.PopFront();
       if (item == nullptr) return;
-      handler_(static_cast<Item&>(*item));
+      handler_(*item);
     }
-    if (oldest_ != nullptr) bell_.Ring();
+    if (!taken_.empty()) bell_.Ring();
   }
   // Moves what was pushed behind what waits already, oldest first.
   void TakeNew(SubmissionItem* replacement) {
     SubmissionItem* item = newest_.exchange(replacement, std::memory_order_acquire);
-    if (item == Closed() || item == nullptr) return;
-    SubmissionItem* const last = item;
-    SubmissionItem* first = nullptr;
+    if (item == Closed()) return;
+    SubmissionItem* oldest = nullptr;
     while (item != nullptr) {
-      SubmissionItem* const older = item->next_submission;
-      item->next_submission = first;
-      first = item;
-      item = older;
+      SubmissionItem* const older = std::exchange(item->next_submission, oldest);
+      oldest = std::exchange(item, older);
     }
-    (oldest_ == nullptr ? oldest_ : last_->next_submission) = first;
-    last_ = last;
-  }
-  SubmissionItem* PopOldest() {
-    SubmissionItem* const item = oldest_;
-    if (item == nullptr) return nullptr;
-    oldest_ = item->next_submission;
-    item->next_submission = nullptr;
-    return item;
+    while (oldest != nullptr) {
+      SubmissionItem* const next = oldest->next_submission;
+      taken_.PushBack(static_cast<Item&>(*oldest));
+      oldest = next;
+    }
   }
 
   Handler handler_;
   const size_t batch_max_;
   std::atomic<SubmissionItem*> newest_ = nullptr;  // pushed, newest first
-  // Home thread: taken, oldest first.
-  SubmissionItem* oldest_ = nullptr;
-  SubmissionItem* last_ = nullptr;
+  SubmissionFifo<Item> taken_;                     // home thread
   Doorbell bell_;
 };
 

@@ -22,6 +22,7 @@ Graph::~Graph() {
 }
 
 void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
+  internals_->CoReapLeftOvers();
   internals_->closed.CoWaitUntil([&] {
     return std::none_of(dropped.begin(), dropped.end(),
                         [&](NodeId id) { return internals_->closing.contains(id); });
@@ -116,13 +117,24 @@ void GraphInternals::Bury(Node* node, std::string_view removed_by) {
   closing.insert(dead->id);
   const std::string name = StrCat("close/", dead->name);
   Node* raw = dead.release();
-  const bool started = reaper_scope.Spawn(name, [this, raw]() MILLRACE_MAY_SUSPEND {
-    const NodeId id = raw->id;
-    CoCloseDropped(std::unique_ptr<Node>(raw));
-    closing.erase(id);
-    closed.Notify();
-  });
-  MILLRACE_CHECK(started, "no stack to close a node with");
+  const bool started = reaper_scope.Spawn(
+      name, [this, raw]() MILLRACE_MAY_SUSPEND { CoReap(std::unique_ptr<Node>(raw)); });
+  if (!started) unclosed.emplace_back(raw);  // no memory for a stack
+}
+
+void GraphInternals::CoReap(std::unique_ptr<Node> node) {
+  const NodeId id = node->id;
+  CoCloseDropped(std::move(node));
+  closing.erase(id);
+  closed.Notify();
+}
+
+void GraphInternals::CoReapLeftOvers() {
+  while (!unclosed.empty()) {
+    std::unique_ptr<Node> node = std::move(unclosed.front());
+    unclosed.pop_front();
+    CoReap(std::move(node));
+  }
 }
 
 // Closes a node while it still holds its files, then lets go of them, and waits for those that

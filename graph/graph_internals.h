@@ -2,6 +2,7 @@
 #ifndef MILLRACE_GRAPH_GRAPH_INTERNALS_H_
 #define MILLRACE_GRAPH_GRAPH_INTERNALS_H_
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,8 +48,11 @@ struct GraphInternals {
   void ReleaseId(NodeId id);
   // Takes an unreferenced node out of the tables; the caller owns it.
   std::unique_ptr<Node> Remove(Node* node, std::string_view removed_by);
-  // The same, and starts the coroutine that closes it.
+  // The same, and starts a coroutine that closes it.
   void Bury(Node* node, std::string_view removed_by);
+  void CoReap(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
+  // Closes the nodes for whose coroutine there was no memory; whoever waits for nodes does that.
+  void CoReapLeftOvers() MILLRACE_MAY_SUSPEND;
   void CoCloseDropped(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
   // Lets go of what a closed node still holds; returns what nobody else holds.
   std::vector<NodeId> ReleaseChildren(Node& dead) MILLRACE_OPENS_VIEW;
@@ -66,6 +70,7 @@ struct GraphInternals {
 
   // The reaper: dropped nodes whose CoClose has not ended, each with what it alone still holds.
   absl::btree_set<NodeId> closing;
+  std::deque<std::unique_ptr<Node>> unclosed;  // those of them that have no coroutine
   Condition closed;
   TaskScope reaper_scope;
 };

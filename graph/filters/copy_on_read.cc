@@ -15,10 +15,12 @@ constexpr uint64_t kPieceBytesMax = uint64_t{1} << 20;
 
 class CopyOnReadDriver final : public FilterDriver {
  public:
-  explicit CopyOnReadDriver(CopyOnReadOptions options) : bottom_(std::move(options.bottom)) {}
+  explicit CopyOnReadDriver(CopyOnReadOptions options)
+      : bottom_(std::move(options.bottom)), is_unleasable_(options.is_unleasable) {}
 
   std::string_view driver_name() const override { return "copy-on-read"; }
   bool is_transparent_for_writes() const override { return true; }
+  bool is_unleasable() const override { return is_unleasable_; }
 
   Permissions DerivePermissions(const PermissionContext& context) const override {
     constexpr PermissionSet kPassed = kConsistentRead | kWrite | kResize;
@@ -36,6 +38,7 @@ class CopyOnReadDriver final : public FilterDriver {
   absl::Status CoReadAndKeep(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
 
   const std::string bottom_;
+  const bool is_unleasable_;
 };
 
 absl::Status CopyOnReadDriver::CoRead(uint64_t offset, const IoVector& target) {

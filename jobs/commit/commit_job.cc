@@ -154,6 +154,9 @@ absl::StatusOr<uint64_t> CommitJob::CoCommitPiece(JobContext& context, uint64_t 
 
 // ---- The end -----------------------------------------------------------------------------------
 
+// What was copied is durable before the images it came from are dropped.
+absl::Status CommitJob::CoPrepare() { return set_up_.writer.CoFlush(); }
+
 std::vector<NodeId> CommitJob::NodesToDrain(const GraphReader&) const { return {top_}; }
 
 void CommitJob::StageGraphEdit(GraphTransaction& change) {

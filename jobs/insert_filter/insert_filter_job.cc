@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
@@ -64,6 +65,16 @@ class RemoveFilterJob final : public BlockJob {
   const NodeId filter_;
 };
 
+// No lease is taken: what the filter's links lead to may change until they are edited (a job's own
+// filter may come between), and the claim on the filter keeps chains that hold it from being
+// leased.
+absl::Status CheckNotLeased(const GraphReader& view, NodeId from, NodeId to,
+                            const HolderRef& holder) {
+  const absl::Status trial = FrozenChain::Freeze(view, from, to, holder).status();
+  const std::optional<Conflict> conflict = ConflictOf(trial);
+  return conflict && conflict->reason == ConflictReason::kFrozenLink ? trial : absl::OkStatus();
+}
+
 absl::StatusOr<BlockJobProofs> ClaimForRemoval(Graph& graph, const RemoveFilterOptions& options)
     MILLRACE_OPENS_VIEW {
   GraphView view(graph);
@@ -75,11 +86,11 @@ absl::StatusOr<BlockJobProofs> ClaimForRemoval(Graph& graph, const RemoveFilterO
   }
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, options.filter, Operation::kDelete));
   BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "remove-filter");
-  // Whatever it will edit it leases at the start: the link below the filter.
-  const std::optional<NodeView> below = filter.Filtered();
-  if (below) {
-    MILLRACE_ASSIGN_OR_RETURN(
-        proofs.chain, FrozenChain::Freeze(view, options.filter, below->id(), proofs.holder));
+  if (const std::optional<NodeView> below = filter.Filtered()) {
+    MILLRACE_RETURN_IF_ERROR(CheckNotLeased(view, options.filter, below->id(), proofs.holder));
+  }
+  for (NodeId parent : filter.parents()) {
+    MILLRACE_RETURN_IF_ERROR(CheckNotLeased(view, parent, options.filter, proofs.holder));
   }
   proofs.ClaimAll(graph, options.filter);
   return proofs;

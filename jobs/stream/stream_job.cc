@@ -23,9 +23,11 @@ std::string NameOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() ? node->name() : std::string();
 }
 
-// Holds the nodes of the chain below the filter, with the permissions of a stream's edges.
+// Holds the nodes of the chain below the filter, with the permissions of a stream's edges. What the
+// guest writes passes from the top to the overlay, through filters perhaps; nobody writes below.
 absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId lease_end)
     MILLRACE_OPENS_VIEW {
+  bool is_written = true;
   GraphTransaction change(graph);
   change.OnBehalfOf(proofs.holder);
   absl::StatusOr<NodeView> start = change.Resolve(top);
@@ -35,7 +37,8 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId le
     keep.holder = proofs.holder;
     keep.purpose = id == top ? "active node" : "intermediate node";
     keep.permissions.shared = kConsistentRead | kWriteUnchanged;
-    if (id == top) keep.permissions.shared = keep.permissions.shared | kWrite;
+    if (is_written) keep.permissions.shared = keep.permissions.shared | kWrite;
+    if (id == proofs.overlay) is_written = false;
     keep.queues_requests = false;
     keep.stays_at_node = true;
     proofs.attachments.push_back(change.Attach(id, std::move(keep)));
@@ -74,6 +77,7 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   keeper.stays_at_node = true;
   CopyOnReadOptions filter;
   filter.bottom = NameOf(graph, proofs.bottom);
+  filter.is_unleasable = true;
   absl::StatusOr<Attachment> reader = CoAddFilterBeside(
       graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, std::move(keeper));
   absl::Status status = reader.status();
@@ -155,6 +159,10 @@ absl::StatusOr<bool> StreamJob::CoCopyIfBelow(uint64_t offset, uint64_t* bytes) 
 }
 
 // ---- The end -----------------------------------------------------------------------------------
+
+// What was copied is durable before the chain is cut: a header that says so must never be on disk
+// without the data.
+absl::Status StreamJob::CoPrepare() { return reader_.CoFlush(); }
 
 std::vector<NodeId> StreamJob::NodesToDrain(const GraphReader&) const { return {overlay_}; }
 

@@ -56,6 +56,7 @@ class StreamJob final : public BlockJob {
 
   std::string_view type() const override { return "stream"; }
   absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoPrepare() override MILLRACE_MAY_SUSPEND;
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;

@@ -128,12 +128,16 @@ class RoundTrip {
     uint64_t offset = random_.Below(model_.size() / unit) * unit;
     uint64_t bytes = std::min((1 + random_.Below(40)) * unit, model_.size() - offset);
     const uint64_t pattern = 1 + random_.Below(255);
+    // QEMU 7.2 marks its own images corrupt when it writes compressed data into clusters of 512
+    // bytes ("overlaps with active L2 table"): such a turn would tell nothing about us.
+    const bool may_compress = options_.cluster_bytes > 512;
     switch (random_.Below(6)) {
       case 0:
         return StrCat("write -z ", random_.OneIn(2) ? "-u " : "", offset, " ", bytes);
       case 1:
         return StrCat("discard ", offset, " ", bytes);
       case 2: {
+        if (!may_compress) return StrCat("write -P ", pattern, " ", offset, " ", bytes);
         const uint64_t cluster = options_.cluster_bytes;
         offset = AlignDown(offset, cluster);
         bytes = std::min(cluster, model_.size() - offset);

@@ -1,0 +1,255 @@
+// The fault loop over whole jobs: the N-th I/O operation or fallible allocation after a job was
+// asked for fails, for every N, on qcow2 images. Whatever fails, the job ends with an error or
+// without one, the guest sees what it saw, nothing is left behind, and the images, reopened from
+// their headers alone, are free of corruption and show the same.
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/simulated_disk.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/image_tools.h"
+#include "millrace/graph/open_image.h"
+#include "tests/support/chain_story.h"
+#include "tests/support/job_fixture.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kLayers = 4;
+constexpr uint64_t kSectors = 64;
+constexpr uint64_t kBytes = kSectors * TaggedDisk::kSector;
+
+// Answers 0 until it is armed, and from then on counts what could fail.
+class NthFault final : public Decider {
+ public:
+  struct Plan {
+    uint64_t n = 0;      // counted from 1
+    size_t outcome = 1;  // the option taken; the last one if there are fewer
+    bool and_all_after = false;
+  };
+
+  void Arm(const Plan& plan) {
+    plan_ = plan;
+    is_armed_ = true;
+  }
+  // Whether something failed since.
+  bool Disarm() {
+    is_armed_ = false;
+    return seen_ >= plan_.n;
+  }
+  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
+    if (!is_armed_ || (kind != ChoiceKind::kOutcome && kind != ChoiceKind::kFault)) return 0;
+    ++seen_;
+    const bool fails = seen_ == plan_.n || (plan_.and_all_after && seen_ > plan_.n);
+    return fails ? std::min(plan_.outcome, options.size() - 1) : 0;
+  }
+
+ private:
+  Plan plan_;
+  bool is_armed_ = false;
+  uint64_t seen_ = 0;
+};
+
+// Starts the job and waits until it is over; images are from the top down.
+using Job = absl::Status (*)(JobWorld&, const std::vector<NodeId>& images);
+
+absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+  StreamOptions options;
+  options.spec.id = "job";
+  options.top = images[1];
+  options.base = images[3];
+  MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), options).status());
+  return world.jobs().CoWaitUntilOver("job");
+}
+
+absl::Status CoStreamAll(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+  StreamOptions options;
+  options.spec.id = "job";
+  options.top = images[0];
+  MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), options).status());
+  return world.jobs().CoWaitUntilOver("job");
+}
+
+absl::Status CoCommitPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+  CommitOptions options;
+  options.spec.id = "job";
+  options.root = images[0];
+  options.top = images[1];
+  options.base = images[3];
+  MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
+  return world.jobs().CoWaitUntilOver("job");
+}
+
+absl::Status CoInsertAndRemove(JobWorld& world, const std::vector<NodeId>& images)
+    MILLRACE_MAY_SUSPEND {
+  InsertFilterOptions insert;
+  insert.spec.id = "job";
+  insert.below = images[1];
+  insert.filter_name = "pass";
+  MILLRACE_RETURN_IF_ERROR(
+      CoStartInsertFilter(world.graph(), world.jobs(), MakePassFilter(), insert).status());
+  MILLRACE_RETURN_IF_ERROR(world.jobs().CoWaitUntilOver("job"));
+  RemoveFilterOptions remove;
+  remove.spec.id = "job";
+  {
+    GraphView view(world.graph());
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView filter, view.Find("pass"));
+    remove.filter = filter.id();
+  }
+  MILLRACE_RETURN_IF_ERROR(CoStartRemoveFilter(world.graph(), world.jobs(), remove).status());
+  return world.jobs().CoWaitUntilOver("job");
+}
+
+std::string PathOf(size_t layer) { return StrCat("img-", layer); }
+
+class JobFaultLoop : public testing::TestWithParam<Job> {
+ protected:
+  JobFaultLoop() : model_(kSectors) {
+    EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
+    InEngine(nullptr, [&](Engine& engine) MILLRACE_MAY_SUSPEND { return CoMakeImages(engine); });
+  }
+
+  // Runs `body` in an engine over the disk.
+  template <typename Body>
+  void InEngine(Decider* decider, Body body) {
+    auto engine = Engine::Create({.simulated = true, .decider = decider, .disk = disk_.get()});
+    ASSERT_TRUE(engine.ok());
+    absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return body(**engine); });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+
+  // Every layer has a third of the sectors; clusters are of two sectors.
+  absl::Status CoMakeImages(Engine& engine) MILLRACE_MAY_SUSPEND {
+    Graph graph(engine);
+    absl::Status result;
+    for (size_t layer = 0; layer < kLayers && result.ok(); ++layer) {
+      result = CoMakeImage(graph, layer);
+    }
+    graph.CoClose();
+    return result;
+  }
+  absl::Status CoMakeImage(Graph& graph, size_t layer) MILLRACE_MAY_SUSPEND {
+    CreateImageOptions create;
+    create.path = PathOf(layer);
+    create.qcow2.bytes = kBytes;
+    create.qcow2.cluster_bytes = 1024;
+    if (layer > 0) {
+      create.qcow2.backing_filename = PathOf(layer - 1);
+      create.qcow2.backing_format = "qcow2";
+    }
+    MILLRACE_RETURN_IF_ERROR(CoCreateImage(graph, registry_, create));
+    OpenImageOptions open;
+    open.path = PathOf(layer);
+    open.format = "qcow2";
+    MILLRACE_ASSIGN_OR_RETURN(OpenedImage image, CoOpenImage(graph, registry_, open));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment writer, Attach(graph, image.top(), true));
+    absl::Status result;
+    for (uint64_t sector = layer; sector + 1 < kSectors && result.ok(); sector += 3) {
+      result = model_.CoWrite(writer, sector, 1);
+    }
+    writer.CoDetach();
+    for (Attachment& hold : image.holds) hold.CoDetach();
+    return result;
+  }
+  static absl::StatusOr<Attachment> Attach(Graph& graph, NodeId node, bool writes)
+      MILLRACE_OPENS_VIEW {
+    AttachmentOptions options;
+    options.holder = MakeHolder("guest", "block device");
+    options.device_name = "guest";
+    options.permissions.used = writes ? kConsistentRead | kWrite : PermissionSet(kConsistentRead);
+    options.permissions.shared = kConsistentRead | kWriteUnchanged | kResize;
+    return Attachment::Attach(graph, node, options);
+  }
+
+  // One job with one plan. Returns whether anything failed.
+  bool RunJob(const NthFault::Plan& plan) {
+    NthFault faults;
+    bool has_failed = false;
+    InEngine(&faults, [&](Engine& engine) MILLRACE_MAY_SUSPEND -> absl::Status {
+      JobWorld world(engine);
+      OpenImageOptions open;
+      open.path = PathOf(kLayers - 1);
+      MILLRACE_ASSIGN_OR_RETURN(OpenedImage image, CoOpenImage(world.graph(), registry_, open));
+      MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attach(world.graph(), image.top(), true));
+      faults.Arm(plan);
+      const absl::Status job = GetParam()(world, image.images);
+      has_failed = faults.Disarm();
+      EXPECT_TRUE(has_failed || job.ok()) << job;
+      world.jobs().CoShutdown();
+      absl::Status result = model_.CoVerifyAll(guest);
+      EXPECT_TRUE(world.graph().CheckInvariants().ok()) << world.graph().CheckInvariants();
+      guest.CoDetach();
+      for (Attachment& hold : image.holds) hold.CoDetach();
+      world.graph().CoClose();
+      EXPECT_EQ(world.graph().node_count(), 0u);
+      return result;
+    });
+    return has_failed;
+  }
+
+  void CheckReopened() {
+    InEngine(nullptr, [&](Engine& engine) MILLRACE_MAY_SUSPEND -> absl::Status {
+      Graph graph(engine);
+      absl::Status result = CoCheckReopened(graph);
+      graph.CoClose();
+      return result;
+    });
+  }
+  absl::Status CoCheckReopened(Graph& graph) MILLRACE_MAY_SUSPEND {
+    for (size_t layer = 0; layer < kLayers; ++layer) {
+      ImagePathOptions path;
+      path.path = PathOf(layer);
+      path.format = "qcow2";
+      MILLRACE_ASSIGN_OR_RETURN(const Qcow2CheckResult check,
+                                CoCheckImage(graph, registry_, path, {}));
+      EXPECT_EQ(check.corruptions, 0u) << path.path;  // leaks are allowed after a failure
+    }
+    OpenImageOptions open;
+    open.path = PathOf(kLayers - 1);
+    open.is_read_only = true;
+    MILLRACE_ASSIGN_OR_RETURN(OpenedImage image, CoOpenImage(graph, registry_, open));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment reader, Attach(graph, image.top(), false));
+    absl::Status result = model_.CoVerifyAll(reader);
+    reader.CoDetach();
+    for (Attachment& hold : image.holds) hold.CoDetach();
+    return result;
+  }
+
+  void Loop(size_t outcome, bool and_all_after) {
+    const std::unique_ptr<SimulatedDisk> images = disk_->Clone();
+    for (uint64_t n = 1;; ++n) {
+      SCOPED_TRACE(StrCat("failure ", n, ", outcome ", outcome));
+      disk_ = images->Clone();
+      const bool has_failed = RunJob({n, outcome, and_all_after});
+      CheckReopened();
+      if (!has_failed || HasFailure()) {
+        EXPECT_GT(n, 3u) << "the loop saw hardly anything";
+        return;
+      }
+    }
+  }
+
+  std::unique_ptr<SimulatedDisk> disk_ = std::make_unique<SimulatedDisk>();
+  DriverRegistry registry_;
+  TaggedDisk model_;
+};
+
+TEST_P(JobFaultLoop, TheNthOperationFailsWithoutEffect) { Loop(1, false); }
+TEST_P(JobFaultLoop, TheNthOperationFailsAfterItsEffect) { Loop(2, false); }
+TEST_P(JobFaultLoop, TheNthOperationFindsNoSpace) { Loop(3, false); }
+TEST_P(JobFaultLoop, FromTheNthOperationOnAllFail) { Loop(1, true); }
+
+INSTANTIATE_TEST_SUITE_P(Jobs, JobFaultLoop,
+                         testing::Values(&CoStreamPart, &CoStreamAll, &CoCommitPart,
+                                         &CoInsertAndRemove));
+
+}  // namespace
+}  // namespace millrace

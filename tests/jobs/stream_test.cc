@@ -1,0 +1,167 @@
+// One stream on a chain, with a guest at work: which nodes it fills, keeps and drops, also where
+// filters of users stand in the chain.
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/graph_view.h"
+#include "tests/support/chain_story.h"
+#include "tests/support/simulation.h"
+
+namespace millrace {
+namespace {
+
+bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->is_read_only();
+}
+
+TEST(StreamJob, CopiesWhatLiesBelowAndCutsTheChain) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 3, 0)));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- n0");
+    EXPECT_EQ(story.graph().node_count(), 2u);
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, ReadOnlyIntermediateBecomesWritableForTheJobOnly) {
+  TellChainStory({.layers = 4, .is_owned = true},
+                 [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+                   MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 2, std::nullopt)));
+                   EXPECT_FALSE(IsReadOnly(story.graph(), story.node(2)));
+                   EXPECT_TRUE(story.CoOver("s").ok());
+                   EXPECT_EQ(story.Shape(), "n3 <- n2");
+                   EXPECT_EQ(story.chain().Header(2), "");
+                   EXPECT_TRUE(IsReadOnly(story.graph(), story.node(2)));
+                   return absl::OkStatus();
+                 });
+}
+
+// ---- The device is a filter: the image below it gets the new backing, not the filter -------------
+
+TEST(StreamJob, DeviceThatIsAFilterOverAReadOnlyOverlay) {
+  TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(3)));
+    StreamOptions stream = story.Stream("s", 3, 1);
+    stream.top = story.Find("f");
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n4 <- [f] <- n3 <- n1 <- n0");
+    EXPECT_EQ(story.chain().Header(3), "img-1");
+    EXPECT_TRUE(IsReadOnly(story.graph(), story.node(3)));
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, DeviceThatIsAFilterOverAWritableOverlay) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(3)));
+    StreamOptions stream = story.Stream("s", 3, std::nullopt);
+    stream.top = story.Find("f");
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "[f] <- n3");
+    EXPECT_EQ(story.chain().Header(3), "");
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, DeviceThatIsAFilterDirectlyAboveTheBaseHasNothingToFill) {
+  TellChainStory({.layers = 3}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(1)));
+    StreamOptions stream = story.Stream("s", 1, 1);
+    stream.top = story.Find("f");
+    const absl::Status refused = story.CoStart(stream);
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << refused;
+    const std::optional<Conflict> conflict = ConflictOf(refused);
+    EXPECT_TRUE(conflict && conflict->object == "n1") << refused;
+    EXPECT_EQ(story.Shape(), "n2 <- [f] <- n1 <- n0");
+    return absl::OkStatus();
+  });
+}
+
+// ---- Filters in the range, and below it ----------------------------------------------------------
+
+TEST(StreamJob, BaseNamedBelowAUsersFilterTakesTheFilterOutOfTheChain) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(1)));
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 3, 1)));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- n1 <- n0");
+    EXPECT_FALSE(story.Find("f").is_valid());
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, BottomNamedAboveAUsersFilterKeepsTheFilter) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(1)));
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.StreamToBottom("s", 3, 2)));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- [f] <- n1 <- n0");
+    EXPECT_EQ(story.chain().Header(3), "img-1");
+    return absl::OkStatus();
+  });
+}
+
+// The filter's own link may lead to a job's filter by the time it is taken out.
+TEST(StreamJob, UsersFilterAboveItsTopCanBeTakenOutWhileItRuns) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(2)));
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 2, 0)));
+    EXPECT_TRUE(story.CoRemoveFilter(story.Find("f")).ok());
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- n2 <- n0");
+    return absl::OkStatus();
+  });
+}
+
+// ---- Given up, and held up -----------------------------------------------------------------------
+
+TEST(StreamJob, CancelledLeavesTheChainAsItWas) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    StreamOptions stream = story.Stream("s", 2, 0);
+    stream.spec.speed = 512;
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+    MILLRACE_RETURN_IF_ERROR(story.jobs().Cancel("s", true));
+    EXPECT_TRUE(absl::IsCancelled(story.CoOver("s")) || !story.jobs().Query("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
+    EXPECT_TRUE(IsReadOnly(story.graph(), story.node(2)));
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, PausedMakesNoProgressUntilItIsResumed) {
+  TellChainStory({.layers = 4, .guest_rounds = 0},
+                 [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+                   StreamOptions stream = story.Stream("s", 3, 0);
+                   stream.spec.speed = 512;  // a sector a second
+                   stream.spec.dismisses_automatically = false;
+                   MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+                   MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kSecond));
+                   MILLRACE_RETURN_IF_ERROR(story.jobs().Pause("s"));
+                   JobInfo paused;
+                   while (paused.state != JobState::kPaused) {
+                     MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+                     MILLRACE_ASSIGN_OR_RETURN(paused, story.jobs().Query("s"));
+                   }
+                   EXPECT_LT(paused.current, paused.total);
+                   MILLRACE_RETURN_IF_ERROR(CoSleepFor(60 * kSecond));
+                   MILLRACE_ASSIGN_OR_RETURN(const JobInfo later, story.jobs().Query("s"));
+                   EXPECT_EQ(later.current, paused.current);
+                   MILLRACE_RETURN_IF_ERROR(story.jobs().Resume("s"));
+                   EXPECT_TRUE(story.jobs().CoWaitUntilOver("s").ok());
+                   EXPECT_EQ(story.Shape(), "n3 <- n0");
+                   return absl::OkStatus();
+                 });
+}
+
+}  // namespace
+}  // namespace millrace

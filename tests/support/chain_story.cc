@@ -1,0 +1,138 @@
+#include "tests/support/chain_story.h"
+
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/graph_view.h"
+#include "tests/support/simulation.h"
+
+namespace millrace {
+namespace {
+
+class PassFilter final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "pass"; }
+};
+
+// A guest that writes and reads while the jobs live.
+absl::Status CoGuest(MemoryChain& chain, TaggedDisk& disk, int rounds) MILLRACE_MAY_SUSPEND {
+  for (int i = 0; i < rounds; ++i) {
+    const uint64_t sector = (static_cast<uint64_t>(i) * 5) % (disk.sectors() - 2);
+    MILLRACE_RETURN_IF_ERROR(disk.CoWrite(chain.guest, sector, 2));
+    MILLRACE_RETURN_IF_ERROR(disk.CoVerify(chain.guest, (sector + 7) % (disk.sectors() - 2), 2));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t seed,
+                    ChainStoryBody body) MILLRACE_MAY_SUSPEND {
+  MemoryChainOptions layers;
+  layers.layers = options.layers;
+  layers.is_read_only = options.is_read_only;
+  MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
+                            CoMakeMemoryChain(world.graph(), layers, options.is_owned));
+  TaggedDisk disk(ChainStory::kSectors);
+  FillLayers(chain, disk);
+  ChainStory story(world, chain, seed);
+  if (options.guest_rounds > 0) story.views().OnWritten(options.layers - 1);
+  TaskScope guest("guest");
+  guest.Spawn("guest",
+              [&]() MILLRACE_MAY_SUSPEND { return CoGuest(chain, disk, options.guest_rounds); });
+  absl::Status result = body(story);
+  result.Update(guest.CoJoin());
+  world.jobs().CoShutdown();
+  result.Update(disk.CoVerifyAll(chain.guest));
+  result.Update(story.views().Check(chain, world.graph()));
+  world.CoClose(chain);
+  return result;
+}
+
+}  // namespace
+
+std::unique_ptr<FilterDriver> MakePassFilter() { return std::make_unique<PassFilter>(); }
+
+NodeId ChainStory::Find(std::string_view name) {
+  GraphView view(graph());
+  absl::StatusOr<NodeView> found = view.Find(name);
+  return found.ok() ? found->id() : NodeId();
+}
+
+StreamOptions ChainStory::Stream(std::string id, size_t top, std::optional<size_t> base) const {
+  StreamOptions options;
+  options.spec.id = std::move(id);
+  options.top = node(top);
+  if (base) options.base = node(*base);
+  return options;
+}
+
+StreamOptions ChainStory::StreamToBottom(std::string id, size_t top, size_t bottom) const {
+  StreamOptions options = Stream(std::move(id), top, std::nullopt);
+  options.bottom = node(bottom);
+  return options;
+}
+
+CommitOptions ChainStory::Commit(std::string id, size_t top, size_t base) const {
+  CommitOptions options;
+  options.spec.id = std::move(id);
+  options.root = chain_.nodes.back();
+  options.top = node(top);
+  options.base = node(base);
+  return options;
+}
+
+absl::Status ChainStory::CoStart(StreamOptions options) {
+  return CoStartStream(graph(), jobs(), std::move(options)).status();
+}
+
+absl::Status ChainStory::CoStart(CommitOptions options) {
+  return CoStartCommit(graph(), jobs(), std::move(options)).status();
+}
+
+absl::Status ChainStory::CoInsertFilter(std::string name, NodeId below) {
+  InsertFilterOptions options;
+  options.spec.id = "insert-" + name;
+  options.below = below;
+  options.filter_name = std::move(name);
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
+                            CoStartInsertFilter(graph(), jobs(), MakePassFilter(), options));
+  return CoOver(number);
+}
+
+absl::Status ChainStory::CoRemoveFilter(NodeId filter) {
+  RemoveFilterOptions options;
+  options.spec.is_internal = true;
+  options.filter = filter;
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, CoStartRemoveFilter(graph(), jobs(), options));
+  return CoOver(number);
+}
+
+absl::Status ChainStory::CoOver(JobKey key) {
+  absl::Status over = jobs().CoWaitUntilOver(key);
+  return absl::IsNotFound(over) ? absl::OkStatus() : over;
+}
+
+absl::Status ChainStory::CoFinalize(JobKey key) {
+  for (;;) {
+    MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, jobs().Query(key));
+    if (info.state == JobState::kPending) return jobs().Finalize(key);
+    if (info.state == JobState::kConcluded) return absl::FailedPreconditionError("it has ended");
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  }
+}
+
+void TellChainStory(const ChainStoryOptions& options, ChainStoryBody body) {
+  Explore(
+      [&](Engine& engine, uint64_t seed) {
+        JobWorld world(engine);
+        absl::Status status =
+            engine.Run([&]() MILLRACE_MAY_SUSPEND { return CoTell(world, options, seed, body); });
+        EXPECT_TRUE(status.ok()) << status;
+      },
+      options.cost);
+}
+
+}  // namespace millrace

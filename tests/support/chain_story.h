@@ -1,0 +1,91 @@
+// A story about jobs on one chain: told over filled memory overlays with a guest at work, in
+// production's order and under random schedules, and checked by the oracles that need no knowledge
+// of the story: the guest's model, every layer's view by its headers, the graph's invariants, and
+// that nothing is left behind.
+//
+//   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+//     MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 3, 0)));
+//     EXPECT_TRUE(story.CoOver("s").ok());
+//     EXPECT_EQ(story.Shape(), "n3 <- n0");
+//     return absl::OkStatus();
+//   });
+#ifndef MILLRACE_TESTS_SUPPORT_CHAIN_STORY_H_
+#define MILLRACE_TESTS_SUPPORT_CHAIN_STORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/driver.h"
+#include "millrace/jobs/commit/commit_job.h"
+#include "millrace/jobs/insert_filter/insert_filter_job.h"
+#include "millrace/jobs/stream/stream_job.h"
+#include "tests/support/job_fixture.h"
+#include "tests/support/layer_views.h"
+#include "tests/support/memory_chain.h"
+
+namespace millrace {
+
+struct ChainStoryOptions {
+  size_t layers = 4;
+  // Whether a monitor holds every node, so that nodes a job drops from the chain live on.
+  bool is_owned = false;
+  bool is_read_only = true;  // all but the top
+  int guest_rounds = 6;      // of two writes and reads each; 0: nobody uses the disk meanwhile
+  uint64_t cost = 1;         // see Seeds
+};
+
+class ChainStory {
+ public:
+  static constexpr uint64_t kSectors = 16;
+
+  ChainStory(JobWorld& world, MemoryChain& chain, uint64_t seed)
+      : world_(world), chain_(chain), views_(chain), seed_(seed) {}
+
+  Graph& graph() { return world_.graph(); }
+  JobManager& jobs() { return world_.jobs(); }
+  MemoryChain& chain() { return chain_; }
+  LayerViews& views() { return views_; }
+  uint64_t seed() const { return seed_; }
+  NodeId node(size_t layer) const { return chain_.nodes[layer]; }
+  // Of a node by its name; invalid if there is none.
+  NodeId Find(std::string_view name) MILLRACE_OPENS_VIEW;
+  std::string Shape() MILLRACE_OPENS_VIEW { return chain_.Shape(world_.graph()); }
+
+  StreamOptions Stream(std::string id, size_t top, std::optional<size_t> base) const;
+  // Down to `bottom`, which is copied too; what lies below it stays, filters included.
+  StreamOptions StreamToBottom(std::string id, size_t top, size_t bottom) const;
+  CommitOptions Commit(std::string id, size_t top, size_t base) const;  // root: the top layer
+
+  absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
+  absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
+  // Puts a filter that passes everything above a node, as a job, and waits for it.
+  absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
+  absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
+  // How the job ended; OK if it is gone by now.
+  absl::Status CoOver(JobKey key) MILLRACE_MAY_SUSPEND;
+  // Waits until the job is pending, then finalizes it.
+  absl::Status CoFinalize(JobKey key) MILLRACE_MAY_SUSPEND;
+
+ private:
+  JobWorld& world_;
+  MemoryChain& chain_;
+  LayerViews views_;
+  const uint64_t seed_;
+};
+
+using ChainStoryBody = absl::FunctionRef<absl::Status(ChainStory&)>;
+
+void TellChainStory(const ChainStoryOptions& options, ChainStoryBody body);
+
+// A filter that passes everything.
+std::unique_ptr<FilterDriver> MakePassFilter();
+
+}  // namespace millrace
+
+#endif  // MILLRACE_TESTS_SUPPORT_CHAIN_STORY_H_

@@ -1,0 +1,85 @@
+#include "tests/support/layer_views.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+// "img-7" is layer 7.
+std::optional<size_t> LayerOf(const std::string& filename) {
+  constexpr std::string_view kPrefix = "img-";
+  size_t layer = 0;
+  if (!filename.starts_with(kPrefix)) return std::nullopt;
+  std::from_chars(filename.data() + kPrefix.size(), filename.data() + filename.size(), layer);
+  return layer;
+}
+
+}  // namespace
+
+LayerViews::LayerViews(const MemoryChain& chain) : is_unknown_(chain.images.size(), false) {
+  for (size_t layer = 0; layer < chain.images.size(); ++layer) {
+    shown_.push_back(ViewByHeaders(chain, layer));
+  }
+}
+
+std::vector<size_t> LayerViews::LayersInUse(const MemoryChain& chain, Graph& graph) {
+  std::vector<size_t> layers;
+  GraphView view(graph);
+  absl::StatusOr<NodeView> start = view.Resolve(chain.guest.node());
+  if (!start.ok()) return layers;
+  for (NodeId id : ChainFrom(*start)) {
+    const auto found = std::find(chain.nodes.begin(), chain.nodes.end(), id);
+    if (found != chain.nodes.end()) {
+      layers.push_back(static_cast<size_t>(found - chain.nodes.begin()));
+    }
+  }
+  return layers;
+}
+
+std::vector<uint8_t> LayerViews::ViewByHeaders(const MemoryChain& chain, size_t layer) {
+  const MemoryOverlayImage& image = *chain.images[layer];
+  std::vector<uint8_t> shown;
+  if (const std::optional<size_t> below = LayerOf(image.backing.filename)) {
+    shown = ViewByHeaders(chain, *below);
+  }
+  shown.resize(image.bytes, 0);
+  for (size_t cluster = 0; cluster < image.map.size(); ++cluster) {
+    const uint64_t start = cluster * image.cluster_bytes;
+    const uint64_t bytes = std::min(image.cluster_bytes, image.bytes - start);
+    switch (image.map[cluster]) {
+      case MemoryOverlayImage::Cluster::kUnallocated:
+        break;
+      case MemoryOverlayImage::Cluster::kZero:
+        std::fill_n(shown.begin() + static_cast<ptrdiff_t>(start), bytes, 0);
+        break;
+      case MemoryOverlayImage::Cluster::kData:
+        image.content.Read(start, IoVector(shown.data() + start, bytes));
+        break;
+    }
+  }
+  return shown;
+}
+
+absl::Status LayerViews::Check(const MemoryChain& chain, Graph& graph) const {
+  const std::vector<size_t> layers = LayersInUse(chain, graph);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const size_t layer = layers[i];
+    const std::string below = i + 1 < layers.size() ? StrCat("img-", layers[i + 1]) : "";
+    if (chain.Header(layer) != below) {
+      return absl::DataLossError(StrCat("O4: the header of layer ", layer, " names '",
+                                        chain.Header(layer), "', below it is '", below, "'"));
+    }
+    if (!is_unknown_[layer] && ViewByHeaders(chain, layer) != shown_[layer]) {
+      return absl::DataLossError(StrCat("O2: layer ", layer, " shows something else"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

@@ -1,74 +1,71 @@
-// Millrace in a program that has an event loop of its own: four coroutines copy a file, while the
-// program polls the engine's one descriptor next to whatever else it waits for.
+// Millrace in a program that has an event loop of its own: everything below a qcow2 image is
+// streamed into it while a guest reads its disk, and the program polls the engine's one descriptor
+// next to whatever else it waits for.
 //
-//   embed SOURCE COPY
+//   embed IMAGE
 #include <poll.h>
 
-#include <algorithm>
-#include <cstdint>
 #include <iostream>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/open_image.h"
+#include "millrace/jobs/stream/stream_job.h"
 
 namespace {
 
 using namespace millrace;  // NOLINT: an example reads better without prefixes
 
-constexpr uint64_t kPieceBytes = 64 << 10;
+absl::Status CoStreamUnderAGuest(Graph& graph, const DriverRegistry& drivers, JobManager& jobs,
+                                 const std::string& path) MILLRACE_MAY_SUSPEND {
+  // README: begin
+  OpenImageOptions image;
+  image.path = path;
+  image.format = "qcow2";  // what lies below it is opened as its header says
+  MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, CoOpenImage(graph, drivers, image));
+  AttachmentOptions device;
+  device.holder = MakeHolder("drive0", "guest device");
+  device.device_name = "drive0";
+  device.permissions = {kConsistentRead | kWrite, kConsistentRead | kWriteUnchanged};
+  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(graph, disk.top(), device));
 
-int64_t CoMove(IoBackend& io, IoOpcode opcode, IoFile file, uint64_t offset, void* data,
-               uint64_t bytes) MILLRACE_MAY_SUSPEND {
-  const iovec piece = {data, bytes};
-  IoRequest request;
-  request.opcode = opcode;
-  request.file = file;
-  request.offset = offset;
-  request.bytes = bytes;
-  request.iov = {&piece, 1};
-  return CoSubmit(io, request);
+  StreamOptions stream;
+  stream.top = disk.top();  // the job is called "drive0", as its device
+  absl::Status status = CoStartStream(graph, jobs, stream).status();
+  TaskScope scope("guest");
+  scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
+    std::vector<char> sector(512);  // the guest goes on while the job works
+    return guest.CoRead(0, IoVector(sector.data(), sector.size()));
+  });
+  status.Update(jobs.CoWaitUntilOver("drive0"));
+  status.Update(scope.CoJoin());
+  // README: end
+  guest.CoDetach();
+  for (Attachment& hold : disk.holds) hold.CoDetach();
+  return status;
 }
 
-absl::Status CoCopyFile(IoBackend& io, const std::string& source_path, const std::string& copy_path)
-    MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(IoFile source, io.CoOpen(source_path, {}));
-  MILLRACE_ASSIGN_OR_RETURN(
-      IoFile copy, io.CoOpen(copy_path, {.writable = true, .create = true, .truncate = true}));
-  MILLRACE_ASSIGN_OR_RETURN(FileInfo info, io.CoStat(source));
-  uint64_t next = 0;  // no lock: coroutines switch only where they suspend
-  // README: begin
-  TaskScope scope("copy");
-  for (int worker = 0; worker < 4; ++worker) {
-    scope.Spawn("copy/worker", [&]() MILLRACE_MAY_SUSPEND {
-      std::vector<char> piece(kPieceBytes);
-      while (next < info.bytes) {
-        const uint64_t offset = std::exchange(next, next + kPieceBytes);
-        const uint64_t bytes = std::min(kPieceBytes, info.bytes - offset);
-        // Others run while this one waits for its read, and for its write.
-        if (CoMove(io, IoOpcode::kRead, source, offset, piece.data(), bytes) < 0 ||
-            CoMove(io, IoOpcode::kWrite, copy, offset, piece.data(), bytes) < 0) {
-          return absl::DataLossError("the host refused to copy a piece");
-        }
-      }
-      return absl::OkStatus();
-    });
-  }
-  absl::Status status = scope.CoJoin();  // all four are done; the first error, if any
-  // README: end
-  io.CoClose(copy);
-  io.CoClose(source);
+absl::Status CoMain(Engine& engine, const std::string& path) MILLRACE_MAY_SUSPEND {
+  DriverRegistry drivers;
+  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(drivers));
+  Graph graph(engine);
+  BlockJobCommitter committer(graph);
+  JobManager jobs(engine, committer);
+  absl::Status status = CoStreamUnderAGuest(graph, drivers, jobs, path);
+  jobs.CoShutdown();
+  graph.CoClose();
   return status;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: embed SOURCE COPY\n";
+  if (argc != 2) {
+    std::cerr << "usage: embed IMAGE\n";
     return 2;
   }
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({});
@@ -77,8 +74,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   TaskScope scope((*engine)->scheduler(), "embed");
-  scope.Spawn("embed/main",
-              [&]() MILLRACE_MAY_SUSPEND { return CoCopyFile((*engine)->io(), argv[1], argv[2]); });
+  scope.Spawn("embed/main", [&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, argv[1]); });
   for (;;) {
     const bool has_more = (*engine)->PollOnce();
     if (scope.live() == 0) break;

@@ -5,17 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
-#include "millrace/graph/graph_view.h"
 #include "tests/support/chain_story.h"
 
 namespace millrace {
 namespace {
-
-bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->is_read_only();
-}
 
 TEST(CommitJob, MovesTheLayersIntoTheBaseAndDropsThem) {
   TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {

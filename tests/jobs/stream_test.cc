@@ -8,18 +8,11 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/sync/sleep.h"
-#include "millrace/graph/graph_view.h"
 #include "tests/support/chain_story.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
-
-bool IsReadOnly(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->is_read_only();
-}
 
 TEST(StreamJob, CopiesWhatLiesBelowAndCutsTheChain) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {

@@ -1,0 +1,108 @@
+#include "examples/own_job/scrub_job.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace::example {
+namespace {
+
+constexpr uint64_t kPieceBytes = 512 * 1024;
+
+// All proofs are gathered in one step without suspension: what was checked still holds when the job
+// works. OPENS_VIEW says that it cannot suspend, and clang proves it.
+absl::StatusOr<BlockJobProofs> ClaimForScrub(Graph& graph, const ScrubOptions& options)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, options.image, Operation::kStream));
+  BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "scrub");
+  proofs.ClaimAll(graph, options.image);
+  return proofs;
+}
+
+absl::StatusOr<Attachment> AttachReader(Graph& graph, const BlockJobProofs& proofs, NodeId image)
+    MILLRACE_OPENS_VIEW {
+  AttachmentOptions reader;
+  reader.holder = proofs.holder;
+  reader.purpose = "main node";
+  reader.permissions = {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite | kResize};
+  reader.queues_requests = false;  // a job is brought to rest by drains instead
+  reader.stays_at_node = true;
+  return Attachment::Attach(graph, image, std::move(reader));
+}
+
+}  // namespace
+
+absl::StatusOr<JobNumber> CoStartScrub(Graph& graph, JobManager& manager, ScrubOptions options) {
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
+  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForScrub(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment reader, AttachReader(graph, proofs, options.image));
+  auto job = std::make_unique<ScrubJob>(graph, std::move(proofs), std::move(reader), options);
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(options.spec, std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
+ScrubJob::ScrubJob(Graph& graph, BlockJobProofs proofs, Attachment reader,
+                   const ScrubOptions& options)
+    : BlockJob(graph, std::move(proofs)),
+      reader_(std::move(reader)),
+      on_error_(options.on_error),
+      report_(*options.report) {}
+
+absl::Status ScrubJob::CoRun(JobContext& context) {
+  const uint64_t total = reader_.bytes();
+  context.SetRemaining(total);
+  for (uint64_t offset = 0; offset < total;) {
+    context.CoBeforePiece();  // the speed limit, and the pause point
+    if (context.is_cancelled()) break;
+    MILLRACE_ASSIGN_OR_RETURN(const uint64_t done,
+                              CoReadPiece(offset, std::min(kPieceBytes, total - offset), context));
+    context.Advance(done);
+    offset += done;
+  }
+  return absl::OkStatus();
+}
+
+// How far it got: 0 if the piece is to be tried again after the user's resume.
+absl::StatusOr<uint64_t> ScrubJob::CoReadPiece(uint64_t offset, uint64_t bytes,
+                                               JobContext& context) {
+  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
+                            reader_.CoAllocation(ByteRange(offset, bytes), NodeId(), NodeId()));
+  if (!run.is_allocated || run.is_zero) return run.bytes;  // nothing is stored here
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
+                            graph().engine().buffers().TryTake(run.bytes, "scrub"));
+  const absl::Status status = reader_.CoRead(offset, IoVector(buffer.data(), run.bytes));
+  if (status.ok()) {
+    report_.bytes_read += run.bytes;
+    context.AccountBytes(run.bytes);
+    return run.bytes;
+  }
+  switch (context.HandleError(on_error_, IoOperation::kRead, status)) {
+    case ErrorAction::kReport:
+      return status;
+    case ErrorAction::kStop:
+      return 0;
+    case ErrorAction::kIgnore:
+      break;
+  }
+  report_.bad_offsets.push_back(offset);
+  return run.bytes;
+}
+
+// Detaching is an edit like any other: drained, and in one transaction with whatever the other
+// members of a job transaction edit.
+std::vector<NodeId> ScrubJob::NodesToDrain(const GraphReader&) const { return {reader_.node()}; }
+
+void ScrubJob::StageGraphEdit(GraphTransaction& change) { StageDetachAll(change); }
+
+void ScrubJob::CoAbort() {
+  if (reader_.is_attached()) reader_.CoDetach();
+}
+
+}  // namespace millrace::example

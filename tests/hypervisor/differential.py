@@ -136,6 +136,7 @@ def main():
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--keep', type=pathlib.Path, metavar='DIR')
     parser.add_argument('-j', type=int, default=2, help='random scripts at a time')
+    parser.add_argument('--json', type=pathlib.Path, help='write the verdicts there')
     parser.add_argument('-v', action='store_true', help='show expected differences too')
     options = parser.parse_args()
     scripts = options.scripts or sorted((HERE / 'scripts').glob('*.script'))
@@ -150,15 +151,18 @@ def main():
     if options.random:
         return run_random(options, programs)
     expected = expected_failures(options.against)
-    counts = {}
+    counts, verdicts = {}, {}
     for path in scripts:
         name = f'differential.{path.stem}'
         lines = compare(path.name, path.read_text(), programs)
         judged = judge(name, 'fail' if lines else 'pass', expected)
         counts[judged] = counts.get(judged, 0) + 1
+        verdicts[name] = 'fail' if lines else 'pass'
         if judged not in ('ok', 'expected') or (lines and options.v):
             print(f'{judged:9} {name}, {len(lines)} differences')
             print('\n'.join(lines))
+    if options.json:
+        options.json.write_text(json.dumps(verdicts, indent=1))
     print(f'{len(scripts)} scripts: '
           + ', '.join(f'{count} {what}' for what, count in sorted(counts.items())))
     return 1 if counts.get('FAILED') or counts.get('PASSED') else 0

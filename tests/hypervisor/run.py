@@ -97,6 +97,7 @@ def run(options):
     found = list(cases(unittest.TestLoader().discover(str(HERE), '*_test.py', str(HERE))))
     known = {name_of(case) for case in found}
     expected = expected_failures(options.backend)
+    known |= {f'differential.{path.stem}' for path in (HERE / 'scripts').glob('*.script')}
     strange = sorted(set(expected) - known)
     chosen = [case for case in found
               if not options.k or any(part in name_of(case) for part in options.k)]

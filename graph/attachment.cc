@@ -114,7 +114,8 @@ Attachment::~Attachment() { DetachForDestructor(); }
 void Attachment::DetachForDestructor() {
   if (!is_attached()) return;
   HostScope host;
-  Detach();
+  const absl::Status status = Detach().status();
+  MILLRACE_CHECK(status.ok(), StrCat("an attachment is destroyed too early: ", status.ToString()));
 }
 
 bool Attachment::is_attached() const { return core_ != nullptr && core_->is_live(); }
@@ -146,18 +147,26 @@ GuestPort Attachment::guest_port() {
   return core_->guest_server->port();
 }
 
-std::vector<NodeId> Attachment::Detach() {
-  if (!is_attached()) return {};
-  if (core_->guest_server != nullptr) core_->guest_server->Close();
-  MILLRACE_CHECK(core_->uses == 0, "attachment detached with requests in flight or queued");
+absl::Status Attachment::CheckDetach() {
   GraphTransaction change(core_->graph);
   change.OnBehalfOf(core_->options.holder);
   change.Detach(*this);
-  // Letting go loosens permissions and edits no link that could be leased or undrained; the lease
-  // of a chain holds its own nodes by attachments of the same user.
-  absl::StatusOr<AppliedEdit> edit = change.Commit();
-  MILLRACE_CHECK(edit.ok(), StrCat("detaching was refused: ", edit.status().ToString()));
-  return std::move(edit->dropped);
+  return change.Validate();
+}
+
+absl::StatusOr<std::vector<NodeId>> Attachment::Detach() {
+  if (!is_attached()) return std::vector<NodeId>();
+  if (core_->guest_server != nullptr) {
+    // A refusal leaves the port open.
+    MILLRACE_RETURN_IF_ERROR(CheckDetach());
+    core_->guest_server->Close();
+  }
+  GraphTransaction change(core_->graph);
+  change.OnBehalfOf(core_->options.holder);
+  change.Detach(*this);
+  // Letting go loosens permissions, so they are no reason to refuse.
+  MILLRACE_ASSIGN_OR_RETURN(AppliedEdit edit, change.Commit());
+  return std::move(edit.dropped);
 }
 
 void Attachment::CoDetach() {
@@ -173,7 +182,10 @@ void Attachment::CoDetach() {
         DrainedSection::CoBegin(graph, {at}, {core_->options.holder});
     // While that waited, the attachment may have moved to another node.
     if (!drained.ok() || node() != at || core_->uses > 0) continue;
-    dropped = Detach();
+    absl::StatusOr<std::vector<NodeId>> gone = Detach();
+    MILLRACE_CHECK(gone.ok(), StrCat("G4: a lease hangs on somebody else's attachment: ",
+                                     gone.status().ToString()));
+    dropped = *std::move(gone);
     is_detached = true;
   }
   graph.CoWaitForClosed(dropped);

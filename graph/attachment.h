@@ -10,7 +10,7 @@
 // section.
 //
 // Other threads do I/O through guest_port(). Move-only. Home thread only. Destroying an attachment
-// with requests in flight or queued is a bug of its user (checked): drain first, or CoDetach().
+// that Detach() would refuse to detach is a bug of its user (checked): drain first, or CoDetach().
 #ifndef MILLRACE_GRAPH_ATTACHMENT_H_
 #define MILLRACE_GRAPH_ATTACHMENT_H_
 
@@ -78,12 +78,15 @@ class Attachment {
   GuestPort guest_port();
 
   // Detaches; nodes that nobody else holds go to the reaper, and are named. Closes the guest port:
-  // what has just arrived there is completed as Cancelled before this returns. None of its requests
-  // may be in flight or queued (checked), nor anybody's through a node that goes.
-  std::vector<NodeId> Detach() MILLRACE_OPENS_VIEW;
+  // what has just arrived there is completed as Cancelled before this returns. FailedPrecondition,
+  // and the attachment and its port stay as they are: a request of its own is in flight or queued,
+  // or anybody's through a node that would go (kNodeInUse); or a link of somebody else's lease
+  // would go (kFrozenLink).
+  absl::StatusOr<std::vector<NodeId>> Detach() MILLRACE_OPENS_VIEW;
   // The same, after waiting for requests in flight; then waits for the dropped nodes to be closed.
   // The user starts no further requests meanwhile; its guest port may be used as ever, is closed
-  // first of all, and every request that it took has been completed when this returns.
+  // first of all, and every request that it took has been completed when this returns. No lease
+  // without a user of its own may hang on this attachment (checked; see graph/freeze.h).
   void CoDetach() MILLRACE_MAY_SUSPEND;
 
   // The holder of these attachments can be brought to rest from now on (its Holder::quiescable was
@@ -114,6 +117,7 @@ class Attachment {
   friend struct AttachmentAccess;
   explicit Attachment(std::unique_ptr<AttachmentCore> core);
   void DetachForDestructor();
+  absl::Status CheckDetach() MILLRACE_OPENS_VIEW;
 
   std::unique_ptr<AttachmentCore> core_;
 };

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -156,7 +157,10 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const Hol
     }
     hold.drained.End();
     for (Attachment& attachment : hold.attachments) {
-      for (NodeId gone : attachment.Detach()) dropped.push_back(gone);
+      const absl::StatusOr<std::vector<NodeId>> gone = attachment.Detach();
+      MILLRACE_CHECK(gone.ok(), StrCat("G4: a lease hangs on a node that is only being reopened: ",
+                                       gone.status().ToString()));
+      dropped.insert(dropped.end(), gone->begin(), gone->end());
     }
   }
   graph.CoWaitForClosed(dropped);
@@ -174,8 +178,10 @@ absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& u
   }
   absl::Status status;
   {
+    AttachmentCore& core = *AttachmentAccess::Core(keep);
+    const AttachmentUse use(core);
     InFlightRequest request;
-    AttachmentAccess::Core(keep)->CoEnter(request);
+    core.CoEnter(request);
     // Another edit may have come meanwhile; then its own header update is on its way.
     if (node.backing_revision == update.revision) {
       status =
@@ -188,7 +194,8 @@ absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& u
   return status;
 }
 
-// Writes one header. It is a request like a guest's: if somebody drains the overlay, it waits.
+// Writes one header. It is a request like a guest's: if somebody drains the overlay, it waits. The
+// job itself has no part in it but to wait for its end.
 absl::Status CoWriteHeader(Graph& graph, const HeaderUpdate& update, const HolderRef& job)
     MILLRACE_MAY_SUSPEND {
   GraphInternals& internals = GraphInternals::Of(graph);
@@ -214,11 +221,18 @@ absl::Status CoWriteHeader(Graph& graph, const HeaderUpdate& update, const Holde
 
 absl::Status CoSyncBackingHeaders(Graph& graph, const std::vector<HeaderUpdate>& headers,
                                   const HolderRef& holder) {
+  if (headers.empty()) return absl::OkStatus();
+  // The writes wait for drains of others, for each other's turns and for drains of their own. Were
+  // the job, which may still be attached there, awake all the while, those drains would wait for it
+  // and it for them.
+  Quiescable* const job = holder->quiescable;
+  if (job != nullptr) job->EnterQuietWait();
   absl::Status first_error;
   for (const HeaderUpdate& update : headers) {
     absl::Status status = CoWriteHeader(graph, update, holder);
     if (first_error.ok()) first_error = std::move(status);
   }
+  if (job != nullptr) job->CoLeaveQuietWait();
   return first_error;
 }
 

@@ -293,8 +293,13 @@ absl::Status TransactionValidator::CheckDrained() const {
   }
   for (const Node* orphan : plan_.orphans) {
     if (orphan->requests.empty()) continue;
-    return absl::FailedPreconditionError(
-        StrCat("cannot drop node '", orphan->name, "': requests are in flight; drain it first"));
+    Conflict conflict;
+    conflict.reason = ConflictReason::kNodeInUse;
+    conflict.object = orphan->name;
+    conflict.next_step = "drain it first";
+    return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                          StrCat("cannot drop node '", orphan->name, "': ", orphan->requests.size(),
+                                 " requests are in flight; ", conflict.next_step));
   }
   return absl::OkStatus();
 }

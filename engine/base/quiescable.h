@@ -58,7 +58,8 @@ class Quiescable {
   virtual std::string DescribeQuiescable() const = 0;
 
   // ---- For the code that opens drained sections on behalf of this owner -------------------------
-  // Counted. Between the two the caller's coroutine waits and does nothing else.
+  // Counted. Between the two the caller's coroutine waits, or works on behalf of a holder of its
+  // own whose requests every drain counts (a header update); of this owner, it does nothing.
   virtual void EnterQuietWait() = 0;
   // Returns when the owner may go on: at once if it owns a granted section or nobody quiesces it.
   virtual void CoLeaveQuietWait() MILLRACE_MAY_SUSPEND = 0;

@@ -9,6 +9,11 @@ namespace {
 
 class AttachmentTest : public GraphFixture {
  protected:
+  absl::StatusOr<FrozenChain> Freeze(NodeId top, NodeId last) MILLRACE_OPENS_VIEW {
+    GraphView view(*graph_);
+    return FrozenChain::Freeze(view, top, last, me_);
+  }
+
   const HolderRef me_ = MakeHolder("me", "test");
 };
 
@@ -34,12 +39,12 @@ TEST_F(AttachmentTest, DetachingNamesTheNodesThatGo) {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
     MILLRACE_ASSIGN_OR_RETURN(Attachment keep,
                               Attachment::Attach(*graph_, chain.nodes[0], Keep(me_)));
-    EXPECT_EQ(chain.guest.Detach(), (std::vector<NodeId>{chain.nodes[2], chain.nodes[1]}));
+    EXPECT_EQ(*chain.guest.Detach(), (std::vector<NodeId>{chain.nodes[2], chain.nodes[1]}));
     EXPECT_FALSE(chain.guest.is_attached());
     EXPECT_EQ(chain.guest.bytes(), 0u);
     EXPECT_FALSE(chain.guest.node().is_valid());
-    EXPECT_TRUE(chain.guest.Detach().empty());
-    EXPECT_EQ(keep.Detach(), std::vector<NodeId>{chain.nodes[0]});
+    EXPECT_TRUE(chain.guest.Detach()->empty());
+    EXPECT_EQ(*keep.Detach(), std::vector<NodeId>{chain.nodes[0]});
     return absl::OkStatus();
   });
 }
@@ -51,7 +56,7 @@ TEST_F(AttachmentTest, ADeviceNameIsFreeAgainAfterDetaching) {
       GraphView view(*graph_);
       EXPECT_EQ(view.FindDeviceOrNode("drive0")->name(), "n2");
     }
-    chain.guest.Detach();
+    MILLRACE_RETURN_IF_ERROR(chain.guest.Detach().status());
     {
       GraphView view(*graph_);
       EXPECT_TRUE(absl::IsNotFound(view.FindDeviceOrNode("drive0").status()));
@@ -68,7 +73,7 @@ TEST_F(AttachmentTest, ADeviceNameIsFreeAgainAfterDetaching) {
   });
 }
 
-TEST_F(AttachmentTest, DetachingInsideAPlanIsRefusedWhileRequestsAreQueuedOrInFlight) {
+TEST_F(AttachmentTest, DetachingIsRefusedWhileRequestsAreQueuedOrInFlight) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
     for (bool is_drained : {true, false}) {
@@ -89,6 +94,8 @@ TEST_F(AttachmentTest, DetachingInsideAPlanIsRefusedWhileRequestsAreQueuedOrInFl
         ExpectConflict(refused, ConflictReason::kNodeInUse, "n2");
         EXPECT_EQ(ConflictOf(refused)->holders.front().id, "drive0");
       }
+      ExpectConflict(chain.guest.Detach().status(), ConflictReason::kNodeInUse, "n2");
+      EXPECT_TRUE(chain.guest.is_attached());
       drained.End();
       MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
     }
@@ -124,6 +131,21 @@ TEST_F(AttachmentTest, CoDetachWaitsForItsRequestsInFlightAndQueued) {
       drained.End();
       MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
     }
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, TheLastUserOfSomebodyElsesLeaseIsNotDetached) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    absl::StatusOr<FrozenChain> lease = Freeze(chain.nodes[2], chain.nodes[1]);
+    MILLRACE_RETURN_IF_ERROR(lease.status());
+    const absl::Status refused = chain.guest.Detach().status();
+    ExpectConflict(refused, ConflictReason::kFrozenLink, "n1");
+    EXPECT_EQ(ConflictOf(refused)->holders.front().id, "me");
+    EXPECT_EQ(chain.Shape(*graph_), "n2 <- n1 <- n0");
+    lease->Release();
+    chain.guest.CoDetach();
     return absl::OkStatus();
   });
 }
@@ -225,7 +247,7 @@ TEST_F(AttachmentTest, AShortLayerDecidesTheZeroesBeyondItsEndForWhoeverAsks) {
 
 using AttachmentDeathTest = AttachmentTest;
 
-TEST_F(AttachmentDeathTest, DetachingWithRequestsUnderWayIsCaught) {
+TEST_F(AttachmentDeathTest, DestroyingItWithRequestsUnderWayIsCaught) {
   EXPECT_DEATH(Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
                  MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
                                            CoMakeMemoryChain(*graph_, {}, false));
@@ -235,10 +257,10 @@ TEST_F(AttachmentDeathTest, DetachingWithRequestsUnderWayIsCaught) {
                    return chain.guest.CoWrite(0, IoVector(&byte, 1));
                  });
                  CoYield();
-                 chain.guest.Detach();
+                 chain.guest = Attachment();
                  return scope.CoJoin();
                }),
-               "detached with requests in flight");
+               "destroyed too early: .*requests are in flight or queued");
 }
 
 TEST_F(AttachmentDeathTest, AGraphThatStillHasNodesIsNotDestroyed) {

@@ -249,8 +249,8 @@ TEST_F(DrainTest, APendingSectionWhoseNodeGoesIsGranted) {
     CoLetRun();
     EXPECT_FALSE(is_granted);
     EXPECT_EQ(job.quiesce_count(), 1);
-    chain.guest.Detach();
-    work.Detach();  // the last user of the chain goes in the middle of its step
+    EXPECT_TRUE(chain.guest.Detach().ok());
+    EXPECT_TRUE(work.Detach().ok());  // the last user of the chain goes in the middle of its step
     EXPECT_EQ(job.quiesce_count(), 0);
     MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
     EXPECT_TRUE(is_granted);
@@ -310,7 +310,7 @@ TEST_F(DrainTest, ADroppedNodeDoesNotWriteBackIntoADrainedFile) {
     {
       MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                                 DrainedSection::CoBegin(*graph_, {file}, {other_}));
-      device.Detach();
+      EXPECT_TRUE(device.Detach().ok());
       CoLetRun();
       EXPECT_TRUE(file_user.CoRead(0, IoVector(&byte, 1)).ok());
       EXPECT_EQ(byte, 0);
@@ -358,7 +358,7 @@ TEST_F(DrainTest, AJobInTheMiddleOfAStepHoldsTheGrantUpAndTakesNoStepAfterIt) {
     MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
     EXPECT_EQ(order,
               (std::vector<std::string>{"step one ended", "drained", "undrained", "step two"}));
-    work.Detach();
+    EXPECT_TRUE(work.Detach().ok());
     chain.guest.CoDetach();
     return absl::OkStatus();
   });
@@ -470,8 +470,8 @@ TEST_F(DrainTest, AJobThatIsQuietAtOnceDoesNotGrantForTheOthers) {
     EXPECT_FALSE(is_granted);
     slow.EndStep();
     MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
-    one.Detach();
-    two.Detach();
+    EXPECT_TRUE(one.Detach().ok());
+    EXPECT_TRUE(two.Detach().ok());
     chain.guest.CoDetach();
     return absl::OkStatus();
   });
@@ -490,7 +490,7 @@ TEST_F(DrainTest, AUserThatAttachesToADrainedNodeIsHeldFromTheStart) {
     EXPECT_TRUE(job.is_held());
     drained.End();
     EXPECT_FALSE(job.is_held());
-    work.Detach();
+    EXPECT_TRUE(work.Detach().ok());
     chain.guest.CoDetach();
     return absl::OkStatus();
   });
@@ -610,7 +610,7 @@ TEST_F(DrainTest, APendingDrainSaysWhomItWaitsFor) {
     EXPECT_NE(waits.find("test job 'slow'"), std::string::npos) << waits;
     job.EndStep();
     MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
-    work.Detach();
+    EXPECT_TRUE(work.Detach().ok());
     chain.guest.CoDetach();
     return absl::OkStatus();
   });

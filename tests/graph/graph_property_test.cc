@@ -258,7 +258,7 @@ class PropertyRun {
     Model wanted = model_;
     wanted.users.erase(user->first);
     wanted.Collect();
-    user->second.Detach();
+    EXPECT_TRUE(user->second.Detach().ok());
     users_.erase(user);
     Settle(absl::OkStatus(), wanted, true, "detach");
   }

@@ -146,7 +146,7 @@ class World {
       if (random_.OneIn(2)) {
         work.CoDetach();
       } else {
-        work.Detach();
+        EXPECT_TRUE(work.Detach().ok());
       }
       job.EndStep();
     }

@@ -3,6 +3,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/raw.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
@@ -59,7 +60,7 @@ TEST_F(TransactionTest, TheRevisionGrowsByOnePerAppliedTransactionOnly) {
     EXPECT_EQ(graph_->revision(), before);
     MILLRACE_ASSIGN_OR_RETURN(Attachment keep, Attachment::Attach(*graph_, chain.top(), Keep(me_)));
     EXPECT_EQ(graph_->revision(), before + 1);
-    keep.Detach();
+    EXPECT_TRUE(keep.Detach().ok());
     EXPECT_EQ(graph_->revision(), before + 2);
     chain.guest.CoDetach();
     return absl::OkStatus();
@@ -78,7 +79,7 @@ TEST_F(TransactionTest, ReadsAfterTheCommitShowTheGraphAsItIs) {
       EXPECT_TRUE(change.Resolve(chain.nodes[1])->has_attachment());
       EXPECT_EQ(change.Nodes().size(), 3u);
     }
-    keep.Detach();
+    EXPECT_TRUE(keep.Detach().ok());
     chain.guest.CoDetach();
     return absl::OkStatus();
   });
@@ -94,7 +95,7 @@ TEST_F(TransactionTest, ADroppedPlanGivesBackNamesIdsAndReservations) {
       inert = change.Attach(planned, {.holder = me_, .device_name = "drive9"});
     }
     EXPECT_FALSE(inert.is_attached());
-    inert.Detach();  // inert: nothing happens
+    EXPECT_TRUE(inert.Detach().ok());  // inert: nothing happens
     Attachment device;
     {
       GraphTransaction change(*graph_);
@@ -299,6 +300,47 @@ TEST_F(TransactionTest, AFormatHasOneBackingAndAProtocolNothing) {
       Attachment keep = change.Attach(node, Keep(me_));
       EXPECT_TRUE(absl::IsInvalidArgument(change.Validate()));
     }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionTest, AFormatHasOneFileAndKeepsItWhileItIsOpenAndNoBackingItCannotName) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    NodeId raw;
+    Attachment keep;
+    {
+      GraphTransaction change(*graph_);
+      const NodeId file = change.AddNode(MakeMemoryDriver({.bytes = 512}), {.name = "file"});
+      raw = change.AddNode(MakeRawDriver({}), {.name = "raw"});
+      change.AddChild(raw, Role::kPrimary, file);
+      keep = change.Attach(raw, Keep(me_));
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    {
+      GraphTransaction second(*graph_);
+      second.OnBehalfOf(me_).AddChild(raw, Role::kPrimary, chain.nodes[0]);
+      EXPECT_TRUE(absl::IsInvalidArgument(second.Validate()));
+    }
+    {
+      GraphTransaction backed(*graph_);
+      backed.OnBehalfOf(me_).SetBacking(raw, chain.nodes[0], std::nullopt);
+      EXPECT_TRUE(absl::IsInvalidArgument(backed.Validate()));
+    }
+    {
+      GraphTransaction not_open_yet(*graph_);
+      not_open_yet.OnBehalfOf(me_).RemoveChild(raw, Role::kPrimary);
+      EXPECT_TRUE(not_open_yet.Validate().ok());
+    }
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, Find("file")));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, raw));
+    {
+      GraphTransaction change(*graph_);
+      change.OnBehalfOf(me_).RemoveChild(raw, Role::kPrimary);
+      EXPECT_TRUE(absl::IsInvalidArgument(change.Validate()));
+    }
+    keep.CoDetach();
     chain.guest.CoDetach();
     return absl::OkStatus();
   });

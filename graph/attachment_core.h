@@ -53,6 +53,8 @@ struct AttachmentCore final : Waitable {
   void BeginQuiesce();
   void EndQuiesce();
   void DescribeWait(WaitDescription& description) const override;
+  // Operations that have begun on the node.
+  size_t in_flight() const { return static_cast<size_t>(uses) - queue.size(); }
 
   Graph& graph;
   AttachmentOptions options;

@@ -98,25 +98,67 @@ absl::Status CheckPermissions(const Node& node) {
   return absl::OkStatus();
 }
 
+template <typename Element>
+bool Contains(const std::vector<Element*>& elements, const Element& element) {
+  return std::find(elements.begin(), elements.end(), &element) != elements.end();
+}
+
+// A section covers everything above what it covers, pending or granted.
+absl::Status CheckCover(const Node& node, const SectionCore& section) {
+  if (!Contains(section.covered, node)) {
+    return Broken("G7", node, "a drained section does not know that it covers the node");
+  }
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge->parent != nullptr) {
+      if (!Contains(edge->parent->sections, section)) {
+        return Broken("G7", node, "a drained section does not cover a parent");
+      }
+      continue;
+    }
+    const AttachmentCore& user = *edge->attachment;
+    if (section.IsOwner(user.options.holder)) continue;
+    if (!Contains(user.sections, section) || !Contains(section.attachments, user)) {
+      return Broken("G7", node, "a drained section does not cover an attachment");
+    }
+    if (user.quiesce_count != static_cast<int>(user.sections.size())) {
+      return Broken("G7", node, "an attachment does not count the sections that cover it");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Nothing happens inside a granted section but what its owners do.
+absl::Status CheckAtRest(const Node& node, const SectionCore& section) {
+  for (const SectionCore* other : node.sections) {
+    if (other->is_granted && section.Excludes(*other)) {
+      return Broken("G7", node, "it is drained for two owners at once");
+    }
+  }
+  // A request does not say whose it is. Without owners there is none; else none of an outsider's.
+  if (!node.requests.empty() && section.owners.empty()) {
+    return Broken("G7", node, "a request is in flight through a drained node");
+  }
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge->parent != nullptr || section.IsOwner(edge->attachment->options.holder)) continue;
+    const AttachmentCore& user = *edge->attachment;
+    if (user.in_flight() > 0) {
+      return Broken("G7", node,
+                    StrCat(user.options.holder->Describe(),
+                           " has a request in flight inside somebody else's drained section"));
+    }
+    if (SectionCore::IsAwake(user)) {
+      return Broken("G7", node,
+                    StrCat(user.options.holder->Describe(),
+                           " goes on inside somebody else's drained section"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckQuiet(const Node& node) {
   for (const SectionCore* section : node.sections) {
-    if (!section->is_granted) continue;
-    // Requests of an owner inside its own section are its own business.
-    if (!node.requests.empty() && section->owners.empty()) {
-      return Broken("G7", node, "a request is in flight through a drained node");
-    }
-    for (const Edge* edge = node.parents.front(); edge != nullptr;
-         edge = node.parents.After(*edge)) {
-      if (edge->parent != nullptr) {
-        const auto& above = edge->parent->sections;
-        if (std::find(above.begin(), above.end(), section) == above.end()) {
-          return Broken("G7", node, "a drained section does not cover a parent");
-        }
-      } else if (!section->IsOwner(edge->attachment->options.holder) &&
-                 edge->attachment->quiesce_count == 0) {
-        return Broken("G7", node, "a drained section does not cover an attachment");
-      }
-    }
+    MILLRACE_RETURN_IF_ERROR(CheckCover(node, *section));
+    if (section->is_granted) MILLRACE_RETURN_IF_ERROR(CheckAtRest(node, *section));
   }
   return absl::OkStatus();
 }

@@ -37,7 +37,9 @@ absl::Status FormatDriver::CoWriteZeroes(ByteRange, ZeroFlags) {
   return Unsupported(*this, "zero clusters");
 }
 absl::Status FormatDriver::CoDiscard(ByteRange) { return absl::OkStatus(); }
-absl::Status FormatDriver::CoResize(uint64_t) { return Unsupported(*this, "resizing"); }
+absl::Status FormatDriver::CoResize(uint64_t, ResizeFlags) {
+  return Unsupported(*this, "resizing");
+}
 absl::Status FormatDriver::CoWriteBackingReference(const BackingReference&) {
   return Unsupported(*this, "backing files");
 }

@@ -74,6 +74,13 @@ struct ZeroFlags {
   bool only_if_unallocated = false;  // as in WriteFlags
 };
 
+struct ResizeFlags {
+  // What is gained by growing must read as zeroes, although the backing has something there: from
+  // the old end, rounded up to zero_granularity(), the driver says so before anybody, after a crash
+  // as well, can see the new size. The generic path has filled the rest of the last unit.
+  bool zero_new_part = false;
+};
+
 class Driver {
  public:
   virtual ~Driver() = default;
@@ -86,7 +93,8 @@ class Driver {
   // backing_reference().
   virtual absl::Status CoOpen(DriverContext& context) MILLRACE_MAY_SUSPEND = 0;
   // Writes back what is cached and closes files. Called once, after the last request, also if
-  // CoOpen failed. Errors are logged, not returned: there is nobody left to tell.
+  // CoOpen failed, perhaps in a cancelled coroutine: nothing in it may be cancellable. Errors are
+  // logged, not returned: there is nobody left to tell.
   virtual void CoClose() MILLRACE_MAY_SUSPEND {}
 
   // Virtual size in bytes.
@@ -188,7 +196,7 @@ class FormatDriver : public Driver {
   // Writes cached metadata in its safe order; the generic path flushes the primary child
   // afterwards.
   virtual absl::Status CoFlushMetadata() MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoResize(uint64_t bytes, ResizeFlags flags) MILLRACE_MAY_SUSPEND;
 
   // The image below, as the header says; changes only through CoWriteBackingReference.
   virtual bool supports_backing() const { return false; }

@@ -93,7 +93,7 @@ class MemoryOverlayDriver final : public FormatDriver {
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND;
-  absl::Status CoResize(uint64_t new_bytes) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoResize(uint64_t new_bytes, ResizeFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteBackingReference(const BackingReference& reference) override
       MILLRACE_MAY_SUSPEND;
 
@@ -212,7 +212,7 @@ absl::Status MemoryOverlayDriver::CoFlushMetadata() {
   return CoMemoryStep(*context_, "flush", ByteRange(), [] {});
 }
 
-absl::Status MemoryOverlayDriver::CoResize(uint64_t new_bytes) {
+absl::Status MemoryOverlayDriver::CoResize(uint64_t new_bytes, ResizeFlags flags) {
   if (ClusterCount(new_bytes, image_->cluster_bytes) > kMemoryOverlayClustersMax) {
     return absl::ResourceExhaustedError(StrCat(
         "resize '", context_->node_name(), "' to ", new_bytes, ": a memory overlay has at most ",
@@ -223,7 +223,8 @@ absl::Status MemoryOverlayDriver::CoResize(uint64_t new_bytes) {
     const uint64_t keep = std::min(new_bytes, image_->bytes);
     const uint64_t end = AlignUp(std::max(new_bytes, image_->bytes), image_->cluster_bytes);
     image_->content.Zero(ByteRange(keep, end - keep));
-    image_->map.resize(ClusterCount(new_bytes, image_->cluster_bytes), Cluster::kUnallocated);
+    image_->map.resize(ClusterCount(new_bytes, image_->cluster_bytes),
+                       flags.zero_new_part ? Cluster::kZero : Cluster::kUnallocated);
     image_->bytes = new_bytes;
   });
 }

@@ -69,7 +69,7 @@ class RawDriver final : public FormatDriver {
   }
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
 
-  absl::Status CoResize(uint64_t new_bytes) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoResize(uint64_t new_bytes, ResizeFlags) override MILLRACE_MAY_SUSPEND {
     if (options_.bytes.has_value()) {
       if (new_bytes == *options_.bytes) return absl::OkStatus();
       return absl::FailedPreconditionError(

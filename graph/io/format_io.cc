@@ -169,4 +169,31 @@ absl::Status CoDiscardFormat(Node& node, FormatDriver& driver, ByteRange range) 
   return from >= to ? absl::OkStatus() : driver.CoDiscard(ByteRange(from, to - from));
 }
 
+namespace {
+
+// The unit in which the image ends gets its content, if it has none of its own: what the backing
+// has behind the end would show through once the image is longer.
+absl::Status CoFillLastUnit(Node& node, FormatDriver& driver) MILLRACE_MAY_SUSPEND {
+  const uint64_t end = driver.bytes();
+  if (end % driver.zero_granularity() == 0) return absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer last, TakeBounceBuffer(node, 1));
+  const IoVector byte(last.data(), 1);
+  MILLRACE_RETURN_IF_ERROR(CoReadFormat(node, driver, end - 1, byte));
+  WriteFlags fill;
+  fill.only_if_unallocated = true;  // a guest that writes there meanwhile is not overwritten
+  return CoWriteFormat(node, driver, end - 1, byte, fill);
+}
+
+}  // namespace
+
+absl::Status CoResizeFormat(Node& node, FormatDriver& driver, uint64_t bytes) {
+  const Edge* backing = node.FindChild(Role::kBacking);
+  const uint64_t old_bytes = driver.bytes();
+  ResizeFlags flags;
+  flags.zero_new_part =
+      bytes > old_bytes && backing != nullptr && backing->child->driver->bytes() > old_bytes;
+  if (flags.zero_new_part) MILLRACE_RETURN_IF_ERROR(CoFillLastUnit(node, driver));
+  return driver.CoResize(bytes, flags);
+}
+
 }  // namespace millrace

@@ -16,6 +16,8 @@ absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange ran
     MILLRACE_MAY_SUSPEND;
 absl::Status CoDiscardFormat(Node& node, FormatDriver& driver, ByteRange range)
     MILLRACE_MAY_SUSPEND;
+// What is gained by growing reads as zeroes, also where a longer backing has something.
+absl::Status CoResizeFormat(Node& node, FormatDriver& driver, uint64_t bytes) MILLRACE_MAY_SUSPEND;
 
 }  // namespace millrace
 

@@ -115,7 +115,7 @@ absl::Status CoResizeNode(Node& node, uint64_t bytes) {
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
-      return AsFormat(node).CoResize(bytes);
+      return CoResizeFormat(node, AsFormat(node), bytes);
     case NodeKind::kProtocol:
       return AsProtocol(node).CoResize(bytes);
     case NodeKind::kFilter:

@@ -215,7 +215,7 @@ absl::Status FormatNode::CoFlush() {
 }
 absl::Status FormatNode::CoResize(uint64_t bytes) {
   Request request(context_);
-  return driver_->CoResize(bytes);
+  return driver_->CoResize(bytes, {});
 }
 absl::Status FormatNode::CoPopulate(ByteRange range) {
   Request request(context_);

@@ -284,7 +284,7 @@ absl::Status Qcow2Driver::CoFlushMetadata() {
 
 // ---- Header changes -----------------------------------------------------------------------------
 
-absl::Status Qcow2Driver::CoResize(uint64_t bytes) {
+absl::Status Qcow2Driver::CoResize(uint64_t bytes, ResizeFlags flags) {
   MILLRACE_RETURN_IF_ERROR(CoBeforeChange());
   Image& image = parts_->image;
   const Header& header = image.header();
@@ -310,7 +310,35 @@ absl::Status Qcow2Driver::CoResize(uint64_t bytes) {
   if (entries > header.l1_entries) {
     MILLRACE_RETURN_IF_ERROR(parts_->mapping.CoGrowL1(entries));
   }
+  if (flags.zero_new_part) MILLRACE_RETURN_IF_ERROR(CoZeroBehind(old_bytes, bytes));
   return image.CoEditHeader([bytes](Header& changed) { changed.bytes = bytes; });
+}
+
+// Makes what lies behind the image's end read as zeroes once the image has grown over it.
+absl::Status Qcow2Driver::CoZeroBehind(uint64_t old_bytes, uint64_t bytes) {
+  const Geometry& geometry = parts_->image.geometry();
+  const uint64_t unit_end = AlignUp(old_bytes, geometry.subcluster_bytes());
+  const uint64_t cluster_end = AlignUp(old_bytes, geometry.cluster_bytes());
+  const uint64_t end = AlignUp(bytes, geometry.cluster_bytes());
+  // The last cluster's other subclusters: data in them are zeroes already.
+  ZeroFlags fill;
+  fill.only_if_unallocated = true;
+  ZeroFlags all;
+  all.may_unmap = false;
+  absl::Status status =
+      parts_->writer.CoZero(ByteRange(unit_end, cluster_end - unit_end), fill, false);
+  if (status.ok() && cluster_end < end) {
+    status = parts_->writer.CoZero(ByteRange(cluster_end, end - cluster_end), all, false);
+  }
+  if (absl::IsUnimplemented(status)) {
+    return parts_->image.Named(absl::UnimplementedError(
+        StrCat("a version 2 image cannot grow from ", old_bytes, " to ", bytes,
+               " bytes over a longer backing: it has no zero clusters to hide that with; use a "
+               "version 3 image")));
+  }
+  MILLRACE_RETURN_IF_ERROR(status);
+  // The header that shows the new size must not be on disk before the tables.
+  return parts_->writeback.CoRun();
 }
 
 absl::Status Qcow2Driver::CoZeroLastCluster(uint64_t old_bytes) {

@@ -42,7 +42,7 @@ class Qcow2Driver final : public FormatDriver {
   uint64_t zero_granularity() const override;
   uint64_t cluster_bytes() const override;
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND;
-  absl::Status CoResize(uint64_t bytes) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoResize(uint64_t bytes, ResizeFlags flags) override MILLRACE_MAY_SUSPEND;
   bool supports_backing() const override { return true; }
   BackingReference backing_reference() const override;
   absl::Status CoWriteBackingReference(const BackingReference& reference) override
@@ -74,6 +74,7 @@ class Qcow2Driver final : public FormatDriver {
   // Writes everything back and gives back everything that waits. With nothing in flight nothing
   // remains.
   absl::Status CoSettle() MILLRACE_MAY_SUSPEND;
+  absl::Status CoZeroBehind(uint64_t old_bytes, uint64_t bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroLastCluster(uint64_t old_bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoReadCompressed(const L2Entry& entry, uint64_t offset_in_cluster,
                                 const IoVector& target) MILLRACE_MAY_SUSPEND;

@@ -175,8 +175,8 @@ TEST_F(MemoryOverlay, ShrinkingAndGrowingBringsNothingBack) {
   image_ = std::make_shared<MemoryOverlayImage>(2048, 512);
   Run([&]() MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(CoWriteBytes(ByteRange(0, 2048), 5).status());
-    MILLRACE_RETURN_IF_ERROR(driver_->CoResize(700));
-    MILLRACE_RETURN_IF_ERROR(driver_->CoResize(2048));
+    MILLRACE_RETURN_IF_ERROR(driver_->CoResize(700, {}));
+    MILLRACE_RETURN_IF_ERROR(driver_->CoResize(2048, {}));
     uint8_t bytes[2] = {9, 9};
     MILLRACE_RETURN_IF_ERROR(driver_->CoReadEncoded(ByteRange(699, 2), IoVector(bytes, 2)));
     EXPECT_EQ(bytes[0], 5);
@@ -196,7 +196,8 @@ TEST_F(MemoryOverlay, TheHeaderSurvivesReopening) {
 
 TEST_F(MemoryOverlay, RefusesMoreClustersThanItsMapMayHave) {
   Run([&]() MILLRACE_MAY_SUSPEND {
-    EXPECT_EQ(driver_->CoResize(uint64_t{1} << 60).code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_EQ(driver_->CoResize(uint64_t{1} << 60, {}).code(),
+              absl::StatusCode::kResourceExhausted);
     return absl::OkStatus();
   });
   EXPECT_EQ(driver_->bytes(), 4096u);

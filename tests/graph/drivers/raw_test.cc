@@ -45,7 +45,7 @@ TEST_F(RawDriverTest, AWindowLiesAtItsOffset) {
         EXPECT_EQ(allocation->bytes(), 100u);
         EXPECT_FALSE(allocation->needs_link());
         EXPECT_TRUE(allocation->fill_before().empty() && allocation->fill_after().empty());
-        EXPECT_EQ(raw.CoResize(3000).code(), absl::StatusCode::kFailedPrecondition);
+        EXPECT_EQ(raw.CoResize(3000, {}).code(), absl::StatusCode::kFailedPrecondition);
         return raw.CoLink(*allocation);
       });
   EXPECT_TRUE(status.ok()) << status;
@@ -55,11 +55,11 @@ TEST_F(RawDriverTest, WithoutASizeItReachesToTheChildsEndAndGrowsWithIt) {
   const absl::Status status =
       Run({.offset = 1000}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND -> absl::Status {
         EXPECT_EQ(raw.bytes(), 9000u);
-        MILLRACE_RETURN_IF_ERROR(raw.CoResize(50000));
+        MILLRACE_RETURN_IF_ERROR(raw.CoResize(50000, {}));
         EXPECT_EQ(child_->bytes(), 51000u);
         EXPECT_EQ(raw.bytes(), 50000u);
         MILLRACE_RETURN_IF_ERROR(raw.CoWriteZeroes(ByteRange(49000, 1000), {}));
-        EXPECT_EQ(raw.CoResize(kBytesMax).code(), absl::StatusCode::kResourceExhausted);
+        EXPECT_EQ(raw.CoResize(kBytesMax, {}).code(), absl::StatusCode::kResourceExhausted);
         return absl::OkStatus();
       });
   EXPECT_TRUE(status.ok()) << status;

@@ -1,0 +1,125 @@
+// Growing a qcow2 overlay above a longer backing, by us and by `qemu-img resize`: the same content
+// and the same map.
+#include <filesystem>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/open_image.h"
+#include "tests/support/qemu_tools.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kBaseBytes = 4 << 20;
+
+absl::Status Resize(const std::string& path, uint64_t bytes) {
+  DriverRegistry registry;
+  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry));
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create({}));
+  return engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    Graph graph(*engine);
+    OpenImageOptions options;
+    options.path = path;
+    options.format = "qcow2";
+    absl::StatusOr<OpenedImage> image = CoOpenImage(graph, registry, options);
+    absl::Status status = image.status();
+    if (status.ok()) {
+      AttachmentOptions user;
+      user.holder = MakeHolder("test", "test");
+      user.permissions = {kConsistentRead | kResize, kAllPermissions};
+      absl::StatusOr<Attachment> resizer = Attachment::Attach(graph, image->top(), user);
+      status = resizer.status();
+      if (status.ok()) {
+        status = resizer->CoResize(bytes);
+        resizer->CoDetach();
+      }
+      image->holds.clear();
+    }
+    graph.CoClose();
+    return status;
+  });
+}
+
+// What each layer decides, in runs: neighbours that differ only in where the file has holes are
+// one.
+std::string MapText(const std::string& path) {
+  const absl::StatusOr<std::vector<QemuExtent>> map = QemuMap(path);
+  if (!map.ok()) return map.status().ToString();
+  std::string text;
+  std::string last;
+  for (const QemuExtent& extent : *map) {
+    std::string what = StrCat(" depth ", extent.depth, extent.is_data ? " data\n" : " zero\n");
+    if (what != last) StrAppend(&text, extent.start, what);
+    last = std::move(what);
+  }
+  return text;
+}
+
+struct ResizeCase {
+  const char* options;
+  uint64_t old_bytes;
+  uint64_t new_bytes;
+};
+
+// Old ends at the end of a cluster, inside one, and at the end of a subcluster and inside one.
+TEST(ResizeInterop, AnOverlayGrownOverALongerBackingIsAsQemuMakesIt) {
+  if (!HasQemuTools()) GTEST_SKIP() << "qemu-utils is not installed";
+  const ResizeCase cases[] = {
+      {"compat=1.1", 1 << 20, 3 << 20},
+      {"compat=1.1", (1 << 20) + 512, 3 << 20},
+      {"compat=1.1", (1 << 20) + 512, (1 << 20) + 1024},
+      {"compat=1.1,cluster_size=4k", (1 << 20) + 512, 6 << 20},
+      {"compat=1.1,cluster_size=2M", (1 << 20) + 512, 9 << 20},
+      {"compat=1.1,extended_l2=on", (1 << 20) + 2048, 3 << 20},
+      {"compat=1.1,extended_l2=on", (1 << 20) + 2048 + 512, (3 << 20) + 512},
+      {"compat=1.1", kBaseBytes, 6 << 20},
+      {"compat=0.10", kBaseBytes, 6 << 20},
+  };
+  TemporaryFolder folder;
+  WriteFile(folder.File("base.raw"), std::vector<uint8_t>(kBaseBytes, 0xbb));
+  for (const ResizeCase& each : cases) {
+    SCOPED_TRACE(StrCat(each.options, " ", each.old_bytes, " to ", each.new_bytes));
+    const std::string ours = folder.File("ours.qcow2");
+    const std::string theirs = folder.File("theirs.qcow2");
+    for (const std::string& path : {ours, theirs}) {
+      ASSERT_TRUE(
+          RunTool({"qemu-img", "create", "-q", "-f", "qcow2", "-o", each.options, "-b",
+                   folder.File("base.raw"), "-F", "raw", path, std::to_string(each.old_bytes)})
+              .ok());
+    }
+    const absl::Status status = Resize(ours, each.new_bytes);
+    ASSERT_TRUE(status.ok()) << status;
+    const auto resized =
+        RunTool({"qemu-img", "resize", "-q", theirs, std::to_string(each.new_bytes)});
+    ASSERT_TRUE(resized.ok()) << resized.status();
+    EXPECT_TRUE(QemuCheck(ours).ok()) << QemuCheck(ours);
+    EXPECT_EQ(MapText(ours), MapText(theirs));
+    std::vector<uint8_t> wanted(std::min(each.old_bytes, kBaseBytes), 0xbb);
+    wanted.resize(each.new_bytes);
+    EXPECT_EQ(*QemuContent(folder, "ours.qcow2"), wanted);
+    EXPECT_EQ(*QemuContent(folder, "theirs.qcow2"), wanted);
+  }
+}
+
+TEST(ResizeInterop, AVersion2ImageIsNotGrownOverALongerBackingByQemuEither) {
+  if (!HasQemuTools()) GTEST_SKIP() << "qemu-utils is not installed";
+  TemporaryFolder folder;
+  WriteFile(folder.File("base.raw"), std::vector<uint8_t>(kBaseBytes, 0xbb));
+  const std::string path = folder.File("old.qcow2");
+  ASSERT_TRUE(RunTool({"qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", "-b",
+                       folder.File("base.raw"), "-F", "raw", path, "1M"})
+                  .ok());
+  EXPECT_FALSE(RunTool({"qemu-img", "resize", "-q", path, "3M"}).ok());
+  const absl::Status status = Resize(path, 3 << 20);
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_TRUE(QemuCheck(path).ok());
+  EXPECT_EQ(QemuContent(folder, "old.qcow2")->size(), 1u << 20);
+}
+
+}  // namespace
+}  // namespace millrace

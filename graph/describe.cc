@@ -1,6 +1,7 @@
 #include "millrace/graph/describe.h"
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -105,11 +106,16 @@ std::string NameOf(const GraphReader& reader, NodeId id) {
   return node == nullptr ? StrCat("(gone ", id.ToString(), ")") : node->name;
 }
 
+std::string OwnersText(const SectionCore& section) {
+  std::string text;
+  for (const HolderRef& owner : section.owners) StrAppend(&text, " by ", owner->Describe());
+  return text;
+}
+
 void AppendSection(const GraphReader& reader, const SectionCore& section, std::string* text) {
   StrAppend(text, section.is_granted ? "drained" : "being drained", " on");
   for (NodeId root : section.roots) StrAppend(text, " ", NameOf(reader, root));
-  for (const HolderRef& owner : section.owners) StrAppend(text, " by ", owner->Describe());
-  StrAppend(text, ": ", section.covered.size(), " nodes");
+  StrAppend(text, OwnersText(section), ": ", section.covered.size(), " nodes");
   if (std::string obstacle = section.is_granted ? "" : section.DescribeObstacle();
       !obstacle.empty()) {
     StrAppend(text, ", waits for ", obstacle);
@@ -130,8 +136,14 @@ std::string DotText(std::string_view text) {
 }
 
 void AppendDotNode(const GraphReader& reader, const Node& node, int* users, std::string* text) {
-  StrAppend(text, "  ", DotText(node.name), " [shape=box, label=",
-            DotText(StrCat(node.name, " (", node.driver->driver_name(), ")")),
+  std::string label = StrCat(node.name, " (", node.driver->driver_name(), ")");
+  for (const SectionCore* section : node.sections) {
+    StrAppend(&label, section->is_granted ? ", drained" : ", being drained", OwnersText(*section));
+  }
+  for (const OperationClaimRecord& claim : node.claims) {
+    StrAppend(&label, ", claimed by ", claim.holder->Describe());
+  }
+  StrAppend(text, "  ", DotText(node.name), " [shape=box, label=", DotText(label),
             node.is_filter() ? ", style=dashed" : "",
             node.is_quiesced() ? ", color=grey, fontcolor=grey" : "", "];\n");
   for (const Edge* edge : Access::ParentsOf(reader, node)) {
@@ -144,11 +156,61 @@ void AppendDotNode(const GraphReader& reader, const Node& node, int* users, std:
               "];\n");
   }
   for (const Edge* edge : Access::ChildrenOf(reader, node)) {
-    StrAppend(text, "  ", DotText(node.name), " -> ", DotText(Access::ChildOf(reader, *edge)->name),
-              " [label=", DotText(edge->name), edge->lease == nullptr ? "" : ", style=bold",
-              "];\n");
+    StrAppend(
+        text, "  ", DotText(node.name), " -> ", DotText(Access::ChildOf(reader, *edge)->name),
+        " [label=",
+        DotText(StrCat(edge->name, edge->lease == nullptr
+                                       ? ""
+                                       : StrCat(", leased by ", edge->lease->holder->Describe()))),
+        edge->lease == nullptr ? "" : ", style=bold", "];\n");
   }
 }
+
+// ---- Picture -----------------------------------------------------------------------------------
+
+class PictureBuilder {
+ public:
+  explicit PictureBuilder(const GraphReader& reader) : reader_(reader) {}
+
+  GraphPicture Build() {
+    const std::vector<const Node*> nodes = NodesOf(reader_);
+    for (const Node* node : nodes) {
+      ids_[node] = Add({0, true, node->name, std::string(node->driver->driver_name())});
+      for (const Edge* edge : Access::ParentsOf(reader_, *node)) {
+        if (edge->attachment != nullptr) AddArrow(UserOf(*edge->attachment), ids_[node], *edge);
+      }
+    }
+    for (const Node* node : nodes) {
+      for (const Edge* edge : Access::ChildrenOf(reader_, *node)) {
+        AddArrow(ids_[node], ids_[Access::ChildOf(reader_, *edge)], *edge);
+      }
+    }
+    return std::move(picture_);
+  }
+
+ private:
+  uint64_t Add(GraphPicture::Vertex vertex) {
+    vertex.id = picture_.vertices.size() + 1;
+    picture_.vertices.push_back(std::move(vertex));
+    return picture_.vertices.back().id;
+  }
+  uint64_t UserOf(const AttachmentCore& attachment) {
+    const Holder& holder = *attachment.options.holder;
+    const std::string& device = attachment.options.device_name;
+    if (!device.empty()) return Add({0, false, device, holder.type});
+    uint64_t& id = ids_[&holder];
+    if (id == 0) id = Add({0, false, holder.id, holder.type});
+    return id;
+  }
+  void AddArrow(uint64_t parent, uint64_t child, const Edge& edge) {
+    picture_.arrows.push_back({parent, child, edge.name, Access::PermissionsOf(reader_, edge),
+                               edge.lease == nullptr ? nullptr : edge.lease->holder});
+  }
+
+  const GraphReader& reader_;
+  GraphPicture picture_;
+  absl::btree_map<const void*, uint64_t> ids_;  // of nodes and holders; looked up, not iterated
+};
 
 // ---- JSON --------------------------------------------------------------------------------------
 
@@ -259,6 +321,8 @@ std::string DescribeDot(const GraphReader& reader) {
   for (const Node* node : NodesOf(reader)) AppendDotNode(reader, *node, &users, &text);
   return text + "}\n";
 }
+
+GraphPicture DescribePicture(const GraphReader& reader) { return PictureBuilder(reader).Build(); }
 
 std::string DescribeJson(const GraphReader& reader) {
   JsonWriter json;

@@ -8,9 +8,13 @@
 #ifndef MILLRACE_GRAPH_DESCRIBE_H_
 #define MILLRACE_GRAPH_DESCRIBE_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/holder.h"
+#include "millrace/graph/permission.h"
 
 namespace millrace {
 
@@ -23,10 +27,34 @@ std::string DescribeChain(NodeView top);
 //     backing -> n0: uses consistent read; shares consistent read; leased by stream job 'stream0'
 //     claimed by stream job 'stream0': all operations
 std::string DescribeText(const GraphReader& reader);
-// For Graphviz: users as ellipses, filters dashed, drained nodes grey, leased links bold.
+// For Graphviz: users as ellipses, filters dashed; drained nodes grey, with whoever drained them;
+// leased links bold, with their lessee; claims below the node's name.
 std::string DescribeDot(const GraphReader& reader);
 // One object: {"revision": ..., "nodes": [...], "sections": [...]}.
 std::string DescribeJson(const GraphReader& reader);
+
+// The same as data, for those who render it in words of their own, as the hypervisor example does
+// for x-debug-query-block-graph.
+struct GraphPicture {
+  struct Vertex {
+    uint64_t id = 0;  // by which edges name it; ids of one picture
+    bool is_node = false;
+    std::string name;  // a node's; a user's device, or its holder's id
+    std::string type;  // a node's driver, or the type of a user's holder: "stream job"
+  };
+  struct Arrow {
+    uint64_t parent = 0;
+    uint64_t child = 0;
+    std::string name;  // "backing", "file"; a user's purpose: "root", "main node"
+    Permissions permissions;
+    HolderRef lessee;  // null: not leased
+  };
+  std::vector<Vertex> vertices;  // nodes in order of creation, each after its new users
+  std::vector<Arrow> arrows;
+};
+
+// A holder is one vertex, however many nodes it uses; a device is one of its own.
+GraphPicture DescribePicture(const GraphReader& reader);
 
 }  // namespace millrace
 

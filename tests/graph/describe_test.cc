@@ -1,6 +1,7 @@
 #include "millrace/graph/describe.h"
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/graph/operation_claim.h"
 #include "tests/support/graph_fixture.h"
 
@@ -29,6 +30,10 @@ class DescribeTest : public GraphFixture {
   absl::StatusOr<FrozenChain> Freeze(NodeId top, NodeId last) MILLRACE_OPENS_VIEW {
     GraphView view(*graph_);
     return FrozenChain::Freeze(view, top, last, job_);
+  }
+  GraphPicture Picture() MILLRACE_OPENS_VIEW {
+    GraphView view(*graph_);
+    return DescribePicture(view);
   }
   void Draw(const MemoryChain& chain) MILLRACE_OPENS_VIEW {
     GraphView view(*graph_);
@@ -68,11 +73,14 @@ TEST_F(DescribeTest, TheDrawingIsValidDotAndNamesEveryLink) {
   EXPECT_EQ(dot_,
             "digraph millrace {\n"
             "  \"n0\" [shape=box, label=\"n0 (memory-overlay)\"];\n"
-            "  \"n1\" [shape=box, label=\"n1 (memory-overlay)\", color=grey, fontcolor=grey];\n"
+            "  \"n1\" [shape=box, label=\"n1 (memory-overlay), drained by stream job 'stream0', "
+            "claimed by stream job 'stream0'\", color=grey, fontcolor=grey];\n"
             "  user0 [shape=ellipse, label=\"block device 'drive0'\"];\n"
             "  user0 -> \"n1\" [label=\"root\"];\n"
-            "  \"n1\" -> \"pass\" [label=\"backing\", style=bold];\n"
-            "  \"pass\" [shape=box, label=\"pass (pass)\", style=dashed];\n"
+            "  \"n1\" -> \"pass\" [label=\"backing, leased by stream job 'stream0'\", "
+            "style=bold];\n"
+            "  \"pass\" [shape=box, label=\"pass (pass), claimed by stream job 'stream0'\", "
+            "style=dashed];\n"
             "  \"pass\" -> \"n0\" [label=\"file\"];\n"
             "}\n");
 }
@@ -94,6 +102,41 @@ TEST_F(DescribeTest, TheDataAreComplete) {
         R"("owners": [{"id": "stream0", "type": "stream job", "since": 7}], "waits-for": ""}])"}) {
     EXPECT_NE(json_.find(part), std::string::npos) << part << "\nin " << json_;
   }
+}
+
+TEST_F(DescribeTest, ThePictureHasOneVertexPerNodeDeviceAndHolder) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 2}, false));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment main,
+                              Attachment::Attach(*graph_, chain.nodes[1], Keep(job_, "main node")));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment low,
+                              Attachment::Attach(*graph_, chain.nodes[0], Keep(job_, "base")));
+    MILLRACE_ASSIGN_OR_RETURN(FrozenChain lease, Freeze(chain.nodes[1], chain.nodes[0]));
+    const GraphPicture picture = Picture();
+    std::string text;
+    for (const GraphPicture::Vertex& each : picture.vertices) {
+      text += StrCat(each.id, each.is_node ? " node " : " user ", each.name, " ", each.type, "\n");
+    }
+    for (const GraphPicture::Arrow& each : picture.arrows) {
+      text += StrCat(each.parent, " -", each.name, "-> ", each.child, " ",
+                     each.permissions.used.ToString(),
+                     each.lessee == nullptr ? "" : "; leased by " + each.lessee->id, "\n");
+    }
+    EXPECT_EQ(text,
+              "1 node n0 memory-overlay\n"
+              "2 user stream0 stream job\n"
+              "3 node n1 memory-overlay\n"
+              "4 user drive0 block device\n"
+              "2 -base-> 1 \n"
+              "4 -root-> 3 consistent read, write\n"
+              "2 -main node-> 3 \n"
+              "3 -backing-> 1 consistent read; leased by stream0\n");
+    lease.Release();
+    low.CoDetach();
+    main.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
 }
 
 TEST_F(DescribeTest, EqualGraphsGiveEqualTexts) {

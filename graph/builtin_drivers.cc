@@ -1,6 +1,7 @@
 #include "millrace/graph/builtin_drivers.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -119,6 +120,26 @@ Made MakeThrottle(const BuiltinDriverServices& services, const DriverOptions& op
   return MakeThrottleDriver(std::move(group));
 }
 
+Made MakeQuorum(const BuiltinDriverServices& services, const DriverOptions& options) {
+  DriverOptionReader reader("quorum", options);
+  QuorumOptions quorum;
+  std::optional<uint64_t> threshold;
+  std::string pattern = "quorum";
+  MILLRACE_RETURN_IF_ERROR(reader.Read("vote-threshold", &threshold));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("read-pattern", &pattern));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("rewrite-corrupted", &quorum.rewrite_corrupted));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (pattern == "fifo") {
+    quorum.read_pattern = QuorumReadPattern::kFifo;
+  } else if (pattern != "quorum") {
+    return reader.Bad("read-pattern", "quorum or fifo");
+  }
+  if (threshold.value_or(0) < 1) return reader.Bad("vote-threshold", "a number of at least 1");
+  quorum.vote_threshold = *threshold;
+  quorum.on_report = services.on_quorum_report;
+  return MakeQuorumDriver(std::move(quorum));
+}
+
 Made MakeFaultInjection(const DriverOptions& options) {
   DriverOptionReader reader("blkdebug", options);
   std::string config;
@@ -139,6 +160,9 @@ absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServi
   MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2));
   MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead));
   MILLRACE_RETURN_IF_ERROR(registry.Register("blkdebug", &MakeFaultInjection));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("quorum", [services](const DriverOptions& options) {
+    return MakeQuorum(services, options);
+  }));
   return registry.Register("throttle",
                            [services = std::move(services)](const DriverOptions& options) {
                              return MakeThrottle(services, options);

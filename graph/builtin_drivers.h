@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "millrace/graph/driver_registry.h"
+#include "millrace/graph/filters/quorum.h"
 #include "millrace/graph/filters/throttle_group.h"
 
 namespace millrace {
@@ -26,6 +27,8 @@ namespace millrace {
 struct BuiltinDriverServices {
   // The throttle group of that name; null if there is none. Absent: there are no groups.
   std::function<std::shared_ptr<ThrottleGroup>(std::string_view name)> find_throttle_group;
+  // Hears of bad children of quorums and of failed votes. Absent: nobody does.
+  std::function<void(const QuorumReport&)> on_quorum_report;
 };
 
 // AlreadyExists if the embedder has taken one of the names.

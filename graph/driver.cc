@@ -69,7 +69,7 @@ absl::Status FilterDriver::CoResize(uint64_t bytes) {
 }
 void FilterDriver::CoEvent(std::string_view) {}
 
-absl::StatusOr<ChainExtent> DriverContext::CoMapChildChain(Role, ByteRange, std::string_view) {
+absl::StatusOr<ChainExtent> DriverContext::CoMapChildChain(ChildKey, ByteRange, std::string_view) {
   return absl::UnimplementedError("this driver context knows no backing chains");
 }
 

@@ -114,6 +114,10 @@ class Driver {
   virtual void CommitReopen(bool writable) {}
   virtual void CoAbortReopen(bool writable) MILLRACE_MAY_SUSPEND {}
 
+  // Whether every data child holds what this node shows, so that one of them may be replaced by a
+  // copy of the whole (quorum).
+  virtual bool data_children_show_the_same() const { return false; }
+
   // Name shown to users: a path for protocols; "" lets the graph derive one (semantics 2.8).
   virtual std::string filename() const { return {}; }
 };
@@ -297,6 +301,17 @@ struct ChainExtent {
   Layer layer = Layer::kBelow;
 };
 
+// Names a child of a node: by its role and, where a role may have several children (kData), by its
+// number among them, in the order in which they were linked. A role alone means the first.
+struct ChildKey {
+  ChildKey(Role child_role, size_t child_index = 0)  // NOLINT(google-explicit-constructor)
+      : role(child_role), index(child_index) {}
+  friend auto operator<=>(const ChildKey&, const ChildKey&) = default;
+
+  Role role;
+  size_t index;
+};
+
 // A driver's window on its node and on its children. Owned by the node.
 class DriverContext {
  public:
@@ -307,23 +322,26 @@ class DriverContext {
   virtual bool is_read_only() const = 0;
 
   // ---- Children --------------------------------------------------------------------------------
-  virtual bool HasChild(Role role) const = 0;
-  virtual uint64_t ChildBytes(Role role) const = 0;
-  virtual absl::Status CoReadChild(Role role, uint64_t offset, const IoVector& target)
+  virtual bool HasChild(ChildKey child) const = 0;
+  // The name of the child node, for reports; empty if there is none.
+  virtual std::string ChildName(ChildKey child) const { return {}; }
+  virtual uint64_t ChildBytes(ChildKey child) const = 0;
+  virtual absl::Status CoReadChild(ChildKey child, uint64_t offset, const IoVector& target)
       MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::Status CoWriteChild(Role role, uint64_t offset, const IoVector& source,
+  virtual absl::Status CoWriteChild(ChildKey child, uint64_t offset, const IoVector& source,
                                     WriteFlags flags) MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::Status CoWriteZeroesChild(Role role, ByteRange range, ZeroFlags flags)
+  virtual absl::Status CoWriteZeroesChild(ChildKey child, ByteRange range, ZeroFlags flags)
       MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::Status CoDiscardChild(Role role, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::Status CoFlushChild(Role role) MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::Status CoResizeChild(Role role, uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
-  virtual absl::StatusOr<Extent> CoMapChild(Role role, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoDiscardChild(ChildKey child, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoFlushChild(ChildKey child) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::Status CoResizeChild(ChildKey child, uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
+  virtual absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range)
+      MILLRACE_MAY_SUSPEND = 0;
   // Asks the backing chain that starts at the child (filters skipped) which layer has the start of
   // `range` allocated. `bottom` names the lowest node asked; empty: the whole chain. NotFound if
   // the chain has no such node. Bytes beyond the end of a layer shorter
   // than the one above it are that layer's zeroes: they count as allocated there.
-  virtual absl::StatusOr<ChainExtent> CoMapChildChain(Role role, ByteRange range,
+  virtual absl::StatusOr<ChainExtent> CoMapChildChain(ChildKey child, ByteRange range,
                                                       std::string_view bottom) MILLRACE_MAY_SUSPEND;
   // Raises a named event on the primary child; costs nothing unless a filter there listens.
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND = 0;

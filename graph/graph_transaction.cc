@@ -119,6 +119,18 @@ Node* GraphTransaction::Need(NodeId id) {
   return node;
 }
 
+namespace {
+
+// Of several children that are alike the names are numbered.
+std::string DataEdgeName(const ProposedGraph& proposed, const Node& parent) {
+  if (!parent.driver->data_children_show_the_same()) return "data-file";
+  size_t before = 0;
+  for (const Edge* edge : proposed.ChildrenOf(parent)) before += edge->role == Role::kData ? 1 : 0;
+  return StrCat("children.", before);
+}
+
+}  // namespace
+
 // ---- Edits -------------------------------------------------------------------------------------
 
 NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions options) {
@@ -159,6 +171,9 @@ void GraphTransaction::AddChild(NodeId parent_id, Role role, NodeId child_id) {
       edge->name = std::string(
           parent->is_filter() ? static_cast<FilterDriver&>(*parent->driver).filtered_edge_name()
                               : "file");
+      break;
+    case Role::kData:
+      edge->name = DataEdgeName(plan_->proposed, *parent);
       break;
     default:
       edge->name = "file";

@@ -42,6 +42,10 @@ uint64_t NodeView::cluster_bytes() const {
   return static_cast<const FormatDriver&>(*node_->driver).cluster_bytes();
 }
 
+bool NodeView::data_children_show_the_same() const {
+  return node_->driver->data_children_show_the_same();
+}
+
 bool NodeView::supports_backing() const {
   return kind() == NodeKind::kFormat &&
          static_cast<const FormatDriver&>(*node_->driver).supports_backing();

@@ -47,6 +47,8 @@ class NodeView {
   uint64_t bytes() const;
   // Granularity at which a format hands out space; 0 for other nodes.
   uint64_t cluster_bytes() const;
+  // Driver::data_children_show_the_same().
+  bool data_children_show_the_same() const;
   std::string filename() const;
   bool supports_backing() const;
   // What the image's header says about the image below; empty for nodes without one.

@@ -60,6 +60,7 @@ struct ChildCounts {
   size_t primary = 0;
   size_t backing = 0;
   size_t filtered = 0;
+  size_t data = 0;
   size_t all = 0;
 };
 
@@ -70,6 +71,7 @@ ChildCounts CountChildren(const std::vector<Edge*>& edges) {
     counts.primary += edge->role == Role::kPrimary ? 1 : 0;
     counts.backing += edge->role == Role::kBacking ? 1 : 0;
     counts.filtered += edge->role == Role::kFiltered ? 1 : 0;
+    counts.data += edge->role == Role::kData ? 1 : 0;
   }
   return counts;
 }
@@ -98,6 +100,10 @@ absl::Status TransactionValidator::CheckChildrenOf(const Node& node) const {
   switch (node.driver->kind()) {
     case NodeKind::kProtocol:
       if (counts.all == 0) return absl::OkStatus();
+      // A quorum's I/O is what its children do; no mapping leads to them.
+      if (node.driver->data_children_show_the_same() && counts.all == counts.data) {
+        return absl::OkStatus();
+      }
       return RefuseShape(node,
                          "is a protocol and has no children; link below a format or a filter");
     case NodeKind::kFilter:

@@ -1,5 +1,7 @@
 #include "millrace/graph/io/node_context.h"
 
+#include <memory>
+
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
@@ -10,52 +12,66 @@ namespace millrace {
 
 Engine& NodeContext::engine() const { return node_.graph.engine(); }
 
-absl::StatusOr<Node*> NodeContext::Child(Role role) const {
-  Edge* edge = node_.FindChild(role);
-  if (edge != nullptr) return edge->child;
-  return absl::FailedPreconditionError(
-      StrCat("node '", node_.name, "' has no ", RoleName(role), " child"));
+Edge* NodeContext::FindEdge(ChildKey child) const {
+  if (child.index == 0) return node_.FindChild(child.role);
+  size_t before = 0;
+  for (const std::unique_ptr<Edge>& edge : node_.children) {
+    if (edge->role == child.role && before++ == child.index) return edge.get();
+  }
+  return nullptr;
 }
 
-uint64_t NodeContext::ChildBytes(Role role) const {
-  Edge* edge = node_.FindChild(role);
+absl::StatusOr<Node*> NodeContext::Child(ChildKey child) const {
+  Edge* edge = FindEdge(child);
+  if (edge != nullptr) return edge->child;
+  return absl::FailedPreconditionError(StrCat("node '", node_.name, "' has no ",
+                                              RoleName(child.role), " child number ", child.index));
+}
+
+std::string NodeContext::ChildName(ChildKey child) const {
+  Edge* edge = FindEdge(child);
+  return edge == nullptr ? std::string() : edge->child->name;
+}
+
+uint64_t NodeContext::ChildBytes(ChildKey child) const {
+  Edge* edge = FindEdge(child);
   return edge == nullptr ? 0 : edge->child->driver->bytes();
 }
 
-absl::Status NodeContext::CoReadChild(Role role, uint64_t offset, const IoVector& target) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoReadNode(*child, offset, target);
+absl::Status NodeContext::CoReadChild(ChildKey child, uint64_t offset, const IoVector& target) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoReadNode(*node, offset, target);
 }
-absl::Status NodeContext::CoWriteChild(Role role, uint64_t offset, const IoVector& source,
+absl::Status NodeContext::CoWriteChild(ChildKey child, uint64_t offset, const IoVector& source,
                                        WriteFlags flags) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoWriteNode(*child, offset, source, flags);
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoWriteNode(*node, offset, source, flags);
 }
-absl::Status NodeContext::CoWriteZeroesChild(Role role, ByteRange range, ZeroFlags flags) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoWriteZeroesNode(*child, range, flags);
+absl::Status NodeContext::CoWriteZeroesChild(ChildKey child, ByteRange range, ZeroFlags flags) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoWriteZeroesNode(*node, range, flags);
 }
-absl::Status NodeContext::CoDiscardChild(Role role, ByteRange range) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoDiscardNode(*child, range);
+absl::Status NodeContext::CoDiscardChild(ChildKey child, ByteRange range) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoDiscardNode(*node, range);
 }
-absl::Status NodeContext::CoFlushChild(Role role) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoFlushNode(*child);
+absl::Status NodeContext::CoFlushChild(ChildKey child) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoFlushNode(*node);
 }
-absl::Status NodeContext::CoResizeChild(Role role, uint64_t bytes) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoResizeNode(*child, bytes);
+absl::Status NodeContext::CoResizeChild(ChildKey child, uint64_t bytes) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoResizeNode(*node, bytes);
 }
-absl::StatusOr<Extent> NodeContext::CoMapChild(Role role, ByteRange range) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  return CoMapNode(*child, range);
+absl::StatusOr<Extent> NodeContext::CoMapChild(ChildKey child, ByteRange range) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoMapNode(*node, range);
 }
 
-absl::StatusOr<ChainExtent> NodeContext::CoMapChildChain(Role role, ByteRange range,
+absl::StatusOr<ChainExtent> NodeContext::CoMapChildChain(ChildKey child, ByteRange range,
                                                          std::string_view bottom) {
-  MILLRACE_ASSIGN_OR_RETURN(Node * child, Child(role));
-  const Node* top = child;
+  MILLRACE_ASSIGN_OR_RETURN(Node * start, Child(child));
+  const Node* top = start;
   while (top->is_filter() && top->FilteredOrBacking() != nullptr) {
     top = top->FilteredOrBacking()->child;
   }
@@ -71,7 +87,7 @@ absl::StatusOr<ChainExtent> NodeContext::CoMapChildChain(Role role, ByteRange ra
           StrCat("the chain below '", node_.name, "' has no node '", bottom, "'"));
     }
   }
-  MILLRACE_ASSIGN_OR_RETURN(AllocationRun run, CoAllocationInChain(*child, range, nullptr, last));
+  MILLRACE_ASSIGN_OR_RETURN(AllocationRun run, CoAllocationInChain(*start, range, nullptr, last));
   ChainExtent extent;
   extent.bytes = run.bytes;
   if (run.is_allocated) {

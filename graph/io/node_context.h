@@ -17,19 +17,20 @@ class NodeContext final : public DriverContext {
   Engine& engine() const override;
   const std::string& node_name() const override { return node_.name; }
   bool is_read_only() const override { return node_.is_read_only; }
-  bool HasChild(Role role) const override { return node_.FindChild(role) != nullptr; }
-  uint64_t ChildBytes(Role role) const override;
-  absl::Status CoReadChild(Role role, uint64_t offset, const IoVector& target) override
+  bool HasChild(ChildKey child) const override { return FindEdge(child) != nullptr; }
+  std::string ChildName(ChildKey child) const override;
+  uint64_t ChildBytes(ChildKey child) const override;
+  absl::Status CoReadChild(ChildKey child, uint64_t offset, const IoVector& target) override
       MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteChild(Role role, uint64_t offset, const IoVector& source,
+  absl::Status CoWriteChild(ChildKey child, uint64_t offset, const IoVector& source,
                             WriteFlags flags) override MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteZeroesChild(Role role, ByteRange range, ZeroFlags flags) override
+  absl::Status CoWriteZeroesChild(ChildKey child, ByteRange range, ZeroFlags flags) override
       MILLRACE_MAY_SUSPEND;
-  absl::Status CoDiscardChild(Role role, ByteRange range) override MILLRACE_MAY_SUSPEND;
-  absl::Status CoFlushChild(Role role) override MILLRACE_MAY_SUSPEND;
-  absl::Status CoResizeChild(Role role, uint64_t bytes) override MILLRACE_MAY_SUSPEND;
-  absl::StatusOr<Extent> CoMapChild(Role role, ByteRange range) override MILLRACE_MAY_SUSPEND;
-  absl::StatusOr<ChainExtent> CoMapChildChain(Role role, ByteRange range,
+  absl::Status CoDiscardChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlushChild(ChildKey child) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoResizeChild(ChildKey child, uint64_t bytes) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<ChainExtent> CoMapChildChain(ChildKey child, ByteRange range,
                                               std::string_view bottom) override
       MILLRACE_MAY_SUSPEND;
   void CoEvent(std::string_view event) override MILLRACE_MAY_SUSPEND;
@@ -38,7 +39,8 @@ class NodeContext final : public DriverContext {
   void LogWarning(std::string_view line) override;
 
  private:
-  absl::StatusOr<Node*> Child(Role role) const;
+  Edge* FindEdge(ChildKey child) const;
+  absl::StatusOr<Node*> Child(ChildKey child) const;
 
   Node& node_;
 };

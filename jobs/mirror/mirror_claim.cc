@@ -125,6 +125,12 @@ absl::Status CheckMirrorMayReplace(const NodeView& source, const NodeView& repla
     here.reset();
     if (next) here.emplace(*next);
   }
+  // One of several that are alike, if nobody else uses it.
+  const NodeView image = SkipFilters(source);
+  const std::vector<NodeId> parents = replaced.parents();
+  if (image.data_children_show_the_same() && parents == std::vector<NodeId>{image.id()}) {
+    return absl::OkStatus();
+  }
   return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kViewWouldChange,
                    replaced.name(), source.name(),
                    StrCat("cannot replace '", replaced.name(), "' by a mirror of '", source.name(),

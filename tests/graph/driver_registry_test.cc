@@ -71,7 +71,7 @@ TEST_F(DriverRegistryTest, AnUnknownDriverIsAnsweredWithTheKnownOnes) {
   const std::string error = ErrorOf("nbd\n", {});
   EXPECT_EQ(error,
             "NOT_FOUND: no driver 'nbd\\n'; there are: blkdebug, copy-on-read, file, memory, "
-            "memory-overlay, null, qcow2, raw, throttle");
+            "memory-overlay, null, qcow2, quorum, raw, throttle");
 }
 
 TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {

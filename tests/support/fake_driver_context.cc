@@ -46,23 +46,23 @@ absl::Status FakeDriverContext::CoOperation() {
   return disk_.NextFails() ? InjectedError() : absl::OkStatus();
 }
 
-absl::Status FakeDriverContext::CoReadChild(Role, uint64_t offset, const IoVector& target) {
+absl::Status FakeDriverContext::CoReadChild(ChildKey, uint64_t offset, const IoVector& target) {
   MILLRACE_RETURN_IF_ERROR(CoOperation());
   ReadInto(disk_, offset, target);
   return absl::OkStatus();
 }
-absl::Status FakeDriverContext::CoWriteChild(Role, uint64_t offset, const IoVector& source,
+absl::Status FakeDriverContext::CoWriteChild(ChildKey, uint64_t offset, const IoVector& source,
                                              WriteFlags) {
   MILLRACE_RETURN_IF_ERROR(CoOperation());
   disk_.Write(offset, Flatten(source));
   return absl::OkStatus();
 }
-absl::Status FakeDriverContext::CoWriteZeroesChild(Role, ByteRange range, ZeroFlags) {
+absl::Status FakeDriverContext::CoWriteZeroesChild(ChildKey, ByteRange range, ZeroFlags) {
   MILLRACE_RETURN_IF_ERROR(CoOperation());
   disk_.WriteZeroes(range.offset, range.bytes);
   return absl::OkStatus();
 }
-absl::Status FakeDriverContext::CoDiscardChild(Role, ByteRange range) {
+absl::Status FakeDriverContext::CoDiscardChild(ChildKey, ByteRange range) {
   MILLRACE_RETURN_IF_ERROR(CoOperation());
   // What is discarded may read as anything; garbage finds those who still look.
   if (range.end() <= disk_.live().size()) {
@@ -70,18 +70,18 @@ absl::Status FakeDriverContext::CoDiscardChild(Role, ByteRange range) {
   }
   return absl::OkStatus();
 }
-absl::Status FakeDriverContext::CoFlushChild(Role) {
+absl::Status FakeDriverContext::CoFlushChild(ChildKey) {
   const uint64_t issued = disk_.event_count();
   MILLRACE_RETURN_IF_ERROR(CoOperation());
   disk_.Flush(issued);
   return absl::OkStatus();
 }
-absl::Status FakeDriverContext::CoResizeChild(Role, uint64_t bytes) {
+absl::Status FakeDriverContext::CoResizeChild(ChildKey, uint64_t bytes) {
   MILLRACE_RETURN_IF_ERROR(CoOperation());
   disk_.Resize(bytes);
   return absl::OkStatus();
 }
-absl::StatusOr<Extent> FakeDriverContext::CoMapChild(Role, ByteRange range) {
+absl::StatusOr<Extent> FakeDriverContext::CoMapChild(ChildKey, ByteRange range) {
   Extent extent;
   extent.bytes = range.bytes;
   extent.kind = ExtentKind::kData;

@@ -34,20 +34,20 @@ class FakeDriverContext final : public DriverContext {
   void set_read_only(bool read_only) { is_read_only_ = read_only; }
   void set_has_backing(bool has_backing) { has_backing_ = has_backing; }
 
-  bool HasChild(Role role) const override {
+  bool HasChild(ChildKey role) const override {
     return role == Role::kPrimary || (role == Role::kBacking && has_backing_);
   }
-  uint64_t ChildBytes(Role) const override { return disk_.live().size(); }
-  absl::Status CoReadChild(Role role, uint64_t offset, const IoVector& target) override
+  uint64_t ChildBytes(ChildKey) const override { return disk_.live().size(); }
+  absl::Status CoReadChild(ChildKey role, uint64_t offset, const IoVector& target) override
       MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteChild(Role role, uint64_t offset, const IoVector& source,
+  absl::Status CoWriteChild(ChildKey role, uint64_t offset, const IoVector& source,
                             WriteFlags flags) override MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteZeroesChild(Role role, ByteRange range, ZeroFlags flags) override
+  absl::Status CoWriteZeroesChild(ChildKey role, ByteRange range, ZeroFlags flags) override
       MILLRACE_MAY_SUSPEND;
-  absl::Status CoDiscardChild(Role role, ByteRange range) override MILLRACE_MAY_SUSPEND;
-  absl::Status CoFlushChild(Role role) override MILLRACE_MAY_SUSPEND;
-  absl::Status CoResizeChild(Role role, uint64_t bytes) override MILLRACE_MAY_SUSPEND;
-  absl::StatusOr<Extent> CoMapChild(Role role, ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoDiscardChild(ChildKey role, ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlushChild(ChildKey role) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoResizeChild(ChildKey role, uint64_t bytes) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<Extent> CoMapChild(ChildKey role, ByteRange range) override MILLRACE_MAY_SUSPEND;
   void CoEvent(std::string_view event) override MILLRACE_MAY_SUSPEND {
     events_.emplace_back(event);
   }

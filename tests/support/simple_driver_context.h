@@ -18,36 +18,39 @@ class SimpleDriverContext final : public DriverContext {
   SimpleDriverContext(Engine& engine, std::string name, bool is_read_only = false)
       : engine_(engine), name_(std::move(name)), is_read_only_(is_read_only) {}
 
-  void SetChild(Role role, ProtocolDriver& driver) { children_[role] = &driver; }
+  void SetChild(ChildKey role, ProtocolDriver& driver) { children_[role] = &driver; }
 
   Engine& engine() const override { return engine_; }
   const std::string& node_name() const override { return name_; }
   bool is_read_only() const override { return is_read_only_; }
-  bool HasChild(Role role) const override { return children_.count(role) > 0; }
-  uint64_t ChildBytes(Role role) const override { return Child(role).bytes(); }
+  bool HasChild(ChildKey role) const override { return children_.count(role) > 0; }
+  std::string ChildName(ChildKey role) const override {
+    return HasChild(role) ? "child-" + std::to_string(role.index) : std::string();
+  }
+  uint64_t ChildBytes(ChildKey role) const override { return Child(role).bytes(); }
 
-  absl::Status CoReadChild(Role role, uint64_t offset, const IoVector& target) override
+  absl::Status CoReadChild(ChildKey role, uint64_t offset, const IoVector& target) override
       MILLRACE_MAY_SUSPEND {
     return Child(role).CoRead(offset, target);
   }
-  absl::Status CoWriteChild(Role role, uint64_t offset, const IoVector& source,
+  absl::Status CoWriteChild(ChildKey role, uint64_t offset, const IoVector& source,
                             WriteFlags flags) override MILLRACE_MAY_SUSPEND {
     return Child(role).CoWrite(offset, source, flags);
   }
-  absl::Status CoWriteZeroesChild(Role role, ByteRange range, ZeroFlags flags) override
+  absl::Status CoWriteZeroesChild(ChildKey role, ByteRange range, ZeroFlags flags) override
       MILLRACE_MAY_SUSPEND {
     return Child(role).CoWriteZeroes(range, flags);
   }
-  absl::Status CoDiscardChild(Role role, ByteRange range) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoDiscardChild(ChildKey role, ByteRange range) override MILLRACE_MAY_SUSPEND {
     return Child(role).CoDiscard(range);
   }
-  absl::Status CoFlushChild(Role role) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoFlushChild(ChildKey role) override MILLRACE_MAY_SUSPEND {
     return Child(role).CoFlush();
   }
-  absl::Status CoResizeChild(Role role, uint64_t bytes) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoResizeChild(ChildKey role, uint64_t bytes) override MILLRACE_MAY_SUSPEND {
     return Child(role).CoResize(bytes);
   }
-  absl::StatusOr<Extent> CoMapChild(Role role, ByteRange range) override MILLRACE_MAY_SUSPEND {
+  absl::StatusOr<Extent> CoMapChild(ChildKey role, ByteRange range) override MILLRACE_MAY_SUSPEND {
     return Child(role).CoMap(range);
   }
   void CoEvent(std::string_view) override MILLRACE_MAY_SUSPEND {}
@@ -58,12 +61,12 @@ class SimpleDriverContext final : public DriverContext {
   std::vector<std::string> warnings;
 
  private:
-  ProtocolDriver& Child(Role role) const { return *children_.at(role); }
+  ProtocolDriver& Child(ChildKey role) const { return *children_.at(role); }
 
   Engine& engine_;
   const std::string name_;
   const bool is_read_only_;
-  std::map<Role, ProtocolDriver*> children_;
+  std::map<ChildKey, ProtocolDriver*> children_;
 };
 
 }  // namespace millrace

@@ -25,16 +25,16 @@ class ChainContext final : public DriverContext {
   Engine& engine() const override { return engine_; }
   const std::string& node_name() const override { return name_; }
   bool is_read_only() const override { return false; }
-  bool HasChild(Role role) const override { return role == Role::kFiltered; }
-  uint64_t ChildBytes(Role) const override { return content.size(); }
-  absl::Status CoReadChild(Role, uint64_t offset, const IoVector& target) override
+  bool HasChild(ChildKey role) const override { return role == Role::kFiltered; }
+  uint64_t ChildBytes(ChildKey) const override { return content.size(); }
+  absl::Status CoReadChild(ChildKey, uint64_t offset, const IoVector& target) override
       MILLRACE_MAY_SUSPEND {
     Log("read", offset, target.bytes());
     target.CopyFrom(0, content.data() + offset, target.bytes());
     CoYield();
     return absl::OkStatus();
   }
-  absl::Status CoWriteChild(Role, uint64_t offset, const IoVector& source,
+  absl::Status CoWriteChild(ChildKey, uint64_t offset, const IoVector& source,
                             WriteFlags flags) override MILLRACE_MAY_SUSPEND {
     EXPECT_TRUE(flags.only_if_unallocated);
     written.assign(source.bytes(), '?');
@@ -42,23 +42,23 @@ class ChainContext final : public DriverContext {
     Log("write", offset, source.bytes());
     return write_status;
   }
-  absl::Status CoWriteZeroesChild(Role, ByteRange range, ZeroFlags flags) override
+  absl::Status CoWriteZeroesChild(ChildKey, ByteRange range, ZeroFlags flags) override
       MILLRACE_MAY_SUSPEND {
     EXPECT_TRUE(flags.only_if_unallocated);
     Log("zero", range.offset, range.bytes);
     return write_status;
   }
-  absl::Status CoDiscardChild(Role, ByteRange) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoDiscardChild(ChildKey, ByteRange) override MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   }
-  absl::Status CoFlushChild(Role) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::Status CoResizeChild(Role, uint64_t) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoFlushChild(ChildKey) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  absl::Status CoResizeChild(ChildKey, uint64_t) override MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   }
-  absl::StatusOr<Extent> CoMapChild(Role, ByteRange) override MILLRACE_MAY_SUSPEND {
+  absl::StatusOr<Extent> CoMapChild(ChildKey, ByteRange) override MILLRACE_MAY_SUSPEND {
     return absl::UnimplementedError("not asked");
   }
-  absl::StatusOr<ChainExtent> CoMapChildChain(Role, ByteRange range,
+  absl::StatusOr<ChainExtent> CoMapChildChain(ChildKey, ByteRange range,
                                               std::string_view bottom) override
       MILLRACE_MAY_SUSPEND {
     asked_bottom = bottom;

@@ -19,7 +19,7 @@ namespace millrace {
 class Connection {
  public:
   // With this much unsent, nothing more is accepted and the connection ends.
-  static constexpr size_t kUnsentBytesMax = 64 << 20;
+  static constexpr size_t kUnsentBytesMax = 16 << 20;
 
   // Takes over the descriptors, which may be the same; standard streams are left open at the end.
   Connection(EventLoop& loop, int input, int output);

@@ -22,6 +22,12 @@ void EventLoop::RunUntil(absl::FunctionRef<bool()> done, int milliseconds) {
   RunUntilDeadline(done, engine_.clock().Now() + milliseconds * kNanosecondsPerMillisecond);
 }
 
+void EventLoop::Turn() {
+  engine_.PollOnce();
+  for (const auto& hook : hooks_) hook();
+  Wait(/*engine_has_more=*/true, std::nullopt);
+}
+
 void EventLoop::RunUntilDeadline(absl::FunctionRef<bool()> done,
                                  std::optional<Nanoseconds> deadline) {
   for (;;) {

@@ -53,6 +53,8 @@ class EventLoop {
   void RunUntil(absl::FunctionRef<bool()> done);
   // The same for at most `milliseconds` of wall-clock time.
   void RunUntil(absl::FunctionRef<bool()> done, int milliseconds);
+  // One turn, with what can be done without waiting.
+  void Turn();
 
  private:
   void RunUntilDeadline(absl::FunctionRef<bool()> done, std::optional<Nanoseconds> deadline);

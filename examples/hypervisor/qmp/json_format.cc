@@ -1,5 +1,6 @@
 #include "examples/hypervisor/qmp/json_format.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -19,6 +20,8 @@ uint32_t CodePoint(std::string_view character) {
   }
   return code_point;
 }
+
+constexpr bool IsPlain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
 
 class Formatter {
  public:
@@ -109,9 +112,15 @@ class Formatter {
   void String(std::string_view text) {
     text_ += '"';
     while (!text.empty()) {
+      // Most text is plain; it is copied as it is.
+      const auto special = std::find_if_not(text.begin(), text.end(), IsPlain);
+      const auto plain = static_cast<size_t>(special - text.begin());
+      text_ += text.substr(0, plain);
+      text.remove_prefix(plain);
+      if (text.empty()) break;
       const size_t bytes = Utf8CharacterBytes(text);
       Character(bytes == 0 ? 0xfffd : CodePoint(text.substr(0, bytes)));
-      text.remove_prefix(bytes == 0 ? 1 : bytes);
+      text.remove_prefix(bytes == 0 ? Utf8SequenceBytes(text) : bytes);
     }
     text_ += '"';
   }
@@ -124,8 +133,6 @@ class Formatter {
     if (index != std::string_view::npos) {
       text_ += '\\';
       text_ += kLetters[index];
-    } else if (code_point >= 0x20 && code_point < 0x7f) {
-      text_ += static_cast<char>(code_point);
     } else if (code_point < 0x10000) {
       Unit(code_point);
     } else {

@@ -5,9 +5,6 @@
 namespace millrace {
 namespace {
 
-// A token grows no longer: the stream above has a limit of the same size for all tokens of a value.
-constexpr size_t kTokenBytesMax = 64 << 20;
-
 constexpr bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool IsSmallLetter(char c) { return c >= 'a' && c <= 'z'; }
 constexpr bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
@@ -50,8 +47,7 @@ void JsonLexer::End(Sink sink) {
 }
 
 bool JsonLexer::Step(char byte, Sink sink) {
-  if (token_.size() > kTokenBytesMax) {
-    // More than the stream takes, so it refuses the value; what follows is read afresh.
+  if (token_.size() > token_bytes_max_) {
     Finish(JsonTokenKind::kString, sink);
     return false;
   }
@@ -59,6 +55,7 @@ bool JsonLexer::Step(char byte, Sink sink) {
     case State::kStart:
       return StartToken(byte, sink);
     case State::kRecovery:
+      if (byte == '\t') return true;
       if (!IsControl(byte) && !IsNeverText(byte) && !IsStructural(byte)) return true;
       state_ = State::kStart;
       return false;
@@ -119,8 +116,8 @@ JsonLexer::State JsonLexer::NumberStateAfter(char byte) const {
       if (byte == '0') return State::kZero;
       return IsDigit(byte) ? State::kDigits : State::kStart;
     case State::kZero:
-      if (byte == '.') return State::kPoint;
-      return is_e ? State::kExponent : State::kStart;
+      // "0e1" is a number to JSON, but not to QEMU.
+      return byte == '.' ? State::kPoint : State::kStart;
     case State::kDigits:
       if (IsDigit(byte)) return State::kDigits;
       if (byte == '.') return State::kPoint;

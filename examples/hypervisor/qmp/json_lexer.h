@@ -2,10 +2,11 @@
 //
 // QEMU's dialect: strings may be quoted by ' as well as ". A byte that can begin or continue no
 // token makes an error token of everything since the last whole one; the lexer then skips to a
-// control character or a structural one and goes on from there.
+// control character (but not a tab) or a structural one and goes on from there.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_LEXER_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_LEXER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -31,6 +32,10 @@ enum class JsonTokenKind : uint8_t {
 class JsonLexer {
  public:
   using Sink = absl::FunctionRef<void(JsonTokenKind kind, std::string_view text)>;
+
+  // A token that grows beyond the limit is handed over as it is, for the user to refuse by its
+  // length, and what follows is read afresh.
+  explicit JsonLexer(size_t token_bytes_max) : token_bytes_max_(token_bytes_max) {}
 
   void Feed(std::string_view bytes, Sink sink);
   // No more will come: ends the token under way.
@@ -65,6 +70,7 @@ class JsonLexer {
   bool Finish(JsonTokenKind kind, Sink sink);
   bool Reject(char byte, Sink sink);
 
+  const size_t token_bytes_max_;
   State state_ = State::kStart;
   char quote_ = '"';
   std::string token_;

@@ -36,65 +36,73 @@ std::optional<uint32_t> ParseHex4(std::string_view digits) {
   return number;
 }
 
-// Decodes the inside of a string token.
+// Decodes a string token: its inside, without the quotes.
 class StringDecoder {
  public:
-  explicit StringDecoder(std::string_view body) : rest_(body) {}
+  explicit StringDecoder(std::string_view token) : token_(token) {}
 
   absl::StatusOr<std::string> Decode() {
-    std::string text;
-    while (!rest_.empty()) {
-      if (rest_[0] == '\\') {
-        MILLRACE_RETURN_IF_ERROR(DecodeEscape(&text));
-        continue;
+    while (next_ < end()) {
+      const std::string_view rest = token_.substr(next_, end() - next_);
+      if (rest[0] == '\\') {
+        MILLRACE_RETURN_IF_ERROR(DecodeEscape());
+      } else if (rest.starts_with(kLongNul)) {
+        text_ += '\0';
+        next_ += kLongNul.size();
+      } else {
+        const size_t bytes = Utf8CharacterBytes(rest);
+        if (bytes == 0) return Wrong("invalid UTF-8 sequence in string");
+        text_ += rest.substr(0, bytes);
+        next_ += bytes;
       }
-      const size_t bytes = Utf8CharacterBytes(rest_);
-      if (bytes == 0) return Wrong("invalid UTF-8 sequence in string");
-      text += rest_.substr(0, bytes);
-      rest_.remove_prefix(bytes);
     }
-    return text;
+    return std::move(text_);
   }
 
  private:
-  absl::Status DecodeEscape(std::string* text) {
+  // NUL in two bytes, as in "modified UTF-8": QEMU takes it.
+  static constexpr std::string_view kLongNul = "\xc0\x80";
+  static constexpr size_t kUnicodeEscapeBytes = 6;  // \uXXXX
+
+  size_t end() const { return token_.size() - 1; }
+
+  absl::Status DecodeEscape() {
     constexpr std::string_view kEscapes = "\"'\\/bfnrt";
     constexpr std::string_view kMeanings = "\"'\\/\b\f\n\r\t";
-    const char letter = rest_[1];  // the lexer ends no string behind a backslash
-    if (letter == 'u') return DecodeUnicode(text);
+    const char letter = token_[next_ + 1];  // the lexer ends no string behind a backslash
+    if (letter == 'u') return DecodeUnicode();
     const size_t index = kEscapes.find(letter);
     if (index == std::string_view::npos) return Wrong("invalid escape sequence in string");
-    *text += kMeanings[index];
-    rest_.remove_prefix(2);
+    text_ += kMeanings[index];
+    next_ += 2;
     return absl::OkStatus();
   }
 
-  absl::Status DecodeUnicode(std::string* text) {
-    constexpr size_t kEscapeBytes = 6;  // \uXXXX
-    const std::optional<uint32_t> unit = ParseHex4(rest_.substr(2));
-    if (!unit.has_value()) return Wrong("invalid escape sequence in string");
-    size_t used = kEscapeBytes;
-    uint32_t code_point = *unit;
-    const bool is_leading = *unit >= 0xd800 && *unit <= 0xdbff;
-    if (is_leading && rest_.substr(used).starts_with("\\u")) {
-      const std::optional<uint32_t> second = ParseHex4(rest_.substr(used + 2));
-      if (second.has_value()) {
-        used += kEscapeBytes;
-        const bool is_pair = *second >= 0xdc00 && *second <= 0xdfff;
-        code_point = is_pair ? 0x10000 + ((*unit - 0xd800) << 10) + (*second - 0xdc00) : 0xd800;
+  absl::Status DecodeUnicode() {
+    const std::string_view escape = token_.substr(next_, kUnicodeEscapeBytes);
+    std::optional<uint32_t> code_point = ParseHex4(escape.substr(2));
+    next_ += kUnicodeEscapeBytes;
+    const bool is_leading =
+        code_point.has_value() && *code_point >= 0xd800 && *code_point <= 0xdbff;
+    if (is_leading && next_ < end() && token_.substr(next_).starts_with("\\u")) {
+      const std::optional<uint32_t> second = ParseHex4(token_.substr(next_ + 2));
+      if (second.has_value() && *second >= 0xdc00 && *second <= 0xdfff) {
+        code_point = 0x10000 + ((*code_point - 0xd800) << 10) + (*second - 0xdc00);
+        next_ += kUnicodeEscapeBytes;
       }
     }
     std::string character;
-    AppendUtf8(code_point, &character);
-    if (Utf8CharacterBytes(character) == 0) {
-      return Wrong(StrCat(rest_.substr(0, used), " is not a valid Unicode character"));
+    if (code_point.has_value()) AppendUtf8(*code_point, &character);
+    if (character.empty() || Utf8CharacterBytes(character) == 0) {
+      return Wrong(StrCat(escape, " is not a valid Unicode character"));
     }
-    *text += character;
-    rest_.remove_prefix(used);
+    text_ += character;
     return absl::OkStatus();
   }
 
-  std::string_view rest_;
+  const std::string_view token_;
+  size_t next_ = 1;
+  std::string text_;
 };
 
 // An integer as the smallest type that holds it, else a double.
@@ -150,8 +158,7 @@ class Parser {
   }
 
   static absl::StatusOr<json::value> ParseString(std::string_view token) {
-    MILLRACE_ASSIGN_OR_RETURN(const std::string text,
-                              StringDecoder(token.substr(1, token.size() - 2)).Decode());
+    MILLRACE_ASSIGN_OR_RETURN(const std::string text, StringDecoder(token).Decode());
     return json::value(text);
   }
 

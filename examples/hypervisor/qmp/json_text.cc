@@ -7,13 +7,6 @@
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
-namespace {
-
-constexpr size_t kTokenBytesMax = 64 << 20;
-constexpr size_t kTokenCountMax = 2 << 20;
-constexpr int kDepthMax = 1024;
-
-}  // namespace
 
 void JsonStream::Feed(std::string_view bytes, Sink sink) {
   lexer_.Feed(bytes, [&](JsonTokenKind kind, std::string_view text) { Take(kind, text, sink); });
@@ -46,15 +39,15 @@ void JsonStream::Take(JsonTokenKind kind, std::string_view text, Sink sink) {
     default:
       break;
   }
-  if (tokens_.bytes() + text.size() + 1 > kTokenBytesMax) {
+  if (tokens_.bytes() + text.size() + 1 > limits_.token_bytes_max) {
     Emit(GenericError("JSON token size limit exceeded"), sink);
     return;
   }
-  if (tokens_.size() + 1 > kTokenCountMax) {
+  if (tokens_.size() + 1 > limits_.token_count_max) {
     Emit(GenericError("JSON token count limit exceeded"), sink);
     return;
   }
-  if (braces_ + brackets_ > kDepthMax) {
+  if (braces_ + brackets_ > limits_.depth_max) {
     Emit(GenericError("JSON nesting depth limit exceeded"), sink);
     return;
   }

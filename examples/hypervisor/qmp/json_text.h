@@ -5,12 +5,11 @@
 //
 // Values need nothing between them and may come in pieces of any size. After an error the stream
 // goes on behind the wrong part, as QEMU does, so a client that makes a mistake loses one request
-// and not the connection. Limits, after which the pieces of the value so far are dropped: 64 MiB of
-// tokens, 2 Mi tokens, 1024 levels.
+// and not the connection.
 //
 // Strings must be UTF-8, "\ud800" alone is refused, "\u0000" allowed, equal names in an object
 // refused. Numbers that no int64_t or uint64_t holds become doubles. Any thread; on a stack that
-// holds 1024 levels of recursion.
+// holds as many levels of recursion as a value may nest.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_TEXT_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_TEXT_H_
 
@@ -25,8 +24,18 @@
 
 namespace millrace {
 
+// Of one value. What exceeds them is dropped with an error.
+struct JsonLimits {
+  size_t token_bytes_max = 64 << 20;  // the texts of all tokens, and one byte for each
+  size_t token_count_max = 2 << 20;
+  int depth_max = 1024;
+};
+
 class JsonStream {
  public:
+  explicit JsonStream(const JsonLimits& limits = {})
+      : limits_(limits), lexer_(limits.token_bytes_max) {}
+
   // Called for each value and each mistake, in order.
   using Sink = absl::FunctionRef<void(absl::StatusOr<json::value>)>;
 
@@ -39,6 +48,7 @@ class JsonStream {
   // Empties the value so far and hands over what became of it.
   void Emit(absl::StatusOr<json::value> value, Sink sink);
 
+  const JsonLimits limits_;
   JsonLexer lexer_;
   JsonTokens tokens_;
   int braces_ = 0;

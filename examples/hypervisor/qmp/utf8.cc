@@ -1,5 +1,7 @@
 #include "examples/hypervisor/qmp/utf8.h"
 
+#include <algorithm>
+
 namespace millrace {
 namespace {
 
@@ -31,6 +33,20 @@ size_t Utf8CharacterBytes(std::string_view text) {
   const bool is_surrogate = code_point >= 0xd800 && code_point <= 0xdfff;
   if (code_point < smallest || code_point > 0x10ffff || is_surrogate) return 0;
   return IsNoncharacter(code_point) ? 0 : bytes;
+}
+
+size_t Utf8SequenceBytes(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  if (first < 0xc0 || first >= 0xfe) return 1;
+  // Every leading one bit is a byte, also where there are more than UTF-8 has.
+  size_t bytes_max = 0;
+  for (unsigned mask = 0x80; (first & mask) != 0; mask >>= 1) ++bytes_max;
+  size_t bytes = 1;
+  while (bytes < std::min(bytes_max, text.size()) &&
+         (static_cast<unsigned char>(text[bytes]) & 0xc0) == 0x80) {
+    ++bytes;
+  }
+  return bytes;
 }
 
 void AppendUtf8(uint32_t code_point, std::string* text) {

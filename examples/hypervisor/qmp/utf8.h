@@ -13,6 +13,10 @@ namespace millrace {
 // surrogate, beyond U+10FFFF, a noncharacter (as QEMU has it), cut off. `text` is not empty.
 size_t Utf8CharacterBytes(std::string_view text);
 
+// The bytes that `text` begins with and that look like one character, well-formed or not: what to
+// replace by one U+FFFD where Utf8CharacterBytes() is 0. At least 1. `text` is not empty.
+size_t Utf8SequenceBytes(std::string_view text);
+
 void AppendUtf8(uint32_t code_point, std::string* text);
 
 }  // namespace millrace

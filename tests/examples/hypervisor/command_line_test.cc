@@ -1,0 +1,58 @@
+#include "examples/hypervisor/process/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace millrace {
+namespace {
+
+absl::StatusOr<CommandLine> Parse(std::vector<std::string> words) {
+  words.insert(words.begin(), "/usr/bin/millraced");
+  return ParseCommandLine(words);
+}
+
+std::string Mistake(std::vector<std::string> words) {
+  return std::string(Parse(std::move(words)).status().message());
+}
+
+TEST(CommandLine, KeepsTheOrderOfWhatHasAnEffect) {
+  const auto line = Parse(
+      {"--chardev", "stdio,id=c", "--pidfile=/p", "--blockdev=a=b", "--mon", "c", "--daemonize"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->program, "millraced");
+  EXPECT_EQ(line->options, (std::vector<std::pair<std::string, std::string>>{
+                               {"chardev", "stdio,id=c"}, {"blockdev", "a=b"}, {"monitor", "c"}}));
+  EXPECT_EQ(line->pid_file, "/p");
+  EXPECT_TRUE(line->daemonizes);
+}
+
+TEST(CommandLine, TellsMistakesAsGetoptDoes) {
+  EXPECT_EQ(Mistake({"--foo"}), "unrecognized option '--foo'");
+  EXPECT_EQ(Mistake({"-x"}), "invalid option -- 'x'");
+  EXPECT_EQ(Mistake({"--blockdev"}), "option '--blockdev' requires an argument");
+  EXPECT_EQ(Mistake({"--daemonize=3"}), "option '--daemonize' doesn't allow an argument");
+  EXPECT_EQ(Mistake({"--d"}),
+            "option '--d' is ambiguous; possibilities: '--daemonize' '--device' '--drive'");
+  EXPECT_EQ(Mistake({"extra"}), "extra: Unexpected argument");
+  EXPECT_EQ(Mistake({"-"}), "-: Unexpected argument");
+  EXPECT_EQ(Mistake({"-T"}), "option requires an argument -- 'T'");
+  EXPECT_EQ(Mistake({"--open-gate", "wide"}), "--open-gate wide: expected 'strict' or 'qemu'");
+  EXPECT_NE(Mistake({"--open-root", "/there/is/none"}), "");
+}
+
+TEST(CommandLine, KnowsShortNames) {
+  EXPECT_TRUE(Parse({"-h"})->wants_help);
+  EXPECT_TRUE(Parse({"-V"})->wants_version);
+  EXPECT_EQ(Parse({"-Tx"})->options[0].second, "x");
+}
+
+TEST(CommandLine, ResolvesTheOpenRoot) {
+  EXPECT_EQ(Parse({"--open-root", "/usr/../usr/./"})->open_root, "/usr");
+  EXPECT_TRUE(Parse({"--open-gate", "qemu"})->open_gate_like_qemu);
+  EXPECT_FALSE(Parse({})->open_gate_like_qemu);
+}
+
+}  // namespace
+}  // namespace millrace

@@ -34,8 +34,9 @@ enum class GuestOperation : uint8_t {
 
 struct GuestRequest : SubmissionItem {
   // Called exactly once, on the home thread of the attachment's engine, with `status` set. Must not
-  // suspend, and must not wait for another thread that waits for this one. It may submit, this very
-  // request too, or give the request's memory back: the port does not look at it any more.
+  // suspend, nor detach or destroy the attachment, nor wait for a thread that waits for this one.
+  // It may submit, this very request too, or give the request's memory back: the port does not look
+  // at it any more.
   using Completion = void (*)(GuestRequest& request);
 
   GuestOperation operation = GuestOperation::kRead;

@@ -217,6 +217,7 @@ struct MirrorScenario {
   bool is_owned_by_monitor = false;
   bool is_read_only = true;  // all layers but the top
   bool has_guest = true;
+  bool map_takes_step = false;  // of the chain's images
 };
 
 using MirrorBody = std::function<absl::Status(MirrorWorld& world, MirrorGuest& guest)>;
@@ -229,6 +230,7 @@ inline void RunMirror(Engine& engine, const MirrorScenario& scenario, const Mirr
     MemoryChainOptions options;
     options.layers = scenario.layers;
     options.is_read_only = scenario.is_read_only;
+    options.map_takes_step = scenario.map_takes_step;
     MILLRACE_ASSIGN_OR_RETURN(
         world.chain, CoMakeMemoryChain(world.graph(), options, scenario.is_owned_by_monitor));
     FillLayers(world.chain, world.disk);

@@ -24,6 +24,7 @@ absl::StatusOr<NodeId> AddLayer(Graph& graph, const MemoryChainOptions& options,
   MemoryOverlayOptions driver;
   driver.image = image;
   driver.filename = StrCat("img-", layer);
+  driver.map_takes_step = options.map_takes_step;
   GraphTransaction change(graph);
   change.OnBehalfOf(chain.monitor_holder);
   NodeOptions node;

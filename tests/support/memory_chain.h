@@ -19,7 +19,8 @@ struct MemoryChainOptions {
   size_t layers = 3;
   uint64_t bytes = 16 * 512;
   uint64_t cluster_bytes = 512;
-  bool is_read_only = false;  // all but the top one
+  bool is_read_only = false;    // all but the top one
+  bool map_takes_step = false;  // see MemoryOverlayOptions
   std::string device_name = "drive0";
   // Used again if not empty: the images of an earlier chain, bottom first.
   std::vector<std::shared_ptr<MemoryOverlayImage>> images;

@@ -1,0 +1,189 @@
+// Races of the mirror's copying, each set up by hand: what a piece in flight and a write do to each
+// other, and what the last copies owe the guest.
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/sync/event.h"
+#include "tests/jobs/mirror_support.h"
+
+namespace millrace {
+namespace {
+
+// Holds the first write back until it is let go.
+class HoldFirstWrite final : public FilterDriver {
+ public:
+  explicit HoldFirstWrite(Event& release) : release_(release) {}
+  std::string_view driver_name() const override { return "hold"; }
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    if (!std::exchange(has_held_, true)) release_.CoWait();
+    return FilterDriver::CoWrite(offset, source, flags);
+  }
+
+ private:
+  Event& release_;
+  bool has_held_ = false;
+};
+
+// A ready mirror that copies only what is written, to "t" below a filter that holds its first
+// write.
+absl::Status CoStartHeldMirror(MirrorWorld& world, Event& release) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+  {
+    GraphTransaction change(world.graph());
+    const NodeId hold = change.AddNode(std::make_unique<HoldFirstWrite>(release), {.name = "hold"});
+    change.AddChild(hold, Role::kFiltered, options.target);
+    AttachmentOptions keep;
+    keep.holder = world.chain.monitor_holder;
+    keep.stays_at_node = true;
+    world.keepers.push_back(change.Attach(hold, keep));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    options.target = hold;
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), options.target));
+  options.sync = MirrorSync::kNone;
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  return absl::OkStatus();
+}
+
+// What the target has at a sector is what the guest reads there.
+void CoExpectSame(MirrorWorld& world, uint64_t sector) MILLRACE_MAY_SUSPEND {
+  const uint64_t offset = sector * TaggedDisk::kSector;
+  std::vector<uint8_t> seen(TaggedDisk::kSector, 1);
+  std::vector<uint8_t> copied(TaggedDisk::kSector, 2);
+  EXPECT_TRUE(world.chain.guest.CoRead(offset, IoVector(seen.data(), seen.size())).ok());
+  EXPECT_EQ(world.target->map[sector], MemoryOverlayImage::Cluster::kData);
+  world.target->content.Read(offset, IoVector(copied.data(), copied.size()));
+  EXPECT_EQ(seen, copied);
+}
+
+// Two copies of one place must not be under way at once: the older one could land last.
+TEST(MirrorRaces, APlaceThatIsWrittenAgainWhileItIsCopiedWaitsForThatCopy) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  Event release("release");
+                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, release));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 9, 1));
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  release.Set();
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  CoExpectSame(world, 5);
+                  CoExpectSame(world, 9);
+                  return absl::OkStatus();
+                });
+}
+
+// J2: standby means that nothing is in flight.
+TEST(MirrorRaces, PauseWaitsForThePiecesInFlight) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  Event release("release");
+                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, release));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  // One piece is held; this makes the job look for more, and so for the pause.
+                  MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("m"));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 9, 1));
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  EXPECT_EQ(world.StateOf("m"), JobState::kReady);
+                  release.Set();
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  EXPECT_EQ(world.StateOf("m"), JobState::kStandby);
+                  MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("m"));
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  CoExpectSame(world, 5);
+                  CoExpectSame(world, 9);
+                  return absl::OkStatus();
+                });
+}
+
+// A guest's write that fails may have changed the disk all the same.
+TEST(MirrorRaces, AWriteThatFailedAfterItsEffectIsCopied) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  Event release("release");
+                  release.Set();
+                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, release));
+                  SimulatedIo& io = *world.jobs_world.engine().simulated_io();
+                  io.Fail({.path = "n3", .nth = 1, .is_after_effect = true});
+                  const std::vector<uint8_t> data(TaggedDisk::kSector, 'x');
+                  EXPECT_FALSE(world.chain.guest
+                                   .CoWrite(3 * TaggedDisk::kSector,
+                                            IoVector::OfConst(data.data(), data.size()))
+                                   .ok());
+                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                  CoExpectSame(world, 3);
+                  // The model has not heard of that write; make it good again.
+                  return world.disk.CoWrite(world.chain.guest, 3, 1);
+                });
+}
+
+// What cannot be copied in the section ends the job, not the guest's data.
+TEST(MirrorRaces, AnErrorOfTheLastCopiesEndsTheJobWithoutAPivot) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.spec.finalizes_automatically = false;
+        options.on_target_error = OnError::kIgnore;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+        EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+        world.jobs_world.engine().simulated_io()->Fail(
+            {.path = "t", .nth = 1, .is_persistent = true});
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+        world.CoWaitUntilOver("m").IgnoreError();
+        EXPECT_EQ(world.Shape(), "n3 <- n2 <- n1 <- n0");
+        return absl::OkStatus();
+      });
+  ASSERT_NE(log.End(), nullptr);
+  EXPECT_EQ(log.End()->error, "Input/output error");
+}
+
+// What no image of the source has reads as zeroes; an old target has something else there.
+TEST(MirrorRaces, AFullMirrorZeroesWhatTheSourceDoesNotHave) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.layers = 1, .has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        TaggedDisk hidden(kSectors);
+        for (uint64_t i = 0; i < kSectors; ++i) hidden.Put(*world.target, i);
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        EXPECT_TRUE(MirrorGuest::Holds(*world.target, world.disk.versions()));
+        return absl::OkStatus();
+      });
+}
+
+// Looking at a source's map takes time, too, and what is written meanwhile must not be missed.
+TEST(MirrorRaces, AChangeBetweenTheLookAtTheMapAndTheCopyIsNotLost) {
+  ExploreMirror(
+      {.layers = 2, .map_takes_step = true},
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+        EXPECT_EQ(world.Shape(), "t");
+        return absl::OkStatus();
+      });
+}
+
+}  // namespace
+}  // namespace millrace

@@ -152,7 +152,6 @@ class MirrorJob final : public BlockJob {
 
   // ---- The parts of CoRun ----------------------------------------------------------------------
   absl::Status CoFitTarget() MILLRACE_MAY_SUSPEND;
-  absl::Status CoGrowTarget(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroTarget(JobContext& context) MILLRACE_MAY_SUSPEND;
   absl::Status CoMarkAllocated(JobContext& context) MILLRACE_MAY_SUSPEND;
   absl::Status CoMirror(JobContext& context, TaskScope& scope) MILLRACE_MAY_SUSPEND;

@@ -27,12 +27,6 @@ absl::Status SizeMismatch(std::string_view type, const std::string& job, uint64_
       "make both the same size");
 }
 
-bool HasBacking(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(graph);
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->Backing();
-}
-
 }  // namespace
 
 absl::Status MirrorJob::CoRun(JobContext& context) {
@@ -58,18 +52,7 @@ absl::Status MirrorJob::CoFitTarget() {
   const uint64_t target = set_up_.writer.bytes();
   if (source == target) return absl::OkStatus();
   if (!is_target_below_) return SizeMismatch(type_, context().id(), source, target);
-  return target < source ? CoGrowTarget(source) : absl::OkStatus();
-}
-
-// Behind the end of a short base its overlay shows zeroes. A base with a backing of its own must
-// not show that instead when it has grown, not for a moment.
-absl::Status MirrorJob::CoGrowTarget(uint64_t bytes) {
-  if (!HasBacking(graph(), target_)) return set_up_.writer.CoResize(bytes);
-  MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
-                            DrainedSection::CoBegin(graph(), {target_}, {holder()}));
-  const uint64_t old_bytes = set_up_.writer.bytes();
-  MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoResize(bytes));
-  return set_up_.writer.CoWriteZeroes(ByteRange(old_bytes, bytes - old_bytes));
+  return target < source ? set_up_.writer.CoResize(source) : absl::OkStatus();
 }
 
 // Copying only what is allocated in the source leaves the rest of the target as it is.

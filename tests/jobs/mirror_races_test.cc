@@ -13,29 +13,36 @@
 namespace millrace {
 namespace {
 
-// Holds the first write back until it is let go.
-class HoldFirstWrite final : public FilterDriver {
+// Hold the first two writes back, each until it is let go.
+struct HeldWrites {
+  Event first{"release of the first write"};
+  Event second{"release of the second write"};
+};
+
+class HoldFilter final : public FilterDriver {
  public:
-  explicit HoldFirstWrite(Event& release) : release_(release) {}
+  explicit HoldFilter(HeldWrites& held) : held_(held) {}
   std::string_view driver_name() const override { return "hold"; }
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
       MILLRACE_MAY_SUSPEND {
-    if (!std::exchange(has_held_, true)) release_.CoWait();
+    const int number = ++writes_;
+    if (number == 1) held_.first.CoWait();
+    if (number == 2) held_.second.CoWait();
     return FilterDriver::CoWrite(offset, source, flags);
   }
 
  private:
-  Event& release_;
-  bool has_held_ = false;
+  HeldWrites& held_;
+  int writes_ = 0;
 };
 
 // A ready mirror that copies only what is written, to "t" below a filter that holds its first
-// write.
-absl::Status CoStartHeldMirror(MirrorWorld& world, Event& release) MILLRACE_MAY_SUSPEND {
+// two writes.
+absl::Status CoStartHeldMirror(MirrorWorld& world, HeldWrites& held) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
   {
     GraphTransaction change(world.graph());
-    const NodeId hold = change.AddNode(std::make_unique<HoldFirstWrite>(release), {.name = "hold"});
+    const NodeId hold = change.AddNode(std::make_unique<HoldFilter>(held), {.name = "hold"});
     change.AddChild(hold, Role::kFiltered, options.target);
     AttachmentOptions keep;
     keep.holder = world.chain.monitor_holder;
@@ -62,19 +69,26 @@ void CoExpectSame(MirrorWorld& world, uint64_t sector) MILLRACE_MAY_SUSPEND {
   EXPECT_EQ(seen, copied);
 }
 
+// Two copies are on their way, of sectors 5 and 9, and held.
+absl::Status CoHoldTwoPieces(MirrorWorld& world, HeldWrites& held) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, held));
+  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 9, 1));
+  return CoSleepFor(kSecond);
+}
+
 // Two copies of one place must not be under way at once: the older one could land last.
 TEST(MirrorRaces, APlaceThatIsWrittenAgainWhileItIsCopiedWaitsForThatCopy) {
   MirrorEventLog log;
   RunMirrorOnce({.has_guest = false}, log,
                 [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
-                  Event release("release");
-                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, release));
+                  HeldWrites held;
+                  MILLRACE_RETURN_IF_ERROR(CoHoldTwoPieces(world, held));
                   MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+                  // The end of one piece makes the job look for the next.
+                  held.second.Set();
                   MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
-                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
-                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 9, 1));
-                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
-                  release.Set();
+                  held.first.Set();
                   MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
                   CoExpectSame(world, 5);
                   CoExpectSame(world, 9);
@@ -87,16 +101,13 @@ TEST(MirrorRaces, PauseWaitsForThePiecesInFlight) {
   MirrorEventLog log;
   RunMirrorOnce({.has_guest = false}, log,
                 [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
-                  Event release("release");
-                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, release));
-                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
-                  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
-                  // One piece is held; this makes the job look for more, and so for the pause.
+                  HeldWrites held;
+                  MILLRACE_RETURN_IF_ERROR(CoHoldTwoPieces(world, held));
                   MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("m"));
-                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 9, 1));
+                  held.second.Set();
                   MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
                   EXPECT_EQ(world.StateOf("m"), JobState::kReady);
-                  release.Set();
+                  held.first.Set();
                   MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
                   EXPECT_EQ(world.StateOf("m"), JobState::kStandby);
                   MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("m"));
@@ -112,9 +123,10 @@ TEST(MirrorRaces, AWriteThatFailedAfterItsEffectIsCopied) {
   MirrorEventLog log;
   RunMirrorOnce({.has_guest = false}, log,
                 [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
-                  Event release("release");
-                  release.Set();
-                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, release));
+                  HeldWrites held;
+                  held.first.Set();
+                  held.second.Set();
+                  MILLRACE_RETURN_IF_ERROR(CoStartHeldMirror(world, held));
                   SimulatedIo& io = *world.jobs_world.engine().simulated_io();
                   io.Fail({.path = "n3", .nth = 1, .is_after_effect = true});
                   const std::vector<uint8_t> data(TaggedDisk::kSector, 'x');
@@ -143,8 +155,10 @@ TEST(MirrorRaces, AnErrorOfTheLastCopiesEndsTheJobWithoutAPivot) {
         MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
         EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
         MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
-        world.jobs_world.engine().simulated_io()->Fail(
-            {.path = "t", .nth = 1, .is_persistent = true});
+        // Whoever tries again fails again; then all is well, a flush for one.
+        SimulatedIo& io = *world.jobs_world.engine().simulated_io();
+        io.Fail({.path = "t", .nth = 1});
+        io.Fail({.path = "t", .nth = 2});
         MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
         world.CoWaitUntilOver("m").IgnoreError();
         EXPECT_EQ(world.Shape(), "n3 <- n2 <- n1 <- n0");
@@ -175,6 +189,11 @@ TEST(MirrorRaces, AChangeBetweenTheLookAtTheMapAndTheCopyIsNotLost) {
   ExploreMirror(
       {.layers = 2, .map_takes_step = true},
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        // Zeroes that the lower image says, so that the answer takes two looks.
+        for (MemoryOverlayImage::Cluster& cluster : world.chain.images[0]->map) {
+          if (cluster != MemoryOverlayImage::Cluster::kUnallocated) continue;
+          cluster = MemoryOverlayImage::Cluster::kZero;
+        }
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("m"));

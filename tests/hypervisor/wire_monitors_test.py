@@ -1,6 +1,7 @@
 """Several monitors at once, clients that vanish or do not read, and the kinds of chardev."""
 
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -78,6 +79,31 @@ class Several(Case):
             one = self.another('a')
             self.assertEqual(one.command('query-block-jobs'), [])
             one.close()
+
+    def test_a_second_client_waits_until_the_first_has_gone(self):
+        one = self.another('a')
+        second = socket.socket(socket.AF_UNIX)
+        self.addCleanup(second.close)
+        second.connect(self.images.path('a.sock'))
+        self.assertEqual(one.command('query-block-jobs'), [])
+        second.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            second.recv(1)
+        one.close()
+        second.settimeout(TIMEOUT)
+        self.assertTrue(second.recv(4096).startswith(b'{"QMP"'))
+
+    def test_many_clients_one_after_the_other_leave_nothing_behind(self):
+        descriptors = f'/proc/{self.vm.process.pid}/fd'
+        self.another('a').close()
+        before = len(os.listdir(descriptors))
+        for _ in range(100):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(self.images.path('a.sock'))
+            connection.close()
+        client = self.another('a')
+        client.command('query-block-jobs')
+        self.assertLessEqual(len(os.listdir(descriptors)), before + 2)
 
     def test_a_client_that_vanishes_in_the_middle_of_a_request(self):
         for part in (b'{"execute": "query-bl', b'{"execute": "query-block"', b'"', b'['):

@@ -4,6 +4,7 @@
     overlay NAME BACKING [FORMAT]       FORMAT is the backing file's
     fill NAME FORMAT COMMAND[;COMMAND]  commands of qemu-io on the file
     drive TEXT | device TEXT | blockdev TEXT | object TEXT      options, DIR is the folder
+    remove NAME                         takes a file away
     start
     > COMMAND [JSON]                    one command; its reply is an answer
     io DRIVE COMMAND                    HMP qemu-io
@@ -92,6 +93,8 @@ class ScriptRun:
             text = rest.replace('DIR', str(self._folder))
             {'drive': vm.raw_drive, 'device': vm.device, 'blockdev': vm.blockdev,
              'object': vm.object}[verb](text)
+        elif verb == 'remove':
+            (self._folder / words[0]).unlink()
         elif verb == 'start':
             vm.launch()
         elif verb == '>':

@@ -15,7 +15,7 @@ namespace millrace {
 namespace {
 
 // Small, so that few requests are read beyond the point where reading is to stop.
-constexpr size_t kReadBytes = 4096;
+constexpr size_t kReadBytes = 16 << 10;
 
 bool IsSocket(int fd) {
   struct stat info;
@@ -123,7 +123,7 @@ void Connection::Flush() {
   }
   if (unsent_bytes() == 0) {
     // A long reply leaves no memory behind.
-    if (unsent_.capacity() > kReadBytes * 16) unsent_ = std::string();
+    if (unsent_.capacity() > kReadBytes * 4) unsent_ = std::string();
     unsent_.clear();
     sent_ = 0;
   }

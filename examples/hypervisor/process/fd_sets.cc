@@ -60,8 +60,12 @@ std::optional<int64_t> FdSets::SetNumber(std::string_view path) {
 }
 
 absl::StatusOr<int> FdSets::Open(int64_t set, bool is_writable) const {
+  const auto refuse = [&](int error) {
+    return GenericError(StrCat("Could not dup FD for ", kPrefix, set, " flags ",
+                               is_writable ? O_RDWR : O_RDONLY, ": ", std::strerror(error)));
+  };
   const auto found = sets_.find(set);
-  if (found == sets_.end()) return absl::NotFoundError(StrCat("there is no fd set ", set));
+  if (found == sets_.end()) return refuse(ENOENT);
   int chosen = -1;
   for (const Member& member : found->second) {
     const int mode = fcntl(member.fd, F_GETFL) & O_ACCMODE;
@@ -71,15 +75,9 @@ absl::StatusOr<int> FdSets::Open(int64_t set, bool is_writable) const {
     }
     if (!is_writable && mode == O_RDWR && chosen < 0) chosen = member.fd;
   }
-  if (chosen < 0) {
-    return absl::NotFoundError(StrCat("no descriptor in fd set ", set, " is open for ",
-                                      is_writable ? "reading and writing" : "reading"));
-  }
+  if (chosen < 0) return refuse(EACCES);
   const int copy = fcntl(chosen, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) {
-    return absl::InternalError(
-        StrCat("cannot duplicate a descriptor of fd set ", set, ": ", std::strerror(errno)));
-  }
+  if (copy < 0) return refuse(errno);
   return copy;
 }
 

@@ -30,8 +30,9 @@ class FdSets {
   // The number in "/dev/fdset/N"; nothing for any other name.
   static std::optional<int64_t> SetNumber(std::string_view path);
   // A new descriptor, close-on-exec, for the caller to own. `is_writable` asks for read-write,
-  // otherwise a read-only one is preferred and a read-write one is taken. NotFound: there is no
-  // such set, or none of its descriptors can do that.
+  // otherwise a read-only one is preferred and a read-write one is taken. Errors are QMP errors in
+  // QEMU's words: "Could not dup FD for /dev/fdset/N flags 2: No such file or directory" (there is
+  // no such set), "... Permission denied" (none of its descriptors can do that).
   absl::StatusOr<int> Open(int64_t set, bool is_writable) const;
 
  private:

@@ -1,5 +1,6 @@
 #include "examples/hypervisor/qmp/json_lexer.h"
 
+#include <algorithm>
 #include <string>
 
 namespace millrace {
@@ -18,10 +19,24 @@ constexpr bool IsStructural(char c) {
 }  // namespace
 
 void JsonLexer::Feed(std::string_view bytes, Sink sink) {
-  for (const char byte : bytes) {
-    while (!Step(byte, sink)) {
+  while (!bytes.empty()) {
+    if (state_ == State::kString) TakeText(&bytes);
+    if (bytes.empty()) return;
+    while (!Step(bytes[0], sink)) {
     }
+    bytes.remove_prefix(1);
   }
+}
+
+// The bulk of what is long comes in strings, and the bulk of a string is text.
+void JsonLexer::TakeText(std::string_view* bytes) {
+  const size_t room = token_bytes_max_ + 1 - std::min(token_.size(), token_bytes_max_ + 1);
+  const auto end = std::find_if(
+      bytes->begin(), bytes->begin() + std::min(room, bytes->size()),
+      [this](char c) { return c == quote_ || c == '\\' || IsControl(c) || IsNeverText(c); });
+  const auto count = static_cast<size_t>(end - bytes->begin());
+  token_ += bytes->substr(0, count);
+  bytes->remove_prefix(count);
 }
 
 void JsonLexer::End(Sink sink) {

@@ -58,6 +58,8 @@ class JsonLexer {
     kExponentDigits,
   };
 
+  // Inside a string: takes what is neither its end nor special.
+  void TakeText(std::string_view* bytes);
   // Takes a byte, or only ends what it cannot belong to: false then, and it is asked again.
   bool Step(char byte, Sink sink);
   bool StartToken(char byte, Sink sink);

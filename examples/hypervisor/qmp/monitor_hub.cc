@@ -125,7 +125,16 @@ void MonitorHub::CoServeOne(MonitorSession& session) {
 
 CommandResult MonitorHub::CoRun(MonitorSession& session, const MonitorRequest& request) {
   MILLRACE_RETURN_IF_ERROR(request.mistake);
-  if (session.has_negotiated()) return commands_.CoCall(request.command, request.arguments);
+  if (session.has_negotiated()) {
+    // What is wrong with declared arguments is said first.
+    const CommandSpec* const spec = commands_.Find(request.command);
+    if (spec != nullptr && request.is_too_deep) {
+      MILLRACE_RETURN_IF_ERROR(CommandTable::CheckArguments(*spec, request.arguments));
+      return GenericError(StrCat("QMP input member 'arguments' nests deeper than ",
+                                 MonitorRequest::kArgumentDepthMax, " levels"));
+    }
+    return commands_.CoCall(request.command, request.arguments);
+  }
   if (request.command != kNegotiationCommand) {
     return CommandNotFound("Expecting capabilities negotiation with 'qmp_capabilities'");
   }

@@ -13,9 +13,6 @@ namespace {
 constexpr size_t kQueuedRequestsMax = 8;
 // With this much unsent the client is not served, nor read from, until it reads.
 constexpr size_t kUnsentBytesHigh = 1 << 20;
-// Handlers run on the small stack of a coroutine, and nested options are opened by recursion.
-constexpr size_t kArgumentDepthMax = 64;
-
 bool IsDeeperThan(const json::value& value, size_t levels) {
   if (!value.is_object() && !value.is_array()) return false;
   if (levels == 0) return true;
@@ -43,10 +40,7 @@ absl::Status ReadRequest(json::value& value, MonitorRequest* request) {
       has_command = true;
     } else if (name == "arguments") {
       if (!member.value().is_object()) return WrongMember(name, "must be an object");
-      if (IsDeeperThan(member.value(), kArgumentDepthMax)) {
-        return GenericError(StrCat("QMP input member 'arguments' nests deeper than ",
-                                   kArgumentDepthMax, " levels"));
-      }
+      request->is_too_deep = IsDeeperThan(member.value(), MonitorRequest::kArgumentDepthMax);
       request->arguments = std::move(member.value().get_object());
     } else if (name != "id") {
       return WrongMember(name, "is unexpected");
@@ -150,8 +144,8 @@ void MonitorSession::SendLine(std::string line) {
 }
 
 void MonitorSession::Flush() {
-  if (connection_->unsent_bytes() == 0) return;
   connection_->Flush();
+  // Also if nothing was left to send: the loop may have sent it.
   UpdateReading();
 }
 

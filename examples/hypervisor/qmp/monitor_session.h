@@ -6,6 +6,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_MONITOR_SESSION_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_MONITOR_SESSION_H_
 
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -22,10 +23,14 @@
 namespace millrace {
 
 struct MonitorRequest {
+  // Handlers run on the small stack of a coroutine, and nested options are opened by recursion.
+  static constexpr size_t kArgumentDepthMax = 64;
+
   absl::Status mistake;  // not OK: it is answered with this
   std::string id;        // as JSON text in the session's layout; empty if it had none
   std::string command;
   json::object arguments;
+  bool is_too_deep = false;  // the arguments are, for any handler
 };
 
 class MonitorSession {

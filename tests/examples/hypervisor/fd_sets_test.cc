@@ -43,6 +43,10 @@ TEST_F(FdSetsTest, OpensTheDescriptorWithTheWantedMode) {
   EXPECT_EQ(mode(2, false), O_RDONLY);
   EXPECT_EQ(mode(2, true), -1);
   EXPECT_EQ(mode(3, false), -1);
+  EXPECT_EQ(sets_.Open(2, true).status().message(),
+            "Could not dup FD for /dev/fdset/2 flags 2: Permission denied");
+  EXPECT_EQ(sets_.Open(3, false).status().message(),
+            "Could not dup FD for /dev/fdset/3 flags 0: No such file or directory");
 }
 
 TEST_F(FdSetsTest, KnowsItsNames) {

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "examples/hypervisor/process/chardev.h"
@@ -306,6 +307,19 @@ TEST_F(MonitorHubTest, AClientThatDoesNotReadIsNotServedForEver) {
     if (count == 0 && turn > 10) break;
   }
   EXPECT_GT(replies, 10u);
+}
+
+TEST_F(MonitorHubTest, AReplyLargerThanWhatMayWaitDoesNotEndTheConversation) {
+  const auto client = ConnectNegotiated();
+  const std::string id(3 << 20, 'x');
+  const std::string request = "{'execute':'echo','id':'" + id + "'}{'execute':'echo'}";
+  Lines lines;
+  for (size_t sent = 0, turn = 0; lines.size() < 2 && turn < 2000; ++turn) {
+    if (sent < request.size()) sent += client->SendSome(std::string_view(request).substr(sent));
+    Settle();
+    for (std::string& line : client->Lines()) lines.push_back(std::move(line));
+  }
+  EXPECT_EQ(lines, (Lines{"{\"return\": {}, \"id\": \"" + id + "\"}", "{\"return\": {}}"}));
 }
 
 TEST_F(MonitorHubTest, AClientThatReadsNoEventsIsCutOff) {

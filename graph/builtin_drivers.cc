@@ -1,5 +1,7 @@
 #include "millrace/graph/builtin_drivers.h"
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -7,6 +9,7 @@
 
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/graph/drivers/file.h"
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/drivers/memory_overlay.h"
@@ -48,9 +51,10 @@ Made MakeMemoryOverlay(const DriverOptions& options) {
   return MakeMemoryOverlayDriver(std::move(overlay));
 }
 
-Made MakeNull(const DriverOptions& options) {
-  DriverOptionReader reader("null", options);
+Made MakeNull(std::string_view name, const DriverOptions& options) {
+  DriverOptionReader reader(name, options);
   NullOptions null;
+  null.driver_name = name;
   uint64_t latency = 0;
   MILLRACE_RETURN_IF_ERROR(reader.Read("size", &null.bytes));
   MILLRACE_RETURN_IF_ERROR(reader.Read("latency-ns", &latency));
@@ -140,33 +144,72 @@ Made MakeQuorum(const BuiltinDriverServices& services, const DriverOptions& opti
   return MakeQuorumDriver(std::move(quorum));
 }
 
+// Options of a list, as "take-child-perms.0"; those taken are removed from `options`.
+absl::Status TakePermissions(DriverOptions& options, const std::string& list,
+                             PermissionSet* permissions) {
+  constexpr std::string_view kNames[] = {"consistent-read", "write", "write-unchanged", "resize"};
+  for (auto option = options.begin(); option != options.end();) {
+    if (option->first.compare(0, list.size() + 1, list + ".") != 0) {
+      ++option;
+      continue;
+    }
+    const auto* name = std::find(std::begin(kNames), std::end(kNames), option->second);
+    if (name == std::end(kNames)) {
+      return DriverOptionReader("blkdebug", options).Bad(option->first, "a permission");
+    }
+    *permissions =
+        *permissions |
+        PermissionSet(static_cast<uint8_t>(1u << static_cast<unsigned>(name - std::begin(kNames))));
+    option = options.erase(option);
+  }
+  return absl::OkStatus();
+}
+
 Made MakeFaultInjection(const DriverOptions& options) {
-  DriverOptionReader reader("blkdebug", options);
+  DriverOptions plain = options;
   std::string config;
-  MILLRACE_RETURN_IF_ERROR(reader.Read("config", &config));
+  MILLRACE_RETURN_IF_ERROR(TakeFaultInjectionRules(plain, &config));
+  FaultInjectionOptions permissions;
+  MILLRACE_RETURN_IF_ERROR(
+      TakePermissions(plain, "take-child-perms", &permissions.take_child_permissions));
+  MILLRACE_RETURN_IF_ERROR(
+      TakePermissions(plain, "unshare-child-perms", &permissions.unshare_child_permissions));
+  DriverOptionReader reader("blkdebug", plain);
+  std::string file;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("config", &file));
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  MILLRACE_ASSIGN_OR_RETURN(FaultInjectionOptions faults, ParseFaultInjectionConfig(config));
+  MILLRACE_ASSIGN_OR_RETURN(FaultInjectionOptions faults,
+                            ParseFaultInjectionConfig(StrCat(file, "\n", config)));
+  faults.take_child_permissions = permissions.take_child_permissions;
+  faults.unshare_child_permissions = permissions.unshare_child_permissions;
+  faults.break_points = std::make_shared<BreakPoints>();
   return MakeFaultInjectionDriver(std::move(faults));
 }
 
 }  // namespace
 
 absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServices services) {
-  MILLRACE_RETURN_IF_ERROR(registry.Register("memory", &MakeMemory));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("memory", &MakeMemory, NodeKind::kProtocol));
   MILLRACE_RETURN_IF_ERROR(registry.Register("memory-overlay", &MakeMemoryOverlay));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("null", &MakeNull));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile));
+  for (const char* name : {"null", "null-co", "null-aio"}) {
+    MILLRACE_RETURN_IF_ERROR(registry.Register(
+        name, [name](const DriverOptions& options) { return MakeNull(name, options); },
+        NodeKind::kProtocol));
+  }
+  MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile, NodeKind::kProtocol));
   MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw));
   MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("blkdebug", &MakeFaultInjection));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead, NodeKind::kFilter));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("blkdebug", &MakeFaultInjection, NodeKind::kFilter));
   MILLRACE_RETURN_IF_ERROR(registry.Register("quorum", [services](const DriverOptions& options) {
     return MakeQuorum(services, options);
   }));
-  return registry.Register("throttle",
-                           [services = std::move(services)](const DriverOptions& options) {
-                             return MakeThrottle(services, options);
-                           });
+  return registry.Register(
+      "throttle",
+      [services = std::move(services)](const DriverOptions& options) {
+        return MakeThrottle(services, options);
+      },
+      NodeKind::kFilter);
 }
 
 }  // namespace millrace

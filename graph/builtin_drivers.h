@@ -3,13 +3,15 @@
 //
 //   memory          size, filename
 //   memory-overlay  size, cluster-size, backing, backing-format, filename
-//   null            size, latency-ns, read-zeroes
+//   null            size, latency-ns, read-zeroes; also as null-co and null-aio
 //   file            filename, direct, locking (auto, on, off), open-root
 //   raw             offset, size
 //   qcow2           cache-size, pass-discards
 //   copy-on-read    bottom
 //   throttle        throttle-group
-//   blkdebug        config (the text of blkdebug's rules, not a file's name)
+//   blkdebug        config (the text of blkdebug's rules, not a file's name), and rules one by one:
+//                   inject-error.0.event, .errno ..., set-state.0.event ...; take-child-perms.0,
+//                   unshare-child-perms.0
 #ifndef MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 #define MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 

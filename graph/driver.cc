@@ -69,6 +69,16 @@ absl::Status FilterDriver::CoResize(uint64_t bytes) {
 }
 void FilterDriver::CoEvent(std::string_view) {}
 
+std::optional<Role> FormatDriver::RoleOfChild(std::string_view name) const {
+  if (name == "file" && has_primary()) return Role::kPrimary;
+  return std::nullopt;
+}
+
+std::optional<Role> FilterDriver::RoleOfChild(std::string_view name) const {
+  if (name == filtered_edge_name()) return Role::kFiltered;
+  return std::nullopt;
+}
+
 absl::StatusOr<ChainExtent> DriverContext::CoMapChildChain(ChildKey, ByteRange, std::string_view) {
   return absl::UnimplementedError("this driver context knows no backing chains");
 }

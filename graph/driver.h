@@ -36,6 +36,7 @@
 
 namespace millrace {
 
+class BreakPoints;
 class Engine;
 class DriverContext;
 
@@ -87,6 +88,9 @@ class Driver {
 
   virtual std::string_view driver_name() const = 0;  // "qcow2", "file", "copy-on-read"
   virtual NodeKind kind() const = 0;
+  // The role of a child that the user calls by this name ("file"); nothing if the driver has no
+  // such child. The backing is not asked for here.
+  virtual std::optional<Role> RoleOfChild(std::string_view name) const { return std::nullopt; }
 
   // Called once, before anything else; `context` outlives the driver's node. Children with the
   // roles the driver needs are there already, except the backing, which is opened afterwards from
@@ -167,6 +171,7 @@ class FormatDriver : public Driver {
   // False: the data are not in a primary child but with the driver itself. CoMap then says kOpaque
   // instead of kData, and writes go to CoWriteOpaque.
   virtual bool has_primary() const { return true; }
+  std::optional<Role> RoleOfChild(std::string_view name) const override;
 
   // Where the start of `range` lives. `range` lies inside the image and is not empty. May cover
   // less than asked; answers about as much as one table tells.
@@ -253,6 +258,8 @@ class ProtocolDriver : public Driver {
 class FilterDriver : public Driver {
  public:
   NodeKind kind() const final { return NodeKind::kFilter; }
+  // By default the filtered child, under its edge's name.
+  std::optional<Role> RoleOfChild(std::string_view name) const override;
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
   uint64_t bytes() const override;  // the filtered child's
@@ -268,6 +275,8 @@ class FilterDriver : public Driver {
   // A named event raised by the format above (semantics of blkdebug): "l2_load", "cow_write".
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND;
   virtual bool wants_events() const { return false; }
+  // Where requests can be made to stand still; null if nowhere.
+  virtual std::shared_ptr<BreakPoints> break_points() const { return nullptr; }
 
   // The node is being drained: a filter that holds requests back on purpose (throttling) lets them
   // go now, and holds back none until the end, so that the drain does not wait for a clock. Calls

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/io/open_gate.h"
@@ -34,19 +35,33 @@ std::optional<uint64_t> ParseSize(std::string_view text) {
 
 }  // namespace
 
-absl::Status DriverRegistry::Register(std::string name, Factory factory) {
-  const auto [entry, is_new] = factories_.try_emplace(std::move(name), std::move(factory));
-  if (is_new) return absl::OkStatus();
+absl::Status DriverRegistry::Register(std::string name, Factory factory, NodeKind kind) {
+  const auto place = factories_.find(name);
+  if (place == factories_.end()) {
+    factories_.insert({std::move(name), Entry{std::move(factory), kind}});
+    return absl::OkStatus();
+  }
   return absl::AlreadyExistsError(
-      StrCat("register driver '", entry->first, "': there is one of that name; choose another"));
+      StrCat("register driver '", place->first, "': there is one of that name; choose another"));
 }
 
 absl::StatusOr<std::unique_ptr<Driver>> DriverRegistry::Make(std::string_view name,
                                                              const DriverOptions& options) const {
   const auto found = factories_.find(std::string(name));
-  if (found != factories_.end()) return found->second(options);
-  return absl::NotFoundError(
-      StrCat("no driver '", PrintableName(name), "'; there are: ", absl::StrJoin(names(), ", ")));
+  if (found != factories_.end()) return found->second.factory(options);
+  Conflict conflict;
+  conflict.reason = ConflictReason::kUnknownFormat;
+  conflict.object = PrintableName(name);
+  conflict.next_step = "use one of the drivers that there are";
+  return ConflictStatus(
+      absl::StatusCode::kNotFound, conflict,
+      StrCat("no driver '", conflict.object, "'; there are: ", absl::StrJoin(names(), ", ")));
+}
+
+std::optional<NodeKind> DriverRegistry::KindOf(std::string_view name) const {
+  const auto found = factories_.find(std::string(name));
+  if (found == factories_.end()) return std::nullopt;
+  return found->second.kind;
 }
 
 std::vector<std::string> DriverRegistry::names() const {

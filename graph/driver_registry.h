@@ -39,14 +39,21 @@ class DriverRegistry {
       absl::AnyInvocable<absl::StatusOr<std::unique_ptr<Driver>>(const DriverOptions&) const>;
 
   // AlreadyExists if the name is taken.
-  absl::Status Register(std::string name, Factory factory);
+  absl::Status Register(std::string name, Factory factory, NodeKind kind = NodeKind::kFormat);
   // NotFound, with the names there are; else what the factory says.
   absl::StatusOr<std::unique_ptr<Driver>> Make(std::string_view name,
                                                const DriverOptions& options) const;
+  // The kind of node it makes, as it was registered; nothing if there is no driver of that name. A
+  // protocol stands for a file name itself, any other driver on the node that the name stands for.
+  std::optional<NodeKind> KindOf(std::string_view name) const;
   std::vector<std::string> names() const;
 
  private:
-  absl::btree_map<std::string, Factory> factories_;
+  struct Entry {
+    Factory factory;
+    NodeKind kind;
+  };
+  absl::btree_map<std::string, Entry> factories_;
 };
 
 // Reads a driver's options one by one. Each Read leaves the target alone if the option is absent

@@ -129,6 +129,13 @@ std::string DataEdgeName(const ProposedGraph& proposed, const Node& parent) {
   return StrCat("children.", before);
 }
 
+std::string DefaultEdgeName(const ProposedGraph& proposed, const Node& parent, Role role) {
+  if (role == Role::kBacking) return "backing";
+  if (role == Role::kData) return DataEdgeName(proposed, parent);
+  if (role != Role::kFiltered || !parent.is_filter()) return "file";
+  return std::string(static_cast<const FilterDriver&>(*parent.driver).filtered_edge_name());
+}
+
 }  // namespace
 
 // ---- Edits -------------------------------------------------------------------------------------
@@ -148,6 +155,8 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   node->driver = std::move(driver);
   node->is_read_only = options.is_read_only;
   node->is_implicit = options.is_implicit;
+  node->follows_parent_access = options.follows_parent_access;
+  node->io = options.io;
   node->context = std::make_unique<NodeContext>(*node);
   const NodeId id = node->id;
   plan_->words.push_back(StrCat("add ", node->driver->driver_name(), " node '", node->name, "'"));
@@ -155,7 +164,8 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   return id;
 }
 
-void GraphTransaction::AddChild(NodeId parent_id, Role role, NodeId child_id) {
+void GraphTransaction::AddChild(NodeId parent_id, Role role, NodeId child_id,
+                                std::string edge_name) {
   Node* parent = Need(parent_id);
   Node* child = Need(child_id);
   if (parent == nullptr || child == nullptr) return;
@@ -163,21 +173,8 @@ void GraphTransaction::AddChild(NodeId parent_id, Role role, NodeId child_id) {
   edge->parent = parent;
   edge->child = child;
   edge->role = role;
-  switch (role) {
-    case Role::kBacking:
-      edge->name = "backing";
-      break;
-    case Role::kFiltered:
-      edge->name = std::string(
-          parent->is_filter() ? static_cast<FilterDriver&>(*parent->driver).filtered_edge_name()
-                              : "file");
-      break;
-    case Role::kData:
-      edge->name = DataEdgeName(plan_->proposed, *parent);
-      break;
-    default:
-      edge->name = "file";
-  }
+  if (edge_name.empty()) edge_name = DefaultEdgeName(plan_->proposed, *parent, role);
+  edge->name = std::move(edge_name);
   plan_->words.push_back(
       StrCat("link '", parent->name, "' -", edge->name, "-> '", child->name, "'"));
   plan_->proposed.AddEdge(std::move(edge));

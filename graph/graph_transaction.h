@@ -34,6 +34,7 @@
 #include "millrace/graph/freeze.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/holder.h"
+#include "millrace/graph/node_io_options.h"
 
 namespace millrace {
 
@@ -41,6 +42,10 @@ struct NodeOptions {
   std::string name;  // empty: a generated one ("#block12")
   bool is_read_only = false;
   bool is_implicit = false;
+  // Whether it becomes writable, and read-only again, with the node that stands on it
+  // (CoSetReadOnly). Off: it is as its user said, and who wants it otherwise is refused.
+  bool follows_parent_access = true;
+  NodeIoOptions io;
 };
 
 // A header that must follow an edit; see CoSyncBackingHeader.
@@ -77,7 +82,8 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // -------------------------------------------------------------------------------------- A new
   // node around an unopened driver. It needs an edge to live; open it with CoOpenNode.
   NodeId AddNode(std::unique_ptr<Driver> driver, NodeOptions options);
-  void AddChild(NodeId parent, Role role, NodeId child);
+  // `edge_name` is what the link is called in texts; empty: as the role says, "file" or "backing".
+  void AddChild(NodeId parent, Role role, NodeId child, std::string edge_name = {});
   void RemoveChild(NodeId parent, Role role);
   // Points the backing of `overlay` at `base`, or at nothing. With `header`, the image's header is
   // to follow (CoSyncBackingHeader).

@@ -16,6 +16,7 @@
 #include "millrace/graph/holder.h"
 #include "millrace/graph/io/in_flight_request.h"
 #include "millrace/graph/node_id.h"
+#include "millrace/graph/node_io_options.h"
 #include "millrace/graph/operation_claim.h"
 #include "millrace/graph/permission.h"
 #include "millrace/graph/role.h"
@@ -55,9 +56,11 @@ struct Node {
   std::unique_ptr<Driver> driver;
   std::unique_ptr<DriverContext> context;
   bool is_read_only = false;
-  bool is_implicit = false;  // put there by a job, not named by the user
-  bool is_open = false;      // CoOpen succeeded
-  bool needs_close = false;  // CoOpen was called
+  bool is_implicit = false;           // put there by a job, not named by the user
+  bool is_open = false;               // CoOpen succeeded
+  bool needs_close = false;           // CoOpen was called
+  bool follows_parent_access = true;  // see NodeOptions
+  NodeIoOptions io;
 
   std::vector<std::unique_ptr<Edge>> children;
   IntrusiveList<Edge, &Edge::child_side> parents;

@@ -189,6 +189,11 @@ class ChainOpener {
     if (reference.filename.empty()) return std::nullopt;
     MILLRACE_ASSIGN_OR_RETURN(GatedImage image,
                               ResolveBackingReference(options_.gate, overlay.path, reference));
+    if (image.names_protocol) {
+      return absl::PermissionDeniedError(
+          StrCat("open backing file '", PrintableName(image.path), "' of '", overlay.path,
+                 "': only files are opened here; open the chain as a tree of nodes instead"));
+    }
     return Layer{std::move(image.path), std::move(image.format), overlay.path};
   }
 

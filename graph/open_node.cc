@@ -29,7 +29,8 @@ std::vector<Node*> TogetherWith(Node& node, bool is_read_only) {
     nodes.push_back(each);
     Edge* edge = each->FindChild(Role::kPrimary);
     if (edge == nullptr) edge = each->FindChild(Role::kFiltered);
-    if (edge == nullptr || (is_read_only && HasOtherWriter(*edge->child, *edge))) break;
+    if (edge == nullptr || !edge->child->follows_parent_access) break;
+    if (is_read_only && HasOtherWriter(*edge->child, *edge)) break;
     each = edge->child;
   }
   return nodes;

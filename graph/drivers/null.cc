@@ -12,7 +12,7 @@ class NullDriver final : public ProtocolDriver {
  public:
   explicit NullDriver(const NullOptions& options) : options_(options), bytes_(options.bytes) {}
 
-  std::string_view driver_name() const override { return "null"; }
+  std::string_view driver_name() const override { return options_.driver_name; }
   uint64_t bytes() const override { return bytes_; }
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {

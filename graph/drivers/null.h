@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "millrace/engine/scheduler/clock.h"
 #include "millrace/graph/driver.h"
@@ -16,6 +17,7 @@ struct NullOptions {
   uint64_t bytes = uint64_t{1} << 30;
   Nanoseconds latency = 0;  // of every operation, in the engine's time
   bool read_zeroes = false;
+  std::string driver_name = "null";
 };
 
 std::unique_ptr<ProtocolDriver> MakeNullDriver(NullOptions options);

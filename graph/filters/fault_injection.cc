@@ -9,6 +9,8 @@
 #include "millrace/engine/io/io_error.h"
 #include "millrace/engine/scheduler/scheduler.h"
 #include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/graph_internals.h"
 
 namespace millrace {
 namespace {
@@ -51,6 +53,8 @@ class FaultInjectionDriver final : public FilterDriver {
 
   std::string_view driver_name() const override { return "blkdebug"; }
   bool wants_events() const override { return true; }
+  std::shared_ptr<BreakPoints> break_points() const override { return break_points_; }
+  std::string_view filtered_edge_name() const override { return "image"; }
 
   Permissions DerivePermissions(const PermissionContext& context) const override {
     Permissions derived = FilterDriver::DerivePermissions(context);
@@ -146,6 +150,19 @@ absl::Status FaultInjectionDriver::CoCheck(FaultIoType type, std::string_view wh
 }
 
 }  // namespace
+
+std::shared_ptr<BreakPoints> BreakPointsBelow(const Graph& graph, NodeId id) {
+  const Node* node = GraphInternals::Of(graph).Resolve(id);
+  while (node != nullptr) {
+    if (node->is_filter()) {
+      auto points = static_cast<const FilterDriver&>(*node->driver).break_points();
+      if (points != nullptr) return points;
+    }
+    const Edge* edge = node->FindChild(node->is_filter() ? Role::kFiltered : Role::kPrimary);
+    node = edge == nullptr ? nullptr : edge->child;
+  }
+  return nullptr;
+}
 
 absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFaultInjectionDriver(
     FaultInjectionOptions options) {

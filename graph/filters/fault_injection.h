@@ -24,8 +24,11 @@
 #include "absl/status/statusor.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/filters/break_points.h"
+#include "millrace/graph/node_id.h"
 
 namespace millrace {
+
+class Graph;
 
 // Kinds of requests, as bits of a set.
 enum FaultIoType : uint8_t {
@@ -66,6 +69,10 @@ struct FaultInjectionOptions {
 // InvalidArgument: a rule names no event, an errno that is none, or state 0 as the new one.
 absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFaultInjectionDriver(
     FaultInjectionOptions options);
+
+// The break points of the first node that has some, at or below `node` by filtered and primary
+// links; null if there is none. Suspends nowhere.
+std::shared_ptr<BreakPoints> BreakPointsBelow(const Graph& graph, NodeId node);
 
 }  // namespace millrace
 

@@ -165,6 +165,37 @@ class ConfigParser {
 
 }  // namespace
 
+absl::Status TakeFaultInjectionRules(DriverOptions& options, std::string* text) {
+  constexpr std::string_view kSections[] = {"inject-error", "set-state"};
+  for (const std::string_view section : kSections) {
+    std::string open_index = "none";
+    for (auto option = options.begin(); option != options.end();) {
+      const std::string_view name = option->first;
+      const size_t dot = name.find('.', section.size() + 1);
+      const bool is_rule = name.substr(0, section.size()) == section &&
+                           name.size() > section.size() && name[section.size()] == '.' &&
+                           dot != std::string_view::npos;
+      if (!is_rule) {
+        ++option;
+        continue;
+      }
+      if (option->second.find_first_of("\n\"") != std::string::npos) {
+        return absl::InvalidArgumentError(
+            StrCat("blkdebug: option '", name, "' has a line break or a quote"));
+      }
+      // Rules of one index are neighbours: the map is sorted.
+      const std::string_view index = name.substr(section.size() + 1, dot - section.size() - 1);
+      if (index != open_index) {
+        open_index = std::string(index);
+        StrAppend(text, "[", section, "]\n");
+      }
+      StrAppend(text, name.substr(dot + 1), " = \"", option->second, "\"\n");
+      option = options.erase(option);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<FaultInjectionOptions> ParseFaultInjectionConfig(std::string_view text) {
   return ConfigParser().Parse(text);
 }

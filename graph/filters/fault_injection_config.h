@@ -18,15 +18,21 @@
 #ifndef MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_
 #define MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_
 
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "millrace/graph/driver_registry.h"
 #include "millrace/graph/filters/fault_injection.h"
 
 namespace millrace {
 
 // Fills `inject` and `set_state` of the answer. InvalidArgument, with the line's number.
 absl::StatusOr<FaultInjectionOptions> ParseFaultInjectionConfig(std::string_view text);
+
+// Takes the rules that are given as options ("inject-error.0.event", "set-state.1.new_state") out
+// of `options` and writes them as such a text. InvalidArgument for a value that no text can hold.
+absl::Status TakeFaultInjectionRules(DriverOptions& options, std::string* text);
 
 }  // namespace millrace
 

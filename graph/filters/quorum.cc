@@ -24,6 +24,11 @@ class QuorumDriver final : public ProtocolDriver {
   explicit QuorumDriver(QuorumOptions options) : options_(std::move(options)) {}
 
   std::string_view driver_name() const override { return "quorum"; }
+  std::optional<Role> RoleOfChild(std::string_view name) const override {
+    constexpr std::string_view kPrefix = "children.";
+    if (name.substr(0, kPrefix.size()) != kPrefix) return std::nullopt;
+    return Role::kData;
+  }
   bool data_children_show_the_same() const override { return true; }
   uint64_t bytes() const override {
     return context_ == nullptr ? 0 : context_->ChildBytes(Child(0));

@@ -44,6 +44,12 @@ absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) {
 
 absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, WriteFlags flags) {
   if (source.bytes() == 0) return absl::OkStatus();
+  // A zero write gives no promise about durability.
+  if (node.io.detect_zeroes != DetectZeroes::kOff && !flags.force_unit_access && source.IsZero()) {
+    return CoWriteZeroesNode(node, ByteRange(offset, source.bytes()),
+                             {.may_unmap = node.io.detect_zeroes == DetectZeroes::kUnmap,
+                              .only_if_unallocated = flags.only_if_unallocated});
+  }
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
@@ -80,7 +86,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
 }
 
 absl::Status CoDiscardNode(Node& node, ByteRange range) {
-  if (range.empty()) return absl::OkStatus();
+  if (range.empty() || node.io.ignores_discards) return absl::OkStatus();
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
@@ -104,7 +110,7 @@ absl::Status CoFlushNode(Node& node) {
       }
       return absl::OkStatus();
     case NodeKind::kProtocol:
-      return AsProtocol(node).CoFlush();
+      return node.io.ignores_flushes ? absl::OkStatus() : AsProtocol(node).CoFlush();
     case NodeKind::kFilter:
       break;
   }

@@ -44,14 +44,22 @@ absl::Status CheckName(std::string_view holder, std::string_view name) {
   return absl::OkStatus();
 }
 
+constexpr std::string_view kFilePrefix = "file:";
+
+bool IsFileName(std::string_view name) {
+  return name.size() > kFilePrefix.size() && name.substr(0, kFilePrefix.size()) == kFilePrefix;
+}
+
+// Whether the policy takes the name as it is, protocol and all.
+bool LetsThrough(const OpenGatePolicy& policy, std::string_view name) {
+  return policy.like_qemu && policy.open_root.empty() && NamesProtocol(name) && !IsFileName(name);
+}
+
 // The path that the name means, not yet resolved.
 absl::StatusOr<std::string_view> PlainPath(const OpenGatePolicy& policy, std::string_view holder,
                                            std::string_view name) {
   if (!NamesProtocol(name)) return name;
-  constexpr std::string_view kFile = "file:";
-  if (policy.like_qemu && name.size() > kFile.size() && name.substr(0, kFile.size()) == kFile) {
-    return name.substr(kFile.size());
-  }
+  if (policy.like_qemu && IsFileName(name)) return name.substr(kFilePrefix.size());
   return absl::PermissionDeniedError(
       Attempt(holder, name) +
       "a name in an image must be a plain path, not a protocol or json:; open that image yourself "
@@ -109,8 +117,14 @@ absl::StatusOr<GatedImage> ResolveBackingReference(const OpenGatePolicy& policy,
                                                    const BackingReference& reference) {
   const std::string_view name = reference.filename;
   MILLRACE_RETURN_IF_ERROR(CheckName(holder, name));
-  MILLRACE_ASSIGN_OR_RETURN(const std::string_view plain, PlainPath(policy, holder, name));
   GatedImage image;
+  if (LetsThrough(policy, name)) {
+    image.path = std::string(name);
+    image.names_protocol = true;
+    image.format = reference.format;
+    return image;
+  }
+  MILLRACE_ASSIGN_OR_RETURN(const std::string_view plain, PlainPath(policy, holder, name));
   MILLRACE_ASSIGN_OR_RETURN(image.path, ResolvePath(holder, plain));
   MILLRACE_RETURN_IF_ERROR(CheckConfined(policy, holder, name, image.path));
   if (reference.format.empty() && !policy.like_qemu) {

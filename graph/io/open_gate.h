@@ -6,8 +6,9 @@
 //   strict (the default)  the name is a plain path: never a protocol ("nbd:...") and never "json:".
 //                         A relative one is resolved in the directory of the image that has it. The
 //                         format must be stated beside it; nothing is probed.
-//   like QEMU             "file:" in front of a path is understood, and a missing format may be
-//                         probed. Other protocols and "json:" stay refused.
+//   like QEMU             protocols ("file:", "blkdebug:...") and "json:" are let through, unless
+//                         open_root confines what may be opened, and a missing format may be
+//                         probed.
 //
 // Both: absolute paths and ".." are allowed unless open_root confines them, chains end at a depth,
 // and a file that is reached twice is a loop. A plain file whose name has a colon is written
@@ -46,6 +47,8 @@ struct OpenGatePolicy {
 // What may be opened for a name in a header.
 struct GatedImage {
   std::string path;
+  // `path` is no path but a name with a protocol in front. Never with the strict policy.
+  bool names_protocol = false;
   std::string format;  // empty: may be probed (never with the strict policy)
 };
 

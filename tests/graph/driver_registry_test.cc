@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
@@ -13,6 +14,8 @@
 
 namespace millrace {
 namespace {
+
+using ::testing::StartsWith;
 
 class DriverRegistryTest : public ::testing::Test {
  protected:
@@ -68,10 +71,9 @@ TEST_F(DriverRegistryTest, BlkdebugTakesItsRulesAsText) {
 }
 
 TEST_F(DriverRegistryTest, AnUnknownDriverIsAnsweredWithTheKnownOnes) {
-  const std::string error = ErrorOf("nbd\n", {});
-  EXPECT_EQ(error,
-            "NOT_FOUND: no driver 'nbd\\n'; there are: blkdebug, copy-on-read, file, memory, "
-            "memory-overlay, null, qcow2, quorum, raw, throttle");
+  EXPECT_THAT(ErrorOf("nbd\n", {}),
+              StartsWith("NOT_FOUND: no driver 'nbd\\n'; there are: blkdebug, copy-on-read, file, "
+                         "memory, memory-overlay, null, null-aio, null-co, "));
 }
 
 TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {

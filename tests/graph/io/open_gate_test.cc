@@ -35,13 +35,17 @@ TEST(OpenGate, NothingButAPlainPathIsOpened) {
   EXPECT_EQ(Resolve("/images/top", "/a:b")->path, "/a:b");
 }
 
-TEST(OpenGate, QemusWayUnderstandsFileAndNothingElse) {
+TEST(OpenGate, QemusWayLetsProtocolsThroughUnlessConfined) {
   const OpenGatePolicy policy{.like_qemu = true};
   EXPECT_EQ(Resolve("/images/top", "file:base.img", policy)->path, "/images/base.img");
-  EXPECT_EQ(Resolve("/images/top", "nbd:unix:/socket", policy).status().code(),
-            absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(Resolve("/images/top", "json:{}", policy).status().code(),
-            absl::StatusCode::kPermissionDenied);
+  EXPECT_FALSE(Resolve("/images/top", "file:base.img", policy)->names_protocol);
+  const OpenGatePolicy confined{.like_qemu = true, .open_root = "/images"};
+  for (const std::string name : {"nbd:unix:/socket", "json:{}", "blkdebug::base.img"}) {
+    EXPECT_EQ(Resolve("/images/top", name, policy)->path, name);
+    EXPECT_TRUE(Resolve("/images/top", name, policy)->names_protocol);
+    EXPECT_EQ(Resolve("/images/top", name, confined).status().code(),
+              absl::StatusCode::kPermissionDenied);
+  }
   EXPECT_EQ(Resolve("/images/top", "base.img", policy, "")->format, "");
 }
 

@@ -1,0 +1,55 @@
+// Opening a tree of nodes as a user asks for it: QEMU's blockdev-add.
+//
+// Children are opened before the node that stands on them, backing images after it, because a
+// header may name them: what the tree says about the backing adds to what the header says, so that
+// {backing: {node_name: "mid"}} names the node of the image that the header describes. Names found
+// in headers pass the open gate; names in the tree are the user's word and do not. Backing images
+// are opened read-only unless the tree says otherwise; other children are as the node above.
+//
+//   NodeTree tree;
+//   tree.driver = "qcow2";
+//   tree.node_name = "disk";
+//   tree.filename = "disk.qcow2";
+//   MILLRACE_ASSIGN_OR_RETURN(Attachment hold, CoOpenTree(graph, registry, std::move(tree), {}));
+//
+// Home thread; not cancellable. Whatever fails, every node and file that was opened is closed again
+// when it returns.
+#ifndef MILLRACE_GRAPH_OPEN_TREE_H_
+#define MILLRACE_GRAPH_OPEN_TREE_H_
+
+#include <functional>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/driver_registry.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/holder.h"
+#include "millrace/graph/io/open_gate.h"
+#include "millrace/graph/node_tree.h"
+
+namespace millrace {
+
+struct OpenTreeOptions {
+  OpenGatePolicy gate;
+  // Who holds the nodes, in refusals and tombstones; null: one of its own, "monitor".
+  HolderRef holder;
+  // What a name "json:{...}" means. Absent: there are no such names. In a header they are forbidden
+  // all the same unless the gate is like QEMU's.
+  std::function<absl::StatusOr<NodeTree>(std::string_view json)> parse_json_name;
+};
+
+// The answer keeps the uppermost node: an attachment without permissions that stays at its node.
+// What is below is kept by what stands on it.
+//
+// Errors: those of the drivers, the registry, the gate and the graph. NotFound (kUnknownNode): a
+// reference to no node. InvalidArgument: a child that the driver does not have, or lacks.
+// FailedPrecondition: locked by somebody else (kImageLocked), a loop, too deep, no format given.
+// PermissionDenied: forbidden by the gate; a guess of raw for writing.
+absl::StatusOr<Attachment> CoOpenTree(Graph& graph, const DriverRegistry& registry, NodeTree tree,
+                                      const OpenTreeOptions& options) MILLRACE_MAY_SUSPEND;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_OPEN_TREE_H_

@@ -122,6 +122,9 @@ bool Attachment::is_attached() const { return core_ != nullptr && core_->is_live
 NodeId Attachment::node() const { return is_attached() ? core_->edge.child->id : NodeId(); }
 const HolderRef& Attachment::holder() const { return core_->options.holder; }
 const std::string& Attachment::device_name() const { return core_->options.device_name; }
+Permissions Attachment::permissions() const {
+  return is_attached() ? core_->edge.permissions : Permissions();
+}
 uint64_t Attachment::bytes() const {
   return is_attached() ? core_->edge.child->driver->bytes() : 0;
 }

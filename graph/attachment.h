@@ -72,6 +72,8 @@ class Attachment {
   const HolderRef& holder() const;
   const std::string& device_name() const;
   uint64_t bytes() const;
+  // What it uses and shares now.
+  Permissions permissions() const;
 
   // How other threads do I/O through this attachment, which must queue its requests: always the
   // same port, made at the first call. A port that refuses everything if nothing is attached.

@@ -87,6 +87,14 @@ bool NodeView::has_attachment() const {
                      [](const Edge* edge) { return edge->parent == nullptr; });
 }
 
+size_t NodeView::user_count() const {
+  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
+  return static_cast<size_t>(std::count_if(
+      edges.begin(), edges.end(), [](const Edge* edge) { return edge->parent == nullptr; }));
+}
+
+const NodeIoOptions& NodeView::io_options() const { return node_->io; }
+
 std::string NodeView::device_name() const {
   std::string name;
   for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {

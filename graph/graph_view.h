@@ -20,6 +20,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/node_id.h"
+#include "millrace/graph/node_io_options.h"
 #include "millrace/graph/permission.h"
 #include "millrace/graph/role.h"
 
@@ -62,6 +63,12 @@ class NodeView {
   std::vector<NodeId> parents() const;
   // Whether some attachment points here directly.
   bool has_attachment() const;
+  // How many attachments point here directly.
+  size_t user_count() const;
+  // How its I/O is treated before the driver sees it.
+  const NodeIoOptions& io_options() const;
+  // What it is seen through.
+  const GraphReader& reader() const { return *reader_; }
   // Name of the newest attachment that has one: "drive0"; empty if none.
   std::string device_name() const;
 

@@ -29,7 +29,7 @@ struct Holder {
     if (id.empty()) return "an unnamed " + type;
     return type + " '" + id + "'";
   }
-  ConflictHolder AsConflictHolder() const { return {id, type, since}; }
+  ConflictHolder AsConflictHolder() const { return {id, type, since, {}}; }
 };
 
 using HolderRef = std::shared_ptr<const Holder>;

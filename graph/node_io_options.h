@@ -18,6 +18,8 @@ struct NodeIoOptions {
   bool ignores_discards = false;
   // Flushes end at this node: what was written is as durable as the host makes it by itself.
   bool ignores_flushes = false;
+  // The driver bypasses the host's page cache; for those who ask.
+  bool is_direct = false;
   DetectZeroes detect_zeroes = DetectZeroes::kOff;
 };
 

@@ -374,6 +374,7 @@ class TreeOpener {
     node.is_read_only = own.is_read_only;
     node.io.ignores_discards = !own.passes_discards;
     node.io.ignores_flushes = own.ignores_flushes;
+    node.io.is_direct = own.direct;
     node.io.detect_zeroes = tree.detect_zeroes;
     // The user's own word about a node below stands when the node above changes.
     node.follows_parent_access = !own.is_top && !tree.is_read_only;

@@ -23,8 +23,10 @@ std::string DescribeUser(const Edge& edge) {
 }
 
 ConflictHolder HolderOf(const Edge& edge) {
-  if (edge.parent != nullptr) return {edge.parent->name, "node", 0};
-  return edge.attachment->options.holder->AsConflictHolder();
+  ConflictHolder holder{edge.parent != nullptr ? edge.parent->name : "", "node", 0, {}};
+  if (edge.parent == nullptr) holder = edge.attachment->options.holder->AsConflictHolder();
+  holder.as = edge.name;
+  return holder;
 }
 
 }  // namespace

@@ -174,6 +174,7 @@ absl::Status ConflictStatus(absl::StatusCode code, const Conflict& conflict,
     writer.Text(holder.id);
     writer.Text(holder.type);
     writer.Number(static_cast<uint64_t>(holder.since));
+    writer.Text(holder.as);
   }
   absl::Status status(code, ToAbsl(text));
   status.SetPayload(kConflictPayload, absl::Cord(writer.TakeBytes()));
@@ -196,6 +197,7 @@ std::optional<Conflict> ConflictOf(const absl::Status& status) {
     holder.id = reader.Text();
     holder.type = reader.Text();
     holder.since = static_cast<Nanoseconds>(reader.Number());
+    holder.as = reader.Text();
     conflict.holders.push_back(std::move(holder));
   }
   if (!reader.is_complete()) return std::nullopt;

@@ -87,6 +87,7 @@ struct ConflictHolder {
   std::string id;         // "drive0"
   std::string type;       // "stream job", "node", "attachment", "process"
   Nanoseconds since = 0;  // engine time at which it took hold; 0 if it is not known
+  std::string as;         // by which edge ("root", "backing"), where that matters
 
   friend bool operator==(const ConflictHolder&, const ConflictHolder&) = default;
 };

@@ -1,9 +1,11 @@
 // millraced: a hypervisor's block layer without the hypervisor. Drives and guest devices, live
 // block jobs, controlled by QMP. README.md tells the rest.
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/process/command_line.h"
 #include "examples/hypervisor/process/daemon.h"
 
@@ -23,5 +25,7 @@ int main(int argc, char** argv) {
                stdout);
     return 0;
   }
-  return millrace::RunDaemon(*line, {});
+  return millrace::RunDaemon(*line, {[](millrace::HypervisorHost& host) {
+    return std::make_unique<millrace::BlockLayer>(host);
+  }});
 }

@@ -106,6 +106,11 @@ absl::Status BreakPoints::Remove(std::string_view tag) {
   return removed > 0 ? absl::OkStatus() : NoSuchTag("remove break point", tag);
 }
 
+void BreakPoints::RemoveAll() {
+  break_points_.clear();
+  while (Suspended* const request = suspended_.PopFront()) request->queue.WakeOne();
+}
+
 void BreakPoints::CoWaitSuspended(std::string_view tag) {
   while (!IsSuspended(tag)) watchers_.CoWait("break_points.watch", this);
 }

@@ -40,6 +40,8 @@ class BreakPoints final : public Waitable {
   // Takes back break points of the tag that were not reached, and resumes all its requests.
   // NotFound if there was neither.
   absl::Status Remove(std::string_view tag);
+  // Takes back all break points and resumes all requests.
+  void RemoveAll();
   bool IsSuspended(std::string_view tag) const;
   // Returns once a request is suspended under the tag; at once if one is.
   void CoWaitSuspended(std::string_view tag) MILLRACE_MAY_SUSPEND;

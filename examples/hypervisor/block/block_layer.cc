@@ -1,0 +1,242 @@
+#include "examples/hypervisor/block/block_layer.h"
+
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "examples/hypervisor/block/conflict_text.h"
+#include "examples/hypervisor/block/job_events.h"
+#include "examples/hypervisor/block/throttle_objects.h"
+#include "examples/hypervisor/block/tree_options.h"
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/filters/fault_injection.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+// The file name that a tree stands on, for texts.
+std::string FileNameOf(const NodeTree& tree) {
+  if (!tree.filename.empty()) return tree.filename;
+  const auto option = tree.options.find("filename");
+  if (option != tree.options.end()) return option->second;
+  for (const ChildTree& child : tree.children) {
+    if (child.name != "backing" && child.tree != nullptr) return FileNameOf(*child.tree);
+  }
+  return {};
+}
+
+// Failures to open a file, as QEMU says them; all others as they are.
+absl::Status InQemuWords(const absl::Status& status, const std::string& filename) {
+  const bool is_below = absl::StartsWith(status.message(), "backing file of '");
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (conflict && is_below) {
+    const std::string text = ConflictText(*conflict);
+    if (!text.empty()) return GenericError(StrCat("Could not open backing file: ", text));
+  }
+  if (conflict || !CarriesErrno(status)) return status;
+  if (is_below) {
+    return GenericError(StrCat("Could not open backing file: ", FromAbsl(status.message())));
+  }
+  return GenericError(StrCat("Could not open '", filename, "': ", ErrnoText(ErrnoOf(status))));
+}
+
+Permissions PermissionsOf(const GuestDevice& device, bool is_read_only) {
+  Permissions permissions;
+  permissions.used = is_read_only ? kConsistentRead : kConsistentRead | kWrite;
+  permissions.shared = kConsistentRead | kWriteUnchanged;
+  if (device.shares_writes) permissions.shared = permissions.shared | kWrite;
+  if (device.can_resize) permissions.shared = permissions.shared | kResize;
+  return permissions;
+}
+
+}  // namespace
+
+BlockLayer::BlockLayer(HypervisorHost& host)
+    : host_(host),
+      graph_(host.engine),
+      committer_(graph_),
+      jobs_(host.engine, committer_),
+      guest_requests_(host.engine.scheduler(), "qemu-io") {
+  BuiltinDriverServices services;
+  services.find_throttle_group = [this](std::string_view name) {
+    return FindThrottleGroup(host_.objects, name);
+  };
+  const absl::Status registered = RegisterBuiltinDrivers(registry_, std::move(services));
+  MILLRACE_CHECK(registered.ok(), "the drivers are registered once");
+  open_options_.holder = MakeHolder("monitor", "monitor");
+  open_options_.parse_json_name = &ParseJsonFileName;
+  open_options_.gate.like_qemu = host.settings.open_gate_like_qemu;
+  open_options_.gate.open_root = host.settings.open_root;
+  host_.observer.SetTarget(this);
+  host_.renderer = &RenderRefusal;
+  RegisterThrottleGroups(*this);
+  RegisterNodeCommands(*this);
+  RegisterSnapshotCommands(*this);
+  RegisterDeviceCommands(*this);
+  RegisterDriveOptions(*this);
+  RegisterQueryCommands(*this);
+  RegisterJobVerbs(*this);
+  RegisterStreamAndCommit(*this);
+  RegisterMirror(*this);
+  RegisterQemuIo(*this);
+  RegisterMillraceCommands(*this);
+}
+
+BlockLayer::~BlockLayer() { host_.observer.SetTarget(nullptr); }
+
+void BlockLayer::OnLog(LogLevel level, std::string_view line) {
+  if (level != LogLevel::kError) return;
+  fprintf(stderr, "%s: %.*s\n", host_.settings.program.c_str(), static_cast<int>(line.size()),
+          line.data());
+}
+
+void BlockLayer::OnJobEvent(const JobEvent& event) { EmitJobEvent(host_.events, event); }
+
+// ---- The end -----------------------------------------------------------------------------------
+
+// A request that stands still at a break point would keep its node, and us, for ever.
+void BlockLayer::ReleaseBreakPoints() {
+  GraphView view(graph_);
+  for (NodeId id : view.Nodes()) {
+    if (auto points = BreakPointsBelow(graph_, id)) points->RemoveAll();
+  }
+}
+
+void BlockLayer::CoShutdown() {
+  ReleaseBreakPoints();
+  jobs_.CoShutdown();
+  guest_requests_.CoJoin().IgnoreError();
+  CoCloseEverything();
+  graph_.CoClose();
+}
+
+void BlockLayer::CoCloseEverything() {
+  for (std::unique_ptr<Drive>& drive : drives_) drive->backend.CoDetach();
+  drives_.clear();
+  for (auto& owned : owned_) owned.second.CoDetach();
+  owned_.clear();
+}
+
+// ---- Nodes -------------------------------------------------------------------------------------
+
+absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
+  const std::string filename = FileNameOf(tree);
+  absl::StatusOr<Attachment> hold = CoOpenTree(graph_, registry_, std::move(tree), open_options_);
+  if (hold.ok()) return hold;
+  return InQemuWords(hold.status(), filename);
+}
+
+absl::Status BlockLayer::CoAddNode(NodeTree tree) {
+  const std::string name = tree.node_name;
+  MILLRACE_ASSIGN_OR_RETURN(Attachment hold, CoOpen(std::move(tree)));
+  owned_.emplace(name, std::move(hold));
+  return absl::OkStatus();
+}
+
+void BlockLayer::CoLetGoOfNode(std::string_view name) {
+  const auto found = owned_.find(name);
+  if (found == owned_.end()) return;
+  Attachment hold = std::move(found->second);
+  owned_.erase(found);
+  hold.CoDetach();
+}
+
+absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string_view node_name) {
+  GraphView view(graph_);
+  if (!device.empty()) {
+    if (const Drive* drive = FindDrive(device); drive != nullptr && drive->backend.is_attached()) {
+      return drive->backend.node();
+    }
+  }
+  if (!node_name.empty()) {
+    if (absl::StatusOr<NodeView> node = view.Find(node_name); node.ok()) return node->id();
+  }
+  return GenericError(StrCat("Cannot find device='", device, "' nor node-name='", node_name, "'"));
+}
+
+absl::StatusOr<NodeId> BlockLayer::FindDeviceOrNode(std::string_view name) {
+  return FindNode(name, name);
+}
+
+// ---- Drives and devices ------------------------------------------------------------------------
+
+Drive* BlockLayer::FindDrive(std::string_view id) const {
+  if (id.empty()) return nullptr;
+  for (const std::unique_ptr<Drive>& drive : drives_) {
+    if (drive->id == id) return drive.get();
+  }
+  return nullptr;
+}
+
+Drive* BlockLayer::FindDriveOfDevice(std::string_view id_or_path) const {
+  if (id_or_path.empty()) return nullptr;
+  for (const std::unique_ptr<Drive>& drive : drives_) {
+    const GuestDevice* device = drive->device.get();
+    if (device != nullptr && (device->id == id_or_path || device->path == id_or_path)) {
+      return drive.get();
+    }
+  }
+  return nullptr;
+}
+
+absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node) {
+  auto drive = std::make_unique<Drive>();
+  AttachmentOptions options;
+  options.holder = MakeHolder(id, "block device", host_.engine.clock().Now());
+  options.purpose = "root";
+  options.device_name = id;
+  options.permissions.used = kConsistentRead;
+  GraphTransaction change(graph_);
+  drive->backend = change.Attach(node, std::move(options));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  absl::StatusOr<NodeView> view = change.Resolve(node);
+  drive->is_read_only = view.ok() && view->is_read_only();
+  drive->id = std::move(id);
+  drives_.push_back(std::move(drive));
+  return drives_.back().get();
+}
+
+absl::StatusOr<Drive*> BlockLayer::CoAddDrive(std::string id, NodeTree tree) {
+  if (FindDrive(id) != nullptr) {
+    return GenericError(StrCat("Duplicate ID '", id, "' for drive"));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(Attachment hold, CoOpen(std::move(tree)));
+  absl::StatusOr<Drive*> drive = AddDriveOver(std::move(id), hold.node());
+  hold.CoDetach();
+  return drive;
+}
+
+void BlockLayer::CoRemoveDrive(Drive& drive) {
+  drive.backend.CoDetach();
+  std::erase_if(drives_, [&](const std::unique_ptr<Drive>& each) { return each.get() == &drive; });
+}
+
+absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
+  GraphTransaction change(graph_);
+  change.SetPermissions(drive.backend, PermissionsOf(device, drive.is_read_only));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  drive.device = std::make_unique<GuestDevice>(std::move(device));
+  return absl::OkStatus();
+}
+
+void BlockLayer::CoUnplug(Drive& drive) {
+  drive.device.reset();
+  if (drive.id.empty()) return CoRemoveDrive(drive);
+  GraphTransaction change(graph_);
+  change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
+  const absl::Status status = change.Commit().status();
+  MILLRACE_CHECK(status.ok(), "letting go of permissions cannot be refused");
+}
+
+std::string BlockLayer::NextAnonymousPath(std::string_view suffix) {
+  return StrCat("/machine/peripheral-anon/device[", anonymous_devices_++, "]", suffix);
+}
+
+}  // namespace millrace

@@ -1,0 +1,132 @@
+// BlockLayer: what the hypervisor knows about its disks: nodes that the monitor owns, drives (block
+// back ends with a name) and guest devices, over one graph and its jobs.
+//
+//   drive    an attachment to the top of a tree of nodes, named "drive0": what QMP's `device`
+//   means,
+//            what queries list, what HMP's qemu-io works on;
+//   device   a guest's disk controller. It does no I/O of its own; it takes permissions on a drive.
+//            A device made over a node gets a drive without a name.
+//
+// Commands are registered by the Register... functions of the files beside this one. Home thread;
+// commands come one at a time.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_LAYER_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_LAYER_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "examples/hypervisor/process/hypervisor_host.h"
+#include "millrace/engine/job/job_event.h"
+#include "millrace/engine/job/job_manager.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/driver_registry.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/node_tree.h"
+#include "millrace/graph/open_tree.h"
+#include "millrace/jobs/block_job.h"
+
+namespace millrace {
+
+struct GuestDevice {
+  std::string id;      // "" if it has none
+  std::string path;    // its place in QEMU's object tree
+  std::string driver;  // "virtio-blk-pci"
+  std::string iothread;
+  bool shares_writes = false;
+  bool can_resize = false;
+  bool is_removable = false;
+};
+
+struct Drive {
+  std::string id;      // "" for the drive of a device over a node
+  Attachment backend;  // not attached: no medium
+  std::unique_ptr<GuestDevice> device;
+  bool is_read_only = false;
+};
+
+class BlockLayer final : public HypervisorPart, public EngineObserver {
+ public:
+  // Registers everything with the host.
+  explicit BlockLayer(HypervisorHost& host);
+  ~BlockLayer() override;
+
+  void CoShutdown() override MILLRACE_MAY_SUSPEND;
+
+  void OnLog(LogLevel level, std::string_view line) override;
+  void OnJobEvent(const JobEvent& event) override;
+
+  HypervisorHost& host() { return host_; }
+  Graph& graph() { return graph_; }
+  JobManager& jobs() { return jobs_; }
+  const DriverRegistry& registry() const { return registry_; }
+  const OpenTreeOptions& open_options() const { return open_options_; }
+  const HolderRef& monitor() const { return open_options_.holder; }
+  TaskScope& guest_requests() { return guest_requests_; }
+
+  // ---- Nodes the monitor owns --------------------------------------------------------------------
+  absl::Status CoAddNode(NodeTree tree) MILLRACE_MAY_SUSPEND;
+  bool OwnsNode(std::string_view name) const { return owned_.find(name) != owned_.end(); }
+  void CoLetGoOfNode(std::string_view name) MILLRACE_MAY_SUSPEND;
+  // Opens a tree; failures to open a file in QEMU's words.
+  absl::StatusOr<Attachment> CoOpen(NodeTree tree) MILLRACE_MAY_SUSPEND;
+
+  // ---- Drives and devices ------------------------------------------------------------------------
+  const std::vector<std::unique_ptr<Drive>>& drives() const { return drives_; }
+  Drive* FindDrive(std::string_view id) const;
+  // By a device's id or path.
+  Drive* FindDriveOfDevice(std::string_view id_or_path) const;
+  // Opens the tree and puts a drive on top.
+  absl::StatusOr<Drive*> CoAddDrive(std::string id, NodeTree tree) MILLRACE_MAY_SUSPEND;
+  // The same over a node that is there.
+  absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node) MILLRACE_OPENS_VIEW;
+  void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
+  // The device takes its permissions on the drive.
+  absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
+  void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
+  std::string NextAnonymousPath(std::string_view suffix);
+
+  // ---- Looking up --------------------------------------------------------------------------------
+  // "Cannot find device='x' nor node-name='y'"; either may be empty.
+  absl::StatusOr<NodeId> FindNode(std::string_view device, std::string_view node_name)
+      MILLRACE_OPENS_VIEW;
+  // A device or a node of this name.
+  absl::StatusOr<NodeId> FindDeviceOrNode(std::string_view name) MILLRACE_OPENS_VIEW;
+
+ private:
+  void CoCloseEverything() MILLRACE_MAY_SUSPEND;
+  void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
+
+  HypervisorHost& host_;
+  DriverRegistry registry_;
+  Graph graph_;
+  BlockJobCommitter committer_;
+  JobManager jobs_;
+  OpenTreeOptions open_options_;
+  TaskScope guest_requests_;  // of qemu-io's aio_ commands
+  std::map<std::string, Attachment, std::less<>> owned_;
+  std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
+  int anonymous_devices_ = 0;
+};
+
+// Each file of commands, called by the constructor.
+void RegisterThrottleGroups(BlockLayer& layer);
+void RegisterNodeCommands(BlockLayer& layer);
+void RegisterSnapshotCommands(BlockLayer& layer);
+void RegisterDeviceCommands(BlockLayer& layer);
+void RegisterDriveOptions(BlockLayer& layer);
+void RegisterQueryCommands(BlockLayer& layer);
+void RegisterJobVerbs(BlockLayer& layer);
+void RegisterStreamAndCommit(BlockLayer& layer);
+void RegisterMirror(BlockLayer& layer);
+void RegisterQemuIo(BlockLayer& layer);
+void RegisterMillraceCommands(BlockLayer& layer);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_LAYER_H_

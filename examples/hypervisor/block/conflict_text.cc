@@ -1,0 +1,150 @@
+#include "examples/hypervisor/block/conflict_text.h"
+
+#include <optional>
+#include <string_view>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/strip.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
+
+namespace millrace {
+namespace {
+
+using Reason = ConflictReason;
+
+// One row: the text, in which %o stands for the object, %d for the detail, %1 and %2 for the
+// detail's first word and the rest, %h for the first holder and %t for its type without " job".
+struct Row {
+  Reason reason;
+  std::string_view text;
+};
+
+constexpr Row kTexts[] = {
+    // Jobs.
+    {Reason::kDuplicateJobId, "Job ID '%o' already in use"},
+    {Reason::kMalformedJobId, "Invalid job ID '%o'"},
+    {Reason::kMissingJobId, "An explicit job ID is required"},
+    {Reason::kInternalJobId, "Cannot specify job ID for internal job"},
+    {Reason::kVerbNotAccepted, "Job '%o' in state '%2' cannot accept command verb '%1'"},
+    {Reason::kAlreadyPaused, "Job is already paused"},
+    {Reason::kNotPaused, "Can't resume a job that was not paused"},
+    {Reason::kCannotComplete, "The active block job '%o' cannot be completed"},
+    {Reason::kNegativeSpeed, "Parameter 'speed' expects a non-negative value"},
+    {Reason::kPausedNeedsForce, "The block job for device '%o' is currently paused"},
+    {Reason::kChangeUnsupported, "Job type does not support change"},
+    // Nodes.
+    {Reason::kNodeBusy, "Node '%o' is busy: block device is in use by block job: %t"},
+    {Reason::kFrozenLink, "Cannot change frozen '%1' link from '%2' to '%o'"},
+    {Reason::kUnleasableFilter, "Cannot freeze '%d' link to '%o'"},
+    {Reason::kReadOnly, "Block node is read-only"},
+    {Reason::kUnknownNode, "Cannot find device='%o' nor node-name='%o'"},
+    {Reason::kDuplicateNodeName, "Duplicate nodes with node-name='%o'"},
+    {Reason::kMalformedNodeName, "Invalid node-name: '%o'"},
+    {Reason::kNodeNameTooLong, "Node name too long"},
+    {Reason::kNodeNameIsDevice, "node-name=%o is conflicting with a device id"},
+    {Reason::kNodeInUse, "Block device %o is in use"},
+    {Reason::kNotInChain, "'%o' is not in the backing chain of '%d'"},
+    {Reason::kNotBacking, "Node '%o' is not a backing image of '%d'"},
+    {Reason::kSameNode, "cannot commit an image into itself"},
+    {Reason::kNoBacking, "There is no backimg image"},
+    {Reason::kIsFilter, "Node '%o' is a filter, use a non-filter node as 'bottom'"},
+    {Reason::kNotRoot, "Need a root block node"},
+    {Reason::kSizeMismatch, "Source and target image have different sizes"},
+};
+
+std::string Fill(std::string_view text, const Conflict& conflict) {
+  const std::string_view detail = conflict.detail;
+  const size_t space = detail.find(' ');
+  std::string filled;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%' || i + 1 == text.size()) {
+      filled += text[i];
+      continue;
+    }
+    switch (text[++i]) {
+      case 'o':
+        filled += conflict.object;
+        break;
+      case 'd':
+        filled += detail;
+        break;
+      case '1':
+        filled += detail.substr(0, space);
+        break;
+      case '2':
+        if (space != std::string_view::npos) filled += detail.substr(space + 1);
+        break;
+      case 't':
+        if (!conflict.holders.empty()) {
+          filled += FromAbsl(absl::StripSuffix(ToAbsl(conflict.holders.front().type), " job"));
+        }
+        break;
+      default:
+        break;
+    }
+  }
+  return filled;
+}
+
+std::string UserText(const ConflictHolder& holder, const std::string& node) {
+  const std::string user = holder.id.empty() ? StrCat("an unnamed ", holder.type)
+                                             : StrCat(holder.type, " '", holder.id, "'");
+  return StrCat(user, " (uses node '", node, "' as '", holder.as, "' child)");
+}
+
+std::string PermissionText(const Conflict& conflict) {
+  if (conflict.holders.size() < 2) return {};
+  return StrCat("Permission conflict on node '", conflict.object, "': permissions '",
+                conflict.detail, "' are both required by ",
+                UserText(conflict.holders[0], conflict.object), " and unshared by ",
+                UserText(conflict.holders[1], conflict.object), ".");
+}
+
+std::string ExclusionText(const Conflict& conflict) {
+  if (conflict.detail == "backing-file base") {
+    return "backing file specified, but streaming the entire chain";
+  }
+  return Fill("'%1' and '%2' cannot be specified at the same time", conflict);
+}
+
+}  // namespace
+
+std::string ConflictText(const Conflict& conflict) {
+  switch (conflict.reason) {
+    case Reason::kPermission:
+      return PermissionText(conflict);
+    case Reason::kMutuallyExclusive:
+      return ExclusionText(conflict);
+    case Reason::kUnknownFormat:
+      return StrCat(conflict.detail == "protocol" ? "Unknown protocol '" : "Unknown driver '",
+                    conflict.object, "'");
+    case Reason::kImageLocked:
+      return conflict.detail.empty() ? std::string()
+                                     : StrCat("Failed to get ", conflict.detail, " lock");
+    case Reason::kUnsupportedByDriver:
+      return conflict.detail == "file" ? "A block device must be specified for \"file\"" : "";
+    default:
+      break;
+  }
+  for (const Row& row : kTexts) {
+    if (row.reason == conflict.reason) return Fill(row.text, conflict);
+  }
+  return {};
+}
+
+QmpErrorReply RenderRefusal(const absl::Status& status) {
+  QmpErrorReply reply;
+  if (const std::optional<Conflict> conflict = ConflictOf(status)) {
+    reply.desc = ConflictText(*conflict);
+  }
+  if (reply.desc.empty()) {
+    reply.desc = std::string(FromAbsl(status.message()));
+    if (!reply.desc.empty()) {
+      reply.desc[0] = absl::ascii_toupper(static_cast<unsigned char>(reply.desc[0]));
+    }
+  }
+  return reply;
+}
+
+}  // namespace millrace

@@ -1,0 +1,20 @@
+// Job events as QMP events (semantics 1.9), and jobs as queries show them.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_JOB_EVENTS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_JOB_EVENTS_H_
+
+#include "examples/hypervisor/qmp/event_sink.h"
+#include "millrace/engine/job/job_event.h"
+#include "millrace/engine/job/job_info.h"
+
+namespace millrace {
+
+// Never suspends.
+void EmitJobEvent(EventSink& events, const JobEvent& event);
+
+// An element of query-block-jobs, and of query-jobs.
+json::object DescribeBlockJob(const JobInfo& job);
+json::object DescribeJob(const JobInfo& job);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_JOB_EVENTS_H_

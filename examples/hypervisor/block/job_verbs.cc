@@ -1,0 +1,130 @@
+// The verbs of jobs, in both spellings: block-job-pause {device} and job-pause {id}. They differ in
+// how an unknown job is called, and block-job-cancel in being soft.
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/job_events.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+using Verb = std::function<absl::Status(JobManager& jobs, const std::string& id)>;
+
+absl::Status UnknownBlockJob(const std::string& id) {
+  return DeviceNotActive(StrCat("Block job '", id, "' not found"));
+}
+
+CommandResult Call(BlockLayer& layer, const Verb& verb, const std::string& id, bool is_legacy) {
+  if (!layer.jobs().Query(id).ok()) {
+    return is_legacy ? UnknownBlockJob(id) : GenericError("Job not found");
+  }
+  MILLRACE_RETURN_IF_ERROR(verb(layer.jobs(), id));
+  return json::object();
+}
+
+void RegisterPair(BlockLayer& layer, const std::string& name, const Verb& verb,
+                  const std::string& legacy_key = "device") {
+  layer.host().commands.Register(
+      {.name = StrCat("job-", name),
+       .arguments = {{{"id", ArgumentType::kString}}},
+       .handler = [&layer, verb](const json::object& arguments) -> CommandResult {
+         ArgumentReader reader(arguments);
+         return Call(layer, verb, reader.String("id"), false);
+       }});
+  layer.host().commands.Register(
+      {.name = StrCat("block-job-", name),
+       .arguments = {{{legacy_key, ArgumentType::kString}}},
+       .handler = [&layer, verb, legacy_key](const json::object& arguments) -> CommandResult {
+         ArgumentReader reader(arguments);
+         return Call(layer, verb, reader.String(legacy_key), true);
+       }});
+}
+
+void RegisterCancel(BlockLayer& layer) {
+  layer.host().commands.Register(
+      {.name = "job-cancel",
+       .arguments = {{{"id", ArgumentType::kString}}},
+       .handler = [&layer](const json::object& arguments) -> CommandResult {
+         ArgumentReader reader(arguments);
+         return Call(
+             layer, [](JobManager& jobs, const std::string& id) { return jobs.Cancel(id, true); },
+             reader.String("id"), false);
+       },
+       .replies_first = true});
+  layer.host().commands.Register(
+      {.name = "block-job-cancel",
+       .arguments = {{{"device", ArgumentType::kString}, {"force", ArgumentType::kBool, true}}},
+       .handler = [&layer](const json::object& arguments) -> CommandResult {
+         ArgumentReader reader(arguments);
+         const std::string id = reader.String("device");
+         const bool force = reader.OptionalBool("force").value_or(false);
+         return Call(
+             layer,
+             [force](JobManager& jobs, const std::string& job) { return jobs.Cancel(job, force); },
+             id, true);
+       },
+       .replies_first = true});
+}
+
+void RegisterSetSpeed(BlockLayer& layer) {
+  layer.host().commands.Register(
+      {.name = "block-job-set-speed",
+       .arguments = {{{"device", ArgumentType::kString}, {"speed", ArgumentType::kInteger}}},
+       .handler = [&layer](const json::object& arguments) -> CommandResult {
+         ArgumentReader reader(arguments);
+         const std::string id = reader.String("device");
+         const int64_t speed = reader.Integer("speed");
+         return Call(
+             layer,
+             [speed](JobManager& jobs, const std::string& job) {
+               return jobs.SetSpeed(job, speed);
+             },
+             id, true);
+       }});
+}
+
+void RegisterQueries(BlockLayer& layer) {
+  layer.host().commands.Register({.name = "query-block-jobs",
+                                  .arguments = {{}},
+                                  .handler = [&layer](const json::object&) -> CommandResult {
+                                    json::array jobs;
+                                    for (const JobInfo& job : layer.jobs().QueryAll()) {
+                                      if (!job.is_internal) jobs.push_back(DescribeBlockJob(job));
+                                    }
+                                    return jobs;
+                                  }});
+  layer.host().commands.Register({.name = "query-jobs",
+                                  .arguments = {{}},
+                                  .handler = [&layer](const json::object&) -> CommandResult {
+                                    json::array jobs;
+                                    for (const JobInfo& job : layer.jobs().QueryAll()) {
+                                      if (!job.is_internal) jobs.push_back(DescribeJob(job));
+                                    }
+                                    return jobs;
+                                  }});
+}
+
+}  // namespace
+
+void RegisterJobVerbs(BlockLayer& layer) {
+  RegisterPair(layer, "pause",
+               [](JobManager& jobs, const std::string& id) { return jobs.Pause(id); });
+  RegisterPair(layer, "resume",
+               [](JobManager& jobs, const std::string& id) { return jobs.Resume(id); });
+  RegisterPair(layer, "complete",
+               [](JobManager& jobs, const std::string& id) { return jobs.Complete(id); });
+  RegisterPair(
+      layer, "finalize", [](JobManager& jobs, const std::string& id) { return jobs.Finalize(id); },
+      "id");
+  RegisterPair(
+      layer, "dismiss", [](JobManager& jobs, const std::string& id) { return jobs.Dismiss(id); },
+      "id");
+  RegisterCancel(layer);
+  RegisterSetSpeed(layer);
+  RegisterQueries(layer);
+}
+
+}  // namespace millrace

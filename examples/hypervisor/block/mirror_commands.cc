@@ -1,0 +1,69 @@
+// blockdev-mirror.
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/job_options.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/jobs/mirror/mirror_job.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kSyncNames[] = {"top", "full", "none", "incremental", "bitmap"};
+constexpr std::string_view kCopyModeNames[] = {"background", "write-blocking"};
+
+absl::StatusOr<MirrorSync> ReadSync(ArgumentReader& reader) {
+  constexpr MirrorSync kSyncs[] = {MirrorSync::kTop, MirrorSync::kFull, MirrorSync::kNone};
+  const size_t index = reader.Enum("sync", kSyncNames);
+  if (index < std::size(kSyncs)) return kSyncs[index];
+  return GenericError(StrCat("Sync mode '", kSyncNames[index], "' not supported"));
+}
+
+CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MirrorOptions options;
+  MILLRACE_ASSIGN_OR_RETURN(options.source, layer.FindDeviceOrNode(reader.String("device")));
+  MILLRACE_ASSIGN_OR_RETURN(options.target, layer.FindDeviceOrNode(reader.String("target")));
+  MILLRACE_ASSIGN_OR_RETURN(options.sync, ReadSync(reader));
+  options.replaces = reader.OptionalString("replaces").value_or("");
+  options.granularity = reader.OptionalUint32("granularity").value_or(0);
+  options.buffer_bytes = reader.OptionalInteger("buf-size").value_or(0);
+  options.on_source_error = ReadOnError(reader, "on-source-error");
+  options.on_target_error = ReadOnError(reader, "on-target-error");
+  if (reader.OptionalEnum("copy-mode", kCopyModeNames).value_or(0) != 0) {
+    return GenericError("Copy mode 'write-blocking' is not supported");
+  }
+  ReadBlockJobOptions(reader, &options);
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(layer.graph(), layer.jobs(), std::move(options)).status());
+  return json::object();
+}
+
+}  // namespace
+
+void RegisterMirror(BlockLayer& layer) {
+  std::vector<ArgumentSpec> arguments = {
+      {"device"},
+      {"target"},
+      {"replaces", ArgumentType::kString, true},
+      {"sync", ArgumentType::kEnum, false, {std::begin(kSyncNames), std::end(kSyncNames)}},
+      {"granularity", ArgumentType::kUint32, true},
+      {"buf-size", ArgumentType::kInteger, true},
+      OnErrorArgument("on-source-error"),
+      OnErrorArgument("on-target-error"),
+      {"copy-mode",
+       ArgumentType::kEnum,
+       true,
+       {std::begin(kCopyModeNames), std::end(kCopyModeNames)}}};
+  AppendBlockJobArguments(&arguments);
+  layer.host().commands.Register(
+      {.name = "blockdev-mirror",
+       .arguments = std::move(arguments),
+       .handler = [&layer](const json::object& given)
+                      MILLRACE_MAY_SUSPEND { return CoBlockdevMirror(layer, given); }});
+}
+
+}  // namespace millrace

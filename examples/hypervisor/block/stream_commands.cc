@@ -1,0 +1,185 @@
+// block-stream and block-commit: from QMP's ways to name a layer to the jobs' node ids, with QEMU's
+// checks in QEMU's order; what the jobs themselves refuse comes after these.
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/layer_name.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/jobs/commit/commit_job.h"
+#include "millrace/jobs/stream/stream_job.h"
+
+namespace millrace {
+namespace {
+
+bool IsBelow(BlockLayer& layer, NodeId top, NodeId wanted) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> start = view.Resolve(top);
+  absl::StatusOr<NodeView> node = view.Resolve(wanted);
+  return start.ok() && node.ok() && ChainContains(*start, *node);
+}
+
+absl::Status Exclusive(ArgumentReader& reader, std::string_view a, std::string_view b) {
+  if (!reader.Has(a) || !reader.Has(b)) return absl::OkStatus();
+  return GenericError(StrCat("'", a, "' and '", b, "' cannot be specified at the same time"));
+}
+
+// ---- block-stream ------------------------------------------------------------------------------
+
+absl::StatusOr<std::optional<NodeId>> StreamBase(BlockLayer& layer, ArgumentReader& reader,
+                                                 NodeId top, const std::string& device)
+    MILLRACE_OPENS_VIEW {
+  if (std::optional<std::string> name = reader.OptionalString("base")) {
+    GraphView view(layer.graph());
+    std::optional<NodeId> base = FindLayerBelow(view, top, *name);
+    if (!base) return GenericError(StrCat("Can't find '", *name, "' in the backing chain"));
+    return base;
+  }
+  const std::optional<std::string> node_name = reader.OptionalString("base-node");
+  if (!node_name) return std::nullopt;
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId base, layer.FindNode("", *node_name));
+  if (base == top || !IsBelow(layer, top, base)) {
+    return GenericError(StrCat("Node '", *node_name, "' is not a backing image of '", device, "'"));
+  }
+  return base;
+}
+
+absl::StatusOr<std::optional<NodeId>> StreamBottom(BlockLayer& layer, ArgumentReader& reader,
+                                                   NodeId top, const std::string& device)
+    MILLRACE_OPENS_VIEW {
+  const std::optional<std::string> name = reader.OptionalString("bottom");
+  if (!name) return std::nullopt;
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId bottom, layer.FindNode("", *name));
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Resolve(bottom);
+  if (node->is_filter()) {
+    return GenericError(
+        StrCat("Node '", *name, "' is a filter, use a non-filter node as 'bottom'"));
+  }
+  absl::StatusOr<NodeView> start = view.Resolve(top);
+  if (!ChainContains(*start, *node)) {
+    return GenericError(
+        StrCat("Node '", *name, "' is not in a chain starting from '", device, "'"));
+  }
+  return bottom;
+}
+
+CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MILLRACE_RETURN_IF_ERROR(Exclusive(reader, "base", "base-node"));
+  MILLRACE_RETURN_IF_ERROR(Exclusive(reader, "base", "bottom"));
+  MILLRACE_RETURN_IF_ERROR(Exclusive(reader, "bottom", "base-node"));
+  StreamOptions options;
+  const std::string device = reader.String("device");
+  MILLRACE_ASSIGN_OR_RETURN(options.top, layer.FindDeviceOrNode(device));
+  MILLRACE_ASSIGN_OR_RETURN(options.base, StreamBase(layer, reader, options.top, device));
+  MILLRACE_ASSIGN_OR_RETURN(options.bottom, StreamBottom(layer, reader, options.top, device));
+  options.backing_filename = reader.OptionalString("backing-file").value_or("");
+  options.on_error = ReadOnError(reader, "on-error");
+  ReadBlockJobOptions(reader, &options);
+  MILLRACE_RETURN_IF_ERROR(CoStartStream(layer.graph(), layer.jobs(), std::move(options)).status());
+  return json::object();
+}
+
+// ---- block-commit ------------------------------------------------------------------------------
+
+absl::StatusOr<NodeId> CommitRoot(BlockLayer& layer, const std::string& device)
+    MILLRACE_OPENS_VIEW {
+  absl::StatusOr<NodeId> root = layer.FindDeviceOrNode(device);
+  if (!root.ok()) return DeviceNotFound(StrCat("Device '", device, "' not found"));
+  return root;
+}
+
+absl::StatusOr<NodeId> LayerByNode(BlockLayer& layer, NodeId root, const std::string& name)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindNode("", name));
+  if (IsBelow(layer, root, node)) return node;
+  return GenericError(StrCat("'", name, "' is not in this backing file chain"));
+}
+
+absl::StatusOr<NodeId> CommitTop(BlockLayer& layer, ArgumentReader& reader, NodeId root)
+    MILLRACE_OPENS_VIEW {
+  if (reader.Has("top-node") && reader.Has("top")) {
+    return GenericError("'top-node' and 'top' are mutually exclusive");
+  }
+  if (auto node_name = reader.OptionalString("top-node")) {
+    return LayerByNode(layer, root, *node_name);
+  }
+  const std::optional<std::string> name = reader.OptionalString("top");
+  if (!name) return root;
+  GraphView view(layer.graph());
+  if (IsNamed(view, root, *name)) return root;
+  if (std::optional<NodeId> top = FindLayerBelow(view, root, *name)) return *top;
+  return GenericError(StrCat("Top image file ", *name, " not found"));
+}
+
+absl::StatusOr<std::optional<NodeId>> CommitBase(BlockLayer& layer, ArgumentReader& reader,
+                                                 NodeId root, NodeId top) MILLRACE_OPENS_VIEW {
+  if (reader.Has("base-node") && reader.Has("base")) {
+    return GenericError("'base-node' and 'base' are mutually exclusive");
+  }
+  if (auto node_name = reader.OptionalString("base-node")) {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId base, LayerByNode(layer, root, *node_name));
+    if (base == top) return GenericError("cannot commit an image into itself");
+    if (!IsBelow(layer, top, base)) {
+      return GenericError(StrCat("'", *node_name, "' is not in this backing file chain"));
+    }
+    return base;
+  }
+  const std::optional<std::string> name = reader.OptionalString("base");
+  if (!name) return std::nullopt;
+  GraphView view(layer.graph());
+  std::optional<NodeId> base = FindLayerBelow(view, top, *name);
+  if (!base) return GenericError(StrCat("Can't find '", *name, "' in the backing chain"));
+  return base;
+}
+
+CommandResult CoBlockCommit(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  CommitOptions options;
+  MILLRACE_ASSIGN_OR_RETURN(options.root, CommitRoot(layer, reader.String("device")));
+  MILLRACE_ASSIGN_OR_RETURN(options.top, CommitTop(layer, reader, options.root));
+  MILLRACE_ASSIGN_OR_RETURN(options.base, CommitBase(layer, reader, options.root, options.top));
+  options.backing_filename = reader.OptionalString("backing-file").value_or("");
+  options.on_error = ReadOnError(reader, "on-error");
+  ReadBlockJobOptions(reader, &options);
+  MILLRACE_RETURN_IF_ERROR(CoStartCommit(layer.graph(), layer.jobs(), std::move(options)).status());
+  return json::object();
+}
+
+}  // namespace
+
+void RegisterStreamAndCommit(BlockLayer& layer) {
+  std::vector<ArgumentSpec> stream = {{"device"},
+                                      {"base", ArgumentType::kString, true},
+                                      {"base-node", ArgumentType::kString, true},
+                                      {"backing-file", ArgumentType::kString, true},
+                                      {"bottom", ArgumentType::kString, true},
+                                      OnErrorArgument("on-error")};
+  AppendBlockJobArguments(&stream);
+  layer.host().commands.Register(
+      {.name = "block-stream",
+       .arguments = std::move(stream),
+       .handler = [&layer](const json::object& arguments)
+                      MILLRACE_MAY_SUSPEND { return CoBlockStream(layer, arguments); }});
+  std::vector<ArgumentSpec> commit = {{"device"},
+                                      {"base-node", ArgumentType::kString, true},
+                                      {"base", ArgumentType::kString, true},
+                                      {"top-node", ArgumentType::kString, true},
+                                      {"top", ArgumentType::kString, true},
+                                      {"backing-file", ArgumentType::kString, true},
+                                      OnErrorArgument("on-error")};
+  AppendBlockJobArguments(&commit);
+  layer.host().commands.Register(
+      {.name = "block-commit",
+       .arguments = std::move(commit),
+       .handler = [&layer](const json::object& arguments)
+                      MILLRACE_MAY_SUSPEND { return CoBlockCommit(layer, arguments); }});
+}
+
+}  // namespace millrace

@@ -73,7 +73,8 @@ enum class ConflictReason : uint8_t {
   kSectionTimedOut,      // a drain did not come to rest in time; the holders hold it up
 
   // ---- Files and images -------------------------------------------------------------------------
-  kImageLocked,        // a holder has the file open in a way that excludes ours
+  kImageLocked,        // somebody has the file open in a way that excludes ours; detail is the
+                       // permission in quotes, behind "shared " if it is they who use it
   kForbiddenName,      // the open gate forbids the name
   kUnknownFormat,      // no driver is registered under this name
   kUnsupportedFeature  // detail names the feature

@@ -1,6 +1,7 @@
 #include "millrace/graph/io/image_locks.h"
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -37,23 +38,29 @@ std::vector<uint64_t> ImageLocks::BytesOf(const Permissions& permissions) {
 absl::Status ImageLocks::Probe(const Permissions& next) {
   for (int bit = 0; bit < kPermissionBits; ++bit) {
     const PermissionSet permission(static_cast<uint8_t>(1u << bit));
-    const auto check = [&](uint64_t base, std::string_view want,
-                           std::string_view obstacle) -> absl::Status {
+    const auto check = [&](uint64_t base, std::string_view want, std::string_view obstacle,
+                           std::string_view kind) -> absl::Status {
       const uint64_t byte = base + static_cast<uint64_t>(bit);
       const absl::Status status = io_.ProbeLocks(file_, absl::MakeConstSpan(&byte, 1));
       if (status.code() != absl::StatusCode::kFailedPrecondition) return status;
-      return WithErrno(absl::FailedPreconditionError(
-                           StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
-                                  "': another user ", obstacle, ": ", FromAbsl(status.message()),
-                                  ", or open the image read-only or with locking off")),
-                       ErrnoOf(status));
+      Conflict conflict;
+      conflict.reason = ConflictReason::kImageLocked;
+      conflict.object = name_;
+      conflict.detail = StrCat(kind, "\"", permission.ToString(), "\"");
+      conflict.next_step = "close the image there, or open it read-only or with locking off";
+      return WithErrno(
+          ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                         StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
+                                "': another user ", obstacle, ": ", FromAbsl(status.message()),
+                                ", or open the image read-only or with locking off")),
+          ErrnoOf(status));
     };
     // The order matters to nobody but the text: what we want comes before what we forbid.
     if (next.used.Contains(permission)) {
-      MILLRACE_RETURN_IF_ERROR(check(kUnsharedBase, "use", "does not share it"));
+      MILLRACE_RETURN_IF_ERROR(check(kUnsharedBase, "use", "does not share it", ""));
     }
     if (!next.shared.Contains(permission)) {
-      MILLRACE_RETURN_IF_ERROR(check(kUsedBase, "keep others from", "uses it"));
+      MILLRACE_RETURN_IF_ERROR(check(kUsedBase, "keep others from", "uses it", "shared "));
     }
   }
   return absl::OkStatus();

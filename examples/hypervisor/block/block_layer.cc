@@ -112,13 +112,14 @@ void BlockLayer::ReleaseBreakPoints() {
 void BlockLayer::CoShutdown() {
   ReleaseBreakPoints();
   jobs_.CoShutdown();
-  guest_requests_.CoJoin().IgnoreError();
   CoCloseEverything();
   graph_.CoClose();
 }
 
 void BlockLayer::CoCloseEverything() {
+  // Detaching drains, which lets go of what a throttle group holds back.
   for (std::unique_ptr<Drive>& drive : drives_) drive->backend.CoDetach();
+  guest_requests_.CoJoin().IgnoreError();
   drives_.clear();
   for (auto& owned : owned_) owned.second.CoDetach();
   owned_.clear();

@@ -105,7 +105,23 @@ std::string ExclusionText(const Conflict& conflict) {
   if (conflict.detail == "backing-file base") {
     return "backing file specified, but streaming the entire chain";
   }
+  if (conflict.detail == "backing-file active-layer") {
+    return "'backing-file' specified, but 'top' is the active layer";
+  }
+  if (conflict.detail == "backing-file writer") {
+    return "'backing-file' specified, but 'top' has a writer on it";
+  }
   return Fill("'%1' and '%2' cannot be specified at the same time", conflict);
+}
+
+std::string OptionText(const Conflict& conflict) {
+  if (conflict.detail == "granularity 512B-64MB") {
+    return "Parameter 'granularity' expects a value in range [512B, 64MB]";
+  }
+  if (conflict.detail == "granularity power-of-two") {
+    return "Parameter 'granularity' expects a power of 2";
+  }
+  return Fill("Invalid parameter '%1'", conflict);
 }
 
 }  // namespace
@@ -116,6 +132,8 @@ std::string ConflictText(const Conflict& conflict) {
       return PermissionText(conflict);
     case Reason::kMutuallyExclusive:
       return ExclusionText(conflict);
+    case Reason::kInvalidOption:
+      return OptionText(conflict);
     case Reason::kUnknownFormat:
       return StrCat(conflict.detail == "protocol" ? "Unknown protocol '" : "Unknown driver '",
                     conflict.object, "'");

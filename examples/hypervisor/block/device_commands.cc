@@ -52,7 +52,7 @@ absl::StatusOr<Drive*> FindOrMakeDrive(BlockLayer& layer, const DeviceModel& mod
     return layer.AddDriveOver("", *node);
   }
   if (drive->device == nullptr) return drive;
-  return GenericError(StrCat("Drive '", name, "' is already in use by another block device"));
+  return GenericError(StrCat("Drive '", name, "' is already in use by another device"));
 }
 
 absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader,

@@ -1,7 +1,11 @@
 #include "examples/hypervisor/block/job_events.h"
 
+#include <optional>
+#include <string>
 #include <string_view>
 
+#include "examples/hypervisor/block/conflict_text.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/job/error_policy.h"
 #include "millrace/engine/job/job_state.h"
 
@@ -16,6 +20,13 @@ json::object Progress(const JobEvent& event) {
           {"len", event.total},
           {"offset", event.current},
           {"speed", event.speed}};
+}
+
+// How a job ended, in QEMU's words where it has some.
+json::string ErrorText(const absl::Status& status, const std::string& error) {
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  const std::string text = conflict ? ConflictText(*conflict) : std::string();
+  return Text(text.empty() ? error : text);
 }
 
 }  // namespace
@@ -35,7 +46,7 @@ void EmitJobEvent(EventSink& events, const JobEvent& event) {
       return events.Emit("BLOCK_JOB_PENDING", {{"type", Text(event.type)}, {"id", Text(event.id)}});
     case JobEventKind::kCompleted: {
       json::object data = Progress(event);
-      if (!event.status.ok()) data["error"] = Text(event.error);
+      if (!event.status.ok()) data["error"] = ErrorText(event.status, event.error);
       return events.Emit("BLOCK_JOB_COMPLETED", std::move(data));
     }
     case JobEventKind::kCancelled:
@@ -56,7 +67,7 @@ json::object DescribeBlockJob(const JobInfo& job) {
                         {"speed", job.speed},
                         {"ready", job.is_ready},
                         {"type", Text(job.type)}};
-  if (!job.error.empty()) shown["error"] = Text(job.error);
+  if (!job.error.empty()) shown["error"] = ErrorText(job.status, job.error);
   return shown;
 }
 
@@ -66,7 +77,7 @@ json::object DescribeJob(const JobInfo& job) {
                         {"total-progress", job.total},
                         {"type", Text(job.type)},
                         {"id", Text(job.id)}};
-  if (!job.error.empty()) shown["error"] = Text(job.error);
+  if (!job.error.empty()) shown["error"] = ErrorText(job.status, job.error);
   return shown;
 }
 

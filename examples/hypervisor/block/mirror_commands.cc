@@ -28,6 +28,7 @@ CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
   MirrorOptions options;
   MILLRACE_ASSIGN_OR_RETURN(options.source, layer.FindDeviceOrNode(reader.String("device")));
   MILLRACE_ASSIGN_OR_RETURN(options.target, layer.FindDeviceOrNode(reader.String("target")));
+  if (options.source == options.target) return GenericError("Can't mirror node into itself");
   MILLRACE_ASSIGN_OR_RETURN(options.sync, ReadSync(reader));
   options.replaces = reader.OptionalString("replaces").value_or("");
   options.granularity = reader.OptionalUint32("granularity").value_or(0);

@@ -41,6 +41,12 @@ absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE
   if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
   if (HasDrive(layer, node->id())) return GenericError(StrCat("Node ", name, " is in use"));
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node->id(), Operation::kDelete));
+  for (NodeId id : node->parents()) {
+    absl::StatusOr<NodeView> parent = view.Resolve(id);
+    if (!parent.ok() || !parent->Backing() || !(*parent->Backing() == *node)) continue;
+    return GenericError(
+        StrCat("Node '", name, "' is busy: node is used as backing hd of '", parent->name(), "'"));
+  }
   if (!layer.OwnsNode(name)) {
     return GenericError(StrCat("Node ", name, " is not owned by the monitor"));
   }

@@ -165,7 +165,11 @@ class TreeReader {
         if (option.is_required && style_ == TreeStyle::kBlockdev && !reader.Has(option.name)) {
           reader.Fail(GenericError(StrCat("Parameter '", option.name, "' is missing")));
         }
-        if (auto number = reader.OptionalSize(option.name)) text = StrCat(*number);
+        if (style_ == TreeStyle::kDrive) {
+          if (auto size = reader.OptionalSize(option.name)) text = StrCat(*size);
+        } else if (auto number = reader.OptionalInteger(option.name)) {
+          text = StrCat(*number);
+        }
         break;
       case kFlag:
         if (auto flag = reader.OptionalBool(option.name)) text = *flag ? "on" : "off";

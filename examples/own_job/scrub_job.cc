@@ -72,17 +72,8 @@ absl::Status ScrubJob::CoRun(JobContext& context) {
 // How far it got: 0 if the piece is to be tried again after the user's resume.
 absl::StatusOr<uint64_t> ScrubJob::CoReadPiece(uint64_t offset, uint64_t bytes,
                                                JobContext& context) {
-  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
-                            reader_.CoAllocation(ByteRange(offset, bytes), NodeId(), NodeId()));
-  if (!run.is_allocated || run.is_zero) return run.bytes;  // nothing is stored here
-  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
-                            graph().engine().buffers().TryTake(run.bytes, "scrub"));
-  const absl::Status status = reader_.CoRead(offset, IoVector(buffer.data(), run.bytes));
-  if (status.ok()) {
-    report_.bytes_read += run.bytes;
-    context.AccountBytes(run.bytes);
-    return run.bytes;
-  }
+  const absl::Status status = CoReadIfStored(offset, &bytes, context);
+  if (status.ok()) return bytes;
   switch (context.HandleError(on_error_, IoOperation::kRead, status)) {
     case ErrorAction::kReport:
       return status;
@@ -92,7 +83,21 @@ absl::StatusOr<uint64_t> ScrubJob::CoReadPiece(uint64_t offset, uint64_t bytes,
       break;
   }
   report_.bad_offsets.push_back(offset);
-  return run.bytes;
+  return bytes;
+}
+
+// `bytes` shrinks to what one layer decides.
+absl::Status ScrubJob::CoReadIfStored(uint64_t offset, uint64_t* bytes, JobContext& context) {
+  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
+                            reader_.CoAllocation(ByteRange(offset, *bytes), NodeId(), NodeId()));
+  *bytes = run.bytes;
+  if (!run.is_allocated || run.is_zero) return absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
+                            graph().engine().buffers().TryTake(run.bytes, "scrub"));
+  MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
+  report_.bytes_read += run.bytes;
+  context.AccountBytes(run.bytes);
+  return absl::OkStatus();
 }
 
 // Detaching is an edit like any other: drained, and in one transaction with whatever the other

@@ -46,6 +46,8 @@ class ScrubJob final : public BlockJob {
   std::vector<Attachment*> IoAttachments() override { return {&reader_}; }
   absl::StatusOr<uint64_t> CoReadPiece(uint64_t offset, uint64_t bytes, JobContext& context)
       MILLRACE_MAY_SUSPEND;
+  absl::Status CoReadIfStored(uint64_t offset, uint64_t* bytes, JobContext& context)
+      MILLRACE_MAY_SUSPEND;
 
   Attachment reader_;
   const OnError on_error_;

@@ -5,11 +5,13 @@ option(MILLRACE_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(MILLRACE_INSTALL "Generate install rules" ${PROJECT_IS_TOP_LEVEL})
 option(MILLRACE_BUILD_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 option(MILLRACE_WARNINGS_AS_ERRORS "Treat warnings as errors" ${PROJECT_IS_TOP_LEVEL})
+option(MILLRACE_PRECOMPILED_HEADERS "Compile through precompiled headers" ${PROJECT_IS_TOP_LEVEL})
 set(MILLRACE_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them: address,undefined or thread")
 
 # Compiles through ccache where it is installed.
 find_program(MILLRACE_CCACHE ccache)
 mark_as_advanced(MILLRACE_CCACHE)
 if(PROJECT_IS_TOP_LEVEL AND MILLRACE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${MILLRACE_CCACHE})
+  # What ccache must overlook to work with precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros ${MILLRACE_CCACHE})
 endif()

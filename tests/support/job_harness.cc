@@ -156,18 +156,18 @@ void ScriptedJob::OnSetSpeed(int64_t bytes_per_second) {
   trace_->calls.emplace_back(StrCat("speed ", bytes_per_second));
 }
 
-// ---- JobWorld -----------------------------------------------------------------------------------
+// ---- BareJobWorld -----------------------------------------------------------------------------------
 
-JobWorld::JobWorld(Decider* decider)
+BareJobWorld::BareJobWorld(Decider* decider)
     : own_engine_(Engine::Create({.simulated = true, .decider = decider}).value()),
       engine_(own_engine_.get()),
       jobs_(std::make_unique<JobManager>(engine_->scheduler(), events_, committer_)) {}
 
-JobWorld::JobWorld(Engine& engine)
+BareJobWorld::BareJobWorld(Engine& engine)
     : engine_(&engine),
       jobs_(std::make_unique<JobManager>(engine_->scheduler(), events_, committer_)) {}
 
-JobWorld::~JobWorld() {
+BareJobWorld::~BareJobWorld() {
   Run([&]() MILLRACE_NO_ANALYSIS { jobs_->CoShutdown(); });
   EXPECT_EQ(jobs_->live_jobs(), 0u);
   jobs_.reset();
@@ -175,27 +175,27 @@ JobWorld::~JobWorld() {
   for (const auto& [job, trace] : traces_) EXPECT_TRUE(trace->is_destroyed);
 }
 
-void JobWorld::Run(const std::function<void()>& main) {
+void BareJobWorld::Run(const std::function<void()>& main) {
   const absl::Status status = engine_->Run([&]() MILLRACE_MAY_SUSPEND { main(); });
   EXPECT_TRUE(status.ok()) << status;
 }
 
-void JobWorld::Settle() {
+void BareJobWorld::Settle() {
   engine_->RunUntil([] { return false; });
 }
 
-bool JobWorld::Step(uint64_t steps) {
+bool BareJobWorld::Step(uint64_t steps) {
   for (; steps > 0; --steps) {
     if (!engine_->scheduler().RunOneStep()) return false;
   }
   return true;
 }
 
-void JobWorld::RunReady() {
+void BareJobWorld::RunReady() {
   while (engine_->scheduler().has_ready()) Step();
 }
 
-JobNumber JobWorld::CoCreate(std::string id, ScriptedJob::Script script, JobSpec spec) {
+JobNumber BareJobWorld::CoCreate(std::string id, ScriptedJob::Script script, JobSpec spec) {
   auto trace = std::make_shared<JobTrace>();
   spec.id = std::move(id);
   absl::StatusOr<JobNumber> job =
@@ -205,33 +205,33 @@ JobNumber JobWorld::CoCreate(std::string id, ScriptedJob::Script script, JobSpec
   return *job;
 }
 
-JobNumber JobWorld::CoStart(std::string id, ScriptedJob::Script script, JobSpec spec) {
+JobNumber BareJobWorld::CoStart(std::string id, ScriptedJob::Script script, JobSpec spec) {
   const JobNumber job = CoCreate(std::move(id), std::move(script), std::move(spec));
   const absl::Status status = jobs_->CoStart(job);
   EXPECT_TRUE(status.ok()) << status;
   return job;
 }
 
-JobNumber JobWorld::Create(std::string id, ScriptedJob::Script script, JobSpec spec) {
+JobNumber BareJobWorld::Create(std::string id, ScriptedJob::Script script, JobSpec spec) {
   JobNumber job;
   Run([&]() MILLRACE_NO_ANALYSIS { job = CoCreate(std::move(id), std::move(script), spec); });
   return job;
 }
 
-JobNumber JobWorld::Start(std::string id, ScriptedJob::Script script, JobSpec spec) {
+JobNumber BareJobWorld::Start(std::string id, ScriptedJob::Script script, JobSpec spec) {
   JobNumber job;
   Run([&]() MILLRACE_NO_ANALYSIS { job = CoStart(std::move(id), std::move(script), spec); });
   return job;
 }
 
-JobTrace& JobWorld::trace(JobNumber job) {
+JobTrace& BareJobWorld::trace(JobNumber job) {
   for (auto& [number, trace] : traces_) {
     if (number == job) return *trace;
   }
   MILLRACE_CHECK(false, "no such job");
 }
 
-JobState JobWorld::StateOf(JobKey key) {
+JobState BareJobWorld::StateOf(JobKey key) {
   absl::StatusOr<JobInfo> info = jobs_->Query(key);
   return info.ok() ? info->state : JobState::kNull;
 }

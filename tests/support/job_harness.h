@@ -1,7 +1,7 @@
 // What tests of jobs share: a job whose every hook is scripted, an observer that writes down what
 // clients would see, and a committer without a graph.
 //
-//   JobWorld world(*engine);
+//   BareJobWorld world(*engine);
 //   ScriptedJob::Script script;  script.pieces = 3;
 //   world.Run([&]() MILLRACE_MAY_SUSPEND { JobNumber job = world.CoStart("a", script); ... });
 //   EXPECT_EQ(world.log(), ...);
@@ -113,14 +113,15 @@ class ScriptedJob final : public JobBody {
   bool is_completion_wanted_ = false;
 };
 
-// An engine's observer has to be there before the engine, so the world makes both.
-class JobWorld {
+// Jobs without a graph. An engine's observer has to be there before the engine, so the world makes
+// both.
+class BareJobWorld {
  public:
-  explicit JobWorld(Decider* decider = nullptr);
+  explicit BareJobWorld(Decider* decider = nullptr);
   // On an engine made elsewhere, whose own observer hears nothing.
-  explicit JobWorld(Engine& engine);
+  explicit BareJobWorld(Engine& engine);
   // Shuts the jobs down and checks that nothing is left.
-  ~JobWorld();
+  ~BareJobWorld();
 
   Engine& engine() { return *engine_; }
   JobManager& jobs() { return *jobs_; }

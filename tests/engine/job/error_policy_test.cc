@@ -52,7 +52,7 @@ ScriptedJob::Script FailingOnce(OnError policy, int error_number, std::shared_pt
 TEST(ErrorPolicy, EachPolicyWithEachErrno) {
   for (const Case& each : kCases) {
     SCOPED_TRACE(StrCat(OnErrorName(each.policy), " ", each.error_number));
-    JobWorld world;
+    BareJobWorld world;
     const JobNumber job =
         world.Start("a", FailingOnce(each.policy, each.error_number, std::make_shared<int>(1)));
     world.Settle();
@@ -95,7 +95,7 @@ TEST(ErrorPolicy, EachPolicyWithEachErrno) {
 }
 
 TEST(ErrorPolicy, AnErrorThatStaysStopsTheJobEachTime) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", FailingOnce(OnError::kStop, EIO, std::make_shared<int>(3)));
   for (int i = 0; i < 3; ++i) {
     world.Settle();
@@ -109,7 +109,7 @@ TEST(ErrorPolicy, AnErrorThatStaysStopsTheJobEachTime) {
 // Race R63: several requests fail before the job parks; one resume is enough, and the first error
 // is the one that shows.
 TEST(ErrorPolicy, SeveralErrorsArePausedForOnce) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.pieces = 1, .in_hook = [](std::string_view hook, JobContext& context) {
                       if (hook != "run") return;
                       for (int error : {EIO, ENOSPC, EIO}) {
@@ -125,7 +125,7 @@ TEST(ErrorPolicy, SeveralErrorsArePausedForOnce) {
 }
 
 TEST(ErrorPolicy, AStoppedJobCanBeCancelledByForce) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", FailingOnce(OnError::kStop, ENOSPC, std::make_shared<int>(1000)));
   world.Settle();
   EXPECT_FALSE(world.jobs().Cancel("a", false).ok());

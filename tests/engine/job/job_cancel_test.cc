@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-using Scene = std::function<void(JobWorld& world)>;
+using Scene = std::function<void(BareJobWorld& world)>;
 
 struct Seen {
   int points = 0;     // at which a cancel was accepted
@@ -28,7 +28,7 @@ Seen CancelEverywhere(const Scene& scene, bool force) {
   Seen seen;
   for (uint64_t k = 0;; ++k) {
     SCOPED_TRACE(StrCat("cancelled after ", k, " steps"));
-    JobWorld world;
+    BareJobWorld world;
     scene(world);
     world.Step(k);
     const absl::StatusOr<JobInfo> before = world.jobs().Query("a");
@@ -63,14 +63,14 @@ Seen CancelEverywhere(const Scene& scene, bool force) {
 TEST(CancelAtEveryStep, OfAPlainJob) {
   for (const bool force : {true, false}) {
     const Seen seen = CancelEverywhere(
-        [](JobWorld& world) { world.Start("a", {.pieces = 3, .yields = 2}); }, force);
+        [](BareJobWorld& world) { world.Start("a", {.pieces = 3, .yields = 2}); }, force);
     EXPECT_GT(seen.cancelled, 10);
     EXPECT_GT(seen.completed, 3) << "no point after the first CoPrepare() was tried";
   }
 }
 
 TEST(CancelAtEveryStep, OfAMirrorThatIsCompleted) {
-  const Scene scene = [](JobWorld& world) {
+  const Scene scene = [](BareJobWorld& world) {
     world.Start("a", {.pieces = 3,
                       .yields = 2,
                       .has_ready_phase = true,
@@ -89,7 +89,7 @@ TEST(CancelAtEveryStep, OfAMirrorSoftly) {
   // Ready is where it rests: steps beyond that do nothing, so the walk is bounded here.
   for (uint64_t k = 0; k < 40; ++k) {
     SCOPED_TRACE(k);
-    JobWorld world;
+    BareJobWorld world;
     const JobNumber job = world.Start("a", {.pieces = 3, .yields = 2, .has_ready_phase = true});
     world.Step(k);
     const bool was_ready = world.jobs().Query("a")->is_ready;
@@ -101,14 +101,14 @@ TEST(CancelAtEveryStep, OfAMirrorSoftly) {
 }
 
 TEST(CancelAtEveryStep, OfAJobThatPausesAndResumes) {
-  const Scene scene = [](JobWorld& world) {
+  const Scene scene = [](BareJobWorld& world) {
     world.Start("a", {.pieces = 3, .in_hook = [&world](std::string_view hook, JobContext&) {
                         if (hook == "run") (void)world.jobs().Pause("a");
                       }});
   };
   // The walk ends where the job rests: paused for good.
   for (uint64_t k = 0; k < 10; ++k) {
-    JobWorld world;
+    BareJobWorld world;
     scene(world);
     world.Step(k);
     ASSERT_TRUE(world.jobs().Cancel("a", true).ok());
@@ -120,7 +120,7 @@ TEST(CancelAtEveryStep, OfAJobThatPausesAndResumes) {
 
 TEST(CancelAtEveryStep, OfAMemberOfATransaction) {
   const Seen seen = CancelEverywhere(
-      [](JobWorld& world) {
+      [](BareJobWorld& world) {
         const auto transaction = world.jobs().NewTransaction();
         world.Create("a", {.pieces = 1, .yields = 2}, {.transaction = transaction});
         world.Create("b", {.pieces = 3, .yields = 2}, {.transaction = transaction});
@@ -136,13 +136,15 @@ TEST(CancelAtEveryStep, OfAMemberOfATransaction) {
 
 TEST(CancelAtEveryStep, OfAThrottledJob) {
   const Seen seen = CancelEverywhere(
-      [](JobWorld& world) { world.Start("a", {.pieces = 3, .piece_bytes = 1000}, {.speed = 100}); },
+      [](BareJobWorld& world) {
+        world.Start("a", {.pieces = 3, .piece_bytes = 1000}, {.speed = 100});
+      },
       /*force=*/true);
   EXPECT_GT(seen.cancelled, 8);
 }
 
 TEST(Cancel, ASleeperDoesNotSleepOn) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 2, .piece_bytes = 1 << 20}, {.speed = 1});
   world.engine().RunUntil([&] { return world.trace(job).pieces_done == 1; });
   ASSERT_TRUE(world.jobs().Cancel("a", true).ok());
@@ -153,7 +155,7 @@ TEST(Cancel, ASleeperDoesNotSleepOn) {
 
 // Soft never undoes force.
 TEST(Cancel, SoftAfterForceStaysForce) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.has_ready_phase = true});
   world.Settle();
   ASSERT_TRUE(world.jobs().Cancel("a", true).ok());
@@ -163,7 +165,7 @@ TEST(Cancel, SoftAfterForceStaysForce) {
 }
 
 TEST(Cancel, ForceAfterSoftCounts) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.has_ready_phase = true});
   world.Settle();
   ASSERT_TRUE(world.jobs().Cancel("a", false).ok());
@@ -174,7 +176,7 @@ TEST(Cancel, ForceAfterSoftCounts) {
 
 // A job whose own error comes together with a forced cancel says cancelled, as QEMU's does.
 TEST(Cancel, ForceHidesTheJobsOwnErrorInTheEventKindOnly) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.idles = true, .run = ErrnoStatus(EIO, "read")});
   world.Settle();
   ASSERT_TRUE(world.jobs().Cancel("a", true).ok());

@@ -17,7 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 
 TEST(JobEvents, OfAJobThatRunsAndEnds) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 2, .piece_bytes = 512});
   world.Settle();
   EXPECT_THAT(world.log(),
@@ -30,7 +30,7 @@ TEST(JobEvents, OfAJobThatRunsAndEnds) {
 }
 
 TEST(JobEvents, OfAJobFinalizedAndDismissedByHand) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {}, {.finalizes_automatically = false, .dismisses_automatically = false});
   world.Settle();
   EXPECT_THAT(world.log(), ElementsAre("a: status created", "a: status running",
@@ -46,7 +46,7 @@ TEST(JobEvents, OfAJobFinalizedAndDismissedByHand) {
 }
 
 TEST(JobEvents, OfAMirrorThatIsCompleted) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.has_ready_phase = true});
   world.Settle();
   EXPECT_THAT(world.log(), ElementsAre("a: status created", "a: status running", "a: status ready",
@@ -59,7 +59,7 @@ TEST(JobEvents, OfAMirrorThatIsCompleted) {
 }
 
 TEST(JobEvents, OfAReadyMirrorCancelledSoftly) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.has_ready_phase = true});
   world.Settle();
   world.events().Clear();
@@ -73,7 +73,7 @@ TEST(JobEvents, OfAReadyMirrorCancelledSoftly) {
 }
 
 TEST(JobEvents, OfAReadyMirrorCancelledByForce) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.has_ready_phase = true});
   world.Settle();
   world.events().Clear();
@@ -87,7 +87,7 @@ TEST(JobEvents, OfAReadyMirrorCancelledByForce) {
 }
 
 TEST(JobEvents, OfAMirrorCancelledSoftlyBeforeItIsReady) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.pieces = 1000, .has_ready_phase = true});
   world.events().Clear();
   ASSERT_TRUE(world.jobs().Cancel("a", /*force=*/false).ok());
@@ -98,7 +98,7 @@ TEST(JobEvents, OfAMirrorCancelledSoftlyBeforeItIsReady) {
 }
 
 TEST(JobEvents, OfARunThatFails) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.run = ErrnoStatus(EIO, "read img at 0")});
   world.Settle();
   EXPECT_THAT(world.log(),
@@ -109,7 +109,7 @@ TEST(JobEvents, OfARunThatFails) {
 }
 
 TEST(JobEvents, KeepTheFullStatusBesideTheShortText) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.run = ErrnoStatus(EIO, "read img at 0")});
   world.Start("b", {.run = absl::FailedPreconditionError("sizes differ")});
   world.Settle();
@@ -122,7 +122,7 @@ TEST(JobEvents, KeepTheFullStatusBesideTheShortText) {
 }
 
 TEST(JobEvents, OfAFailingPrepare) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.prepare = ErrnoStatus(EPERM, "prepare")});
   world.Settle();
   EXPECT_THAT(world.log(),
@@ -134,7 +134,7 @@ TEST(JobEvents, OfAFailingPrepare) {
 }
 
 TEST(JobEvents, OfAFailingCommit) {
-  JobWorld world;
+  BareJobWorld world;
   world.committer().before = [] { return ErrnoStatus(ENOSPC, "reserve"); };
   const JobNumber job = world.Start("a", {});
   world.Settle();
@@ -148,7 +148,7 @@ TEST(JobEvents, OfAFailingCommit) {
 
 // The edit is done, so nothing is rolled back; the client still learns of the failure.
 TEST(JobEvents, OfAFailingFollowUp) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.follow_up = ErrnoStatus(EIO, "write header")});
   world.Settle();
   EXPECT_THAT(world.log(),
@@ -161,7 +161,7 @@ TEST(JobEvents, OfAFailingFollowUp) {
 }
 
 TEST(JobEvents, OfAUserPause) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.pieces = 1000});
   ASSERT_TRUE(world.jobs().Pause("a").ok());
   world.Settle();
@@ -175,7 +175,7 @@ TEST(JobEvents, OfAUserPause) {
 }
 
 TEST(JobEvents, OfAPauseInReady) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.has_ready_phase = true});
   world.Settle();
   world.events().Clear();
@@ -189,7 +189,7 @@ TEST(JobEvents, OfAPauseInReady) {
 
 // A paused job never goes straight to aborting.
 TEST(JobEvents, OfAPausedJobThatIsCancelled) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job =
       world.Start("a", {.pieces = 1000, .in_hook = [&](std::string_view hook, JobContext&) {
                           EXPECT_TRUE(hook != "run" || world.jobs().Pause("a").ok());
@@ -207,7 +207,7 @@ TEST(JobEvents, OfAPausedJobThatIsCancelled) {
 
 // Its body has not begun, so there is nothing to stop.
 TEST(JobEvents, OfAJobCancelledBeforeItsFirstStep) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Create("a", {});
   ASSERT_TRUE(world.jobs().Pause("a").ok());
   world.Run([&]() MILLRACE_NO_ANALYSIS { EXPECT_TRUE(world.jobs().CoStart("a").ok()); });
@@ -224,7 +224,7 @@ TEST(JobEvents, OfAJobCancelledBeforeItsFirstStep) {
 
 // It never ran, so there is nothing to say about how it ended.
 TEST(JobEvents, OfACreatedJobThatIsCancelled) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Create("a", {}, {.dismisses_automatically = false});
   ASSERT_TRUE(world.jobs().Cancel("a", /*force=*/false).ok());
   world.Settle();
@@ -234,7 +234,7 @@ TEST(JobEvents, OfACreatedJobThatIsCancelled) {
 }
 
 TEST(JobEvents, CarryTheSpeedOfTheMoment) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.has_ready_phase = true}, {.speed = 1000});
   world.Settle();
   ASSERT_TRUE(world.jobs().SetSpeed("a", 77).ok());
@@ -250,7 +250,7 @@ TEST(JobEvents, CarryTheSpeedOfTheMoment) {
 }
 
 TEST(JobEvents, AreNotSaidOfInternalJobs) {
-  JobWorld world;
+  BareJobWorld world;
   auto trace = std::make_shared<JobTrace>();
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     absl::StatusOr<JobNumber> job = world.jobs().CoCreate(
@@ -265,7 +265,7 @@ TEST(JobEvents, AreNotSaidOfInternalJobs) {
 
 // J5: a query right after COMPLETED shows no job, because nothing else ran in between.
 TEST(JobEvents, NothingRunsBetweenCompletedAndNull) {
-  JobWorld world;
+  BareJobWorld world;
   bool seen_between = false;
   uint64_t looks = 0;
   world.Run([&]() MILLRACE_NO_ANALYSIS {

@@ -23,7 +23,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 // Creates a job that the manager refuses; returns why and, in `trace`, what the body went through.
-absl::Status Refused(JobWorld& world, JobSpec spec, ScriptedJob::Script script,
+absl::Status Refused(BareJobWorld& world, JobSpec spec, ScriptedJob::Script script,
                      std::shared_ptr<JobTrace> trace = std::make_shared<JobTrace>()) {
   absl::Status status;
   world.Run([&]() MILLRACE_NO_ANALYSIS {
@@ -37,7 +37,7 @@ absl::Status Refused(JobWorld& world, JobSpec spec, ScriptedJob::Script script,
 }
 
 TEST(JobManager, ChecksIds) {
-  JobWorld world;
+  BareJobWorld world;
   for (const char* id : {"a", "Z9", "drive-0", "a.b_c-d", "x0123456789"}) {
     EXPECT_TRUE(world.jobs().CheckNewId(id, false).ok()) << id;
   }
@@ -53,7 +53,7 @@ TEST(JobManager, ChecksIds) {
 }
 
 TEST(JobManager, RefusesABadIdWithoutATrace) {
-  JobWorld world;
+  BareJobWorld world;
   auto trace = std::make_shared<JobTrace>();
   const absl::Status status = Refused(world, {.id = "0"}, {}, trace);
   EXPECT_EQ(ConflictOf(status)->reason, ConflictReason::kMalformedJobId);
@@ -62,7 +62,7 @@ TEST(JobManager, RefusesABadIdWithoutATrace) {
 }
 
 TEST(JobManager, AConcludedJobStillOwnsItsId) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {}, {.dismisses_automatically = false});
   world.Settle();
   const absl::Status status = Refused(world, {.id = "a"}, {});
@@ -76,7 +76,7 @@ TEST(JobManager, AConcludedJobStillOwnsItsId) {
 }
 
 TEST(JobManager, AFailingSetUpLeavesNoTrace) {
-  JobWorld world;
+  BareJobWorld world;
   auto trace = std::make_shared<JobTrace>();
   // Its own refusal comes before that of the id.
   const absl::Status status =
@@ -87,7 +87,7 @@ TEST(JobManager, AFailingSetUpLeavesNoTrace) {
 }
 
 TEST(JobManager, AnEarlyFailureIsSeenAsCreatedAndNull) {
-  JobWorld world;
+  BareJobWorld world;
   auto trace = std::make_shared<JobTrace>();
   const absl::Status status =
       Refused(world, {.id = "a"}, {.created = absl::FailedPreconditionError("no")}, trace);
@@ -98,7 +98,7 @@ TEST(JobManager, AnEarlyFailureIsSeenAsCreatedAndNull) {
 }
 
 TEST(JobManager, ANegativeSpeedIsAnEarlyFailure) {
-  JobWorld world;
+  BareJobWorld world;
   const absl::Status status = Refused(world, {.id = "a", .speed = -1}, {});
   EXPECT_EQ(ConflictOf(status)->reason, ConflictReason::kNegativeSpeed);
   EXPECT_THAT(world.log(), ElementsAre("a: status created", "a: status null"));
@@ -106,7 +106,7 @@ TEST(JobManager, ANegativeSpeedIsAnEarlyFailure) {
 
 // Two creations race for one id; the second finds it taken after its set-up.
 TEST(JobManager, AnIdIsCheckedAfterTheSetUp) {
-  JobWorld world;
+  BareJobWorld world;
   std::vector<absl::StatusCode> codes;
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     TaskScope scope("creators");
@@ -126,7 +126,7 @@ TEST(JobManager, AnIdIsCheckedAfterTheSetUp) {
 }
 
 TEST(JobManager, StartsAJobOnce) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.idles = true});
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     const absl::Status again = world.jobs().CoStart("a");
@@ -136,7 +136,7 @@ TEST(JobManager, StartsAJobOnce) {
 }
 
 TEST(JobManager, DoesNotStartACancelledJob) {
-  JobWorld world;
+  BareJobWorld world;
   world.Create("a", {});
   world.trace(world.jobs().Query("a")->number).quiescable->BeginQuiesce();
   ASSERT_TRUE(world.jobs().Cancel("a", true).ok());
@@ -147,7 +147,7 @@ TEST(JobManager, DoesNotStartACancelledJob) {
 }
 
 TEST(JobManager, AddressesByIdOrNumber) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
   EXPECT_EQ(world.jobs().Query("a")->number, job);
   EXPECT_EQ(world.jobs().Query(job)->id, "a");
@@ -158,7 +158,7 @@ TEST(JobManager, AddressesByIdOrNumber) {
 
 // A number is never reused, an id is.
 TEST(JobManager, AnOldNumberDoesNotNameANewJob) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber old = world.Start("a", {});
   world.Settle();
   const JobNumber young = world.Start("a", {.idles = true});
@@ -167,7 +167,7 @@ TEST(JobManager, AnOldNumberDoesNotNameANewJob) {
 }
 
 TEST(JobManager, ShowsTheNewestJobFirst) {
-  JobWorld world;
+  BareJobWorld world;
   for (const char* id : {"c", "a", "b"}) world.Start(id, {.idles = true});
   std::vector<std::string> ids;
   for (const JobInfo& info : world.jobs().QueryAll()) ids.push_back(info.id);
@@ -175,7 +175,7 @@ TEST(JobManager, ShowsTheNewestJobFirst) {
 }
 
 TEST(JobManager, AQueryTellsTheJob) {
-  JobWorld world;
+  BareJobWorld world;
   world.Create("a", {.type = "stream", .pieces = 4, .piece_bytes = 10, .idles = true},
                {.speed = 1000, .finalizes_automatically = false});
   JobInfo info = *world.jobs().Query("a");
@@ -201,7 +201,7 @@ TEST(JobManager, AQueryTellsTheJob) {
 
 // Semantics 1.4: `paused` says that a pause is wanted, `status` whether it has come.
 TEST(JobManager, APauseShowsBeforeItIsTaken) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 10, .yields = 3});
   world.engine().RunUntil([&] { return world.trace(job).has_io_in_flight; });
   ASSERT_TRUE(world.jobs().Pause("a").ok());
@@ -212,7 +212,7 @@ TEST(JobManager, APauseShowsBeforeItIsTaken) {
 }
 
 TEST(JobManager, WaitingForAJobTellsHowItEnded) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.run = absl::DataLossError("corrupt")});
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     EXPECT_EQ(world.jobs().CoWaitUntilOver(job).code(), absl::StatusCode::kDataLoss);
@@ -221,7 +221,7 @@ TEST(JobManager, WaitingForAJobTellsHowItEnded) {
 }
 
 TEST(JobManager, WaitingForAConcludedJobReturnsAtOnce) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.run = absl::DataLossError("corrupt")}, {.dismisses_automatically = false});
   world.Settle();
   world.Run([&]() MILLRACE_NO_ANALYSIS {
@@ -233,7 +233,7 @@ TEST(JobManager, WaitingForAConcludedJobReturnsAtOnce) {
 // ---- Ending -------------------------------------------------------------------------------------
 
 TEST(JobManager, ShutsDownJobsInEveryState) {
-  JobWorld world;
+  BareJobWorld world;
   JobManager& jobs = world.jobs();
   world.Create("created", {});
   world.Start("running", {.idles = true});
@@ -261,7 +261,7 @@ TEST(JobManager, ShutsDownJobsInEveryState) {
 }
 
 TEST(JobManager, ShutdownLetsAFinalizingJobFinish) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.yields = 10});
   world.engine().RunUntil([&] { return world.trace(job).Count("prepare") == 1; });
   world.Run([&]() MILLRACE_NO_ANALYSIS { world.jobs().CoShutdown(); });
@@ -269,7 +269,7 @@ TEST(JobManager, ShutdownLetsAFinalizingJobFinish) {
 }
 
 TEST(JobManager, ShutdownWaitsForACreationUnderWay) {
-  JobWorld world;
+  BareJobWorld world;
   auto trace = std::make_shared<JobTrace>();
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     TaskScope scope("creator");
@@ -302,7 +302,7 @@ class NoStackFor final : public Decider {
 
 TEST(JobManager, AJobWithoutAStackIsUndoneAndHarmsNobody) {
   NoStackFor decider("a");
-  JobWorld world(&decider);
+  BareJobWorld world(&decider);
   const JobNumber bystander = world.Start("b", {.pieces = 10});
   const JobNumber job = world.Create("a", {});
   world.Run([&]() MILLRACE_NO_ANALYSIS {
@@ -317,7 +317,7 @@ TEST(JobManager, AJobWithoutAStackIsUndoneAndHarmsNobody) {
 
 TEST(JobManager, WhoWaitsForAJobThatCannotStartIsToldSo) {
   NoStackFor decider("a");
-  JobWorld world(&decider);
+  BareJobWorld world(&decider);
   const JobNumber job = world.Create("a", {});
   absl::Status result;
   world.Run([&]() MILLRACE_NO_ANALYSIS {
@@ -333,7 +333,7 @@ TEST(JobManager, WhoWaitsForAJobThatCannotStartIsToldSo) {
 
 TEST(JobManager, AMemberWithoutAStackTakesItsTransactionWithIt) {
   NoStackFor decider("a");
-  JobWorld world(&decider);
+  BareJobWorld world(&decider);
   const auto transaction = world.jobs().NewTransaction();
   world.Create("b", {.idles = true}, {.transaction = transaction});
   world.Create("a", {}, {.transaction = transaction});
@@ -347,7 +347,7 @@ TEST(JobManager, AMemberWithoutAStackTakesItsTransactionWithIt) {
 
 TEST(JobManager, CancellingAJobWithoutAStackCanBeTriedAgain) {
   NoStackFor decider("a");
-  JobWorld world(&decider);
+  BareJobWorld world(&decider);
   world.Create("a", {});
   EXPECT_EQ(world.jobs().Cancel("a", true).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(world.StateOf("a"), JobState::kCreated);

@@ -33,7 +33,7 @@ void CheckPace(const std::vector<std::pair<Nanoseconds, uint64_t>>& moved, int64
 }
 
 TEST(JobPace, FirstPieceIsImmediateAndTheRestArePaidFor) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 4, .piece_bytes = kPiece}, {.speed = kSpeed});
   world.Settle();
   const auto& moved = world.trace(job).moved;
@@ -43,14 +43,14 @@ TEST(JobPace, FirstPieceIsImmediateAndTheRestArePaidFor) {
 }
 
 TEST(JobPace, WithoutALimitNoTimePasses) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.pieces = 1000, .piece_bytes = kPiece});
   world.Settle();
   EXPECT_EQ(world.engine().clock().Now(), 0);
 }
 
 TEST(JobPace, ALimitSetAndLiftedTakesEffectAtOnce) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 3, .piece_bytes = kPiece}, {.speed = kSpeed});
   world.engine().RunUntil([&] { return world.engine().clock().Now() >= 8 * kSecond; });
   ASSERT_TRUE(world.jobs().SetSpeed("a", 0).ok());
@@ -60,7 +60,7 @@ TEST(JobPace, ALimitSetAndLiftedTakesEffectAtOnce) {
 }
 
 TEST(JobPace, AHigherSpeedShortensTheSleepInProgress) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 2, .piece_bytes = kPiece}, {.speed = kSpeed});
   world.engine().RunUntil([&] { return world.trace(job).pieces_done == 1; });
   world.RunReady();
@@ -70,7 +70,7 @@ TEST(JobPace, AHigherSpeedShortensTheSleepInProgress) {
 }
 
 TEST(JobPace, ALowerSpeedDoesNotWakeTheSleeper) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 2, .piece_bytes = kPiece}, {.speed = kSpeed});
   world.engine().RunUntil([&] { return world.trace(job).pieces_done == 1; });
   world.RunReady();
@@ -83,7 +83,7 @@ TEST(JobPace, ALowerSpeedDoesNotWakeTheSleeper) {
 
 // An idle job is not waiting for its speed.
 TEST(JobPace, ASpeedDoesNotWakeAnIdleJob) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a", {.idles = true});
   world.Settle();
   ASSERT_TRUE(world.jobs().SetSpeed("a", 1000).ok());
@@ -94,7 +94,7 @@ TEST(JobPace, ASpeedDoesNotWakeAnIdleJob) {
 TEST(JobPace, NothingThatWakesAJobBuysAPiece) {
   for (uint64_t seed : Seeds(/*cost=*/10)) {
     SCOPED_TRACE(seed);
-    JobWorld world;
+    BareJobWorld world;
     RandomStream random(seed, "pace");
     const JobNumber job = world.Start("a", {.pieces = 5, .piece_bytes = kPiece}, {.speed = kSpeed});
     JobTrace& trace = world.trace(job);
@@ -123,7 +123,7 @@ TEST(JobPace, NothingThatWakesAJobBuysAPiece) {
 
 // A drain that lasts does not let a job catch up beyond its limit either.
 TEST(JobPace, TimeSpentParkedIsNotSavedUp) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 50, .piece_bytes = 1000}, {.speed = 1000});
   world.engine().RunUntil([&] { return world.trace(job).pieces_done == 5; });
   ASSERT_TRUE(world.jobs().Pause(job).ok());
@@ -135,7 +135,7 @@ TEST(JobPace, TimeSpentParkedIsNotSavedUp) {
 }
 
 TEST(JobPace, AThousandIdleJobsArmNoTimer) {
-  JobWorld world;
+  BareJobWorld world;
   for (int i = 0; i < 1000; ++i) world.Start("job" + std::to_string(i), {.idles = true});
   world.Settle();
   EXPECT_EQ(world.engine().scheduler().NextTimer(), kNever);
@@ -143,7 +143,7 @@ TEST(JobPace, AThousandIdleJobsArmNoTimer) {
 }
 
 TEST(JobPace, AZeroSleepLetsOthersIn) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber first = world.Start("a", {.pieces = 50});
   const JobNumber second = world.Start("b", {.pieces = 50});
   world.engine().RunUntil([&] { return world.trace(first).pieces_done == 50; });

@@ -39,7 +39,7 @@ class Drain final : public QuietListener {
 };
 
 TEST(JobQuiesce, ACreatedJobIsQuiet) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Create("a", {});
   Drain drain(*world.trace(job).quiescable);
   EXPECT_TRUE(world.trace(job).quiescable->is_quiet());
@@ -48,7 +48,7 @@ TEST(JobQuiesce, ACreatedJobIsQuiet) {
 }
 
 TEST(JobQuiesce, AJobStartedUnderADrainParksBeforeItsFirstStep) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Create("a", {});
   Drain drain(*world.trace(job).quiescable);
   world.Run([&]() MILLRACE_NO_ANALYSIS { EXPECT_TRUE(world.jobs().CoStart("a").ok()); });
@@ -63,7 +63,7 @@ TEST(JobQuiesce, AJobStartedUnderADrainParksBeforeItsFirstStep) {
 }
 
 TEST(JobQuiesce, AWorkingJobIsQuietFromItsPausePointOn) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 100, .yields = 3});
   JobTrace& trace = world.trace(job);
   world.engine().RunUntil([&] { return trace.has_io_in_flight; });
@@ -84,7 +84,7 @@ TEST(JobQuiesce, AWorkingJobIsQuietFromItsPausePointOn) {
 }
 
 TEST(JobQuiesce, NestedDrainsHoldUntilTheLastEnds) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
   world.Settle();
   Drain first(*world.trace(job).quiescable);
@@ -100,7 +100,7 @@ TEST(JobQuiesce, NestedDrainsHoldUntilTheLastEnds) {
 }
 
 TEST(JobQuiesce, AnIdleJobIsWokenToPark) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
   world.Settle();
   EXPECT_FALSE(world.trace(job).quiescable->is_quiet());
@@ -111,7 +111,7 @@ TEST(JobQuiesce, AnIdleJobIsWokenToPark) {
 
 // Between the end of a drain and the job's next step another drain begins: it never went on.
 TEST(JobQuiesce, AJobCaughtAgainBeforeItRanStaysParked) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
   world.Settle();
   Drain first(*world.trace(job).quiescable);
@@ -125,7 +125,7 @@ TEST(JobQuiesce, AJobCaughtAgainBeforeItRanStaysParked) {
 }
 
 TEST(JobQuiesce, TheUsersPauseOutlivesTheDrainAndTheOtherWayRound) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
   world.Settle();
   Drain drain(*world.trace(job).quiescable);
@@ -148,7 +148,7 @@ TEST(JobQuiesce, TheUsersPauseOutlivesTheDrainAndTheOtherWayRound) {
 TEST(JobQuiesce, ADrainHoldsBackTheNextHook) {
   for (const std::string_view hook : {"run", "prepare", "follow-up", "clean"}) {
     SCOPED_TRACE(hook);
-    JobWorld world;
+    BareJobWorld world;
     const JobNumber job = world.Start("a", {.pieces = 0, .yields = 3});
     JobTrace& trace = world.trace(job);
     world.engine().RunUntil([&] { return trace.Count(hook) == 1; });
@@ -178,7 +178,7 @@ TEST(JobQuiesce, ADrainHoldsBackTheNextHook) {
 }
 
 TEST(JobQuiesce, ADrainHoldsBackTheEndOfAFailedJob) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job =
       world.Start("a", {.pieces = 0, .yields = 3, .run = absl::InternalError("broken")});
   JobTrace& trace = world.trace(job);
@@ -194,7 +194,7 @@ TEST(JobQuiesce, ADrainHoldsBackTheEndOfAFailedJob) {
 
 // It ends when the drain has; a cancel must not walk through a drain.
 TEST(JobQuiesce, ACancelWaitsForTheDrain) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
   world.Settle();
   Drain drain(*world.trace(job).quiescable);
@@ -213,7 +213,7 @@ TEST(JobQuiesce, ACancelWaitsForTheDrain) {
 
 // A cancelled job that is caught by a drain on its way out parks without a word.
 TEST(JobQuiesce, ACancelledJobParksSilently) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 100, .yields = 3});
   JobTrace& trace = world.trace(job);
   world.engine().RunUntil([&] { return trace.has_io_in_flight; });
@@ -230,7 +230,7 @@ TEST(JobQuiesce, ACancelledJobParksSilently) {
 }
 
 TEST(JobQuiesce, ACreatedJobIsNotCleanedUpUnderADrain) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Create("a", {});
   Drain drain(*world.trace(job).quiescable);
   ASSERT_TRUE(world.jobs().Cancel("a", true).ok());
@@ -272,7 +272,7 @@ class SectionOwner {
 };
 
 TEST(JobQuiesce, AnOwnerWaitingForItsSectionIsQuiet) {
-  JobWorld world;
+  BareJobWorld world;
   SectionOwner section;
   const JobNumber job = world.Start("a", section.Script());
   world.engine().RunUntil([&] { return section.is_waiting(); });
@@ -295,7 +295,7 @@ TEST(JobQuiesce, AnOwnerWaitingForItsSectionIsQuiet) {
 
 // A drain came first and was granted while ours waited: leaving the wait means waiting for it.
 TEST(JobQuiesce, AnOwnerWithoutAGrantParksWhenItLeavesTheWait) {
-  JobWorld world;
+  BareJobWorld world;
   SectionOwner section;
   section.is_granted_first = false;
   const JobNumber job = world.Start("a", section.Script());
@@ -312,7 +312,7 @@ TEST(JobQuiesce, AnOwnerWithoutAGrantParksWhenItLeavesTheWait) {
 }
 
 TEST(JobQuiesce, EnteringTheWaitTellsTheDrain) {
-  JobWorld world;
+  BareJobWorld world;
   SectionOwner section;
   const JobNumber job = world.Start("a", section.Script());
   world.engine().RunUntil([&] { return world.trace(job).Count("prepare") == 1; });

@@ -45,7 +45,7 @@ ScriptedJob::Script RandomScript(RandomStream& random) {
   return script;
 }
 
-std::vector<Subject> CoMakeJobs(JobWorld& world, RandomStream& random) MILLRACE_MAY_SUSPEND {
+std::vector<Subject> CoMakeJobs(BareJobWorld& world, RandomStream& random) MILLRACE_MAY_SUSPEND {
   std::vector<Subject> subjects;
   std::shared_ptr<JobTransaction> shared = world.jobs().NewTransaction();
   for (int i = 0; i < kJobs; ++i) {
@@ -61,7 +61,7 @@ std::vector<Subject> CoMakeJobs(JobWorld& world, RandomStream& random) MILLRACE_
   return subjects;
 }
 
-void ApplyRandomVerb(JobWorld& world, const Subject& subject, RandomStream& random) {
+void ApplyRandomVerb(BareJobWorld& world, const Subject& subject, RandomStream& random) {
   JobManager& jobs = world.jobs();
   // Refusals are fine; what they must be is another test's business.
   switch (random.Below(8)) {
@@ -90,7 +90,8 @@ void ApplyRandomVerb(JobWorld& world, const Subject& subject, RandomStream& rand
 }
 
 // Drains a job, and looks whether anything of it moves while the drain is granted.
-void CoDrain(JobWorld& world, const Subject& subject, RandomStream& random) MILLRACE_MAY_SUSPEND {
+void CoDrain(BareJobWorld& world, const Subject& subject, RandomStream& random)
+    MILLRACE_MAY_SUSPEND {
   const auto exists = [&] { return world.jobs().Query(subject.number).ok(); };
   if (!exists()) return;
   JobTrace& trace = world.trace(subject.number);
@@ -134,7 +135,7 @@ void CheckEvents(const JobEventLog& log) {
   for (const auto& [id, count] : ends) EXPECT_EQ(count, 1) << id;
 }
 
-void CheckEnds(JobWorld& world, const std::vector<Subject>& subjects) {
+void CheckEnds(BareJobWorld& world, const std::vector<Subject>& subjects) {
   uint64_t committed_together = 0;
   for (size_t i = 0; i < subjects.size(); ++i) {
     const JobTrace& trace = world.trace(subjects[i].number);
@@ -151,7 +152,7 @@ void CheckEnds(JobWorld& world, const std::vector<Subject>& subjects) {
 void RandomJobs(Engine& engine, uint64_t seed) {
   RandomStream random(seed, "jobs");
   std::vector<Subject> subjects;
-  JobWorld world(engine);
+  BareJobWorld world(engine);
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     subjects = CoMakeJobs(world, random);
     TaskScope scope("test");

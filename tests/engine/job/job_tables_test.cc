@@ -83,7 +83,7 @@ std::vector<JobState> PathTo(JobState wanted) {
 
 class JobInState {
  public:
-  JobInState(JobWorld& world, JobState state)
+  JobInState(BareJobWorld& world, JobState state)
       : job_(world.jobs(), JobNumber(1000),
              {.id = "a", .transaction = world.jobs().NewTransaction()},
              std::make_unique<ScriptedJob>(ScriptedJob::Script{}, std::make_shared<JobTrace>())) {
@@ -96,7 +96,7 @@ class JobInState {
 };
 
 TEST(JobTransitions, LegalOnesHappenAndAreSaidOnce) {
-  JobWorld world;
+  BareJobWorld world;
   for (size_t from = 0; from < kJobStates; ++from) {
     for (size_t to = 0; to < kJobStates; ++to) {
       if (!IsJobTransition(StateAt(from), StateAt(to))) continue;
@@ -111,7 +111,7 @@ TEST(JobTransitions, LegalOnesHappenAndAreSaidOnce) {
 }
 
 TEST(JobTransitionsDeathTest, IllegalOnesFailJ1) {
-  JobWorld world;
+  BareJobWorld world;
   for (size_t from = 0; from < kJobStates; ++from) {
     for (size_t to = 0; to < kJobStates; ++to) {
       if (IsJobTransition(StateAt(from), StateAt(to))) continue;

@@ -47,7 +47,7 @@ class JobTransactionTest : public ::testing::Test {
     EXPECT_EQ(trace.calls.back(), "clean");
   }
 
-  JobWorld world;
+  BareJobWorld world;
   JobNumber a_, b_;
 };
 

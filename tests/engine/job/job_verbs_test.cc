@@ -25,7 +25,7 @@ std::optional<ConflictReason> ReasonOf(const absl::Status& status) {
 
 // Brings job 'a' of the world into a state and leaves it there. A pause is a drain's, so that the
 // user's verbs meet a job that the user has not touched.
-void Reach(JobWorld& world, JobState state) {
+void Reach(BareJobWorld& world, JobState state) {
   JobManager& jobs = world.jobs();
   switch (state) {
     case JobState::kCreated:
@@ -72,12 +72,12 @@ void Reach(JobWorld& world, JobState state) {
   }
 }
 
-void EndDrain(JobWorld& world) {
+void EndDrain(BareJobWorld& world) {
   const absl::StatusOr<JobInfo> info = world.jobs().Query("a");
   if (info.ok() && info->quiesce_count > 0) world.trace(info->number).quiescable->EndQuiesce();
 }
 
-absl::Status Apply(JobWorld& world, JobVerb verb) {
+absl::Status Apply(BareJobWorld& world, JobVerb verb) {
   class NoChange final : public JobChange {};
   JobManager& jobs = world.jobs();
   switch (verb) {
@@ -120,7 +120,7 @@ TEST(JobVerbs, EachInEachState) {
     for (size_t index = 0; index < kJobVerbs; ++index) {
       const auto verb = static_cast<JobVerb>(index);
       SCOPED_TRACE(std::string(JobVerbName(verb)) + " in " + std::string(JobStateName(row.state)));
-      JobWorld world;
+      BareJobWorld world;
       Reach(world, row.state);
       ASSERT_EQ(world.StateOf("a"), row.state);
       const bool is_accepted = row.accepted[index] == 'y';
@@ -142,7 +142,7 @@ TEST(JobVerbs, EachInEachState) {
 
 TEST(JobVerbs, OfAJobThatIsGoneNameNoJob) {
   for (size_t index = 0; index < kJobVerbs; ++index) {
-    JobWorld world;
+    BareJobWorld world;
     Reach(world, JobState::kNull);
     const absl::Status status = Apply(world, static_cast<JobVerb>(index));
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
@@ -151,7 +151,7 @@ TEST(JobVerbs, OfAJobThatIsGoneNameNoJob) {
 }
 
 TEST(JobVerbs, SecondUserPauseIsRefused) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kRunning);
   EXPECT_TRUE(world.jobs().Pause("a").ok());
   EXPECT_EQ(ReasonOf(world.jobs().Pause("a")), ConflictReason::kAlreadyPaused);
@@ -159,7 +159,7 @@ TEST(JobVerbs, SecondUserPauseIsRefused) {
 
 // The verb is looked at first: the job is paused by the user as well.
 TEST(JobVerbs, PauseAsksTheTableBeforeTheFlag) {
-  JobWorld world;
+  BareJobWorld world;
   world.Start("a",
               {.pieces = 0,
                .in_hook =
@@ -176,20 +176,20 @@ TEST(JobVerbs, PauseAsksTheTableBeforeTheFlag) {
 }
 
 TEST(JobVerbs, ResumeAsksTheFlagBeforeTheTable) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kConcluded);
   EXPECT_EQ(ReasonOf(world.jobs().Resume("a")), ConflictReason::kNotPaused);
 }
 
 TEST(JobVerbs, ADrainIsNotResumed) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kPaused);
   EXPECT_EQ(ReasonOf(world.jobs().Resume("a")), ConflictReason::kNotPaused);
   EndDrain(world);
 }
 
 TEST(JobVerbs, SpeedMustNotBeNegative) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kRunning);
   const absl::Status status = world.jobs().SetSpeed("a", -1);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -198,13 +198,13 @@ TEST(JobVerbs, SpeedMustNotBeNegative) {
 }
 
 TEST(JobVerbs, SpeedIsRefusedForItsStateBeforeItsSign) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kConcluded);
   EXPECT_EQ(ReasonOf(world.jobs().SetSpeed("a", -1)), ConflictReason::kVerbNotAccepted);
 }
 
 TEST(JobVerbs, CompleteNeedsATypeThatCan) {
-  JobWorld world;
+  BareJobWorld world;
   // Ready, but without a way to be completed.
   class ReadyForEver final : public JobBody {
    public:
@@ -227,7 +227,7 @@ TEST(JobVerbs, CompleteNeedsATypeThatCan) {
 }
 
 TEST(JobVerbs, CompleteIsRefusedAfterASoftCancel) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kReady);
   ASSERT_TRUE(world.jobs().Cancel("a", /*force=*/false).ok());
   EXPECT_EQ(ReasonOf(world.jobs().Complete("a")), ConflictReason::kCannotComplete);
@@ -235,7 +235,7 @@ TEST(JobVerbs, CompleteIsRefusedAfterASoftCancel) {
 
 // Race R65: a complete must not run a job that is parked.
 TEST(JobVerbs, CompleteDoesNotWakeAStandbyJob) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kStandby);
   world.events().Clear();
   ASSERT_TRUE(world.jobs().Complete("a").ok());
@@ -249,7 +249,7 @@ TEST(JobVerbs, CompleteDoesNotWakeAStandbyJob) {
 }
 
 TEST(JobVerbs, CancelOfAUserPausedJobNeedsForce) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kRunning);
   ASSERT_TRUE(world.jobs().Pause("a").ok());
   world.Settle();
@@ -259,14 +259,14 @@ TEST(JobVerbs, CancelOfAUserPausedJobNeedsForce) {
 }
 
 TEST(JobVerbs, FinalizeIsAcceptedOnce) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kPending);
   EXPECT_TRUE(world.jobs().Finalize("a").ok());
   EXPECT_EQ(ReasonOf(world.jobs().Finalize("a")), ConflictReason::kVerbNotAccepted);
 }
 
 TEST(JobVerbs, FinalizingShowsAndIsNotStoppedByACancel) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.yields = 5}, {.finalizes_automatically = false});
   world.Settle();
   EXPECT_FALSE(world.jobs().Query("a")->is_finalizing);
@@ -283,7 +283,7 @@ TEST(JobVerbs, FinalizingShowsAndIsNotStoppedByACancel) {
 }
 
 TEST(JobVerbs, ACancelDuringAFailingFinalizeCounts) {
-  JobWorld world;
+  BareJobWorld world;
   const JobNumber job = world.Start("a", {.yields = 5, .prepare = ErrnoStatus(EIO, "prepare")});
   world.engine().RunUntil([&] { return world.trace(job).Count("prepare") == 1; });
   EXPECT_TRUE(world.jobs().Cancel("a", true).ok());
@@ -292,7 +292,7 @@ TEST(JobVerbs, ACancelDuringAFailingFinalizeCounts) {
 }
 
 TEST(JobVerbs, RefusalsNameTheJobAndWhatToDoNext) {
-  JobWorld world;
+  BareJobWorld world;
   Reach(world, JobState::kConcluded);
   const absl::Status status = world.jobs().Cancel("a", true);
   EXPECT_EQ(status.message(),

@@ -13,7 +13,9 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
+#include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/drain.h"
 #include "millrace/graph/filters/fault_injection.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
@@ -116,10 +118,24 @@ void BlockLayer::CoShutdown() {
   graph_.CoClose();
 }
 
-void BlockLayer::CoCloseEverything() {
-  // Detaching drains, which lets go of what a throttle group holds back.
-  for (std::unique_ptr<Drive>& drive : drives_) drive->backend.CoDetach();
+// A drain makes throttle groups let go of what they hold back. What queued at it, and is held back
+// then, needs another.
+void BlockLayer::CoHurryGuests() {
+  while (guest_requests_.live() > 0) {
+    for (std::unique_ptr<Drive>& drive : drives_) {
+      if (!drive->backend.is_attached()) continue;
+      absl::StatusOr<DrainedSection> drained =
+          DrainedSection::CoBegin(graph_, {drive->backend.node()}, {});
+      if (drained.ok()) drained->End();
+    }
+    if (!CoSleepFor(kMillisecond).ok()) break;
+  }
   guest_requests_.CoJoin().IgnoreError();
+}
+
+void BlockLayer::CoCloseEverything() {
+  CoHurryGuests();
+  for (std::unique_ptr<Drive>& drive : drives_) drive->backend.CoDetach();
   drives_.clear();
   for (auto& owned : owned_) owned.second.CoDetach();
   owned_.clear();

@@ -99,6 +99,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   absl::StatusOr<NodeId> FindDeviceOrNode(std::string_view name) MILLRACE_OPENS_VIEW;
 
  private:
+  void CoHurryGuests() MILLRACE_MAY_SUSPEND;
   void CoCloseEverything() MILLRACE_MAY_SUSPEND;
   void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
 

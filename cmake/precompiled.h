@@ -1,4 +1,7 @@
 // What nearly every file of the library includes; see millrace_precompile().
+#ifndef MILLRACE_CMAKE_PRECOMPILED_H_
+#define MILLRACE_CMAKE_PRECOMPILED_H_
+
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -16,3 +19,5 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+
+#endif  // MILLRACE_CMAKE_PRECOMPILED_H_

@@ -12,10 +12,10 @@ qemu-io -c 'write -P 1 1M 1M' base >/dev/null
 qemu-img create -q -f qcow2 -b base -F qcow2 top
 qemu-io -c 'write -P 3 4M 64k' top >/dev/null
 [ "$("$own_job" top)" = "1114112 bytes read" ]
-# The last cluster of the base is gone from the file: what lies before it is still read, and the
-# piece that it is in is named.
+# The last cluster of the base is gone from the file: what lies before it is still read, and
+# where it was is named.
 truncate -s -64k base
 status=0
 "$own_job" top >found || status=$?
 [ "$status" = 3 ]
-grep -q "cannot be read: 1" found
+grep -qx "cannot be read: 2031616" found

@@ -90,8 +90,9 @@ TEST_F(PermissionTest, AConflictNamesTheNodeTheBitsAndBothHolders) {
         ExpectConflict(refused, ConflictReason::kPermission, "n0");
         const Conflict conflict = *ConflictOf(refused);
         EXPECT_EQ(conflict.detail, bit.ToString());
-        EXPECT_EQ(conflict.holders, (std::vector<ConflictHolder>{{"uses", "user", 0, "root"},
-                                                                 {"refuses", "user", 0, "root"}}));
+        EXPECT_EQ(conflict.holders,
+                  (std::vector<ConflictHolder>{{"uses", "user", 0, "uses"},
+                                               {"refuses", "user", 0, "refuses"}}));
         first.CoDetach();
       }
     }

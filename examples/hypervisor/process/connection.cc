@@ -42,10 +42,11 @@ Connection::~Connection() {
   if (output_ != input_ && output_ > STDERR_FILENO) close(output_);
 }
 
-void Connection::Start(std::function<void(std::string_view)> on_bytes,
-                       std::function<void()> on_end) {
+void Connection::Start(std::function<void(std::string_view)> on_bytes, std::function<void()> on_end,
+                       std::function<void()> on_sent) {
   on_bytes_ = std::move(on_bytes);
   on_end_ = std::move(on_end);
+  on_sent_ = std::move(on_sent);
   is_reading_ = true;
   UpdateEvents();
 }
@@ -68,8 +69,12 @@ void Connection::UpdateEvents() {
 }
 
 void Connection::OnReady(short revents) {
-  if ((revents & (POLLOUT | POLLERR | POLLHUP)) != 0 && unsent_bytes() > 0) Flush();
-  // The last: it may destroy this.
+  // Whatever is called may destroy this, so it is the last that happens here.
+  if ((revents & (POLLOUT | POLLERR | POLLHUP)) != 0 && unsent_bytes() > 0) {
+    Flush();
+    const std::function<void()> on_sent = on_sent_;
+    if (on_sent) return on_sent();
+  }
   if (is_reading_ && !has_ended_ && (revents & (POLLIN | POLLHUP | POLLERR)) != 0) Read();
 }
 

@@ -28,8 +28,10 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   // From now on: `on_bytes` for what arrives; `on_end` once, when the client will send no more (it
-  // may still read). Both may destroy the connection.
-  void Start(std::function<void(std::string_view)> on_bytes, std::function<void()> on_end);
+  // may still read); `on_sent` when the client has read on, so that less is unsent than before.
+  // Each may destroy the connection.
+  void Start(std::function<void(std::string_view)> on_bytes, std::function<void()> on_end,
+             std::function<void()> on_sent);
   // Reading begins on.
   void SetReading(bool is_reading);
 
@@ -55,6 +57,7 @@ class Connection {
   std::unique_ptr<EventLoop::Watch> output_watch_;  // null if output_ is input_
   std::function<void(std::string_view)> on_bytes_;
   std::function<void()> on_end_;
+  std::function<void()> on_sent_;
   std::string unsent_;
   size_t sent_ = 0;  // of unsent_
   bool is_socket_ = false;

@@ -69,7 +69,12 @@ void MonitorSession::Start(const json::object& version) {
         UpdateReading();
         on_change_();
       },
-      [this] { OnEnd(); });
+      [this] { OnEnd(); },
+      [this] {
+        // A long reply may have stopped the reading.
+        UpdateReading();
+        on_change_();
+      });
 }
 
 void MonitorSession::OnEnd() {
@@ -145,7 +150,6 @@ void MonitorSession::SendLine(std::string line) {
 
 void MonitorSession::Flush() {
   connection_->Flush();
-  // Also if nothing was left to send: the loop may have sent it.
   UpdateReading();
 }
 

@@ -142,7 +142,7 @@ class Formatter {
   }
 
   void Unit(uint32_t unit) {
-    std::array<char, 8> escape;
+    std::array<char, 11> escape;  // as long as an uint32_t could be
     std::snprintf(escape.data(), escape.size(), "\\u%04X", unit);
     text_ += escape.data();
   }

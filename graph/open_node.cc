@@ -1,5 +1,6 @@
 #include "millrace/graph/open_node.h"
 
+#include <optional>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
@@ -191,7 +192,13 @@ absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& u
       if (node.backing_revision == update.revision) node.wanted_reference.reset();
     }
   }
-  if (was_read_only) status.Update(CoSetReadOnly(graph, node.id, true, keep.holder()));
+  if (was_read_only) {
+    const absl::Status back = CoSetReadOnly(graph, node.id, true, keep.holder());
+    // Somebody may have begun to write it while it was writable: a job that fills it. Then it stays
+    // writable, and the header is in place all the same.
+    const std::optional<Conflict> conflict = ConflictOf(back);
+    if (!conflict || conflict->reason != ConflictReason::kReadOnly) status.Update(back);
+  }
   return status;
 }
 

@@ -1,8 +1,9 @@
 // EngineObserver: what an engine has to say, to whoever wants to hear it. The library prints
 // nothing.
 //
-// Called on the home thread, between steps; an implementation must not suspend and must not call
-// back into the engine. All methods have empty defaults.
+// Called on the home thread, in the middle of a step; an implementation must not suspend and must
+// not call back into the engine, except to wake who waits (Event::Set, Condition::Notify). All
+// methods have empty defaults.
 #ifndef MILLRACE_ENGINE_OBSERVER_H_
 #define MILLRACE_ENGINE_OBSERVER_H_
 

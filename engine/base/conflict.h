@@ -50,7 +50,7 @@ enum class ConflictReason : uint8_t {
   kNotDrained,           // an edge was to change under traffic
   kCycle,                // the edit would make a node its own descendant
   kStaleNode,            // the node is gone; a holder removed it
-  kUnknownNode,          // no node has this name
+  kUnknownNode,          // no node has this name; detail "node-name": and no device was looked for
   kDuplicateNodeName,    // another node has this name
   kMalformedNodeName,    // not a node name
   kNodeNameTooLong,      // detail is the limit

@@ -1,15 +1,13 @@
 #include "examples/quickstart/verify.h"
 
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
+#include "examples/common/run_program.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
@@ -17,8 +15,6 @@
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/map_image.h"
 #include "millrace/graph/open_image.h"
-
-extern char** environ;
 
 namespace millrace {
 namespace {
@@ -105,25 +101,6 @@ absl::Status CoVerifyOpen(Graph& graph, const OpenedImage& opened, const BuiltCh
   return absl::OkStatus();
 }
 
-// Exit status of a program, or -errno if it cannot be started.
-int RunProgram(std::vector<std::string> words) {
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", 1, 0);
-  pid_t child = 0;
-  const int error =
-      posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return -error;
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
 absl::Status WriteRawCopy(const DiskModel& model, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
   std::vector<uint8_t> memory(kPieceBytes);
@@ -179,15 +156,16 @@ absl::Status CoCheckImages(Graph& graph, const DriverRegistry& registry, const B
 
 absl::StatusOr<std::string> VerifyWithQemu(const BuiltChain& chain) {
   for (const std::string& path : chain.paths) {
-    const int exit_code = RunProgram({"qemu-img", "check", "-q", "-f", "qcow2", path});
+    const int exit_code = RunProgram({"qemu-img", "check", "-q", "-f", "qcow2", path}).status;
     if (exit_code == -ENOENT) return std::string("qemu-img is not installed: not asked");
     if (exit_code == 0) continue;
     return absl::DataLossError(StrCat("qemu-img check of ", path, " ended with ", exit_code));
   }
   const std::string copy = chain.paths.back() + ".expected.raw";
   MILLRACE_RETURN_IF_ERROR(WriteRawCopy(chain.model, copy));
-  const int exit_code = RunProgram(
-      {"qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw", chain.paths.back(), copy});
+  const int exit_code = RunProgram({"qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw",
+                                    chain.paths.back(), copy})
+                            .status;
   unlink(copy.c_str());
   if (exit_code != 0) {
     return absl::DataLossError(

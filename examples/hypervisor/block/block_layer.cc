@@ -5,8 +5,9 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "examples/hypervisor/block/conflict_text.h"
+#include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/job_events.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/throttle_objects.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/check.h"

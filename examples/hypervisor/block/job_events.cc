@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "examples/hypervisor/block/conflict_text.h"
+#include "examples/common/conflict_text.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/job/error_policy.h"
 #include "millrace/engine/job/job_state.h"

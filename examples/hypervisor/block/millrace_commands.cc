@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_split.h"
 #include "examples/hypervisor/block/block_layer.h"
-#include "examples/hypervisor/block/conflict_text.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/describe.h"

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "examples/hypervisor/block/block_layer.h"
-#include "examples/hypervisor/block/conflict_text.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"

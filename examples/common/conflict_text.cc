@@ -1,12 +1,9 @@
-#include "examples/hypervisor/block/conflict_text.h"
+#include "examples/common/conflict_text.h"
 
-#include <optional>
 #include <string_view>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/engine/io/io_error.h"
 
 namespace millrace {
 namespace {
@@ -38,7 +35,6 @@ constexpr Row kTexts[] = {
     {Reason::kFrozenLink, "Cannot change frozen '%1' link from '%2' to '%o'"},
     {Reason::kUnleasableFilter, "Cannot freeze '%d' link to '%o'"},
     {Reason::kReadOnly, "Block node is read-only"},
-    {Reason::kUnknownNode, "Cannot find device='%o' nor node-name='%o'"},
     {Reason::kDuplicateNodeName, "Duplicate nodes with node-name='%o'"},
     {Reason::kMalformedNodeName, "Invalid node-name: '%o'"},
     {Reason::kNodeNameTooLong, "Node name too long"},
@@ -140,6 +136,10 @@ std::string ConflictText(const Conflict& conflict) {
     case Reason::kImageLocked:
       return conflict.detail.empty() ? std::string()
                                      : StrCat("Failed to get ", conflict.detail, " lock");
+    case Reason::kUnknownNode:
+      // Where only nodes were looked for, QEMU names no device.
+      return StrCat("Cannot find device='", conflict.detail == "node-name" ? "" : conflict.object,
+                    "' nor node-name='", conflict.object, "'");
     case Reason::kUnsupportedByDriver:
       return conflict.detail == "file" ? "A block device must be specified for \"file\"" : "";
     default:
@@ -149,20 +149,6 @@ std::string ConflictText(const Conflict& conflict) {
     if (row.reason == conflict.reason) return Fill(row.text, conflict);
   }
   return {};
-}
-
-QmpErrorReply RenderRefusal(const absl::Status& status) {
-  QmpErrorReply reply;
-  if (const std::optional<Conflict> conflict = ConflictOf(status)) {
-    reply.desc = ConflictText(*conflict);
-  }
-  if (reply.desc.empty()) {
-    reply.desc = std::string(FromAbsl(status.message()));
-    if (!reply.desc.empty()) {
-      reply.desc[0] = absl::ascii_toupper(static_cast<unsigned char>(reply.desc[0]));
-    }
-  }
-  return reply;
 }
 
 }  // namespace millrace

@@ -1,0 +1,27 @@
+#include "examples/hypervisor/block/refusal.h"
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "examples/common/conflict_text.h"
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+
+QmpErrorReply RenderRefusal(const absl::Status& status) {
+  QmpErrorReply reply;
+  if (const std::optional<Conflict> conflict = ConflictOf(status)) {
+    reply.desc = ConflictText(*conflict);
+  }
+  if (reply.desc.empty()) {
+    reply.desc = std::string(FromAbsl(status.message()));
+    if (!reply.desc.empty()) {
+      reply.desc[0] = absl::ascii_toupper(static_cast<unsigned char>(reply.desc[0]));
+    }
+  }
+  return reply;
+}
+
+}  // namespace millrace

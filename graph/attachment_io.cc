@@ -6,6 +6,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/attachment_core.h"
+#include "millrace/graph/drain.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/io/node_io.h"
 
@@ -127,9 +128,15 @@ absl::Status Attachment::CoResize(uint64_t bytes) {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
+  DrainedSection drained;
+  if (bytes < core.edge.child->driver->bytes()) {
+    // What is cut off must not be written meanwhile: it would come back when the node grows again.
+    MILLRACE_ASSIGN_OR_RETURN(
+        drained, DrainedSection::CoBegin(core.graph, {core.edge.child->id}, {core.options.holder}));
+  }
   InFlightRequest request;
   core.CoEnter(request);
-  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
   return CoResizeNode(request.node(), bytes);
 }
 

@@ -205,6 +205,7 @@ class FormatDriver : public Driver {
   // Writes cached metadata in its safe order; the generic path flushes the primary child
   // afterwards.
   virtual absl::Status CoFlushMetadata() MILLRACE_MAY_SUSPEND = 0;
+  // When the image shrinks, no other request is in flight; what is cut off is gone for good.
   virtual absl::Status CoResize(uint64_t bytes, ResizeFlags flags) MILLRACE_MAY_SUSPEND;
 
   // The image below, as the header says; changes only through CoWriteBackingReference.

@@ -98,7 +98,11 @@ def main():
 
     programs = campaigns(options.folders)
     if options.only:
-        programs = {name: programs[name] for name in options.only.split(',')}
+        wanted = options.only.split(',')
+        if unknown := [name for name in wanted if name not in programs]:
+            parser.error(f'no campaign is called {", ".join(unknown)}; there are: '
+                         f'{", ".join(sorted(programs))}')
+        programs = {name: programs[name] for name in wanted}
     if not programs:
         print('no campaign programs were built', file=sys.stderr)
         return 1

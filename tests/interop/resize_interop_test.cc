@@ -1,5 +1,5 @@
-// Growing a qcow2 overlay above a longer backing, by us and by `qemu-img resize`: the same content
-// and the same map.
+// Resizing a qcow2 overlay, longer and shorter than its backing, by us and by `qemu-img resize`:
+// the same content and the same map.
 #include <filesystem>
 #include <string>
 
@@ -103,6 +103,33 @@ TEST(ResizeInterop, AnOverlayGrownOverALongerBackingIsAsQemuMakesIt) {
     wanted.resize(each.new_bytes);
     EXPECT_EQ(*QemuContent(folder, "ours.qcow2"), wanted);
     EXPECT_EQ(*QemuContent(folder, "theirs.qcow2"), wanted);
+  }
+}
+
+TEST(ResizeInterop, AShrunkImageIsAsQemuMakesIt) {
+  if (!HasQemuTools()) GTEST_SKIP() << "qemu-utils is not installed";
+  TemporaryFolder folder;
+  WriteFile(folder.File("base.raw"), std::vector<uint8_t>(kBaseBytes, 0xbb));
+  for (const char* options : {"compat=1.1", "compat=1.1,cluster_size=4k", "compat=0.10",
+                              "compat=1.1,extended_l2=on", "compat=1.1,refcount_bits=1"}) {
+    for (const uint64_t bytes : {uint64_t{1} << 20, (uint64_t{1} << 20) + 512, uint64_t{512}}) {
+      SCOPED_TRACE(StrCat(options, " to ", bytes));
+      const std::string ours = folder.File("ours.qcow2");
+      const std::string theirs = folder.File("theirs.qcow2");
+      for (const std::string& path : {ours, theirs}) {
+        ASSERT_TRUE(RunTool({"qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b",
+                             folder.File("base.raw"), "-F", "raw", path, "4M"})
+                        .ok());
+        ASSERT_TRUE(RunTool({"qemu-io", "-c", "write -P 7 512K 2M", path}).ok());
+      }
+      const absl::Status status = Resize(ours, bytes);
+      ASSERT_TRUE(status.ok()) << status;
+      ASSERT_TRUE(
+          RunTool({"qemu-img", "resize", "-q", "--shrink", theirs, std::to_string(bytes)}).ok());
+      EXPECT_TRUE(QemuCheck(ours).ok()) << QemuCheck(ours);
+      EXPECT_EQ(MapText(ours), MapText(theirs));
+      EXPECT_EQ(*QemuContent(folder, "ours.qcow2"), *QemuContent(folder, "theirs.qcow2"));
+    }
   }
 }
 

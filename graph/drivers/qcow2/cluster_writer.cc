@@ -340,6 +340,11 @@ absl::Status ClusterWriter::DiscardEntry(L2Entry& entry, uint32_t subclusters, Z
   return absl::OkStatus();
 }
 
+absl::Status ClusterWriter::ForgetEntry(L2Entry& entry, uint32_t, ZeroFlags) const {
+  entry = L2Entry();
+  return absl::OkStatus();
+}
+
 absl::Status ClusterWriter::CoChangeWindow(ByteRange range, ChangeEntry change, ZeroFlags flags,
                                            bool makes_tables, bool discard, uint64_t& done) {
   const Geometry& geometry = image_.geometry();
@@ -409,6 +414,10 @@ absl::Status ClusterWriter::CoDiscard(ByteRange range, bool pass_discards) {
     range.bytes = AlignUp(range.end(), image_.geometry().cluster_bytes()) - range.offset;
   }
   return CoChangeEntries(range, &ClusterWriter::DiscardEntry, {}, false, pass_discards);
+}
+
+absl::Status ClusterWriter::CoForget(ByteRange range) {
+  return CoChangeEntries(range, &ClusterWriter::ForgetEntry, {}, false, /*discard=*/true);
 }
 
 }  // namespace millrace::qcow2

@@ -61,6 +61,8 @@ class ClusterWriter {
   // `pass_discards`: space that becomes free is given back to the host.
   absl::Status CoZero(ByteRange range, ZeroFlags flags, bool pass_discards) MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range, bool pass_discards) MILLRACE_MAY_SUSPEND;
+  // Unmaps whole clusters, whatever shows through then, and gives their space back to the host.
+  absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
 
   // Held exclusively by whoever changes mappings of a guest range by other means.
   RangeLock& guest_ranges() { return guest_ranges_; }
@@ -98,6 +100,7 @@ class ClusterWriter {
                               bool makes_tables, bool discard, uint64_t& done) MILLRACE_MAY_SUSPEND;
   absl::Status ZeroEntry(L2Entry& entry, uint32_t subclusters, ZeroFlags flags) const;
   absl::Status DiscardEntry(L2Entry& entry, uint32_t subclusters, ZeroFlags flags) const;
+  absl::Status ForgetEntry(L2Entry& entry, uint32_t subclusters, ZeroFlags flags) const;
 
   bool has_backing() const;
   ByteRange ClusterAligned(ByteRange range) const;

@@ -289,11 +289,6 @@ absl::Status Qcow2Driver::CoResize(uint64_t bytes, ResizeFlags flags) {
   Image& image = parts_->image;
   const Header& header = image.header();
   const uint64_t old_bytes = header.bytes;
-  if (bytes < old_bytes) {
-    return image.Named(
-        absl::UnimplementedError(StrCat("shrinking a qcow2 image (from ", old_bytes, " to ", bytes,
-                                        " bytes) is not supported; copy it into a smaller one")));
-  }
   if (bytes == old_bytes) return absl::OkStatus();
   if (header.snapshot_count > 0 && header.geometry.version < 3) {
     return image.Named(absl::FailedPreconditionError(
@@ -306,11 +301,26 @@ absl::Status Qcow2Driver::CoResize(uint64_t bytes, ResizeFlags flags) {
                kL1BytesMax / 8, "); use larger clusters")));
   }
   MILLRACE_RETURN_IF_ERROR(CoMarkBitmaps(/*all=*/true));
+  if (bytes < old_bytes) return CoShrink(old_bytes, bytes);
   MILLRACE_RETURN_IF_ERROR(CoZeroLastCluster(old_bytes));
   if (entries > header.l1_entries) {
     MILLRACE_RETURN_IF_ERROR(parts_->mapping.CoGrowL1(entries));
   }
   if (flags.zero_new_part) MILLRACE_RETURN_IF_ERROR(CoZeroBehind(old_bytes, bytes));
+  return image.CoEditHeader([bytes](Header& changed) { changed.bytes = bytes; });
+}
+
+// The L1 table stays as long as it is.
+absl::Status Qcow2Driver::CoShrink(uint64_t old_bytes, uint64_t bytes) {
+  Image& image = parts_->image;
+  const uint64_t cluster = image.geometry().cluster_bytes();
+  const uint64_t begin = AlignUp(bytes, cluster);
+  const uint64_t end = AlignUp(old_bytes, cluster);
+  if (begin < end) {
+    MILLRACE_RETURN_IF_ERROR(parts_->writer.CoForget(ByteRange(begin, end - begin)));
+    // What the header no longer covers must not be mapped any more: growing would show it again.
+    MILLRACE_RETURN_IF_ERROR(CoFlushMetadata());
+  }
   return image.CoEditHeader([bytes](Header& changed) { changed.bytes = bytes; });
 }
 

@@ -74,6 +74,7 @@ class Qcow2Driver final : public FormatDriver {
   // Writes everything back and gives back everything that waits. With nothing in flight nothing
   // remains.
   absl::Status CoSettle() MILLRACE_MAY_SUSPEND;
+  absl::Status CoShrink(uint64_t old_bytes, uint64_t bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroBehind(uint64_t old_bytes, uint64_t bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroLastCluster(uint64_t old_bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoReadCompressed(const L2Entry& entry, uint64_t offset_in_cluster,

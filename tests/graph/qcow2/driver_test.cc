@@ -290,14 +290,57 @@ TEST_F(Qcow2Driver, ACrashWhileTheBackingReferenceIsRewrittenLeavesTheOldOrTheNe
   }
 }
 
-TEST_F(Qcow2Driver, ShrinkingIsRefusedAndSaysSo) {
-  Create({});
-  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND {
-    const absl::Status status = node.CoResize(kCluster);
-    EXPECT_TRUE(absl::IsUnimplemented(status));
-    EXPECT_THAT(std::string(status.message()), HasSubstr("shrinking"));
-    return absl::OkStatus();
-  });
+// What was cut off does not come back by growing, and its space is free again.
+TEST_F(Qcow2Driver, ShrinkingForgetsWhatItCutsOff) {
+  for (const uint32_t version : {2u, 3u}) {
+    Create({.bytes = 64 * kCluster, .version = version});
+    Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(node.CoWrite(0, Pattern(64 * kCluster, 1)));
+      MILLRACE_RETURN_IF_ERROR(node.CoResize(kCluster + 1000));
+      EXPECT_EQ(node.driver().bytes(), kCluster + 1000);
+      return node.CoResize(64 * kCluster);
+    });
+    Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      std::vector<uint8_t> data(64 * kCluster);
+      MILLRACE_RETURN_IF_ERROR(node.CoRead(0, absl::MakeSpan(data)));
+      std::vector<uint8_t> wanted = Pattern(64 * kCluster, 1);
+      std::fill(wanted.begin() + kCluster + 1000, wanted.end(), uint8_t{0});
+      EXPECT_EQ(data, wanted);
+      return absl::OkStatus();
+    });
+    ExpectClean();
+  }
+}
+
+// The old size with the old content (or zeroes where it was cut off already), or the new size.
+TEST_F(Qcow2Driver, ACrashWhileShrinkingLeavesNothingThatGrowingWouldBringBack) {
+  Create({.bytes = 16 * kCluster});
+  Use([&](FormatNode& node)
+          MILLRACE_MAY_SUSPEND { return node.CoWrite(0, Pattern(16 * kCluster, 1)); });
+  disk_.RecordEvents();
+  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND { return node.CoResize(4 * kCluster); });
+  RandomStream random(1);
+  std::vector<std::vector<uint8_t>> crashed;
+  for (int i = 0; i < 300; ++i) {
+    crashed.push_back(disk_.CrashImage(random.Below(disk_.event_count() + 1), random));
+  }
+  bool has_seen_old = false, has_seen_new = false;
+  for (const std::vector<uint8_t>& image : crashed) {
+    const auto header = qcow2::ParseHeader(image);
+    ASSERT_TRUE(header.ok()) << header.status();
+    has_seen_old |= header->bytes == 16 * kCluster;
+    has_seen_new |= header->bytes == 4 * kCluster;
+    if (header->bytes != 4 * kCluster) continue;
+    disk_.live() = image;
+    Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(node.CoResize(16 * kCluster));
+      std::vector<uint8_t> data(12 * kCluster);
+      MILLRACE_RETURN_IF_ERROR(node.CoRead(4 * kCluster, absl::MakeSpan(data)));
+      EXPECT_EQ(data, std::vector<uint8_t>(12 * kCluster));
+      return absl::OkStatus();
+    });
+  }
+  EXPECT_TRUE(has_seen_old && has_seen_new);
 }
 
 TEST_F(Qcow2Driver, GrowingShowsZeroesEvenBehindAStaleTail) {

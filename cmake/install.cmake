@@ -5,7 +5,7 @@ endif()
 include(CMakePackageConfigHelpers)
 
 get_property(libraries GLOBAL PROPERTY MILLRACE_LIBRARIES)
-install(TARGETS ${libraries} millrace_explore EXPORT millrace_targets
+install(TARGETS ${libraries} EXPORT millrace_targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/millrace)
 install(EXPORT millrace_targets FILE millrace-targets.cmake NAMESPACE millrace::

@@ -62,14 +62,21 @@ if(MILLRACE_PRECOMPILED_HEADERS)
   set_target_properties(millrace_pch_library PROPERTIES POSITION_INDEPENDENT_CODE ON)
 endif()
 
-# millrace_library(name DEPENDS public... PRIVATE private...): every .cc below <name>/.
+# millrace_library(name [FOLDER folder] DEPENDS public... PRIVATE private...): every .cc below the
+# folder, <name>/ if none is given; engine/explore is a library of its own.
 #
 # Public dependencies are Abseil's targets and our own libraries. A private one is a pair
 # TARGET=library: we build with the target; who links our installed archive gets -llibrary, and so
 # needs neither that package's headers nor its CMake files.
 function(millrace_library name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;PRIVATE" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${name}/*.cc)
+  cmake_parse_arguments(ARG "" "FOLDER" "DEPENDS;PRIVATE" ${ARGN})
+  if(NOT ARG_FOLDER)
+    set(ARG_FOLDER ${name})
+  endif()
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${ARG_FOLDER}/*.cc)
+  if(name STREQUAL engine)
+    list(FILTER sources EXCLUDE REGEX "/engine/explore/")
+  endif()
   add_library(millrace_${name} STATIC ${sources})
   add_library(millrace::${name} ALIAS millrace_${name})
   set_target_properties(millrace_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)

@@ -33,6 +33,8 @@ std::string_view ChoiceKindName(ChoiceKind kind) {
       return "fault";
     case ChoiceKind::kData:
       return "data";
+    case ChoiceKind::kBuggify:
+      return "buggify";
   }
   return "unknown";
 }
@@ -75,6 +77,9 @@ size_t RandomDecider::Choose(ChoiceKind kind, size_t count) {
       break;
     case ChoiceKind::kCrash:
       one_in = faults_.crash_one_in;
+      break;
+    case ChoiceKind::kBuggify:
+      one_in = faults_.buggify_one_in;
       break;
   }
   if (one_in == 0 || !faults_stream_.OneIn(one_in)) return 0;

@@ -28,7 +28,9 @@ enum class ChoiceKind : uint8_t {
   kCrash,    // whether the simulated machine stops here
   kFault,    // whether a fallible allocation or a named site misbehaves
   kData,     // a test's own choice (sizes, offsets, commands)
+  kBuggify,  // whether a named site takes its odd but legal branch (MILLRACE_BUGGIFY)
 };
+inline constexpr size_t kChoiceKinds = 7;
 
 std::string_view ChoiceKindName(ChoiceKind kind);
 
@@ -39,11 +41,36 @@ struct Option {
   std::string_view detail;  // the yield point or outcome: "drain.begin", "error before effect"
 };
 
+// How a step uses an object that others may use, too.
+enum class StepAccess : uint8_t { kRead, kWrite };
+
+// Hears what a simulated engine does between choices: for explorers that record a run or want to
+// know which steps touch the same things. Must not suspend and must not touch the engine; what it
+// is handed lives only as long as the call.
+class StepObserver {
+ public:
+  // A step begins. Of a coroutine, `detail` is the yield point it goes on from.
+  virtual void OnStep(const Option& step, int64_t now_ns) = 0;
+  // The running step uses a shared object, named so that equal names mean the same object in every
+  // run of a scenario.
+  virtual void OnTouch(std::string_view type, std::string_view name, StepAccess access) = 0;
+  // From here on the running coroutine reports everything that it shares with others (or, again,
+  // may not): see FootprintScope.
+  virtual void OnFootprint(bool is_complete) = 0;
+  // Something worth telling happened in the running step: kind "graph", object "n3", any text.
+  virtual void OnNote(std::string_view kind, std::string_view object, std::string_view text) = 0;
+
+ protected:
+  ~StepObserver() = default;
+};
+
 class Decider {
  public:
   virtual ~Decider() = default;
   // Returns an index below options.size(), which is at least 2.
   virtual size_t Pick(ChoiceKind kind, absl::Span<const Option> options) = 0;
+  // Who wants to hear of steps; asked once, when a scheduler is made. Null: nobody.
+  virtual StepObserver* observer() { return nullptr; }
 };
 
 // Always option 0: production's order, through the seam. Useful to count choice points.
@@ -93,10 +120,11 @@ class RandomDecider final : public Decider {
  public:
   enum class Recording : bool { kOff, kOn };
   struct Faults {
-    // One in N outcomes, crashes or faults deviates; 0 means never.
+    // One in N outcomes, faults, crashes or visits of a buggify site deviates; 0 means never.
     uint32_t outcome_one_in = 0;
     uint32_t fault_one_in = 0;
     uint32_t crash_one_in = 0;
+    uint32_t buggify_one_in = 0;
   };
   explicit RandomDecider(uint64_t seed) : RandomDecider(seed, Faults{}) {}
   RandomDecider(uint64_t seed, Faults faults, Recording recording = Recording::kOn);

@@ -15,7 +15,10 @@ constinit thread_local Scheduler* internal::current_scheduler = nullptr;
 Timer::~Timer() { MILLRACE_CHECK(!armed_, "timer destroyed while armed"); }
 
 Scheduler::Scheduler(Clock& clock, Decider* decider, StackPool* stacks)
-    : clock_(clock), decider_(decider), impl_(std::make_unique<Impl>()) {
+    : clock_(clock),
+      decider_(decider),
+      observer_(decider == nullptr ? nullptr : decider->observer()),
+      impl_(std::make_unique<Impl>()) {
   if (stacks == nullptr) impl_->own_stacks = std::make_unique<StackPool>();
   impl_->stacks = stacks == nullptr ? impl_->own_stacks.get() : stacks;
 }

@@ -101,6 +101,12 @@ class Scheduler {
     if (__builtin_expect(decider_ == nullptr, 1) || options.size() < 2) return 0;
     return ChooseSlow(kind, options);
   }
+  // Who hears of steps; null in production. Callers build what they report only if somebody hears:
+  //   if (StepObserver* observer = scheduler.observer()) observer->OnNote("graph", name, text);
+  StepObserver* observer() const { return observer_; }
+  void Touch(std::string_view type, std::string_view name, StepAccess access) {
+    if (__builtin_expect(observer_ != nullptr, 0)) observer_->OnTouch(type, name, access);
+  }
 
   // ---- Running (host code only) ---------------------------------------------------------------
   // Runs runnable coroutines, at most `budget` of them; returns how many ran.
@@ -180,6 +186,7 @@ class Scheduler {
 
   Clock& clock_;
   Decider* const decider_;
+  StepObserver* const observer_;
   std::unique_ptr<Impl> impl_;
   CoroutineState* running_ = nullptr;
   std::vector<StepSource*> sources_;

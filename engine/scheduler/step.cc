@@ -55,6 +55,7 @@ bool Scheduler::TakeChosenStep() {
   if (options.empty()) return false;
 
   const size_t chosen = Choose(ChoiceKind::kStep, options);
+  if (observer_ != nullptr) observer_->OnStep(options[chosen], Now());
   if (chosen >= due && chosen < coroutines_end) {
     CoroutineState* coroutine = impl_->ready.At(chosen - due);
     impl_->ready.Remove(*coroutine);

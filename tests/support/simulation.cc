@@ -14,7 +14,7 @@ namespace {
 constexpr char kOneSeed[] = "MILLRACE_TEST_SEED";
 
 // Runs the scenario to its end; returns the trace hash.
-uint64_t RunScenario(Scenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
+uint64_t RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
   std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
   scenario(*engine, seed);
   EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
@@ -22,7 +22,8 @@ uint64_t RunScenario(Scenario scenario, uint64_t seed, Decider* decider, StackPo
   return engine->scheduler().trace_hash();
 }
 
-void RunSeed(Scenario scenario, uint64_t seed, RandomDecider::Faults faults, StackPool& stacks) {
+void RunSeed(SeededScenario scenario, uint64_t seed, RandomDecider::Faults faults,
+             StackPool& stacks) {
   SCOPED_TRACE(StrCat("run this seed alone with ", kOneSeed, "=", seed));
   RandomDecider recorded(seed, faults);
   const uint64_t trace = RunScenario(scenario, seed, &recorded, stacks);
@@ -41,7 +42,7 @@ std::unique_ptr<Engine> SimulatedEngine(Decider* decider, StackPool* stacks) {
   return *std::move(engine);
 }
 
-void Explore(Scenario scenario, uint64_t cost, RandomDecider::Faults faults) {
+void Explore(SeededScenario scenario, uint64_t cost, RandomDecider::Faults faults) {
   StackPool stacks;
   if (const char* seed = std::getenv(kOneSeed)) {
     RunSeed(scenario, std::strtoull(seed, nullptr, 10), faults, stacks);

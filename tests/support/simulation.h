@@ -18,13 +18,13 @@ namespace millrace {
 
 std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr, StackPool* stacks = nullptr);
 
-using Scenario = absl::FunctionRef<void(Engine& engine, uint64_t seed)>;
+using SeededScenario = absl::FunctionRef<void(Engine& engine, uint64_t seed)>;
 
 // Runs the scenario once in production's order, as seed 0, and then for each of Seeds(cost) three
 // times: twice from the seed and once from the deviations that the first run recorded. All three
 // must take the same steps (equal trace hashes), and each must leave no coroutine and no stack
 // behind. Stops at the first seed that fails and says how to run it alone.
-void Explore(Scenario scenario, uint64_t cost = 1, RandomDecider::Faults faults = {});
+void Explore(SeededScenario scenario, uint64_t cost = 1, RandomDecider::Faults faults = {});
 
 }  // namespace millrace
 

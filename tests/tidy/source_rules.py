@@ -39,6 +39,9 @@ def layers_point_down(source):
     for line, path in source.includes():
         parts = path.split('/')
         target = parts[1] if parts[0] == 'millrace' else parts[0]
+        if path.startswith('millrace/engine/explore/') and source.folder in LIBRARY and (
+                not source.path.startswith('engine/explore/')):
+            yield line, f'{source.path} must not include the explorer'
         if target in ('tests', 'bench') or ranks.get(target, -1) > ranks[source.folder]:
             yield line, f'{source.folder}/ must not include {path}'
 
@@ -123,7 +126,9 @@ def the_library_prints_nothing(source):
 @rule
 def the_library_leaves_the_process_alone(source):
     """No signal handlers, no working directory, no environment, no exit: they are the embedder's."""
-    if not in_library(source):
+    # The child process of an exploration is the library's own, and has to end without running what
+    # the embedder registered for the end of its process.
+    if not in_library(source) or source.path == 'engine/explore/child_process.cc':
         return
     for line, match in source.find(
             r'(?<![\w.>:])(signal|sigaction|f?chdir|setenv|putenv|exit|_exit|quick_exit)\('

@@ -1,0 +1,325 @@
+#include "millrace/engine/explore/explorer.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/stack_pool.h"
+#include "millrace/engine/explore/child_process.h"
+#include "millrace/engine/explore/exploring_decider.h"
+#include "millrace/engine/explore/recorder.h"
+#include "millrace/engine/explore/trace_counter.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kChoicesMax = 1'000'000;
+constexpr size_t kRecordingBytes = 64 << 20;
+constexpr uint64_t kRunsPerLookAtTheClock = 64;
+
+template <size_t kBytes>
+struct FixedText {
+  std::array<char, kBytes> bytes;
+  void Set(std::string_view text) {
+    const size_t length = std::min(text.size(), kBytes - 1);
+    std::copy_n(text.begin(), length, bytes.begin());
+    bytes[length] = '\0';
+  }
+  std::string Get() const { return std::string(bytes.data()); }
+};
+
+// What the child tells the parent. Plain data in shared memory, all zeroes at first.
+struct Shared {
+  uint64_t schedules;
+  uint64_t steps;
+  uint64_t choices;
+  uint64_t choices_max;
+  uint64_t traces;
+  uint64_t traces_seen_once;
+  uint64_t trace_hash;  // of the latest run
+  bool is_complete;
+  bool has_ended;  // the exploration came to its end, so the latest run is over
+  FixedText<512> signature;
+  FixedText<16384> text;
+  FixedText<512> progress;
+  uint32_t choice_count;
+  std::array<uint16_t, kChoicesMax> indices;
+
+  ChoiceLog log() { return {&choice_count, absl::MakeSpan(indices)}; }
+  void SetFailure(const Failure& failure) {
+    signature.Set(failure.signature);
+    text.Set(failure.text);
+  }
+};
+
+// Repeats the indices of a run.
+class Repeat final : public Strategy {
+ public:
+  explicit Repeat(absl::Span<const uint16_t> indices) : indices_(indices.begin(), indices.end()) {}
+  std::string_view name() const override { return "repeat"; }
+  bool BeginRun() override {
+    next_ = 0;
+    return true;
+  }
+  size_t Pick(ChoiceKind, absl::Span<const Option> options) override {
+    const size_t taken = next_ < indices_.size() ? indices_[next_] : 0;
+    ++next_;
+    return taken < options.size() ? taken : 0;
+  }
+
+ private:
+  std::vector<uint16_t> indices_;
+  size_t next_ = 0;
+};
+
+// Follows a schedule by its labels.
+class Follow final : public Strategy {
+ public:
+  explicit Follow(const Schedule& schedule) : decider_(schedule.deviations) {}
+  std::string_view name() const override { return "replay"; }
+  bool BeginRun() override { return true; }
+  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
+    return decider_.Pick(kind, options);
+  }
+  const ReplayDecider& decider() const { return decider_; }
+
+ private:
+  ReplayDecider decider_;
+};
+
+// One process's part of an exploration.
+class Explorer {
+ public:
+  Explorer(const Scenario& scenario, Strategy& strategy, ChoiceKinds explored,
+           const ExploreOptions& options, Shared& shared)
+      : scenario_(scenario),
+        strategy_(strategy),
+        options_(options),
+        shared_(shared),
+        decider_(explored, &strategy, shared.log()) {
+    decider_.SetLimit(std::min(scenario.choices_max, kChoicesMax), &OnEndless, this);
+  }
+
+  // Until the budget is spent, all is shown or something is found.
+  void RunAll() {
+    const Nanoseconds start = clock_.Now();
+    while (shared_.schedules < options_.budget.schedules && shared_.steps < options_.budget.steps) {
+      if (shared_.schedules % kRunsPerLookAtTheClock == 0) {
+        if (options_.isolation == Isolation::kChildProcess) KillChildAfter(options_.hang_seconds);
+        if (clock_.Now() - start >= options_.budget.time) break;
+      }
+      if (!strategy_.BeginRun()) {
+        shared_.is_complete = true;
+        break;
+      }
+      const RunSummary summary = RunOnce();
+      strategy_.EndRun(summary);
+      if (options_.counts_traces) traces_.Add(summary.trace_hash);
+      if (summary.has_failed) break;
+      if (options_.run_twice_one_in != 0 && shared_.schedules % options_.run_twice_one_in == 0 &&
+          !RunsAgain(summary)) {
+        break;
+      }
+    }
+    shared_.traces = traces_.distinct();
+    shared_.traces_seen_once = traces_.seen_once();
+    shared_.progress.Set(strategy_.Progress());
+    shared_.has_ended = true;
+  }
+
+  RunSummary RunOnce() {
+    ++shared_.schedules;
+    decider_.BeginRun();
+    RunSummary summary;
+    {
+      ScenarioRun run(decider_, stacks_);
+      run_ = &run;
+      run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr,
+                       this);
+      run.Finish(scenario_.body(run));
+      summary = {decider_.choices(), run.steps(), run.trace_hash(), run.has_failed()};
+      if (run.has_failed()) shared_.SetFailure(run.failure());
+      run_ = nullptr;
+    }
+    shared_.steps += summary.steps;
+    shared_.choices += summary.choices;
+    shared_.choices_max = std::max(shared_.choices_max, summary.choices);
+    shared_.trace_hash = summary.trace_hash;
+    return summary;
+  }
+
+  void SetRecorder(Recorder* recorder) { decider_.SetRecorder(recorder); }
+
+ private:
+  // The same choices once more; they must lead to the same steps.
+  bool RunsAgain(const RunSummary& before) {
+    Repeat repeat(absl::MakeConstSpan(shared_.indices).first(shared_.choice_count));
+    repeat.BeginRun();
+    ExploringDecider decider(ChoiceKinds::All(), &repeat, shared_.log());
+    decider.SetLimit(std::min(scenario_.choices_max, kChoicesMax), &OnEndless, this);
+    decider.BeginRun();
+    ScenarioRun run(decider, stacks_);
+    run_ = &run;
+    run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr, this);
+    run.Finish(scenario_.body(run));
+    run_ = nullptr;
+    if (run.trace_hash() == before.trace_hash && decider.choices() == before.choices) return true;
+    shared_.SetFailure({"not deterministic",
+                        "the same choices led to other steps: something in the scenario is not "
+                        "decided by the decider (a clock, an address, a hash table's order)"});
+    return false;
+  }
+
+  static void OnAbandoned(void* context, const Failure& failure) {
+    auto* self = static_cast<Explorer*>(context);
+    self->shared_.SetFailure(failure);
+    EndChild();
+  }
+  static void OnEndless(void* context) {
+    auto* self = static_cast<Explorer*>(context);
+    self->run_->Abandon("O11 no end", StrCat("the run has made ", self->scenario_.choices_max,
+                                             " choices and is not over: ",
+                                             self->run_->engine().scheduler().DescribeWaits()));
+  }
+
+  const Scenario& scenario_;
+  Strategy& strategy_;
+  const ExploreOptions& options_;
+  Shared& shared_;
+  ExploringDecider decider_;
+  StackPool stacks_;
+  RealClock clock_;
+  TraceCounter traces_;
+  ScenarioRun* run_ = nullptr;
+};
+
+// A failed check says where and what: "file:12: check failed: condition: message".
+Failure FailureOfCrash(const ChildEnd& end) {
+  constexpr std::string_view kMark = ": check failed: ";
+  const std::string& text = end.stderr_text;
+  const size_t mark = text.find(kMark);
+  if (mark == std::string::npos) {
+    constexpr std::string_view kSanitizer = "SUMMARY: ";
+    const size_t summary = text.find(kSanitizer);
+    if (summary == std::string::npos) return {end.how, text};
+    return {text.substr(summary, text.find(" in ", summary) - summary), text};
+  }
+  const size_t start = text.rfind('\n', mark) + 1;  // npos + 1 is 0
+  std::string place = text.substr(start, mark - start);
+  place.resize(std::min(place.size(), place.rfind(':')));  // the line number
+  const size_t slash = place.rfind('/');
+  if (slash != std::string::npos) place.erase(0, slash + 1);
+  const size_t condition = mark + kMark.size();
+  const size_t condition_end = text.find(": ", condition);
+  return {StrCat("check ", place, ": ", text.substr(condition, condition_end - condition)), text};
+}
+
+ChildEnd RunPart(const ExploreOptions& options, absl::FunctionRef<void()> part) {
+  if (options.isolation == Isolation::kChildProcess) return RunInChild(part);
+  part();
+  ChildEnd end;
+  end.is_clean = true;
+  return end;
+}
+
+struct Repetition {
+  Recording recording;
+  uint64_t trace_hash = 0;
+  std::string log;
+};
+
+// Runs once, recorded.
+Repetition RunRecorded(const Scenario& scenario, Strategy& strategy, ChoiceKinds explored,
+                       const ExploreOptions& options, absl::FunctionRef<void()> at_end) {
+  SharedBlock block(sizeof(Shared));
+  SharedBlock recorded(kRecordingBytes);
+  auto& shared = *reinterpret_cast<Shared*>(block.data());
+  const ChildEnd end = RunPart(options, [&] {
+    if (options.isolation == Isolation::kChildProcess) KillChildAfter(options.hang_seconds);
+    Recorder recorder(recorded.bytes());
+    Explorer explorer(scenario, strategy, explored, options, shared);
+    explorer.SetRecorder(&recorder);
+    strategy.BeginRun();
+    explorer.RunOnce();
+    at_end();
+    recorder.OnEnd();
+  });
+  Repetition repetition{Recorder::Read(recorded.bytes()), shared.trace_hash, end.stderr_text};
+  repetition.recording.scenario = scenario.name;
+  repetition.recording.failure = {shared.signature.Get(), shared.text.Get()};
+  if (!end.is_clean) repetition.recording.failure = FailureOfCrash(end);
+  return repetition;
+}
+
+Finding Describe(const Scenario& scenario, const ExploreOptions& options, const Failure& failure,
+                 absl::Span<const uint16_t> indices, uint64_t at_schedule) {
+  Repeat repeat(indices);
+  Repetition repetition = RunRecorded(scenario, repeat, ChoiceKinds::All(), options, [] {});
+  Finding finding;
+  finding.at_schedule = at_schedule;
+  finding.failure = failure;
+  finding.recording = std::move(repetition.recording);
+  finding.schedule = finding.recording.ToSchedule();
+  if (finding.recording.failure.signature != failure.signature) {
+    finding.failure.text += StrCat(
+        "\n(repeating its choices ended otherwise: ",
+        finding.recording.failure.signature.empty() ? "well" : finding.recording.failure.signature,
+        ")");
+  }
+  return finding;
+}
+
+}  // namespace
+
+ExploreReport Explore(const Scenario& scenario, Strategy& strategy, const ExploreOptions& options) {
+  SharedBlock block(sizeof(Shared));
+  auto& shared = *reinterpret_cast<Shared*>(block.data());
+  const RealClock clock;
+  const Nanoseconds start = clock.Now();
+  const ChildEnd end = RunPart(
+      options, [&] { Explorer(scenario, strategy, scenario.explored, options, shared).RunAll(); });
+  ExploreReport report;
+  report.scenario = scenario.name;
+  report.strategy = strategy.name();
+  report.schedules = shared.schedules;
+  report.steps = shared.steps;
+  report.choices = shared.choices;
+  report.choices_max = shared.choices_max;
+  report.time = clock.Now() - start;
+  report.is_complete = shared.is_complete;
+  report.proof = shared.progress.Get();
+  report.traces = shared.traces;
+  report.traces_seen_once = shared.traces_seen_once;
+  report.log = end.stderr_text;
+  Failure failure{shared.signature.Get(), shared.text.Get()};
+  if (!end.is_clean) failure = FailureOfCrash(end);
+  if (!failure.signature.empty()) {
+    report.finding =
+        Describe(scenario, options, failure,
+                 absl::MakeConstSpan(shared.indices).first(shared.choice_count), shared.schedules);
+  }
+  return report;
+}
+
+ReplayReport Replay(const Scenario& scenario, const Schedule& schedule,
+                    const ExploreOptions& options) {
+  SharedBlock block(4096);
+  auto& stale = *reinterpret_cast<FixedText<4096>*>(block.data());
+  Follow follow(schedule);
+  Repetition repetition = RunRecorded(scenario, follow, ChoiceKinds::All(), options, [&] {
+    stale.Set(FromAbsl(follow.decider().Finish().message()));
+  });
+  ReplayReport report;
+  report.recording = std::move(repetition.recording);
+  report.trace_hash = repetition.trace_hash;
+  report.log = std::move(repetition.log);
+  if (!stale.Get().empty()) report.stale = absl::FailedPreconditionError(stale.Get());
+  return report;
+}
+
+}  // namespace millrace

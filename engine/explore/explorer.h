@@ -1,0 +1,91 @@
+// Explore: runs a scenario under one schedule after the other, as a strategy proposes, until
+// something goes wrong, everything is shown, or the budget is spent.
+//
+//   DelayBounded strategy(2);
+//   ExploreReport report = Explore(scenario, strategy, {.budget = {.schedules = 100'000}});
+//   if (report.finding) { ... report.finding->schedule.ToText() ... }
+//
+// The runs happen in a child process (fork), so that a failed check, a crash or a deadlock is a
+// finding like any other: the child's choices lie in memory shared with the parent, which repeats
+// the run to record it. Nothing of what a body does to the process's memory is seen by the caller;
+// what the child writes to stderr comes back as text. Isolation::kNone runs everything in this
+// process instead, for debuggers; then a failed check ends it. The caller should have no other
+// thread that holds locks the body needs, as always with fork.
+//
+// Host code; not in a coroutine.
+#ifndef MILLRACE_ENGINE_EXPLORE_EXPLORER_H_
+#define MILLRACE_ENGINE_EXPLORE_EXPLORER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "millrace/engine/explore/recording.h"
+#include "millrace/engine/explore/scenario.h"
+#include "millrace/engine/explore/schedule.h"
+#include "millrace/engine/explore/strategy.h"
+#include "millrace/engine/scheduler/clock.h"
+
+namespace millrace {
+
+enum class Isolation : uint8_t { kChildProcess, kNone };
+
+struct ExploreOptions {
+  struct Budget {
+    uint64_t schedules = 10'000;
+    uint64_t steps = UINT64_MAX;
+    Nanoseconds time = kNever;  // of the host's clock, looked at now and then
+  };
+  Budget budget;
+  Isolation isolation = Isolation::kChildProcess;
+  // Counts how many different traces there were: an estimate of what is left to see. Costs a table.
+  bool counts_traces = false;
+  // Every n-th run is made twice, and has to take the same steps both times; 0: none.
+  uint64_t run_twice_one_in = 0;
+  // A run that says nothing for so long is a finding ("hang").
+  uint32_t hang_seconds = 60;
+};
+
+struct Finding {
+  Failure failure;
+  Schedule schedule;         // repeats it
+  Recording recording;       // of the repetition
+  uint64_t at_schedule = 0;  // it was found in the so-many-th, from 1
+};
+
+struct ExploreReport {
+  std::string scenario;
+  std::string strategy;
+  uint64_t schedules = 0;
+  uint64_t steps = 0;
+  uint64_t choices = 0;
+  uint64_t choices_max = 0;  // of one run
+  Nanoseconds time = 0;      // of the host's clock
+  bool is_complete = false;  // the strategy has nothing left: see proof
+  std::string proof;  // what the strategy says of its progress: "delay bound 2 complete: ..."
+  // With counts_traces: different traces, and how many of them were seen once. The chance that the
+  // next run shows a new one is about traces_seen_once / schedules (Good-Turing).
+  uint64_t traces = 0;
+  uint64_t traces_seen_once = 0;
+  std::optional<Finding> finding;
+  std::string log;  // what the runs wrote to stderr, its beginning
+};
+
+ExploreReport Explore(const Scenario& scenario, Strategy& strategy,
+                      const ExploreOptions& options = {});
+
+struct ReplayReport {
+  absl::Status stale;  // FailedPrecondition: the schedule does not fit the scenario any more
+  Recording recording;
+  uint64_t trace_hash = 0;
+  std::string log;
+  bool has_failed() const { return !recording.failure.signature.empty(); }
+};
+
+// Runs the scenario once as the schedule says, and records it.
+ReplayReport Replay(const Scenario& scenario, const Schedule& schedule,
+                    const ExploreOptions& options = {});
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_EXPLORE_EXPLORER_H_

@@ -1,0 +1,47 @@
+#include "millrace/engine/explore/exploring_decider.h"
+
+namespace millrace {
+namespace {
+
+uint64_t HashOf(std::string_view type, std::string_view name) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (std::string_view part : {type, name}) {
+    for (char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+    hash = (hash ^ 0xff) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+}  // namespace
+
+size_t ExploringDecider::Pick(ChoiceKind kind, absl::Span<const Option> options) {
+  const uint32_t ordinal = *log_.count;
+  if (__builtin_expect(ordinal >= limit_, 0)) on_endless_(context_);
+  const size_t taken = explored_.Has(kind) ? strategy_->Pick(kind, options) : 0;
+  log_.indices[ordinal] = static_cast<uint16_t>(taken);
+  *log_.count = ordinal + 1;
+  if (__builtin_expect(recorder_ != nullptr, 0)) {
+    recorder_->OnChoice(ordinal, kind, options, taken);
+  }
+  return taken;
+}
+
+void ExploringDecider::OnStep(const Option& step, int64_t now_ns) {
+  if (wants_steps_) strategy_->OnStep(step);
+  if (recorder_ != nullptr) recorder_->OnStep(step, now_ns);
+}
+
+void ExploringDecider::OnTouch(std::string_view type, std::string_view name, StepAccess access) {
+  if (wants_steps_) strategy_->OnTouch(HashOf(type, name), access);
+}
+
+void ExploringDecider::OnFootprint(bool is_complete) {
+  if (wants_steps_) strategy_->OnFootprint(is_complete);
+}
+
+void ExploringDecider::OnNote(std::string_view kind, std::string_view object,
+                              std::string_view text) {
+  if (recorder_ != nullptr) recorder_->OnNote(kind, object, text);
+}
+
+}  // namespace millrace

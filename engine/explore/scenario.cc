@@ -1,0 +1,101 @@
+#include "millrace/engine/explore/scenario.h"
+
+#include <cctype>
+
+#include "absl/container/inlined_vector.h"
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/stack_pool.h"
+
+namespace millrace {
+
+ScenarioRun::~ScenarioRun() {
+  while (!engines_.empty()) engines_.pop_back();
+}
+
+Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
+  Engine::Options options;
+  options.simulated = true;
+  options.decider = &decider_;
+  options.stacks = &stacks_;
+  options.disk = disk;
+  options.observer = observer;
+  engines_.push_back(*Engine::Create(options));
+  return *engines_.back();
+}
+
+size_t ScenarioRun::Choose(std::string_view what, absl::Span<const std::string_view> options) {
+  if (options.size() < 2) return 0;
+  absl::InlinedVector<Option, 8> labelled;
+  for (std::string_view each : options) labelled.push_back({0, what, each});
+  return decider_.Pick(ChoiceKind::kData, labelled);
+}
+
+void ScenarioRun::Fail(std::string signature, std::string text) {
+  if (has_failed()) return;
+  Note("failure", signature, text);
+  failure_ = {std::move(signature), std::move(text)};
+}
+
+void ScenarioRun::Abandon(std::string signature, std::string text) {
+  Fail(std::move(signature), std::move(text));
+  if (abandoner_ != nullptr) abandoner_(abandoner_context_, failure_);
+  MILLRACE_CHECK(false, StrCat("exploration: ", failure_.signature, ": ", failure_.text));
+  __builtin_unreachable();
+}
+
+void ScenarioRun::AbandonInDeadlock(Engine& engine) {
+  Abandon("O10 deadlock", engine.scheduler().FindDeadlock().value_or("the simulation ended early"));
+}
+
+void ScenarioRun::Note(std::string_view kind, std::string_view object, std::string_view text) {
+  if (StepObserver* observer = decider_.observer()) observer->OnNote(kind, object, text);
+}
+
+void ScenarioRun::Finish(const absl::Status& status) {
+  if (!status.ok()) Fail(SignatureOf(status), status.ToString());
+  for (const std::unique_ptr<Engine>& engine : engines_) {
+    const size_t live = engine->scheduler().live_coroutines();
+    // An engine must not be destroyed with coroutines alive, so there is no way on.
+    if (live > 0) {
+      Abandon(
+          "O12 coroutines left",
+          StrCat(live, " coroutines are left at the end: ", engine->scheduler().DescribeWaits()));
+    }
+  }
+  if (stacks_.in_use() > 0) {
+    Fail("O12 stacks left", StrCat(stacks_.in_use(), " stacks are in use at the end"));
+  }
+}
+
+uint64_t ScenarioRun::steps() const {
+  uint64_t steps = 0;
+  for (const std::unique_ptr<Engine>& engine : engines_) steps += engine->scheduler().steps();
+  return steps;
+}
+
+uint64_t ScenarioRun::trace_hash() const {
+  uint64_t hash = 0;
+  for (const std::unique_ptr<Engine>& engine : engines_) {
+    hash = hash * 0x9e3779b97f4a7c15u + engine->scheduler().trace_hash();
+  }
+  return hash;
+}
+
+std::string SignatureOf(const absl::Status& status) {
+  const std::string_view message = FromAbsl(status.message());
+  std::string signature = StrCat(absl::StatusCodeToString(status.code()), " ");
+  bool is_in_number = false;
+  for (char c : message.substr(0, message.find(':'))) {
+    const bool is_digit = std::isdigit(static_cast<unsigned char>(c)) != 0;
+    if (!is_digit) {
+      signature.push_back(c);
+    } else if (!is_in_number) {
+      signature.push_back(signature.back() == ' ' ? 'N' : c);
+    }
+    is_in_number = is_digit;
+  }
+  return signature;
+}
+
+}  // namespace millrace

@@ -1,0 +1,156 @@
+// Scenario: a small story that an exploration runs again and again, each time under another
+// schedule, and that can tell whether it went well.
+//
+//   Scenario scenario{"two writers", [](ScenarioRun& run) {
+//     int shared = 0;
+//     return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status { ...; return CheckIt(shared);
+//     });
+//   }};
+//
+// The body makes everything anew in each run and leaves nothing behind; whatever it does may depend
+// on the decider's choices only: no clock, no random numbers of its own, no addresses, no state
+// kept from run to run. What it wants to vary it asks run.Choose() for. An error that it returns, a
+// failure it reports, a deadlock, a check that fails and a crash of the process are all findings.
+//
+// Keep it small: few parties, few sectors, at most some 150 choice points, so that bounds can be
+// proven for it.
+#ifndef MILLRACE_ENGINE_EXPLORE_SCENARIO_H_
+#define MILLRACE_ENGINE_EXPLORE_SCENARIO_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/scheduler/decider.h"
+
+namespace millrace {
+
+class StackPool;
+
+// What went wrong.
+struct Failure {
+  // Equal for the same bug, whatever the schedule: the oracle and what it judges, no numbers that
+  // differ from run to run. "I2 lost write"
+  std::string signature;
+  std::string text;  // for people; may be long
+};
+
+// Which kinds of choices an exploration varies; the others are answered as production would.
+class ChoiceKinds {
+ public:
+  constexpr ChoiceKinds() = default;
+  constexpr explicit ChoiceKinds(std::initializer_list<ChoiceKind> kinds) {
+    for (ChoiceKind kind : kinds) bits_ |= Bit(kind);
+  }
+  // Orders only: steps, wakes and the scenario's own data; no faults.
+  static constexpr ChoiceKinds Schedule() {
+    return ChoiceKinds({ChoiceKind::kStep, ChoiceKind::kWake, ChoiceKind::kData});
+  }
+  static constexpr ChoiceKinds All() {
+    return Schedule()
+        .With(ChoiceKind::kOutcome)
+        .With(ChoiceKind::kFault)
+        .With(ChoiceKind::kCrash)
+        .With(ChoiceKind::kBuggify);
+  }
+  constexpr ChoiceKinds With(ChoiceKind kind) const {
+    ChoiceKinds more = *this;
+    more.bits_ |= Bit(kind);
+    return more;
+  }
+  constexpr bool Has(ChoiceKind kind) const { return (bits_ & Bit(kind)) != 0; }
+
+ private:
+  static constexpr uint32_t Bit(ChoiceKind kind) { return uint32_t{1} << static_cast<int>(kind); }
+  uint32_t bits_ = 0;
+};
+
+// One run of a scenario. Made by the explorer; lives as long as the body runs, and the engines it
+// hands out a little longer.
+class ScenarioRun {
+ public:
+  ScenarioRun(Decider& decider, StackPool& stacks) : decider_(decider), stacks_(stacks) {}
+  ~ScenarioRun();
+  ScenarioRun(const ScenarioRun&) = delete;
+  ScenarioRun& operator=(const ScenarioRun&) = delete;
+
+  // The simulated engine of this run, made on first use.
+  Engine& engine() { return engines_.empty() ? NewEngine() : *engines_.front(); }
+  // One more, on what another left on `disk`; also the first, if it wants a disk or an observer.
+  // Engines die with the run, after everything the body made.
+  Engine& NewEngine(SimulatedDisk* disk = nullptr, EngineObserver* observer = nullptr);
+
+  // Runs `main` as a coroutine of engine(), and everything it starts, to the end. A deadlock is a
+  // finding ("O10 deadlock"), after which the run is abandoned.
+  template <typename Main>
+  absl::Status Drive(Main&& main) {
+    return DriveOn(engine(), std::forward<Main>(main));
+  }
+  template <typename Main>
+  absl::Status DriveOn(Engine& engine, Main&& main) {
+    TaskScope scope(engine.scheduler(), "run");
+    scope.Spawn("main", std::forward<Main>(main));
+    if (!engine.RunUntil([&] { return scope.live() == 0; })) AbandonInDeadlock(engine);
+    return scope.Finish();
+  }
+
+  // A choice of the scenario's own: the index of one of `options`, which are literals.
+  size_t Choose(std::string_view what, absl::Span<const std::string_view> options);
+
+  // Something went wrong; the first report counts. The run goes on, so that it can unwind.
+  void Fail(std::string signature, std::string text);
+  bool has_failed() const { return !failure_.signature.empty(); }
+  const Failure& failure() const { return failure_; }
+  // The same where unwinding is not possible (suspended coroutines cannot be taken down): ends the
+  // exploration's child process here. Where the exploration has none it is a failed check.
+  [[noreturn]] void Abandon(std::string signature, std::string text);
+
+  // A remark for the recording: kind "oracle", object "sector 3", any text.
+  void Note(std::string_view kind, std::string_view object, std::string_view text);
+
+  // ---- For the explorer -------------------------------------------------------------------------
+  using Abandoner = void (*)(void* context, const Failure& failure);
+  void SetAbandoner(Abandoner abandoner, void* context) {
+    abandoner_ = abandoner;
+    abandoner_context_ = context;
+  }
+  // Takes what the body returned into account and looks for what it left behind.
+  void Finish(const absl::Status& status);
+  uint64_t steps() const;
+  uint64_t trace_hash() const;
+
+ private:
+  [[noreturn]] void AbandonInDeadlock(Engine& engine);
+
+  Decider& decider_;
+  StackPool& stacks_;
+  std::vector<std::unique_ptr<Engine>> engines_;
+  Failure failure_;
+  Abandoner abandoner_ = nullptr;
+  void* abandoner_context_ = nullptr;
+};
+
+struct Scenario {
+  std::string name;
+  // OK if all went well. The signature of an error is its code and its text up to the first colon
+  // (so: "I2: sector 3 holds ..."); digits in it count as equal.
+  std::function<absl::Status(ScenarioRun&)> body;
+  ChoiceKinds explored = ChoiceKinds::Schedule();
+  // A run that makes more choices is a finding ("O11 no end").
+  uint64_t choices_max = 20'000;
+};
+
+// The signature of an error; see Scenario::body.
+std::string SignatureOf(const absl::Status& status);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_EXPLORE_SCENARIO_H_

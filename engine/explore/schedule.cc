@@ -1,0 +1,130 @@
+#include "millrace/engine/explore/schedule.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kKindLetters = "sowcfdb";  // by ChoiceKind
+static_assert(kKindLetters.size() == kChoiceKinds);
+
+bool IsPlain(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+         std::string_view("_.@/-").find(c) != std::string_view::npos;
+}
+
+void AppendEscaped(std::string_view label, std::string* text) {
+  constexpr char kHex[] = "0123456789abcdef";
+  for (char c : label) {
+    if (IsPlain(c)) {
+      text->push_back(c);
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    text->push_back('%');
+    text->push_back(kHex[byte >> 4]);
+    text->push_back(kHex[byte & 15]);
+  }
+}
+
+absl::Status BadText(std::string_view item, std::string_view why) {
+  return absl::InvalidArgumentError(StrCat(
+      "read schedule: '", item, "' ", why,
+      "; a deviation looks like s12:stream0@drain.begin, and deviations are joined by commas"));
+}
+
+absl::StatusOr<std::string> Unescape(std::string_view item, std::string_view escaped) {
+  std::string label;
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    if (escaped[i] != '%') {
+      if (!IsPlain(escaped[i])) return BadText(item, "holds a character that should be escaped");
+      label.push_back(escaped[i]);
+      continue;
+    }
+    unsigned byte = 0;
+    const char* first = escaped.data() + i + 1;
+    if (i + 2 >= escaped.size() || std::from_chars(first, first + 2, byte, 16).ptr != first + 2) {
+      return BadText(item, "has an incomplete %XX");
+    }
+    label.push_back(static_cast<char>(byte));
+    i += 2;
+  }
+  return label;
+}
+
+// Parses all of `digits`.
+template <typename Number>
+bool ParseNumber(std::string_view digits, Number* number) {
+  const char* end = digits.data() + digits.size();
+  const auto [parsed, error] = std::from_chars(digits.data(), end, *number);
+  return !digits.empty() && error == std::errc() && parsed == end;
+}
+
+absl::StatusOr<Decision> ParseDeviation(std::string_view item) {
+  Decision decision;
+  const size_t kind = item.empty() ? std::string_view::npos : kKindLetters.find(item[0]);
+  if (kind == std::string_view::npos) return BadText(item, "does not begin with a kind of choice");
+  decision.kind = static_cast<ChoiceKind>(kind);
+  const size_t colon = item.find(':');
+  if (colon == std::string_view::npos ||
+      !ParseNumber(item.substr(1, colon - 1), &decision.ordinal)) {
+    return BadText(item, "does not number its choice");
+  }
+  std::string_view label = item.substr(colon + 1);
+  if (const size_t hash = label.find('#'); hash != std::string_view::npos) {
+    if (!ParseNumber(label.substr(hash + 1), &decision.equals_before)) {
+      return BadText(item, "has no number after #");
+    }
+    label = label.substr(0, hash);
+  }
+  MILLRACE_ASSIGN_OR_RETURN(decision.label, Unescape(item, label));
+  return decision;
+}
+
+}  // namespace
+
+std::string Schedule::ToText() const {
+  if (deviations.empty()) return "-";
+  std::string text;
+  for (const Decision& each : deviations) {
+    if (!text.empty()) text.push_back(',');
+    text.push_back(kKindLetters[static_cast<size_t>(each.kind)]);
+    StrAppend(&text, each.ordinal, ":");
+    AppendEscaped(each.label, &text);
+    if (each.equals_before > 0) StrAppend(&text, "#", each.equals_before);
+  }
+  return text;
+}
+
+absl::StatusOr<Schedule> Schedule::FromText(std::string_view text) {
+  Schedule schedule;
+  if (text == "-") return schedule;
+  for (bool is_last = false; !is_last;) {
+    const size_t comma = text.find(',');
+    is_last = comma == std::string_view::npos;
+    const std::string_view item = text.substr(0, comma);
+    MILLRACE_ASSIGN_OR_RETURN(Decision decision, ParseDeviation(item));
+    if (!schedule.deviations.empty() && schedule.deviations.back().ordinal >= decision.ordinal) {
+      return BadText(item, "does not come after the one before it");
+    }
+    schedule.deviations.push_back(std::move(decision));
+    if (!is_last) text.remove_prefix(comma + 1);
+  }
+  return schedule;
+}
+
+bool operator==(const Schedule& a, const Schedule& b) {
+  return std::equal(a.deviations.begin(), a.deviations.end(), b.deviations.begin(),
+                    b.deviations.end(), [](const Decision& x, const Decision& y) {
+                      return x.ordinal == y.ordinal && x.kind == y.kind &&
+                             x.equals_before == y.equals_before && x.label == y.label;
+                    });
+}
+
+}  // namespace millrace

@@ -1,0 +1,237 @@
+#include "millrace/engine/explore/explorer.h"
+
+#include <cstdlib>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/explore/delay_bounded.h"
+#include "millrace/engine/explore/random.h"
+#include "tests/explore/racing_scenarios.h"
+
+namespace millrace {
+namespace {
+
+ExploreReport ExploreAtRandom(const Scenario& scenario, ExploreOptions options = {}) {
+  RandomWalk strategy(1);
+  return Explore(scenario, strategy, options);
+}
+
+TEST(Explore, FindsALostUpdateAndItsScheduleRepeatsIt) {
+  const Scenario scenario = LostUpdate();
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "lost update");
+  EXPECT_EQ(report.finding->failure.text, "the counter is 1");
+  EXPECT_EQ(report.finding->at_schedule, report.schedules);
+  const ReplayReport replay = Replay(scenario, report.finding->schedule);
+  EXPECT_TRUE(replay.stale.ok()) << replay.stale;
+  EXPECT_EQ(replay.recording.failure.signature, "lost update");
+}
+
+TEST(Explore, FindsNothingWhereNothingIs) {
+  const ExploreReport report = ExploreAtRandom(Quiet(3, 3), {.budget = {.schedules = 500}});
+  EXPECT_FALSE(report.finding) << report.finding->failure.text;
+  EXPECT_EQ(report.schedules, 500u);
+  EXPECT_FALSE(report.is_complete);
+}
+
+TEST(Explore, TheSameSeedFindsTheSameSchedule) {
+  const Scenario scenario = RareWindow(10);
+  const ExploreReport once = ExploreAtRandom(scenario);
+  const ExploreReport again = ExploreAtRandom(scenario);
+  ASSERT_TRUE(once.finding && again.finding);
+  EXPECT_EQ(once.finding->at_schedule, again.finding->at_schedule);
+  EXPECT_EQ(once.finding->schedule, again.finding->schedule);
+}
+
+TEST(Explore, StopsWhenItsBudgetOfStepsIsSpent) {
+  const ExploreReport report = ExploreAtRandom(Quiet(2, 5), {.budget = {.steps = 1000}});
+  EXPECT_GE(report.steps, 1000u);
+  EXPECT_LT(report.steps, 1100u);
+}
+
+// ---- What counts as a finding ------------------------------------------------------------------
+
+TEST(Explore, ADeadlockIsAFindingThatNamesWhoWaits) {
+  const ExploreReport report = ExploreAtRandom(OppositeLocks());
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "O10 deadlock");
+  EXPECT_NE(report.finding->failure.text.find("mutex 'first'"), std::string::npos)
+      << report.finding->failure.text;
+  const ReplayReport replay = Replay(OppositeLocks(), report.finding->schedule);
+  EXPECT_EQ(replay.recording.failure.signature, "O10 deadlock");
+  EXPECT_TRUE(replay.recording.is_cut_off);
+}
+
+TEST(Explore, AFailedCheckIsAFindingNamedByItsFileAndCondition) {
+  const Scenario scenario{"check", [](ScenarioRun& run) {
+                            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              MILLRACE_CHECK(1 + 1 == 3, "G0: arithmetic");
+                            });
+                          }};
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "check explorer_test.cc: 1 + 1 == 3");
+  EXPECT_NE(report.finding->failure.text.find("G0: arithmetic"), std::string::npos);
+  EXPECT_EQ(report.schedules, 1u);
+}
+
+TEST(Explore, ACrashIsAFindingNamedByItsSignal) {
+  const Scenario scenario{"crash", [](ScenarioRun&) -> absl::Status { std::abort(); }};
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "killed by signal 6 (Aborted)");
+}
+
+TEST(Explore, ARunWithoutEndIsAFinding) {
+  Scenario scenario{"endless", [](ScenarioRun& run) {
+                      return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                        TaskScope scope("runners");
+                        for (const char* name : {"a", "b"}) {
+                          scope.Spawn(name, []() MILLRACE_MAY_SUSPEND {
+                            for (;;) CoYield("run.on");
+                          });
+                        }
+                        return scope.CoJoin();
+                      });
+                    }};
+  scenario.choices_max = 1000;
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "O11 no end");
+}
+
+TEST(Explore, AStepWithoutEndIsAFinding) {
+  const Scenario scenario{"hang", [](ScenarioRun&) -> absl::Status {
+                            for (volatile bool is_on = true; is_on;) {
+                            }
+                            return absl::OkStatus();
+                          }};
+  const ExploreReport report = ExploreAtRandom(scenario, {.hang_seconds = 1});
+  ASSERT_TRUE(report.finding);
+  EXPECT_NE(report.finding->failure.signature.find("signal 14"), std::string::npos);
+}
+
+TEST(Explore, AnErrorIsAFindingAndItsNumbersDoNotTellBugsApart) {
+  const auto failing = [](int sector) {
+    return Scenario{"error", [sector](ScenarioRun&) -> absl::Status {
+                      return absl::DataLossError(StrCat("I2 sector ", sector, ": holds nothing"));
+                    }};
+  };
+  const ExploreReport one = ExploreAtRandom(failing(3));
+  const ExploreReport other = ExploreAtRandom(failing(44));
+  ASSERT_TRUE(one.finding && other.finding);
+  EXPECT_EQ(one.finding->failure.signature, other.finding->failure.signature);
+  EXPECT_EQ(one.finding->failure.signature, "DATA_LOSS I2 sector N");
+}
+
+TEST(Explore, AScenarioThatIsNotDeterministicIsAFinding) {
+  int calls = 0;
+  const Scenario scenario{"impure", [&](ScenarioRun& run) {
+                            const int yields = ++calls % 2;
+                            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              for (int i = 0; i < yields; ++i) CoYield("impure.step");
+                            });
+                          }};
+  const ExploreReport report =
+      ExploreAtRandom(scenario, {.budget = {.schedules = 10}, .run_twice_one_in = 1});
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "not deterministic");
+}
+
+TEST(Explore, WhatTheRunsWriteToStandardErrorComesBack) {
+  const Scenario scenario{"loud", [](ScenarioRun&) {
+                            std::fputs("hello\n", stderr);
+                            return absl::OkStatus();
+                          }};
+  EXPECT_EQ(ExploreAtRandom(scenario, {.budget = {.schedules = 1}}).log, "hello\n");
+}
+
+TEST(Explore, WithoutIsolationRunsInThisProcess) {
+  int calls = 0;
+  const Scenario scenario{"here", [&](ScenarioRun&) {
+                            ++calls;
+                            return absl::OkStatus();
+                          }};
+  ExploreAtRandom(scenario, {.budget = {.schedules = 7}});
+  EXPECT_EQ(calls, 0);
+  ExploreAtRandom(scenario, {.budget = {.schedules = 7}, .isolation = Isolation::kNone});
+  EXPECT_EQ(calls, 7);
+}
+
+TEST(Explore, KindsThatAreNotExploredAreAnsweredAsProductionWould) {
+  const auto body = [](ScenarioRun& run) {
+    const std::string_view sizes[] = {"small", "large"};
+    if (run.Choose("size", sizes) != 0) run.Fail("large", "");
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(ExploreAtRandom({"data", body}).finding);
+  const ExploreReport steps_only =
+      ExploreAtRandom({"data", body, ChoiceKinds({ChoiceKind::kStep})});
+  EXPECT_FALSE(steps_only.finding);
+  EXPECT_EQ(steps_only.choices_max, 1u);
+}
+
+TEST(Explore, CountsDifferentTraces) {
+  // Two parties of one step each: two orders. 200 random runs see both many times.
+  const ExploreReport report =
+      ExploreAtRandom(Quiet(2, 1), {.budget = {.schedules = 200}, .counts_traces = true});
+  EXPECT_EQ(report.traces, 2u);
+  EXPECT_EQ(report.traces_seen_once, 0u);
+}
+
+// ---- Replay ------------------------------------------------------------------------------------
+
+TEST(Replay, OfNothingIsProductionsOrder) {
+  const ReplayReport report = Replay(Quiet(2, 2), Schedule());
+  EXPECT_TRUE(report.stale.ok());
+  EXPECT_FALSE(report.has_failed());
+  EXPECT_FALSE(report.recording.is_cut_off);
+  EXPECT_EQ(report.recording.ToSchedule(), Schedule());
+}
+
+TEST(Replay, SaysWhereAScheduleIsStale) {
+  absl::StatusOr<Schedule> schedule = Schedule::FromText("s4:nobody@quiet.step");
+  const ReplayReport report = Replay(Quiet(2, 2), *schedule);
+  EXPECT_EQ(report.stale.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(report.stale.ToString().find("choice 4"), std::string::npos) << report.stale;
+}
+
+TEST(Recording, HoldsEveryStepChoiceAndNoteInOrder) {
+  const Scenario scenario{
+      "noted", [](ScenarioRun& run) {
+        return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+          run.Note("oracle", "counter", "starts at 0");
+          TaskScope scope("parties");
+          scope.Spawn("a", []() MILLRACE_MAY_SUSPEND { CoYield("a.wait"); });
+          scope.Spawn("b", [&]() MILLRACE_MAY_SUSPEND { run.Note("oracle", "counter", "is 1"); });
+          return scope.CoJoin();
+        });
+      }};
+  // Choices 0 to 2 are whether there is a stack for each coroutine.
+  const ReplayReport replay = Replay(scenario, *Schedule::FromText("s3:b@start"));
+  EXPECT_TRUE(replay.stale.ok()) << replay.stale;
+  const Recording& recording = replay.recording;
+  ASSERT_EQ(recording.steps.size(), 5u);  // main, b, a, a, main
+  EXPECT_EQ(recording.steps[0].party.name, "main");
+  EXPECT_FALSE(recording.steps[0].choice);
+  EXPECT_EQ(recording.steps[1].party.name, "b");
+  ASSERT_TRUE(recording.steps[1].choice);
+  const RecordedChoice& choice = recording.choices[*recording.steps[1].choice];
+  ASSERT_EQ(choice.options.size(), 2u);
+  EXPECT_EQ(choice.options[0].name, "a");
+  EXPECT_EQ(choice.options[0].detail, "start");
+  EXPECT_EQ(choice.taken, 1u);
+  EXPECT_EQ(choice.step, 1u);
+  EXPECT_EQ(recording.steps[3].party.detail, "a.wait");
+  ASSERT_EQ(recording.notes.size(), 2u);
+  EXPECT_EQ(recording.notes[0].step, 0u);
+  EXPECT_EQ(recording.notes[1].step, 1u);
+  EXPECT_EQ(recording.notes[1].object, "counter");
+  EXPECT_EQ(recording.notes[1].text, "is 1");
+}
+
+}  // namespace
+}  // namespace millrace

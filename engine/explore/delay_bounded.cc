@@ -4,17 +4,9 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/party.h"
 
 namespace millrace {
-namespace {
-
-// Coroutines and I/O have ids of their own; timers have none and are told apart by name.
-uint64_t ActorOf(const Option& option) {
-  return option.actor != 0 ? option.actor : RandomStream(1, option.name).Next();
-}
-
-}  // namespace
-
 bool DelayBounded::BeginRun() {
   if (schedules_ > 0) {
     while (!path_.empty() && path_.back().taken == path_.back().taken_max) path_.pop_back();
@@ -51,14 +43,14 @@ uint32_t DelayBounded::Next(uint32_t taken_max) {
 }
 
 bool DelayBounded::IsBehind(const Option& option) const {
-  const uint64_t actor = ActorOf(option);
+  const uint64_t actor = PartyOf(option);
   return std::any_of(skipped_.begin(), skipped_.end(), [&](const Skipped& each) {
     return each.actor == actor && each.until > step_choices_;
   });
 }
 
 void DelayBounded::Skip(const Option& option, uint64_t until) {
-  const uint64_t actor = ActorOf(option);
+  const uint64_t actor = PartyOf(option);
   for (Skipped& each : skipped_) {
     if (each.actor != actor) continue;
     each.until = until;
@@ -82,7 +74,7 @@ size_t DelayBounded::PickStep(absl::Span<const Option> options) {
   }
   for (uint32_t i = 0; i < delays; ++i) Skip(options[order_[i]], step_choices_ + others);
   const size_t taken = order_[delays];
-  const uint64_t actor = ActorOf(options[taken]);
+  const uint64_t actor = PartyOf(options[taken]);
   std::erase_if(skipped_, [&](const Skipped& each) {
     return each.actor == actor || each.until <= step_choices_;
   });

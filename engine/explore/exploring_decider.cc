@@ -1,18 +1,8 @@
 #include "millrace/engine/explore/exploring_decider.h"
 
+#include "millrace/engine/explore/party.h"
+
 namespace millrace {
-namespace {
-
-uint64_t HashOf(std::string_view type, std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (std::string_view part : {type, name}) {
-    for (char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-    hash = (hash ^ 0xff) * 0x100000001b3u;
-  }
-  return hash;
-}
-
-}  // namespace
 
 size_t ExploringDecider::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   const uint32_t ordinal = *log_.count;
@@ -32,7 +22,12 @@ void ExploringDecider::OnStep(const Option& step, int64_t now_ns) {
 }
 
 void ExploringDecider::OnTouch(std::string_view type, std::string_view name, StepAccess access) {
-  if (wants_steps_) strategy_->OnTouch(HashOf(type, name), access);
+  if (!wants_steps_) return;
+  if (type == kTouchedByEveryStep) {
+    strategy_->OnStandingTouch(HashText(name, HashText(kTouchedByOneStep)));
+  } else {
+    strategy_->OnTouch(HashText(name, HashText(type)), access);
+  }
 }
 
 void ExploringDecider::OnFootprint(bool is_complete) {

@@ -5,6 +5,7 @@
 #define MILLRACE_ENGINE_EXPLORE_EXPLORING_DECIDER_H_
 
 #include <cstdint>
+#include <string_view>
 
 #include "absl/types/span.h"
 #include "millrace/engine/explore/recorder.h"
@@ -13,6 +14,10 @@
 #include "millrace/engine/scheduler/decider.h"
 
 namespace millrace {
+
+// Types of touched objects by which FootprintScope and TouchShared() report.
+inline constexpr std::string_view kTouchedByEveryStep = "shared, by every step";
+inline constexpr std::string_view kTouchedByOneStep = "shared";
 
 // What was chosen in a run; where it lies is the explorer's business.
 struct ChoiceLog {

@@ -48,6 +48,8 @@ class Strategy {
   virtual bool wants_steps() const { return false; }
   virtual void OnStep(const Option& step) {}
   virtual void OnTouch(uint64_t object, StepAccess access) {}
+  // The coroutine that runs touches this in every step from here on, until its scope closes.
+  virtual void OnStandingTouch(uint64_t object) {}
   virtual void OnFootprint(bool is_complete) {}
 
   // After BeginRun() returned false: what has been shown, for reports. Else where it is.

@@ -1,0 +1,35 @@
+// Shrink: makes a failing schedule short. Of the hundred deviations of a random run three or four
+// matter; a schedule that holds only those can be read.
+//
+// It looks for the same failure (by signature) first among the schedules with one and two delays,
+// then cuts what comes after the failure, then takes out halves, quarters, ... and single
+// deviations until none can be spared (delta debugging). Each try is one replay; the budget is for
+// all of them.
+#ifndef MILLRACE_ENGINE_EXPLORE_SHRINK_H_
+#define MILLRACE_ENGINE_EXPLORE_SHRINK_H_
+
+#include <cstdint>
+
+#include "millrace/engine/explore/explorer.h"
+
+namespace millrace {
+
+struct ShrinkOptions {
+  uint64_t replays_max = 20'000;
+  Nanoseconds time_max = 5 * kSecond;
+  Isolation isolation = Isolation::kChildProcess;
+};
+
+struct ShrinkReport {
+  Finding finding;  // with the shortest schedule found; at_schedule is that of the original
+  uint64_t deviations_before = 0;
+  uint64_t replays = 0;
+  Nanoseconds time = 0;
+};
+
+ShrinkReport Shrink(const Scenario& scenario, const Finding& finding,
+                    const ShrinkOptions& options = {});
+
+}  // namespace millrace
+
+#endif  // MILLRACE_ENGINE_EXPLORE_SHRINK_H_

@@ -1,0 +1,113 @@
+#include "millrace/engine/explore/shrink.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/explore/pct.h"
+#include "millrace/engine/explore/random.h"
+#include "millrace/engine/explore/regression_test.h"
+#include "tests/explore/racing_scenarios.h"
+
+namespace millrace {
+namespace {
+
+Finding FindAtRandom(const Scenario& scenario, uint64_t seed = 1) {
+  RandomWalk strategy(seed);
+  ExploreReport report = Explore(scenario, strategy, {.budget = {.schedules = 100'000}});
+  EXPECT_TRUE(report.finding);
+  return report.finding ? *report.finding : Finding();
+}
+
+TEST(Shrink, LeavesOnlyTheDeviationsThatMatter) {
+  const Scenario scenario = RareWindow(8);
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    const ShrinkReport report = Shrink(scenario, FindAtRandom(scenario, seed));
+    EXPECT_EQ(report.finding.failure.signature, "window seen");
+    EXPECT_LE(report.finding.schedule.deviations.size(), 9u);
+    EXPECT_LE(report.replays, 20'000u);
+    const ReplayReport replay = Replay(scenario, report.finding.schedule);
+    EXPECT_TRUE(replay.stale.ok()) << replay.stale;
+    EXPECT_EQ(replay.recording.failure.signature, "window seen");
+  }
+}
+
+TEST(Shrink, AFailureOfProductionsOwnOrderNeedsNoDeviation) {
+  const ShrinkReport report = Shrink(LostUpdate(), FindAtRandom(LostUpdate()));
+  EXPECT_EQ(report.finding.schedule, Schedule());
+}
+
+TEST(Shrink, WorksOnWhatEndsTheProcess) {
+  const Scenario scenario = OppositeLocks();
+  const ShrinkReport report = Shrink(scenario, FindAtRandom(scenario, 3));
+  EXPECT_EQ(report.finding.failure.signature, "O10 deadlock");
+  EXPECT_LE(report.finding.schedule.deviations.size(), 2u);
+}
+
+// Two bugs: the one that is looked for needs `a` late, the other shows up when `b` is late.
+TEST(Shrink, DoesNotTakeOneBugForAnother) {
+  const Scenario scenario{"two bugs", [](ScenarioRun& run) {
+                            std::string order;
+                            const absl::Status status = run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              TaskScope scope("parties");
+                              for (const char* name : {"a", "b", "c"}) {
+                                scope.Spawn(name, [&order, name]() MILLRACE_MAY_SUSPEND {
+                                  CoYield("party.work");
+                                  order += name;
+                                });
+                              }
+                              return scope.CoJoin();
+                            });
+                            if (order == "cba") run.Fail("backwards", order);
+                            if (order == "bca" || order == "acb" || order == "bac") {
+                              run.Fail("other", order);
+                            }
+                            return status;
+                          }};
+  RandomWalk strategy(1);
+  Finding finding;
+  // Search on until the one that is wanted comes up.
+  for (uint64_t seed = 1; finding.failure.signature != "backwards"; ++seed) {
+    finding = FindAtRandom(scenario, seed);
+  }
+  const ShrinkReport report = Shrink(scenario, finding);
+  EXPECT_EQ(report.finding.failure.signature, "backwards");
+  EXPECT_EQ(Replay(scenario, report.finding.schedule).recording.failure.text, "cba");
+}
+
+TEST(Shrink, SparesFaultsThatMatter) {
+  Scenario scenario{"fault", [](ScenarioRun& run) {
+                      const std::string_view outcomes[] = {"good", "bad"};
+                      int bad = 0;
+                      for (int i = 0; i < 10; ++i)
+                        bad += static_cast<int>(run.Choose("io", outcomes));
+                      if (bad >= 2) run.Fail("two bad", StrCat(bad));
+                      return absl::OkStatus();
+                    }};
+  const ShrinkReport report = Shrink(scenario, FindAtRandom(scenario));
+  EXPECT_EQ(report.finding.schedule.deviations.size(), 2u);
+}
+
+TEST(RegressionTest, IsReadyToPaste) {
+  Finding finding;
+  finding.failure = {"O10 deadlock", "no coroutine can run:\n  a waits"};
+  finding.schedule = *Schedule::FromText("s12:stream0@drain.begin,s14:img-3@memory");
+  EXPECT_EQ(ReplayLine("race_gallery", "stream meets commit", finding),
+            "replay: race_gallery --scenario='stream meets commit' "
+            "--schedule=s12:stream0@drain.begin,s14:img-3@memory  # O10 deadlock");
+  EXPECT_EQ(RegressionTest("StreamMeetsCommit", "StreamMeetsCommit()", finding),
+            R"(// no coroutine can run:
+TEST(StreamMeetsCommit, O10DeadlockDoesNotComeBack) {
+  const absl::StatusOr<millrace::Schedule> schedule = millrace::Schedule::FromText(
+      "s12:stream0@drain.begin,s14:img-3@memory");
+  ASSERT_TRUE(schedule.ok()) << schedule.status();
+  const millrace::ReplayReport report = millrace::Replay(StreamMeetsCommit(), *schedule);
+  EXPECT_FALSE(report.has_failed()) << report.recording.failure.text;
+  EXPECT_TRUE(report.stale.ok()) << report.stale;
+}
+)");
+}
+
+}  // namespace
+}  // namespace millrace

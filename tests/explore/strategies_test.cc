@@ -1,0 +1,168 @@
+// What each random strategy is for, shown on scenarios where it does better than a random walk.
+#include <memory>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/explore/delay_bounded.h"
+#include "millrace/engine/explore/explorer.h"
+#include "millrace/engine/explore/footprint.h"
+#include "millrace/engine/explore/guided.h"
+#include "millrace/engine/explore/pct.h"
+#include "millrace/engine/explore/portfolio.h"
+#include "millrace/engine/explore/pos.h"
+#include "millrace/engine/explore/random.h"
+#include "tests/explore/racing_scenarios.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kNotFound = UINT64_MAX;
+
+// The schedule in which it was found.
+uint64_t FoundAt(Strategy& strategy, const Scenario& scenario, uint64_t schedules) {
+  const ExploreReport report = Explore(scenario, strategy, {.budget = {.schedules = schedules}});
+  return report.finding ? report.finding->at_schedule : kNotFound;
+}
+
+TEST(Pct, FindsWhatNeedsALongDelayAndARandomWalkDoesNot) {
+  // The looker must not run for 30 steps of the opener.
+  const Scenario scenario = RareWindow(30);
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    Pct pct({.seed = seed});
+    EXPECT_LE(FoundAt(pct, scenario, 2000), 2000u) << seed;
+    RandomWalk random(seed);
+    EXPECT_EQ(FoundAt(random, scenario, 2000), kNotFound) << seed;
+  }
+}
+
+TEST(Pct, EqualSeedsFindEqualSchedules) {
+  Pct one({.seed = 7});
+  Pct other({.seed = 7});
+  EXPECT_EQ(FoundAt(one, RareWindow(30), 2000), FoundAt(other, RareWindow(30), 2000));
+}
+
+// One party spins until the other has set a flag.
+Scenario Spinning() {
+  Scenario scenario{"spinning", [](ScenarioRun& run) {
+                      bool is_set = false;
+                      return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                        TaskScope scope("parties");
+                        scope.Spawn("spinner", [&]() MILLRACE_MAY_SUSPEND {
+                          while (!is_set) CoYield("spin");
+                        });
+                        scope.Spawn("setter", [&]() MILLRACE_MAY_SUSPEND {
+                          CoYield("set");
+                          is_set = true;
+                        });
+                        return scope.CoJoin();
+                      });
+                    }};
+  scenario.choices_max = 2000;
+  return scenario;
+}
+
+TEST(Pct, StarvesAndFairPctDoesNot) {
+  Pct unfair({.seed = 1});
+  EXPECT_NE(FoundAt(unfair, Spinning(), 100), kNotFound);
+  Pct fair({.seed = 1, .is_fair = true});
+  EXPECT_EQ(FoundAt(fair, Spinning(), 100), kNotFound);
+}
+
+// Two parties that touch one object in a rare order, among many that touch only their own.
+Scenario CrowdedWindow() {
+  return {"crowded", [](ScenarioRun& run) {
+            int looks_before_open = 0;
+            bool is_open = false;
+            bool was_seen = false;
+            const absl::Status status = run.Drive([&]() MILLRACE_MAY_SUSPEND {
+              TaskScope scope("parties");
+              scope.Spawn("looker", [&]() MILLRACE_MAY_SUSPEND {
+                for (int i = 0; i < 6; ++i) {
+                  TouchShared("window", StepAccess::kRead);
+                  looks_before_open += is_open ? 0 : 1;
+                  was_seen = was_seen || (is_open && looks_before_open == 0);
+                  CoYield("looker.look");
+                }
+              });
+              scope.Spawn("opener", [&]() MILLRACE_MAY_SUSPEND {
+                for (int i = 0; i < 6; ++i) {
+                  TouchShared("window");
+                  is_open = i == 5;
+                  CoYield("opener.work");
+                }
+              });
+              for (int i = 0; i < 4; ++i) {
+                scope.Spawn(StrCat("bystander", i), [i]() MILLRACE_MAY_SUSPEND {
+                  for (int step = 0; step < 6; ++step) {
+                    TouchShared(StrCat("own", i));
+                    CoYield(i % 2 == 0 ? "bystander.even" : "bystander.odd");
+                  }
+                });
+              }
+              return scope.CoJoin();
+            });
+            if (was_seen) run.Fail("window seen", "");
+            return status;
+          }};
+}
+
+TEST(Pos, FindsTheRareOrderOfTwoSteps) {
+  Pos pos(3);
+  EXPECT_LE(FoundAt(pos, CrowdedWindow(), 3000), 3000u);
+}
+
+TEST(Guided, FindsWhatItLooksForAndKeepsWhatIsNew) {
+  Guided guided(1);
+  const ExploreReport report = Explore(RareWindow(6), guided, {.budget = {.schedules = 20'000}});
+  EXPECT_TRUE(report.finding);
+  EXPECT_EQ(report.proof.find("0 pairs"), std::string::npos) << report.proof;
+}
+
+TEST(Portfolio, GivesEachItsShareAndGoesOnWhenOneIsDone) {
+  Portfolio mix;
+  mix.Add(std::make_unique<RandomWalk>(1), 3);
+  mix.Add(std::make_unique<DelayBounded>(1), 1);
+  const ExploreReport report = Explore(Quiet(2, 4), mix, {.budget = {.schedules = 100}});
+  EXPECT_EQ(report.schedules, 100u);
+  EXPECT_EQ(report.proof,
+            "random 92; delay-bounded 8 (delay bound 1 complete: 8 schedules of up to 7 choices); "
+            "latest: random");
+}
+
+TEST(Portfolio, IsCompleteWhenAllItsMembersAre) {
+  Portfolio mix;
+  mix.Add(std::make_unique<DelayBounded>(0), 1);
+  mix.Add(std::make_unique<DelayBounded>(1), 1);
+  const ExploreReport report = Explore(Quiet(2, 4), mix);
+  EXPECT_TRUE(report.is_complete);
+  EXPECT_EQ(report.schedules, 9u);
+}
+
+TEST(Portfolio, RecommendedMixFindsLongDelaysAndRareOrders) {
+  for (const Scenario& scenario : {RareWindow(30), CrowdedWindow(), LostUpdate()}) {
+    Portfolio mix(1);
+    EXPECT_NE(FoundAt(mix, scenario, 20'000), kNotFound) << scenario.name;
+  }
+}
+
+TEST(RandomChoices, ABuggifySiteIsActiveInSomeRunsAndFiresThereNowAndThen) {
+  const Option site[] = {{0, "job.small_piece", "as usual"}, {0, "job.small_piece", "odd"}};
+  RandomChoices choices({.buggify_one_in = 4});
+  int active = 0;
+  int fired = 0;
+  for (uint64_t run = 0; run < 400; ++run) {
+    choices.BeginRun(run);
+    int fired_here = 0;
+    for (int visit = 0; visit < 40; ++visit) {
+      fired_here += static_cast<int>(choices.Pick(ChoiceKind::kBuggify, site));
+    }
+    active += fired_here > 0 ? 1 : 0;
+    fired += fired_here;
+  }
+  EXPECT_NEAR(active, 100, 30);
+  EXPECT_NEAR(fired, 1000, 300);
+}
+
+}  // namespace
+}  // namespace millrace

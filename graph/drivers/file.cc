@@ -59,6 +59,10 @@ class FileDriver final : public ProtocolDriver {
   absl::StatusOr<IoFile> CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
   absl::Status CheckDescriptor(bool writable) const;
   absl::Status CheckConfined() const;
+  absl::Status OrWithoutLocks(absl::Status status);
+  void ReleaseReserved() {
+    if (std::exchange(reserved_for_reopen_, false) && locks_ != nullptr) locks_->Abort();
+  }
   // Returns bytes moved or -errno.
   int64_t CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) MILLRACE_MAY_SUSPEND;
   int64_t CoRange(IoOpcode opcode, ByteRange range) MILLRACE_MAY_SUSPEND;
@@ -70,10 +74,14 @@ class FileDriver final : public ProtocolDriver {
   const FileOptions options_;
   DriverContext* context_ = nullptr;
   IoFile file_;
-  IoFile reopened_;  // between CoPrepareReopen and its end
-  FileInfo info_;    // as opened; but for the size
+  // Between CoPrepareReopen and its end the other descriptor: the new one if it is read-only, else
+  // the old one. A format prepares after its file, and may have to repair its image for writing.
+  IoFile other_;
+  FileInfo info_;  // as opened; but for the size
   uint64_t bytes_ = 0;
   std::unique_ptr<ImageLocks> locks_;  // null: locking is off
+  // Whether what is reserved there is for CoPrepareReopen, not for the graph.
+  bool reserved_for_reopen_ = false;
   // Closes what CommitReopen, which must not suspend, let go of.
   std::unique_ptr<TaskScope> closers_;
   std::vector<IoFile> unclosed_;  // for want of a coroutine; closed at the end
@@ -138,7 +146,7 @@ void FileDriver::CoClose() {
   if (context_ == nullptr) return;
   // Others may share our open file description (an inherited descriptor), so closing is not enough.
   if (locks_ != nullptr) locks_->Release();
-  if (reopened_.is_valid()) io().CoClose(std::exchange(reopened_, IoFile()));
+  if (other_.is_valid()) io().CoClose(std::exchange(other_, IoFile()));
   if (file_.is_valid()) io().CoClose(std::exchange(file_, IoFile()));
   for (const IoFile& file : unclosed_) io().CoClose(file);
   closers_->CoJoin().IgnoreError();
@@ -155,20 +163,31 @@ absl::Status FileDriver::CoPrepareReopen(bool writable) {
     return ErrnoStatus(ErrnoOf(opened.status()),
                        Text(writable ? "reopen for writing" : "reopen read-only"));
   }
-  reopened_ = *opened;
-  absl::StatusOr<FileInfo> info = io().CoStat(reopened_);
+  other_ = *opened;
+  absl::StatusOr<FileInfo> info = io().CoStat(other_);
   absl::Status status = info.status();
   if (status.ok() && (info->device != info_.device || info->inode != info_.inode)) {
     status = absl::FailedPreconditionError(
         StrCat(Text("reopen"), ": the path names another file by now; open that one anew"));
   }
-  if (!status.ok()) io().CoClose(std::exchange(reopened_, IoFile()));
-  return status;
+  // The graph asks for this again when it commits; until then nobody may object to a repair.
+  if (status.ok() && writable && locks_ != nullptr) {
+    status = OrWithoutLocks(locks_->PrepareMore(kWrite));
+    reserved_for_reopen_ = status.ok();
+  }
+  if (!status.ok()) {
+    io().CoClose(std::exchange(other_, IoFile()));
+    return status;
+  }
+  if (writable) std::swap(file_, other_);
+  return absl::OkStatus();
 }
 
 void FileDriver::CommitReopen(bool writable) {
-  if (!reopened_.is_valid()) return;
-  const IoFile old = std::exchange(file_, std::exchange(reopened_, IoFile()));
+  if (!other_.is_valid()) return;
+  if (!writable) std::swap(file_, other_);
+  const IoFile old = std::exchange(other_, IoFile());
+  ReleaseReserved();
   if (locks_ != nullptr) {
     if (absl::Status moved = locks_->MoveTo(file_); !moved.ok()) {
       context_->LogWarning(StrCat("image locks are lost: ", FromAbsl(moved.message())));
@@ -181,12 +200,20 @@ void FileDriver::CommitReopen(bool writable) {
 }
 
 void FileDriver::CoAbortReopen(bool writable) {
-  if (reopened_.is_valid()) io().CoClose(std::exchange(reopened_, IoFile()));
+  if (!other_.is_valid()) return;
+  if (writable) std::swap(file_, other_);
+  ReleaseReserved();
+  io().CoClose(std::exchange(other_, IoFile()));
 }
 
 absl::Status FileDriver::PreparePermissions(Permissions cumulative) {
+  reserved_for_reopen_ = false;
   if (locks_ == nullptr) return absl::OkStatus();
-  absl::Status status = locks_->Prepare(cumulative);
+  return OrWithoutLocks(locks_->Prepare(cumulative));
+}
+
+// What to do about a failure to lock: where the host cannot, go on without, if the user lets us.
+absl::Status FileDriver::OrWithoutLocks(absl::Status status) {
   if (status.ok() || status.code() == absl::StatusCode::kFailedPrecondition) return status;
   if (options_.locking == FileLocking::kOn) {
     return WithErrno(

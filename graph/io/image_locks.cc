@@ -79,6 +79,12 @@ absl::Status ImageLocks::Prepare(const Permissions& next) {
   return status;
 }
 
+absl::Status ImageLocks::PrepareMore(PermissionSet more) {
+  const PermissionSet used(committed_ & kAllPermissions.bits());
+  const PermissionSet unshared(static_cast<uint8_t>(committed_ >> kPermissionBits));
+  return Prepare({used | more, kAllPermissions - unshared});
+}
+
 void ImageLocks::Commit() {
   if (!is_prepared_) return;
   io_.UnlockBytes(file_, BytesOfMask(static_cast<ByteMask>(committed_ & ~prepared_)));

@@ -40,6 +40,8 @@ class ImageLocks {
   // failure. FailedPrecondition: another user, named where the host tells; any other code: the host
   // cannot lock this file. A second call without Commit() or Abort() replaces the first.
   absl::Status Prepare(const Permissions& next);
+  // The same for what is held now and the use of `more`.
+  absl::Status PrepareMore(PermissionSet more);
   // Lets go of what only the old permissions needed.
   void Commit();
   // Lets go of what only the prepared permissions needed.

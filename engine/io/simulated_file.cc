@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -35,6 +36,16 @@ void SimulatedFile::Discard(uint64_t offset, uint64_t bytes) {
 void SimulatedFile::Resize(uint64_t bytes) {
   current_.Resize(bytes);
   unflushed_.push_back({IoOpcode::kTruncate, bytes, 0, 0});
+}
+
+SimulatedFile::EffectView SimulatedFile::UnflushedEffect(uint64_t number) const {
+  MILLRACE_CHECK(number >= forgotten_ && number < effects(), "an effect that is no longer kept");
+  const Effect& effect = unflushed_[static_cast<size_t>(number - forgotten_)];
+  EffectView view = {effect.opcode, effect.offset, effect.bytes, {}};
+  if (effect.opcode == IoOpcode::kWrite) {
+    view.data = {unflushed_data_.data() + effect.data, static_cast<size_t>(effect.bytes)};
+  }
+  return view;
 }
 
 void SimulatedFile::MakeDurable(uint64_t covered) {

@@ -53,6 +53,16 @@ class SimulatedFile {
   void Resize(uint64_t bytes);
   // How many effects there have been: what a sync issued now will cover.
   uint64_t effects() const { return forgotten_ + unflushed_.size(); }
+  // How many of them are durable.
+  uint64_t durable_effects() const { return forgotten_; }
+  // One that is not: number durable_effects() to effects() - 1. Valid until the next effect.
+  struct EffectView {
+    IoOpcode opcode = IoOpcode::kWrite;
+    uint64_t offset = 0;  // of kTruncate: the size
+    uint64_t bytes = 0;
+    absl::Span<const char> data;  // of a write
+  };
+  EffectView UnflushedEffect(uint64_t number) const;
   // Makes the first `covered` effects durable.
   void MakeDurable(uint64_t covered);
   // Replaces both states.

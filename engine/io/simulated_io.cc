@@ -232,22 +232,33 @@ bool SimulatedIo::MayCrash(const IoRequest& request, std::string_view when) {
   return true;
 }
 
+void SimulatedIo::ForEachInFlight(
+    absl::FunctionRef<void(const IoRequest&, const SimulatedFile&, const SimulatedFile*)> visit)
+    const {
+  auto visit_one = [&](const IoRequest& request) {
+    if (!IsOnFile(request.opcode)) return;
+    const Open* open = Find(request.file);
+    if (open == nullptr) return;
+    const Open* source = request.opcode == IoOpcode::kCopyRange ? Find(request.source) : nullptr;
+    visit(request, *open->file, source == nullptr ? nullptr : source->file);
+  };
+  for (const IoRequest* each : ready_) visit_one(*each);
+  for (IoRequest* each = delayed_.front(); each != nullptr; each = delayed_.After(*each)) {
+    visit_one(*each);
+  }
+}
+
 std::unique_ptr<SimulatedDisk> SimulatedIo::Crash(Survives survives) {
   is_crashed_ = true;
-  std::vector<const IoRequest*> in_flight(ready_.begin(), ready_.end());
-  for (IoRequest* each = delayed_.front(); each != nullptr; each = delayed_.After(*each)) {
-    in_flight.push_back(each);
-  }
   auto left = std::make_unique<SimulatedDisk>(disk_->options());
   std::vector<const IoRequest*> of_file;
   for (const std::string& path : disk_->Paths()) {
     const SimulatedFile* file = disk_->Find(path);
     of_file.clear();
-    for (const IoRequest* request : in_flight) {
-      if (!IsOnFile(request->opcode)) continue;
-      const Open* open = Find(request->file);
-      if (open != nullptr && open->file == file) of_file.push_back(request);
-    }
+    ForEachInFlight(
+        [&](const IoRequest& request, const SimulatedFile& changed, const SimulatedFile*) {
+          if (&changed == file) of_file.push_back(&request);
+        });
     left->Create(path).Reset(file->AfterCrash(of_file, survives));
   }
   return left;

@@ -84,6 +84,11 @@ class SimulatedIo final : public IoBackend, public StepSource {
   // request fails with EIO and without effect, so that coroutines unwind and the engine can go.
   std::unique_ptr<SimulatedDisk> Crash(Survives survives);
   bool is_crashed() const { return is_crashed_; }
+  // Requests on files that have not completed, in order of submission; `source` is null unless
+  // bytes are copied between files. A crash may keep parts of what they would do.
+  void ForEachInFlight(absl::FunctionRef<void(const IoRequest& request, const SimulatedFile& file,
+                                              const SimulatedFile* source)>
+                           visit) const;
   // Lets the decider crash the machine before and after every effect on the disk (kCrash); which
   // pieces survive it chooses too: none, all, or one of two in some pattern (kData). The crashed
   // disk waits in TakeCrashedDisk().
@@ -140,6 +145,7 @@ class SimulatedIo final : public IoBackend, public StepSource {
   static void OnTimer(void* self) { static_cast<SimulatedIo*>(self)->ReleaseDue(); }
   void ReleaseDue();
   Open* Find(IoFile file);
+  const Open* Find(IoFile file) const { return const_cast<SimulatedIo*>(this)->Find(file); }
   std::string_view ObjectOf(const IoRequest& request);
 
   Outcome ChooseOutcome(IoRequest& request, SimulatedOperation operation);

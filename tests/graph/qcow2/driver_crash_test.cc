@@ -10,8 +10,8 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "tests/graph/qcow2/sector_history.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/sector_history.h"
 #include "tests/support/seeds.h"
 
 namespace millrace {

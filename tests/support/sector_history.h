@@ -3,8 +3,8 @@
 // Every operation that may change a sector is entered with the moments before and after it; every
 // flush likewise. After a crash at event E a sector holds the last value that a flush completed
 // before E had covered, or any value whose operation had begun by then.
-#ifndef MILLRACE_TESTS_GRAPH_QCOW2_SECTOR_HISTORY_H_
-#define MILLRACE_TESTS_GRAPH_QCOW2_SECTOR_HISTORY_H_
+#ifndef MILLRACE_TESTS_SUPPORT_SECTOR_HISTORY_H_
+#define MILLRACE_TESTS_SUPPORT_SECTOR_HISTORY_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -31,6 +31,11 @@ class SectorHistory {
     }
   }
 
+  // The same where values are known without hashing.
+  explicit SectorHistory(const std::vector<uint64_t>& values) : sectors_(values.size()) {
+    for (size_t i = 0; i < values.size(); ++i) sectors_[i].push_back({values[i], {}, {}});
+  }
+
   // A new moment, after all before it.
   Moment Now(uint64_t event) { return {event, ++ticks_}; }
   // One operation on one sector that leaves `value` behind.
@@ -39,22 +44,25 @@ class SectorHistory {
   }
   void AddFlush(Moment began, Moment ended) { flushes_.push_back({began, ended}); }
 
-  // Whether the sector may hold `content` after a crash before event `crash`.
-  bool Allows(uint64_t sector, uint64_t content, uint64_t crash) const {
-    uint64_t covered = 0;  // operations that ended before this tick are durable
-    for (const Flush& flush : flushes_) {
-      if (flush.ended.event <= crash) covered = std::max(covered, flush.began.tick);
-    }
+  uint64_t sectors() const { return sectors_.size(); }
+  // What the sector may hold after a crash before event `crash`; most probable values last.
+  std::vector<uint64_t> AllowedValues(uint64_t sector, uint64_t crash) const {
     const std::vector<Version>& versions = sectors_[sector];
+    const uint64_t covered = CoveredTick(crash);
     size_t base = 0;
     for (size_t i = 0; i < versions.size(); ++i) {
       if (versions[i].ended.tick <= covered) base = i;
     }
-    if (versions[base].value == content) return true;
+    std::vector<uint64_t> allowed = {versions[base].value};
     for (size_t i = base + 1; i < versions.size(); ++i) {
-      if (versions[i].began.event < crash && versions[i].value == content) return true;
+      if (versions[i].began.event < crash) allowed.push_back(versions[i].value);
     }
-    return false;
+    return allowed;
+  }
+  // Whether the sector may hold `content` after a crash before event `crash`.
+  bool Allows(uint64_t sector, uint64_t content, uint64_t crash) const {
+    const std::vector<uint64_t> allowed = AllowedValues(sector, crash);
+    return std::find(allowed.begin(), allowed.end(), content) != allowed.end();
   }
 
   static uint64_t Hash(absl::Span<const uint8_t> bytes) {
@@ -73,6 +81,15 @@ class SectorHistory {
     Moment began;
     Moment ended;
   };
+  // Operations that ended up to this tick are durable.
+  uint64_t CoveredTick(uint64_t crash) const {
+    uint64_t covered = 0;
+    for (const Flush& flush : flushes_) {
+      if (flush.ended.event <= crash) covered = std::max(covered, flush.began.tick);
+    }
+    return covered;
+  }
+
   uint64_t ticks_ = 0;
   std::vector<std::vector<Version>> sectors_;
   std::vector<Flush> flushes_;
@@ -80,4 +97,4 @@ class SectorHistory {
 
 }  // namespace millrace
 
-#endif  // MILLRACE_TESTS_GRAPH_QCOW2_SECTOR_HISTORY_H_
+#endif  // MILLRACE_TESTS_SUPPORT_SECTOR_HISTORY_H_

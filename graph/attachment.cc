@@ -27,6 +27,7 @@ bool AttachmentCore::CoEnterUnlessTurnedAway(InFlightRequest& request) {
 }
 
 bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned_away) {
+  if (options.queues_requests) GraphInternals::Of(graph).CountGuestRequest();
   if (quiesce_count == 0 || !options.queues_requests) {
     // While a drain is pending its job may still finish what it is at; once it is granted, no more.
     for (const SectionCore* section : sections) {

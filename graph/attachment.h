@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/driver.h"
@@ -53,6 +54,14 @@ struct AllocationRun {
   bool is_allocated = false;  // some layer asked about decides these bytes
   bool is_zero = false;       // and they read as zeroes without reading them
   NodeId layer;               // the layer that decides; invalid if none
+  uint64_t revision = 0;      // of CoAllocations: for ChainPart
+};
+
+// What stands on the way of reads from an attachment down to a layer, the attachment's own node
+// excepted.
+struct PathTraits {
+  bool is_plain = true;       // formats whose data lie in files; nobody else sees the reads
+  bool wants_events = false;  // fault injection, which must meet operations one at a time
 };
 
 class Attachment {
@@ -113,6 +122,23 @@ class Attachment {
   // first layer, an invalid `last` the bottom of the chain. NotFound if a layer is not there.
   absl::StatusOr<AllocationRun> CoAllocation(ByteRange range, NodeId first, NodeId last)
       MILLRACE_MAY_SUSPEND;
+
+  // ---- Much at once ------------------------------------------------------------------------------
+  // The answers for all of `range`, appended in order. On an error some are missing.
+  absl::Status CoAllocations(ByteRange range, NodeId first, NodeId last,
+                             std::vector<AllocationRun>* runs) MILLRACE_MAY_SUSPEND;
+  // Several ranges as one request, ascending and disjoint; `target` and `source` hold one after the
+  // other. What is contiguous in a file goes there as one operation. On an error any part of them
+  // may have been read or written.
+  absl::Status CoReadParts(absl::Span<const ChainPart> parts, const IoVector& target)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteParts(absl::Span<const ByteRange> ranges, const IoVector& source,
+                            WriteFlags flags = {}) MILLRACE_MAY_SUSPEND;
+  // Reads without handing out, for what a filter at this attachment's node does when it is read
+  // through. Ranges as above.
+  absl::Status CoPrefetch(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND;
+  // Of the way down to layer `last`, or, if that is invalid, to the bottom; as the graph is now.
+  PathTraits PathBelow(NodeId last) const;
 
  private:
   friend class GraphTransaction;

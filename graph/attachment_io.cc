@@ -8,6 +8,7 @@
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_internals.h"
+#include "millrace/graph/io/chain_parts.h"
 #include "millrace/graph/io/node_io.h"
 
 namespace millrace {
@@ -140,6 +141,26 @@ absl::Status Attachment::CoResize(uint64_t bytes) {
   return CoResizeNode(request.node(), bytes);
 }
 
+namespace {
+
+// The layers that an allocation is asked of; null where the caller named none.
+struct Layers {
+  const Node* first = nullptr;
+  const Node* last = nullptr;
+};
+
+absl::StatusOr<Layers> ResolveLayers(const Graph& graph, NodeId first, NodeId last) {
+  const GraphInternals& internals = GraphInternals::Of(graph);
+  Layers layers;
+  if (first.is_valid()) layers.first = internals.Resolve(first);
+  if (last.is_valid()) layers.last = internals.Resolve(last);
+  if (first.is_valid() && layers.first == nullptr) return internals.StaleError(first);
+  if (last.is_valid() && layers.last == nullptr) return internals.StaleError(last);
+  return layers;
+}
+
+}  // namespace
+
 absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId first, NodeId last) {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
@@ -147,12 +168,68 @@ absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId f
   InFlightRequest request;
   core.CoEnter(request);
   MILLRACE_RETURN_IF_ERROR(CheckRange(core, "map", range.offset, range.bytes));
-  const GraphInternals& internals = GraphInternals::Of(core.graph);
-  const Node* from = first.is_valid() ? internals.Resolve(first) : nullptr;
-  const Node* to = last.is_valid() ? internals.Resolve(last) : nullptr;
-  if (first.is_valid() && from == nullptr) return internals.StaleError(first);
-  if (last.is_valid() && to == nullptr) return internals.StaleError(last);
-  return CoAllocationInChain(request.node(), range, from, to);
+  MILLRACE_ASSIGN_OR_RETURN(const Layers layers, ResolveLayers(core.graph, first, last));
+  return CoAllocationInChain(request.node(), range, layers.first, layers.last);
+}
+
+// ---- Much at once ------------------------------------------------------------------------------
+
+absl::Status Attachment::CoAllocations(ByteRange range, NodeId first, NodeId last,
+                                       std::vector<AllocationRun>* runs) {
+  if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;
+  const AttachmentUse use(core);
+  InFlightRequest request;
+  core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "map", range.offset, range.bytes));
+  MILLRACE_ASSIGN_OR_RETURN(const Layers layers, ResolveLayers(core.graph, first, last));
+  return CoAllocationsInChain(request.node(), range, layers.first, layers.last, runs);
+}
+
+absl::Status Attachment::CoReadParts(absl::Span<const ChainPart> parts, const IoVector& target) {
+  if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;
+  const AttachmentUse use(core);
+  InFlightRequest request;
+  core.CoEnter(request);
+  for (const ChainPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(CheckRange(core, "read", part.range.offset, part.range.bytes));
+  }
+  return CoReadNodeParts(request.node(), parts, target);
+}
+
+absl::Status Attachment::CoWriteParts(absl::Span<const ByteRange> ranges, const IoVector& source,
+                                      WriteFlags flags) {
+  if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;
+  const AttachmentUse use(core);
+  InFlightRequest request;
+  core.CoEnter(request);
+  const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "write", needed));
+  for (const ByteRange& range : ranges) {
+    MILLRACE_RETURN_IF_ERROR(CheckRange(core, "write", range.offset, range.bytes));
+  }
+  return CoWriteNodeParts(request.node(), ranges, source, flags);
+}
+
+absl::Status Attachment::CoPrefetch(absl::Span<const ChainPart> parts) {
+  if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;
+  const AttachmentUse use(core);
+  InFlightRequest request;
+  core.CoEnter(request);
+  for (const ChainPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(CheckRange(core, "prefetch", part.range.offset, part.range.bytes));
+  }
+  return CoPrefetchNode(request.node(), parts);
+}
+
+PathTraits Attachment::PathBelow(NodeId last) const {
+  if (!is_attached()) return {};
+  const Node* const end =
+      last.is_valid() ? GraphInternals::Of(core_->graph).Resolve(last) : nullptr;
+  return PathTraitsBelow(*core_->edge.child, end);
 }
 
 }  // namespace millrace

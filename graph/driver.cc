@@ -1,5 +1,6 @@
 #include "millrace/graph/driver.h"
 
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -27,6 +28,11 @@ Permissions Driver::DerivePermissions(const PermissionContext& context) const {
   return DeriveForFilter(context);
 }
 
+absl::StatusOr<std::unique_ptr<BatchAllocation>> FormatDriver::CoAllocateBatch(
+    absl::Span<const ByteRange>, WriteFlags) {
+  return std::unique_ptr<BatchAllocation>();
+}
+absl::Status FormatDriver::CoLinkBatch(BatchAllocation&) { return absl::OkStatus(); }
 absl::Status FormatDriver::CoReadEncoded(ByteRange, const IoVector&) {
   return Unsupported(*this, "encoded data");
 }
@@ -42,6 +48,19 @@ absl::Status FormatDriver::CoResize(uint64_t, ResizeFlags) {
 }
 absl::Status FormatDriver::CoWriteBackingReference(const BackingReference&) {
   return Unsupported(*this, "backing files");
+}
+
+absl::Status ProtocolDriver::CoReadScattered(absl::Span<const IoPart> parts) {
+  for (const IoPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(CoRead(part.offset, part.memory));
+  }
+  return absl::OkStatus();
+}
+absl::Status ProtocolDriver::CoWriteScattered(absl::Span<const IoPart> parts) {
+  for (const IoPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(CoWrite(part.offset, part.memory, {}));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status FilterDriver::CoOpen(DriverContext& context) {
@@ -77,6 +96,27 @@ std::optional<Role> FormatDriver::RoleOfChild(std::string_view name) const {
 std::optional<Role> FilterDriver::RoleOfChild(std::string_view name) const {
   if (name == filtered_edge_name()) return Role::kFiltered;
   return std::nullopt;
+}
+
+absl::Status DriverContext::CoReadChildParts(ChildKey child, absl::Span<const ChainPart> parts,
+                                             const IoVector& memory) {
+  uint64_t done = 0;
+  for (const ChainPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(
+        CoReadChild(child, part.range.offset, memory.Slice(done, part.range.bytes)));
+    done += part.range.bytes;
+  }
+  return absl::OkStatus();
+}
+absl::Status DriverContext::CoWriteChildParts(ChildKey child, absl::Span<const ByteRange> ranges,
+                                              const IoVector& memory, WriteFlags flags) {
+  uint64_t done = 0;
+  for (const ByteRange& range : ranges) {
+    MILLRACE_RETURN_IF_ERROR(
+        CoWriteChild(child, range.offset, memory.Slice(done, range.bytes), flags));
+    done += range.bytes;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ChainExtent> DriverContext::CoMapChildChain(ChildKey, ByteRange, std::string_view) {

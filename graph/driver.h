@@ -27,10 +27,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/strong_int.h"
 #include "millrace/graph/io/io_vector.h"
+#include "millrace/graph/node_id.h"
 #include "millrace/graph/permission.h"
 #include "millrace/graph/role.h"
 
@@ -43,6 +45,15 @@ class DriverContext;
 // A byte position in a format's primary child (or data file).
 struct HostOffsetTag;
 using HostOffset = StrongInt<HostOffsetTag, uint64_t>;
+
+// A range of a chain, with what is known about it already: which layer decides it, and on which
+// state of the layers above (ChainRevision in graph/io/chain_parts.h) that knowledge rests. A hint:
+// whoever uses it checks the revision inside the request.
+struct ChainPart {
+  ByteRange range;
+  NodeId layer;  // invalid: not known
+  uint64_t revision = 0;
+};
 
 // What is at a place of a node.
 enum class ExtentKind : uint8_t {
@@ -80,6 +91,12 @@ struct ResizeFlags {
   // the old end, rounded up to zero_granularity(), the driver says so before anybody, after a crash
   // as well, can see the new size. The generic path has filled the rest of the last unit.
   bool zero_new_part = false;
+};
+
+// A part of a scattered request: consecutive bytes of one file.
+struct IoPart {
+  uint64_t offset = 0;
+  IoVector memory;
 };
 
 class Driver {
@@ -164,6 +181,25 @@ class Allocation {
   bool needs_link_ = false;
 };
 
+// Room for a write of several ranges, whole clusters each, handed out by
+// FormatDriver::CoAllocateBatch. What holds for Allocation holds for it: while it lives, no other
+// allocation overlaps its clusters; the generic path writes the data, then calls CoLinkBatch, or,
+// after an error, CoAbandonBatch.
+class BatchAllocation {
+ public:
+  struct Place {
+    ByteRange range;  // of the guest
+    HostOffset host;
+  };
+  virtual ~BatchAllocation() = default;
+
+  // In guest order; together the asked ranges without what must be left alone.
+  absl::Span<const Place> places() const { return places_; }
+
+ protected:
+  std::vector<Place> places_;
+};
+
 class FormatDriver : public Driver {
  public:
   NodeKind kind() const final { return NodeKind::kFormat; }
@@ -189,6 +225,13 @@ class FormatDriver : public Driver {
                                      const IoVector& source) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoLink(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;
   virtual void CoAbandon(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;
+
+  // The same for several ranges at once, ascending and disjoint. Null if they are not whole
+  // clusters, or the driver does not do this: then the caller writes range by range.
+  virtual absl::StatusOr<std::unique_ptr<BatchAllocation>> CoAllocateBatch(
+      absl::Span<const ByteRange> ranges, WriteFlags flags) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoLinkBatch(BatchAllocation& batch) MILLRACE_MAY_SUSPEND;
+  virtual void CoAbandonBatch(BatchAllocation& batch) MILLRACE_MAY_SUSPEND {}
 
   // Reads bytes that CoMap called kEncoded or kOpaque; `range` lies inside one such extent.
   virtual absl::Status CoReadEncoded(ByteRange range, const IoVector& target) MILLRACE_MAY_SUSPEND;
@@ -236,6 +279,9 @@ class ProtocolDriver : public Driver {
   virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
+  // Several reads or writes at once, in any order; the first error, if any. Each as above.
+  virtual absl::Status CoReadScattered(absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoWriteScattered(absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
   // kData or kZero (a hole), never kUnallocated.
   virtual absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
   // Offsets, lengths and memory of requests must be multiples of it; the caller bounces otherwise.
@@ -273,6 +319,11 @@ class FilterDriver : public Driver {
   virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  // Reads without handing out, for what reading changes: copy-on-read keeps it. `parts` as in
+  // Attachment::CoPrefetch. By default nothing is read.
+  virtual absl::Status CoPrefetch(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND {
+    return absl::OkStatus();
+  }
   // A named event raised by the format above (semantics of blkdebug): "l2_load", "cow_write".
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND;
   virtual bool wants_events() const { return false; }
@@ -347,6 +398,13 @@ class DriverContext {
   virtual absl::Status CoResizeChild(ChildKey child, uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range)
       MILLRACE_MAY_SUSPEND = 0;
+  // Several ranges at once, ascending and disjoint; `memory` holds one after the other. The hints
+  // of `parts` rest on the layers below the child's first one.
+  virtual absl::Status CoReadChildParts(ChildKey child, absl::Span<const ChainPart> parts,
+                                        const IoVector& memory) MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoWriteChildParts(ChildKey child, absl::Span<const ByteRange> ranges,
+                                         const IoVector& memory, WriteFlags flags)
+      MILLRACE_MAY_SUSPEND;
   // Asks the backing chain that starts at the child (filters skipped) which layer has the start of
   // `range` allocated. `bottom` names the lowest node asked; empty: the whole chain. NotFound if
   // the chain has no such node. Bytes beyond the end of a layer shorter

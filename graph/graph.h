@@ -45,6 +45,9 @@ class Graph {
   // Grows by one with every applied transaction, and by nothing else (G8).
   uint64_t revision() const { return revision_; }
   size_t node_count() const { return node_count_; }
+  // Requests that guests (attachments that queue while they are drained) have begun so far. Jobs
+  // look at it to see whether somebody is waiting.
+  uint64_t guest_requests() const { return guest_requests_; }
 
   // Waits until these dropped nodes (AppliedEdit::dropped) are closed, with what only they held:
   // files closed, locks gone. Not for others: one stuck device must not hold up everybody.
@@ -65,6 +68,7 @@ class Graph {
   std::unique_ptr<GraphInternals> internals_;
   uint64_t revision_ = 0;
   size_t node_count_ = 0;
+  uint64_t guest_requests_ = 0;
 };
 
 }  // namespace millrace

@@ -57,6 +57,7 @@ struct GraphInternals {
   // Lets go of what a closed node still holds; returns what nobody else holds.
   std::vector<NodeId> ReleaseChildren(Node& dead) MILLRACE_OPENS_VIEW;
   void BumpRevision() { ++graph.revision_; }
+  void CountGuestRequest() { ++graph.guest_requests_; }
 
   Graph& graph;
   std::vector<Slot> slots;

@@ -68,6 +68,9 @@ struct Node {
   // Requests in flight through this node, oldest first.
   IntrusiveList<InFlightRequest, &InFlightRequest::link_> requests;
   uint64_t newest_request = 0;
+  // Grows whenever the format has changed where its bytes live, before the request that did it
+  // ends.
+  uint64_t mapping_revision = 0;
   // Drained sections that cover this node.
   std::vector<SectionCore*> sections;
   uint64_t cover_mark = 0;  // for the section table

@@ -47,6 +47,26 @@ struct IoWait final : Waitable {
   WaitQueue queue;
 };
 
+struct IoGroupWait final : Waitable {
+  explicit IoGroupWait(absl::Span<IoRequest> waited_for) : requests(waited_for) {}
+  static void OnDone(IoRequest& request) {
+    auto* wait = static_cast<IoGroupWait*>(request.context);
+    if (--wait->pending == 0) wait->queue.WakeOne();
+  }
+  void DescribeWait(WaitDescription& description) const override {
+    const IoRequest& first = requests.front();
+    description.object = std::to_string(pending) + " of " + std::to_string(requests.size()) +
+                         " requests, the first a " + std::string(OpcodeName(first.opcode)) +
+                         " of '" + std::string(first.label) + "' at " +
+                         std::to_string(first.offset);
+    description.external = true;
+  }
+
+  absl::Span<IoRequest> requests;
+  size_t pending = 0;
+  WaitQueue queue;
+};
+
 }  // namespace
 
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) {
@@ -56,6 +76,18 @@ int64_t CoSubmit(IoBackend& backend, IoRequest& request) {
   backend.Submit(request);
   if (!wait.is_done) wait.queue.CoWait("io", &wait);
   return request.result;
+}
+
+void CoSubmitAll(IoBackend& backend, absl::Span<IoRequest> requests) {
+  if (requests.empty()) return;
+  IoGroupWait wait(requests);
+  wait.pending = requests.size();
+  for (IoRequest& request : requests) {
+    request.context = &wait;
+    request.on_done = &IoGroupWait::OnDone;
+    backend.Submit(request);
+  }
+  if (wait.pending > 0) wait.queue.CoWait("io", &wait);
 }
 
 }  // namespace millrace

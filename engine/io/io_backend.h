@@ -152,6 +152,8 @@ absl::StatusOr<std::unique_ptr<IoBackend>> CreateIoBackend(IoBackendKind kind,
 // Submits and waits; returns request.result. `on_done` and `context` are set by this call.
 // Not cancellable: the host may be using the buffers.
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) MILLRACE_MAY_SUSPEND;
+// Submits them all, so that they go to the host together, and waits for the last one.
+void CoSubmitAll(IoBackend& backend, absl::Span<IoRequest> requests) MILLRACE_MAY_SUSPEND;
 
 }  // namespace millrace
 

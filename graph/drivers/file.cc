@@ -46,6 +46,8 @@ class FileDriver final : public ProtocolDriver {
   absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
       MILLRACE_MAY_SUSPEND;
+  absl::Status CoReadScattered(absl::Span<const IoPart> parts) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteScattered(absl::Span<const IoPart> parts) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND;
@@ -63,8 +65,13 @@ class FileDriver final : public ProtocolDriver {
   void ReleaseReserved() {
     if (std::exchange(reserved_for_reopen_, false) && locks_ != nullptr) locks_->Abort();
   }
+  void Prepare(IoRequest& request, IoOpcode opcode, uint64_t offset, const IoVector& memory) const;
   // Returns bytes moved or -errno.
   int64_t CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) MILLRACE_MAY_SUSPEND;
+  // What the result of a transfer means.
+  absl::Status FinishRead(uint64_t offset, const IoVector& target, int64_t result);
+  absl::Status FinishWrite(uint64_t offset, const IoVector& source, int64_t result);
+  absl::Status CoScattered(IoOpcode opcode, absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
   int64_t CoRange(IoOpcode opcode, ByteRange range) MILLRACE_MAY_SUSPEND;
   absl::Status ErrorAt(std::string_view what, uint64_t offset, int64_t result) const {
     return ErrnoStatus(static_cast<int>(-result), StrCat(Text(what), " at ", offset));
@@ -237,14 +244,19 @@ void FileDriver::AbortPermissions() {
 
 // ---- Bytes --------------------------------------------------------------------------------------
 
-int64_t FileDriver::CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) {
-  IoRequest request;
+void FileDriver::Prepare(IoRequest& request, IoOpcode opcode, uint64_t offset,
+                         const IoVector& memory) const {
   request.opcode = opcode;
   request.file = file_;
   request.offset = offset;
   request.bytes = memory.bytes();
   request.iov = memory.pieces();
   request.label = context_->node_name();
+}
+
+int64_t FileDriver::CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) {
+  IoRequest request;
+  Prepare(request, opcode, offset, memory);
   return CoSubmit(io(), request);
 }
 
@@ -258,22 +270,54 @@ int64_t FileDriver::CoRange(IoOpcode opcode, ByteRange range) {
   return CoSubmit(io(), request);
 }
 
-absl::Status FileDriver::CoRead(uint64_t offset, const IoVector& target) {
-  if (target.bytes() == 0) return absl::OkStatus();
-  const int64_t result = CoTransfer(IoOpcode::kRead, offset, target);
+absl::Status FileDriver::FinishRead(uint64_t offset, const IoVector& target, int64_t result) {
   if (result < 0) return ErrorAt("read", offset, result);
   const auto read = static_cast<uint64_t>(result);
   if (read < target.bytes()) target.Fill(read, 0, target.bytes() - read);  // beyond the end
   return absl::OkStatus();
 }
 
+absl::Status FileDriver::FinishWrite(uint64_t offset, const IoVector& source, int64_t result) {
+  if (result < 0) return ErrorAt("write", offset, result);
+  if (static_cast<uint64_t>(result) < source.bytes()) return ErrorAt("write", offset, -ENOSPC);
+  GrowTo(offset + source.bytes());
+  return absl::OkStatus();
+}
+
+absl::Status FileDriver::CoScattered(IoOpcode opcode, absl::Span<const IoPart> parts) {
+  std::vector<IoRequest> requests(parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    Prepare(requests[i], opcode, parts[i].offset, parts[i].memory);
+  }
+  CoSubmitAll(io(), absl::MakeSpan(requests));
+  absl::Status status;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t result = requests[i].result;
+    status.Update(opcode == IoOpcode::kRead
+                      ? FinishRead(parts[i].offset, parts[i].memory, result)
+                      : FinishWrite(parts[i].offset, parts[i].memory, result));
+  }
+  return status;
+}
+
+absl::Status FileDriver::CoReadScattered(absl::Span<const IoPart> parts) {
+  return CoScattered(IoOpcode::kRead, parts);
+}
+
+absl::Status FileDriver::CoWriteScattered(absl::Span<const IoPart> parts) {
+  return CoScattered(IoOpcode::kWrite, parts);
+}
+
+absl::Status FileDriver::CoRead(uint64_t offset, const IoVector& target) {
+  if (target.bytes() == 0) return absl::OkStatus();
+  return FinishRead(offset, target, CoTransfer(IoOpcode::kRead, offset, target));
+}
+
 absl::Status FileDriver::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
   // Every byte of a file is its own: nothing is unallocated.
   if (source.bytes() == 0 || flags.only_if_unallocated) return absl::OkStatus();
   const int64_t result = CoTransfer(IoOpcode::kWrite, offset, source);
-  if (result < 0) return ErrorAt("write", offset, result);
-  if (static_cast<uint64_t>(result) < source.bytes()) return ErrorAt("write", offset, -ENOSPC);
-  GrowTo(offset + source.bytes());
+  MILLRACE_RETURN_IF_ERROR(FinishWrite(offset, source, result));
   return flags.force_unit_access ? CoFlush() : absl::OkStatus();
 }
 

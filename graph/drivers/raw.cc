@@ -1,5 +1,8 @@
 #include "millrace/graph/drivers/raw.h"
 
+#include <memory>
+#include <utility>
+
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -19,6 +22,12 @@ class RawAllocation final : public Allocation {
     allocation->skip_bytes_ = range.bytes;
     return allocation;
   }
+};
+
+// The same for several ranges.
+class RawBatch final : public BatchAllocation {
+ public:
+  void Add(ByteRange range, HostOffset host) { places_.push_back({range, host}); }
 };
 
 class RawDriver final : public FormatDriver {
@@ -56,6 +65,14 @@ class RawDriver final : public FormatDriver {
       allocation = std::make_unique<RawAllocation>(range, HostOf(range.offset));
     }
     return allocation;
+  }
+  absl::StatusOr<std::unique_ptr<BatchAllocation>> CoAllocateBatch(
+      absl::Span<const ByteRange> ranges, WriteFlags flags) override MILLRACE_MAY_SUSPEND {
+    auto batch = std::make_unique<RawBatch>();
+    if (!flags.only_if_unallocated) {
+      for (const ByteRange& range : ranges) batch->Add(range, HostOf(range.offset));
+    }
+    return std::unique_ptr<BatchAllocation>(std::move(batch));
   }
   absl::Status CoLink(Allocation&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   void CoAbandon(Allocation&) override MILLRACE_MAY_SUSPEND {}

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
@@ -29,6 +30,7 @@ class CopyOnReadDriver final : public FilterDriver {
   }
 
   absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoPrefetch(absl::Span<const ChainPart> parts) override MILLRACE_MAY_SUSPEND;
 
  private:
   bool MustCopy(ChainExtent::Layer layer) const {
@@ -73,6 +75,32 @@ absl::Status CopyOnReadDriver::CoReadAndKeep(uint64_t offset, const IoVector& ta
                                         {.may_unmap = true, .only_if_unallocated = true});
   }
   return context().CoWriteChild(Role::kFiltered, offset, copy, {.only_if_unallocated = true});
+}
+
+// Nobody wants to see the bytes, so they are not looked for twice: what the child has by now it
+// keeps, whatever we bring.
+absl::Status CopyOnReadDriver::CoPrefetch(absl::Span<const ChainPart> parts) {
+  uint64_t bytes = 0;
+  for (const ChainPart& part : parts) bytes += part.range.bytes;
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
+                            context().engine().buffers().TryTake(bytes, "copy on read"));
+  const IoVector copy(buffer.data(), bytes);
+  MILLRACE_RETURN_IF_ERROR(context().CoReadChildParts(Role::kFiltered, parts, copy));
+  std::vector<ByteRange> data;
+  IoVector memory;
+  uint64_t done = 0;
+  for (const ChainPart& part : parts) {
+    const IoVector piece = copy.Slice(done, part.range.bytes);
+    done += part.range.bytes;
+    if (piece.IsZero()) {
+      MILLRACE_RETURN_IF_ERROR(context().CoWriteZeroesChild(
+          Role::kFiltered, part.range, {.may_unmap = true, .only_if_unallocated = true}));
+    } else {
+      data.push_back(part.range);
+      memory.Append(piece);
+    }
+  }
+  return context().CoWriteChildParts(Role::kFiltered, data, memory, {.only_if_unallocated = true});
 }
 
 }  // namespace

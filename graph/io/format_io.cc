@@ -115,7 +115,9 @@ absl::Status CoWriteFormat(Node& node, FormatDriver& driver, uint64_t offset,
       driver.CoAbandon(*allocation);
       return status;
     }
-    MILLRACE_RETURN_IF_ERROR(driver.CoLink(*allocation));
+    status = driver.CoLink(*allocation);
+    if (allocation->needs_link()) ++node.mapping_revision;
+    MILLRACE_RETURN_IF_ERROR(status);
     done += allocation->bytes();
   }
   return flags.force_unit_access ? CoFlushNode(node) : absl::OkStatus();
@@ -153,6 +155,7 @@ absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange ran
       CoWriteZeroData(node, driver, ByteRange(range.offset, from - range.offset), flags));
   if (from < to) {
     absl::Status status = driver.CoWriteZeroes(ByteRange(from, to - from), flags);
+    ++node.mapping_revision;
     if (absl::IsUnimplemented(status)) {
       status = CoWriteZeroData(node, driver, ByteRange(from, to - from), flags);
     }
@@ -166,7 +169,10 @@ absl::Status CoDiscardFormat(Node& node, FormatDriver& driver, ByteRange range) 
   const uint64_t from = AlignUp(range.offset, granularity);
   const uint64_t to =
       range.end() == driver.bytes() ? range.end() : AlignDown(range.end(), granularity);
-  return from >= to ? absl::OkStatus() : driver.CoDiscard(ByteRange(from, to - from));
+  if (from >= to) return absl::OkStatus();
+  absl::Status status = driver.CoDiscard(ByteRange(from, to - from));
+  ++node.mapping_revision;
+  return status;
 }
 
 namespace {
@@ -193,7 +199,9 @@ absl::Status CoResizeFormat(Node& node, FormatDriver& driver, uint64_t bytes) {
   flags.zero_new_part =
       bytes > old_bytes && backing != nullptr && backing->child->driver->bytes() > old_bytes;
   if (flags.zero_new_part) MILLRACE_RETURN_IF_ERROR(CoFillLastUnit(node, driver));
-  return driver.CoResize(bytes, flags);
+  absl::Status status = driver.CoResize(bytes, flags);
+  ++node.mapping_revision;
+  return status;
 }
 
 }  // namespace millrace

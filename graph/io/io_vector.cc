@@ -21,8 +21,16 @@ IoVector::IoVector(absl::Span<const iovec> pieces) {
 
 void IoVector::Append(void* data, size_t bytes) {
   if (bytes == 0) return;
-  pieces_.push_back({data, bytes});
   bytes_ += bytes;
+  if (!pieces_.empty()) {
+    // Memory that goes on where the last piece ends: one piece is cheaper for the host.
+    iovec& last = pieces_.back();
+    if (static_cast<char*>(last.iov_base) + last.iov_len == data) {
+      last.iov_len += bytes;
+      return;
+    }
+  }
+  pieces_.push_back({data, bytes});
 }
 
 void IoVector::Append(const IoVector& other) {

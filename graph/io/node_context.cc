@@ -6,6 +6,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/io/chain_parts.h"
 #include "millrace/graph/io/node_io.h"
 
 namespace millrace {
@@ -66,6 +67,17 @@ absl::Status NodeContext::CoResizeChild(ChildKey child, uint64_t bytes) {
 absl::StatusOr<Extent> NodeContext::CoMapChild(ChildKey child, ByteRange range) {
   MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
   return CoMapNode(*node, range);
+}
+
+absl::Status NodeContext::CoReadChildParts(ChildKey child, absl::Span<const ChainPart> parts,
+                                           const IoVector& memory) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoReadNodeParts(*node, parts, memory);
+}
+absl::Status NodeContext::CoWriteChildParts(ChildKey child, absl::Span<const ByteRange> ranges,
+                                            const IoVector& memory, WriteFlags flags) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoWriteNodeParts(*node, ranges, memory, flags);
 }
 
 absl::StatusOr<ChainExtent> NodeContext::CoMapChildChain(ChildKey child, ByteRange range,

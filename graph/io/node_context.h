@@ -30,6 +30,11 @@ class NodeContext final : public DriverContext {
   absl::Status CoFlushChild(ChildKey child) override MILLRACE_MAY_SUSPEND;
   absl::Status CoResizeChild(ChildKey child, uint64_t bytes) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoReadChildParts(ChildKey child, absl::Span<const ChainPart> parts,
+                                const IoVector& memory) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteChildParts(ChildKey child, absl::Span<const ByteRange> ranges,
+                                 const IoVector& memory, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND;
   absl::StatusOr<ChainExtent> CoMapChildChain(ChildKey child, ByteRange range,
                                               std::string_view bottom) override
       MILLRACE_MAY_SUSPEND;

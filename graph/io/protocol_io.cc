@@ -70,6 +70,54 @@ absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset
   return driver.CoWrite(blocks.offset, IoVector(bounce.data(), blocks.bytes), flags);
 }
 
+namespace {
+
+bool AreAligned(absl::Span<const IoPart> parts, uint64_t alignment) {
+  return std::all_of(parts.begin(), parts.end(), [alignment](const IoPart& part) {
+    return IsAlignedRequest(part.offset, part.memory, alignment);
+  });
+}
+
+// From the first byte of any part to the last.
+ByteRange HullOf(absl::Span<const IoPart> parts) {
+  uint64_t from = kBytesMax;
+  uint64_t to = 0;
+  for (const IoPart& part : parts) {
+    from = std::min(from, part.offset);
+    to = std::max(to, part.offset + part.memory.bytes());
+  }
+  return ByteRange(from, to - from);
+}
+
+}  // namespace
+
+absl::Status CoReadProtocolParts(Node& node, ProtocolDriver& driver,
+                                 absl::Span<const IoPart> parts) {
+  if (parts.empty()) return absl::OkStatus();
+  if (AreAligned(parts, driver.io_alignment())) return driver.CoReadScattered(parts);
+  for (const IoPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(CoReadProtocol(node, driver, part.offset, part.memory));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
+                                  absl::Span<const IoPart> parts) {
+  if (parts.empty()) return absl::OkStatus();
+  const uint64_t alignment = driver.io_alignment();
+  if (alignment <= 1) return driver.CoWriteScattered(parts);
+  if (AreAligned(parts, alignment)) {
+    // One hold for all of them: a coroutine may hold one range of a lock at a time.
+    RangeLock::Hold hold;
+    AlignmentLock(node).CoAcquire(HullOf(parts), LockMode::kShared, hold);
+    return driver.CoWriteScattered(parts);
+  }
+  for (const IoPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(CoWriteProtocol(node, driver, part.offset, part.memory, {}));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,
                                    ZeroFlags flags) {
   const uint64_t alignment = driver.io_alignment();

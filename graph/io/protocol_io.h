@@ -22,6 +22,11 @@ absl::Status CoReadProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
                             const IoVector& target) MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
                              const IoVector& source, WriteFlags flags) MILLRACE_MAY_SUSPEND;
+// Several at once; what does not suit the alignment goes one by one.
+absl::Status CoReadProtocolParts(Node& node, ProtocolDriver& driver, absl::Span<const IoPart> parts)
+    MILLRACE_MAY_SUSPEND;
+absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
+                                  absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,
                                    ZeroFlags flags) MILLRACE_MAY_SUSPEND;
 absl::Status CoDiscardProtocol(Node& node, ProtocolDriver& driver, ByteRange range)

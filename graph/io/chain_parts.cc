@@ -1,0 +1,448 @@
+#include "millrace/graph/io/chain_parts.h"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/io/format_io.h"
+#include "millrace/graph/io/node_io.h"
+#include "millrace/graph/io/protocol_io.h"
+
+namespace millrace {
+namespace {
+
+// Pieces of memory that one read or write may have; well below the host's limit.
+constexpr size_t kPiecesMax = 256;
+
+FormatDriver& AsFormat(Node& node) { return static_cast<FormatDriver&>(*node.driver); }
+ProtocolDriver& AsProtocol(Node& node) { return static_cast<ProtocolDriver&>(*node.driver); }
+FilterDriver& AsFilter(const Node& node) { return static_cast<FilterDriver&>(*node.driver); }
+
+bool IsProtocol(const Node& node) { return node.driver->kind() == NodeKind::kProtocol; }
+
+Node* Below(const Node& node) {
+  Edge* const edge = node.FilteredOrBacking();
+  return edge == nullptr ? nullptr : edge->child;
+}
+
+// The primary child, if the format's data lie in it with nobody in between.
+Node* PlainPrimary(const Node& node) {
+  Edge* const edge = node.FindChild(Role::kPrimary);
+  if (edge == nullptr || !IsProtocol(*edge->child)) return nullptr;
+  return edge->child;
+}
+
+}  // namespace
+
+// ---- What is known of a chain ------------------------------------------------------------------
+
+ChainRevisions::ChainRevisions(Node& start) {
+  constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
+  Node* node = &start;
+  while (node != nullptr && node->is_filter()) node = Below(*node);
+  if (node != nullptr) node = Below(*node);
+  uint64_t revision = 1;
+  for (; node != nullptr; node = Below(*node)) {
+    if (node->is_filter() && !AsFilter(*node).is_transparent_for_reads()) return;
+    if (!node->is_filter()) layers_.push_back({node, revision});
+    revision = (revision ^ node->id.slot) * kFactor;
+    revision = (revision ^ node->id.generation) * kFactor;
+    revision = ((revision ^ node->mapping_revision) * kFactor) | 1;
+  }
+}
+
+Node* ChainRevisions::Find(NodeId id, uint64_t revision) const {
+  if (!id.is_valid() || revision == 0) return nullptr;
+  for (const Layer& layer : layers_) {
+    if (layer.node->id == id) return layer.revision == revision ? layer.node : nullptr;
+  }
+  return nullptr;
+}
+
+uint64_t ChainRevisions::Of(NodeId id) const {
+  for (const Layer& layer : layers_) {
+    if (layer.node->id == id) return layer.revision;
+  }
+  return 0;
+}
+
+PathTraits PathTraitsBelow(Node& top, const Node* last) {
+  PathTraits traits;
+  for (Node* node = &top; node != nullptr; node = Below(*node)) {
+    if (node->is_filter()) {
+      const FilterDriver& filter = AsFilter(*node);
+      traits.wants_events |= filter.wants_events();
+      // What the caller itself is attached to acts on its behalf.
+      traits.is_plain &= node == &top || filter.is_transparent_for_reads();
+    } else if (!IsProtocol(*node)) {
+      const Edge* const primary = node->FindChild(Role::kPrimary);
+      traits.is_plain &= PlainPrimary(*node) != nullptr;
+      for (const Node* file = primary == nullptr ? nullptr : primary->child;
+           file != nullptr && file->is_filter(); file = Below(*file)) {
+        traits.wants_events |= AsFilter(*file).wants_events();
+      }
+    }
+    if (node == last) break;
+  }
+  return traits;
+}
+
+namespace {
+
+// The part of a chain that nobody asked so far has, and what those that were asked have.
+class AllocationSurvey {
+ public:
+  explicit AllocationSurvey(ByteRange range) : gaps_({range}) {}
+
+  bool is_complete() const { return gaps_.empty(); }
+  // Asks one layer about what is left; `is_top` as in CoAllocationInChain.
+  absl::Status CoAsk(Node& layer, bool is_top) MILLRACE_MAY_SUSPEND;
+  // Everything, in order; what nobody has is unallocated.
+  std::vector<std::pair<ByteRange, AllocationRun>> Finish();
+
+ private:
+  void Found(ByteRange range, NodeId layer, bool is_allocated, bool is_zero);
+  absl::Status CoAskInside(Node& layer, ByteRange range) MILLRACE_MAY_SUSPEND;
+
+  std::vector<std::pair<ByteRange, AllocationRun>> found_;
+  std::vector<ByteRange> gaps_;  // ascending
+};
+
+void AllocationSurvey::Found(ByteRange range, NodeId layer, bool is_allocated, bool is_zero) {
+  AllocationRun run;
+  run.bytes = range.bytes;
+  run.is_allocated = is_allocated;
+  run.is_zero = is_zero;
+  run.layer = layer;
+  found_.emplace_back(range, run);
+}
+
+absl::Status AllocationSurvey::CoAsk(Node& layer, bool is_top) {
+  const uint64_t layer_bytes = layer.driver->bytes();
+  std::vector<ByteRange> inside;
+  for (const ByteRange& gap : gaps_) {
+    if (gap.offset < layer_bytes) {
+      inside.emplace_back(gap.offset, std::min(gap.end(), layer_bytes) - gap.offset);
+    }
+    if (gap.end() > layer_bytes) {
+      // A layer shorter than the one above reads as zeroes beyond its end.
+      const uint64_t from = std::max(gap.offset, layer_bytes);
+      Found(ByteRange(from, gap.end() - from), layer.id, !is_top, true);
+    }
+  }
+  gaps_.clear();
+  for (const ByteRange& part : inside) MILLRACE_RETURN_IF_ERROR(CoAskInside(layer, part));
+  return absl::OkStatus();
+}
+
+absl::Status AllocationSurvey::CoAskInside(Node& layer, ByteRange range) {
+  for (uint64_t at = range.offset; at < range.end();) {
+    MILLRACE_ASSIGN_OR_RETURN(const Extent extent,
+                              CoMapNode(layer, ByteRange(at, range.end() - at)));
+    const ByteRange part(at, extent.bytes);
+    if (extent.is_allocated()) {
+      Found(part, layer.id, true, extent.kind == ExtentKind::kZero);
+    } else if (!gaps_.empty() && gaps_.back().end() == at) {
+      gaps_.back().bytes += extent.bytes;
+    } else {
+      gaps_.push_back(part);
+    }
+    at += extent.bytes;
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::pair<ByteRange, AllocationRun>> AllocationSurvey::Finish() {
+  for (const ByteRange& gap : gaps_) Found(gap, NodeId(), false, false);
+  gaps_.clear();
+  std::sort(found_.begin(), found_.end(),
+            [](const auto& a, const auto& b) { return a.first.offset < b.first.offset; });
+  return std::move(found_);
+}
+
+}  // namespace
+
+absl::Status CoAllocationsInChain(Node& top, ByteRange range, const Node* first, const Node* last,
+                                  std::vector<AllocationRun>* runs) {
+  const InFlightRequest request(top);  // keeps every link below it in place
+  AllocationSurvey survey(range);
+  const ChainRevisions before(top);
+  bool is_inside = first == nullptr;
+  for (Node* node = &top; node != nullptr && !survey.is_complete(); node = Below(*node)) {
+    is_inside = is_inside || node == first;
+    if (is_inside && !node->is_filter()) {
+      MILLRACE_RETURN_IF_ERROR(survey.CoAsk(*node, node == &top));
+    }
+    if (node == last) break;
+    if (Below(*node) == nullptr && (last != nullptr || !is_inside)) {
+      return absl::NotFoundError(StrCat("the chain below '", top.name, "' does not contain '",
+                                        last != nullptr ? last->name : first->name, "'"));
+    }
+  }
+  const ChainRevisions after(top);
+  for (auto& [part, run] : survey.Finish()) {
+    // What has changed while others were asked is not known.
+    const uint64_t revision = after.Of(run.layer);
+    run.revision = revision == before.Of(run.layer) ? revision : 0;
+    AllocationRun* const previous = runs->empty() ? nullptr : &runs->back();
+    if (previous != nullptr && previous->layer == run.layer &&
+        previous->is_allocated == run.is_allocated && previous->is_zero == run.is_zero) {
+      previous->bytes += run.bytes;
+    } else {
+      runs->push_back(run);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// ---- Reading -----------------------------------------------------------------------------------
+
+namespace {
+
+// Collects where the parts of one read lie, then reads each file once. Lives inside a request on
+// the start of the chain.
+class PartsReader {
+ public:
+  // `layer` is the topmost layer; `deciding`, if not null, the one that decides what `layer` has
+  // not.
+  absl::Status CoCollect(Node& layer, Node* deciding, ByteRange range, const IoVector& memory)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoRead() MILLRACE_MAY_SUSPEND;
+
+ private:
+  struct File {
+    Node* node = nullptr;
+    std::vector<IoPart> parts;
+  };
+  absl::Status CoCollectExtent(Node& layer, Node* deciding, const Extent& extent, uint64_t offset,
+                               const IoVector& memory) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCollectBelow(Node& layer, uint64_t offset, const IoVector& memory)
+      MILLRACE_MAY_SUSPEND;
+  void Add(Node& file, uint64_t offset, const IoVector& memory);
+  void Hold(Node& node);
+
+  std::vector<File> files_;
+  std::vector<Node*> held_;
+  std::deque<InFlightRequest> requests_;
+};
+
+void PartsReader::Hold(Node& node) {
+  if (std::find(held_.begin(), held_.end(), &node) != held_.end()) return;
+  held_.push_back(&node);
+  requests_.emplace_back().Begin(node);
+}
+
+void PartsReader::Add(Node& file, uint64_t offset, const IoVector& memory) {
+  Hold(file);
+  auto found = std::find_if(files_.begin(), files_.end(),
+                            [&](const File& each) { return each.node == &file; });
+  if (found == files_.end()) found = files_.insert(files_.end(), File{&file, {}});
+  found->parts.push_back({offset, memory});
+}
+
+absl::Status PartsReader::CoCollect(Node& layer, Node* deciding, ByteRange range,
+                                    const IoVector& memory) {
+  Hold(layer);
+  if (IsProtocol(layer)) {
+    Add(layer, range.offset, memory);
+    return absl::OkStatus();
+  }
+  FormatDriver& driver = AsFormat(layer);
+  for (uint64_t done = 0; done < range.bytes;) {
+    const ByteRange rest(range.offset + done, range.bytes - done);
+    MILLRACE_ASSIGN_OR_RETURN(const Extent extent, driver.CoMap(rest));
+    MILLRACE_CHECK(extent.bytes > 0 && extent.bytes <= rest.bytes,
+                   "a driver mapped nothing, or more than asked");
+    MILLRACE_RETURN_IF_ERROR(
+        CoCollectExtent(layer, deciding, extent, rest.offset, memory.Slice(done, extent.bytes)));
+    done += extent.bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PartsReader::CoCollectExtent(Node& layer, Node* deciding, const Extent& extent,
+                                          uint64_t offset, const IoVector& memory) {
+  if (extent.kind == ExtentKind::kZero) {
+    memory.FillZero();
+    return absl::OkStatus();
+  }
+  if (extent.kind == ExtentKind::kUnallocated && deciding != nullptr) {
+    const uint64_t decided_bytes = deciding->driver->bytes();
+    if (offset + extent.bytes <= decided_bytes) {
+      return CoCollect(*deciding, nullptr, ByteRange(offset, extent.bytes), memory);
+    }
+  }
+  if (extent.kind == ExtentKind::kUnallocated) return CoCollectBelow(layer, offset, memory);
+  Node* const primary = PlainPrimary(layer);
+  if (extent.kind == ExtentKind::kData && primary != nullptr) {
+    Add(*primary, extent.host.value(), memory);
+    return absl::OkStatus();
+  }
+  return CoReadFormat(layer, AsFormat(layer), offset, memory);
+}
+
+// What the layers below show; zeroes beyond their end, or without any.
+absl::Status PartsReader::CoCollectBelow(Node& layer, uint64_t offset, const IoVector& memory) {
+  Node* below = Below(layer);
+  while (below != nullptr && below->is_filter() && AsFilter(*below).is_transparent_for_reads()) {
+    Hold(*below);
+    below = Below(*below);
+  }
+  uint64_t inside = 0;
+  if (below != nullptr && offset < below->driver->bytes()) {
+    inside = std::min(memory.bytes(), below->driver->bytes() - offset);
+  }
+  memory.Fill(inside, 0, memory.bytes() - inside);
+  if (inside == 0) return absl::OkStatus();
+  const IoVector part = memory.Slice(0, inside);
+  if (below->is_filter()) return CoReadNode(*below, offset, part);
+  return CoCollect(*below, nullptr, ByteRange(offset, inside), part);
+}
+
+// Parts in the order of the file; neighbours become one.
+std::vector<IoPart> InFileOrder(std::vector<IoPart> parts) {
+  std::sort(parts.begin(), parts.end(),
+            [](const IoPart& a, const IoPart& b) { return a.offset < b.offset; });
+  std::vector<IoPart> merged;
+  for (IoPart& part : parts) {
+    if (!merged.empty() && merged.back().offset + merged.back().memory.bytes() == part.offset &&
+        merged.back().memory.pieces().size() < kPiecesMax) {
+      merged.back().memory.Append(part.memory);
+    } else {
+      merged.push_back(std::move(part));
+    }
+  }
+  return merged;
+}
+
+absl::Status PartsReader::CoRead() {
+  for (File& file : files_) {
+    MILLRACE_RETURN_IF_ERROR(CoReadProtocolParts(*file.node, AsProtocol(*file.node),
+                                                 InFileOrder(std::move(file.parts))));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CoReadOneByOne(Node& node, absl::Span<const ChainPart> parts, const IoVector& memory)
+    MILLRACE_MAY_SUSPEND {
+  uint64_t done = 0;
+  for (const ChainPart& part : parts) {
+    MILLRACE_RETURN_IF_ERROR(
+        CoReadNode(node, part.range.offset, memory.Slice(done, part.range.bytes)));
+    done += part.range.bytes;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CoReadNodeParts(Node& node, absl::Span<const ChainPart> parts,
+                             const IoVector& memory) {
+  if (parts.empty()) return absl::OkStatus();
+  const InFlightRequest request(node);
+  if (node.is_filter()) {
+    Node* const child = Below(node);
+    if (child == nullptr || !AsFilter(node).is_transparent_for_reads()) {
+      return CoReadOneByOne(node, parts, memory);
+    }
+    return CoReadNodeParts(*child, parts, memory);
+  }
+  // Before anything can suspend: what changes from here on changes during this request.
+  std::vector<Node*> deciding;
+  const ChainRevisions revisions(node);
+  for (const ChainPart& part : parts) {
+    deciding.push_back(revisions.Find(part.layer, part.revision));
+  }
+  PartsReader reader;
+  uint64_t done = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const ByteRange range = parts[i].range;
+    MILLRACE_RETURN_IF_ERROR(
+        reader.CoCollect(node, deciding[i], range, memory.Slice(done, range.bytes)));
+    done += range.bytes;
+  }
+  return reader.CoRead();
+}
+
+absl::Status CoPrefetchNode(Node& node, absl::Span<const ChainPart> parts) {
+  if (parts.empty() || !node.is_filter()) return absl::OkStatus();
+  const InFlightRequest request(node);
+  return AsFilter(node).CoPrefetch(parts);
+}
+
+// ---- Writing -----------------------------------------------------------------------------------
+
+namespace {
+
+// The places of an allocation with the memory that belongs there; neighbours become one.
+std::vector<IoPart> PartsOf(const BatchAllocation& batch, absl::Span<const ByteRange> ranges,
+                            const IoVector& memory) {
+  std::vector<IoPart> parts;
+  const ByteRange* range = ranges.begin();
+  uint64_t done = 0;  // bytes of memory before `range`
+  for (const BatchAllocation::Place& place : batch.places()) {
+    while (range->end() <= place.range.offset) done += (range++)->bytes;
+    parts.push_back({place.host.value(),
+                     memory.Slice(done + place.range.offset - range->offset, place.range.bytes)});
+  }
+  return InFileOrder(std::move(parts));
+}
+
+// Null where the format, or somebody at its file, wants ordinary writes.
+Node* BatchFile(const Node& node) {
+  Node* const primary = PlainPrimary(node);
+  const bool is_plain = primary != nullptr && primary->io.detect_zeroes == DetectZeroes::kOff;
+  return is_plain ? primary : nullptr;
+}
+
+absl::Status CoWriteBatch(Node& node, Node& file, BatchAllocation& batch,
+                          absl::Span<const ByteRange> ranges, const IoVector& memory)
+    MILLRACE_MAY_SUSPEND {
+  FormatDriver& driver = AsFormat(node);
+  const InFlightRequest request(file);
+  absl::Status status =
+      CoWriteProtocolParts(file, AsProtocol(file), PartsOf(batch, ranges, memory));
+  if (!status.ok()) {
+    driver.CoAbandonBatch(batch);
+    return status;
+  }
+  status = driver.CoLinkBatch(batch);
+  ++node.mapping_revision;
+  return status;
+}
+
+absl::Status CoWriteOneByOne(Node& node, absl::Span<const ByteRange> ranges, const IoVector& memory,
+                             WriteFlags flags) MILLRACE_MAY_SUSPEND {
+  uint64_t done = 0;
+  for (const ByteRange& range : ranges) {
+    MILLRACE_RETURN_IF_ERROR(
+        CoWriteNode(node, range.offset, memory.Slice(done, range.bytes), flags));
+    done += range.bytes;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
+                              const IoVector& memory, WriteFlags flags) {
+  if (ranges.empty()) return absl::OkStatus();
+  const InFlightRequest request(node);
+  if (node.io.detect_zeroes != DetectZeroes::kOff || flags.force_unit_access) {
+    return CoWriteOneByOne(node, ranges, memory, flags);
+  }
+  if (node.is_filter() && AsFilter(node).is_transparent_for_writes() && Below(node) != nullptr) {
+    return CoWriteNodeParts(*Below(node), ranges, memory, flags);
+  }
+  Node* const file = node.driver->kind() == NodeKind::kFormat ? BatchFile(node) : nullptr;
+  if (file == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
+  MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<BatchAllocation> batch,
+                            AsFormat(node).CoAllocateBatch(ranges, flags));
+  if (batch == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
+  return CoWriteBatch(node, *file, *batch, ranges, memory);
+}
+
+}  // namespace millrace

@@ -64,6 +64,9 @@ class ClusterWriter {
   // Unmaps whole clusters, whatever shows through then, and gives their space back to the host.
   absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
 
+  // For whoever changes an entry: gives back what `old` used, except what `now` still uses.
+  void ReleaseOld(const L2Entry& old, const L2Entry& now, bool discard);
+
   // Held exclusively by whoever changes mappings of a guest range by other means.
   RangeLock& guest_ranges() { return guest_ranges_; }
 
@@ -90,9 +93,6 @@ class ClusterWriter {
   absl::Status CoLinkEntries(ClusterAllocation& allocation) MILLRACE_MAY_SUSPEND;
   L2Entry LinkedEntry(const L2Entry& old, const ClusterAllocation& allocation,
                       uint64_t cluster) const;
-  // Gives back what `old` used, except what `now` still uses.
-  void ReleaseOld(const L2Entry& old, const L2Entry& now, bool discard);
-
   // Applies `change` to all clusters of `range`, table by table.
   absl::Status CoChangeEntries(ByteRange range, ChangeEntry change, ZeroFlags flags,
                                bool makes_tables, bool discard) MILLRACE_MAY_SUSPEND;

@@ -33,7 +33,8 @@ Qcow2Driver::Parts::Parts(DriverContext& context, Header header, const Qcow2Open
       refcounts(image, writeback),
       frees(image, refcounts, writeback),
       mapping(image, refcounts, writeback, frees),
-      writer(image, mapping, refcounts, writeback, frees) {}
+      writer(image, mapping, refcounts, writeback, frees),
+      batches(image, mapping, refcounts, writeback, writer) {}
 
 // ---- Opening and closing ----------------------------------------------------------------------
 
@@ -212,6 +213,20 @@ absl::Status Qcow2Driver::CoLink(Allocation& allocation) {
 
 void Qcow2Driver::CoAbandon(Allocation& allocation) {
   parts_->writer.CoAbandon(static_cast<ClusterAllocation&>(allocation));
+}
+
+absl::StatusOr<std::unique_ptr<BatchAllocation>> Qcow2Driver::CoAllocateBatch(
+    absl::Span<const ByteRange> ranges, WriteFlags flags) {
+  MILLRACE_RETURN_IF_ERROR(CoBeforeChange());
+  return parts_->batches.CoAllocate(ranges, flags);
+}
+
+absl::Status Qcow2Driver::CoLinkBatch(BatchAllocation& batch) {
+  return parts_->batches.CoLink(static_cast<ClusterBatch&>(batch));
+}
+
+void Qcow2Driver::CoAbandonBatch(BatchAllocation& batch) {
+  parts_->batches.CoAbandon(static_cast<ClusterBatch&>(batch));
 }
 
 absl::Status Qcow2Driver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {

@@ -10,6 +10,7 @@
 
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/drivers/qcow2/batch_writer.h"
 #include "millrace/graph/drivers/qcow2/cluster_writer.h"
 #include "millrace/graph/drivers/qcow2/image.h"
 #include "millrace/graph/drivers/qcow2/mapping.h"
@@ -36,6 +37,10 @@ class Qcow2Driver final : public FormatDriver {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoLink(Allocation& allocation) override MILLRACE_MAY_SUSPEND;
   void CoAbandon(Allocation& allocation) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<std::unique_ptr<BatchAllocation>> CoAllocateBatch(
+      absl::Span<const ByteRange> ranges, WriteFlags flags) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoLinkBatch(BatchAllocation& batch) override MILLRACE_MAY_SUSPEND;
+  void CoAbandonBatch(BatchAllocation& batch) override MILLRACE_MAY_SUSPEND;
   absl::Status CoReadEncoded(ByteRange range, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
@@ -59,6 +64,7 @@ class Qcow2Driver final : public FormatDriver {
     PendingFrees frees;
     Mapping mapping;
     ClusterWriter writer;
+    BatchWriter batches;
   };
 
   absl::StatusOr<Header> CoReadValidHeader(ImageFile& file) MILLRACE_MAY_SUSPEND;

@@ -27,6 +27,7 @@
 #include "millrace/graph/graph.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/operation_claim.h"
+#include "millrace/jobs/copy/copy_tuning.h"
 
 namespace millrace {
 
@@ -102,6 +103,7 @@ struct BlockJobOptions {
   JobSpec spec;  // id, speed, finalize and dismiss
   OnError on_error = OnError::kReport;
   std::string filter_name;  // of the job's filter; empty: a generated one, and implicit
+  CopyTuning copy;
 };
 
 // ---- For the factories of jobs ------------------------------------------------------------------

@@ -1,7 +1,7 @@
 #include "millrace/jobs/commit/commit_job.h"
 
-#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
@@ -13,8 +13,6 @@
 
 namespace millrace {
 namespace {
-
-constexpr uint64_t kPieceBytes = 512 * 1024;
 
 // The job's edges to the root, to what it copies from, and to the base.
 absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId root)
@@ -38,6 +36,40 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId 
 }
 
 }  // namespace
+
+class CommitJob::Mover final : public CopyMover {
+ public:
+  Mover(Graph& graph, Attachment& reader, Attachment& writer, NodeId lowest)
+      : graph_(graph), reader_(reader), writer_(writer), lowest_(lowest) {}
+
+  CopyResult CoMove(absl::Span<const ChainPart> parts) override MILLRACE_MAY_SUSPEND {
+    std::vector<ByteRange> ranges;
+    uint64_t bytes = 0;
+    for (const ChainPart& part : parts) {
+      ranges.push_back(part.range);
+      bytes += part.range.bytes;
+    }
+    absl::StatusOr<IoBuffer> buffer = graph_.engine().buffers().TryTake(bytes, "commit");
+    if (!buffer.ok()) return {buffer.status(), IoOperation::kRead};
+    const IoVector memory(buffer->data(), bytes);
+    absl::Status status = reader_.CoReadParts(parts, memory);
+    if (!status.ok()) return {status, IoOperation::kRead};
+    return {writer_.CoWriteParts(ranges, memory), IoOperation::kWrite};
+  }
+
+  PathTraits Path() const override {
+    const PathTraits above = reader_.PathBelow(lowest_);
+    const PathTraits below = writer_.PathBelow(writer_.node());
+    return {.is_plain = above.is_plain && below.is_plain,
+            .wants_events = above.wants_events || below.wants_events};
+  }
+
+ private:
+  Graph& graph_;
+  Attachment& reader_;
+  Attachment& writer_;
+  const NodeId lowest_;
+};
 
 absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options) {
   MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.root));
@@ -99,7 +131,16 @@ CommitJob::CommitJob(Graph& graph, CommitProofs commit_proofs, SetUp set_up, Com
       top_(commit_proofs.top),
       base_(commit_proofs.base),
       lowest_(commit_proofs.lowest),
-      set_up_(std::move(set_up)) {}
+      set_up_(std::move(set_up)),
+      mover_(std::make_unique<Mover>(graph, set_up_.filter, set_up_.writer, lowest_)),
+      copier_(graph, set_up_.filter, *mover_,
+              {.first = NodeId(),
+               .last = lowest_,
+               .target = NodeId(),
+               .on_error = options_.on_error,
+               .tuning = options_.copy}) {}
+
+CommitJob::~CommitJob() = default;
 
 std::vector<Attachment*> CommitJob::IoAttachments() { return {&set_up_.filter, &set_up_.writer}; }
 
@@ -111,45 +152,8 @@ absl::Status CommitJob::CoRun(JobContext& context) {
   if (set_up_.writer.bytes() < total) {
     MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoResize(total));
   }
-  for (uint64_t offset = 0; offset < total;) {
-    context.CoBeforePiece();
-    if (context.is_cancelled()) break;
-    MILLRACE_ASSIGN_OR_RETURN(
-        const uint64_t done, CoCommitPiece(context, offset, std::min(kPieceBytes, total - offset)));
-    context.Advance(done);
-    offset += done;
-  }
-  return absl::OkStatus();
-}
-
-// Returns how far it got: 0 if the piece is to be tried again.
-absl::StatusOr<uint64_t> CommitJob::CoCommitPiece(JobContext& context, uint64_t offset,
-                                                  uint64_t bytes) {
-  IoOperation operation = IoOperation::kRead;
-  absl::Status status;
-  const absl::StatusOr<AllocationRun> run =
-      set_up_.filter.CoAllocation(ByteRange(offset, bytes), NodeId(), lowest_);
-  if (run.ok()) {
-    if (!run->is_allocated) return run->bytes;
-    MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
-                              graph().engine().buffers().TryTake(run->bytes, "commit"));
-    const IoVector vector(buffer.data(), run->bytes);
-    status = set_up_.filter.CoRead(offset, vector);
-    if (status.ok()) {
-      operation = IoOperation::kWrite;
-      status = set_up_.writer.CoWrite(offset, vector);
-    }
-    if (status.ok()) {
-      context.AccountBytes(run->bytes);
-      return run->bytes;
-    }
-  } else {
-    status = run.status();
-  }
   // What does not fail the job is tried again: nothing may be missing from the base.
-  const ErrorAction action = context.HandleError(options_.on_error, operation, status);
-  if (action == ErrorAction::kReport) return status;
-  return 0;
+  return copier_.CoRun(context, total);
 }
 
 // ---- The end -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/block_job.h"
+#include "millrace/jobs/copy/linear_copier.h"
 
 namespace millrace {
 
@@ -62,6 +63,9 @@ class CommitJob final : public BlockJob {
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;
+  void CoStopIo() override MILLRACE_MAY_SUSPEND { copier_.CoStopIo(); }
+  void OnRestartIo() override { copier_.OnRestartIo(); }
+  ~CommitJob() override;
 
  private:
   struct SetUp {
@@ -76,14 +80,15 @@ class CommitJob final : public BlockJob {
 
   CommitJob(Graph& graph, CommitProofs proofs, SetUp set_up, CommitOptions options);
   std::vector<Attachment*> IoAttachments() override;
-  absl::StatusOr<uint64_t> CoCommitPiece(JobContext& context, uint64_t offset, uint64_t bytes)
-      MILLRACE_MAY_SUSPEND;
 
   const CommitOptions options_;
   const NodeId top_;
   const NodeId base_;
   const NodeId lowest_;
   SetUp set_up_;
+  class Mover;
+  std::unique_ptr<Mover> mover_;
+  LinearCopier copier_;
 };
 
 }  // namespace millrace

@@ -1,21 +1,15 @@
 #include "millrace/jobs/stream/stream_job.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/engine/engine.h"
-#include "millrace/engine/io/buffer_pool.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace {
 namespace {
-
-// QEMU's piece; error offsets and progress steps follow it.
-constexpr uint64_t kPieceBytes = 512 * 1024;
 
 std::string NameOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(graph);
@@ -48,6 +42,21 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId le
 }
 
 }  // namespace
+
+// What the filter is made to read, it keeps.
+class StreamJob::Mover final : public CopyMover {
+ public:
+  Mover(Attachment& reader, NodeId bottom) : reader_(reader), bottom_(bottom) {}
+
+  CopyResult CoMove(absl::Span<const ChainPart> parts) override MILLRACE_MAY_SUSPEND {
+    return {reader_.CoPrefetch(parts), IoOperation::kRead};
+  }
+  PathTraits Path() const override { return reader_.PathBelow(bottom_); }
+
+ private:
+  Attachment& reader_;
+  const NodeId bottom_;
+};
 
 absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options) {
   MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.top));
@@ -105,57 +114,24 @@ StreamJob::StreamJob(Graph& graph, StreamProofs stream_proofs, Attachment reader
       overlay_(stream_proofs.overlay),
       bottom_(stream_proofs.bottom),
       reader_(std::move(reader)),
-      was_read_only_(was_read_only) {}
+      was_read_only_(was_read_only),
+      mover_(std::make_unique<Mover>(reader_, bottom_)),
+      copier_(graph, reader_, *mover_,
+              {.first = overlay_,
+               .last = bottom_,
+               .target = overlay_,
+               .on_error = options_.on_error,
+               .ignoring_skips = true,
+               .names_reads_only = true,
+               .tuning = options_.copy}) {}
+
+StreamJob::~StreamJob() = default;
 
 // ---- The work ----------------------------------------------------------------------------------
 
 absl::Status StreamJob::CoRun(JobContext& context) {
   if (overlay_ == bottom_) return absl::OkStatus();  // nothing between: only the link changes
-  const uint64_t total = reader_.bytes();
-  context.SetRemaining(total);
-  absl::Status first_error;
-  for (uint64_t offset = 0; offset < total;) {
-    context.CoBeforePiece();
-    if (context.is_cancelled()) break;
-    MILLRACE_ASSIGN_OR_RETURN(
-        const uint64_t done,
-        CoStreamPiece(context, offset, std::min(kPieceBytes, total - offset), &first_error));
-    context.Advance(done);
-    offset += done;
-  }
-  return first_error;
-}
-
-absl::StatusOr<uint64_t> StreamJob::CoStreamPiece(JobContext& context, uint64_t offset,
-                                                  uint64_t bytes, absl::Status* first_error) {
-  absl::StatusOr<bool> copied = CoCopyIfBelow(offset, &bytes);
-  if (copied.ok()) {
-    if (*copied) context.AccountBytes(bytes);
-    return bytes;
-  }
-  // Always a read error to the user, even if the copy into the top failed.
-  switch (context.HandleError(options_.on_error, IoOperation::kRead, copied.status())) {
-    case ErrorAction::kReport:
-      return copied.status();
-    case ErrorAction::kStop:
-      return 0;
-    case ErrorAction::kIgnore:
-      break;
-  }
-  if (first_error->ok()) *first_error = copied.status();
-  return bytes;
-}
-
-// Whether the piece came from below and was copied. `bytes` shrinks to what one layer decides.
-absl::StatusOr<bool> StreamJob::CoCopyIfBelow(uint64_t offset, uint64_t* bytes) {
-  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
-                            reader_.CoAllocation(ByteRange(offset, *bytes), overlay_, bottom_));
-  *bytes = run.bytes;
-  if (!run.is_allocated || run.layer == overlay_) return false;
-  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
-                            graph().engine().buffers().TryTake(run.bytes, "stream"));
-  MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
-  return true;
+  return copier_.CoRun(context, reader_.bytes());
 }
 
 // ---- The end -----------------------------------------------------------------------------------

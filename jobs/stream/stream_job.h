@@ -19,6 +19,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/block_job.h"
+#include "millrace/jobs/copy/linear_copier.h"
 
 namespace millrace {
 
@@ -61,21 +62,22 @@ class StreamJob final : public BlockJob {
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;
+  void CoStopIo() override MILLRACE_MAY_SUSPEND { copier_.CoStopIo(); }
+  void OnRestartIo() override { copier_.OnRestartIo(); }
+  ~StreamJob() override;
 
  private:
   StreamJob(Graph& graph, StreamProofs proofs, Attachment reader, StreamOptions options,
             bool was_read_only);
   std::vector<Attachment*> IoAttachments() override { return {&reader_}; }
-  // Deals with one piece at `offset`; returns how far it got (0: try again after a resume).
-  absl::StatusOr<uint64_t> CoStreamPiece(JobContext& context, uint64_t offset, uint64_t bytes,
-                                         absl::Status* first_error) MILLRACE_MAY_SUSPEND;
-  absl::StatusOr<bool> CoCopyIfBelow(uint64_t offset, uint64_t* bytes) MILLRACE_MAY_SUSPEND;
-
   const StreamOptions options_;
   const NodeId overlay_;
   const NodeId bottom_;
   Attachment reader_;  // on the filter: reading through it copies
   const bool was_read_only_;
+  class Mover;
+  std::unique_ptr<Mover> mover_;
+  LinearCopier copier_;
 };
 
 }  // namespace millrace

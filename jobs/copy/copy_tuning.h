@@ -1,0 +1,23 @@
+// CopyTuning: how much a copying job has in flight.
+#ifndef MILLRACE_JOBS_COPY_COPY_TUNING_H_
+#define MILLRACE_JOBS_COPY_COPY_TUNING_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace millrace {
+
+// What a job does when nothing makes it do less. Four requests of 1 MiB fill a fast device; more
+// keep it full while others of the same job wait for metadata.
+struct CopyTuning {
+  size_t batches_max = 8;                    // at least 1
+  uint64_t batch_bytes = uint64_t{1} << 20;  // of pieces that travel together
+};
+
+// One step of QEMU's stream and commit: no piece is longer. Progress, error offsets and the speed
+// limit's overshoot follow it.
+inline constexpr uint64_t kCopyPieceBytesMax = 512 * 1024;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_JOBS_COPY_COPY_TUNING_H_

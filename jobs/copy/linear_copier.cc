@@ -1,0 +1,199 @@
+#include "millrace/jobs/copy/linear_copier.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+
+namespace millrace {
+namespace {
+
+// With a guest at work: enough to go on, little enough that its requests do not queue for long.
+constexpr size_t kBatchesBesideGuest = 2;
+constexpr uint64_t kBatchBytesBesideGuest = 256 * 1024;
+// How far a batch may reach: its target's clusters are held from its first piece to its last.
+constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
+
+ChainPart PartOf(const AllocationRun& run, uint64_t offset, uint64_t bytes) {
+  ChainPart part;
+  part.range = ByteRange(offset, bytes);
+  part.layer = run.layer;
+  part.revision = run.revision;
+  return part;
+}
+
+}  // namespace
+
+LinearCopier::LinearCopier(Graph& graph, Attachment& reader, CopyMover& mover,
+                           LinearCopyOptions options)
+    : mover_(mover),
+      options_(options),
+      extents_(reader, options.first, options.last),
+      window_(mover),
+      guests_(graph) {}
+
+void LinearCopier::OnRestartIo() {
+  extents_.Forget();
+  path_.reset();
+}
+
+absl::Status LinearCopier::CoRun(JobContext& context, uint64_t bytes) {
+  end_ = bytes;
+  context.SetRemaining(bytes);
+  TaskScope scope("copy");
+  absl::Status status = CoCopy(context, scope);
+  window_.CoWaitForAll();
+  // Stretches keep their errors; the scope itself fails only for want of a stack, and then the
+  // stretch was copied without one.
+  scope.CoJoin().IgnoreError();
+  return status.ok() ? first_error_ : status;
+}
+
+LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
+  if (!path_) path_ = mover_.Path();
+  Allowance allowance;
+  if (path_->wants_events) return allowance;
+  allowance.batches = options_.tuning.batches_max;
+  const bool is_guest_active = guests_.IsGuestActive();
+  if (is_guest_active) {
+    allowance.batches = std::min(allowance.batches, kBatchesBesideGuest);
+    allowance.piece_bytes = std::min(allowance.piece_bytes, kBatchBytesBesideGuest);
+  }
+  // What a speed limit may be ahead of is one piece.
+  if (!path_->is_plain || context.speed() > 0) return allowance;
+  allowance.batch_bytes = options_.tuning.batch_bytes;
+  if (is_guest_active) {
+    allowance.batch_bytes = std::min(allowance.batch_bytes, kBatchBytesBesideGuest);
+  }
+  return allowance;
+}
+
+absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
+  for (;;) {
+    context.CoPausePoint();
+    if (context.is_cancelled()) return absl::OkStatus();
+    if (window_.has_failed()) {
+      window_.CoWaitForAll();
+      context.Advance(window_.Settle());
+      if (CopyStretch* failed = window_.FailedFront()) {
+        MILLRACE_RETURN_IF_ERROR(HandleFailure(context, *failed));
+        continue;
+      }
+    }
+    if (is_all_started() && window_.is_empty()) return absl::OkStatus();
+    const Allowance allowance = AllowanceNow(context);
+    const bool has_more = MayCut() || window_.FirstWaiting() != nullptr;
+    if (has_more && window_.moving() < allowance.batches) {
+      MILLRACE_RETURN_IF_ERROR(CoStartNext(context, scope, allowance));
+    } else {
+      window_.CoWaitForOne();
+    }
+  }
+}
+
+// ---- What comes next ---------------------------------------------------------------------------
+
+bool LinearCopier::MustCopy(const AllocationRun& run) const {
+  return run.is_allocated && !(options_.target.is_valid() && run.layer == options_.target);
+}
+
+absl::Status LinearCopier::CoStartNext(JobContext& context, TaskScope& scope,
+                                       const Allowance& allowance) {
+  context.CoBeforePiece();
+  // Others have had their turn: something may have failed, or the job been paused and let go.
+  if (context.is_cancelled() || !path_) return absl::OkStatus();
+  CopyStretch* stretch = window_.FirstWaiting();
+  if (stretch == nullptr) {
+    if (!MayCut()) return absl::OkStatus();
+    absl::StatusOr<CopyStretch> next = CoCut(allowance);
+    if (!next.ok()) return CoHandleUnknown(context, next.status());
+    cursor_ = next->range.end();
+    stretch = &window_.Append(*std::move(next));
+  }
+  if (stretch->pieces.empty()) {
+    context.Advance(window_.Settle());
+    return absl::OkStatus();
+  }
+  if (!std::exchange(stretch->is_charged, true)) context.AccountBytes(stretch->bytes_to_move());
+  window_.CoStart(*stretch, scope, [this, &context] { context.Advance(window_.Settle()); });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CopyStretch> LinearCopier::CoCut(const Allowance& allowance) {
+  const bool step_by_step = allowance.batch_bytes == 0 && path_->wants_events;
+  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run, extents_.CoAt(cursor_, end_, step_by_step));
+  CopyStretch stretch;
+  if (!MustCopy(run)) {
+    stretch.range = ByteRange(cursor_, run.bytes);
+    return stretch;
+  }
+  const uint64_t bytes = std::min(run.bytes, allowance.piece_bytes);
+  stretch.range = ByteRange(cursor_, bytes);
+  stretch.pieces.push_back(PartOf(run, cursor_, bytes));
+  AddNeighbours(allowance, stretch);
+  return stretch;
+}
+
+// As far as it is known what comes next; asking would mean waiting.
+void LinearCopier::AddNeighbours(const Allowance& allowance, CopyStretch& stretch) {
+  uint64_t moved = stretch.bytes_to_move();
+  const uint64_t reach = stretch.range.offset + kBatchSpanMax;
+  for (uint64_t at = stretch.range.end(); at < std::min(end_, reach);) {
+    const std::optional<AllocationRun> run = extents_.Known(at);
+    if (!run) return;
+    if (!MustCopy(*run)) {
+      at += run->bytes;
+      continue;
+    }
+    const uint64_t bytes = std::min(run->bytes, allowance.piece_bytes);
+    if (moved + bytes > allowance.batch_bytes || at + bytes > reach) return;
+    stretch.pieces.push_back(PartOf(*run, at, bytes));
+    moved += bytes;
+    at += bytes;
+    stretch.range.bytes = at - stretch.range.offset;
+  }
+}
+
+// ---- Errors ------------------------------------------------------------------------------------
+
+absl::StatusOr<ErrorAction> LinearCopier::ApplyPolicy(JobContext& context,
+                                                      const CopyResult& failure) {
+  const IoOperation operation =
+      options_.names_reads_only ? IoOperation::kRead : failure.failed_operation;
+  const ErrorAction action = context.HandleError(options_.on_error, operation, failure.status);
+  if (action == ErrorAction::kReport) return failure.status;
+  return action;
+}
+
+absl::Status LinearCopier::HandleFailure(JobContext& context, CopyStretch& stretch) {
+  if (stretch.pieces.size() > 1) {
+    window_.RetryInPieces(stretch);
+    return absl::OkStatus();
+  }
+  MILLRACE_ASSIGN_OR_RETURN(const ErrorAction action, ApplyPolicy(context, stretch.result));
+  if (action == ErrorAction::kIgnore && options_.ignoring_skips) {
+    if (first_error_.ok()) first_error_ = stretch.result.status;
+    window_.GiveUp(stretch);
+  } else {
+    window_.Retry(stretch);
+  }
+  return absl::OkStatus();
+}
+
+// Nobody could say what comes next: a piece of which nothing is known has failed.
+absl::Status LinearCopier::CoHandleUnknown(JobContext& context, absl::Status status) {
+  window_.CoWaitForAll();
+  context.Advance(window_.Settle());
+  if (window_.has_failed()) return absl::OkStatus();  // what lies before it comes first
+  MILLRACE_ASSIGN_OR_RETURN(const ErrorAction action,
+                            ApplyPolicy(context, {status, IoOperation::kRead}));
+  if (action == ErrorAction::kIgnore && options_.ignoring_skips) {
+    if (first_error_.ok()) first_error_ = status;
+    const uint64_t bytes = std::min(kCopyPieceBytesMax, end_ - cursor_);
+    context.Advance(bytes);
+    cursor_ += bytes;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

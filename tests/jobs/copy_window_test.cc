@@ -1,0 +1,329 @@
+// Stream and commit with several pieces in flight look like jobs with one: to a pause, a drain, a
+// cancel, an error, a speed limit, and to the guest.
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/graph/drain.h"
+#include "millrace/jobs/stream/stream_job.h"
+#include "tests/jobs/mirror_support.h"
+
+namespace millrace {
+namespace {
+
+constexpr MirrorScenario kQuiet = {.layers = 3, .has_guest = false};
+
+StreamOptions StreamAll(const MirrorWorld& world) {
+  StreamOptions options;
+  options.spec.id = "j";
+  options.top = world.chain.top();
+  options.copy.batches_max = 4;
+  return options;
+}
+
+CommitOptions CommitBelowTop(const MirrorWorld& world) {
+  CommitOptions options;
+  options.spec.id = "j";
+  options.root = world.chain.top();
+  options.top = world.chain.nodes[1];
+  options.base = world.chain.nodes[0];
+  options.copy.batches_max = 4;
+  return options;
+}
+
+absl::Status CoStartAny(MirrorWorld& world, bool is_stream) MILLRACE_MAY_SUSPEND {
+  if (is_stream) {
+    return CoStartStream(world.graph(), world.jobs(), StreamAll(world)).status();
+  }
+  return CoStartCommit(world.graph(), world.jobs(), CommitBelowTop(world)).status();
+}
+
+SimulatedIo& IoOf(MirrorWorld& world) { return *world.jobs_world.engine().simulated_io(); }
+
+// ---- The window --------------------------------------------------------------------------------
+
+TEST(CopyWindow, HoldsAsManyPiecesAsItMay) {
+  for (const bool is_stream : {true, false}) {
+    MirrorEventLog log;
+    RunMirrorOnce(kQuiet, log,
+                  [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                    IoOf(world).SetLatency(kSecond);
+                    MILLRACE_RETURN_IF_ERROR(CoStartAny(world, is_stream));
+                    size_t most = 0;
+                    while (world.StateOf("j") == JobState::kRunning) {
+                      most = std::max(most, IoOf(world).in_flight());
+                      MILLRACE_RETURN_IF_ERROR(CoSleepFor(100 * kMillisecond));
+                    }
+                    EXPECT_EQ(most, 4u);
+                    return absl::OkStatus();
+                  });
+  }
+}
+
+TEST(CopyWindow, PausedJobHasNothingInFlightAndMakesNoProgress) {
+  for (const bool is_stream : {true, false}) {
+    ExploreMirror(kQuiet,
+                  [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                    IoOf(world).SetLatency(kMillisecond);
+                    MILLRACE_RETURN_IF_ERROR(CoStartAny(world, is_stream));
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kMillisecond));
+                    if (!world.jobs().Pause("j").ok()) return absl::OkStatus();
+                    if (!world.CoWaitForState("j", JobState::kPaused)) return absl::OkStatus();
+                    EXPECT_EQ(IoOf(world).in_flight(), 0u);
+                    const uint64_t current = world.jobs().Query("j")->current;
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+                    EXPECT_EQ(IoOf(world).in_flight(), 0u);
+                    EXPECT_EQ(world.jobs().Query("j")->current, current);
+                    MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("j"));
+                    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("j"));
+                    EXPECT_EQ(world.Shape(), is_stream ? "n2" : "n2 <- n0");
+                    return absl::OkStatus();
+                  });
+  }
+}
+
+TEST(CopyWindow, DrainIsGrantedOnceEverythingInFlightHasEnded) {
+  for (const bool is_stream : {true, false}) {
+    ExploreMirror(kQuiet,
+                  [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                    IoOf(world).SetLatency(kMillisecond);
+                    MILLRACE_RETURN_IF_ERROR(CoStartAny(world, is_stream));
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kMillisecond));
+                    for (int round = 0; round < 3; ++round) {
+                      absl::StatusOr<DrainedSection> section =
+                          DrainedSection::CoBegin(world.graph(), {world.chain.nodes[0]}, {});
+                      if (!section.ok()) break;  // the stream is over and n0 gone
+                      if (world.StateOf("j") != JobState::kNull)
+                        EXPECT_EQ(IoOf(world).in_flight(), 0u);
+                      section->End();
+                      MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+                    }
+                    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("j"));
+                    EXPECT_EQ(world.Shape(), is_stream ? "n2" : "n2 <- n0");
+                    return absl::OkStatus();
+                  });
+  }
+}
+
+TEST(CopyWindow, CancelLeavesTheChainAsItWas) {
+  for (const bool is_stream : {true, false}) {
+    ExploreMirror({.layers = 3},
+                  [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                    IoOf(world).SetLatency(kMillisecond);
+                    MILLRACE_RETURN_IF_ERROR(CoStartAny(world, is_stream));
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kMillisecond));
+                    const bool is_cancelled = world.jobs().Cancel("j", true).ok();
+                    const absl::Status over = world.CoWaitUntilOver("j");
+                    if (is_cancelled && absl::IsCancelled(over)) {
+                      EXPECT_EQ(world.Shape(), "n2 <- n1 <- n0");
+                    }
+                    return absl::OkStatus();
+                  });
+  }
+}
+
+// ---- Guests ------------------------------------------------------------------------------------
+
+TEST(CopyWindow, GuestsWritesIntoPiecesInFlightAreKept) {
+  for (const bool is_stream : {true, false}) {
+    ExploreMirror({.layers = 3, .map_takes_step = true},
+                  [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                    MILLRACE_RETURN_IF_ERROR(CoStartAny(world, is_stream));
+                    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("j"));
+                    EXPECT_EQ(world.Shape(), is_stream ? "n2" : "n2 <- n0");
+                    return absl::OkStatus();  // the guest and the world verify every byte
+                  });
+  }
+}
+
+// ---- Speed -------------------------------------------------------------------------------------
+
+TEST(CopyWindow, IsNeverMoreThanOnePieceAheadOfTheSpeedLimit) {
+  constexpr int64_t kSpeed = 1024;
+  ExploreMirror(kQuiet, [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+    IoOf(world).SetLatency(kMillisecond);
+    StreamOptions options = StreamAll(world);
+    options.spec.speed = kSpeed;
+    const Nanoseconds start = world.jobs_world.engine().clock().Now();
+    MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), options).status());
+    while (world.StateOf("j") == JobState::kRunning) {
+      const uint64_t written =
+          512 * static_cast<uint64_t>(std::count(world.chain.images[2]->map.begin(),
+                                                 world.chain.images[2]->map.end(),
+                                                 MemoryOverlayImage::Cluster::kData));
+      const uint64_t own = 512 * 5;  // the top's own sectors: (sector + 2) % 3 == 0
+      const Nanoseconds passed = world.jobs_world.engine().clock().Now() - start;
+      const auto allowed = static_cast<uint64_t>(passed * kSpeed / kSecond);
+      // A slice of 100 ms may be used up at its start.
+      EXPECT_LE(written, own + allowed + 512 + kSpeed / 10);
+      MILLRACE_RETURN_IF_ERROR(CoSleepFor(50 * kMillisecond));
+    }
+    return absl::OkStatus();
+  });
+}
+
+// ---- Errors ------------------------------------------------------------------------------------
+
+struct Failing {
+  std::string node = "n0";
+  std::vector<uint64_t> nth;  // operations on the node, in the order in which they complete
+  OnError on_error = OnError::kReport;
+  int error_number = EIO;
+};
+
+// A stream of two layers over kSectors sectors in pieces of one sector, all of which n0 holds.
+void StreamWithErrors(const Failing& failing, MirrorEventLog& log,
+                      const std::function<absl::Status(MirrorWorld&)>& then) {
+  RunMirrorOnce(
+      {.layers = 2, .has_guest = false}, log,
+      [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        using Cluster = MemoryOverlayImage::Cluster;
+        std::fill(world.chain.images[1]->map.begin(), world.chain.images[1]->map.end(),
+                  Cluster::kUnallocated);
+        for (uint64_t i = 0; i < kSectors; ++i) {
+          world.disk.Put(*world.chain.images[0], i);
+          // So that no run is longer than a sector: zeroes and data take turns.
+          if (i % 2 == 1) {
+            MILLRACE_RETURN_IF_ERROR(world.disk.CoZero(world.chain.guest, i, 1, false));
+            world.chain.images[1]->map[i] = Cluster::kUnallocated;
+            world.chain.images[0]->map[i] = Cluster::kZero;
+          }
+        }
+        StreamOptions options = StreamAll(world);
+        options.on_error = failing.on_error;
+        for (uint64_t nth : failing.nth) {
+          IoOf(world).Fail(
+              {.path = failing.node, .nth = nth, .error_number = failing.error_number});
+        }
+        IoOf(world).SetLatency(kMillisecond);
+        MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), options).status());
+        return then(world);
+      });
+}
+
+std::vector<std::string> LinesOf(const MirrorEventLog& log) {
+  std::vector<std::string> found;
+  for (const JobEvent& event : log.events) {
+    if (event.kind == JobEventKind::kStatusChange) {
+      found.emplace_back(JobStateName(event.state));
+    } else if (event.kind == JobEventKind::kError) {
+      found.push_back(StrCat(IoOperationName(event.operation), " error at ", event.current / 512));
+    } else {
+      found.push_back(StrCat(JobEventKindName(event.kind), " ", event.current / 512, "/",
+                             event.total / 512, event.error.empty() ? "" : " ", event.error));
+    }
+  }
+  return found;
+}
+
+using Lines = std::vector<std::string>;
+
+// Reads of n0 are for sectors 0, 2, 4 …: the third is for sector 4.
+TEST(CopyWindow, ReportedErrorEndsTheJobWhereTheLowestPieceFailed) {
+  MirrorEventLog log;
+  StreamWithErrors({.nth = {3, 4}}, log, [](MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+    EXPECT_FALSE(world.CoWaitForState("j", JobState::kPaused));
+    EXPECT_EQ(world.Shape(), "n1 <- n0");
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(LinesOf(log),
+            (Lines{"created", "running", "read error at 4", "aborting",
+                   "block-job-completed 4/16 Input/output error", "concluded", "null"}));
+}
+
+TEST(CopyWindow, FailedWriteIsAReadErrorOfItsPieceToo) {
+  MirrorEventLog log;
+  StreamWithErrors({.node = "n1", .nth = {1}}, log, [](MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+    EXPECT_FALSE(world.CoWaitForState("j", JobState::kPaused));
+    return absl::OkStatus();
+  });
+  const Lines lines = LinesOf(log);
+  ASSERT_GE(lines.size(), 3u);
+  EXPECT_EQ(lines[2].substr(0, 10), "read error");
+}
+
+TEST(CopyWindow, StoppedJobTriesAgainOnlyWhatHasFailedOneErrorAfterTheOther) {
+  MirrorEventLog log;
+  StreamWithErrors({.nth = {3, 4}, .on_error = OnError::kStop}, log,
+                   [](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+                     for (int stop = 0; stop < 2; ++stop) {
+                       EXPECT_TRUE(world.CoWaitForState("j", JobState::kPaused));
+                       EXPECT_EQ(IoOf(world).in_flight(), 0u);
+                       EXPECT_EQ(world.jobs().Query("j")->io_status, JobIoStatus::kFailed);
+                       EXPECT_EQ(world.jobs().Query("j")->current, (stop == 0 ? 4u : 6u) * 512);
+                       MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("j"));
+                     }
+                     MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("j"));
+                     // Eight pieces are read, two of them twice; n1 maps, writes and links nothing
+                     // twice.
+                     EXPECT_EQ(world.Shape(), "n1");
+                     return absl::OkStatus();
+                   });
+  EXPECT_EQ(LinesOf(log), (Lines{"created", "running", "read error at 4", "paused", "running",
+                                 "read error at 6", "paused", "running", "waiting", "pending",
+                                 "block-job-completed 16/16", "concluded", "null"}));
+}
+
+TEST(CopyWindow, IgnoredErrorsSkipTheirPiecesAndFailTheStreamAtItsEnd) {
+  MirrorEventLog log;
+  StreamWithErrors({.nth = {1, 5}, .on_error = OnError::kIgnore}, log,
+                   [](MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+                     EXPECT_FALSE(world.CoWaitForState("j", JobState::kPaused));
+                     return absl::OkStatus();
+                   });
+  EXPECT_EQ(LinesOf(log),
+            (Lines{"created", "running", "read error at 0", "read error at 8", "aborting",
+                   "block-job-completed 16/16 Input/output error", "concluded", "null"}));
+}
+
+TEST(CopyWindow, NoSpaceStopsOneJobAndEndsAnother) {
+  for (const int error_number : {ENOSPC, EIO}) {
+    MirrorEventLog log;
+    StreamWithErrors({.nth = {2}, .on_error = OnError::kEnospc, .error_number = error_number}, log,
+                     [&](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+                       const bool stops = world.CoWaitForState("j", JobState::kPaused);
+                       EXPECT_EQ(stops, error_number == ENOSPC);
+                       if (!stops) return absl::OkStatus();
+                       EXPECT_EQ(world.jobs().Query("j")->io_status, JobIoStatus::kNoSpace);
+                       MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("j"));
+                       return world.CoWaitUntilOver("j");
+                     });
+  }
+}
+
+// Under every order of completions, whatever fails: a job that stops and is resumed loses nothing.
+TEST(CopyWindow, StoppedAndResumedUntilItSucceedsCopiesEverything) {
+  for (const bool is_stream : {true, false}) {
+    ExploreMirror({.layers = 3}, [&](MirrorWorld& world, MirrorGuest& guest) MILLRACE_MAY_SUSPEND {
+      return [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+        for (const uint64_t nth : {2u, 5u, 6u}) {
+          IoOf(world).Fail({.path = is_stream ? "n1" : "n0", .nth = nth});
+        }
+        StreamOptions stream = StreamAll(world);
+        stream.on_error = OnError::kStop;
+        CommitOptions commit = CommitBelowTop(world);
+        commit.on_error = OnError::kStop;
+        MILLRACE_RETURN_IF_ERROR(is_stream
+                                     ? CoStartStream(world.graph(), world.jobs(), stream).status()
+                                     : CoStartCommit(world.graph(), world.jobs(), commit).status());
+        while (world.StateOf("j") != JobState::kNull) {
+          world.jobs().Resume("j").IgnoreError();
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        }
+        guest.Stop();
+        EXPECT_EQ(world.Shape(), is_stream ? "n2" : "n2 <- n0");
+        return absl::OkStatus();
+      }();
+    });
+  }
+}
+
+}  // namespace
+}  // namespace millrace

@@ -13,10 +13,13 @@ namespace {
 
 using Method = MirrorPiece::Method;
 
+// How far a batch may reach: its target's clusters are held from its first piece to its last.
+constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
+
 // A sixteenth of the buffer, but not so small that pieces become slow, nor larger than the buffer.
 uint64_t PieceBytesMax(uint64_t buffer_bytes, uint64_t granularity) {
   const uint64_t share =
-      std::max(buffer_bytes / MirrorCopier::kPiecesMax, MirrorCopier::kPieceBytesMax);
+      std::max(buffer_bytes / MirrorCopier::kBatchesMax, MirrorCopier::kPieceBytesMax);
   return std::max(AlignDown(std::min(share, buffer_bytes), granularity), granularity);
 }
 
@@ -32,7 +35,7 @@ MirrorCopier::MirrorCopier(Graph& graph, DirtyBitmap& dirty, Attachment& source,
       piece_bytes_max_(PieceBytesMax(options.buffer_bytes, dirty.granularity())) {}
 
 uint64_t MirrorCopier::Room() const {
-  if (pieces_.size() >= kPiecesMax) return 0;
+  if (batches_in_flight_ >= kBatchesMax) return 0;
   if (pieces_.empty()) return piece_bytes_max_;
   const uint64_t left = options_.buffer_bytes - std::min(options_.buffer_bytes, bytes_in_flight_);
   return std::min(piece_bytes_max_, AlignDown(left, dirty_.granularity()));
@@ -117,27 +120,80 @@ void MirrorCopier::CoPerform(MirrorPiece& piece) {
   piece.status = target_.CoWrite(piece.range.offset, vector);
 }
 
-MirrorPiece MirrorCopier::CoStart(ByteRange area, TaskScope& scope,
-                                  std::function<void(const MirrorPiece&)> on_done) {
-  MirrorPiece* piece = Take(area);
-  piece->status = CoDecide(*piece);
-  if (!piece->status.ok() || piece->method == Method::kNothing) {
-    MirrorPiece ended = Release(piece);
+void MirrorCopier::CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* batch,
+                            const OnDone& on_done) {
+  uint64_t at = piece.range.end();
+  const uint64_t reach = piece.range.offset + kBatchSpanMax;
+  while (bytes >= dirty_.granularity()) {
+    const std::optional<ByteRange> area = NextFree(at, std::min(bytes, piece_bytes_max_));
+    if (!area || area->bytes > bytes || area->end() > reach) return;
+    MirrorPiece* const next = Take(*area);
+    next->status = CoDecide(*next);
+    at = next->range.end();
+    if (!next->status.ok() || next->method == Method::kNothing) {
+      on_done(Release(next));
+      continue;
+    }
+    bytes -= std::min(bytes, next->range.bytes);
+    batch->push_back(next);
+  }
+}
+
+absl::Status MirrorCopier::CoCopyTogether(const Batch& copies) {
+  std::vector<ChainPart> parts;
+  std::vector<ByteRange> ranges;
+  uint64_t bytes = 0;
+  for (const MirrorPiece* piece : copies) {
+    ChainPart part;
+    part.range = piece->range;
+    parts.push_back(part);
+    ranges.push_back(piece->range);
+    bytes += piece->range.bytes;
+  }
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, graph_.engine().buffers().TryTake(bytes, "mirror"));
+  const IoVector memory(buffer.data(), bytes);
+  MILLRACE_RETURN_IF_ERROR(source_.CoReadParts(parts, memory));
+  needs_flush_ = true;
+  return target_.CoWriteParts(ranges, memory);
+}
+
+void MirrorCopier::CoPerformBatch(const Batch& batch, const OnDone& on_done) {
+  Batch copies;
+  for (MirrorPiece* piece : batch) {
+    if (piece->method == Method::kCopy) copies.push_back(piece);
+  }
+  // Which of them an error belongs to is known only when each is copied by itself.
+  const bool are_copied = copies.size() > 1 && CoCopyTogether(copies).ok();
+  for (MirrorPiece* piece : batch) {
+    if (!are_copied || piece->method != Method::kCopy) CoPerform(*piece);
+    on_done(Release(piece));
+  }
+  --batches_in_flight_;
+  piece_done_.Notify();
+}
+
+MirrorPiece MirrorCopier::CoStart(ByteRange area, uint64_t bytes_max, TaskScope& scope,
+                                  OnDone on_done, uint64_t* copied_bytes) {
+  *copied_bytes = 0;
+  MirrorPiece* first = Take(area);
+  first->status = CoDecide(*first);
+  if (!first->status.ok() || first->method == Method::kNothing) {
+    MirrorPiece ended = Release(first);
     on_done(ended);
     return ended;
   }
-  MirrorPiece started = *piece;
-  const bool is_spawned =
-      scope.Spawn("mirror/piece", [this, piece, on_done]() MILLRACE_MAY_SUSPEND {
-        CoPerform(*piece);
-        on_done(Release(piece));
-      });
-  if (!is_spawned) {
-    // No stack for one more coroutine: this one does it.
-    CoPerform(*piece);
-    on_done(Release(piece));
+  Batch batch = {first};
+  CoGather(*first, bytes_max - std::min(bytes_max, first->range.bytes), &batch, on_done);
+  for (const MirrorPiece* piece : batch) {
+    if (piece->method == Method::kCopy) *copied_bytes += piece->range.bytes;
   }
-  return started;
+  const MirrorPiece last = *batch.back();
+  ++batches_in_flight_;
+  const auto main = [this, batch, on_done]()
+                        MILLRACE_MAY_SUSPEND { CoPerformBatch(batch, on_done); };
+  // No stack for one more coroutine: this one does it.
+  if (!scope.Spawn("mirror/piece", main)) main();
+  return last;
 }
 
 MirrorPiece MirrorCopier::CoCopyNow(ByteRange area) {

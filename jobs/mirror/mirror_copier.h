@@ -5,8 +5,10 @@
 // look at the source, so that a change it might miss marks the area again. If it fails, it marks
 // the area itself. No two pieces in flight overlap: the older one's write could land last.
 //
-// Pieces are coroutines of a scope that the caller owns. They report through `on_done`, from their
-// own coroutine, when they are in flight no longer. Home thread only.
+// Pieces start alone or as a batch, which reads and writes its copies together. Each batch is a
+// coroutine of a scope that the caller owns. Pieces report through `on_done`, from there, when they
+// are in flight no longer. If a batch of copies fails, each of them is tried by itself before it
+// reports. Home thread only.
 #ifndef MILLRACE_JOBS_MIRROR_MIRROR_COPIER_H_
 #define MILLRACE_JOBS_MIRROR_MIRROR_COPIER_H_
 
@@ -46,7 +48,7 @@ struct MirrorCopierOptions {
 
 class MirrorCopier {
  public:
-  static constexpr size_t kPiecesMax = 16;
+  static constexpr size_t kBatchesMax = 16;
   static constexpr uint64_t kPieceBytesMax = uint64_t{1} << 20;
 
   // Everything must outlive the copier.
@@ -55,7 +57,7 @@ class MirrorCopier {
 
   size_t pieces_in_flight() const { return pieces_.size(); }
   uint64_t bytes_in_flight() const { return bytes_in_flight_; }
-  // How long a piece may be now; 0 if none may start before another has ended.
+  // How long a batch may be now, all pieces together; 0 if none may start before another has ended.
   uint64_t Room() const;
   // The first marked area at or after `from`, at most `bytes_max` long, that no piece in flight
   // overlaps. Nothing if there is none.
@@ -63,11 +65,13 @@ class MirrorCopier {
   // Whether the target was written since the last successful flush, or never flushed.
   bool needs_flush() const { return needs_flush_; }
 
-  // Starts a piece at the start of `area`, which NextFree() has returned in this step and which is
-  // no longer than Room(). Returns it as far as it is decided (range and method) or as it ended; a
-  // failure has been reported to `on_done` as well.
-  MirrorPiece CoStart(ByteRange area, TaskScope& scope,
-                      std::function<void(const MirrorPiece&)> on_done) MILLRACE_MAY_SUSPEND;
+  // Starts a batch: a piece at the start of `area`, which NextFree() has returned in this step and
+  // which is no longer than Room(), and, if `bytes_max` is more, pieces of the marked areas that
+  // follow it. Returns the last one, as far as it is decided (range and method) or as it ended;
+  // whatever ended has been reported to `on_done` as well. `copied_bytes` is what will be copied.
+  MirrorPiece CoStart(ByteRange area, uint64_t bytes_max, TaskScope& scope,
+                      std::function<void(const MirrorPiece&)> on_done, uint64_t* copied_bytes)
+      MILLRACE_MAY_SUSPEND;
   // The same in the caller's coroutine, to its end; no scope, no report.
   MirrorPiece CoCopyNow(ByteRange area) MILLRACE_MAY_SUSPEND;
   // Returns when a piece has ended; at once if none is in flight.
@@ -79,10 +83,19 @@ class MirrorCopier {
   // In flight: its range is taken.
   using Slot = std::unique_ptr<MirrorPiece>;
 
+  using OnDone = std::function<void(const MirrorPiece&)>;
+  // Pieces of one coroutine.
+  using Batch = std::vector<MirrorPiece*>;
+
   MirrorPiece* Take(ByteRange area);
   // Decides how the start of the piece's range is copied, and lets go of the rest.
   absl::Status CoDecide(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
   void CoPerform(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
+  // Takes the marked areas behind `piece` into the batch, as long as they are near and fit.
+  void CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* batch, const OnDone& on_done)
+      MILLRACE_MAY_SUSPEND;
+  void CoPerformBatch(const Batch& batch, const OnDone& on_done) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCopyTogether(const Batch& copies) MILLRACE_MAY_SUSPEND;
   // The piece is in flight no longer; what failed is marked again. Returns it.
   MirrorPiece Release(MirrorPiece* piece);
 
@@ -93,6 +106,7 @@ class MirrorCopier {
   const MirrorCopierOptions options_;
   const uint64_t piece_bytes_max_;
   std::vector<Slot> pieces_;
+  size_t batches_in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
   bool needs_flush_ = true;  // so that a target that nobody wrote is flushed once, too
   Condition piece_done_{"mirror piece"};

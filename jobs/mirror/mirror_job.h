@@ -130,6 +130,7 @@ class MirrorJob final : public BlockJob {
   void CoAbort() override MILLRACE_MAY_SUSPEND;
 
   void CoStopIo() override MILLRACE_MAY_SUSPEND;
+  void OnRestartIo() override { is_path_plain_.reset(); }  // the graph may have changed
   bool can_complete() const override { return true; }
   absl::Status OnComplete() override;
   bool OnCancel(bool force) override;
@@ -157,6 +158,7 @@ class MirrorJob final : public BlockJob {
   absl::Status CoMirror(JobContext& context, TaskScope& scope) MILLRACE_MAY_SUSPEND;
   // Starts to copy `area`, or a part of it, when the speed limit allows.
   void CoStartPiece(JobContext& context, TaskScope& scope, ByteRange area) MILLRACE_MAY_SUSPEND;
+  uint64_t BatchBytesMax(const JobContext& context);
   void CoWaitForChanges(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoFlushTarget() MILLRACE_MAY_SUSPEND;
   std::optional<ByteRange> NextArea() const;
@@ -183,13 +185,14 @@ class MirrorJob final : public BlockJob {
   SetUp set_up_;
   MirrorCopier copier_;
 
-  absl::Status failure_;              // the first error that the policy reports
-  bool must_back_off_ = false;        // an error was ignored: do not try again at once
-  bool is_idle_ = false;              // asleep until something is marked
-  bool is_completing_ = false;        // the user said `complete`
-  std::optional<uint64_t> end_work_;  // bytes yet to be copied before the end may come
-  ByteRange paced_;                   // what the speed limit has let pass and is not started yet
-  uint64_t cursor_ = 0;               // where to look for the next area
+  absl::Status failure_;               // the first error that the policy reports
+  bool must_back_off_ = false;         // an error was ignored: do not try again at once
+  bool is_idle_ = false;               // asleep until something is marked
+  bool is_completing_ = false;         // the user said `complete`
+  std::optional<uint64_t> end_work_;   // bytes yet to be copied before the end may come
+  ByteRange paced_;                    // what the speed limit has let pass and is not started yet
+  uint64_t cursor_ = 0;                // where to look for the next area
+  std::optional<bool> is_path_plain_;  // as looked at since the graph may last have changed
 };
 
 }  // namespace millrace

@@ -158,12 +158,24 @@ void MirrorJob::CoStartPiece(JobContext& context, TaskScope& scope, ByteRange ar
     area = *next;
     paced_ = *dirty().NextDirty(area.offset, buffer_bytes_);
   }
-  const MirrorPiece piece =
-      copier_.CoStart(area, scope, [this](const MirrorPiece& done) { OnPieceDone(done); });
+  uint64_t copied_bytes = 0;
+  const MirrorPiece piece = copier_.CoStart(
+      area, BatchBytesMax(context), scope, [this](const MirrorPiece& done) { OnPieceDone(done); },
+      &copied_bytes);
   if (!piece.status.ok()) return;
-  if (piece.method == MirrorPiece::Method::kCopy) context.AccountBytes(piece.range.bytes);
+  context.AccountBytes(copied_bytes);
   cursor_ = piece.range.end();
   paced_ = paced_.Intersect(ByteRange(cursor_, kBytesMax - cursor_));
+}
+
+// Pieces travel together only where nobody in between must see each of them, and no speed limit
+// counts them.
+uint64_t MirrorJob::BatchBytesMax(const JobContext& context) {
+  if (!is_path_plain_) {
+    is_path_plain_ = set_up_.reader.PathBelow(NodeId()).is_plain &&
+                     set_up_.writer.PathBelow(set_up_.writer.node()).is_plain;
+  }
+  return *is_path_plain_ && context.speed() == 0 ? copier_.Room() : 0;
 }
 
 void MirrorJob::CoWaitForChanges(JobContext& context) {

@@ -71,6 +71,10 @@ bool Engine::PollOnce(size_t budget) {
     return true;
   }
   Turn(budget);
+  return HasWork();
+}
+
+bool Engine::HasWork() const {
   return scheduler_->has_ready() || posted_->has_work() || scheduler_->NextTimer() <= clock_->Now();
 }
 

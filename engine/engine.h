@@ -97,6 +97,9 @@ class Engine {
   // and false means that nothing can happen any more). True: call again soon (work is left); false:
   // wait for PollFd() or NextDeadline().
   bool PollOnce(size_t budget = 1024);
+  // Whether PollOnce() has something to do now. For loops that call into the engine between
+  // PollOnce() and their wait.
+  bool HasWork() const;
   // Engine time (clock().Now()) of the next timer; kNever if there is none.
   Nanoseconds NextDeadline() const { return scheduler_->NextTimer(); }
 

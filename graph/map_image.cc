@@ -80,6 +80,12 @@ absl::StatusOr<MapExtent> CoFindRun(AttachmentCore& disk, uint64_t offset, uint6
 
 }  // namespace
 
+absl::StatusOr<MapExtent> CoMapStart(const Attachment& disk, ByteRange range) {
+  AttachmentCore& core = *AttachmentAccess::Core(disk);
+  const AttachmentUse use(core);
+  return CoFindRun(core, range.offset, range.end());
+}
+
 absl::Status CoMapImage(const Attachment& disk, absl::FunctionRef<void(const MapExtent&)> found) {
   MapExtent pending;
   for (uint64_t offset = 0; offset < disk.bytes();) {

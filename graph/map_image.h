@@ -8,6 +8,8 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/node_id.h"
@@ -34,6 +36,10 @@ struct MapExtent {
 // neighbours of one kind are merged. `found` must not suspend. Errors as of reading metadata.
 absl::Status CoMapImage(const Attachment& disk, absl::FunctionRef<void(const MapExtent&)> found)
     MILLRACE_MAY_SUSPEND;
+
+// The run at the start of `range`, which is not empty and lies inside the disk; it is cut at the
+// range's end, and may end before a neighbour of the same kind does.
+absl::StatusOr<MapExtent> CoMapStart(const Attachment& disk, ByteRange range) MILLRACE_MAY_SUSPEND;
 
 }  // namespace millrace
 

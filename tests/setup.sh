@@ -16,7 +16,8 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libboost-context1.81-dev
 # Checks made with QEMU are left out of the quickstart where QEMU's tools are missing.
 qemu_packages=(qemu-utils qemu-system-common)
 test_packages=(clang libclang-rt-14-dev clang-format clang-tidy libgtest-dev
-               libgmock-dev libbenchmark-dev python3)
+               libgmock-dev libbenchmark-dev python3
+               libgnutls28-dev gnutls-bin libnbd-bin fio)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/nbd/nbd_part.h"
 #include "examples/hypervisor/process/command_line.h"
 #include "examples/hypervisor/process/daemon.h"
 
@@ -25,7 +26,13 @@ int main(int argc, char** argv) {
                stdout);
     return 0;
   }
-  return millrace::RunDaemon(*line, {[](millrace::HypervisorHost& host) {
-    return std::make_unique<millrace::BlockLayer>(host);
-  }});
+  millrace::BlockLayer* layer = nullptr;
+  return millrace::RunDaemon(*line, {[&](millrace::HypervisorHost& host) {
+                                       auto made = std::make_unique<millrace::BlockLayer>(host);
+                                       layer = made.get();
+                                       return made;
+                                     },
+                                     [&](millrace::HypervisorHost& host) {
+                                       return std::make_unique<millrace::NbdPart>(host, *layer);
+                                     }});
 }

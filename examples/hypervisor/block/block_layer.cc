@@ -183,6 +183,22 @@ absl::StatusOr<NodeId> BlockLayer::FindDeviceOrNode(std::string_view name) {
   return FindNode(name, name);
 }
 
+bool BlockLayer::IsReadOnly(NodeId node) {
+  GraphView view(graph_);
+  absl::StatusOr<NodeView> found = view.Resolve(node);
+  return !found.ok() || found->is_read_only();
+}
+
+bool BlockLayer::HasBackend(NodeId node) const {
+  for (const std::unique_ptr<Drive>& drive : drives_) {
+    if (drive->backend.node() == node) return true;
+  }
+  for (const Attachment* backend : other_backends_) {
+    if (backend->node() == node) return true;
+  }
+  return false;
+}
+
 // ---- Drives and devices ------------------------------------------------------------------------
 
 Drive* BlockLayer::FindDrive(std::string_view id) const {

@@ -89,6 +89,11 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // The device takes its permissions on the drive.
   absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
+  // Another part's attachment (an export), which makes its node one in use; it outlives the note.
+  void AddBackendUser(const Attachment& backend) { other_backends_.push_back(&backend); }
+  void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
+  // Whether a drive or another part's attachment is on the node.
+  bool HasBackend(NodeId node) const;
   std::string NextAnonymousPath(std::string_view suffix);
 
   // ---- Looking up --------------------------------------------------------------------------------
@@ -97,6 +102,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
       MILLRACE_OPENS_VIEW;
   // A device or a node of this name.
   absl::StatusOr<NodeId> FindDeviceOrNode(std::string_view name) MILLRACE_OPENS_VIEW;
+  // Also of a node that is gone.
+  bool IsReadOnly(NodeId node) MILLRACE_OPENS_VIEW;
 
  private:
   void CoHurryGuests() MILLRACE_MAY_SUSPEND;
@@ -112,6 +119,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   TaskScope guest_requests_;  // of qemu-io's aio_ commands
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
+  std::vector<const Attachment*> other_backends_;
   int anonymous_devices_ = 0;
 };
 

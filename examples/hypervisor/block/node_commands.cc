@@ -28,18 +28,11 @@ CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MI
 
 // ---- blockdev-del ------------------------------------------------------------------------------
 
-bool HasDrive(const BlockLayer& layer, NodeId node) {
-  for (const std::unique_ptr<Drive>& drive : layer.drives()) {
-    if (drive->backend.node() == node) return true;
-  }
-  return false;
-}
-
 absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
   if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
-  if (HasDrive(layer, node->id())) return GenericError(StrCat("Node ", name, " is in use"));
+  if (layer.HasBackend(node->id())) return GenericError(StrCat("Node ", name, " is in use"));
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node->id(), Operation::kDelete));
   for (NodeId id : node->parents()) {
     absl::StatusOr<NodeView> parent = view.Resolve(id);

@@ -116,17 +116,6 @@ void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit) {
   RegisterHumanMonitor(host.commands, host.hmp);
 }
 
-void RegisterMissingCommands(CommandTable& commands) {
-  for (const std::string_view name : {"nbd-server-start", "nbd-server-add", "nbd-server-remove",
-                                      "nbd-server-stop", "block-export-add", "block-export-del"}) {
-    if (commands.Find(name) != nullptr) continue;
-    commands.Register(
-        {.name = std::string(name), .handler = [name](const json::object&) -> CommandResult {
-           return GenericError(StrCat("'", name, "': this millraced has no NBD server"));
-         }});
-  }
-}
-
 void RegisterIothreadType(ObjectRegistry& objects) {
   objects.RegisterType(
       "iothread",

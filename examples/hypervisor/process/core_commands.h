@@ -17,9 +17,6 @@ json::object DescribeVersion();
 // Everything in `host` outlives the table of commands.
 void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit);
 
-// Clear errors for NBD commands that no part has registered. After all parts.
-void RegisterMissingCommands(CommandTable& commands);
-
 // The object type "iothread". The engine runs on one thread whatever the client asks for, so this
 // is a name that devices may mention.
 void RegisterIothreadType(ObjectRegistry& objects);

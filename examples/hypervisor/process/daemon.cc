@@ -37,8 +37,8 @@ class Daemon {
         loop_(*engine_),
         chardevs_(loop_, !line.daemonizes),
         hub_(commands_, renderer_, DescribeVersion()),
-        host_{*engine_, settings_, observer_, hub_,     commands_,
-              hmp_,     objects_,  options_,  fd_sets_, renderer_},
+        host_{*engine_, loop_,    settings_, observer_, hub_,     commands_,
+              hmp_,     objects_, options_,  fd_sets_,  renderer_},
         signals_(loop_, [this] { RequestShutdown("host-signal"); }) {
     loop_.BeforeWait([this] { hub_.Housekeep(); });
   }
@@ -81,7 +81,6 @@ class Daemon {
                       [this](std::string_view text) { return fd_sets_.AddFromOption(text); });
     options_.Register("object", [this](std::string_view text) { return AddObject(text); });
     for (const HypervisorPartFactory& factory : factories) parts_.push_back(factory(host_));
-    RegisterMissingCommands(commands_);
   }
 
   absl::Status AddObject(std::string_view text) {

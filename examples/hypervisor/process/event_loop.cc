@@ -35,7 +35,8 @@ void EventLoop::RunUntilDeadline(absl::FunctionRef<bool()> done,
     for (const auto& hook : hooks_) hook();
     if (done()) return;
     if (deadline.has_value() && engine_.clock().Now() >= *deadline) return;
-    Wait(engine_has_more, deadline);
+    // A hook may have woken somebody, or handed in work.
+    Wait(engine_has_more || engine_.HasWork(), deadline);
   }
 }
 

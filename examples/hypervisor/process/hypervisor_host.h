@@ -8,6 +8,7 @@
 #include <string>
 
 #include "examples/hypervisor/options/option_table.h"
+#include "examples/hypervisor/process/event_loop.h"
 #include "examples/hypervisor/process/fd_sets.h"
 #include "examples/hypervisor/qmp/command_table.h"
 #include "examples/hypervisor/qmp/event_sink.h"
@@ -50,6 +51,7 @@ struct HypervisorSettings {
 
 struct HypervisorHost {
   Engine& engine;
+  EventLoop& loop;
   const HypervisorSettings& settings;
   ObserverRelay& observer;
   EventSink& events;

@@ -200,8 +200,7 @@ std::optional<size_t> ArgumentReader::OptionalEnum(std::string_view name,
   for (size_t index = 0; index < values.size(); ++index) {
     if (values[index] == *text) return index;
   }
-  Fail(
-      GenericError(StrCat("Parameter '", FullName(name), "' does not accept value '", *text, "'")));
+  Fail(GenericError(StrCat("Parameter '", name, "' does not accept value '", *text, "'")));
   return std::nullopt;
 }
 

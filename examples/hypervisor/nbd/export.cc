@@ -1,0 +1,85 @@
+#include "examples/hypervisor/nbd/export.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "examples/hypervisor/nbd/protocol.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/engine.h"
+#include "millrace/graph/map_image.h"
+
+namespace millrace {
+
+absl::StatusOr<std::shared_ptr<NbdExport>> NbdExport::Create(Graph& graph, NodeId node,
+                                                             NbdExportOptions options) {
+  AttachmentOptions attachment;
+  // Without an id, as QEMU's refusals have it.
+  attachment.holder = MakeHolder("", "block device", graph.engine().clock().Now());
+  attachment.purpose = "root";
+  attachment.permissions.used = options.is_writable ? kConsistentRead | kWrite : kConsistentRead;
+  attachment.permissions.shared = kAllPermissions - kResize;
+  MILLRACE_ASSIGN_OR_RETURN(Attachment backend,
+                            Attachment::Attach(graph, node, std::move(attachment)));
+  return std::shared_ptr<NbdExport>(new NbdExport(graph, std::move(options), std::move(backend)));
+}
+
+NbdExport::NbdExport(Graph& graph, NbdExportOptions options, Attachment backend)
+    : options_(std::move(options)),
+      backend_(std::move(backend)),
+      port_(backend_.guest_port()),
+      bytes_(backend_.bytes()),
+      queries_(graph.engine().scheduler(), "nbd block status") {}
+
+void NbdExport::CoEnd() {
+  is_ending_ = true;
+  queries_.CoJoin().IgnoreError();
+  backend_.CoDetach();
+}
+
+uint16_t NbdExport::transmission_flags() const {
+  // One attachment serves all connections, so a flush on one covers what was written on others.
+  const uint16_t common =
+      nbd::kHasFlags | nbd::kSendFlush | nbd::kSendFua | nbd::kSendCache | nbd::kCanMultiConn;
+  if (!options_.is_writable) return common | nbd::kReadOnly;
+  return common | nbd::kSendTrim | nbd::kSendWriteZeroes;
+}
+
+// ---- Block status ------------------------------------------------------------------------------
+
+void NbdExport::Ask(NbdStatusQuery& query) {
+  if (is_ending_) {
+    query.status = absl::CancelledError("the export is being removed");
+    return query.on_done(query);
+  }
+  const bool is_started = queries_.Spawn("nbd block status", [this, &query]() MILLRACE_MAY_SUSPEND {
+    query.status = CoAnswer(query);
+    query.on_done(query);
+  });
+  if (is_started) return;
+  query.status = absl::ResourceExhaustedError(
+      "cannot look up what is allocated: no memory for a coroutine's stack; finish other work "
+      "first");
+  query.on_done(query);
+}
+
+absl::Status NbdExport::CoAnswer(NbdStatusQuery& query) {
+  query.extents.clear();
+  for (uint64_t at = query.range.offset; at < query.range.end();) {
+    if (!backend_.is_attached()) return absl::CancelledError("the export is being removed");
+    MILLRACE_ASSIGN_OR_RETURN(const MapExtent run,
+                              CoMapStart(backend_, ByteRange(at, query.range.end() - at)));
+    at += run.bytes;
+    const uint32_t state =
+        (run.is_data ? 0 : nbd::kStateHole) | (run.is_zero ? nbd::kStateZero : 0);
+    const auto bytes = static_cast<uint32_t>(run.bytes);
+    if (!query.extents.empty() && query.extents.back().state == state) {
+      query.extents.back().bytes += bytes;
+      continue;
+    }
+    if (query.extents.size() == query.extents_max) break;
+    query.extents.push_back({bytes, state});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace millrace

@@ -1,0 +1,145 @@
+// block-export-add, block-export-del, query-block-exports, --export.
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/nbd/export_options.h"
+#include "examples/hypervisor/nbd/protocol.h"
+#include "examples/hypervisor/options/keyval.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kTypes[] = {"nbd", "vhost-user-blk", "fuse", "vduse-blk"};
+
+// A name, or {node, name}; the first is told, since none exists.
+std::string RefuseBitmaps(ArgumentReader& reader) {
+  const json::array* const bitmaps = reader.OptionalArray("bitmaps");
+  if (bitmaps == nullptr || bitmaps->empty()) return {};
+  const json::value& first = bitmaps->front();
+  if (first.is_string()) return StrCat("Bitmap '", View(first.get_string()), "' is not found");
+  if (!first.is_object()) {
+    reader.Fail(GenericError("Invalid parameter type for 'bitmaps[0]', expected: string"));
+    return {};
+  }
+  ArgumentReader nested = reader.Nested("bitmaps[0]", first.get_object());
+  nested.String("node");
+  const std::string name = nested.String("name");
+  nested.Finish().IgnoreError();  // shared with its parent
+  return StrCat("Dirty bitmap '", name, "' not found");
+}
+
+struct ExportArguments {
+  ExportRequest request;
+  std::string node_name;
+  std::optional<std::string> iothread;
+};
+
+absl::StatusOr<ExportArguments> ReadExport(ArgumentReader& reader) {
+  ExportArguments read;
+  const size_t type = reader.Enum("type", kTypes);
+  NbdExportOptions& options = read.request.options;
+  options.id = reader.String("id");
+  reader.OptionalBool("fixed-iothread");
+  read.iothread = reader.OptionalString("iothread");
+  read.node_name = reader.String("node-name");
+  options.is_writable = reader.OptionalBool("writable").value_or(false);
+  options.is_writethrough = reader.OptionalBool("writethrough").value_or(false);
+  if (reader.ok() && type != 0) {
+    return GenericError(StrCat("No driver found for the requested export type"));
+  }
+  options.name = reader.OptionalString("name").value_or(read.node_name);
+  options.description = reader.OptionalString("description").value_or("");
+  read.request.bitmap_refusal = RefuseBitmaps(reader);
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return read;
+}
+
+absl::Status ExportAdd(NbdPart& part, ArgumentReader& reader) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(ExportArguments read, ReadExport(reader));
+  const NbdExportOptions& options = read.request.options;
+  if (!IsIdentifier(options.id)) return GenericError("Invalid block export id");
+  if (part.Find(options.id) != nullptr) {
+    return GenericError(StrCat("Block export id '", options.id, "' is already in use"));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(read.request.node, part.layer().FindNode("", read.node_name));
+  if (options.is_writable && part.layer().IsReadOnly(read.request.node)) {
+    return GenericError("Cannot export read-only node as writable");
+  }
+  if (read.iothread && part.host().objects.Find("iothread", *read.iothread) == nullptr) {
+    return GenericError(StrCat("iothread \"", *read.iothread, "\" not found"));
+  }
+  return AddExport(part, std::move(read.request));
+}
+
+CommandResult QueryExports(NbdPart& part) MILLRACE_OPENS_VIEW {
+  GraphView view(part.layer().graph());
+  json::array shown;
+  for (const std::shared_ptr<NbdExport>& each : part.exports()) {
+    absl::StatusOr<NodeView> node = view.Resolve(each->backend().node());
+    shown.push_back(json::object{{"node-name", node.ok() ? node->name() : std::string()},
+                                 {"shutting-down", each->is_ending()},
+                                 {"type", "nbd"},
+                                 {"id", each->id()}});
+  }
+  return shown;
+}
+
+CommandResult ExportDel(NbdPart& part, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::string id = reader.String("id");
+  const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
+  MILLRACE_RETURN_IF_ERROR(part.RemoveExport(id, is_hard));
+  return json::object();
+}
+
+}  // namespace
+
+absl::Status AddExport(NbdPart& part, ExportRequest request) {
+  const NbdExportOptions& options = request.options;
+  if (part.Find(options.id) != nullptr) {
+    return GenericError(StrCat("Block export id '", options.id, "' is already in use"));
+  }
+  if (!part.is_server_running()) return GenericError("NBD server not running");
+  if (options.name.size() > nbd::kStringBytesMax) {
+    return GenericError(StrCat("export name '", options.name, "' too long"));
+  }
+  if (options.description.size() > nbd::kStringBytesMax) {
+    return GenericError(StrCat("description '", options.description, "' too long"));
+  }
+  for (const std::shared_ptr<NbdExport>& each : part.exports()) {
+    if (each->is_ending() || each->name() != options.name) continue;
+    return GenericError(StrCat("NBD server already has export named '", options.name, "'"));
+  }
+  if (!request.bitmap_refusal.empty()) return GenericError(request.bitmap_refusal);
+  return part.AddExport(request.node, std::move(request.options));
+}
+
+void RegisterExportCommands(NbdPart& part) {
+  CommandTable& commands = part.host().commands;
+  commands.Register(
+      {.name = "block-export-add",
+       .handler = [&part](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
+         ArgumentReader reader(arguments);
+         MILLRACE_RETURN_IF_ERROR(ExportAdd(part, reader));
+         return json::object();
+       }});
+  commands.Register(
+      {.name = "block-export-del",
+       .arguments = {{{"id"}, {"mode", ArgumentType::kEnum, true, {"safe", "hard"}}}},
+       .handler = [&part](const json::object& arguments) { return ExportDel(part, arguments); }});
+  commands.Register({.name = "query-block-exports",
+                     .arguments = {{}},
+                     .handler = [&part](const json::object&)
+                                    MILLRACE_MAY_SUSPEND { return QueryExports(part); }});
+  part.host().options.Register(
+      "export", [&part](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "type"));
+        ArgumentReader reader = value.Reader();
+        return ExportAdd(part, reader);
+      });
+}
+
+}  // namespace millrace

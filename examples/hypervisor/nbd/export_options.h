@@ -1,0 +1,23 @@
+// Adding an export: what QMP's two commands and --export have in common.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_NBD_EXPORT_OPTIONS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_NBD_EXPORT_OPTIONS_H_
+
+#include <optional>
+#include <string>
+
+#include "examples/hypervisor/nbd/nbd_part.h"
+
+namespace millrace {
+
+struct ExportRequest {
+  NodeId node;
+  NbdExportOptions options;
+  std::string bitmap_refusal;  // if bitmaps are asked for: there are none
+};
+
+// Checks what QEMU checks, in its order, and adds the export.
+absl::Status AddExport(NbdPart& part, ExportRequest request) MILLRACE_OPENS_VIEW;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_NBD_EXPORT_OPTIONS_H_

@@ -1,0 +1,96 @@
+// nbd-server-start, nbd-server-stop, nbd-server-add, nbd-server-remove, --nbd-server.
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/nbd/export_options.h"
+#include "examples/hypervisor/options/keyval.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+absl::Status StartServer(NbdPart& part, ArgumentReader& reader, bool is_nested) {
+  NbdServerOptions options;
+  if (std::optional<ArgumentReader> address = reader.OptionalObject("addr")) {
+    options.address = ReadSocketAddress(*address, is_nested);
+    address->Finish().IgnoreError();  // shared with its parent
+  } else {
+    reader.Fail(GenericError("Parameter 'addr' is missing"));
+  }
+  const std::optional<std::string> credentials = reader.OptionalString("tls-creds");
+  const std::optional<std::string> authorization = reader.OptionalString("tls-authz");
+  const std::optional<uint32_t> connections = reader.OptionalUint32("max-connections");
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  options.connections_max = connections.value_or(options.connections_max);
+  if (credentials.has_value()) {
+    MILLRACE_ASSIGN_OR_RETURN(options.tls, FindTlsCredentials(part.host().objects, *credentials));
+  }
+  if (authorization.has_value()) {
+    options.authorizer = AuthorizerFor(part.host().objects, *authorization);
+  }
+  return part.StartServer(std::move(options));
+}
+
+// The older command: the name is the id, and writable means "if it can be".
+CommandResult CoServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  const std::string device = reader.String("device");
+  const std::optional<std::string> name = reader.OptionalString("name");
+  const std::optional<std::string> description = reader.OptionalString("description");
+  const bool is_writable = reader.OptionalBool("writable").value_or(false);
+  const std::optional<std::string> bitmap = reader.OptionalString("bitmap");
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, part.layer().FindDeviceOrNode(device));
+  ExportRequest request;
+  request.node = node;
+  request.options.id = request.options.name = name.value_or(device);
+  request.options.description = description.value_or("");
+  request.options.is_writable = is_writable && !part.layer().IsReadOnly(node);
+  if (bitmap.has_value()) request.bitmap_refusal = StrCat("Bitmap '", *bitmap, "' is not found");
+  MILLRACE_RETURN_IF_ERROR(AddExport(part, std::move(request)));
+  return json::object();
+}
+
+CommandResult ServerRemove(NbdPart& part, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::string name = reader.String("name");
+  const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
+  MILLRACE_RETURN_IF_ERROR(part.RemoveExport(name, is_hard));
+  return json::object();
+}
+
+}  // namespace
+
+void RegisterNbdServerCommands(NbdPart& part) {
+  CommandTable& commands = part.host().commands;
+  commands.Register({.name = "nbd-server-start",
+                     .handler = [&part](const json::object& arguments) -> CommandResult {
+                       ArgumentReader reader(arguments);
+                       MILLRACE_RETURN_IF_ERROR(StartServer(part, reader, true));
+                       return json::object();
+                     }});
+  commands.Register({.name = "nbd-server-stop",
+                     .arguments = {{}},
+                     .handler = [&part](const json::object&) MILLRACE_MAY_SUSPEND -> CommandResult {
+                       MILLRACE_RETURN_IF_ERROR(part.CoStopServer());
+                       return json::object();
+                     }});
+  commands.Register({.name = "nbd-server-add",
+                     .handler = [&part](const json::object& arguments)
+                                    MILLRACE_MAY_SUSPEND { return CoServerAdd(part, arguments); }});
+  commands.Register(
+      {.name = "nbd-server-remove",
+       .arguments = {{{"name"}, {"mode", ArgumentType::kEnum, true, {"safe", "hard"}}}},
+       .handler = [&part](const json::object& arguments) {
+         return ServerRemove(part, arguments);
+       }});
+  part.host().options.Register("nbd-server", [&part](std::string_view text) -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, ""));
+    ArgumentReader reader = value.Reader();
+    return StartServer(part, reader, false);
+  });
+}
+
+}  // namespace millrace

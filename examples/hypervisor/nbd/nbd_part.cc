@@ -1,0 +1,86 @@
+#include "examples/hypervisor/nbd/nbd_part.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+
+NbdPart::NbdPart(HypervisorHost& host, BlockLayer& layer)
+    : host_(host), layer_(layer), endings_(host.engine.scheduler(), "nbd exports") {
+  RegisterTlsObjects(host.objects);
+  RegisterNbdServerCommands(*this);
+  RegisterExportCommands(*this);
+  host.loop.BeforeWait([this] {
+    if (server_ != nullptr) server_->Housekeep();
+  });
+}
+
+void NbdPart::CoShutdown() {
+  if (server_ != nullptr) CoStopServer().IgnoreError();
+  endings_.CoJoin().IgnoreError();
+}
+
+absl::Status NbdPart::StartServer(NbdServerOptions options) {
+  if (server_ != nullptr) return GenericError("NBD server already running");
+  MILLRACE_ASSIGN_OR_RETURN(
+      server_, NbdServer::Start(host_.loop, host_.engine, exports_, std::move(options)));
+  return absl::OkStatus();
+}
+
+absl::Status NbdPart::CoStopServer() {
+  if (server_ == nullptr) return GenericError("NBD server not running");
+  for (const std::shared_ptr<NbdExport>& each : NbdServer::Exports(exports_)) BeginEnd(each);
+  server_->CoStop();
+  endings_.CoJoin().IgnoreError();
+  server_.reset();
+  return absl::OkStatus();
+}
+
+std::shared_ptr<NbdExport> NbdPart::Find(std::string_view id) const {
+  const auto found =
+      std::find_if(exports_.begin(), exports_.end(),
+                   [&](const std::shared_ptr<NbdExport>& each) { return each->id() == id; });
+  return found == exports_.end() ? nullptr : *found;
+}
+
+absl::Status NbdPart::AddExport(NodeId node, NbdExportOptions options) {
+  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<NbdExport> added,
+                            NbdExport::Create(layer_.graph(), node, std::move(options)));
+  layer_.AddBackendUser(added->backend());
+  exports_.insert(exports_.begin(), std::move(added));
+  return absl::OkStatus();
+}
+
+absl::Status NbdPart::RemoveExport(std::string_view id, bool is_hard) {
+  const std::shared_ptr<NbdExport> found = Find(id);
+  if (found == nullptr) return GenericError(StrCat("Export '", id, "' is not found"));
+  if (found->is_ending()) {
+    return GenericError(StrCat("Export '", id, "' is already shutting down"));
+  }
+  if (!is_hard && server_ != nullptr && server_->HasClients(*found)) {
+    return GenericError(StrCat("export '", id, "' still in use"));
+  }
+  BeginEnd(found);
+  return absl::OkStatus();
+}
+
+void NbdPart::BeginEnd(const std::shared_ptr<NbdExport>& ended) {
+  if (ended->is_ending()) return;
+  ended->BeginEnd();
+  if (server_ != nullptr) server_->Disconnect(*ended);
+  // It shares nothing with other users that could still fail.
+  endings_.Spawn("nbd export end", [this, ended]() MILLRACE_MAY_SUSPEND { CoEnd(ended); });
+}
+
+void NbdPart::CoEnd(const std::shared_ptr<NbdExport>& ended) {
+  ended->CoEnd();
+  layer_.RemoveBackendUser(ended->backend());
+  std::erase(exports_, ended);
+  host_.events.Emit("BLOCK_EXPORT_DELETED", {{"id", ended->id()}});
+}
+
+}  // namespace millrace

@@ -76,6 +76,9 @@ Made MakeFile(const DriverOptions& options) {
   MILLRACE_RETURN_IF_ERROR(reader.Read("direct", &file.direct));
   MILLRACE_RETURN_IF_ERROR(reader.Read("locking", &locking));
   MILLRACE_RETURN_IF_ERROR(reader.Read("open-root", &file.open_root));
+  std::optional<uint64_t> descriptor;
+  MILLRACE_RETURN_IF_ERROR(reader.Read("descriptor", &descriptor));
+  if (descriptor) file.descriptor = static_cast<int>(*descriptor);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (locking == "on") {
     file.locking = FileLocking::kOn;

@@ -4,7 +4,7 @@
 //   memory          size, filename
 //   memory-overlay  size, cluster-size, backing, backing-format, filename
 //   null            size, latency-ns, read-zeroes; also as null-co and null-aio
-//   file            filename, direct, locking (auto, on, off), open-root
+//   file            filename, direct, locking (auto, on, off), open-root, descriptor (closed by it)
 //   raw             offset, size
 //   qcow2           cache-size, pass-discards
 //   copy-on-read    bottom

@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -141,6 +142,8 @@ class Driver {
 
   // Name shown to users: a path for protocols; "" lets the graph derive one (semantics 2.8).
   virtual std::string filename() const { return {}; }
+  // Whether filename() is the value of the option "filename" (graph/file_name.h).
+  virtual bool is_known_by_filename() const { return false; }
 };
 
 // What a format image says about the image below it.
@@ -148,6 +151,12 @@ struct BackingReference {
   std::string filename;  // as in the header, not resolved; empty: none
   std::string format;    // empty: not given
   friend bool operator==(const BackingReference&, const BackingReference&) = default;
+};
+
+// Something that only one format can say about an image, for queries.
+struct FormatFact {
+  std::string name;  // "refcount-bits", as QEMU calls it
+  std::variant<bool, uint64_t, std::string> value;
 };
 
 // Room for a write, handed out by FormatDriver::CoAllocate. While it lives, no other allocation
@@ -251,6 +260,11 @@ class FormatDriver : public Driver {
   // When the image shrinks, no other request is in flight; what is cut off is gone for good.
   virtual absl::Status CoResize(uint64_t bytes, ResizeFlags flags) MILLRACE_MAY_SUSPEND;
 
+  // What stands in the header and concerns this format alone; nothing for most.
+  virtual std::vector<FormatFact> facts() const { return {}; }
+  // The header says that what it describes was not brought in order since.
+  virtual bool is_marked_dirty() const { return false; }
+
   // The image below, as the header says; changes only through CoWriteBackingReference.
   virtual bool supports_backing() const { return false; }
   virtual BackingReference backing_reference() const { return {}; }
@@ -264,6 +278,12 @@ struct FileIdentity {
   uint64_t device = 0;
   uint64_t inode = 0;
   friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
+};
+
+struct DiscardCounts {
+  uint64_t succeeded = 0;
+  uint64_t failed = 0;
+  uint64_t bytes = 0;  // of those that succeeded
 };
 
 class ProtocolDriver : public Driver {
@@ -286,6 +306,8 @@ class ProtocolDriver : public Driver {
   virtual absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
   // Offsets, lengths and memory of requests must be multiples of it; the caller bounces otherwise.
   virtual uint32_t io_alignment() const { return 1; }
+  // Discards that reached the host, since the file was opened.
+  virtual DiscardCounts discard_counts() const { return {}; }
   // What it takes on disk, in bytes.
   virtual absl::StatusOr<uint64_t> CoAllocatedBytes() MILLRACE_MAY_SUSPEND { return bytes(); }
 
@@ -341,6 +363,8 @@ class FilterDriver : public Driver {
   virtual bool is_transparent_for_writes() const { return false; }
   // A lease may not include a link to this filter: its owner must always be able to remove it.
   virtual bool is_unleasable() const { return false; }
+  // "blkdebug" if a file name can ask for this filter: "blkdebug:CONFIG:NAME". Empty: it cannot.
+  virtual std::string_view protocol_name() const { return {}; }
   // The child edge's name in texts: "file", or "backing" for the filters of commit and mirror.
   virtual std::string_view filtered_edge_name() const { return "file"; }
 

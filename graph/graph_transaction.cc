@@ -155,6 +155,7 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   node->driver = std::move(driver);
   node->is_read_only = options.is_read_only;
   node->is_implicit = options.is_implicit;
+  node->told = std::move(options.told);
   node->follows_parent_access = options.follows_parent_access;
   node->io = options.io;
   node->context = std::make_unique<NodeContext>(*node);
@@ -403,6 +404,7 @@ AppliedEdit GraphTransaction::Apply() {
   for (Plan::HeaderPlan& header : plan_->headers) {
     header.overlay->wanted_reference = std::move(header.reference);
     header.overlay->backing_revision = edit.revision;
+    header.overlay->backing_name.reset();
     edit.headers.push_back({header.overlay->id, edit.revision});
   }
   internals.sections.Recompute(lower_ends);

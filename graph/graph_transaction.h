@@ -46,6 +46,7 @@ struct NodeOptions {
   // (CoSetReadOnly). Off: it is as its user said, and who wants it otherwise is refused.
   bool follows_parent_access = true;
   NodeIoOptions io;
+  std::vector<ToldOption> told;
 };
 
 // A header that must follow an edit; see CoSyncBackingHeader.

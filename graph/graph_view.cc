@@ -6,6 +6,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/attachment_core.h"
+#include "millrace/graph/file_name.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_reader_access.h"
 #include "millrace/graph/proposed_graph.h"
@@ -28,19 +29,32 @@ bool NodeView::is_implicit() const { return node_->is_implicit; }
 uint64_t NodeView::bytes() const { return node_->driver->bytes(); }
 bool NodeView::is_quiesced() const { return node_->is_quiesced(); }
 
-std::string NodeView::filename() const {
-  std::string own = node_->driver->filename();
-  if (!own.empty()) return own;
-  // A filter, and a format over a file, are known by the name of what they show.
-  const Role role = is_filter() ? Role::kFiltered : Role::kPrimary;
-  std::optional<NodeView> child = Child(role);
-  return child ? child->filename() : std::string();
-}
+std::string NodeView::filename() const { return FileNames(*reader_).Of(*this).shown; }
+std::string NodeView::driver_filename() const { return node_->driver->filename(); }
+const std::vector<ToldOption>& NodeView::told() const { return node_->told; }
 
 uint64_t NodeView::cluster_bytes() const {
   if (kind() != NodeKind::kFormat) return 0;
   return static_cast<const FormatDriver&>(*node_->driver).cluster_bytes();
 }
+
+std::vector<FormatFact> NodeView::facts() const {
+  if (kind() != NodeKind::kFormat) return {};
+  return static_cast<const FormatDriver&>(*node_->driver).facts();
+}
+
+bool NodeView::is_marked_dirty() const {
+  return kind() == NodeKind::kFormat &&
+         static_cast<const FormatDriver&>(*node_->driver).is_marked_dirty();
+}
+
+DiscardCounts NodeView::discard_counts() const {
+  if (kind() != NodeKind::kProtocol) return {};
+  return static_cast<const ProtocolDriver&>(*node_->driver).discard_counts();
+}
+
+uint64_t NodeView::highest_write_end() const { return node_->highest_write_end; }
+uint64_t NodeView::write_threshold() const { return node_->write_threshold; }
 
 bool NodeView::data_children_show_the_same() const {
   return node_->driver->data_children_show_the_same();

@@ -50,8 +50,20 @@ class NodeView {
   uint64_t cluster_bytes() const;
   // Driver::data_children_show_the_same().
   bool data_children_show_the_same() const;
+  // As clients see it (graph/file_name.h). To name many nodes, use one FileNames.
   std::string filename() const;
+  // What the driver itself says: a path for files, "" for most others.
+  std::string driver_filename() const;
+  const std::vector<ToldOption>& told() const;
   bool supports_backing() const;
+  // FormatDriver::facts() and is_marked_dirty(); nothing for other nodes.
+  std::vector<FormatFact> facts() const;
+  bool is_marked_dirty() const;
+  // ProtocolDriver::discard_counts(); zeroes for other nodes.
+  DiscardCounts discard_counts() const;
+  // The end of the furthest write since the node was opened.
+  uint64_t highest_write_end() const;
+  uint64_t write_threshold() const;  // 0: none
   // What the image's header says about the image below; empty for nodes without one.
   BackingReference backing_reference() const;
   bool is_quiesced() const;
@@ -83,6 +95,7 @@ class NodeView {
  private:
   friend class GraphReader;
   friend class GraphTransaction;
+  friend class FileNames;
   NodeView(const GraphReader& reader, const Node& node) : reader_(&reader), node_(&node) {}
 
   const GraphReader* reader_;

@@ -4,6 +4,7 @@
 #define MILLRACE_GRAPH_NODE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,8 @@ struct Node {
   Edge* FilteredOrBacking() const;
   bool is_filter() const { return driver->kind() == NodeKind::kFilter; }
   bool is_quiesced() const { return !sections.empty(); }
+  // Data are about to be written up to `end`.
+  void NoteWrite(uint64_t end);
 
   Graph& graph;
   NodeId id;
@@ -61,6 +64,12 @@ struct Node {
   bool needs_close = false;           // CoOpen was called
   bool follows_parent_access = true;  // see NodeOptions
   NodeIoOptions io;
+  uint64_t highest_write_end = 0;
+  uint64_t write_threshold = 0;  // 0: none; see write_threshold.h
+  std::function<void(uint64_t exceeded_by)> on_write_threshold;
+  std::vector<ToldOption> told;  // what a user said to the driver
+  // What the image that the header leads to was called when it was opened.
+  std::optional<std::string> backing_name;
 
   std::vector<std::unique_ptr<Edge>> children;
   IntrusiveList<Edge, &Edge::child_side> parents;

@@ -3,6 +3,7 @@
 #define MILLRACE_GRAPH_NODE_IO_OPTIONS_H_
 
 #include <cstdint>
+#include <string>
 
 namespace millrace {
 
@@ -21,6 +22,18 @@ struct NodeIoOptions {
   // The driver bypasses the host's page cache; for those who ask.
   bool is_direct = false;
   DetectZeroes detect_zeroes = DetectZeroes::kOff;
+  // Whatever its users withhold from others, the node withholds nothing from those who share its
+  // children: for looking at an image that somebody else writes. Read-only nodes only.
+  bool shares_by_force = false;
+};
+
+// One of the options that a user gave a node's driver, as it was written.
+struct ToldOption {
+  std::string name;  // "size", "inject-error.0.event"
+  std::string text;  // "1048576", "read_aio"
+  std::string json;  // the same as a JSON value: "1048576", "\"read_aio\""
+  // Whether it changes what is read: then it is a part of the node's name (graph/file_name.h).
+  bool changes_content = false;
 };
 
 }  // namespace millrace

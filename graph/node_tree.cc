@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/json_writer.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/io/open_gate.h"
 
@@ -41,7 +42,11 @@ absl::StatusOr<NodeTree> ParseBlkdebug(std::string_view name, std::string_view r
   if (!image.ok()) return image;
   NodeTree tree;
   tree.driver = "blkdebug";
-  if (colon > 0) tree.options["config"] = std::string(rest.substr(0, colon));
+  if (colon > 0) {
+    const std::string config(rest.substr(0, colon));
+    tree.options["config"] = config;
+    tree.told.push_back({"config", config, JsonString(config), true});
+  }
   tree.children.push_back({"image", "", std::make_unique<NodeTree>(*std::move(image))});
   return tree;
 }
@@ -67,6 +72,11 @@ void AddMissing(NodeTree& tree, NodeTree base) {
   if (is_other_driver) return;
   // Insertion leaves alone what is there.
   tree.options.insert(base.options.begin(), base.options.end());
+  for (ToldOption& option : base.told) {
+    const bool is_there = std::any_of(tree.told.begin(), tree.told.end(),
+                                      [&](const auto& own) { return own.name == option.name; });
+    if (!is_there) tree.told.push_back(std::move(option));
+  }
   for (ChildTree& child : base.children) {
     ChildTree* own = tree.FindChild(child.name);
     if (own == nullptr) {
@@ -79,6 +89,7 @@ void AddMissing(NodeTree& tree, NodeTree base) {
   if (!tree.falls_back_to_read_only) tree.falls_back_to_read_only = base.falls_back_to_read_only;
   if (!tree.direct) tree.direct = base.direct;
   if (!tree.ignores_flushes) tree.ignores_flushes = base.ignores_flushes;
+  if (!tree.shares_by_force) tree.shares_by_force = base.shares_by_force;
   if (!tree.passes_discards) tree.passes_discards = base.passes_discards;
   if (tree.detect_zeroes == DetectZeroes::kOff) tree.detect_zeroes = base.detect_zeroes;
 }

@@ -48,6 +48,8 @@ struct NodeTree {
   // The driver's own options, as the registry's factories read them.
   DriverOptions options;
   std::vector<ChildTree> children;
+  // The options as they were written, where somebody wrote them.
+  std::vector<ToldOption> told;
 
   // Absent: as the node above says (backing images: read-only), or as the default is.
   std::optional<bool> is_read_only;
@@ -55,6 +57,8 @@ struct NodeTree {
   std::optional<bool> falls_back_to_read_only;
   std::optional<bool> direct;
   std::optional<bool> ignores_flushes;
+  // See NodeIoOptions; off by default.
+  std::optional<bool> shares_by_force;
   // Absent: discards are ignored, except by a file below a format, which decides itself.
   std::optional<bool> passes_discards;
   DetectZeroes detect_zeroes = DetectZeroes::kOff;

@@ -10,6 +10,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/file_name.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
@@ -207,6 +208,7 @@ class ChainOpener {
       }
       MILLRACE_RETURN_IF_ERROR(change.Commit().status());
     }
+    RememberBackingNames(graph_, opened_.images);
     if (!options_.holds_every_image) {
       while (opened_.holds.size() > 1) opened_.holds.pop_back();
     }

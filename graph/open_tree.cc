@@ -10,6 +10,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/file_name.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
@@ -29,6 +30,7 @@ struct Inherited {
   bool direct = false;
   bool ignores_flushes = false;
   bool passes_discards = false;
+  bool shares_by_force = false;
   // Reached through a name in a header: below the open root only.
   bool is_from_header = false;
   // Stands where a format or filter wants its file: a name means a protocol, nothing is guessed.
@@ -65,17 +67,21 @@ class TreeOpener {
     MILLRACE_ASSIGN_OR_RETURN(Layer top, CoOpenLayer(tree, inherited, guard));
     // From here on a layer is kept by its overlay; the loop carries only names.
     NodeId overlay = top.hold.node();
+    std::vector<NodeId> as_headers_say;
     for (Inherited own = top.own; !own.is_file;) {
+      const bool is_asked_for = tree.FindChild("backing") != nullptr;
       absl::StatusOr<std::optional<Layer>> below = CoOpenBacking(tree, overlay, own, guard);
       if (!below.ok()) {
         top.hold.CoDetach();
         return below.status();
       }
       if (!*below) break;
+      if (!is_asked_for) as_headers_say.push_back(overlay);
       overlay = (*below)->hold.node();
       own = (*below)->own;
       (*below)->hold.CoDetach();
     }
+    RememberBackingNames(graph_, as_headers_say);
     return std::move(top.hold);
   }
 
@@ -130,6 +136,10 @@ class TreeOpener {
   }
 
   static absl::Status CheckOptions(const NodeTree& tree, const Inherited& own) {
+    if (own.shares_by_force && !own.is_read_only) {
+      return absl::InvalidArgumentError(StrCat(
+          Describe(tree), ": force-share=on can only be used with read-only images; open it so"));
+    }
     if (tree.detect_zeroes != DetectZeroes::kUnmap || own.passes_discards) return absl::OkStatus();
     return absl::InvalidArgumentError(StrCat(
         Describe(tree),
@@ -211,6 +221,7 @@ class TreeOpener {
     own.direct = tree.direct.value_or(inherited.direct);
     own.ignores_flushes = tree.ignores_flushes.value_or(inherited.ignores_flushes);
     own.passes_discards = tree.passes_discards.value_or(inherited.passes_discards);
+    own.shares_by_force = tree.shares_by_force.value_or(inherited.shares_by_force);
     return own;
   }
 
@@ -225,8 +236,19 @@ class TreeOpener {
       if (own.is_from_header && !options_.gate.open_root.empty()) {
         options["open-root"] = options_.gate.open_root;
       }
+      MILLRACE_RETURN_IF_ERROR(TakeDescriptor(!own.is_read_only, options));
     }
     return registry_.Make(tree.driver, options);
+  }
+
+  // Some names stand for a file that the embedder has opened.
+  absl::Status TakeDescriptor(bool is_writable, DriverOptions& options) const {
+    const auto path = options.find("filename");
+    if (!options_.open_descriptor || path == options.end()) return absl::OkStatus();
+    MILLRACE_ASSIGN_OR_RETURN(const std::optional<int> descriptor,
+                              options_.open_descriptor(path->second, is_writable));
+    if (descriptor) options["descriptor"] = StrCat(*descriptor);
+    return absl::OkStatus();
   }
 
   // The option names a file; the driver wants its text.
@@ -238,8 +260,9 @@ class TreeOpener {
     file.locking = "off";
     if (own.is_from_header) file.open_root = options_.gate.open_root;
     file.holder = holder_;
-    MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<WholeFile> whole,
-                              WholeFile::CoOpen(graph_, registry_, file));
+    absl::StatusOr<std::unique_ptr<WholeFile>> opened = WholeFile::CoOpen(graph_, registry_, file);
+    if (!opened.ok()) return Within(opened.status(), "read the configuration: ");
+    const std::unique_ptr<WholeFile> whole = *std::move(opened);
     absl::Status status;
     if (whole->bytes() > kConfigBytesMax) {
       status = absl::InvalidArgumentError(
@@ -374,8 +397,10 @@ class TreeOpener {
     node.is_read_only = own.is_read_only;
     node.io.ignores_discards = !own.passes_discards;
     node.io.ignores_flushes = own.ignores_flushes;
+    node.io.shares_by_force = own.shares_by_force;
     node.io.is_direct = own.direct;
     node.io.detect_zeroes = tree.detect_zeroes;
+    node.told = tree.told;
     // The user's own word about a node below stands when the node above changes.
     node.follows_parent_access = !own.is_top && !tree.is_read_only;
     return node;
@@ -442,7 +467,7 @@ class TreeOpener {
     GraphView view(graph_);
     absl::StatusOr<NodeView> node = view.Resolve(id);
     if (!node.ok()) return {};
-    return {node->supports_backing(), node->filename(), node->backing_reference()};
+    return {node->supports_backing(), HostPath(*node), node->backing_reference()};
   }
 
   // What is to stand below: what the tree says, added to what the header says. Null: nothing.
@@ -492,6 +517,7 @@ class TreeOpener {
     theirs.is_read_only = true;
     theirs.direct = own.direct;
     theirs.ignores_flushes = own.ignores_flushes;
+    theirs.shares_by_force = own.shares_by_force;
     MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<NodeTree> below,
                               BackingTree(asked, overlay, &theirs.is_from_header));
     if (below == nullptr) return std::nullopt;

@@ -18,6 +18,8 @@
 #define MILLRACE_GRAPH_OPEN_TREE_H_
 
 #include <functional>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -38,6 +40,10 @@ struct OpenTreeOptions {
   // What a name "json:{...}" means. Absent: there are no such names. In a header they are forbidden
   // all the same unless the gate is like QEMU's.
   std::function<absl::StatusOr<NodeTree>(std::string_view json)> parse_json_name;
+  // A descriptor for a file name that means one the embedder holds open ("/dev/fdset/2"); the
+  // driver closes it. Nothing: an ordinary name. Absent: all names are ordinary.
+  std::function<absl::StatusOr<std::optional<int>>(const std::string& name, bool is_writable)>
+      open_descriptor;
 };
 
 // The answer keeps the uppermost node: an attachment without permissions that stays at its node.

@@ -359,7 +359,8 @@ absl::Status TransactionValidator::DerivePermissions() {
     context.node_has_parents = !proposed_.ParentsOf(*node).empty();
     for (Edge* edge : proposed_.ChildrenOf(*node)) {
       context.role = edge->role;
-      const Permissions derived = node->driver->DerivePermissions(context);
+      Permissions derived = node->driver->DerivePermissions(context);
+      if (node->io.shares_by_force) derived.shared = kAllPermissions;
       if (derived == proposed_.PermissionsOf(*edge)) continue;
       proposed_.SetPermissions(edge, derived);
       touch(proposed_.ChildOf(*edge));

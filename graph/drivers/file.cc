@@ -25,11 +25,17 @@ bool IsUnsupported(int64_t result) {
 class FileDriver final : public ProtocolDriver {
  public:
   explicit FileDriver(FileOptions options) : options_(std::move(options)) {}
+  ~FileDriver() override {
+    // Never opened: the descriptor is ours to close all the same.
+    if (context_ == nullptr && options_.descriptor >= 0) close(options_.descriptor);
+  }
 
   std::string_view driver_name() const override { return "file"; }
   uint64_t bytes() const override { return bytes_; }
   uint32_t io_alignment() const override { return info_.io_alignment; }
   std::string filename() const override { return options_.path; }
+  bool is_known_by_filename() const override { return true; }
+  DiscardCounts discard_counts() const override { return discards_; }
   std::optional<FileIdentity> identity() const override {
     return FileIdentity{info_.device, info_.inode};
   }
@@ -93,6 +99,7 @@ class FileDriver final : public ProtocolDriver {
   std::unique_ptr<TaskScope> closers_;
   std::vector<IoFile> unclosed_;  // for want of a coroutine; closed at the end
   bool can_punch_ = true;
+  DiscardCounts discards_;
   absl::Status flush_error_;
 };
 
@@ -339,7 +346,12 @@ absl::Status FileDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
 absl::Status FileDriver::CoDiscard(ByteRange range) {
   if (range.empty() || !can_punch_) return absl::OkStatus();
   const int64_t result = CoRange(IoOpcode::kDiscard, range);
-  if (result >= 0) return absl::OkStatus();
+  if (result >= 0) {
+    ++discards_.succeeded;
+    discards_.bytes += range.bytes;
+    return absl::OkStatus();
+  }
+  ++discards_.failed;
   if (IsUnsupported(result)) {
     can_punch_ = false;
     return absl::OkStatus();

@@ -14,6 +14,7 @@ class NullDriver final : public ProtocolDriver {
 
   std::string_view driver_name() const override { return options_.driver_name; }
   uint64_t bytes() const override { return bytes_; }
+  std::string filename() const override { return options_.driver_name + "://"; }
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
     context_ = &context;

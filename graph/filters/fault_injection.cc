@@ -52,6 +52,7 @@ class FaultInjectionDriver final : public FilterDriver {
         unshare_(options.unshare_child_permissions) {}
 
   std::string_view driver_name() const override { return "blkdebug"; }
+  std::string_view protocol_name() const override { return "blkdebug"; }
   bool wants_events() const override { return true; }
   std::shared_ptr<BreakPoints> break_points() const override { return break_points_; }
   std::string_view filtered_edge_name() const override { return "image"; }

@@ -51,6 +51,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
                               .only_if_unallocated = flags.only_if_unallocated});
   }
   InFlightRequest request(node);
+  node.NoteWrite(offset + source.bytes());
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoWriteFormat(node, AsFormat(node), offset, source, flags);

@@ -37,6 +37,11 @@ std::string FileNameOf(const NodeTree& tree) {
 
 // Failures to open a file, as QEMU says them; all others as they are.
 absl::Status InQemuWords(const absl::Status& status, const std::string& filename) {
+  if (QmpErrorOf(status)) return status;
+  if (absl::StartsWith(status.message(), "read the configuration: ") && CarriesErrno(status)) {
+    return GenericError(
+        StrCat("Could not read blkdebug config file: ", ErrnoText(ErrnoOf(status))));
+  }
   const bool is_below = absl::StartsWith(status.message(), "backing file of '");
   const std::optional<Conflict> conflict = ConflictOf(status);
   if (conflict && is_below) {
@@ -75,6 +80,13 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   MILLRACE_CHECK(registered.ok(), "the drivers are registered once");
   open_options_.holder = MakeHolder("monitor", "monitor");
   open_options_.parse_json_name = &ParseJsonFileName;
+  open_options_.open_descriptor = [&host](const std::string& name,
+                                          bool is_writable) -> absl::StatusOr<std::optional<int>> {
+    const std::optional<int64_t> set = FdSets::SetNumber(name);
+    if (!set) return std::optional<int>();
+    MILLRACE_ASSIGN_OR_RETURN(const int descriptor, host.fd_sets.Open(*set, is_writable));
+    return std::optional<int>(descriptor);
+  };
   open_options_.gate.like_qemu = host.settings.open_gate_like_qemu;
   open_options_.gate.open_root = host.settings.open_root;
   host_.observer.SetTarget(this);
@@ -85,6 +97,8 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterDeviceCommands(*this);
   RegisterDriveOptions(*this);
   RegisterQueryCommands(*this);
+  RegisterBlockStatistics(*this);
+  RegisterDriveThrottle(*this);
   RegisterJobVerbs(*this);
   RegisterStreamAndCommit(*this);
   RegisterMirror(*this);
@@ -122,6 +136,9 @@ void BlockLayer::CoShutdown() {
 // A drain makes throttle groups let go of what they hold back. What queued at it, and is held back
 // then, needs another.
 void BlockLayer::CoHurryGuests() {
+  for (std::unique_ptr<Drive>& drive : drives_) {
+    if (drive->throttle != nullptr) drive->throttle->LetAllPass();
+  }
   while (guest_requests_.live() > 0) {
     for (std::unique_ptr<Drive>& drive : drives_) {
       if (!drive->backend.is_attached()) continue;
@@ -237,10 +254,21 @@ absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node) {
   return drives_.back().get();
 }
 
+absl::Status BlockLayer::CheckDriveId(std::string_view id) const {
+  if (FindDrive(id) == nullptr) return absl::OkStatus();
+  return GenericError(StrCat("Duplicate ID '", id, "' for drive"));
+}
+
+absl::StatusOr<Drive*> BlockLayer::AddEmptyDrive(std::string id) {
+  MILLRACE_RETURN_IF_ERROR(CheckDriveId(id));
+  auto drive = std::make_unique<Drive>();
+  drive->id = std::move(id);
+  drives_.push_back(std::move(drive));
+  return drives_.back().get();
+}
+
 absl::StatusOr<Drive*> BlockLayer::CoAddDrive(std::string id, NodeTree tree) {
-  if (FindDrive(id) != nullptr) {
-    return GenericError(StrCat("Duplicate ID '", id, "' for drive"));
-  }
+  MILLRACE_RETURN_IF_ERROR(CheckDriveId(id));
   MILLRACE_ASSIGN_OR_RETURN(Attachment hold, CoOpen(std::move(tree)));
   absl::StatusOr<Drive*> drive = AddDriveOver(std::move(id), hold.node());
   hold.CoDetach();
@@ -253,6 +281,10 @@ void BlockLayer::CoRemoveDrive(Drive& drive) {
 }
 
 absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
+  if (!drive.backend.is_attached()) {
+    drive.device = std::make_unique<GuestDevice>(std::move(device));
+    return absl::OkStatus();
+  }
   GraphTransaction change(graph_);
   change.SetPermissions(drive.backend, PermissionsOf(device, drive.is_read_only));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
@@ -262,11 +294,17 @@ absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
 
 void BlockLayer::CoUnplug(Drive& drive) {
   drive.device.reset();
-  if (drive.id.empty()) return CoRemoveDrive(drive);
+  if (drive.id.empty() || drive.goes_with_device) return CoRemoveDrive(drive);
+  if (!drive.backend.is_attached()) return;
   GraphTransaction change(graph_);
   change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
   const absl::Status status = change.Commit().status();
   MILLRACE_CHECK(status.ok(), "letting go of permissions cannot be refused");
+}
+
+void BlockLayer::KeepThrottleUntilUnused(std::shared_ptr<DriveThrottle> throttle) {
+  std::erase_if(left_throttles_, [](const auto& left) { return left->waiting() == 0; });
+  if (throttle->waiting() > 0) left_throttles_.push_back(std::move(throttle));
 }
 
 std::string BlockLayer::NextAnonymousPath(std::string_view suffix) {

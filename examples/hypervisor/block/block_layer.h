@@ -20,6 +20,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/hypervisor/block/block_statistics.h"
+#include "examples/hypervisor/block/drive_throttle.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
@@ -47,7 +49,14 @@ struct Drive {
   std::string id;      // "" for the drive of a device over a node
   Attachment backend;  // not attached: no medium
   std::unique_ptr<GuestDevice> device;
+  std::shared_ptr<DriveThrottle> throttle;  // null: no limits
+  DriveStatistics statistics;
   bool is_read_only = false;
+  bool copies_on_read = false;  // what is read from below is kept in the top
+  bool writes_through = false;  // each write is durable when it returns
+  bool is_tray_open = false;
+  // Made by --drive if=none: goes with the device that takes it.
+  bool goes_with_device = false;
 };
 
 class BlockLayer final : public HypervisorPart, public EngineObserver {
@@ -79,10 +88,14 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // ---- Drives and devices ------------------------------------------------------------------------
   const std::vector<std::unique_ptr<Drive>>& drives() const { return drives_; }
   Drive* FindDrive(std::string_view id) const;
+  // "Duplicate ID 'x' for drive".
+  absl::Status CheckDriveId(std::string_view id) const;
   // By a device's id or path.
   Drive* FindDriveOfDevice(std::string_view id_or_path) const;
   // Opens the tree and puts a drive on top.
   absl::StatusOr<Drive*> CoAddDrive(std::string id, NodeTree tree) MILLRACE_MAY_SUSPEND;
+  // A drive without a medium.
+  absl::StatusOr<Drive*> AddEmptyDrive(std::string id);
   // The same over a node that is there.
   absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node) MILLRACE_OPENS_VIEW;
   void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
@@ -94,6 +107,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
   // Whether a drive or another part's attachment is on the node.
   bool HasBackend(NodeId node) const;
+  // For requests that pass a throttle which its drive has left.
+  void KeepThrottleUntilUnused(std::shared_ptr<DriveThrottle> throttle);
   std::string NextAnonymousPath(std::string_view suffix);
 
   // ---- Looking up --------------------------------------------------------------------------------
@@ -120,6 +135,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
   std::vector<const Attachment*> other_backends_;
+  std::vector<std::shared_ptr<DriveThrottle>> left_throttles_;
   int anonymous_devices_ = 0;
 };
 

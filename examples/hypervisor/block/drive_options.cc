@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/drive_settings.h"
+#include "examples/hypervisor/block/snapshot_drive.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
@@ -25,65 +27,6 @@ absl::Status CoBlockdevOption(BlockLayer& layer, std::string_view text) MILLRACE
 
 // ---- --drive -----------------------------------------------------------------------------------
 
-// What concerns the drive and not its nodes.
-struct DriveSettings {
-  std::string id;
-  std::string interface = "ide";
-  bool is_cdrom = false;
-  bool copies_on_read = false;
-};
-
-absl::Status SetCacheMode(std::string_view mode, json::object* nodes) {
-  struct Mode {
-    std::string_view name;
-    bool direct;
-    bool no_flush;
-  };
-  constexpr Mode kModes[] = {{"none", true, false},          {"off", true, false},
-                             {"directsync", true, false},    {"writeback", false, false},
-                             {"writethrough", false, false}, {"unsafe", false, true}};
-  for (const Mode& each : kModes) {
-    if (each.name != mode) continue;
-    (*nodes)["cache"] = json::object{{"direct", each.direct ? "on" : "off"},
-                                     {"no-flush", each.no_flush ? "on" : "off"}};
-    return absl::OkStatus();
-  }
-  return GenericError("invalid cache option");
-}
-
-std::optional<std::string> TakeText(json::object& options, std::string_view name) {
-  const auto found = options.find(json::string_view(name.data(), name.size()));
-  if (found == options.end() || !found->value().is_string()) return std::nullopt;
-  std::string text(View(found->value().get_string()));
-  options.erase(found);
-  return text;
-}
-
-// Takes the drive's own settings out of `options` and leaves those of the nodes.
-absl::StatusOr<DriveSettings> TakeSettings(json::object& options) {
-  DriveSettings settings;
-  if (auto id = TakeText(options, "id")) settings.id = *id;
-  if (auto interface = TakeText(options, "if")) settings.interface = *interface;
-  if (auto media = TakeText(options, "media")) settings.is_cdrom = *media == "cdrom";
-  if (auto cor = TakeText(options, "copy-on-read")) settings.copies_on_read = *cor == "on";
-  if (auto mode = TakeText(options, "cache")) {
-    MILLRACE_RETURN_IF_ERROR(SetCacheMode(*mode, &options));
-  }
-  if (auto format = TakeText(options, "format")) options["driver"] = *format;
-  // What to do about errors, and how to reach the host, is the engine's business.
-  for (const char* ignored : {"werror", "rerror", "aio", "index", "bus", "unit", "snapshot"}) {
-    TakeText(options, ignored);
-  }
-  if (auto readonly = TakeText(options, "readonly")) options["read-only"] = *readonly;
-  constexpr std::string_view kInterfaces[] = {"none",   "virtio", "ide",    "scsi",
-                                              "floppy", "sd",     "pflash", "xen"};
-  if (std::find(std::begin(kInterfaces), std::end(kInterfaces), settings.interface) ==
-      std::end(kInterfaces)) {
-    return GenericError(StrCat("unsupported bus type '", settings.interface, "'"));
-  }
-  return settings;
-}
-
 GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   GuestDevice device;
   const bool is_virtio = settings.interface == "virtio";
@@ -94,15 +37,6 @@ GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   return device;
 }
 
-// Puts a copy-on-read filter on top.
-NodeTree WithCopyOnRead(NodeTree tree) {
-  NodeTree filter;
-  filter.driver = "copy-on-read";
-  filter.is_read_only = tree.is_read_only;
-  filter.children.push_back({"file", "", std::make_unique<NodeTree>(std::move(tree))});
-  return filter;
-}
-
 int CountOf(const BlockLayer& layer, std::string_view interface) {
   int count = 0;
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
@@ -111,28 +45,49 @@ int CountOf(const BlockLayer& layer, std::string_view interface) {
   return count;
 }
 
-absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(DriveOptionValue value, ParseDriveOptions(text));
-  json::object& options = value.options.object;
-  if (const json::value* format = options.if_contains("format");
-      format != nullptr && format->is_string() && View(format->get_string()) == "help") {
-    printf("Supported formats:");
-    for (std::string_view name : FormatNames()) {
-      printf(" %.*s", static_cast<int>(name.size()), name.data());
-    }
-    printf("\n");
-    return HelpWasPrinted();
+// "format=help" lists the formats; whether it was asked for.
+bool PrintsHelp(const json::object& options) {
+  const json::value* format = options.if_contains("format");
+  if (format == nullptr || !format->is_string() || View(format->get_string()) != "help") {
+    return false;
   }
-  MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings, TakeSettings(options));
+  printf("Supported formats:");
+  for (std::string_view name : FormatNames()) {
+    printf(" %.*s", static_cast<int>(name.size()), name.data());
+  }
+  printf("\n");
+  return true;
+}
+
+absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& settings,
+                                   const DriveOptionValue& value) MILLRACE_MAY_SUSPEND {
+  const bool has_medium =
+      (value.filename && !value.filename->empty()) || !value.options.object.empty();
+  if (!has_medium) return layer.AddEmptyDrive(settings.id);
   ArgumentReader reader = value.options.Reader();
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kDrive));
   if (value.filename) tree.filename = *value.filename;
   if (settings.is_cdrom) tree.is_read_only = true;
-  if (settings.copies_on_read) tree = WithCopyOnRead(std::move(tree));
+  if (settings.is_snapshot) return CoAddSnapshotDrive(layer, settings.id, std::move(tree));
+  return layer.CoAddDrive(settings.id, std::move(tree));
+}
+
+absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(DriveOptionValue value, ParseDriveOptions(text));
+  if (PrintsHelp(value.options.object)) return HelpWasPrinted();
+  MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings, TakeDriveSettings(value.options.object));
   if (settings.id.empty()) {
     settings.id = StrCat(settings.interface, CountOf(layer, settings.interface));
   }
-  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, layer.CoAddDrive(settings.id, std::move(tree)));
+  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, CoOpenDrive(layer, settings, value));
+  drive->goes_with_device = true;
+  drive->writes_through = settings.writes_through;
+  drive->copies_on_read = settings.copies_on_read;
+  drive->statistics.accounts_invalid = settings.accounts_invalid;
+  drive->statistics.accounts_failed = settings.accounts_failed;
+  MILLRACE_RETURN_IF_ERROR(SetDriveThrottle(
+      layer, *drive, settings.throttle_group.empty() ? drive->id : settings.throttle_group,
+      settings.limits));
   if (settings.interface == "none") return absl::OkStatus();
   return layer.PlugIn(*drive, DeviceFor(layer, settings));
 }

@@ -6,79 +6,18 @@
 #include <string>
 #include <utility>
 
+#include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/qcow2_options.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "examples/hypervisor/qmp/json_text.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/json_writer.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/filters/break_points.h"
 
 namespace millrace {
 namespace {
-
-enum class OptionKind : uint8_t { kText, kNumber, kFlag, kRules, kTexts };
-
-struct DriverOption {
-  std::string_view name;
-  OptionKind kind = OptionKind::kText;
-  bool is_required = false;
-  // Nothing to be set here: the engine has its own way, which serves the same end.
-  bool is_hint = false;
-};
-
-enum class ChildNeed : uint8_t { kRequired, kOptional, kList };
-
-struct DriverChild {
-  std::string_view name;
-  ChildNeed need = ChildNeed::kRequired;
-};
-
-struct DriverSchema {
-  std::string_view name;
-  std::vector<DriverOption> options;
-  std::vector<DriverChild> children;
-};
-
-using enum OptionKind;
-
-const std::vector<DriverSchema>& Schemas() {
-  static const auto* const schemas = new std::vector<DriverSchema>{
-      {"blkdebug",
-       {{"config"},
-        {"inject-error", kRules},
-        {"set-state", kRules},
-        {"take-child-perms", kTexts},
-        {"unshare-child-perms", kTexts}},
-       {{"image"}}},
-      {"copy-on-read", {{"bottom"}}, {{"file"}}},
-      {"file", {{"filename", kText, true}, {"locking"}, {"aio", kText, false, true}}, {}},
-      {"null-aio", {{"size", kNumber}, {"latency-ns", kNumber}, {"read-zeroes", kFlag}}, {}},
-      {"null-co", {{"size", kNumber}, {"latency-ns", kNumber}, {"read-zeroes", kFlag}}, {}},
-      {"qcow2",
-       {{"cache-size", kNumber},
-        {"l2-cache-size", kNumber, false, true},
-        {"refcount-cache-size", kNumber, false, true},
-        {"cache-clean-interval", kNumber, false, true},
-        {"pass-discard-request", kFlag, false, true},
-        {"lazy-refcounts", kFlag, false, true}},
-       {{"file"}, {"backing", ChildNeed::kOptional}}},
-      {"quorum",
-       {{"vote-threshold", kNumber, true},
-        {"blkverify", kFlag},
-        {"rewrite-corrupted", kFlag},
-        {"read-pattern"}},
-       {{"children", ChildNeed::kList}}},
-      {"raw", {{"offset", kNumber}, {"size", kNumber}}, {{"file"}}},
-      {"throttle", {{"throttle-group", kText, true}}, {{"file"}}},
-  };
-  return *schemas;
-}
-
-const DriverSchema* SchemaOf(std::string_view driver) {
-  for (const DriverSchema& schema : Schemas()) {
-    if (schema.name == driver) return &schema;
-  }
-  return nullptr;
-}
 
 std::string TextOf(const json::value& value) {
   if (value.is_bool()) return value.get_bool() ? "on" : "off";
@@ -101,7 +40,7 @@ class TreeReader {
     }
     ReadDriver(reader, must_name_driver, &tree);
     ReadCommon(reader, &tree);
-    const DriverSchema* schema = SchemaOf(tree.driver);
+    const DriverSchema* schema = FindDriverSchema(tree.driver);
     if (schema != nullptr) {
       for (const DriverOption& option : schema->options) ReadOption(reader, option, &tree);
       for (const DriverChild& child : schema->children) ReadChild(reader, child, depth, &tree);
@@ -109,10 +48,24 @@ class TreeReader {
       ReadAnything(reader, depth, &tree);
     }
     if (absl::Status status = reader.Finish(); !status.ok()) reader.Fail(std::move(status));
+    if (absl::Status status = CheckTogether(&tree); !status.ok()) reader.Fail(std::move(status));
     return tree;
   }
 
  private:
+  // What options say only together.
+  static absl::Status CheckTogether(NodeTree* tree) {
+    if (tree->driver == "qcow2") return SetQcow2Options(*tree);
+    if (tree->driver != "file" || tree->direct.value_or(false)) return absl::OkStatus();
+    for (const ToldOption& option : tree->told) {
+      if (option.name == "aio" && option.text == "native" && tree->direct.has_value()) {
+        return GenericError(
+            "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+      }
+    }
+    return absl::OkStatus();
+  }
+
   void ReadDriver(ArgumentReader& reader, bool must_name_driver, NodeTree* tree) {
     std::optional<std::string> driver;
     if (must_name_driver) {
@@ -122,7 +75,7 @@ class TreeReader {
     }
     if (!driver || !reader.ok()) return;
     tree->driver = *driver;
-    if (SchemaOf(*driver) != nullptr) return;
+    if (FindDriverSchema(*driver) != nullptr) return;
     reader.Fail(
         style_ == TreeStyle::kBlockdev
             ? GenericError(StrCat("Parameter 'driver' does not accept value '", *driver, "'"))
@@ -143,53 +96,95 @@ class TreeReader {
     }
     tree->is_read_only = reader.OptionalBool("read-only");
     tree->falls_back_to_read_only = reader.OptionalBool("auto-read-only");
-    if (reader.OptionalBool("force-share").value_or(false)) {
-      reader.Fail(
-          GenericError("Parameter 'force-share' is not supported: use a copy or stop the "
-                       "program that has the image open"));
-    }
+    tree->shares_by_force = reader.OptionalBool("force-share");
     if (auto detect = reader.OptionalEnum("detect-zeroes", kDetect)) {
       tree->detect_zeroes = static_cast<DetectZeroes>(*detect);
     }
   }
 
-  void ReadOption(ArgumentReader& reader, const DriverOption& option, NodeTree* tree) {
-    std::optional<std::string> text;
-    switch (option.kind) {
-      case kText:
-        text = option.is_required && style_ == TreeStyle::kBlockdev
-                   ? std::optional<std::string>(reader.String(option.name))
-                   : reader.OptionalString(option.name);
-        break;
-      case kNumber:
-        if (option.is_required && style_ == TreeStyle::kBlockdev && !reader.Has(option.name)) {
-          reader.Fail(GenericError(StrCat("Parameter '", option.name, "' is missing")));
-        }
-        if (style_ == TreeStyle::kDrive) {
-          if (auto size = reader.OptionalSize(option.name)) text = StrCat(*size);
-        } else if (auto number = reader.OptionalInteger(option.name)) {
-          text = StrCat(*number);
-        }
-        break;
-      case kFlag:
-        if (auto flag = reader.OptionalBool(option.name)) text = *flag ? "on" : "off";
-        break;
-      case kRules:
-      case kTexts:
-        ReadList(reader, option, tree);
-        return;
+  // Keeps an option as it was written, and hands it to the library under its name there.
+  void Tell(const DriverOption& option, std::string name, const json::value& value,
+            const std::string& text, NodeTree* tree) const {
+    if (!option.library_name.empty()) {
+      const std::string suffix = name.substr(option.name.size());
+      tree->options[StrCat(option.library_name, suffix)] = text;
     }
-    if (text && !option.is_hint) tree->options[std::string(option.name)] = *std::move(text);
+    std::string written = json::serialize(value);
+    // What a schema reads has its type, however it was written.
+    if (style_ == TreeStyle::kBlockdev && option.kind == OptionKind::kNumber) written = text;
+    if (style_ == TreeStyle::kBlockdev && option.kind == OptionKind::kFlag) {
+      written = text == "on" ? "true" : "false";
+    }
+    tree->told.push_back({std::move(name), text, std::move(written), option.changes_content});
   }
 
-  static void ReadList(ArgumentReader& reader, const DriverOption& option, NodeTree* tree) {
+  std::optional<std::string> ReadScalar(ArgumentReader& reader, const DriverOption& option) const {
+    switch (option.kind) {
+      case OptionKind::kNumber:
+        if (style_ == TreeStyle::kDrive) {
+          if (auto size = reader.OptionalSize(option.name)) return StrCat(*size);
+        } else if (auto number = reader.OptionalInteger(option.name)) {
+          return StrCat(*number);
+        }
+        return std::nullopt;
+      case OptionKind::kFlag:
+        if (auto flag = reader.OptionalBool(option.name)) return *flag ? "on" : "off";
+        return std::nullopt;
+      case OptionKind::kChoice:
+        if (auto choice = reader.OptionalEnum(option.name, option.choices)) {
+          return std::string(option.choices[*choice]);
+        }
+        return std::nullopt;
+      default:
+        return reader.OptionalString(option.name);
+    }
+  }
+
+  void ReadOption(ArgumentReader& reader, const DriverOption& option, NodeTree* tree) {
+    if (option.kind == OptionKind::kRules || option.kind == OptionKind::kTexts) {
+      return ReadList(reader, option, tree);
+    }
+    if (option.kind == OptionKind::kOverlapCheck) return ReadOverlapCheck(reader, option, tree);
+    if (option.is_required && style_ == TreeStyle::kBlockdev && !reader.Has(option.name)) {
+      reader.Fail(GenericError(StrCat("Parameter '", option.name, "' is missing")));
+    }
+    std::optional<std::string> text = ReadScalar(reader, option);
+    if (!text || !reader.ok()) return;
+    Tell(option, std::string(option.name), *reader.OptionalAny(option.name), *text, tree);
+  }
+
+  // The checks are always all made; what is asked for is at most that.
+  void ReadOverlapCheck(ArgumentReader& reader, const DriverOption& option, NodeTree* tree) const {
+    constexpr std::string_view kModes[] = {"none", "constant", "cached", "all"};
+    const json::value* value = reader.OptionalAny(option.name);
+    if (value == nullptr) return;
+    if (value->is_string()) {
+      if (!reader.OptionalEnum(option.name, kModes)) return;
+      return Tell(option, std::string(option.name), *value, TextOf(*value), tree);
+    }
+    std::optional<ArgumentReader> flags = reader.OptionalObject(option.name);
+    if (!flags) return;
+    flags->OptionalEnum("template", kModes);
+    for (const char* table :
+         {"main-header", "active-l1", "active-l2", "refcount-table", "refcount-block",
+          "snapshot-table", "inactive-l1", "inactive-l2", "bitmap-directory"}) {
+      flags->OptionalBool(table);
+    }
+    if (absl::Status status = flags->Finish(); !status.ok()) reader.Fail(std::move(status));
+    for (const auto& member : value->get_object()) {
+      Tell(option, StrCat(option.name, ".", View(member.key())), member.value(),
+           TextOf(member.value()), tree);
+    }
+  }
+
+  void ReadList(ArgumentReader& reader, const DriverOption& option, NodeTree* tree) const {
     const json::array* list = reader.OptionalArray(option.name);
     if (list == nullptr) return;
     for (size_t i = 0; i < list->size(); ++i) {
       const json::value& element = (*list)[i];
       const std::string prefix = StrCat(option.name, ".", i);
-      if (option.kind == kTexts) {
-        tree->options[prefix] = TextOf(element);
+      if (option.kind == OptionKind::kTexts) {
+        Tell(option, prefix, element, TextOf(element), tree);
         continue;
       }
       if (!element.is_object()) {
@@ -198,7 +193,12 @@ class TreeReader {
         return;
       }
       for (const auto& member : element.get_object()) {
-        tree->options[StrCat(prefix, ".", View(member.key()))] = TextOf(member.value());
+        const std::string text = TextOf(member.value());
+        if (View(member.key()) == "event" && !IsFaultEvent(text)) {
+          reader.Fail(GenericError(StrCat("Parameter 'event' does not accept value '", text, "'")));
+          return;
+        }
+        Tell(option, StrCat(prefix, ".", View(member.key())), member.value(), text, tree);
       }
     }
   }
@@ -256,6 +256,8 @@ class TreeReader {
         AddChild(reader, name, name, member.value(), depth, tree);
       } else {
         tree->options[name] = TextOf(member.value());
+        tree->told.push_back(
+            {name, TextOf(member.value()), json::serialize(member.value()), false});
       }
     }
   }
@@ -283,7 +285,7 @@ absl::StatusOr<NodeTree> ParseJsonFileName(std::string_view text) {
 
 std::vector<std::string_view> FormatNames() {
   std::vector<std::string_view> names;
-  for (const DriverSchema& schema : Schemas()) names.push_back(schema.name);
+  for (const DriverSchema& schema : DriverSchemas()) names.push_back(schema.name);
   return names;
 }
 

@@ -385,6 +385,25 @@ absl::Status Qcow2Driver::CoZeroLastCluster(uint64_t old_bytes) {
   return absl::OkStatus();
 }
 
+std::vector<FormatFact> Qcow2Driver::facts() const {
+  if (parts_ == nullptr) return {};
+  const Header& header = parts_->image.header();
+  const bool is_old = header.geometry.version == 2;
+  std::vector<FormatFact> facts = {
+      {"compat", std::string(is_old ? "0.10" : "1.1")},
+      {"compression-type", std::string(header.compression_type == 0 ? "zlib" : "zstd")},
+      {"refcount-bits", uint64_t{header.geometry.refcount_bits()}}};
+  if (is_old) return facts;
+  facts.push_back({"lazy-refcounts", (header.compatible_features & kCompatibleLazyRefcounts) != 0});
+  facts.push_back({"corrupt", header.is_corrupt()});
+  facts.push_back({"extended-l2", (header.incompatible_features & kIncompatibleExtendedL2) != 0});
+  return facts;
+}
+
+bool Qcow2Driver::is_marked_dirty() const {
+  return parts_ != nullptr && parts_->image.header().is_dirty();
+}
+
 BackingReference Qcow2Driver::backing_reference() const {
   return parts_ == nullptr ? BackingReference() : parts_->image.header().backing;
 }

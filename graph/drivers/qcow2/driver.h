@@ -49,6 +49,8 @@ class Qcow2Driver final : public FormatDriver {
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND;
   absl::Status CoResize(uint64_t bytes, ResizeFlags flags) override MILLRACE_MAY_SUSPEND;
   bool supports_backing() const override { return true; }
+  std::vector<FormatFact> facts() const override;
+  bool is_marked_dirty() const override;
   BackingReference backing_reference() const override;
   absl::Status CoWriteBackingReference(const BackingReference& reference) override
       MILLRACE_MAY_SUSPEND;

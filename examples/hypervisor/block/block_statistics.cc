@@ -1,0 +1,148 @@
+#include "examples/hypervisor/block/block_statistics.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kNames[] = {"rd", "wr", "flush", "unmap"};
+
+// Of a node only the highest offset is counted.
+json::object StatisticsOfNode(const NodeView& node) {
+  DriveStatistics none;
+  none.accounts_invalid = none.accounts_failed = false;
+  json::object stats = none.Describe(0);
+  stats["wr_highest_offset"] = node.highest_write_end();
+  return stats;
+}
+
+json::object DescribeNode(const NodeView& node, bool hides_implicit) {
+  json::object shown = {{"node-name", node.name()}, {"stats", StatisticsOfNode(node)}};
+  if (node.driver_name() == "file") {
+    const DiscardCounts discards = node.discard_counts();
+    shown["driver-specific"] = {{"driver", "file"},
+                                {"discard-nb-ok", discards.succeeded},
+                                {"discard-nb-failed", discards.failed},
+                                {"discard-bytes-ok", discards.bytes}};
+  }
+  const std::optional<NodeView> below =
+      node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
+  if (below) {
+    shown["parent"] =
+        DescribeNode(hides_implicit ? SkipImplicitFilters(*below) : *below, hides_implicit);
+  }
+  return shown;
+}
+
+// With what is below it, nested; from the bottom up, so that no stack limits the chain.
+json::object DescribeDriveChain(const GraphReader& view, NodeId top) {
+  std::vector<json::object> layers;
+  for (std::optional<NodeId> id = top; id;) {
+    absl::StatusOr<NodeView> found = view.Resolve(*id);
+    id.reset();
+    if (!found.ok()) break;
+    const NodeView node = SkipImplicitFilters(*found);
+    layers.push_back(DescribeNode(node, true));
+    if (const std::optional<NodeView> below = node.FilteredOrBacking()) id = below->id();
+  }
+  while (layers.size() > 1) {
+    json::object last = std::move(layers.back());
+    layers.pop_back();
+    layers.back()["backing"] = std::move(last);
+  }
+  return layers.empty() ? json::object() : std::move(layers.front());
+}
+
+json::object DescribeDrive(const GraphReader& view, const Drive& drive, Nanoseconds now) {
+  json::object shown;
+  json::object stats = drive.statistics.Describe(now);
+  if (drive.backend.is_attached()) {
+    shown = DescribeDriveChain(view, drive.backend.node());
+    stats["wr_highest_offset"] = shown.at("stats").at("wr_highest_offset");
+  }
+  shown["stats"] = std::move(stats);
+  shown["device"] = drive.id;
+  if (drive.device != nullptr) shown["qdev"] = drive.device->path;
+  return shown;
+}
+
+CommandResult QueryBlockStats(BlockLayer& layer, bool of_nodes) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  json::array shown;
+  if (of_nodes) {
+    for (NodeId id : view.Nodes()) {
+      absl::StatusOr<NodeView> node = view.Resolve(id);
+      if (node.ok()) shown.push_back(DescribeNode(*node, false));
+    }
+    return shown;
+  }
+  for (const std::unique_ptr<Drive>& drive : layer.drives()) {
+    if (drive->id.empty() && drive->device == nullptr) continue;
+    shown.push_back(DescribeDrive(view, *drive, layer.host().engine.clock().Now()));
+  }
+  return shown;
+}
+
+}  // namespace
+
+void DriveStatistics::CountDone(CountedIo io, uint64_t bytes, Nanoseconds took, Nanoseconds now) {
+  Counters& counters = Of(io);
+  counters.bytes += bytes;
+  ++counters.operations;
+  counters.total += took;
+  last_access_ = now;
+}
+
+void DriveStatistics::CountFailed(CountedIo io, Nanoseconds took, Nanoseconds now) {
+  Counters& counters = Of(io);
+  ++counters.failed;
+  if (!accounts_failed) return;
+  counters.total += took;
+  last_access_ = now;
+}
+
+void DriveStatistics::CountInvalid(CountedIo io, Nanoseconds now) {
+  ++Of(io).invalid;
+  if (accounts_invalid) last_access_ = now;
+}
+
+json::object DriveStatistics::Describe(Nanoseconds now) const {
+  json::object stats = {{"account_invalid", accounts_invalid},
+                        {"account_failed", accounts_failed},
+                        {"timed_stats", json::array()},
+                        {"wr_highest_offset", 0}};
+  for (size_t i = 0; i < counters_.size(); ++i) {
+    const Counters& counters = counters_[i];
+    const std::string name(kNames[i]);
+    if (name != "flush") {
+      stats[name + "_bytes"] = counters.bytes;
+      stats[name + "_merged"] = 0;
+    }
+    stats[name + "_operations"] = counters.operations;
+    stats[name + "_total_time_ns"] = counters.total;
+    stats["failed_" + name + "_operations"] = counters.failed;
+    stats["invalid_" + name + "_operations"] = counters.invalid;
+  }
+  if (last_access_ > 0) stats["idle_time_ns"] = now - last_access_;
+  return stats;
+}
+
+void RegisterBlockStatistics(BlockLayer& layer) {
+  layer.host().commands.Register(
+      {.name = "query-blockstats",
+       .arguments = {{{"query-nodes", ArgumentType::kBool, true}}},
+       .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
+         ArgumentReader reader(arguments);
+         return QueryBlockStats(layer, reader.OptionalBool("query-nodes").value_or(false));
+       }});
+}
+
+}  // namespace millrace

@@ -1,0 +1,50 @@
+// query-blockstats, and what it counts: requests of drives, as guests' devices and qemu-io's
+// asynchronous commands make them. Home thread.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_STATISTICS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_STATISTICS_H_
+
+#include <array>
+#include <cstdint>
+
+#include "examples/hypervisor/qmp/json.h"
+#include "millrace/engine/scheduler/clock.h"
+
+namespace millrace {
+
+class BlockLayer;
+
+enum class CountedIo : uint8_t { kRead, kWrite, kFlush, kUnmap };
+
+class DriveStatistics {
+ public:
+  // A request ended, or was refused before it began (`invalid`).
+  void CountDone(CountedIo io, uint64_t bytes, Nanoseconds took, Nanoseconds now);
+  void CountFailed(CountedIo io, Nanoseconds took, Nanoseconds now);
+  void CountInvalid(CountedIo io, Nanoseconds now);
+
+  // BlockDeviceStats, but for wr_highest_offset, which is the node's.
+  json::object Describe(Nanoseconds now) const;
+
+  // Whether invalid and failed requests count as accesses (stats-account-invalid, -failed).
+  bool accounts_invalid = true;
+  bool accounts_failed = true;
+
+ private:
+  struct Counters {
+    uint64_t bytes = 0;
+    uint64_t operations = 0;
+    uint64_t invalid = 0;
+    uint64_t failed = 0;
+    Nanoseconds total = 0;
+  };
+  Counters& Of(CountedIo io) { return counters_[static_cast<size_t>(io)]; }
+
+  std::array<Counters, 4> counters_;
+  Nanoseconds last_access_ = 0;  // 0: none yet
+};
+
+void RegisterBlockStatistics(BlockLayer& layer);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_STATISTICS_H_

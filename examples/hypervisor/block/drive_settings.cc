@@ -1,0 +1,154 @@
+#include "examples/hypervisor/block/drive_settings.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "examples/hypervisor/block/throttle_objects.h"
+#include "examples/hypervisor/qmp/argument_reader.h"
+#include "examples/hypervisor/qmp/object_registry.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+json::string_view Key(std::string_view name) { return {name.data(), name.size()}; }
+
+std::optional<std::string> TakeText(json::object& options, std::string_view name) {
+  const auto found = options.find(Key(name));
+  if (found == options.end() || !found->value().is_string()) return std::nullopt;
+  std::string text(View(found->value().get_string()));
+  options.erase(found);
+  return text;
+}
+
+absl::Status TakeFlag(json::object& options, std::string_view name, bool* flag) {
+  const std::optional<std::string> text = TakeText(options, name);
+  if (!text) return absl::OkStatus();
+  const json::object given = {{Key(name), *text}};
+  ArgumentReader reader(given, ScalarStyle::kText);
+  *flag = reader.OptionalBool(name).value_or(*flag);
+  return reader.Finish();
+}
+
+bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), text) != words.end();
+}
+
+// The nodes' own cache options win over the mode.
+json::object& CacheOf(json::object& options) {
+  json::value& cache = options["cache"];
+  if (!cache.is_object()) cache = json::object();
+  return cache.get_object();
+}
+
+absl::Status TakeCacheMode(json::object& options, DriveSettings* settings) {
+  if (const std::optional<std::string> mode = TakeText(options, "cache")) {
+    const bool is_direct = IsOneOf(*mode, {"none", "off", "directsync"});
+    if (!is_direct && !IsOneOf(*mode, {"writeback", "writethrough", "unsafe"})) {
+      return GenericError("invalid cache option");
+    }
+    settings->writes_through = IsOneOf(*mode, {"directsync", "writethrough"});
+    CacheOf(options) = {{"direct", is_direct ? "on" : "off"},
+                        {"no-flush", *mode == "unsafe" ? "on" : "off"}};
+  }
+  const json::value* cache = options.if_contains("cache");
+  if (cache == nullptr || !cache->is_object()) return absl::OkStatus();
+  bool writes_back = !settings->writes_through;
+  MILLRACE_RETURN_IF_ERROR(TakeFlag(CacheOf(options), "writeback", &writes_back));
+  settings->writes_through = !writes_back;
+  return absl::OkStatus();
+}
+
+// Limits have old names too: "bps_rd_max" is "throttling.bps-read-max".
+void TakeOldThrottleNames(json::object& options, json::object* throttling) {
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"bps", "bps-total"},   {"bps_rd", "bps-read"},   {"bps_wr", "bps-write"},
+      {"iops", "iops-total"}, {"iops_rd", "iops-read"}, {"iops_wr", "iops-write"}};
+  for (const auto& [old_name, name] : kNames) {
+    for (const std::string_view suffix : {"", "max"}) {
+      const std::string old =
+          suffix.empty() ? std::string(old_name) : StrCat(old_name, "_", suffix);
+      const std::string now = suffix.empty() ? std::string(name) : StrCat(name, "-", suffix);
+      if (auto value = TakeText(options, old)) (*throttling)[now] = *value;
+    }
+  }
+  if (auto value = TakeText(options, "iops_size")) (*throttling)["iops-size"] = *value;
+}
+
+absl::Status TakeThrottling(json::object& options, DriveSettings* settings) {
+  json::object throttling;
+  if (const auto found = options.find("throttling");
+      found != options.end() && found->value().is_object()) {
+    throttling = found->value().get_object();
+    options.erase(found);
+  }
+  TakeOldThrottleNames(options, &throttling);
+  ArgumentReader reader(throttling, ScalarStyle::kText, "throttling");
+  settings->throttle_group = reader.OptionalString("group").value_or("");
+  ReadThrottleLimits(reader, LimitNames::kOfGroups, "", &settings->limits);
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return CheckThrottleLimits(settings->limits);
+}
+
+absl::Status TakeErrorActions(json::object& options) {
+  // Guest devices do no I/O, so there is nothing to stop.
+  for (const auto& [name, what] : {std::pair("werror", "write"), std::pair("rerror", "read")}) {
+    const std::optional<std::string> action = TakeText(options, name);
+    const bool is_read = std::string_view(name) == "rerror";
+    if (!action || IsOneOf(*action, {"ignore", "stop", "report"}) ||
+        (!is_read && *action == "enospc")) {
+      continue;
+    }
+    return GenericError(StrCat("'", *action, "' invalid ", what, " error action"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeInterface(json::object& options, DriveSettings* settings) {
+  if (auto interface = TakeText(options, "if")) settings->interface = *interface;
+  if (auto media = TakeText(options, "media")) {
+    if (!IsOneOf(*media, {"disk", "cdrom"})) {
+      return GenericError(StrCat("'", *media, "' invalid media"));
+    }
+    settings->is_cdrom = *media == "cdrom";
+  }
+  if (IsOneOf(settings->interface,
+              {"none", "virtio", "ide", "scsi", "floppy", "sd", "pflash", "mtd", "xen"})) {
+    return absl::OkStatus();
+  }
+  return GenericError(StrCat("unsupported bus type '", settings->interface, "'"));
+}
+
+}  // namespace
+
+absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
+  DriveSettings settings;
+  if (auto id = TakeText(options, "id")) {
+    if (!IsIdentifier(*id)) return GenericError("Parameter 'id' expects an identifier");
+    settings.id = *id;
+  }
+  MILLRACE_RETURN_IF_ERROR(TakeInterface(options, &settings));
+  MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "copy-on-read", &settings.copies_on_read));
+  MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "snapshot", &settings.is_snapshot));
+  MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "stats-account-invalid", &settings.accounts_invalid));
+  MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "stats-account-failed", &settings.accounts_failed));
+  MILLRACE_RETURN_IF_ERROR(TakeErrorActions(options));
+  MILLRACE_RETURN_IF_ERROR(TakeCacheMode(options, &settings));
+  MILLRACE_RETURN_IF_ERROR(TakeThrottling(options, &settings));
+  if (auto format = TakeText(options, "format")) options["driver"] = *format;
+  if (auto aio = TakeText(options, "aio");
+      aio && !IsOneOf(*aio, {"threads", "native", "io_uring"})) {
+    return GenericError("invalid aio option");
+  }
+  // Where a drive sits in the guest is all the same to us.
+  for (const char* place : {"index", "bus", "unit"}) TakeText(options, place);
+  if (auto readonly = TakeText(options, "readonly")) options["read-only"] = *readonly;
+  return settings;
+}
+
+}  // namespace millrace

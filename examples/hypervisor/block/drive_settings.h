@@ -1,0 +1,32 @@
+// What a --drive says about the drive itself, apart from its nodes. Plain data; any thread.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_SETTINGS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_SETTINGS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "examples/hypervisor/qmp/json.h"
+#include "millrace/graph/filters/throttle_limits.h"
+
+namespace millrace {
+
+struct DriveSettings {
+  std::string id;
+  std::string interface = "ide";
+  bool is_cdrom = false;
+  bool copies_on_read = false;
+  bool writes_through = false;
+  // Writes go to a file of their own, which is thrown away at the end.
+  bool is_snapshot = false;
+  bool accounts_invalid = true;
+  bool accounts_failed = true;
+  ThrottleLimits limits;
+  std::string throttle_group;
+};
+
+// Takes the drive's own settings out of `options` and leaves those of the nodes. Errors are QEMU's.
+absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_SETTINGS_H_

@@ -1,0 +1,51 @@
+// DriveThrottle: the I/O limits of a drive itself (-drive throttling.*, block_set_io_throttle),
+// before its requests enter the graph. Drives may share a group; a group that only drives use lives
+// as long as one of them.
+//
+// Home thread. What waits here is not in flight, so no drain waits for it.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_THROTTLE_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_THROTTLE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "examples/hypervisor/qmp/json.h"
+#include "millrace/graph/filters/throttle_group.h"
+
+namespace millrace {
+
+class BlockLayer;
+struct Drive;
+
+class DriveThrottle {
+ public:
+  explicit DriveThrottle(std::shared_ptr<ThrottleGroup> group)
+      : group_(std::move(group)), member_(*group_, group_->name()) {}
+
+  void CoPass(ThrottleDirection direction, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+    member_.CoPass(direction, bytes);
+  }
+  // From now on nothing is held back: the program ends.
+  void LetAllPass() { member_.BeginDrain(); }
+  size_t waiting() const { return member_.waiting(); }
+  const std::shared_ptr<ThrottleGroup>& group() const { return group_; }
+
+  // Sets the limits' members of a BlockDeviceInfo.
+  void Describe(json::object* inserted) const;
+
+ private:
+  const std::shared_ptr<ThrottleGroup> group_;
+  ThrottleGroup::Member member_;
+};
+
+// Puts the drive into the group of that name, with these limits; without any limit, takes it out of
+// its group.
+absl::Status SetDriveThrottle(BlockLayer& layer, Drive& drive, const std::string& group,
+                              const ThrottleLimits& limits);
+
+void RegisterDriveThrottle(BlockLayer& layer);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_THROTTLE_H_

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/drivers/file.h"
@@ -123,7 +124,15 @@ Made MakeThrottle(const BuiltinDriverServices& services, const DriverOptions& op
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   std::shared_ptr<ThrottleGroup> group;
   if (services.find_throttle_group) group = services.find_throttle_group(name);
-  if (group == nullptr) return reader.Bad("throttle-group", "the name of a throttle group");
+  if (group == nullptr) {
+    Conflict conflict;
+    conflict.reason = ConflictReason::kInvalidOption;
+    conflict.object = name;
+    conflict.detail = "throttle-group must exist";
+    conflict.next_step = "create the group first";
+    return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
+                          StrCat("there is no throttle group '", name, "'; ", conflict.next_step));
+  }
   return MakeThrottleDriver(std::move(group));
 }
 

@@ -135,7 +135,7 @@ FileName FileNames::Name(const Node& node) {
   const FilterDriver* filter = AsFilter(node);
   if (filter != nullptr && file != nullptr) {
     const std::string& below = names_[file].exact;
-    if (filter->is_unleasable()) {
+    if (filter->filtered_edge_name() == "backing") {
       name.exact = names_[file].shown;  // the filters of commit and mirror
     } else if (!filter->protocol_name().empty() && !below.empty() && IsToldOnly(node, "config")) {
       const std::string* config = TextOfOption(node, "config");

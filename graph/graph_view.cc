@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
@@ -105,6 +106,14 @@ size_t NodeView::user_count() const {
   const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
   return static_cast<size_t>(std::count_if(
       edges.begin(), edges.end(), [](const Edge* edge) { return edge->parent == nullptr; }));
+}
+
+bool NodeView::has_job_user() const {
+  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
+  return std::any_of(edges.begin(), edges.end(), [](const Edge* edge) {
+    return edge->attachment != nullptr &&
+           absl::EndsWith(edge->attachment->options.holder->type, " job");
+  });
 }
 
 const NodeIoOptions& NodeView::io_options() const { return node_->io; }

@@ -79,6 +79,8 @@ class NodeView {
   size_t user_count() const;
   // How its I/O is treated before the driver sees it.
   const NodeIoOptions& io_options() const;
+  // Whether a job is attached here directly.
+  bool has_job_user() const;
   // What it is seen through.
   const GraphReader& reader() const { return *reader_; }
   // Name of the newest attachment that has one: "drive0"; empty if none.

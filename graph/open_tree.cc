@@ -1,5 +1,6 @@
 #include "millrace/graph/open_tree.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -470,14 +471,23 @@ class TreeOpener {
     return {node->supports_backing(), HostPath(*node), node->backing_reference()};
   }
 
+  // Whether the tree says by itself which image is meant; else it adds to what a header says.
+  bool NamesImage(const NodeTree& tree) const {
+    if (!tree.filename.empty() || tree.options.contains("filename") || IsProtocol(tree.driver)) {
+      return true;
+    }
+    return std::any_of(tree.children.begin(), tree.children.end(), [&](const ChildTree& child) {
+      if (child.name == "backing") return false;
+      return child.tree == nullptr ? !child.reference.empty() : NamesImage(*child.tree);
+    });
+  }
+
   // What is to stand below: what the tree says, added to what the header says. Null: nothing.
   absl::StatusOr<std::unique_ptr<NodeTree>> BackingTree(ChildTree* asked, const Overlay& overlay,
                                                         bool* is_from_header) const {
     std::unique_ptr<NodeTree> tree;
     if (asked != nullptr) tree = std::move(asked->tree);
-    const bool is_named =
-        tree != nullptr && (!tree->filename.empty() || tree->options.contains("filename") ||
-                            tree->FindChild("file") != nullptr || IsProtocol(tree->driver));
+    const bool is_named = tree != nullptr && NamesImage(*tree);
     *is_from_header = !is_named;
     if (is_named || overlay.reference.filename.empty()) return tree;
     BackingReference reference = overlay.reference;

@@ -155,6 +155,10 @@ std::string_view ConflictReasonName(ConflictReason reason) {
       return "forbidden-name";
     case ConflictReason::kUnknownFormat:
       return "unknown-format";
+    case ConflictReason::kOtherFormat:
+      return "other-format";
+    case ConflictReason::kHostFile:
+      return "host-file";
     case ConflictReason::kUnsupportedFeature:
       return "unsupported-feature";
   }

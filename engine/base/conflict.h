@@ -77,6 +77,8 @@ enum class ConflictReason : uint8_t {
                        // permission in quotes, behind "shared " if it is they who use it
   kForbiddenName,      // the open gate forbids the name
   kUnknownFormat,      // no driver is registered under this name
+  kOtherFormat,        // the content is not of the format (object)
+  kHostFile,           // the host refuses the file (object); its errno is attached
   kUnsupportedFeature  // detail names the feature
 };
 

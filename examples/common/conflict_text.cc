@@ -1,7 +1,10 @@
 #include "examples/common/conflict_text.h"
 
 #include <string_view>
+#include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "millrace/engine/base/text.h"
 
@@ -43,7 +46,12 @@ constexpr Row kTexts[] = {
     {Reason::kNotInChain, "'%o' is not in the backing chain of '%d'"},
     {Reason::kNotBacking, "Node '%o' is not a backing image of '%d'"},
     {Reason::kSameNode, "cannot commit an image into itself"},
-    {Reason::kNoBacking, "There is no backimg image"},
+    {Reason::kNoBacking, "cannot commit an image into itself"},
+    {Reason::kCycle, "Making '%o' a backing child of '%1' would create a cycle"},
+    {Reason::kOtherFormat, "Image is not in %o format"},
+    {Reason::kViewWouldChange,
+     "Cannot replace '%o' by a node mirrored from '%d', because it cannot be guaranteed that "
+     "doing so would not lead to an abrupt change of visible data"},
     {Reason::kIsFilter, "Node '%o' is a filter, use a non-filter node as 'bottom'"},
     {Reason::kNotRoot, "Need a root block node"},
     {Reason::kSizeMismatch, "Source and target image have different sizes"},
@@ -110,6 +118,24 @@ std::string ExclusionText(const Conflict& conflict) {
   return Fill("'%1' and '%2' cannot be specified at the same time", conflict);
 }
 
+// "raw-window OFFSET SIZE BYTES-OF-THE-FILE"
+std::string RawWindowText(const std::string& detail) {
+  const std::vector<std::string> words = absl::StrSplit(detail, ' ');
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  if (words.size() != 4 || !absl::SimpleAtoi(words[1], &offset) ||
+      !absl::SimpleAtoi(words[3], &bytes)) {
+    return {};
+  }
+  if (offset > bytes) {
+    return StrCat("Offset (", words[1], ") cannot be greater than size of the containing file (",
+                  words[3], ")");
+  }
+  return StrCat("The sum of offset (", words[1], ") and size (", words[2],
+                ") has to be smaller or equal to the  actual size of the containing file (",
+                words[3], ")");
+}
+
 std::string OptionText(const Conflict& conflict) {
   if (conflict.detail == "granularity 512B-64MB") {
     return "Parameter 'granularity' expects a value in range [512B, 64MB]";
@@ -117,6 +143,10 @@ std::string OptionText(const Conflict& conflict) {
   if (conflict.detail == "granularity power-of-two") {
     return "Parameter 'granularity' expects a power of 2";
   }
+  if (conflict.detail == "throttle-group must exist") {
+    return StrCat("Throttle group '", conflict.object, "' does not exist");
+  }
+  if (conflict.detail.starts_with("raw-window ")) return RawWindowText(conflict.detail);
   return Fill("Invalid parameter '%1'", conflict);
 }
 

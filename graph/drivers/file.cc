@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -135,7 +136,15 @@ absl::Status FileDriver::CheckConfined() const {
 
 absl::StatusOr<IoFile> FileDriver::CoOpenFile(bool writable) {
   if (options_.descriptor < 0) {
-    return io().CoOpen(options_.path, {.writable = writable, .direct = options_.direct});
+    absl::StatusOr<IoFile> opened =
+        io().CoOpen(options_.path, {.writable = writable, .direct = options_.direct});
+    if (opened.ok()) return opened;
+    Conflict conflict;
+    conflict.reason = ConflictReason::kHostFile;
+    conflict.object = options_.path;
+    return WithErrno(
+        ConflictStatus(opened.status().code(), conflict, FromAbsl(opened.status().message())),
+        ErrnoOf(opened.status()));
   }
   file_ = IoFile{options_.descriptor};  // ours to close, whatever comes
   MILLRACE_ASSIGN_OR_RETURN(file_, io().Adopt(options_.descriptor));

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -47,9 +48,23 @@ class RawDriver final : public FormatDriver {
     const uint64_t child = context.ChildBytes(Role::kPrimary);
     const uint64_t size = options_.bytes.value_or(0);
     if (options_.offset <= child && size <= child - options_.offset) return absl::OkStatus();
-    return absl::InvalidArgumentError(StrCat(
-        "open raw image '", context.node_name(), "': offset ", options_.offset, " and size ", size,
-        " reach beyond the ", child, " bytes of the file; name a part that lies inside it"));
+    Conflict conflict;
+    conflict.reason = ConflictReason::kInvalidOption;
+    conflict.object = context.node_name();
+    conflict.detail = StrCat("raw-window ", options_.offset, " ", size, " ", child);
+    conflict.next_step = "name a part that lies inside it";
+    return ConflictStatus(
+        absl::StatusCode::kInvalidArgument, conflict,
+        StrCat("open raw image '", context.node_name(), "': offset ", options_.offset, " and size ",
+               size, " reach beyond the ", child, " bytes of the file; ", conflict.next_step));
+  }
+
+  // Raw keeps no tables: it asks of its file what is asked of it. Only a window on a file must keep
+  // others from changing the file's size.
+  Permissions DerivePermissions(const PermissionContext& permissions) const override {
+    if (permissions.role != Role::kPrimary) return FormatDriver::DerivePermissions(permissions);
+    if (options_.offset == 0 && !options_.bytes.has_value()) return DeriveForFilter(permissions);
+    return DeriveForData(permissions);
   }
 
   absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {

@@ -83,7 +83,7 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   MILLRACE_RETURN_IF_ERROR(CheckClaims(view, root, top, base));
   const bool has_writer = top.cumulative_permissions().used.Intersects(kWrite);
   const bool is_active = has_writer || SkipFilters(top) == SkipFilters(root);
-  if (is_active) MILLRACE_RETURN_IF_ERROR(CheckActive(options, top, has_writer));
+  if (is_active) MILLRACE_RETURN_IF_ERROR(CheckActive(options, top, has_writer && !(top == root)));
   const std::optional<NodeView> lowest = FindOverlay(top, base);
   if (!lowest) {
     return Refuse(ConflictReason::kNotInChain, top,

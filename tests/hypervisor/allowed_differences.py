@@ -5,6 +5,10 @@ prints it, list indices as [*]. The list is part of the interface: what is not h
 """
 
 ALLOWED = (
+    ('*', '*dirty-bitmaps', "a mirror's bitmap belongs to its filter, not to the source"),
+    ('*', '*idle_time_ns', 'the clock'),
+    ('*', '*_total_time_ns', 'the clock'),
+    ('query-block-jobs', '*busy', 'whether a throttled job is asleep at that very moment'),
     ('*', '*actual-size', 'how much of a file is allocated depends on who wrote it, and when'),
     ('*', '*timestamp*', 'the clock'),
     ('*', 'error.data*', 'an addition of Millrace: the conflict for machines'),

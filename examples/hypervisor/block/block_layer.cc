@@ -1,5 +1,8 @@
 #include "examples/hypervisor/block/block_layer.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <utility>
@@ -35,6 +38,14 @@ std::string FileNameOf(const NodeTree& tree) {
   return {};
 }
 
+std::string CannotOpen(const std::string& filename, int error_number) {
+  struct stat info {};
+  if (error_number == EINVAL && stat(filename.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return StrCat("'file' driver requires '", filename, "' to be a regular file");
+  }
+  return StrCat("Could not open '", filename, "': ", ErrnoText(error_number));
+}
+
 // Failures to open a file, as QEMU says them; all others as they are.
 absl::Status InQemuWords(const absl::Status& status, const std::string& filename) {
   if (QmpErrorOf(status)) return status;
@@ -42,17 +53,17 @@ absl::Status InQemuWords(const absl::Status& status, const std::string& filename
     return GenericError(
         StrCat("Could not read blkdebug config file: ", ErrnoText(ErrnoOf(status))));
   }
-  const bool is_below = absl::StartsWith(status.message(), "backing file of '");
   const std::optional<Conflict> conflict = ConflictOf(status);
-  if (conflict && is_below) {
-    const std::string text = ConflictText(*conflict);
-    if (!text.empty()) return GenericError(StrCat("Could not open backing file: ", text));
+  std::string text = conflict ? ConflictText(*conflict) : std::string();
+  if (conflict && conflict->reason == ConflictReason::kHostFile) {
+    text = CannotOpen(conflict->object, ErrnoOf(status));
+  } else if (!conflict && CarriesErrno(status)) {
+    text = CannotOpen(filename, ErrnoOf(status));
   }
-  if (conflict || !CarriesErrno(status)) return status;
-  if (is_below) {
-    return GenericError(StrCat("Could not open backing file: ", FromAbsl(status.message())));
-  }
-  return GenericError(StrCat("Could not open '", filename, "': ", ErrnoText(ErrnoOf(status))));
+  if (text.empty()) return status;
+  const bool is_below = absl::StartsWith(status.message(), "backing file of '");
+  if (is_below) return GenericError(StrCat("Could not open backing file: ", text));
+  return conflict && conflict->reason != ConflictReason::kHostFile ? status : GenericError(text);
 }
 
 Permissions PermissionsOf(const GuestDevice& device, bool is_read_only) {
@@ -71,7 +82,8 @@ BlockLayer::BlockLayer(HypervisorHost& host)
       graph_(host.engine),
       committer_(graph_),
       jobs_(host.engine, committer_),
-      guest_requests_(host.engine.scheduler(), "qemu-io") {
+      guest_requests_(host.engine.scheduler(), "qemu-io"),
+      guest_request_done_("qemu-io's requests") {
   BuiltinDriverServices services;
   services.find_throttle_group = [this](std::string_view name) {
     return FindThrottleGroup(host_.objects, name);
@@ -159,6 +171,19 @@ void BlockLayer::CoCloseEverything() {
   owned_.clear();
 }
 
+void BlockLayer::SpawnGuestRequest(std::string_view name, std::function<void()> run) {
+  ++guest_requests_open_;
+  guest_requests_.Spawn(std::string(name), [this, run = std::move(run)]() MILLRACE_MAY_SUSPEND {
+    run();
+    --guest_requests_open_;
+    guest_request_done_.Notify();
+  });
+}
+
+void BlockLayer::CoWaitForGuestRequests() {
+  guest_request_done_.CoWaitUntil([this] { return guest_requests_open_ == 0; });
+}
+
 // ---- Nodes -------------------------------------------------------------------------------------
 
 absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
@@ -237,10 +262,12 @@ Drive* BlockLayer::FindDriveOfDevice(std::string_view id_or_path) const {
   return nullptr;
 }
 
-absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node) {
+absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
+                                                const std::string& device_id) {
   auto drive = std::make_unique<Drive>();
   AttachmentOptions options;
-  options.holder = MakeHolder(id, "block device", host_.engine.clock().Now());
+  options.holder =
+      MakeHolder(id.empty() ? device_id : id, "block device", host_.engine.clock().Now());
   options.purpose = "root";
   options.device_name = id;
   options.permissions.used = kConsistentRead;

@@ -12,6 +12,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_LAYER_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BLOCK_LAYER_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,11 +22,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/block/block_statistics.h"
+#include "examples/hypervisor/block/bus_table.h"
 #include "examples/hypervisor/block/drive_throttle.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
 #include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/condition.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/driver_registry.h"
 #include "millrace/graph/graph.h"
@@ -76,7 +79,10 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   const DriverRegistry& registry() const { return registry_; }
   const OpenTreeOptions& open_options() const { return open_options_; }
   const HolderRef& monitor() const { return open_options_.holder; }
-  TaskScope& guest_requests() { return guest_requests_; }
+  // Starts a request that goes on by itself.
+  void SpawnGuestRequest(std::string_view name, std::function<void()> run);
+  // Returns when none of them is under way.
+  void CoWaitForGuestRequests() MILLRACE_MAY_SUSPEND;
 
   // ---- Nodes the monitor owns --------------------------------------------------------------------
   absl::Status CoAddNode(NodeTree tree) MILLRACE_MAY_SUSPEND;
@@ -90,6 +96,10 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   Drive* FindDrive(std::string_view id) const;
   // "Duplicate ID 'x' for drive".
   absl::Status CheckDriveId(std::string_view id) const;
+  BusTable& buses() { return buses_; }
+  bool HasDevice(std::string_view id) const {
+    return FindDriveOfDevice(id) != nullptr || buses_.HasController(id);
+  }
   // By a device's id or path.
   Drive* FindDriveOfDevice(std::string_view id_or_path) const;
   // Opens the tree and puts a drive on top.
@@ -97,7 +107,9 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // A drive without a medium.
   absl::StatusOr<Drive*> AddEmptyDrive(std::string id);
   // The same over a node that is there.
-  absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node) MILLRACE_OPENS_VIEW;
+  // Refusals name a drive without an id by its device's.
+  absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node,
+                                      const std::string& device_id = "") MILLRACE_OPENS_VIEW;
   void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
   // The device takes its permissions on the drive.
   absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
@@ -132,10 +144,13 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   JobManager jobs_;
   OpenTreeOptions open_options_;
   TaskScope guest_requests_;  // of qemu-io's aio_ commands
+  Condition guest_request_done_;
+  size_t guest_requests_open_ = 0;
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
   std::vector<const Attachment*> other_backends_;
   std::vector<std::shared_ptr<DriveThrottle>> left_throttles_;
+  BusTable buses_;
   int anonymous_devices_ = 0;
 };
 

@@ -1,7 +1,5 @@
 // device_add, device_del, and --device: guest devices. They do no I/O of their own; they take
 // permissions on a drive, and give it a place in the guest.
-#include <algorithm>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,37 +17,66 @@ struct DeviceModel {
   std::string_view backend_suffix;  // of the part that has the drive, in the object tree
   bool can_resize = false;
   bool is_removable = false;
+  std::string_view bus = "PCI";
+  std::string_view owner = {};  // of the property "drive", where that is another part
 };
 
 constexpr DeviceModel kModels[] = {
-    {"virtio-blk", "/virtio-backend", true, false},
-    {"virtio-blk-pci", "/virtio-backend", true, false},
-    {"virtio-blk-ccw", "/virtio-backend", true, false},
-    {"virtio-blk-device", "", true, false},
-    {"scsi-hd", "", true, false},
-    {"scsi-cd", "", false, true},
-    {"ide-hd", "", false, false},
-    {"ide-cd", "", false, true},
-    {"nvme", "", true, false},
-    {"usb-storage", "", true, false},
-    {"floppy", "", false, true},
+    {"virtio-blk", "/virtio-backend", true, false, "PCI", "virtio-blk-device"},
+    {"virtio-blk-pci", "/virtio-backend", true, false, "PCI", "virtio-blk-device"},
+    {"virtio-blk-ccw", "/virtio-backend", true, false, "PCI", "virtio-blk-device"},
+    {"virtio-blk-device", "", true, false, "virtio-bus"},
+    {"scsi-hd", "", true, false, "SCSI"},
+    {"scsi-cd", "", false, true, "SCSI"},
+    {"ide-hd", "", false, false, "IDE"},
+    {"ide-cd", "", false, true, "IDE"},
+    {"nvme", "", true, false, "PCI"},
+    {"usb-storage", "", true, false, "usb-bus"},
+    {"floppy", "", false, true, "floppy-bus"},
 };
 
-// Controllers have no drive: known, and nothing is to be done for them.
-constexpr std::string_view kControllers[] = {
-    "virtio-scsi", "virtio-scsi-pci", "virtio-scsi-ccw", "virtio-scsi-device",
-    "ahci",        "lsi53c895a",      "pcie-root-port"};
+struct ControllerModel {
+  std::string_view name;
+  std::string_view bus;  // of the devices on it
+};
+
+constexpr ControllerModel kControllers[] = {{"virtio-scsi", "SCSI"},
+                                            {"virtio-scsi-pci", "SCSI"},
+                                            {"virtio-scsi-ccw", "SCSI"},
+                                            {"virtio-scsi-device", "SCSI"},
+                                            {"ahci", "IDE"},
+                                            {"lsi53c895a", "SCSI"},
+                                            {"lsi", "SCSI"},
+                                            {"pcie-root-port", "PCI"},
+                                            {"qemu-xhci", "usb-bus"},
+                                            {"nec-usb-xhci", "usb-bus"}};
+
+std::string_view OwnerOfDrive(const DeviceModel& model) {
+  return model.owner.empty() ? model.name : model.owner;
+}
+
+// "Bus 'x' not found", "No 'SCSI' bus found for device 'y'".
+absl::Status CheckBus(BlockLayer& layer, const DeviceModel& model,
+                      const std::optional<std::string>& bus) {
+  if (bus) {
+    return layer.buses().HasBus(*bus) ? absl::OkStatus()
+                                      : GenericError(StrCat("Bus '", *bus, "' not found"));
+  }
+  if (layer.buses().HasKind(model.bus)) return absl::OkStatus();
+  return GenericError(StrCat("No '", model.bus, "' bus found for device '", model.name, "'"));
+}
 
 absl::StatusOr<Drive*> FindOrMakeDrive(BlockLayer& layer, const DeviceModel& model,
-                                       const std::string& name) MILLRACE_OPENS_VIEW {
+                                       const std::string& name, const std::string& device_id)
+    MILLRACE_OPENS_VIEW {
   Drive* drive = layer.FindDrive(name);
   if (drive == nullptr) {
     absl::StatusOr<NodeId> node = layer.FindDeviceOrNode(name);
     if (!node.ok()) {
       return GenericError(
-          StrCat("Property '", model.name, ".drive' can't find value '", name, "'"));
+          StrCat("Property '", OwnerOfDrive(model), ".drive' can't find value '", name, "'"));
     }
-    return layer.AddDriveOver("", *node);
+    return layer.AddDriveOver("", *node, device_id);
   }
   if (drive->device == nullptr) return drive;
   return GenericError(StrCat("Drive '", name, "' is already in use by another device"));
@@ -69,47 +96,88 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
     return GenericError(
         StrCat("Property '", model.name, ".iothread' can't find value '", device.iothread, "'"));
   }
-  // Where it sits in the guest, and how it looks there, is all the same to us.
+  const std::optional<std::string> bus = reader.OptionalString("bus");
+  // Where it sits in the guest, and how it looks there, is all the same to us otherwise.
   reader.AcceptRest();
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  if (!device.id.empty() && layer.FindDriveOfDevice(device.id) != nullptr) {
+  if (!device.id.empty() && layer.HasDevice(device.id)) {
     return GenericError(StrCat("Duplicate device ID '", device.id, "'"));
   }
+  MILLRACE_RETURN_IF_ERROR(CheckBus(layer, model, bus));
   device.path = device.id.empty() ? layer.NextAnonymousPath(model.backend_suffix)
                                   : StrCat("/machine/peripheral/", device.id, model.backend_suffix);
   return device;
 }
 
-absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_MAY_SUSPEND {
-  const std::string name = reader.String("driver");
-  if (!reader.ok()) return reader.Finish();
-  if (std::find(std::begin(kControllers), std::end(kControllers), name) != std::end(kControllers)) {
-    return absl::OkStatus();
+absl::Status AddController(BlockLayer& layer, ArgumentReader& reader,
+                           const ControllerModel& model) {
+  const std::string id = reader.OptionalString("id").value_or("");
+  const std::string iothread = reader.OptionalString("iothread").value_or("");
+  reader.AcceptRest();
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (!id.empty() && layer.HasDevice(id)) {
+    return GenericError(StrCat("Duplicate device ID '", id, "'"));
   }
-  const auto* model = std::find_if(std::begin(kModels), std::end(kModels),
-                                   [&](const DeviceModel& each) { return each.name == name; });
-  if (model == std::end(kModels)) {
-    return GenericError(StrCat("'", name, "' is not a valid device model name"));
+  if (!iothread.empty() && layer.host().objects.Find("iothread", iothread) == nullptr) {
+    return GenericError(
+        StrCat("Property '", model.name, ".iothread' can't find value '", iothread, "'"));
   }
+  layer.buses().AddController(id, std::string(model.bus));
+  return absl::OkStatus();
+}
+
+absl::Status CoAddDrivenDevice(BlockLayer& layer, ArgumentReader& reader, const DeviceModel& model)
+    MILLRACE_MAY_SUSPEND {
   const std::optional<std::string> drive_name = reader.OptionalString("drive");
-  MILLRACE_ASSIGN_OR_RETURN(GuestDevice device, ReadDevice(layer, reader, *model));
+  MILLRACE_ASSIGN_OR_RETURN(GuestDevice device, ReadDevice(layer, reader, model));
   if (!drive_name) {
-    return GenericError("drive property not set");
+    if (!model.is_removable) return GenericError("drive property not set");
+    // A tray without a medium.
+    MILLRACE_ASSIGN_OR_RETURN(Drive* const empty, layer.AddEmptyDrive(""));
+    return layer.PlugIn(*empty, std::move(device));
   }
-  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, FindOrMakeDrive(layer, *model, *drive_name));
+  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive,
+                            FindOrMakeDrive(layer, model, *drive_name, device.id));
   absl::Status status = layer.PlugIn(*drive, std::move(device));
   if (!status.ok() && drive->id.empty()) layer.CoRemoveDrive(*drive);
   return status;
 }
 
+absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_MAY_SUSPEND {
+  const std::string name = reader.String("driver");
+  if (!reader.ok()) return reader.Finish();
+  for (const ControllerModel& controller : kControllers) {
+    if (controller.name == name) return AddController(layer, reader, controller);
+  }
+  for (const DeviceModel& model : kModels) {
+    if (model.name == name) return CoAddDrivenDevice(layer, reader, model);
+  }
+  return GenericError(StrCat("'", name, "' is not a valid device model name"));
+}
+
+void EmitDeleted(BlockLayer& layer, const std::string& path, const std::string& id) {
+  json::object data = {{"path", path}};
+  if (!id.empty()) data["device"] = id;
+  layer.host().events.Emit("DEVICE_DELETED", std::move(data));
+}
+
+// The part that a wrapper has inside goes first.
+void EmitDeletedParts(BlockLayer& layer, const GuestDevice& device) {
+  const size_t inner = device.path.rfind("/virtio-backend");
+  EmitDeleted(layer, device.path, inner == std::string::npos ? device.id : "");
+  if (inner != std::string::npos) EmitDeleted(layer, device.path.substr(0, inner), device.id);
+}
+
 CommandResult CoDeviceDel(BlockLayer& layer, const std::string& id) MILLRACE_MAY_SUSPEND {
+  if (layer.buses().RemoveController(id)) {
+    EmitDeleted(layer, StrCat("/machine/peripheral/", id), id);
+    return json::object();
+  }
   Drive* drive = layer.FindDriveOfDevice(id);
   if (drive == nullptr) return DeviceNotFound(StrCat("Device '", id, "' not found"));
   const GuestDevice device = *drive->device;
   layer.CoUnplug(*drive);
-  json::object data = {{"path", device.path}};
-  if (!device.id.empty()) data["device"] = device.id;
-  layer.host().events.Emit("DEVICE_DELETED", std::move(data));
+  EmitDeletedParts(layer, device);
   return json::object();
 }
 

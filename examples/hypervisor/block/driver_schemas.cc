@@ -82,8 +82,10 @@ DriverSchema Qcow2() {
 
 DriverSchema Quorum() {
   return {"quorum",
-          {Content(Flag("blkverify")), Content(Required(Number("vote-threshold"))),
-           Content(Flag("rewrite-corrupted")), Content(Choice("read-pattern", {"quorum", "fifo"}))},
+          {{.name = "blkverify", .kind = kFlag, .changes_content = true},
+           Content(Required(Number("vote-threshold"))),
+           Content(Flag("rewrite-corrupted")),
+           Content(Choice("read-pattern", {"quorum", "fifo"}))},
           {{"children", ChildNeed::kList}}};
 }
 

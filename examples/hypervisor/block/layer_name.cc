@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "millrace/graph/backing_chain.h"
+#include "millrace/graph/file_name.h"
 #include "millrace/graph/io/open_gate.h"
 
 namespace millrace {
@@ -19,12 +20,18 @@ std::filesystem::path RealPath(std::string_view overlay, std::string_view name) 
   return error ? std::filesystem::path() : real;
 }
 
-bool Means(const NodeView& overlay, const NodeView& image, std::string_view name) {
-  const std::string filename = image.filename();
-  if (name == filename || name == overlay.backing_reference().filename) return true;
-  const std::filesystem::path wanted = RealPath(overlay.filename(), name);
-  // The image's own name is one that was opened: relative to where we are.
-  return !wanted.empty() && wanted == RealPath("", filename);
+// Semantics 2.8: where the header leads elsewhere, only the node's own name counts; names with a
+// protocol are compared as they are; others by the file they mean.
+bool Means(FileNames& names, const NodeView& overlay, const NodeView& image,
+           std::string_view name) {
+  const std::string& shown = names.Of(image).shown;
+  if (names.IsBackingOverridden(overlay)) return name == shown;
+  const std::string header = overlay.backing_reference().filename;
+  if (name == header || name == shown) return true;
+  if (NamesProtocol(name) || NamesProtocol(header)) return false;
+  const std::string folder = HostPath(overlay);
+  const std::filesystem::path wanted = RealPath(folder, name);
+  return !wanted.empty() && wanted == RealPath(folder, header);
 }
 
 }  // namespace
@@ -32,11 +39,12 @@ bool Means(const NodeView& overlay, const NodeView& image, std::string_view name
 std::optional<NodeId> FindLayerBelow(const GraphReader& reader, NodeId top, std::string_view name) {
   absl::StatusOr<NodeView> start = reader.Resolve(top);
   if (!start.ok()) return std::nullopt;
+  FileNames names(reader);
   for (NodeId at = SkipFilters(*start).id();;) {
     absl::StatusOr<NodeView> overlay = reader.Resolve(at);
     const std::optional<NodeView> below = BackingChainNext(*overlay);
     if (!below) return std::nullopt;
-    if (Means(*overlay, *below, name)) return below->id();
+    if (Means(names, *overlay, *below, name)) return below->id();
     at = below->id();
   }
 }
@@ -46,7 +54,7 @@ bool IsNamed(const GraphReader& reader, NodeId image, std::string_view name) {
   if (!node.ok()) return false;
   const NodeView view = SkipFilters(*node);
   const std::filesystem::path wanted = RealPath("", name);
-  return view.filename() == name || (!wanted.empty() && wanted == RealPath("", view.filename()));
+  return view.filename() == name || (!wanted.empty() && wanted == RealPath("", HostPath(view)));
 }
 
 }  // namespace millrace

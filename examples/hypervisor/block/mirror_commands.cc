@@ -5,8 +5,11 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/operation_claim.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
@@ -20,6 +23,23 @@ absl::StatusOr<MirrorSync> ReadSync(ArgumentReader& reader) {
   const size_t index = reader.Enum("sync", kSyncNames);
   if (index < std::size(kSyncs)) return kSyncs[index];
   return GenericError(StrCat("Sync mode '", kSyncNames[index], "' not supported"));
+}
+
+// Busy nodes are told before a bad job id, and before what else is wrong.
+absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRACE_OPENS_VIEW {
+  {
+    GraphView view(layer.graph());
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(options.target));
+    MILLRACE_RETURN_IF_ERROR(CheckIsRootForJobs(source));
+    MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
+    MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
+    MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(target));
+    if (!options.replaces.empty() && !view.Find(options.replaces).ok()) {
+      return GenericError(StrCat("Failed to find node with node-name='", options.replaces, "'"));
+    }
+  }
+  return ClaimForMirror(layer.graph(), options, "").status();
 }
 
 CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
@@ -39,6 +59,7 @@ CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
     return GenericError("Copy mode 'write-blocking' is not supported");
   }
   ReadBlockJobOptions(reader, &options);
+  MILLRACE_RETURN_IF_ERROR(CheckMirror(layer, options));
   MILLRACE_RETURN_IF_ERROR(CoStartMirror(layer.graph(), layer.jobs(), std::move(options)).status());
   return json::object();
 }

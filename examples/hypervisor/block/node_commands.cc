@@ -1,9 +1,11 @@
 // blockdev-add, blockdev-del, block_resize, change-backing-file.
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -19,27 +21,29 @@ namespace {
 CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kBlockdev));
-  if (tree.node_name.empty()) {
+  if (!arguments.contains("node-name")) {
     return GenericError("'node-name' must be specified for the root node");
   }
+  if (tree.node_name.empty()) return GenericError("Invalid node-name: ''");
   MILLRACE_RETURN_IF_ERROR(layer.CoAddNode(std::move(tree)));
   return json::object();
 }
 
 // ---- blockdev-del ------------------------------------------------------------------------------
 
+// Jobs too have back ends, which count here.
+bool HasBackend(const BlockLayer& layer, const NodeView& view) {
+  if (view.is_filter() && view.has_job_user()) return true;
+  return layer.HasBackend(view.id());
+}
+
 absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
   if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
-  if (layer.HasBackend(node->id())) return GenericError(StrCat("Node ", name, " is in use"));
+  if (HasBackend(layer, *node)) return GenericError(StrCat("Node ", name, " is in use"));
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node->id(), Operation::kDelete));
-  for (NodeId id : node->parents()) {
-    absl::StatusOr<NodeView> parent = view.Resolve(id);
-    if (!parent.ok() || !parent->Backing() || !(*parent->Backing() == *node)) continue;
-    return GenericError(
-        StrCat("Node '", name, "' is busy: node is used as backing hd of '", parent->name(), "'"));
-  }
+  MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(*node));
   if (!layer.OwnsNode(name)) {
     return GenericError(StrCat("Node ", name, " is not owned by the monitor"));
   }
@@ -59,11 +63,32 @@ CommandResult CoBlockdevDel(BlockLayer& layer, const json::object& arguments) MI
 
 // ---- block_resize ------------------------------------------------------------------------------
 
-absl::Status CheckMayResize(BlockLayer& layer, NodeId node, std::string_view name)
+absl::Status CheckNewSize(const NodeView& node, int64_t size) {
+  constexpr int64_t kMost = INT64_MAX / (int64_t{1} << 30) * (int64_t{1} << 30);
+  if (size > kMost) {
+    return GenericError(StrCat("offset(", size, ") exceeds maximum(", kMost, ")"));
+  }
+  const NodeView image = SkipFilters(node);
+  if (image.driver_name() == "qcow2" && size % 512 != 0) {
+    return GenericError("The new size must be a multiple of 512");
+  }
+  for (const char* fixed : {"null-co", "null-aio", "quorum"}) {
+    if (image.driver_name() == fixed) {
+      return GenericError("Image format driver does not support resize");
+    }
+  }
+  if (node.is_read_only()) return GenericError("Image is read-only");
+  return absl::OkStatus();
+}
+
+absl::Status CheckMayResize(BlockLayer& layer, NodeId id, std::string_view name, int64_t size)
     MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  if (OperationClaim::Check(view, node, Operation::kResize).ok()) return absl::OkStatus();
-  return GenericError(StrCat("Device '", name, "' is in use"));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
+  const bool is_free =
+      OperationClaim::Check(view, id, Operation::kResize).ok() && CheckIsNoBacking(node).ok();
+  if (!is_free) return GenericError(StrCat("Device '", name, "' is in use"));
+  return CheckNewSize(node, size);
 }
 
 CommandResult CoBlockResize(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
@@ -73,7 +98,7 @@ CommandResult CoBlockResize(BlockLayer& layer, const json::object& arguments) MI
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindNode(device, node_name));
   const int64_t size = reader.Integer("size");
   if (size < 0) return GenericError("Parameter 'size' expects a >0 size");
-  MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, node, device.empty() ? node_name : device));
+  MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, node, device.empty() ? node_name : device, size));
   AttachmentOptions options;
   options.holder = MakeHolder("", "block device");
   options.purpose = "root";
@@ -102,7 +127,9 @@ absl::StatusOr<AppliedEdit> StageHeader(BlockLayer& layer, NodeId device, NodeId
   }
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(change, image, Operation::kChange));
   BackingReference header{filename, node.backing_reference().format};
-  if (std::optional<NodeView> below = BackingChainNext(node)) {
+  if (filename.empty()) {
+    header.format.clear();
+  } else if (std::optional<NodeView> below = BackingChainNext(node)) {
     header.format = std::string(below->driver_name());
   }
   change.SetHeader(image, std::move(header));

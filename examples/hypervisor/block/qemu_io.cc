@@ -5,30 +5,24 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/engine/engine.h"
-#include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/graph/filters/fault_injection.h"
 #include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
-namespace {
 
-void Print(std::string_view text) {
+void PrintLikeQemuIo(std::string_view text) {
   fwrite(text.data(), 1, text.size(), stdout);
   fflush(stdout);
 }
 
-// What a command works on: a drive's own back end, or one made for it over a node.
-struct IoTarget {
-  Attachment* backend = nullptr;
-  std::shared_ptr<Attachment> own;  // keeps it, if it was made
-};
+void ComplainLikeQemuIo(std::string_view text) { fwrite(text.data(), 1, text.size(), stderr); }
+
+namespace {
 
 // Takes what the command needs on top of what the back end has, as qemu-io does.
 absl::Status Request(BlockLayer& layer, const Attachment& backend, PermissionSet wanted)
@@ -40,18 +34,30 @@ absl::Status Request(BlockLayer& layer, const Attachment& backend, PermissionSet
   return change.Commit().status();
 }
 
-absl::StatusOr<IoTarget> FindTarget(BlockLayer& layer, const std::string& name, bool is_device)
+absl::StatusOr<QemuIoTarget> TargetOfDevice(BlockLayer& layer, const std::string& name) {
+  Drive* drive = layer.FindDriveOfDevice(name);
+  // A wrapper's drive belongs to a part of it, which has a path of its own.
+  const bool is_wrapper = drive != nullptr && drive->device->id == name &&
+                          drive->device->path != name &&
+                          drive->device->path.ends_with("/virtio-backend");
+  if (is_wrapper || (drive == nullptr && layer.HasDevice(name))) {
+    return GenericError("Device does not have a block device backend");
+  }
+  if (drive == nullptr) return GenericError(StrCat("Device '", name, "' not found"));
+  return QemuIoTarget{&drive->backend, nullptr, drive};
+}
+
+absl::StatusOr<QemuIoTarget> FindTarget(BlockLayer& layer, const std::string& name, bool is_device)
     MILLRACE_OPENS_VIEW {
-  Drive* drive = is_device ? layer.FindDriveOfDevice(name) : layer.FindDrive(name);
-  if (drive != nullptr && drive->backend.is_attached()) return IoTarget{&drive->backend, nullptr};
-  if (is_device) return GenericError(StrCat("Device '", name, "' not found"));
+  if (is_device) return TargetOfDevice(layer, name);
+  if (Drive* drive = layer.FindDrive(name)) return QemuIoTarget{&drive->backend, nullptr, drive};
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindNode("", name));
   AttachmentOptions options;
   options.holder = MakeHolder("", "block device");
   options.purpose = "root";
   MILLRACE_ASSIGN_OR_RETURN(Attachment own,
                             Attachment::Attach(layer.graph(), node, std::move(options)));
-  IoTarget target;
+  QemuIoTarget target;
   target.own = std::make_shared<Attachment>(std::move(own));
   target.backend = target.own.get();
   return target;
@@ -59,122 +65,98 @@ absl::StatusOr<IoTarget> FindTarget(BlockLayer& layer, const std::string& name, 
 
 // ---- Requests ----------------------------------------------------------------------------------
 
-std::string_view Done(const QemuIoRequest& request) {
-  if (request.is_read()) return "read";
-  return request.name == "discard" ? "discard" : "wrote";
+PermissionSet WantedFor(const QemuIoTarget& target, const QemuIoRequest& request) {
+  if (!request.is_read()) return kWrite;
+  const bool keeps = target.drive != nullptr && target.drive->copies_on_read;
+  return keeps ? kConsistentRead | kWriteUnchanged : kConsistentRead;
 }
 
-void PrintReport(const QemuIoRequest& request, Nanoseconds took) {
-  if (request.is_quiet) return;
-  const double seconds = static_cast<double>(std::max<Nanoseconds>(took, 1)) / 1e9;
-  Print(
-      absl::StrFormat("%s %d/%d bytes at offset %d\n%s, 1 ops; %05.2f sec (%s/sec and %.4f "
-                      "ops/sec)\n",
-                      std::string(Done(request)), request.bytes, request.bytes, request.offset,
-                      IoSizeText(static_cast<double>(request.bytes)), seconds,
-                      IoSizeText(static_cast<double>(request.bytes) / seconds), 1 / seconds));
-}
-
-absl::Status CoDo(BlockLayer& layer, Attachment& backend, const QemuIoRequest& request,
-                  bool* matches) MILLRACE_MAY_SUSPEND {
-  const ByteRange range(request.offset, request.bytes);
-  if (request.name == "discard") return backend.CoDiscard(range);
-  if (request.writes_zeroes) {
-    return backend.CoWriteZeroes(range, {.may_unmap = request.may_unmap});
-  }
-  MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, layer.host().engine.buffers().TryTake(
-                                                 std::max<uint64_t>(request.bytes, 1), "qemu-io"));
-  const IoVector vector(buffer.data(), request.bytes);
-  if (!request.is_read()) {
-    vector.Fill(0, request.pattern.value_or(0xcd), request.bytes);
-    return backend.CoWrite(request.offset, vector,
-                           {.force_unit_access = request.force_unit_access});
-  }
-  MILLRACE_RETURN_IF_ERROR(backend.CoRead(request.offset, vector));
-  if (!request.pattern) return absl::OkStatus();
-  const auto wanted = static_cast<char>(*request.pattern);
-  *matches = std::all_of(buffer.data(), buffer.data() + request.bytes,
-                         [&](auto byte) { return static_cast<char>(byte) == wanted; });
-  return absl::OkStatus();
-}
-
-void CoRunRequest(BlockLayer& layer, Attachment& backend, const QemuIoRequest& request)
-    MILLRACE_MAY_SUSPEND {
-  const Nanoseconds start = layer.host().engine.clock().Now();
-  bool matches = true;
-  const absl::Status status = CoDo(layer, backend, request, &matches);
-  if (!status.ok()) {
-    const int number = status.code() == absl::StatusCode::kInvalidArgument ? EIO : ErrnoOf(status);
-    return Print(StrCat(request.name, " failed: ", ErrnoText(number), "\n"));
-  }
-  if (!matches) {
-    Print(StrCat("Pattern verification failed at offset ", request.offset, ", ", request.bytes,
-                 " bytes\n"));
-  }
-  PrintReport(request, layer.host().engine.clock().Now() - start);
-}
-
-std::string CoIo(BlockLayer& layer, IoTarget target, const std::vector<std::string>& words)
-    MILLRACE_MAY_SUSPEND {
+std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
+                 const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
   QemuIoRequest request;
   if (auto mistake = ParseIoRequest(words, &request)) {
-    Print(*mistake);
+    mistake->is_usage ? PrintLikeQemuIo(mistake->text) : ComplainLikeQemuIo(mistake->text);
     return {};
   }
-  const PermissionSet wanted = request.is_read() ? kConsistentRead : kWrite;
-  if (absl::Status status = Request(layer, *target.backend, wanted); !status.ok()) {
-    return StrCat("Error: ", RenderRefusal(status).desc, "\r\n");
+  if (!target.backend->is_attached()) {
+    PrintLikeQemuIo(StrCat(request.name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
+    return {};
   }
+  if (request.is_invalid && target.drive != nullptr) {
+    target.drive->statistics.CountInvalid(request.is_read() ? CountedIo::kRead : CountedIo::kWrite,
+                                          layer.host().engine.clock().Now());
+    return {};
+  }
+  const absl::Status status = Request(layer, *target.backend, WantedFor(target, request));
+  if (!status.ok()) return StrCat(RenderRefusal(status).desc, "\r\n");
   if (!request.is_asynchronous()) {
-    CoRunRequest(layer, *target.backend, request);
+    CoRunIoRequest(layer, target, request);
     return {};
   }
-  layer.guest_requests().Spawn(request.name, [&layer, target, request]() MILLRACE_MAY_SUSPEND {
-    CoRunRequest(layer, *target.backend, request);
+  layer.SpawnGuestRequest(request.name, [&layer, target, request]() MILLRACE_MAY_SUSPEND {
+    CoRunIoRequest(layer, target, request);
     if (target.own != nullptr) target.own->CoDetach();
   });
   return {};
 }
 
+void CoFlush(BlockLayer& layer, const QemuIoTarget& target) MILLRACE_MAY_SUSPEND {
+  if (!target.backend->is_attached()) return;
+  const Nanoseconds start = layer.host().engine.clock().Now();
+  const absl::Status status = target.backend->CoFlush();
+  if (status.ok()) return;
+  ComplainLikeQemuIo(StrCat("flush failed: ", ErrnoText(ErrnoOf(status)), "\n"));
+  if (target.drive != nullptr) {
+    const Nanoseconds now = layer.host().engine.clock().Now();
+    target.drive->statistics.CountFailed(CountedIo::kFlush, now - start, now);
+  }
+}
+
+// Waits until all that aio_ commands began is done.
+void CoAioFlush(BlockLayer& layer) MILLRACE_MAY_SUSPEND { layer.CoWaitForGuestRequests(); }
+
 // ---- Break points ------------------------------------------------------------------------------
 
-void PrintBreakError(std::string_view what, const absl::Status& status) {
-  const int number = status.code() == absl::StatusCode::kNotFound ? ENOENT : EINVAL;
-  Print(StrCat(what, ": ", ErrnoText(number), "\n"));
+void PrintBreakError(std::string_view what, int error_number) {
+  PrintLikeQemuIo(StrCat(what, ": ", ErrnoText(error_number), "\n"));
+}
+
+int BreakErrno(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kNotFound ? ENOENT : EINVAL;
+}
+
+void SetBreak(BreakPoints* points, const std::string& event, const std::string& tag) {
+  if (points == nullptr) return PrintBreakError("Could not set breakpoint", ENOTSUP);
+  // QEMU calls an unknown event a missing one.
+  if (!points->Add(event, tag).ok()) PrintBreakError("Could not set breakpoint", ENOENT);
 }
 
 void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std::string>& words)
     MILLRACE_MAY_SUSPEND {
   const bool is_break = words[0] == "break";
   if (words.size() != (is_break ? 3u : 2u)) {
-    return Print(StrCat("bad argument count ", words.size() - 1, " to ", words[0], "\n"));
+    return ComplainLikeQemuIo(
+        StrCat("bad argument count ", words.size() - 1, " to ", words[0], "\n"));
   }
-  const std::shared_ptr<BreakPoints> points = BreakPointsBelow(layer.graph(), backend.node());
-  if (points == nullptr) {
-    if (is_break) Print(StrCat("Could not set a breakpoint: ", ErrnoText(ENOTSUP), "\n"));
+  const std::shared_ptr<BreakPoints> points =
+      backend.is_attached() ? BreakPointsBelow(layer.graph(), backend.node()) : nullptr;
+  if (is_break) return SetBreak(points.get(), words[1], words[2]);
+  if (words[0] == "wait_break") {
+    if (points != nullptr) points->CoWaitSuspended(words[1]);
     return;
   }
-  if (is_break) {
-    if (absl::Status status = points->Add(words[1], words[2]); !status.ok()) {
-      PrintBreakError("Could not set a breakpoint", status);
-    }
-  } else if (words[0] == "remove_break") {
-    if (absl::Status status = points->Remove(words[1]); !status.ok()) {
-      PrintBreakError(StrCat("Could not remove breakpoint ", words[1]), status);
-    }
-  } else if (words[0] == "resume") {
-    if (absl::Status status = points->Resume(words[1]); !status.ok()) {
-      PrintBreakError("Could not resume request", status);
-    }
-  } else {
-    points->CoWaitSuspended(words[1]);
-  }
+  const bool is_resume = words[0] == "resume";
+  const std::string what = is_resume ? std::string("Could not resume request")
+                                     : StrCat("Could not remove breakpoint ", words[1]);
+  if (points == nullptr) return PrintBreakError(what, ENOTSUP);
+  const absl::Status status = is_resume ? points->Resume(words[1]) : points->Remove(words[1]);
+  if (!status.ok()) PrintBreakError(what, BreakErrno(status));
 }
 
-std::string CoRunCommand(BlockLayer& layer, const IoTarget& target,
+std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
                          const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
   const std::string& name = words[0];
-  for (const char* io : {"read", "write", "aio_read", "aio_write", "discard"}) {
+  for (const char* io : {"read", "write", "readv", "writev", "aio_read", "aio_write", "discard"}) {
     if (name == io) return CoIo(layer, target, words);
   }
   for (const char* point : {"break", "wait_break", "remove_break", "resume"}) {
@@ -183,12 +165,14 @@ std::string CoRunCommand(BlockLayer& layer, const IoTarget& target,
       return {};
     }
   }
-  if (name == "flush" || name == "aio_flush") {
-    if (absl::Status status = target.backend->CoFlush(); !status.ok()) {
-      Print(StrCat("flush failed: ", ErrnoText(ErrnoOf(status)), "\n"));
-    }
-  } else {
-    Print(StrCat("command \"", name, "\" not found\n"));
+  if (name == "flush" || name == "f") {
+    CoFlush(layer, target);
+  } else if (name == "aio_flush") {
+    CoAioFlush(layer);
+  } else if (!target.backend->is_attached()) {
+    PrintLikeQemuIo(StrCat(name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
+  } else if (!CoRunInfoCommand(layer, target, words)) {
+    ComplainLikeQemuIo(StrCat("command \"", name, "\" not found\n"));
   }
   return {};
 }
@@ -197,12 +181,17 @@ std::string CoQemuIo(BlockLayer& layer, std::string_view rest) MILLRACE_MAY_SUSP
   std::vector<std::string> words = SplitWords(rest);
   const bool is_device = !words.empty() && words[0] == "-d";
   if (is_device) words.erase(words.begin());
-  if (words.size() != 2) return "qemu-io: a device or node and a command in quotes are wanted\r\n";
-  absl::StatusOr<IoTarget> target = FindTarget(layer, words[0], is_device);
-  if (!target.ok()) return StrCat("Error: ", QmpErrorOf(target.status())->desc, "\r\n");
+  if (words.size() != 2) {
+    const std::string_view missing = words.empty() ? "block device name" : "string";
+    return StrCat("qemu-io: ", missing,
+                  " expected\r\nTry \"help qemu-io\" for more information\r\n");
+  }
+  absl::StatusOr<QemuIoTarget> target = FindTarget(layer, words[0], is_device);
+  if (!target.ok())
+    return StrCat("Error: ", RenderError(target.status(), &RenderRefusal).desc, "\r\n");
   const std::vector<std::string> command = SplitWords(words[1]);
-  if (command.empty()) return {};
-  std::string reply = CoRunCommand(layer, *target, command);
+  std::string reply;
+  if (!command.empty()) reply = CoRunCommand(layer, *target, command);
   // A request that goes on by itself has its own share in the back end.
   if (target->own != nullptr && target->own.use_count() == 1) target->own->CoDetach();
   return reply;

@@ -1,19 +1,27 @@
-// qemu-io's command language, as far as tests of block layers need it: read, write, aio_read,
-// aio_write, flush, aio_flush, discard, and the break points of blkdebug.
+// qemu-io's command language, as tests of block layers use it over HMP:
 //
 //   qemu-io drive0 "aio_write -P 0x55 64k 4k"
 //
-// What qemu-io would print goes to stdout.
+// read, write, readv, writev, aio_read, aio_write, flush, aio_flush, discard, truncate; length,
+// info, alloc, map; sleep; and the break points of blkdebug. What qemu-io would print goes to
+// stdout, complaints about a command itself to stderr.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_QEMU_IO_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_QEMU_IO_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "millrace/engine/base/capabilities.h"
+
 namespace millrace {
+
+class Attachment;
+class BlockLayer;
+struct Drive;
 
 // A command in words; what stands in quotes is one.
 std::vector<std::string> SplitWords(std::string_view line);
@@ -24,25 +32,58 @@ std::optional<uint64_t> ParseIoNumber(std::string_view text);
 // "64 KiB", "1.500 MiB", as qemu-io writes sizes.
 std::string IoSizeText(double bytes);
 
+// Where a command's output goes.
+void PrintLikeQemuIo(std::string_view text);
+void ComplainLikeQemuIo(std::string_view text);
+
 // What a read or write is to do.
 struct QemuIoRequest {
   std::string name;  // "read", "aio_write", "discard"
   uint64_t offset = 0;
   uint64_t bytes = 0;
   std::optional<uint8_t> pattern;
+  std::string pattern_file;  // -s of writes: what is written, again and again
+  // The part of a read that is compared with the pattern: -s and -l.
+  uint64_t compared_offset = 0;
+  std::optional<uint64_t> compared_bytes;
   bool is_quiet = false;
+  bool is_condensed = false;   // -C
   bool writes_zeroes = false;  // -z
   bool may_unmap = false;      // -u
+  bool no_fallback = false;    // -n
   bool force_unit_access = false;
   bool is_verbose = false;
+  bool is_compressed = false;  // -c
+  bool is_vm_state = false;    // -b
+  bool is_invalid = false;     // -i: only counted, as one that was refused
 
-  bool is_read() const { return name == "read" || name == "aio_read"; }
+  bool is_read() const { return name == "read" || name == "readv" || name == "aio_read"; }
   bool is_asynchronous() const { return name.compare(0, 4, "aio_") == 0; }
 };
 
-// The text of a mistake, or nothing.
-std::optional<std::string> ParseIoRequest(const std::vector<std::string>& words,
-                                          QemuIoRequest* request);
+// The text of a mistake, or nothing. A mistake in the flags is told by the command's usage, on
+// stdout; others go to stderr.
+struct QemuIoMistake {
+  std::string text;
+  bool is_usage = false;
+};
+std::optional<QemuIoMistake> ParseIoRequest(const std::vector<std::string>& words,
+                                            QemuIoRequest* request);
+
+// What a command works on: a drive's own back end, or one made for it over a node.
+struct QemuIoTarget {
+  Attachment* backend = nullptr;
+  std::shared_ptr<Attachment> own;  // keeps it, if it was made
+  Drive* drive = nullptr;           // null for a node
+};
+
+// Carries the request out and prints what came of it. The back end has the permissions.
+void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request)
+    MILLRACE_MAY_SUSPEND;
+
+// length, info, alloc, map, truncate, sleep; false if it is none of these.
+bool CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
+                      const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND;
 
 }  // namespace millrace
 

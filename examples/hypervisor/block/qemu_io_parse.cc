@@ -1,5 +1,6 @@
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -69,73 +70,197 @@ std::string IoSizeText(double bytes) {
 
 namespace {
 
-std::optional<std::string> TakeFlag(const std::vector<std::string>& words, size_t* at,
-                                    QemuIoRequest* request) {
-  const std::string& flag = words[*at];
-  for (size_t i = 1; i < flag.size(); ++i) {
-    switch (flag[i]) {
-      case 'q':
-        request->is_quiet = true;
-        break;
-      case 'z':
-        request->writes_zeroes = true;
-        break;
-      case 'u':
-        request->may_unmap = true;
-        break;
-      case 'f':
-        request->force_unit_access = true;
-        break;
-      case 'v':
-        request->is_verbose = true;
-        break;
-      case 'C':
-      case 'p':
-      case 'b':
-      case 'n':
-        break;
-      case 'P': {
-        std::string value = flag.substr(i + 1);
-        if (value.empty() && *at + 1 < words.size()) value = words[++*at];
-        const std::optional<uint64_t> pattern = ParseIoNumber(value);
-        if (!pattern || *pattern > 255) return StrCat(value, " is not a valid pattern byte\n");
-        request->pattern = static_cast<uint8_t>(*pattern);
-        return std::nullopt;
+std::string_view UsageOf(std::string_view name) {
+  if (name == "read") {
+    return "read [-abCqv] [-P pattern [-s off] [-l len]] off len -- reads a number of bytes at a "
+           "specified offset\n";
+  }
+  if (name == "write") {
+    return "write [-bcCfnquz] [-P pattern | -s source_file] off len -- writes a number of bytes at "
+           "a specified offset\n";
+  }
+  if (name == "aio_read") {
+    return "aio_read [-Ciqv] [-P pattern] off len [len..] -- asynchronously reads a number of "
+           "bytes\n";
+  }
+  if (name == "aio_write") {
+    return "aio_write [-Cfiquz] [-P pattern] off len [len..] -- asynchronously writes a number of "
+           "bytes\n";
+  }
+  if (name == "readv") {
+    return "readv [-Cqv] [-P pattern] off len [len..] -- reads a number of bytes at a specified "
+           "offset\n";
+  }
+  if (name == "writev") {
+    return "writev [-Cfq] [-P pattern] off len [len..] -- writes a number of bytes at a specified "
+           "offset\n";
+  }
+  return "discard [-Cq] off len -- discards a number of bytes at a specified offset\n";
+}
+
+class RequestParser {
+ public:
+  RequestParser(const std::vector<std::string>& words, QemuIoRequest* request)
+      : words_(words), request_(*request) {}
+
+  std::optional<QemuIoMistake> Parse() {
+    request_.name = words_[0];
+    std::vector<std::string> numbers;
+    for (at_ = 1; at_ < words_.size(); ++at_) {
+      if (words_[at_].size() > 1 && words_[at_][0] == '-') {
+        if (!TakeFlags()) return mistake_;
+      } else {
+        numbers.push_back(words_[at_]);
       }
+    }
+    if (auto mistake = CheckTogether()) return mistake;
+    return TakeNumbers(numbers);
+  }
+
+ private:
+  static std::optional<QemuIoMistake> Mistake(std::string text) {
+    return QemuIoMistake{std::move(text), false};
+  }
+
+  // The value of a flag: the rest of its word, or the next word.
+  std::string Value(const std::string& word, size_t flag) {
+    std::string value = word.substr(flag + 1);
+    if (value.empty() && at_ + 1 < words_.size()) value = words_[++at_];
+    return value;
+  }
+
+  bool TakePattern(const std::string& value) {
+    const std::optional<uint64_t> pattern = ParseIoNumber(value);
+    if (!pattern || *pattern > 255) {
+      // Told where qemu-io tells it: among its output.
+      mistake_ = {StrCat(value, " is not a valid pattern byte\n"), true};
+      return false;
+    }
+    request_.pattern = static_cast<uint8_t>(*pattern);
+    return true;
+  }
+
+  bool TakeNumberFlag(char flag, const std::string& value) {
+    const std::optional<uint64_t> number = ParseIoNumber(value);
+    if (!number) {
+      mistake_ = {StrCat("non-numeric length argument -- ", value, "\n"), false};
+      return false;
+    }
+    if (flag == 's') {
+      request_.compared_offset = *number;
+    } else {
+      request_.compared_bytes = *number;
+    }
+    return true;
+  }
+
+  bool* PlainFlag(char flag) {
+    const bool is_read = request_.is_read();
+    switch (flag) {
+      case 'q':
+        return &request_.is_quiet;
+      case 'C':
+        return &request_.is_condensed;
+      case 'b':
+        return &request_.is_vm_state;
+      case 'v':
+        return is_read ? &request_.is_verbose : nullptr;
+      case 'i':
+        return request_.is_asynchronous() ? &request_.is_invalid : nullptr;
+      case 'z':
+        return is_read ? nullptr : &request_.writes_zeroes;
+      case 'u':
+        return is_read ? nullptr : &request_.may_unmap;
+      case 'n':
+        return is_read ? nullptr : &request_.no_fallback;
+      case 'f':
+        return is_read ? nullptr : &request_.force_unit_access;
+      case 'c':
+        return is_read ? nullptr : &request_.is_compressed;
       default:
-        return StrCat(request->name, ": invalid option -- '", std::string(1, flag[i]), "'\n");
+        return nullptr;
     }
   }
-  return std::nullopt;
-}
+
+  bool TakeFlags() {
+    const std::string word = words_[at_];
+    for (size_t i = 1; i < word.size(); ++i) {
+      if (word[i] == 'P') return TakePattern(Value(word, i));
+      if (word[i] == 's' && !request_.is_read()) {
+        request_.pattern_file = Value(word, i);
+        return true;
+      }
+      if (word[i] == 's' || word[i] == 'l') return TakeNumberFlag(word[i], Value(word, i));
+      // Once a way to say "aligned", and "by pread"; both mean nothing any more.
+      if (word[i] == 'a' || word[i] == 'p') continue;
+      bool* flag = PlainFlag(word[i]);
+      if (flag == nullptr) {
+        mistake_ = {std::string(UsageOf(request_.name)), true};
+        return false;
+      }
+      *flag = true;
+    }
+    return true;
+  }
+
+  std::optional<QemuIoMistake> CheckTogether() const {
+    const int kinds = (request_.pattern ? 1 : 0) + (request_.writes_zeroes ? 1 : 0) +
+                      (request_.pattern_file.empty() ? 0 : 1);
+    if (request_.is_vm_state && request_.writes_zeroes) {
+      return Mistake("-b and -z cannot be specified at the same time\n");
+    }
+    if (request_.no_fallback && !request_.writes_zeroes) {
+      return Mistake("-n requires -z to be specified\n");
+    }
+    if (request_.may_unmap && !request_.writes_zeroes) {
+      return Mistake("-u requires -z to be specified\n");
+    }
+    if (!request_.is_read() && kinds > 1) {
+      return Mistake("Only one of -z, -P, and -s can be specified at the same time\n");
+    }
+    return std::nullopt;
+  }
+
+  // An offset and a length; several lengths for vectors.
+  std::optional<QemuIoMistake> TakeNumbers(const std::vector<std::string>& numbers) {
+    constexpr uint64_t kMost = (uint64_t{1} << 31) - 512;
+    const bool is_vector =
+        request_.is_asynchronous() || request_.name == "readv" || request_.name == "writev";
+    if (numbers.size() < 2 || (!is_vector && numbers.size() > 2)) {
+      return Mistake(StrCat("bad argument count ", words_.size() - 1, " to ", request_.name,
+                            ", expected at least 2 arguments\n"));
+    }
+    const std::optional<uint64_t> offset = ParseIoNumber(numbers[0]);
+    if (!offset) return Mistake(StrCat("non-numeric offset argument -- ", numbers[0], "\n"));
+    request_.offset = *offset;
+    request_.bytes = 0;
+    for (size_t i = 1; i < numbers.size(); ++i) {
+      const std::optional<uint64_t> bytes = ParseIoNumber(numbers[i]);
+      if (!bytes) return Mistake(StrCat("non-numeric length argument -- ", numbers[i], "\n"));
+      if (*bytes > kMost || request_.bytes > kMost - *bytes) {
+        return Mistake(StrCat("length cannot exceed ", kMost, ", given ", numbers[i], "\n"));
+      }
+      request_.bytes += *bytes;
+    }
+    const uint64_t compared = request_.compared_bytes.value_or(0);
+    if (request_.is_read() && (request_.compared_offset > request_.bytes ||
+                               compared > request_.bytes - request_.compared_offset)) {
+      return Mistake("pattern verification range exceeds end of read data\n");
+    }
+    return std::nullopt;
+  }
+
+  const std::vector<std::string>& words_;
+  QemuIoRequest& request_;
+  size_t at_ = 0;
+  QemuIoMistake mistake_;
+};
 
 }  // namespace
 
-std::optional<std::string> ParseIoRequest(const std::vector<std::string>& words,
-                                          QemuIoRequest* request) {
-  request->name = words[0];
-  std::vector<std::string> numbers;
-  for (size_t at = 1; at < words.size(); ++at) {
-    if (words[at].size() > 1 && words[at][0] == '-') {
-      if (auto mistake = TakeFlag(words, &at, request)) return mistake;
-    } else {
-      numbers.push_back(words[at]);
-    }
-  }
-  if (numbers.size() != 2) {
-    return StrCat("bad argument count ", numbers.size(), " to ", request->name,
-                  ", expected an offset and a length\n");
-  }
-  const std::optional<uint64_t> offset = ParseIoNumber(numbers[0]);
-  const std::optional<uint64_t> bytes = ParseIoNumber(numbers[1]);
-  if (!offset) return StrCat("Non-numeric offset argument -- ", numbers[0], "\n");
-  if (!bytes) return StrCat("Non-numeric length argument -- ", numbers[1], "\n");
-  if (*bytes > (uint64_t{1} << 31) - 512) {
-    return StrCat("Length cannot exceed ", (uint64_t{1} << 31) - 512, " bytes\n");
-  }
-  request->offset = *offset;
-  request->bytes = *bytes;
-  return std::nullopt;
+std::optional<QemuIoMistake> ParseIoRequest(const std::vector<std::string>& words,
+                                            QemuIoRequest* request) {
+  return RequestParser(words, request).Parse();
 }
 
 }  // namespace millrace

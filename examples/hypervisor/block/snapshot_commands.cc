@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_transaction.h"
@@ -18,7 +20,9 @@ namespace {
 
 absl::Status CheckMaySnapshot(BlockLayer& layer, NodeId node) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  return OperationClaim::Check(view, node, Operation::kSnapshot);
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node, Operation::kSnapshot));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView image, view.Resolve(node));
+  return CheckIsNoBacking(image);
 }
 
 absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
@@ -88,13 +92,24 @@ absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const Snapsho
   return image;
 }
 
+absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
+  if (request.format == "raw") {
+    return GenericError("Backing file not supported for file format 'raw'");
+  }
+  if (request.format != "qcow2") {
+    return GenericError(StrCat("Unknown file format '", request.format, "'"));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
+  absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
+  if (!CarriesErrno(status)) return status;
+  return GenericError(
+      StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
+}
+
 absl::Status CoTakeSnapshot(BlockLayer& layer, const SnapshotRequest& request)
     MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
-  if (request.creates) {
-    MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
-    MILLRACE_RETURN_IF_ERROR(CoCreateImage(layer.graph(), layer.registry(), image));
-  }
+  if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
   NodeTree tree;
   tree.driver = request.format;
   tree.node_name = request.node_name;

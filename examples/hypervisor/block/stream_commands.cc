@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/conflict_text.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/layer_name.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
@@ -69,6 +71,21 @@ absl::StatusOr<std::optional<NodeId>> StreamBottom(BlockLayer& layer, ArgumentRe
   return bottom;
 }
 
+// A name that its filter cannot have.
+absl::Status AsFilterFailure(const absl::Status& status) {
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (!conflict) return status;
+  switch (conflict->reason) {
+    case ConflictReason::kDuplicateNodeName:
+    case ConflictReason::kMalformedNodeName:
+    case ConflictReason::kNodeNameTooLong:
+    case ConflictReason::kNodeNameIsDevice:
+      return GenericError(StrCat("Could not create node: ", ConflictText(*conflict)));
+    default:
+      return status;
+  }
+}
+
 CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   MILLRACE_RETURN_IF_ERROR(Exclusive(reader, "base", "base-node"));
@@ -82,8 +99,12 @@ CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MI
   options.backing_filename = reader.OptionalString("backing-file").value_or("");
   options.on_error = ReadOnError(reader, "on-error");
   ReadBlockJobOptions(reader, &options);
-  MILLRACE_RETURN_IF_ERROR(CoStartStream(layer.graph(), layer.jobs(), std::move(options)).status());
-  return json::object();
+  // Busy nodes are told before a bad job id.
+  MILLRACE_RETURN_IF_ERROR(ClaimForStream(layer.graph(), options, "").status());
+  const absl::Status status =
+      CoStartStream(layer.graph(), layer.jobs(), std::move(options)).status();
+  if (status.ok()) return json::object();
+  return AsFilterFailure(status);
 }
 
 // ---- block-commit ------------------------------------------------------------------------------
@@ -92,6 +113,9 @@ absl::StatusOr<NodeId> CommitRoot(BlockLayer& layer, const std::string& device)
     MILLRACE_OPENS_VIEW {
   absl::StatusOr<NodeId> root = layer.FindDeviceOrNode(device);
   if (!root.ok()) return DeviceNotFound(StrCat("Device '", device, "' not found"));
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(*root));
+  MILLRACE_RETURN_IF_ERROR(CheckIsRootForJobs(node));
   return root;
 }
 
@@ -148,6 +172,7 @@ CommandResult CoBlockCommit(BlockLayer& layer, const json::object& arguments) MI
   options.backing_filename = reader.OptionalString("backing-file").value_or("");
   options.on_error = ReadOnError(reader, "on-error");
   ReadBlockJobOptions(reader, &options);
+  MILLRACE_RETURN_IF_ERROR(ClaimForCommit(layer.graph(), options, "").status());
   MILLRACE_RETURN_IF_ERROR(CoStartCommit(layer.graph(), layer.jobs(), std::move(options)).status());
   return json::object();
 }

@@ -8,6 +8,7 @@
 
 #include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/qcow2_options.h"
+#include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "examples/hypervisor/qmp/json_text.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
@@ -53,9 +54,45 @@ class TreeReader {
   }
 
  private:
+  static absl::Status CheckQuorum(const NodeTree& tree) {
+    const auto is = [&](const char* name) {
+      return std::any_of(tree.told.begin(), tree.told.end(), [&](const ToldOption& option) {
+        return option.name == name && option.text == "on";
+      });
+    };
+    const auto children = static_cast<size_t>(std::count_if(
+        tree.children.begin(), tree.children.end(),
+        [](const ChildTree& child) { return child.name.compare(0, 9, "children.") == 0; }));
+    if (children < 1) return GenericError("Number of provided children must be 1 or more");
+    const auto threshold = tree.options.find("vote-threshold");
+    if (threshold == tree.options.end()) return absl::OkStatus();
+    const std::optional<uint64_t> votes = ParseIoNumber(threshold->second);
+    if (!votes || *votes < 1) {
+      return GenericError("Parameter 'vote-threshold' expects a value >= 1");
+    }
+    if (*votes > children) return GenericError("threshold may not exceed children count");
+    if (is("blkverify") && (children != 2 || *votes != 2)) {
+      return GenericError(
+          "blkverify=on can only be set if there are exactly two files and vote-threshold is 2");
+    }
+    if (is("blkverify") && is("rewrite-corrupted")) {
+      return GenericError("rewrite-corrupted=on cannot be used with blkverify=on");
+    }
+    if (is("blkverify")) {
+      return GenericError(
+          "quorum's blkverify=on is not supported: use vote-threshold=2 and read the events");
+    }
+    return absl::OkStatus();
+  }
+
   // What options say only together.
   static absl::Status CheckTogether(NodeTree* tree) {
     if (tree->driver == "qcow2") return SetQcow2Options(*tree);
+    if (tree->driver == "quorum") return CheckQuorum(*tree);
+    if (const auto name = tree->options.find("filename");
+        tree->driver == "file" && name != tree->options.end() && name->second.empty()) {
+      return GenericError("The 'file' block driver requires a file name");
+    }
     if (tree->driver != "file" || tree->direct.value_or(false)) return absl::OkStatus();
     for (const ToldOption& option : tree->told) {
       if (option.name == "aio" && option.text == "native" && tree->direct.has_value()) {

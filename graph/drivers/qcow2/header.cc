@@ -14,6 +14,14 @@ namespace {
 
 absl::Status Invalid(std::string_view text) { return absl::InvalidArgumentError(ToAbsl(text)); }
 
+absl::Status NotQcow2(std::string_view why) {
+  Conflict conflict;
+  conflict.reason = ConflictReason::kOtherFormat;
+  conflict.object = "qcow2";
+  conflict.next_step = "name the format that the image has";
+  return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict, why);
+}
+
 absl::Status UnsupportedFeature(std::string_view feature) {
   Conflict conflict;
   conflict.reason = ConflictReason::kUnsupportedFeature;
@@ -212,7 +220,7 @@ absl::StatusOr<uint64_t> HeaderClusterBytes(absl::Span<const uint8_t> start) {
                           kHeaderBytesVersion2));
   }
   if (LoadBig<uint32_t>(start.data()) != kMagic) {
-    return Invalid("this is not a qcow2 image: it does not start with 'QFI'");
+    return NotQcow2("this is not a qcow2 image: it does not start with 'QFI'");
   }
   const uint32_t version = LoadBig<uint32_t>(start.data() + 4);
   if (version != 2 && version != 3) return UnsupportedFeature(StrCat("version ", version));

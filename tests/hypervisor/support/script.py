@@ -212,7 +212,9 @@ class ScriptRun:
                 told.setdefault(ident, []).append(data['status'])
             elif message.get('event', '').startswith('BLOCK_JOB_'):
                 told.setdefault(ident, []).append([message['event'], data])
-        return {ident: _without_pauses(states) for ident, states in told.items()}
+        return {ident: states for ident, states in
+                ((ident, _without_pauses(_without_refused(states)))
+                 for ident, states in told.items()) if states}
 
     # ---- What differs by nature ------------------------------------------------------------------
 
@@ -226,8 +228,11 @@ class ScriptRun:
         if isinstance(value, dict):
             if {'nodes', 'edges'} <= set(value):
                 return self._clean(_graph_by_names(value))
-            return {key: self._clean(one) for key, one in value.items()}
+            # Sorted, so that invented names are numbered alike whatever order members come in.
+            return {key: self._clean(value[key]) for key in sorted(value)}
         if isinstance(value, list):
+            if value and all(isinstance(one, dict) and 'drv' in one for one in value):
+                value = sorted(value, key=_node_key)
             return [self._clean(one) for one in value]
         if isinstance(value, str):
             value = value.replace(str(self._folder), 'DIR')
@@ -240,10 +245,27 @@ class ScriptRun:
         return self._names.setdefault(match.group(0), f'#block({len(self._names) + 1})')
 
 
+def _node_key(node):
+    """For query-named-block-nodes: in which order nodes were made is not a part of the answer."""
+    name = node['node-name']
+    return (name.startswith('#block'), node['file'], node['drv'], name)
+
+
 def _without_chatter(text):
-    """What qemu-io printed, without times and without QEMU's word on images that it makes."""
-    text = re.sub(r"^Formatting '.*\n", '', text, flags=re.MULTILINE)
+    """What qemu-io printed, without times and without QEMU's word on images and break points."""
+    text = re.sub(r"^(Formatting '|blkdebug: ).*\n", '', text, flags=re.MULTILINE)
     return re.sub(r'[\d.]+ (\w*iB|bytes), \d+ ops; .*', 'TIME', text)
+
+
+def _without_refused(states):
+    """Jobs that were refused may have shown themselves for a moment, depending on the check."""
+    kept = []
+    for state in states:
+        if state == 'null' and kept[-1:] == ['created']:
+            kept.pop()
+        else:
+            kept.append(state)
+    return kept
 
 
 def _without_pauses(states):
@@ -274,8 +296,13 @@ def _graph_by_names(graph):
                     name = f'{kinds[edge[end]]}:({end} {edge["name"]} of {names[edge[other]]})'
                     named[edge[end]] = min(name, named.get(edge[end], name))
             names.update(named)
+    # A job holds its nodes by edges of its own and of nameless back ends; Millrace has one for both.
+    kept = [edge for edge in graph['edges']
+            if kinds[edge['parent']] != 'block-job'
+            and names.get(edge['parent']) != 'block-backend:']
+    names = {ident: name for ident, name in names.items() if name != 'block-backend:'}
     edges = [{'parent': names.get(edge['parent']), 'child': names.get(edge['child']),
               'name': edge['name'], 'perm': sorted(edge['perm']),
-              'shared-perm': sorted(edge['shared-perm'])} for edge in graph['edges']]
+              'shared-perm': sorted(edge['shared-perm'])} for edge in kept]
     return {'graph-nodes': sorted(names.values()),
             'graph-edges': sorted(edges, key=lambda edge: json.dumps(edge, sort_keys=True))}

@@ -1,0 +1,54 @@
+// The buses that guest devices can be put on: those that the machine has, and those of controllers
+// that were added. Plain data; home thread.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BUS_TABLE_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BUS_TABLE_H_
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace millrace {
+
+class BusTable {
+ public:
+  // `kind` is that of the devices on it: "SCSI". The bus of controller "scsi0" is "scsi0.0".
+  void AddController(std::string id, std::string kind) {
+    controllers_.push_back({std::move(id), std::move(kind)});
+  }
+  bool HasController(std::string_view id) const {
+    return std::any_of(controllers_.begin(), controllers_.end(),
+                       [&](const Controller& each) { return each.id == id; });
+  }
+  // Whether there was one of this id.
+  bool RemoveController(std::string_view id) {
+    return !id.empty() &&
+           std::erase_if(controllers_, [&](const Controller& each) { return each.id == id; }) > 0;
+  }
+
+  bool HasBus(std::string_view name) const {
+    for (const std::string_view own : {"pci.0", "pcie.0", "ide.0", "ide.1", "main-system-bus"}) {
+      if (name == own) return true;
+    }
+    const size_t dot = name.rfind('.');
+    const std::string_view id = name.substr(0, dot);
+    // A root port is itself the bus; unnamed SCSI controllers make "scsi.0".
+    return !id.empty() && (HasController(id) || (id == "scsi" && HasKind("SCSI")));
+  }
+  bool HasKind(std::string_view kind) const {
+    if (kind == "PCI" || kind == "IDE") return true;
+    return std::any_of(controllers_.begin(), controllers_.end(),
+                       [&](const Controller& each) { return each.kind == kind; });
+  }
+
+ private:
+  struct Controller {
+    std::string id;
+    std::string kind;
+  };
+  std::vector<Controller> controllers_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BUS_TABLE_H_

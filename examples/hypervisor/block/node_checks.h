@@ -1,0 +1,19 @@
+// What QEMU checks of a node before it lets a user work on it, besides the library's own claims.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_
+
+#include "absl/status/status.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+
+// "Node 'x' is busy: node is used as backing hd of 'y'". Such a node may be streamed and committed
+// into, and little else.
+absl::Status CheckIsNoBacking(const NodeView& node);
+
+// "Need a root block node": neither nodes nor jobs stand on it.
+absl::Status CheckIsRootForJobs(const NodeView& node);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_

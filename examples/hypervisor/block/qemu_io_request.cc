@@ -1,0 +1,213 @@
+// Reads, writes and discards of qemu-io, and their reports.
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_format.h"
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/qemu_io.h"
+#include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
+#include "millrace/engine/io/io_error.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint8_t kUsualPattern = 0xcd;
+
+std::string_view Done(const QemuIoRequest& request) {
+  if (request.is_read()) return "read";
+  return request.name == "discard" ? "discard" : "wrote";
+}
+
+// How a failure is called.
+std::string_view Attempted(const QemuIoRequest& request) {
+  return request.name == "aio_read" ? "readv" : std::string_view(request.name);
+}
+
+void PrintReport(const QemuIoRequest& request, Nanoseconds took) {
+  if (request.is_quiet) return;
+  const double seconds = static_cast<double>(std::max<Nanoseconds>(took, 1)) / 1e9;
+  const double rate = static_cast<double>(request.bytes) / seconds;
+  if (request.is_condensed) {
+    return PrintLikeQemuIo(
+        absl::StrFormat("%d,1,%.4f,%.3f,%.3f\n", request.bytes, seconds, rate, 1 / seconds));
+  }
+  PrintLikeQemuIo(absl::StrFormat(
+      "%s %d/%d bytes at offset %d\n%s, 1 ops; %05.2f sec (%s/sec and %.4f ops/sec)\n",
+      std::string(Done(request)), request.bytes, request.bytes, request.offset,
+      IoSizeText(static_cast<double>(request.bytes)), seconds, IoSizeText(rate), 1 / seconds));
+}
+
+void PrintDump(const uint8_t* bytes, uint64_t count, uint64_t offset) {
+  std::string dump;
+  for (uint64_t line = 0; line < count; line += 16) {
+    absl::StrAppendFormat(&dump, "%08x:  ", offset + line);
+    const uint64_t end = std::min<uint64_t>(line + 16, count);
+    for (uint64_t i = line; i < end; ++i) absl::StrAppendFormat(&dump, "%02x ", bytes[i]);
+    dump += ' ';
+    for (uint64_t i = line; i < end; ++i) {
+      dump += absl::ascii_isalnum(bytes[i]) ? static_cast<char>(bytes[i]) : '.';
+    }
+    dump += '\n';
+  }
+  PrintLikeQemuIo(dump);
+}
+
+// The size of what the uppermost image hands out at a time.
+uint64_t ClusterOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() ? std::max<uint64_t>(SkipFilters(*node).cluster_bytes(), 1) : 1;
+}
+
+absl::Status FillFromFile(const std::string& path, const IoVector& vector) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (bytes.empty()) return absl::InvalidArgumentError(StrCat(path, ": file is empty"));
+  for (uint64_t at = 0; at < vector.bytes(); at += bytes.size()) {
+    const uint64_t part = std::min<uint64_t>(bytes.size(), vector.bytes() - at);
+    vector.CopyFrom(at, reinterpret_cast<const uint8_t*>(bytes.data()), part);
+  }
+  return absl::OkStatus();
+}
+
+class RequestRun {
+ public:
+  RequestRun(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request)
+      : layer_(layer), target_(target), request_(request) {}
+
+  absl::Status CoRun() MILLRACE_MAY_SUSPEND {
+    Attachment& backend = *target_.backend;
+    const ByteRange range(request_.offset, request_.bytes);
+    if (request_.is_vm_state || request_.is_compressed) {
+      return WithErrno(absl::UnimplementedError("not supported here"), ENOTSUP);
+    }
+    if (target_.drive != nullptr && target_.drive->throttle != nullptr) {
+      target_.drive->throttle->CoPass(
+          request_.is_read() ? ThrottleDirection::kRead : ThrottleDirection::kWrite,
+          request_.bytes);
+    }
+    if (request_.name == "discard") return backend.CoDiscard(range);
+    if (request_.writes_zeroes) return CoWriteZeroes(range);
+    return request_.is_read() ? CoRead() : CoWrite();
+  }
+
+  bool matches() const { return matches_; }
+
+ private:
+  bool WritesThrough() const {
+    return request_.force_unit_access ||
+           (target_.drive != nullptr && target_.drive->writes_through);
+  }
+
+  absl::Status CoWriteZeroes(ByteRange range) MILLRACE_MAY_SUSPEND {
+    Attachment& backend = *target_.backend;
+    const uint64_t cluster = ClusterOf(layer_, backend.node());
+    const bool is_whole = IsAligned(range.offset, cluster) &&
+                          (IsAligned(range.end(), cluster) || range.end() == backend.bytes());
+    // Parts of clusters can only be written.
+    if (request_.no_fallback && !is_whole) {
+      return WithErrno(absl::UnimplementedError("not whole clusters"), ENOTSUP);
+    }
+    MILLRACE_RETURN_IF_ERROR(backend.CoWriteZeroes(range, {.may_unmap = request_.may_unmap}));
+    return WritesThrough() ? backend.CoFlush() : absl::OkStatus();
+  }
+
+  absl::Status CoWrite() MILLRACE_MAY_SUSPEND {
+    MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, TakeBuffer(request_.bytes));
+    const IoVector vector(buffer.data(), request_.bytes);
+    vector.Fill(0, request_.pattern.value_or(kUsualPattern), request_.bytes);
+    if (!request_.pattern_file.empty()) {
+      MILLRACE_RETURN_IF_ERROR(FillFromFile(request_.pattern_file, vector));
+    }
+    return target_.backend->CoWrite(request_.offset, vector,
+                                    {.force_unit_access = WritesThrough()});
+  }
+
+  absl::Status CoRead() MILLRACE_MAY_SUSPEND {
+    MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, TakeBuffer(request_.bytes));
+    MILLRACE_RETURN_IF_ERROR(
+        target_.backend->CoRead(request_.offset, IoVector(buffer.data(), request_.bytes)));
+    if (target_.drive != nullptr && target_.drive->copies_on_read) {
+      MILLRACE_RETURN_IF_ERROR(CoKeepClusters());
+    }
+    const auto* bytes = reinterpret_cast<const uint8_t*>(buffer.data());
+    if (request_.pattern) {
+      const uint8_t* from = bytes + request_.compared_offset;
+      const uint8_t* to =
+          request_.compared_bytes ? from + *request_.compared_bytes : bytes + request_.bytes;
+      matches_ = std::all_of(from, to, [&](uint8_t byte) { return byte == *request_.pattern; });
+    }
+    if (request_.is_verbose) PrintDump(bytes, request_.bytes, request_.offset);
+    return absl::OkStatus();
+  }
+
+  // What was read from below is kept in the top image, in whole clusters.
+  absl::Status CoKeepClusters() MILLRACE_MAY_SUSPEND {
+    Attachment& backend = *target_.backend;
+    const uint64_t cluster = ClusterOf(layer_, backend.node());
+    if (cluster <= 1 || request_.bytes == 0) return absl::OkStatus();
+    const uint64_t from = AlignDown(request_.offset, cluster);
+    const uint64_t to =
+        std::min(AlignUp(request_.offset + request_.bytes, cluster), backend.bytes());
+    MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, TakeBuffer(to - from));
+    const IoVector vector(buffer.data(), to - from);
+    MILLRACE_RETURN_IF_ERROR(backend.CoRead(from, vector));
+    return backend.CoWrite(from, vector, {.only_if_unallocated = true});
+  }
+
+  absl::StatusOr<IoBuffer> TakeBuffer(uint64_t bytes) {
+    return layer_.host().engine.buffers().TryTake(std::max<uint64_t>(bytes, 1), "qemu-io");
+  }
+
+  BlockLayer& layer_;
+  const QemuIoTarget& target_;
+  const QemuIoRequest& request_;
+  bool matches_ = true;
+};
+
+// Only asynchronous commands are what a guest's requests are counted with.
+void Count(const QemuIoTarget& target, const QemuIoRequest& request, const absl::Status& status,
+           Nanoseconds took, Nanoseconds now) {
+  if (target.drive == nullptr || !request.is_asynchronous()) return;
+  const CountedIo io = request.is_read() ? CountedIo::kRead : CountedIo::kWrite;
+  if (status.ok()) {
+    target.drive->statistics.CountDone(io, request.bytes, took, now);
+  } else {
+    target.drive->statistics.CountFailed(io, took, now);
+  }
+}
+
+}  // namespace
+
+void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request) {
+  Clock& clock = layer.host().engine.clock();
+  const Nanoseconds start = clock.Now();
+  RequestRun run(layer, target, request);
+  const absl::Status status = run.CoRun();
+  const Nanoseconds took = clock.Now() - start;
+  Count(target, request, status, took, clock.Now());
+  if (!status.ok()) {
+    const int number = status.code() == absl::StatusCode::kInvalidArgument ? EIO : ErrnoOf(status);
+    return PrintLikeQemuIo(StrCat(Attempted(request), " failed: ", ErrnoText(number), "\n"));
+  }
+  if (!run.matches()) {
+    const uint64_t from = request.offset + request.compared_offset;
+    const uint64_t bytes = request.compared_bytes.value_or(request.bytes);
+    PrintLikeQemuIo(
+        StrCat("Pattern verification failed at offset ", from, ", ", bytes, " bytes\n"));
+  }
+  PrintReport(request, took);
+}
+
+}  // namespace millrace

@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_format.h"
 #include "examples/hypervisor/block/block_layer.h"
-#include "examples/hypervisor/block/conflict_text.h"
 #include "examples/hypervisor/block/qemu_io.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"

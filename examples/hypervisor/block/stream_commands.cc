@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/block_layer.h"
-#include "examples/hypervisor/block/conflict_text.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/layer_name.h"
 #include "examples/hypervisor/block/node_checks.h"

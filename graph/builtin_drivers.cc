@@ -177,7 +177,7 @@ absl::Status TakePermissions(DriverOptions& options, const std::string& list,
   return absl::OkStatus();
 }
 
-Made MakeFaultInjection(const DriverOptions& options) {
+Made MakeFaultInjection(const BuiltinDriverServices& services, const DriverOptions& options) {
   DriverOptions plain = options;
   std::string config;
   MILLRACE_RETURN_IF_ERROR(TakeFaultInjectionRules(plain, &config));
@@ -195,6 +195,7 @@ Made MakeFaultInjection(const DriverOptions& options) {
   faults.take_child_permissions = permissions.take_child_permissions;
   faults.unshare_child_permissions = permissions.unshare_child_permissions;
   faults.break_points = std::make_shared<BreakPoints>();
+  faults.break_points->SetListener(services.on_break);
   return MakeFaultInjectionDriver(std::move(faults));
 }
 
@@ -212,7 +213,10 @@ absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServi
   MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw));
   MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2));
   MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead, NodeKind::kFilter));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("blkdebug", &MakeFaultInjection, NodeKind::kFilter));
+  MILLRACE_RETURN_IF_ERROR(registry.Register(
+      "blkdebug",
+      [services](const DriverOptions& options) { return MakeFaultInjection(services, options); },
+      NodeKind::kFilter));
   MILLRACE_RETURN_IF_ERROR(registry.Register("quorum", [services](const DriverOptions& options) {
     return MakeQuorum(services, options);
   }));

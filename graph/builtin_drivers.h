@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "millrace/graph/driver_registry.h"
+#include "millrace/graph/filters/break_points.h"
 #include "millrace/graph/filters/quorum.h"
 #include "millrace/graph/filters/throttle_group.h"
 
@@ -29,6 +30,8 @@ namespace millrace {
 struct BuiltinDriverServices {
   // The throttle group of that name; null if there is none. Absent: there are no groups.
   std::function<std::shared_ptr<ThrottleGroup>(std::string_view name)> find_throttle_group;
+  // Hears of requests that blkdebug's break points stop and let go. Absent: nobody does.
+  BreakPoints::Listener on_break;
   // Hears of bad children of quorums and of failed votes. Absent: nobody does.
   std::function<void(const QuorumReport&)> on_quorum_report;
 };

@@ -136,6 +136,10 @@ class Driver {
   virtual void CommitReopen(bool writable) {}
   virtual void CoAbortReopen(bool writable) MILLRACE_MAY_SUSPEND {}
 
+  // From now on the options of `fresh` hold, a driver of the same kind that was made and never
+  // opened. Called drained, on an open driver. The default: none can change.
+  virtual void TakeOptionsOf(Driver& fresh) {}
+
   // Whether every data child holds what this node shows, so that one of them may be replaced by a
   // copy of the whole (quorum).
   virtual bool data_children_show_the_same() const { return false; }
@@ -363,6 +367,8 @@ class FilterDriver : public Driver {
   virtual bool is_transparent_for_writes() const { return false; }
   // A lease may not include a link to this filter: its owner must always be able to remove it.
   virtual bool is_unleasable() const { return false; }
+  // Nobody writes through it: a node with it is read-only.
+  virtual bool passes_no_writes() const { return false; }
   // "blkdebug" if a file name can ask for this filter: "blkdebug:CONFIG:NAME". Empty: it cannot.
   virtual std::string_view protocol_name() const { return {}; }
   // The child edge's name in texts: "file", or "backing" for the filters of commit and mirror.

@@ -108,12 +108,14 @@ size_t NodeView::user_count() const {
       edges.begin(), edges.end(), [](const Edge* edge) { return edge->parent == nullptr; }));
 }
 
-bool NodeView::has_job_user() const {
-  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
-  return std::any_of(edges.begin(), edges.end(), [](const Edge* edge) {
-    return edge->attachment != nullptr &&
-           absl::EndsWith(edge->attachment->options.holder->type, " job");
-  });
+std::vector<std::string> NodeView::job_purposes() const {
+  std::vector<std::string> purposes;
+  for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {
+    if (edge->attachment == nullptr) continue;
+    const AttachmentOptions& options = edge->attachment->options;
+    if (absl::EndsWith(options.holder->type, " job")) purposes.push_back(options.purpose);
+  }
+  return purposes;
 }
 
 const NodeIoOptions& NodeView::io_options() const { return node_->io; }

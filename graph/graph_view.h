@@ -79,8 +79,9 @@ class NodeView {
   size_t user_count() const;
   // How its I/O is treated before the driver sees it.
   const NodeIoOptions& io_options() const;
-  // Whether a job is attached here directly.
-  bool has_job_user() const;
+  // What jobs are attached here directly for: "main node", "target", "base" ...
+  std::vector<std::string> job_purposes() const;
+  bool has_job_user() const { return !job_purposes().empty(); }
   // What it is seen through.
   const GraphReader& reader() const { return *reader_; }
   // Name of the newest attachment that has one: "drive0"; empty if none.

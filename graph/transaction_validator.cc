@@ -375,22 +375,29 @@ absl::Status TransactionValidator::DerivePermissions() {
 }
 
 absl::Status TransactionValidator::CheckPermissions(Node& node) {
+  const PermissionSet used = CumulativeOf(node).used;
+  // Two users in each other's way are told before one that nobody could satisfy, as in QEMU.
+  MILLRACE_RETURN_IF_ERROR(CheckConflicts(node));
+  if (!used.Intersects(kWrite | kWriteUnchanged) || !proposed_.IsReadOnly(node)) {
+    return absl::OkStatus();
+  }
+  Conflict conflict;
+  conflict.reason = ConflictReason::kReadOnly;
+  conflict.object = node.name;
+  conflict.next_step = "make the node writable first, or open it writable";
+  for (const Edge* edge : proposed_.ParentsOf(node)) {
+    if (proposed_.PermissionsOf(*edge).used.Intersects(kWrite | kWriteUnchanged)) {
+      conflict.holders.push_back(HolderOf(*edge));
+    }
+  }
+  return ConflictStatus(
+      absl::StatusCode::kPermissionDenied, conflict,
+      StrCat("cannot write to node '", node.name, "': it is read-only; ", conflict.next_step));
+}
+
+absl::Status TransactionValidator::CheckConflicts(const Node& node) {
   const std::vector<Edge*> edges = proposed_.ParentsOf(node);
   const Permissions all = CumulativeOf(node);
-  if (all.used.Intersects(kWrite | kWriteUnchanged) && proposed_.IsReadOnly(node)) {
-    Conflict conflict;
-    conflict.reason = ConflictReason::kReadOnly;
-    conflict.object = node.name;
-    conflict.next_step = "make the node writable first, or open it writable";
-    for (const Edge* edge : edges) {
-      if (proposed_.PermissionsOf(*edge).used.Intersects(kWrite | kWriteUnchanged)) {
-        conflict.holders.push_back(HolderOf(*edge));
-      }
-    }
-    return ConflictStatus(
-        absl::StatusCode::kPermissionDenied, conflict,
-        StrCat("cannot write to node '", node.name, "': it is read-only; ", conflict.next_step));
-  }
   // A bit that all share cannot conflict.
   const PermissionSet suspects = all.used - all.shared;
   if (suspects.empty()) return absl::OkStatus();

@@ -35,6 +35,7 @@ class TransactionValidator {
   absl::Status DropOrphans();         // G3
   absl::Status DerivePermissions();   // G5
   absl::Status CheckPermissions(Node& node);
+  absl::Status CheckConflicts(const Node& node);
   absl::Status ReserveInDriver(Node& node);
   absl::Status RefuseUndrained(const Edge& edge) const;
   static absl::Status RefuseBusy(const AttachmentCore& attachment);

@@ -178,7 +178,7 @@ std::vector<NodeId> OverlaysOn(const GraphReader& reader, NodeId id) {
 
 namespace {
 
-absl::StatusOr<Attachment> AddFilter(Graph& graph, std::unique_ptr<Driver> filter,
+absl::StatusOr<Attachment> AddFilter(Graph& graph, std::unique_ptr<FilterDriver> filter,
                                      const std::string& name, NodeId below,
                                      AttachmentOptions keeper) MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
@@ -186,6 +186,7 @@ absl::StatusOr<Attachment> AddFilter(Graph& graph, std::unique_ptr<Driver> filte
   NodeOptions options;
   options.name = name;
   options.is_implicit = name.empty();
+  options.is_read_only = filter->passes_no_writes();
   const NodeId id = change.AddNode(std::move(filter), std::move(options));
   change.AddChild(id, Role::kFiltered, below);
   Attachment attachment = change.Attach(id, std::move(keeper));
@@ -207,7 +208,7 @@ absl::Status PutInPlace(Graph& graph, const DrainedSection& drained, NodeId filt
 
 }  // namespace
 
-absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<Driver> filter,
+absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<FilterDriver> filter,
                                              const std::string& name, NodeId below,
                                              AttachmentOptions keeper) {
   MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,

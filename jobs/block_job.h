@@ -130,7 +130,7 @@ std::vector<NodeId> OverlaysOn(const GraphReader& reader, NodeId node);
 
 // Adds `filter` beside the graph's traffic: above `below` with an edge of its own, held by `keeper`
 // (which becomes an attachment to it), and opens it. On error nothing is left.
-absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<Driver> filter,
+absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<FilterDriver> filter,
                                              const std::string& name, NodeId below,
                                              AttachmentOptions keeper) MILLRACE_MAY_SUSPEND;
 

@@ -43,6 +43,10 @@ class RawDriver final : public FormatDriver {
     return child > options_.offset ? child - options_.offset : 0;
   }
 
+  void TakeOptionsOf(Driver& fresh) override {
+    options_ = static_cast<RawDriver&>(fresh).options_;
+  }
+
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
     context_ = &context;
     const uint64_t child = context.ChildBytes(Role::kPrimary);
@@ -122,7 +126,7 @@ class RawDriver final : public FormatDriver {
     return ByteRange(options_.offset + range.offset, range.bytes);
   }
 
-  const RawOptions options_;
+  RawOptions options_;
   DriverContext* context_ = nullptr;
 };
 

@@ -91,6 +91,7 @@ bool BreakPoints::IsSuspended(std::string_view tag) const { return Find(tag) != 
 absl::Status BreakPoints::Resume(std::string_view tag) {
   Suspended* const request = Find(tag);
   if (request == nullptr) return NoSuchTag("resume", tag);
+  if (listener_) listener_("Resuming", tag);
   suspended_.Remove(*request);
   request->queue.WakeOne();
   return absl::OkStatus();
@@ -122,6 +123,7 @@ void BreakPoints::CoReach(std::string_view event) {
   Suspended request(std::move(found->tag));
   break_points_.erase(found);
   suspended_.PushBack(request);
+  if (listener_) listener_("Suspended", request.tag);
   watchers_.WakeAll();
   request.queue.CoWait("break_point", &request);
 }

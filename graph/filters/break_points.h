@@ -12,8 +12,10 @@
 #ifndef MILLRACE_GRAPH_FILTERS_BREAK_POINTS_H_
 #define MILLRACE_GRAPH_FILTERS_BREAK_POINTS_H_
 
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -46,6 +48,10 @@ class BreakPoints final : public Waitable {
   // Returns once a request is suspended under the tag; at once if one is.
   void CoWaitSuspended(std::string_view tag) MILLRACE_MAY_SUSPEND;
 
+  // Hears "Suspended" and "Resuming" with the tag, as it happens; must not suspend.
+  using Listener = std::function<void(std::string_view what, std::string_view tag)>;
+  void SetListener(Listener listener) { listener_ = std::move(listener); }
+
   // For the filter: a request has come to `event`.
   void CoReach(std::string_view event) MILLRACE_MAY_SUSPEND;
 
@@ -70,6 +76,7 @@ class BreakPoints final : public Waitable {
   std::vector<BreakPoint> break_points_;                  // in order of adding
   IntrusiveList<Suspended, &Suspended::link> suspended_;  // in order of arrival
   WaitQueue watchers_;
+  Listener listener_;
 };
 
 // Whether QEMU's blkdebug knows an event of that name ("none" included).

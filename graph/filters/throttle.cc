@@ -25,6 +25,14 @@ class ThrottleDriver final : public FilterDriver {
   }
   void CoClose() override MILLRACE_MAY_SUSPEND { member_.reset(); }
 
+  // Nothing waits in a drained filter.
+  void TakeOptionsOf(Driver& fresh) override {
+    member_.reset();
+    group_ = static_cast<ThrottleDriver&>(fresh).group_;
+    member_.emplace(*group_, context().node_name());
+    for (int i = 0; i < drains_; ++i) member_->BeginDrain();
+  }
+
   void BeginDrain() override {
     ++drains_;
     if (member_.has_value()) member_->BeginDrain();
@@ -53,7 +61,7 @@ class ThrottleDriver final : public FilterDriver {
   }
 
  private:
-  const std::shared_ptr<ThrottleGroup> group_;
+  std::shared_ptr<ThrottleGroup> group_;
   std::optional<ThrottleGroup::Member> member_;  // between CoOpen and CoClose
   int drains_ = 0;
 };

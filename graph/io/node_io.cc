@@ -65,7 +65,12 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
     return CoWriteNode(*child, offset, source, flags);
   }
-  return AsFilter(node).CoWrite(offset, source, flags);
+  FilterDriver& filter = AsFilter(node);
+  if (!filter.wants_events()) return filter.CoWrite(offset, source, flags);
+  filter.CoEvent("pwritev");
+  absl::Status status = filter.CoWrite(offset, source, flags);
+  filter.CoEvent("pwritev_done");
+  return status;
 }
 
 absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
@@ -83,6 +88,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
     return CoWriteZeroesNode(*child, range, flags);
   }
+  if (AsFilter(node).wants_events()) AsFilter(node).CoEvent("pwritev_zero");
   return AsFilter(node).CoWriteZeroes(range, flags);
 }
 

@@ -9,6 +9,7 @@ class CommitFilter final : public FilterDriver {
   bool is_transparent_for_reads() const override { return true; }
   bool is_transparent_for_writes() const override { return true; }
   bool is_unleasable() const override { return true; }
+  bool passes_no_writes() const override { return true; }
   std::string_view filtered_edge_name() const override { return "backing"; }
 
   // What is below changes hands while the job works, so the filter claims nothing on it.

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/job_events.h"
+#include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/throttle_objects.h"
 #include "examples/hypervisor/block/tree_options.h"
@@ -87,6 +88,9 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   BuiltinDriverServices services;
   services.find_throttle_group = [this](std::string_view name) {
     return FindThrottleGroup(host_.objects, name);
+  };
+  services.on_break = [](std::string_view what, std::string_view tag) {
+    PrintLikeQemuIo(StrCat("blkdebug: ", what, " request '", tag, "'\n"));
   };
   const absl::Status registered = RegisterBuiltinDrivers(registry_, std::move(services));
   MILLRACE_CHECK(registered.ok(), "the drivers are registered once");

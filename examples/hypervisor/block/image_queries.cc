@@ -64,10 +64,8 @@ std::string FullName(const NodeView& overlay, const std::string& name) {
 }  // namespace
 
 json::object ImageQueries::DescribeImage(const NodeView& node) {
-  uint64_t bytes = node.bytes();
-  // Files are counted in sectors.
-  if (node.kind() == NodeKind::kProtocol) bytes = AlignUp(bytes, kSectorBytes);
-  json::object image = {{"virtual-size", bytes},
+  // Counted in sectors.
+  json::object image = {{"virtual-size", AlignUp(node.bytes(), kSectorBytes)},
                         {"filename", names_.Of(node).shown},
                         {"format", Text(node.driver_name())}};
   if (auto on_host = BytesOnHost(node)) image["actual-size"] = *on_host;

@@ -10,10 +10,8 @@ absl::Status CheckIsNoBacking(const NodeView& node) {
     absl::StatusOr<NodeView> parent = node.reader().Resolve(id);
     if (!parent.ok() || !parent->Backing() || !(*parent->Backing() == node)) continue;
     const std::string device = node.device_name();
-    const std::string above = parent->device_name();
     return GenericError(StrCat("Node '", device.empty() ? node.name() : device,
-                               "' is busy: node is used as backing hd of '",
-                               above.empty() ? parent->name() : above, "'"));
+                               "' is busy: node is used as backing hd of '", parent->name(), "'"));
   }
   return absl::OkStatus();
 }

@@ -33,7 +33,10 @@ CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MI
 
 // Jobs too have back ends, which count here.
 bool HasBackend(const BlockLayer& layer, const NodeView& view) {
-  if (view.is_filter() && view.has_job_user()) return true;
+  for (const std::string& purpose : view.job_purposes()) {
+    if (purpose == "target" || purpose == "base") return true;
+    if (view.is_filter() && purpose == "main node") return true;
+  }
   return layer.HasBackend(view.id());
 }
 

@@ -14,6 +14,9 @@ QmpErrorReply RenderRefusal(const absl::Status& status) {
   QmpErrorReply reply;
   if (const std::optional<Conflict> conflict = ConflictOf(status)) {
     reply.desc = ConflictText(*conflict);
+    if (conflict->reason == ConflictReason::kImageLocked) {
+      reply.hint = StrCat("Is another process using the image [", conflict->object, "]?");
+    }
   }
   if (reply.desc.empty()) {
     reply.desc = std::string(FromAbsl(status.message()));

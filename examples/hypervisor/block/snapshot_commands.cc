@@ -13,6 +13,7 @@
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/image_tools.h"
+#include "millrace/graph/open_node.h"
 #include "millrace/graph/operation_claim.h"
 
 namespace millrace {
@@ -56,6 +57,11 @@ absl::Status CoAppend(BlockLayer& layer, NodeId overlay, NodeId node) MILLRACE_M
   return Append(layer, drained, overlay, node);
 }
 
+// Nobody writes to what lies below an overlay. If it cannot become read-only, nothing is lost.
+void CoEndWriting(BlockLayer& layer, NodeId node) MILLRACE_MAY_SUSPEND {
+  CoSetReadOnly(layer.graph(), node, true, layer.monitor()).IgnoreError();
+}
+
 CommandResult CoSnapshot(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   const std::string node_name = reader.String("node");
@@ -64,6 +70,7 @@ CommandResult CoSnapshot(BlockLayer& layer, const json::object& arguments) MILLR
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, node));
   MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, overlay));
   MILLRACE_RETURN_IF_ERROR(CoAppend(layer, overlay, node));
+  CoEndWriting(layer, node);
   return json::object();
 }
 
@@ -119,6 +126,7 @@ absl::Status CoTakeSnapshot(BlockLayer& layer, const SnapshotRequest& request)
   MILLRACE_ASSIGN_OR_RETURN(Attachment overlay, layer.CoOpen(std::move(tree)));
   absl::Status status = CheckOverlay(layer, overlay.node());
   if (status.ok()) status = CoAppend(layer, overlay.node(), request.node);
+  if (status.ok()) CoEndWriting(layer, request.node);
   // Whoever stood on the node keeps the overlay now.
   overlay.CoDetach();
   return status;

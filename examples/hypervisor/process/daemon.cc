@@ -113,8 +113,9 @@ class Daemon {
     const absl::Status no_coroutine = scope.Finish();
     if (is_shutdown_requested_ || IsHelpWasPrinted(status)) return 0;
     if (status.ok() && no_coroutine.ok()) return -1;
-    Complain(
-        StrCat(option, ": ", RenderError(status.ok() ? no_coroutine : status, renderer_).desc));
+    const QmpErrorReply reply = RenderError(status.ok() ? no_coroutine : status, renderer_);
+    Complain(StrCat(option, ": ", reply.desc));
+    if (!reply.hint.empty()) std::fprintf(stderr, "%s\n", reply.hint.c_str());
     return 1;
   }
 

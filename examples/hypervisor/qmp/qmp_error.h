@@ -24,6 +24,8 @@ namespace millrace {
 struct QmpErrorReply {
   std::string error_class = "GenericError";
   std::string desc;
+  // A second line for people at a terminal; not sent to clients.
+  std::string hint;
   // Machine-readable; left out if empty.
   json::object data;
 };

@@ -29,6 +29,10 @@ class Qcow2Driver final : public FormatDriver {
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
   void CoClose() override MILLRACE_MAY_SUSPEND;
   uint64_t bytes() const override;
+  // The cache keeps the size that it was opened with.
+  void TakeOptionsOf(Driver& fresh) override {
+    options_.pass_discards = static_cast<Qcow2Driver&>(fresh).options_.pass_discards;
+  }
   absl::Status CoPrepareReopen(bool writable) override MILLRACE_MAY_SUSPEND;
   void CommitReopen(bool writable) override;
 
@@ -88,7 +92,7 @@ class Qcow2Driver final : public FormatDriver {
   absl::Status CoReadCompressed(const L2Entry& entry, uint64_t offset_in_cluster,
                                 const IoVector& target) MILLRACE_MAY_SUSPEND;
 
-  const Qcow2OpenOptions options_;
+  Qcow2OpenOptions options_;
   DriverContext* context_ = nullptr;
   std::unique_ptr<Parts> parts_;
   bool is_activated_ = false;

@@ -211,6 +211,8 @@ class ScriptRun:
             if message.get('event') == 'JOB_STATUS_CHANGE':
                 told.setdefault(ident, []).append(data['status'])
             elif message.get('event', '').startswith('BLOCK_JOB_'):
+                if message['event'] == 'BLOCK_JOB_CANCELLED':
+                    data = {**data, 'offset': 'as far as it was', 'len': 'as it was'}
                 told.setdefault(ident, []).append([message['event'], data])
         return {ident: states for ident, states in
                 ((ident, _without_pauses(_without_refused(states)))
@@ -228,6 +230,7 @@ class ScriptRun:
         if isinstance(value, dict):
             if {'nodes', 'edges'} <= set(value):
                 return self._clean(_graph_by_names(value))
+            value = _without_host_layout(value)
             # Sorted, so that invented names are numbered alike whatever order members come in.
             return {key: self._clean(value[key]) for key in sorted(value)}
         if isinstance(value, list):
@@ -248,12 +251,22 @@ class ScriptRun:
 def _node_key(node):
     """For query-named-block-nodes: in which order nodes were made is not a part of the answer."""
     name = node['node-name']
-    return (name.startswith('#block'), node['file'], node['drv'], name)
+    invented = name.startswith('#block')
+    return (invented, node['file'], node['drv'], node['ro'], int(name[6:]) if invented else name)
+
+
+def _without_host_layout(node):
+    """How long a file below an image is depends on where its format puts clusters."""
+    if isinstance(node, dict) and node.get('drv', node.get('format')) == 'file':
+        image = node.get('image', node)
+        return {**node, 'image': {**image, 'virtual-size': 'HOST'}} if 'image' in node \
+            else {**node, 'virtual-size': 'HOST'}
+    return node
 
 
 def _without_chatter(text):
-    """What qemu-io printed, without times and without QEMU's word on images and break points."""
-    text = re.sub(r"^(Formatting '|blkdebug: ).*\n", '', text, flags=re.MULTILINE)
+    """What qemu-io printed, without times and without QEMU's word on images that it makes."""
+    text = re.sub(r"^Formatting '.*\n", '', text, flags=re.MULTILINE)
     return re.sub(r'[\d.]+ (\w*iB|bytes), \d+ ops; .*', 'TIME', text)
 
 

@@ -1,0 +1,119 @@
+#include "millrace/graph/reopen_nodes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/io/node_io.h"
+
+namespace millrace {
+namespace {
+
+class Reopener {
+ public:
+  Reopener(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder)
+      : graph_(graph), changes_(std::move(changes)), holder_(holder) {}
+
+  absl::Status CoRun() MILLRACE_MAY_SUSPEND {
+    std::vector<NodeId> touched;
+    for (const NodeChange& change : changes_) touched.push_back(change.node);
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(graph_, touched, {holder_}));
+    absl::Status status = CoPrepare();
+    absl::StatusOr<AppliedEdit> edit = AppliedEdit();
+    if (status.ok()) {
+      edit = Edit(drained);
+      status = edit.status();
+    }
+    CoEnd(status.ok());
+    drained.End();
+    if (edit.ok()) graph_.CoWaitForClosed(edit->dropped);
+    return status;
+  }
+
+ private:
+  struct Prepared {
+    Node* node;
+    bool writable;
+  };
+
+  // The node of a change, if it changes whether it may be written.
+  Node* Switching(const NodeChange& change) const {
+    Node* node = GraphInternals::Of(graph_).Resolve(change.node);
+    const bool switches = node != nullptr && change.is_read_only.has_value() &&
+                          *change.is_read_only != node->is_read_only;
+    return switches ? node : nullptr;
+  }
+
+  absl::Status CoPrepare() MILLRACE_MAY_SUSPEND {
+    for (const NodeChange& change : changes_) {
+      Node* node = GraphInternals::Of(graph_).Resolve(change.node);
+      if (node == nullptr) return GraphInternals::Of(graph_).StaleError(change.node);
+      // What is cached must be below before something else is.
+      if (!node->is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushNode(*node));
+    }
+    // From the file up: changes name a node before what is below it.
+    for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {
+      Node* node = Switching(*change);
+      if (node == nullptr) continue;
+      InFlightRequest request(*node);
+      MILLRACE_RETURN_IF_ERROR(node->driver->CoPrepareReopen(!*change->is_read_only));
+      prepared_.push_back({node, !*change->is_read_only});
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<AppliedEdit> Edit(const DrainedSection& drained) MILLRACE_OPENS_VIEW {
+    GraphTransaction edit(graph_);
+    edit.Show(drained).OnBehalfOf(holder_);
+    for (const NodeChange& change : changes_) {
+      if (change.is_read_only) edit.SetReadOnly(change.node, *change.is_read_only);
+      for (const ChildChange& child : change.children) Stage(edit, change.node, child);
+    }
+    absl::StatusOr<AppliedEdit> applied = edit.Commit();
+    if (!applied.ok()) return applied;
+    for (NodeChange& change : changes_) Take(change);
+    return applied;
+  }
+
+  static void Stage(GraphTransaction& edit, NodeId node, const ChildChange& child) {
+    if (child.role == Role::kBacking) return edit.SetBacking(node, child.child, std::nullopt);
+    edit.RemoveChild(node, child.role);
+    if (child.child) edit.AddChild(node, child.role, *child.child, child.edge_name);
+  }
+
+  void Take(NodeChange& change) const {
+    Node* node = GraphInternals::Of(graph_).Resolve(change.node);
+    if (change.io) node->io = *change.io;
+    if (change.told) node->told = *std::move(change.told);
+    if (change.fresh != nullptr) node->driver->TakeOptionsOf(*change.fresh);
+  }
+
+  void CoEnd(bool is_done) MILLRACE_MAY_SUSPEND {
+    for (const Prepared& each : prepared_) {
+      if (is_done) {
+        each.node->driver->CommitReopen(each.writable);
+      } else {
+        each.node->driver->CoAbortReopen(each.writable);
+      }
+    }
+  }
+
+  Graph& graph_;
+  std::vector<NodeChange> changes_;
+  const HolderRef holder_;
+  std::vector<Prepared> prepared_;
+};
+
+}  // namespace
+
+absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes,
+                           const HolderRef& holder) {
+  if (changes.empty()) return absl::OkStatus();
+  return Reopener(graph, std::move(changes), holder).CoRun();
+}
+
+}  // namespace millrace

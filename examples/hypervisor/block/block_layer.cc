@@ -109,7 +109,11 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   host_.renderer = &RenderRefusal;
   RegisterThrottleGroups(*this);
   RegisterNodeCommands(*this);
+  RegisterReopenCommands(*this);
   RegisterSnapshotCommands(*this);
+  RegisterTransaction(*this);
+  RegisterCreateJob(*this);
+  RegisterRefusedCommands(*this);
   RegisterDeviceCommands(*this);
   RegisterDriveOptions(*this);
   RegisterQueryCommands(*this);

@@ -157,7 +157,11 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
 // Each file of commands, called by the constructor.
 void RegisterThrottleGroups(BlockLayer& layer);
 void RegisterNodeCommands(BlockLayer& layer);
+void RegisterReopenCommands(BlockLayer& layer);
 void RegisterSnapshotCommands(BlockLayer& layer);
+void RegisterTransaction(BlockLayer& layer);
+void RegisterCreateJob(BlockLayer& layer);
+void RegisterRefusedCommands(BlockLayer& layer);
 void RegisterDeviceCommands(BlockLayer& layer);
 void RegisterDriveOptions(BlockLayer& layer);
 void RegisterQueryCommands(BlockLayer& layer);

@@ -100,7 +100,9 @@ const std::vector<DriverSchema>& DriverSchemas() {
       Null("null-co"),
       Qcow2(),
       Quorum(),
-      {"raw", {Content(Number("offset")), Content(Number("size"))}, {{"file"}}},
+      {"raw",
+       {Changeable(Content(Number("offset"))), Changeable(Content(Number("size")))},
+       {{"file"}}},
       {"throttle", {Changeable(Content(Required(Text("throttle-group"))))}, {{"file"}}},
   };
   return *schemas;

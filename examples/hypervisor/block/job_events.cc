@@ -5,6 +5,8 @@
 #include <string_view>
 
 #include "examples/common/conflict_text.h"
+#include "examples/hypervisor/block/create_job.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/job/error_policy.h"
 #include "millrace/engine/job/job_state.h"
@@ -24,6 +26,7 @@ json::object Progress(const JobEvent& event) {
 
 // How a job ended, in QEMU's words where it has some.
 json::string ErrorText(const absl::Status& status, const std::string& error) {
+  if (const std::optional<QmpErrorReply> own = QmpErrorOf(status)) return Text(own->desc);
   const std::optional<Conflict> conflict = ConflictOf(status);
   const std::string text = conflict ? ConflictText(*conflict) : std::string();
   return Text(text.empty() ? error : text);
@@ -32,6 +35,8 @@ json::string ErrorText(const absl::Status& status, const std::string& error) {
 }  // namespace
 
 void EmitJobEvent(EventSink& events, const JobEvent& event) {
+  // Who creates an image is no block job.
+  if (event.type == kCreateJobType && event.kind != JobEventKind::kStatusChange) return;
   switch (event.kind) {
     case JobEventKind::kStatusChange:
       return events.Emit("JOB_STATUS_CHANGE",

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/create_job.h"
 #include "examples/hypervisor/block/job_events.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -18,7 +19,9 @@ absl::Status UnknownBlockJob(const std::string& id) {
 }
 
 CommandResult Call(BlockLayer& layer, const Verb& verb, const std::string& id, bool is_legacy) {
-  if (!layer.jobs().Query(id).ok()) {
+  const absl::StatusOr<JobInfo> job = layer.jobs().Query(id);
+  // The older commands know block jobs only.
+  if (!job.ok() || (is_legacy && job->type == kCreateJobType)) {
     return is_legacy ? UnknownBlockJob(id) : GenericError("Job not found");
   }
   MILLRACE_RETURN_IF_ERROR(verb(layer.jobs(), id));
@@ -92,7 +95,9 @@ void RegisterQueries(BlockLayer& layer) {
                                   .handler = [&layer](const json::object&) -> CommandResult {
                                     json::array jobs;
                                     for (const JobInfo& job : layer.jobs().QueryAll()) {
-                                      if (!job.is_internal) jobs.push_back(DescribeBlockJob(job));
+                                      if (!job.is_internal && job.type != kCreateJobType) {
+                                        jobs.push_back(DescribeBlockJob(job));
+                                      }
                                     }
                                     return jobs;
                                   }});

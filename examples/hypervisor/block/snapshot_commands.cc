@@ -1,4 +1,5 @@
-// blockdev-snapshot and blockdev-snapshot-sync: an overlay takes the place of a node, above it.
+#include "examples/hypervisor/block/snapshot_commands.h"
+
 #include <optional>
 #include <string>
 #include <utility>
@@ -40,38 +41,28 @@ absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   return absl::OkStatus();
 }
 
-absl::Status Append(BlockLayer& layer, const DrainedSection& drained, NodeId overlay, NodeId node)
-    MILLRACE_OPENS_VIEW {
+absl::Status Append(BlockLayer& layer, const DrainedSection& drained,
+                    const std::vector<PreparedSnapshot>& snapshots) MILLRACE_OPENS_VIEW {
   GraphTransaction change(layer.graph());
   change.Show(drained).OnBehalfOf(layer.monitor());
-  // First all that stands on the node, then the overlay itself, which stays.
-  change.ReplaceNode(node, overlay);
-  change.SetBacking(overlay, node, std::nullopt);
+  for (const PreparedSnapshot& snapshot : snapshots) {
+    // First all that stands on the node, then the overlay itself, which stays.
+    change.ReplaceNode(snapshot.node, snapshot.overlay);
+    change.SetBacking(snapshot.overlay, snapshot.node, std::nullopt);
+  }
   return change.Commit().status();
 }
 
-absl::Status CoAppend(BlockLayer& layer, NodeId overlay, NodeId node) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(
-      DrainedSection drained,
-      DrainedSection::CoBegin(layer.graph(), {node, overlay}, {layer.monitor()}));
-  return Append(layer, drained, overlay, node);
-}
-
-// Nobody writes to what lies below an overlay. If it cannot become read-only, nothing is lost.
-void CoEndWriting(BlockLayer& layer, NodeId node) MILLRACE_MAY_SUSPEND {
-  CoSetReadOnly(layer.graph(), node, true, layer.monitor()).IgnoreError();
-}
-
-CommandResult CoSnapshot(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
-  ArgumentReader reader(arguments);
-  const std::string node_name = reader.String("node");
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId overlay, layer.FindDeviceOrNode(reader.String("overlay")));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindDeviceOrNode(node_name));
-  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, node));
-  MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, overlay));
-  MILLRACE_RETURN_IF_ERROR(CoAppend(layer, overlay, node));
-  CoEndWriting(layer, node);
-  return json::object();
+absl::Status CoAppend(BlockLayer& layer, const std::vector<PreparedSnapshot>& snapshots)
+    MILLRACE_MAY_SUSPEND {
+  std::vector<NodeId> nodes;
+  for (const PreparedSnapshot& snapshot : snapshots) {
+    nodes.push_back(snapshot.node);
+    nodes.push_back(snapshot.overlay);
+  }
+  MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                            DrainedSection::CoBegin(layer.graph(), nodes, {layer.monitor()}));
+  return Append(layer, drained, snapshots);
 }
 
 // ---- blockdev-snapshot-sync --------------------------------------------------------------------
@@ -113,7 +104,7 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }
 
-absl::Status CoTakeSnapshot(BlockLayer& layer, const SnapshotRequest& request)
+absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, const SnapshotRequest& request)
     MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
@@ -123,37 +114,88 @@ absl::Status CoTakeSnapshot(BlockLayer& layer, const SnapshotRequest& request)
   tree.filename = request.filename;
   tree.is_plain_path = true;
   tree.children.push_back({"backing", "", nullptr});
-  MILLRACE_ASSIGN_OR_RETURN(Attachment overlay, layer.CoOpen(std::move(tree)));
-  absl::Status status = CheckOverlay(layer, overlay.node());
-  if (status.ok()) status = CoAppend(layer, overlay.node(), request.node);
-  if (status.ok()) CoEndWriting(layer, request.node);
-  // Whoever stood on the node keeps the overlay now.
-  overlay.CoDetach();
+  PreparedSnapshot prepared;
+  MILLRACE_ASSIGN_OR_RETURN(prepared.hold, layer.CoOpen(std::move(tree)));
+  prepared.node = request.node;
+  prepared.overlay = prepared.hold.node();
+  absl::Status status = CheckOverlay(layer, prepared.overlay);
+  if (status.ok()) return prepared;
+  prepared.hold.CoDetach();
   return status;
+}
+
+absl::Status CoTake(BlockLayer& layer, absl::StatusOr<PreparedSnapshot> prepared)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(prepared.status());
+  std::vector<PreparedSnapshot> one;
+  one.push_back(*std::move(prepared));
+  return CoApplySnapshots(layer, std::move(one));
+}
+
+CommandResult CoSnapshot(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MILLRACE_RETURN_IF_ERROR(CoTake(layer, PrepareSnapshot(layer, reader)));
+  return json::object();
 }
 
 CommandResult CoSnapshotSync(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
+  MILLRACE_RETURN_IF_ERROR(CoTake(layer, CoPrepareSnapshotSync(layer, reader)));
+  return json::object();
+}
+
+}  // namespace
+
+absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader) {
+  const std::string node_name = reader.String("node");
+  const std::string overlay_name = reader.String("overlay");
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  PreparedSnapshot prepared;
+  MILLRACE_ASSIGN_OR_RETURN(prepared.overlay, layer.FindDeviceOrNode(overlay_name));
+  MILLRACE_ASSIGN_OR_RETURN(prepared.node, layer.FindDeviceOrNode(node_name));
+  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, prepared.node));
+  MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, prepared.overlay));
+  return prepared;
+}
+
+absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader) {
+  constexpr std::string_view kModes[] = {"existing", "absolute-paths"};
   const std::string device = reader.OptionalString("device").value_or("");
   const std::optional<std::string> node_name = reader.OptionalString("node-name");
   SnapshotRequest request;
-  MILLRACE_ASSIGN_OR_RETURN(request.node, layer.FindNode(device, node_name.value_or("")));
   request.filename = reader.String("snapshot-file");
   request.node_name = reader.OptionalString("snapshot-node-name").value_or("");
   request.format = reader.OptionalString("format").value_or("qcow2");
-  request.creates = reader.OptionalString("mode").value_or("absolute-paths") != "existing";
+  request.creates = reader.OptionalEnum("mode", kModes).value_or(1) == 1;
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  MILLRACE_ASSIGN_OR_RETURN(request.node, layer.FindNode(device, node_name.value_or("")));
   if (node_name && request.node_name.empty()) {
     return GenericError("New overlay node-name missing");
   }
   if (!request.node_name.empty() && layer.FindNode("", request.node_name).ok()) {
     return GenericError("New overlay node-name already in use");
   }
-  MILLRACE_RETURN_IF_ERROR(CoTakeSnapshot(layer, request));
-  return json::object();
+  return CoOpenOverlay(layer, request);
 }
 
-}  // namespace
+absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> snapshots) {
+  absl::Status status = CoAppend(layer, snapshots);
+  for (const PreparedSnapshot& snapshot : snapshots) {
+    // Nobody writes to what lies below an overlay. If it cannot become read-only, nothing is lost.
+    if (!status.ok()) break;
+    CoSetReadOnly(layer.graph(), snapshot.node, true, layer.monitor()).IgnoreError();
+  }
+  // Whoever stood on the nodes keeps the overlays now.
+  CoDropSnapshots(std::move(snapshots));
+  return status;
+}
+
+void CoDropSnapshots(std::vector<PreparedSnapshot> snapshots) {
+  for (PreparedSnapshot& snapshot : snapshots) {
+    if (snapshot.hold.is_attached()) snapshot.hold.CoDetach();
+  }
+}
 
 void RegisterSnapshotCommands(BlockLayer& layer) {
   CommandTable& commands = layer.host().commands;

@@ -1,0 +1,121 @@
+// Commands of QEMU's block layer that millraced knows and does not have: they are refused by name,
+// with what to use instead, so that a client need not guess. And small ones that need no file of
+// their own.
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+struct Refused {
+  std::string_view name;
+  std::string_view instead;
+};
+
+constexpr Refused kRefused[] = {
+    {"blockdev-backup", "this millraced has no backup job yet; mirror the node instead"},
+    {"drive-backup", "this millraced has no backup job yet; mirror the node instead"},
+    {"drive-mirror", "create the target, add it with blockdev-add and use blockdev-mirror"},
+    {"blockdev-snapshot-internal-sync",
+     "internal snapshots cannot be taken of a live image; use "
+     "blockdev-snapshot"},
+    {"blockdev-snapshot-delete-internal-sync", "internal snapshots are kept as they are"},
+    {"block-dirty-bitmap-add", "dirty bitmaps of users are not supported"},
+    {"block-dirty-bitmap-remove", "dirty bitmaps of users are not supported"},
+    {"block-dirty-bitmap-clear", "dirty bitmaps of users are not supported"},
+    {"block-dirty-bitmap-enable", "dirty bitmaps of users are not supported"},
+    {"block-dirty-bitmap-disable", "dirty bitmaps of users are not supported"},
+    {"block-dirty-bitmap-merge", "dirty bitmaps of users are not supported"},
+    {"block-latency-histogram-set", "latencies are not sorted into histograms"},
+    {"x-blockdev-amend", "images cannot be amended while they are open; use qemu-img"},
+};
+
+// ---- iothreads ---------------------------------------------------------------------------------
+
+// All of them are names of the one thread that does everything.
+CommandResult QueryIothreads(BlockLayer& layer) {
+  json::array shown;
+  for (const std::string& id : layer.host().objects.IdsOf("iothread")) {
+    shown.push_back({{"id", id},
+                     {"thread-id", static_cast<int64_t>(getpid())},
+                     {"poll-max-ns", 0},
+                     {"poll-grow", 0},
+                     {"poll-shrink", 0},
+                     {"aio-max-batch", 0}});
+  }
+  return shown;
+}
+
+CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  const std::string name = reader.String("node-name");
+  const json::value* iothread = reader.OptionalAny("iothread");
+  const bool force = reader.OptionalBool("force").value_or(false);
+  if (iothread == nullptr) return GenericError("Parameter 'iothread' is missing");
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Find(name);
+  if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
+  if (!force && !node->device_name().empty()) {
+    return GenericError(StrCat("Node ", name,
+                               " is associated with a BlockBackend and could be in "
+                               "use (use force=true to override this check)"));
+  }
+  if (iothread->is_null()) return json::object();
+  if (!iothread->is_string()) {
+    return GenericError("Invalid parameter type for 'iothread', expected: string");
+  }
+  const std::string thread(View(iothread->get_string()));
+  if (layer.host().objects.Find("iothread", thread) == nullptr) {
+    return GenericError(StrCat("Cannot find iothread ", thread));
+  }
+  return json::object();
+}
+
+// ---- HMP ---------------------------------------------------------------------------------------
+
+std::string InfoJobs(BlockLayer& layer) {
+  std::string text;
+  for (const JobInfo& job : layer.jobs().QueryAll()) {
+    if (job.is_internal) continue;
+    StrAppend(&text, "Type ", job.type, ", device ", job.id, ": Completed ", job.current, " of ",
+              job.total, " bytes, speed limit ", job.speed, " bytes/s\r\n");
+  }
+  return text.empty() ? "No active jobs\r\n" : text;
+}
+
+}  // namespace
+
+void RegisterRefusedCommands(BlockLayer& layer) {
+  CommandTable& commands = layer.host().commands;
+  for (const Refused& refused : kRefused) {
+    commands.Register({.name = std::string(refused.name),
+                       .handler = [refused](const json::object&) -> CommandResult {
+                         return GenericError(StrCat("'", refused.name, "': ", refused.instead));
+                       }});
+  }
+  commands.Register({.name = "query-iothreads",
+                     .arguments = {{}},
+                     .handler = [&layer](const json::object&) { return QueryIothreads(layer); }});
+  commands.Register({.name = "x-blockdev-set-iothread",
+                     .arguments = {{{"node-name"},
+                                    {"iothread", ArgumentType::kAny},
+                                    {"force", ArgumentType::kBool, true}}},
+                     .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
+                       return SetIothread(layer, arguments);
+                     }});
+  layer.host().hmp.Register("info", [&layer](std::string_view what) -> std::string {
+    if (what == "block-jobs") return InfoJobs(layer);
+    return StrCat("unknown command: 'info ", what, "'\r\n");
+  });
+}
+
+}  // namespace millrace

@@ -1,0 +1,235 @@
+#include "examples/hypervisor/block/reopen_request.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/tree_options.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+absl::Status CannotChange(std::string_view option) {
+  return GenericError(StrCat("Cannot change the option '", option, "'"));
+}
+
+// What a node takes over from the one above it, if it says nothing itself.
+struct Above {
+  bool is_read_only = false;
+  bool shares_by_force = false;
+  NodeIoOptions io;
+};
+
+class RequestReader {
+ public:
+  RequestReader(BlockLayer& layer, const GraphReader& reader) : layer_(layer), reader_(reader) {}
+
+  absl::Status Read(const NodeTree& tree) {
+    absl::StatusOr<NodeView> node = reader_.Find(tree.node_name);
+    if (!node.ok()) {
+      return GenericError(StrCat("Failed to find node with node-name='", tree.node_name, "'"));
+    }
+    return ReadNode(tree, *node, Above());
+  }
+
+  std::vector<NodeChange> Take() { return std::move(changes_); }
+
+ private:
+  absl::Status ReadNode(const NodeTree& tree, const NodeView& node, const Above& above) {
+    if (tree.driver != node.driver_name()) return CannotChange("driver");
+    if (!tree.node_name.empty() && tree.node_name != node.name()) return CannotChange("node-name");
+    NodeChange change;
+    change.node = node.id();
+    Above own;
+    MILLRACE_RETURN_IF_ERROR(ReadCommon(tree, node, above, &own, &change));
+    MILLRACE_RETURN_IF_ERROR(ReadOptions(tree, node, &change));
+    // A node stands before what is below it in the list of changes.
+    changes_.push_back(std::move(change));
+    const size_t index = changes_.size() - 1;
+    return ReadChildren(tree, node, own, index);
+  }
+
+  // ---- Options of every node -------------------------------------------------------------------
+
+  static absl::Status ReadCommon(const NodeTree& tree, const NodeView& node, const Above& above,
+                                 Above* own, NodeChange* change) {
+    const NodeIoOptions& now = node.io_options();
+    own->is_read_only = tree.is_read_only.value_or(above.is_read_only);
+    own->shares_by_force = tree.shares_by_force.value_or(above.shares_by_force);
+    own->io = now;
+    own->io.is_direct = tree.direct.value_or(above.io.is_direct);
+    own->io.ignores_flushes = tree.ignores_flushes.value_or(above.io.ignores_flushes);
+    own->io.detect_zeroes = tree.detect_zeroes;
+    if (node.kind() != NodeKind::kProtocol) {
+      own->io.ignores_discards = !tree.passes_discards.value_or(false);
+    }
+    if (own->shares_by_force != now.shares_by_force) return CannotChange("force-share");
+    if (own->io.is_direct != now.is_direct) return CannotChange("cache.direct");
+    if (own->io.detect_zeroes == DetectZeroes::kUnmap && own->io.ignores_discards) {
+      return GenericError(
+          "setting detect-zeroes to unmap is not allowed without setting discard operation to "
+          "unmap");
+    }
+    if (own->is_read_only && !node.is_read_only() &&
+        node.cumulative_permissions().used.Intersects(kWrite)) {
+      return GenericError("Cannot make block node read-only, there is a writer on it");
+    }
+    if (own->is_read_only != node.is_read_only()) change->is_read_only = own->is_read_only;
+    change->io = own->io;
+    return absl::OkStatus();
+  }
+
+  // ---- Options of the driver -------------------------------------------------------------------
+
+  static const ToldOption* FindTold(const std::vector<ToldOption>& told, std::string_view name) {
+    const auto found = std::find_if(told.begin(), told.end(),
+                                    [&](const ToldOption& each) { return each.name == name; });
+    return found == told.end() ? nullptr : &*found;
+  }
+
+  static bool IsChangeable(const DriverSchema& schema, std::string_view name) {
+    // "inject-error.0.event", "overlap-check.template"
+    const DriverOption* option = FindDriverOption(schema, name.substr(0, name.find('.')));
+    return option != nullptr && option->is_changeable;
+  }
+
+  absl::Status ReadOptions(const NodeTree& tree, const NodeView& node, NodeChange* change) {
+    const DriverSchema* schema = FindDriverSchema(tree.driver);
+    if (schema == nullptr) return absl::OkStatus();
+    bool differs = false;
+    for (const ToldOption& option : tree.told) {
+      const ToldOption* before = FindTold(node.told(), option.name);
+      if (before != nullptr && before->text == option.text) continue;
+      if (option.name == "filename" && node.driver_filename() == option.text) continue;
+      if (!IsChangeable(*schema, option.name)) return CannotChange(option.name);
+      differs = true;
+    }
+    for (const ToldOption& before : node.told()) {
+      if (FindTold(tree.told, before.name) != nullptr) continue;
+      if (!IsChangeable(*schema, before.name)) {
+        return GenericError(
+            StrCat("Option '", before.name, "' cannot be reset to its default value"));
+      }
+      differs = true;
+    }
+    if (!differs) return absl::OkStatus();
+    MILLRACE_ASSIGN_OR_RETURN(change->fresh, layer_.registry().Make(tree.driver, tree.options));
+    change->told = tree.told;
+    return absl::OkStatus();
+  }
+
+  // ---- Children --------------------------------------------------------------------------------
+
+  static std::optional<NodeView> ChildOf(const NodeView& node, std::string_view name) {
+    if (name == "backing") return node.Backing();
+    return node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
+  }
+
+  absl::Status ReadChildren(const NodeTree& tree, const NodeView& node, const Above& own,
+                            size_t index) {
+    const bool says_backing =
+        std::any_of(tree.children.begin(), tree.children.end(),
+                    [](const ChildTree& child) { return child.name == "backing"; });
+    if (!says_backing && node.supports_backing() && !node.backing_reference().filename.empty()) {
+      return GenericError(StrCat("backing is missing for '", node.name(), "'"));
+    }
+    for (const ChildTree& child : tree.children) {
+      MILLRACE_RETURN_IF_ERROR(ReadChild(child, node, own, index));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadChild(const ChildTree& child, const NodeView& node, const Above& own,
+                         size_t index) {
+    const std::optional<NodeView> now = ChildOf(node, child.name);
+    if (child.tree != nullptr) {
+      // Only who opened a child may say how it is to be.
+      if (!now || layer_.OwnsNode(now->name())) {
+        return CannotChange(StrCat(child.name, ".driver"));
+      }
+      Above above = own;
+      if (child.name == "backing") above.is_read_only = true;
+      return ReadNode(*child.tree, *now, above);
+    }
+    std::optional<NodeId> wanted;
+    if (!child.reference.empty()) {
+      absl::StatusOr<NodeView> found = reader_.FindDeviceOrNode(child.reference);
+      if (!found.ok()) {
+        return GenericError(StrCat("Cannot find device='' nor node-name='", child.reference, "'"));
+      }
+      wanted = found->id();
+    }
+    return Replace(child.name, node, now, wanted, own, index);
+  }
+
+  absl::Status Replace(const std::string& name, const NodeView& node,
+                       const std::optional<NodeView>& now, std::optional<NodeId> wanted,
+                       const Above& own, size_t index) {
+    const bool is_same = now ? wanted.has_value() && (now->id() == *wanted ||
+                                                      SkipImplicitFilters(*now).id() == *wanted)
+                             : !wanted.has_value();
+    if (is_same) return now ? FollowUp(*now, own) : absl::OkStatus();
+    if (now && now->is_implicit()) {
+      return GenericError(StrCat("Cannot replace implicit ", name, " child of ", node.name()));
+    }
+    if (!wanted && name != "backing") {
+      return GenericError(StrCat("Invalid parameter type for '", name, "', expected: BlockdevRef"));
+    }
+    const Role role = name == "backing"  ? Role::kBacking
+                      : node.is_filter() ? Role::kFiltered
+                                         : Role::kPrimary;
+    changes_[index].children.push_back({role, name, wanted});
+    return absl::OkStatus();
+  }
+
+  // A file that was opened with the node is as the node is.
+  absl::Status FollowUp(const NodeView& child, const Above& own) {
+    if (child.kind() != NodeKind::kProtocol || layer_.OwnsNode(child.name())) {
+      return absl::OkStatus();
+    }
+    NodeChange change;
+    change.node = child.id();
+    if (child.is_read_only() != own.is_read_only) change.is_read_only = own.is_read_only;
+    NodeIoOptions io = child.io_options();
+    io.ignores_flushes = own.io.ignores_flushes;
+    change.io = io;
+    changes_.push_back(std::move(change));
+    return absl::OkStatus();
+  }
+
+  BlockLayer& layer_;
+  const GraphReader& reader_;
+  std::vector<NodeChange> changes_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
+                                                          const json::array& options) {
+  std::vector<NodeTree> trees;
+  const json::object outer = {{"options", options}};
+  ArgumentReader reader(outer);
+  for (size_t i = 0; i < options.size(); ++i) {
+    const std::string name = StrCat("options[", i, "]");
+    if (!options[i].is_object()) {
+      return GenericError(StrCat("Invalid parameter type for '", name, "', expected: object"));
+    }
+    ArgumentReader element = reader.Nested(name, options[i].get_object());
+    MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(element, TreeStyle::kBlockdev));
+    const bool has_name = options[i].get_object().contains("node-name");
+    if (!has_name) return GenericError("node-name not specified");
+    trees.push_back(std::move(tree));
+  }
+  GraphView view(layer.graph());
+  RequestReader request(layer, view);
+  for (const NodeTree& tree : trees) MILLRACE_RETURN_IF_ERROR(request.Read(tree));
+  return request.Take();
+}
+
+}  // namespace millrace

@@ -1,0 +1,23 @@
+// blockdev-reopen: what a client wants of nodes that are open, compared with how they are.
+//
+// Reads the whole list first, then tells what is to change, or in QEMU's words what cannot. Nothing
+// suspends.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REOPEN_REQUEST_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REOPEN_REQUEST_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "examples/hypervisor/block/block_layer.h"
+#include "millrace/graph/reopen_nodes.h"
+
+namespace millrace {
+
+// `options` is the command's array of BlockdevOptions.
+absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
+                                                          const json::array& options)
+    MILLRACE_OPENS_VIEW;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REOPEN_REQUEST_H_

@@ -1,0 +1,125 @@
+// transaction: several actions that all happen or none does.
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/snapshot_commands.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kActions[] = {"abort",
+                                         "block-dirty-bitmap-add",
+                                         "block-dirty-bitmap-remove",
+                                         "block-dirty-bitmap-clear",
+                                         "block-dirty-bitmap-enable",
+                                         "block-dirty-bitmap-disable",
+                                         "block-dirty-bitmap-merge",
+                                         "blockdev-backup",
+                                         "blockdev-snapshot",
+                                         "blockdev-snapshot-internal-sync",
+                                         "blockdev-snapshot-sync",
+                                         "drive-backup"};
+
+struct Action {
+  std::string type;
+  const json::object* data;
+};
+
+absl::StatusOr<std::vector<Action>> ReadActions(const json::array& list, ArgumentReader& outer) {
+  std::vector<Action> actions;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string name = StrCat("actions[", i, "]");
+    if (!list[i].is_object()) {
+      return GenericError(StrCat("Invalid parameter type for '", name, "', expected: object"));
+    }
+    ArgumentReader reader = outer.Nested(name, list[i].get_object());
+    const std::string type = reader.String("type");
+    const json::value* data = reader.OptionalAny("data");
+    if (reader.ok() &&
+        std::find(std::begin(kActions), std::end(kActions), type) == std::end(kActions)) {
+      return GenericError(StrCat("Parameter 'type' does not accept value '", type, "'"));
+    }
+    if (reader.ok() && data == nullptr) {
+      return GenericError(StrCat("Parameter '", name, ".data' is missing"));
+    }
+    MILLRACE_RETURN_IF_ERROR(reader.Finish());
+    if (!data->is_object()) {
+      return GenericError(StrCat("Invalid parameter type for '", name, ".data', expected: object"));
+    }
+    actions.push_back({type, &data->get_object()});
+  }
+  return actions;
+}
+
+absl::Status CheckCompletionMode(ArgumentReader& reader, const std::vector<Action>& actions) {
+  constexpr std::string_view kModes[] = {"individual", "grouped"};
+  std::optional<ArgumentReader> properties = reader.OptionalObject("properties");
+  if (!properties) return reader.Finish();
+  const bool is_grouped = properties->OptionalEnum("completion-mode", kModes).value_or(0) == 1;
+  MILLRACE_RETURN_IF_ERROR(properties->Finish());
+  for (const Action& action : actions) {
+    if (!is_grouped || action.type == "abort") continue;
+    return GenericError(
+        StrCat("Action '", action.type,
+               "' does not support Transaction property completion-mode = grouped"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& reader,
+                       std::vector<PreparedSnapshot>* prepared) MILLRACE_MAY_SUSPEND {
+  if (action.type == "abort") {
+    return GenericError("Transaction aborted using Abort action");
+  }
+  if (action.type == "blockdev-snapshot") {
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
+    prepared->push_back(std::move(snapshot));
+    return absl::OkStatus();
+  }
+  if (action.type == "blockdev-snapshot-sync") {
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, CoPrepareSnapshotSync(layer, reader));
+    prepared->push_back(std::move(snapshot));
+    return absl::OkStatus();
+  }
+  return GenericError(StrCat("Action '", action.type,
+                             "' is not supported: in a transaction millraced takes "
+                             "blockdev-snapshot, blockdev-snapshot-sync and abort"));
+}
+
+CommandResult CoTransaction(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  const json::array* list = reader.OptionalArray("actions");
+  if (list == nullptr) return GenericError("Parameter 'actions' is missing");
+  MILLRACE_ASSIGN_OR_RETURN(const std::vector<Action> actions, ReadActions(*list, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckCompletionMode(reader, actions));
+  std::vector<PreparedSnapshot> prepared;
+  absl::Status status;
+  for (size_t i = 0; i < actions.size() && status.ok(); ++i) {
+    ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
+    status = CoPrepare(layer, actions[i], data, &prepared);
+  }
+  if (status.ok() && !prepared.empty()) {
+    status = CoApplySnapshots(layer, std::move(prepared));
+  } else {
+    CoDropSnapshots(std::move(prepared));
+  }
+  MILLRACE_RETURN_IF_ERROR(status);
+  return json::object();
+}
+
+}  // namespace
+
+void RegisterTransaction(BlockLayer& layer) {
+  layer.host().commands.Register(
+      {.name = "transaction",
+       .arguments = {{{"actions", ArgumentType::kArray},
+                      {"properties", ArgumentType::kObject, true}}},
+       .handler = [&layer](const json::object& arguments)
+                      MILLRACE_MAY_SUSPEND { return CoTransaction(layer, arguments); }});
+}
+
+}  // namespace millrace

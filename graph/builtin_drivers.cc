@@ -188,10 +188,18 @@ Made MakeFaultInjection(const BuiltinDriverServices& services, const DriverOptio
       TakePermissions(plain, "unshare-child-perms", &permissions.unshare_child_permissions));
   DriverOptionReader reader("blkdebug", plain);
   std::string file;
+  FaultLimits limits;
   MILLRACE_RETURN_IF_ERROR(reader.Read("config", &file));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("align", &limits.align));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("max-transfer", &limits.max_transfer));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("opt-write-zero", &limits.opt_write_zero));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("max-write-zero", &limits.max_write_zero));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("opt-discard", &limits.opt_discard));
+  MILLRACE_RETURN_IF_ERROR(reader.Read("max-discard", &limits.max_discard));
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   MILLRACE_ASSIGN_OR_RETURN(FaultInjectionOptions faults,
                             ParseFaultInjectionConfig(StrCat(file, "\n", config)));
+  faults.limits = limits;
   faults.take_child_permissions = permissions.take_child_permissions;
   faults.unshare_child_permissions = permissions.unshare_child_permissions;
   faults.break_points = std::make_shared<BreakPoints>();

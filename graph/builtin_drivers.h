@@ -11,7 +11,8 @@
 //   throttle        throttle-group
 //   blkdebug        config (the text of blkdebug's rules, not a file's name), and rules one by one:
 //                   inject-error.0.event, .errno ..., set-state.0.event ...; take-child-perms.0,
-//                   unshare-child-perms.0
+//                   unshare-child-perms.0; align, max-transfer, opt-write-zero, max-write-zero,
+//                   opt-discard, max-discard
 #ifndef MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 #define MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 

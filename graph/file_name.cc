@@ -97,14 +97,27 @@ std::string JsonObjectLikeQemu(std::vector<JsonMember> members) {
   return text + "}";
 }
 
+const Node* FileNames::Below(const Edge& edge) const {
+  const Node* below = Access::ChildOf(reader_, edge);
+  if (edge.role != Role::kBacking || backing_ == Backing::kAsItIs) return below;
+  while (below->is_filter()) {
+    const Node* next = Access::ChildOf(reader_, *below, Role::kFiltered);
+    if (next == nullptr) break;
+    below = next;
+  }
+  return below;
+}
+
 bool FileNames::IsOverridden(const Node& node) {
   if (node.driver->kind() != NodeKind::kFormat ||
       !static_cast<const FormatDriver&>(*node.driver).supports_backing()) {
     return false;
   }
-  const Node* backing = Access::ChildOf(reader_, node, Role::kBacking);
   const std::string header = HeaderName(node);
-  return backing == nullptr ? !header.empty() : names_[backing].shown != header;
+  for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
+    if (edge->role == Role::kBacking) return names_[Below(*edge)].shown != header;
+  }
+  return !header.empty();
 }
 
 FileName FileNames::Name(const Node& node) {
@@ -125,7 +138,7 @@ FileName FileNames::Name(const Node& node) {
   }
   for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
     if (edge->role == Role::kBacking && !is_overridden) continue;
-    const FileName& below = names_[Access::ChildOf(reader_, *edge)];
+    const FileName& below = names_[Below(*edge)];
     if (!below.options.empty()) AddChildOptions(edge->name, below.options, &members);
   }
   if (is_overridden && Access::ChildOf(reader_, node, Role::kBacking) == nullptr) {
@@ -157,7 +170,7 @@ const FileName& FileNames::Of(const Node& top) {
     const size_t before = open.size();
     if (!names_.contains(&node)) {
       for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
-        const Node* child = Access::ChildOf(reader_, *edge);
+        const Node* child = Below(*edge);
         if (!names_.contains(child)) open.push_back(child);
       }
       if (open.size() > before) continue;

@@ -13,6 +13,7 @@
 #ifndef MILLRACE_GRAPH_FILE_NAME_H_
 #define MILLRACE_GRAPH_FILE_NAME_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,8 +33,14 @@ struct FileName {
 
 class FileNames {
  public:
+  enum class Backing : uint8_t {
+    kAsItIs,       // a filter between two images makes the name of the upper one json:, as in QEMU
+    kPastFilters,  // filters are not looked at: what an image header is told, so that the name is
+                   // one that the open gate lets pass
+  };
   // `reader` must outlive it, unchanged.
-  explicit FileNames(const GraphReader& reader) : reader_(reader) {}
+  explicit FileNames(const GraphReader& reader, Backing backing = Backing::kAsItIs)
+      : reader_(reader), backing_(backing) {}
 
   const FileName& Of(const NodeView& node);
   // Whether the image below is another than the one that the node's header leads to, or missing.
@@ -43,8 +50,11 @@ class FileNames {
   const FileName& Of(const Node& node);
   bool IsOverridden(const Node& node);
   FileName Name(const Node& node);
+  // Where an edge leads, past filters if so wanted.
+  const Node* Below(const Edge& edge) const;
 
   const GraphReader& reader_;
+  const Backing backing_;
   std::unordered_map<const Node*, FileName> names_;  // look-ups only
 };
 

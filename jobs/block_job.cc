@@ -7,6 +7,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/backing_chain.h"
+#include "millrace/graph/file_name.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace {
@@ -266,7 +267,8 @@ BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
   absl::StatusOr<NodeView> node = reader.Resolve(base);
   if (!node.ok()) return {};
   const NodeView image = SkipFilters(*node);
-  return {wanted_filename.empty() ? image.filename() : wanted_filename,
+  FileNames names(reader, FileNames::Backing::kPastFilters);
+  return {wanted_filename.empty() ? names.Of(image).shown : wanted_filename,
           std::string(image.driver_name())};
 }
 

@@ -147,6 +147,10 @@ std::string OptionText(const Conflict& conflict) {
     return StrCat("Throttle group '", conflict.object, "' does not exist");
   }
   if (conflict.detail.starts_with("raw-window ")) return RawWindowText(conflict.detail);
+  if (conflict.detail.starts_with("fault-limit ")) {
+    return StrCat("Cannot meet constraints with ",
+                  conflict.detail.substr(std::string_view("fault-limit ").size()));
+  }
   return Fill("Invalid parameter '%1'", conflict);
 }
 

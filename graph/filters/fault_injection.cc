@@ -4,10 +4,14 @@
 #include <list>
 #include <utility>
 
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/sync/mutex.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/graph_internals.h"
@@ -47,6 +51,7 @@ class FaultInjectionDriver final : public FilterDriver {
   explicit FaultInjectionDriver(FaultInjectionOptions options)
       : inject_(options.inject.begin(), options.inject.end()),
         set_state_(std::move(options.set_state)),
+        limits_(options.limits),
         break_points_(std::move(options.break_points)),
         take_(options.take_child_permissions),
         unshare_(options.unshare_child_permissions) {}
@@ -73,23 +78,11 @@ class FaultInjectionDriver final : public FilterDriver {
     if (break_points_ != nullptr) break_points_->CoReach(event);
   }
 
-  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultRead, "read", ByteRange(offset, target.bytes())));
-    return FilterDriver::CoRead(offset, target);
-  }
+  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
-      MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWrite, "write", ByteRange(offset, source.bytes())));
-    return FilterDriver::CoWrite(offset, source, flags);
-  }
-  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWriteZeroes, "write zeroes to", range));
-    return FilterDriver::CoWriteZeroes(range, flags);
-  }
-  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultDiscard, "discard", range));
-    return FilterDriver::CoDiscard(range);
-  }
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultFlush, "flush", ByteRange()));
     return FilterDriver::CoFlush();
@@ -97,6 +90,14 @@ class FaultInjectionDriver final : public FilterDriver {
 
  private:
   using Rules = std::list<FaultInjectRule>;
+
+  // Requests of the sizes that the limits allow.
+  absl::Status CoReadBlocks(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteBlocks(uint64_t offset, const IoVector& source, WriteFlags flags)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteUnaligned(ByteRange blocks, uint64_t offset, const IoVector& source,
+                                WriteFlags flags) MILLRACE_MAY_SUSPEND;
+  ByteRange BlocksInside(ByteRange range) const;
 
   bool InState(uint32_t wanted) const { return wanted == 0 || wanted == state_; }
   bool Matches(const FaultInjectRule& rule, FaultIoType type, const ByteRange& range) const;
@@ -108,11 +109,111 @@ class FaultInjectionDriver final : public FilterDriver {
   // What the latest event that injects anything has armed; the newest rule first.
   std::vector<Rules::iterator> armed_;
   const std::vector<FaultSetStateRule> set_state_;
+  const FaultLimits limits_;
+  Mutex block_writes_{"blkdebug blocks"};
   const std::shared_ptr<BreakPoints> break_points_;
   const PermissionSet take_;
   const PermissionSet unshare_;
   uint32_t state_ = 1;
 };
+
+// ---- Requests ----------------------------------------------------------------------------------
+
+absl::Status FaultInjectionDriver::CoReadBlocks(uint64_t offset, const IoVector& target) {
+  const ByteRange range(offset, target.bytes());
+  for (const ByteRange& part : SplitRange(range, limits_.max_transfer)) {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultRead, "read", part));
+    MILLRACE_RETURN_IF_ERROR(
+        FilterDriver::CoRead(part.offset, target.Slice(part.offset - offset, part.bytes)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FaultInjectionDriver::CoWriteBlocks(uint64_t offset, const IoVector& source,
+                                                 WriteFlags flags) {
+  const ByteRange range(offset, source.bytes());
+  for (const ByteRange& part : SplitRange(range, limits_.max_transfer)) {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWrite, "write", part));
+    MILLRACE_RETURN_IF_ERROR(
+        FilterDriver::CoWrite(part.offset, source.Slice(part.offset - offset, part.bytes), flags));
+  }
+  return absl::OkStatus();
+}
+
+// The blocks around a range, without what lies behind the end.
+ByteRange FaultInjectionDriver::BlocksInside(ByteRange range) const {
+  const ByteRange blocks = limits_.BlocksAround(range);
+  const uint64_t end = std::min(blocks.end(), std::max(bytes(), range.end()));
+  return ByteRange(blocks.offset, end - blocks.offset);
+}
+
+absl::Status FaultInjectionDriver::CoRead(uint64_t offset, const IoVector& target) {
+  const ByteRange range(offset, target.bytes());
+  const ByteRange blocks = BlocksInside(range);
+  if (blocks == range) return CoReadBlocks(offset, target);
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce,
+                            context().engine().buffers().TryTake(blocks.bytes, "blkdebug"));
+  MILLRACE_RETURN_IF_ERROR(CoReadBlocks(blocks.offset, IoVector(bounce.data(), blocks.bytes)));
+  target.CopyFrom(0, bounce.data() + (offset - blocks.offset), target.bytes());
+  return absl::OkStatus();
+}
+
+absl::Status FaultInjectionDriver::CoWriteUnaligned(ByteRange blocks, uint64_t offset,
+                                                    const IoVector& source, WriteFlags flags) {
+  MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce,
+                            context().engine().buffers().TryTake(blocks.bytes, "blkdebug"));
+  const IoVector whole(bounce.data(), blocks.bytes);
+  MILLRACE_RETURN_IF_ERROR(CoReadBlocks(blocks.offset, whole));
+  source.CopyTo(0, bounce.data() + (offset - blocks.offset), source.bytes());
+  return CoWriteBlocks(blocks.offset, whole, flags);
+}
+
+absl::Status FaultInjectionDriver::CoWrite(uint64_t offset, const IoVector& source,
+                                           WriteFlags flags) {
+  if (limits_.align <= 1) return CoWriteBlocks(offset, source, flags);
+  const ByteRange range(offset, source.bytes());
+  const ByteRange blocks = BlocksInside(range);
+  // A block that is read, changed and written must not be written by others meanwhile.
+  MutexLock lock(CoHold(block_writes_));
+  if (blocks == range) return CoWriteBlocks(offset, source, flags);
+  return CoWriteUnaligned(blocks, offset, source, flags);
+}
+
+absl::Status FaultInjectionDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
+  const uint64_t unit = std::max(limits_.opt_write_zero, limits_.align);
+  // Less than the preferred unit is written as data.
+  if (unit > 1 && !flags.only_if_unallocated &&
+      (!IsAligned(range.offset, unit) || !IsAligned(range.bytes, unit))) {
+    MILLRACE_ASSIGN_OR_RETURN(IoBuffer zeroes,
+                              context().engine().buffers().TryTake(range.bytes, "blkdebug"));
+    const IoVector vector(zeroes.data(), range.bytes);
+    vector.FillZero();
+    return CoWrite(range.offset, vector, {});
+  }
+  for (const ByteRange& part : SplitRange(range, limits_.max_write_zero)) {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWriteZeroes, "write zeroes to", part));
+    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoWriteZeroes(part, flags));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FaultInjectionDriver::CoDiscard(ByteRange range) {
+  const uint64_t unit = std::max(limits_.opt_discard, limits_.align);
+  // A discard is a hint: only whole units are passed on.
+  if (unit > 1) {
+    const uint64_t from = AlignUp(range.offset, unit);
+    const uint64_t to = AlignDown(range.end(), unit);
+    if (from >= to) return absl::OkStatus();
+    range = ByteRange(from, to - from);
+  }
+  for (const ByteRange& part : SplitRange(range, limits_.max_discard)) {
+    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultDiscard, "discard", part));
+    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoDiscard(part));
+  }
+  return absl::OkStatus();
+}
+
+// ---- Rules -------------------------------------------------------------------------------------
 
 void FaultInjectionDriver::Apply(std::string_view event) {
   bool is_first = true;
@@ -168,6 +269,7 @@ std::shared_ptr<BreakPoints> BreakPointsBelow(const Graph& graph, NodeId id) {
 absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFaultInjectionDriver(
     FaultInjectionOptions options) {
   MILLRACE_RETURN_IF_ERROR(CheckOptions(options));
+  MILLRACE_RETURN_IF_ERROR(options.limits.Validate());
   return std::make_unique<FaultInjectionDriver>(std::move(options));
 }
 

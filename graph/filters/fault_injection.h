@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/filters/break_points.h"
+#include "millrace/graph/filters/fault_limits.h"
 #include "millrace/graph/node_id.h"
 
 namespace millrace {
@@ -60,6 +61,7 @@ struct FaultSetStateRule {
 struct FaultInjectionOptions {
   std::vector<FaultInjectRule> inject;
   std::vector<FaultSetStateRule> set_state;
+  FaultLimits limits;
   std::shared_ptr<BreakPoints> break_points;  // may be null
   // Permissions taken on the child, and withheld from its other users, whatever the parents do.
   PermissionSet take_child_permissions;

@@ -236,10 +236,16 @@ TEST_F(OpenImageTest, AnImageLockedByAnotherProgramIsRefused) {
     OpenImageOptions options;
     options.path = "raw-top";
     options.format = "raw";
-    absl::Status status = CoOpenImage(graph, registry_, options).status();
+    absl::StatusOr<OpenedImage> opened = CoOpenImage(graph, registry_, options);
+    ASSERT_TRUE(opened.ok()) << opened.status();  // a raw image asks for nothing by itself
+    AttachmentOptions writer;
+    writer.holder = MakeHolder("writer", "test");
+    writer.permissions.used = kWrite;
+    absl::Status status =
+        Attachment::Attach(graph, opened->images.front(), std::move(writer)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("process 42"));
-    EXPECT_EQ(graph.node_count(), 0u);
+    for (Attachment& hold : opened->holds) hold.CoDetach();
   });
 }
 

@@ -295,7 +295,13 @@ TEST_F(OpenTreeTest, AccessIsTakenOverUnlessTheUserSaidOtherwise) {
     ASSERT_TRUE(fixed_hold.ok()) << fixed_hold.status();
     const HolderRef user = MakeHolder("user", "test");
     EXPECT_TRUE(CoSetReadOnly(graph, hold->node(), false, user).ok());
-    const absl::Status refused = CoSetReadOnly(graph, fixed_hold->node(), false, user);
+    // A raw image may well be writable over a file that is not, as long as nobody writes.
+    EXPECT_TRUE(CoSetReadOnly(graph, fixed_hold->node(), false, user).ok());
+    AttachmentOptions writer;
+    writer.holder = user;
+    writer.permissions.used = kWrite;
+    const absl::Status refused =
+        Attachment::Attach(graph, fixed_hold->node(), std::move(writer)).status();
     ASSERT_TRUE(ConflictOf(refused)) << refused;
     EXPECT_EQ(ConflictOf(refused)->reason, ConflictReason::kReadOnly);
     EXPECT_EQ(ConflictOf(refused)->object, "fixed-file");

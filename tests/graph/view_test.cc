@@ -36,7 +36,9 @@ TEST_F(ViewTest, ANodeTellsWhatItIsAndWhoUsesIt) {
       const NodeView pass = *view.Resolve(filter);
       EXPECT_TRUE(pass.is_filter());
       EXPECT_EQ(pass.bytes(), top.bytes());
-      EXPECT_EQ(pass.filename(), "img-0");  // an implicit name: that of what it shows
+      // A filter that somebody put there has no name but its options.
+      EXPECT_EQ(pass.filename(),
+                "json:{\"driver\": \"pass\", \"file\": {\"driver\": \"memory-overlay\"}}");
       EXPECT_EQ(pass.parents(), std::vector<NodeId>{chain.nodes[1]});
       EXPECT_FALSE(pass.has_attachment());
       EXPECT_EQ(pass.Filtered()->name(), "n0");

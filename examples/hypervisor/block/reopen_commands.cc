@@ -51,7 +51,7 @@ CommandResult SetThreshold(BlockLayer& layer, const json::object& arguments) MIL
   ArgumentReader reader(arguments);
   const std::string name = reader.String("node-name");
   absl::StatusOr<NodeId> node = layer.FindNode("", name);
-  if (!node.ok()) return DeviceNotFound(StrCat("Device '", name, "' not found"));
+  if (!node.ok()) return GenericError(StrCat("Device '", name, "' not found"));
   const uint64_t threshold = reader.OptionalSize("write-threshold").value_or(0);
   MILLRACE_RETURN_IF_ERROR(SetWriteThreshold(
       layer.graph(), *node, threshold, [&layer, name, threshold](uint64_t exceeded_by) {

@@ -78,7 +78,8 @@ class RequestReader {
     }
     if (own->is_read_only && !node.is_read_only() &&
         node.cumulative_permissions().used.Intersects(kWrite)) {
-      return GenericError("Cannot make block node read-only, there is a writer on it");
+      return GenericError(
+          StrCat("Read-only block node '", node.name(), "' cannot support read-write users"));
     }
     if (own->is_read_only != node.is_read_only()) change->is_read_only = own->is_read_only;
     change->io = own->io;

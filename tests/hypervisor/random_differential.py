@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Random scripts of jobs on QEMU and on millraced, as a campaign (tests/campaign/campaign.h).
+
+    random_differential.py --seconds S --seed-start N     as the nightly calls it
+    random_differential.py --count N [--seed M]           N scripts from seed M on
+    random_differential.py --seed N                       one again, its differences in full
+
+MILLRACED names the daemon. A script is made from its seed alone (support/random_script.py). What
+may differ stands in allowed_differences.py, and what two runs of QEMU itself do not agree on is no
+difference. A script during which QEMU dies proves nothing and is counted apart.
+The last line on stdout is one JSON object: seed_from, seed_to, failures, counts. Exit status: 0 no
+difference, 1 some, 77 one of the programs is not there.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import pathlib
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from differential import QEMU_FAILED, compare  # noqa: E402
+from run import SKIPPED  # noqa: E402
+from support import backend  # noqa: E402
+from support.random_script import RandomScript  # noqa: E402
+
+FINDINGS_MAX = 10  # the first ones are the ones to mend
+
+
+def run_one(seed, programs):
+    """(seed, verdict, lines): verdict is same, differ or qemu-failed."""
+    lines = compare(f'seed {seed}', RandomScript(seed).text(), programs, again=True)
+    if any(QEMU_FAILED in line for line in lines):
+        return seed, 'qemu-failed', lines
+    return seed, 'differ' if lines else 'same', lines
+
+
+class Campaign:
+    def __init__(self, programs, keep):
+        self._programs = programs
+        self._keep = keep
+        self.verdicts = {}
+
+    def run(self, seeds, jobs, deadline=None):
+        """Seeds in order, `jobs` at a time, until they or the time are up."""
+        pending, seeds = set(), iter(seeds)
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            while True:
+                while len(pending) < jobs and self._goes_on(deadline):
+                    seed = next(seeds, None)
+                    if seed is None:
+                        break
+                    pending.add(pool.submit(run_one, seed, self._programs))
+                if not pending:
+                    return
+                done, pending = concurrent.futures.wait(
+                    pending, return_when=concurrent.futures.FIRST_COMPLETED)
+                for one in done:
+                    self._note(*one.result())
+
+    def _goes_on(self, deadline):
+        return self.count('differ') < FINDINGS_MAX and (
+            deadline is None or time.monotonic() < deadline)
+
+    def _note(self, seed, verdict, lines):
+        self.verdicts[seed] = verdict
+        if verdict == 'same':
+            return
+        print(f'seed {seed}: {verdict}, {len(lines)} lines, the first:\n{lines[0]}',
+              file=sys.stderr, flush=True)
+        if verdict == 'differ' and self._keep:
+            self._keep.mkdir(parents=True, exist_ok=True)
+            (self._keep / f'seed-{seed}.script').write_text(RandomScript(seed).text())
+
+    def count(self, verdict):
+        return sum(1 for one in self.verdicts.values() if one == verdict)
+
+    def summary(self, first):
+        return {'seed_from': first, 'seed_to': max(self.verdicts, default=first),
+                'failures': self.count('differ'),
+                'counts': {'scripts': self.count('same') + self.count('differ'),
+                           'scripts in which QEMU died': self.count('qemu-failed')}}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--seconds', type=float)
+    parser.add_argument('--seed-start', type=int)
+    parser.add_argument('--seed', type=int)
+    parser.add_argument('--count', type=int)
+    parser.add_argument('-j', type=int, default=2, help='scripts at a time')
+    parser.add_argument('--keep', type=pathlib.Path, metavar='DIR',
+                        help='scripts that differ are written there')
+    options = parser.parse_args()
+    programs = [backend.find('qemu'), backend.find('millraced')]
+    for program in programs:
+        if program.missing:
+            print(f'SKIPPED: {program.missing}')
+            return SKIPPED
+    if options.seed is not None and options.count is None:
+        for line in run_one(options.seed, programs)[2]:
+            print(line)
+        options.count = 0
+    first = options.seed_start if options.seed_start is not None else options.seed or 1
+    deadline = None if options.seconds is None else time.monotonic() + options.seconds
+    count = options.count if options.count is not None else 10 ** 9 if deadline else 20
+    campaign = Campaign(programs, options.keep)
+    campaign.run(range(first, first + count), options.j, deadline)
+    print(json.dumps(campaign.summary(first)))
+    return 1 if campaign.count('differ') else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

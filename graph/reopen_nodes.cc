@@ -110,8 +110,7 @@ class Reopener {
 
 }  // namespace
 
-absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes,
-                           const HolderRef& holder) {
+absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder) {
   if (changes.empty()) return absl::OkStatus();
   return Reopener(graph, std::move(changes), holder).CoRun();
 }

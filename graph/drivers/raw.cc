@@ -43,9 +43,7 @@ class RawDriver final : public FormatDriver {
     return child > options_.offset ? child - options_.offset : 0;
   }
 
-  void TakeOptionsOf(Driver& fresh) override {
-    options_ = static_cast<RawDriver&>(fresh).options_;
-  }
+  void TakeOptionsOf(Driver& fresh) override { options_ = static_cast<RawDriver&>(fresh).options_; }
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
     context_ = &context;

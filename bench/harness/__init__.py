@@ -1,0 +1,1 @@
+"""What bench/compare_qemu, bench/compare and bench/concurrency share. Standard library only."""

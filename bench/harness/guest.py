@@ -1,0 +1,72 @@
+"""A guest on the NBD export: fio with its nbd engine, every request logged with its time."""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+
+
+def missing():
+    """Why no guest can be measured here; empty if one can."""
+    if not shutil.which('fio'):
+        return 'fio is not installed (Debian: fio)'
+    shown = subprocess.run(['fio', '--enghelp'], capture_output=True, text=True, check=False).stdout
+    return '' if 'nbd' in shown.split() else 'this fio has no nbd engine'
+
+
+def percentile(values, share):
+    """Of sorted values."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
+
+
+class Guest:
+    """Random requests until stop(); then what happened in any window of time."""
+
+    def __init__(self, uri, folder, depth, operation='randread', block='4k', size='512M'):
+        self.folder = pathlib.Path(folder)
+        self.log = self.folder / 'guest'
+        self.process = subprocess.Popen(
+            ['fio', '--name=guest', '--ioengine=nbd', f'--uri={uri}', f'--rw={operation}',
+             f'--bs={block}', f'--iodepth={depth}', '--time_based', '--runtime=600', f'--size={size}',
+             '--randrepeat=1', '--norandommap', '--randseed=7', f'--write_lat_log={self.log}',
+             '--log_avg_msec=0', '--log_unix_epoch=1', '--output-format=json',
+             f'--output={self.folder / "fio.json"}'],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.requests = []  # (when it was done in seconds since the epoch, latency in ms)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        _, errors = self.process.communicate(timeout=60)
+        logs = sorted(self.folder.glob('guest_clat*.log'))
+        if not logs:
+            raise RuntimeError(f'fio measured nothing: {errors}')
+        for log in logs:
+            for line in log.read_text().splitlines():
+                when, latency = line.split(',')[:2]
+                self.requests.append((int(when) / 1000, int(latency) / 1e6))
+            log.unlink()
+        for other in self.folder.glob('guest_*.log'):
+            other.unlink()
+        self.requests.sort()
+        text = (self.folder / 'fio.json').read_text()
+        told = json.loads(text[text.index('{'):])['jobs'][0]  # it says first that it was ended
+        if told.get('error'):
+            raise RuntimeError(f'fio met error {told["error"]}')
+
+    def between(self, start, end):
+        """Requests that were done in this window of time.time()."""
+        latencies = sorted(latency for when, latency in self.requests if start <= when < end)
+        seconds = max(end - start, 1e-9)
+        return {'iops': len(latencies) / seconds,
+                **{f'p{name}_ms': percentile(latencies, share) for name, share in
+                   (('50', 0.5), ('99', 0.99), ('999', 0.999))},
+                'max_ms': latencies[-1] if latencies else seconds * 1000}
+
+    def stall_around(self, moment, before=0.05, after=0.25):
+        """The longest request that was under way near a moment, in ms."""
+        longest = 0.0
+        for when, latency in self.requests:
+            if when >= moment - before and when - latency / 1000 <= moment + after:
+                longest = max(longest, latency)
+        return longest

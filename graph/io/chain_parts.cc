@@ -95,6 +95,8 @@ namespace {
 // The part of a chain that nobody asked so far has, and what those that were asked have.
 class AllocationSurvey {
  public:
+  static constexpr size_t kQuestionsMax = 8;
+
   explicit AllocationSurvey(ByteRange range) : gaps_({range}) {}
 
   bool is_complete() const { return gaps_.empty(); }
@@ -105,7 +107,8 @@ class AllocationSurvey {
 
  private:
   void Found(ByteRange range, NodeId layer, bool is_allocated, bool is_zero);
-  absl::Status CoAskInside(Node& layer, ByteRange range) MILLRACE_MAY_SUSPEND;
+  // What the layer says about a part of a gap.
+  void Answer(NodeId layer, const Extent& extent, ByteRange part);
 
   std::vector<std::pair<ByteRange, AllocationRun>> found_;
   std::vector<ByteRange> gaps_;  // ascending
@@ -134,25 +137,38 @@ absl::Status AllocationSurvey::CoAsk(Node& layer, bool is_top) {
     }
   }
   gaps_.clear();
-  for (const ByteRange& part : inside) MILLRACE_RETURN_IF_ERROR(CoAskInside(layer, part));
+  if (inside.empty()) return absl::OkStatus();
+  const uint64_t begin = inside.front().offset;
+  // Many small gaps: the layer tells its whole story once, rather than bit by bit.
+  const std::vector<ByteRange> questions =
+      inside.size() <= kQuestionsMax
+          ? inside
+          : std::vector<ByteRange>{ByteRange(begin, inside.back().end() - begin)};
+  auto next = inside.cbegin();
+  for (const ByteRange& question : questions) {
+    for (uint64_t at = question.offset; at < question.end();) {
+      MILLRACE_ASSIGN_OR_RETURN(const Extent extent,
+                                CoMapNode(layer, ByteRange(at, question.end() - at)));
+      const ByteRange answered(at, extent.bytes);
+      for (; next != inside.cend() && next->offset < answered.end(); ++next) {
+        Answer(layer.id, extent, answered.Intersect(*next));
+        if (next->end() > answered.end()) break;
+      }
+      at = answered.end();
+    }
+  }
   return absl::OkStatus();
 }
 
-absl::Status AllocationSurvey::CoAskInside(Node& layer, ByteRange range) {
-  for (uint64_t at = range.offset; at < range.end();) {
-    MILLRACE_ASSIGN_OR_RETURN(const Extent extent,
-                              CoMapNode(layer, ByteRange(at, range.end() - at)));
-    const ByteRange part(at, extent.bytes);
-    if (extent.is_allocated()) {
-      Found(part, layer.id, true, extent.kind == ExtentKind::kZero);
-    } else if (!gaps_.empty() && gaps_.back().end() == at) {
-      gaps_.back().bytes += extent.bytes;
-    } else {
-      gaps_.push_back(part);
-    }
-    at += extent.bytes;
+void AllocationSurvey::Answer(NodeId layer, const Extent& extent, ByteRange part) {
+  if (part.empty()) return;
+  if (extent.is_allocated()) {
+    Found(part, layer, true, extent.kind == ExtentKind::kZero);
+  } else if (!gaps_.empty() && gaps_.back().end() == part.offset) {
+    gaps_.back().bytes += part.bytes;
+  } else {
+    gaps_.push_back(part);
   }
-  return absl::OkStatus();
 }
 
 std::vector<std::pair<ByteRange, AllocationRun>> AllocationSurvey::Finish() {

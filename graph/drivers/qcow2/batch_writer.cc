@@ -8,6 +8,12 @@
 #include "millrace/engine/base/text.h"
 
 namespace millrace::qcow2 {
+namespace {
+
+// By how many batches like the present one the file is made longer at once.
+constexpr uint64_t kBatchesAhead = 32;
+
+}  // namespace
 
 bool BatchWriter::Suits(absl::Span<const ByteRange> ranges) const {
   const Geometry& geometry = image_.geometry();
@@ -77,6 +83,10 @@ absl::Status BatchWriter::CoPlace(ClusterBatch& batch) {
       while (!next->is_new) ++next;
       next->host = geometry.OffsetOf(HostCluster(number));
     }
+  }
+  if (!batch.runs_.empty() &&
+      geometry.OffsetOf(HostCluster(batch.runs_.back().end())).value() > image_.file().bytes()) {
+    refcounts_.CoGrowFile(kBatchesAhead * (batch.clusters_.size() << geometry.cluster_bits));
   }
   return absl::OkStatus();
 }

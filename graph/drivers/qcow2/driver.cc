@@ -96,6 +96,7 @@ absl::Status Qcow2Driver::CoSettle() {
     MILLRACE_RETURN_IF_ERROR(parts.writeback.CoBarrier());
     parts.frees.CoRelease();
   }
+  parts.refcounts.CoTrimFile();
   if (!parts.image.header().is_dirty()) return parts.writeback.CoBarrier();
   return parts.image.CoEditHeader(
       [](Header& header) { header.incompatible_features &= ~kIncompatibleDirty; });

@@ -144,6 +144,7 @@ absl::StatusOr<ClusterRun> Refcounts::CoAllocate(uint64_t count_max) {
     MILLRACE_RETURN_IF_ERROR(CoCheckFree(run));
     MILLRACE_RETURN_IF_ERROR(CoSet(run, 1));
     search_start_ = run.end();
+    highest_end_ = std::max(highest_end_, run.end());
     return run;
   }
 }
@@ -156,10 +157,42 @@ absl::StatusOr<ClusterRun> Refcounts::CoAllocateExactly(uint64_t count) {
   if (run.count == count) {
     MILLRACE_RETURN_IF_ERROR(CoCheckFree(run));
     MILLRACE_RETURN_IF_ERROR(CoSet(run, 1));
+    highest_end_ = std::max(highest_end_, run.end());
     return run;
   }
   MILLRACE_ASSIGN_OR_RETURN(const uint64_t tail, CoFindTail());
-  return CoAddBlocks(tail, count);
+  MILLRACE_ASSIGN_OR_RETURN(const ClusterRun added, CoAddBlocks(tail, count));
+  highest_end_ = std::max(highest_end_, added.end());
+  return added;
+}
+
+void Refcounts::CoGrowFile(uint64_t ahead) {
+  // Nobody is handed a cluster meanwhile, so nothing can be written behind the new end.
+  MutexLock lock(CoHold(mutex_));
+  const Geometry& geometry = image_.geometry();
+  const uint64_t old_bytes = image_.file().bytes();
+  const uint64_t needed = highest_end_ << geometry.cluster_bits;
+  if (needed <= old_bytes || !image_.write_error().ok()) return;
+  const uint64_t bytes = std::min(needed + AlignUp(ahead, geometry.cluster_bytes()),
+                                  clusters_end() << geometry.cluster_bits);
+  if (!end_before_growth_) end_before_growth_ = geometry.ClustersFor(old_bytes);
+  (void)image_.file().CoResize(bytes);
+}
+
+void Refcounts::CoTrimFile() {
+  if (!end_before_growth_) return;
+  MutexLock lock(CoHold(mutex_));
+  const Geometry& geometry = image_.geometry();
+  const uint64_t old_end = geometry.ClustersFor(image_.file().bytes());
+  const uint64_t first = std::max(*end_before_growth_, highest_end_);
+  uint64_t end = old_end;
+  while (end > first) {
+    const absl::StatusOr<uint64_t> refcount = CoGet(end - 1);
+    if (!refcount.ok() || *refcount != 0) break;
+    --end;
+  }
+  end_before_growth_.reset();
+  if (end < old_end) (void)image_.file().CoResize(end << geometry.cluster_bits);
 }
 
 absl::StatusOr<uint64_t> Refcounts::CoFindTail() {

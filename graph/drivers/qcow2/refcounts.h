@@ -33,6 +33,13 @@ class Refcounts {
   // gives the space back to the host.
   absl::Status CoRelease(ClusterRun run, bool discard) MILLRACE_MAY_SUSPEND;
 
+  // Makes the file long enough for what has been allocated, and `ahead` bytes more: writes that
+  // make a file longer exclude each other in the host, so that many at a time would only queue. A
+  // failure is none: then the writes themselves make it longer.
+  void CoGrowFile(uint64_t ahead) MILLRACE_MAY_SUSPEND;
+  // Cuts off again what nothing uses of that. With nothing in flight.
+  void CoTrimFile() MILLRACE_MAY_SUSPEND;
+
  private:
   // Where the refcount of a cluster is stored; nothing if there is no block for it.
   absl::StatusOr<std::optional<HostOffset>> CoFindBlock(uint64_t cluster) MILLRACE_MAY_SUSPEND;
@@ -83,6 +90,10 @@ class Refcounts {
   Writeback& writeback_;
   Mutex mutex_{"qcow2 allocator"};
   uint64_t search_start_ = 0;  // no cluster before it is free
+  // Behind every cluster that has been handed out, perhaps not yet written.
+  uint64_t highest_end_ = 0;
+  // Where the file ended before CoGrowFile(), in clusters; nothing if it did nothing.
+  std::optional<uint64_t> end_before_growth_;
 };
 
 }  // namespace millrace::qcow2

@@ -1,0 +1,315 @@
+// Requests for many ranges of a chain: they show and change what single ones do, know a layer only
+// as long as that holds, and reach a file as few operations or, where somebody must see each of
+// them, one by one.
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/io/simulated_io.h"
+#include "millrace/engine/scheduler/decider.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/image_tools.h"
+#include "millrace/graph/open_image.h"
+#include "millrace/graph/open_node.h"
+#include "tests/support/job_fixture.h"
+#include "tests/support/seeds.h"
+#include "tests/support/simulation.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kCluster = 1024;
+constexpr uint64_t kClusters = 64;
+constexpr uint64_t kBytes = kClusters * kCluster;
+
+// Passes everything, and counts.
+class CountingFilter final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "counting"; }
+  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND {
+    ++reads;
+    return FilterDriver::CoRead(offset, target);
+  }
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    ++writes;
+    return FilterDriver::CoWrite(offset, source, flags);
+  }
+
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+};
+
+// A chain of qcow2 images over a simulated disk, "img-0" at the bottom.
+class Images {
+ public:
+  explicit Images(Engine& engine) : engine_(engine), graph_(engine) {
+    EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
+  }
+
+  Graph& graph() { return graph_; }
+  SimulatedIo& io() { return *engine_.simulated_io(); }
+
+  absl::Status CoMake(size_t layers) MILLRACE_MAY_SUSPEND {
+    for (size_t layer = 0; layer < layers; ++layer) {
+      CreateImageOptions create;
+      create.path = StrCat("img-", layer);
+      create.qcow2.bytes = kBytes;
+      create.qcow2.cluster_bytes = kCluster;
+      if (layer > 0) {
+        create.qcow2.backing_filename = StrCat("img-", layer - 1);
+        create.qcow2.backing_format = "qcow2";
+      }
+      MILLRACE_RETURN_IF_ERROR(CoCreateImage(graph_, registry_, create));
+    }
+    return absl::OkStatus();
+  }
+
+  // Opens the chain from `layer` down, for writing to it.
+  absl::Status CoOpen(size_t layer) MILLRACE_MAY_SUSPEND {
+    OpenImageOptions open;
+    open.path = StrCat("img-", layer);
+    MILLRACE_ASSIGN_OR_RETURN(image_, CoOpenImage(graph_, registry_, open));
+    MILLRACE_ASSIGN_OR_RETURN(top, Attach(image_.top()));
+    return absl::OkStatus();
+  }
+  void CoClose() MILLRACE_MAY_SUSPEND {
+    top.CoDetach();
+    for (Attachment& hold : image_.holds) hold.CoDetach();
+    image_ = OpenedImage();
+    graph_.CoWaitForReaper();
+  }
+  void CoEnd() MILLRACE_MAY_SUSPEND { graph_.CoClose(); }
+
+  absl::Status CoFill(uint64_t cluster, uint8_t value) MILLRACE_MAY_SUSPEND {
+    std::vector<uint8_t> data(kCluster, value);
+    return top.CoWrite(cluster * kCluster, IoVector(data.data(), data.size()));
+  }
+
+  Attachment top;
+
+ private:
+  absl::StatusOr<Attachment> Attach(NodeId node) MILLRACE_OPENS_VIEW {
+    AttachmentOptions options;
+    options.holder = MakeHolder("guest", "block device");
+    options.permissions = {kConsistentRead | kWrite, kConsistentRead | kWriteUnchanged | kResize};
+    return Attachment::Attach(graph_, node, options);
+  }
+
+  Engine& engine_;
+  Graph graph_;
+  DriverRegistry registry_;
+  OpenedImage image_;
+};
+
+void RunImages(const std::function<absl::Status(Images&)>& body) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  Images images(*engine);
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    absl::Status result = body(images);
+    images.CoClose();
+    images.CoEnd();
+    return result;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+std::vector<ChainPart> EverySecondCluster(size_t count) {
+  std::vector<ChainPart> parts;
+  for (uint64_t i = 0; i < count; ++i) {
+    ChainPart part;
+    part.range = ByteRange(2 * i * kCluster, kCluster);
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+std::vector<ByteRange> RangesOf(const std::vector<ChainPart>& parts) {
+  std::vector<ByteRange> ranges;
+  for (const ChainPart& part : parts) ranges.push_back(part.range);
+  return ranges;
+}
+
+// ---- How many operations -----------------------------------------------------------------------
+
+TEST(ChainParts, ClustersThatLieSideBySideAreOneWriteAndOneRead) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(1));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    MILLRACE_RETURN_IF_ERROR(images.CoFill(kClusters - 1, 1));  // tables are there
+    const std::vector<ChainPart> parts = EverySecondCluster(8);
+    std::vector<uint8_t> data(8 * kCluster, 7);
+    const IoVector memory(data.data(), data.size());
+    const uint64_t writes = images.io().completed(SimulatedOperation::kWrite);
+    MILLRACE_RETURN_IF_ERROR(images.top.CoWriteParts(RangesOf(parts), memory));
+    EXPECT_EQ(images.io().completed(SimulatedOperation::kWrite) - writes, 1u);
+    const uint64_t reads = images.io().completed(SimulatedOperation::kRead);
+    std::fill(data.begin(), data.end(), 0);
+    MILLRACE_RETURN_IF_ERROR(images.top.CoReadParts(parts, memory));
+    EXPECT_EQ(images.io().completed(SimulatedOperation::kRead) - reads, 1u);
+    EXPECT_EQ(std::count(data.begin(), data.end(), 7), static_cast<ptrdiff_t>(data.size()));
+    return absl::OkStatus();
+  });
+}
+
+TEST(ChainParts, FilterThatActsSeesEveryRangeByItself) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  JobWorld world(*engine);
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(
+        MemoryChain chain,
+        CoMakeMemoryChain(world.graph(), {.layers = 1, .bytes = kBytes, .cluster_bytes = kCluster},
+                          false));
+    auto owned = std::make_unique<CountingFilter>();
+    CountingFilter& filter = *owned;
+    Attachment above;
+    {
+      GraphTransaction change(world.graph());
+      const NodeId id = change.AddNode(std::move(owned), {.name = "f"});
+      change.AddChild(id, Role::kFiltered, chain.nodes[0]);
+      AttachmentOptions options;
+      options.holder = chain.monitor_holder;
+      options.permissions = {kConsistentRead, kAllPermissions};
+      above = change.Attach(id, options);
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), above.node()));
+    std::vector<uint8_t> data(5 * kCluster);
+    MILLRACE_RETURN_IF_ERROR(
+        above.CoReadParts(EverySecondCluster(5), IoVector(data.data(), data.size())));
+    EXPECT_EQ(filter.reads, 5u);
+    above.CoDetach();
+    world.CoClose(chain);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// ---- What is known of a chain ------------------------------------------------------------------
+
+TEST(ChainParts, LayerIsNotBelievedOnceOneAboveItHasChanged) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  JobWorld world(*engine);
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(
+        MemoryChain chain,
+        CoMakeMemoryChain(world.graph(), {.layers = 3, .bytes = kBytes, .cluster_bytes = kCluster},
+                          false));
+    std::vector<uint8_t> old(kCluster, 1);
+    chain.images[0]->content.Write(0, IoVector(old.data(), old.size()));
+    chain.images[0]->map[0] = MemoryOverlayImage::Cluster::kData;
+    std::vector<AllocationRun> runs;
+    MILLRACE_RETURN_IF_ERROR(
+        chain.guest.CoAllocations(ByteRange(0, kBytes), NodeId(), NodeId(), &runs));
+    if (runs.size() != 2) return absl::InternalError("expected two runs");
+    EXPECT_EQ(runs[0].layer, chain.nodes[0]);
+    EXPECT_NE(runs[0].revision, 0u);
+    ChainPart part;
+    part.range = ByteRange(0, kCluster);
+    part.layer = runs[0].layer;
+    part.revision = runs[0].revision;
+
+    // Somebody fills the layer in the middle, with what is not there by any rule.
+    AttachmentOptions options;
+    options.holder = chain.monitor_holder;
+    options.permissions = {kWriteUnchanged, kAllPermissions};
+    MILLRACE_ASSIGN_OR_RETURN(Attachment filler,
+                              Attachment::Attach(world.graph(), chain.nodes[1], options));
+    std::vector<uint8_t> foreign(kCluster, 2);
+    MILLRACE_RETURN_IF_ERROR(
+        filler.CoWrite(0, IoVector(foreign.data(), foreign.size()), {.only_if_unallocated = true}));
+    std::vector<uint8_t> seen(kCluster);
+    MILLRACE_RETURN_IF_ERROR(
+        chain.guest.CoReadParts({&part, 1}, IoVector(seen.data(), seen.size())));
+    EXPECT_EQ(seen, foreign);
+    filler.CoDetach();
+    world.CoClose(chain);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// ---- The same as single requests ---------------------------------------------------------------
+
+// Random content in three layers, then rounds of changes to the top; parts are read by what was
+// known before the change.
+absl::Status CoCompare(Images& images, uint64_t seed) MILLRACE_MAY_SUSPEND {
+  RandomStream random(seed, "chain parts");
+  MILLRACE_RETURN_IF_ERROR(images.CoMake(3));
+  for (size_t layer = 0; layer < 3; ++layer) {
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(layer));
+    for (int i = 0; i < 20; ++i) {
+      const uint64_t cluster = random.Below(kClusters);
+      MILLRACE_RETURN_IF_ERROR(
+          random.OneIn(5) ? images.top.CoWriteZeroes(ByteRange(cluster * kCluster, kCluster))
+                          : images.CoFill(cluster, static_cast<uint8_t>(1 + random.Below(200))));
+    }
+    if (layer < 2) images.CoClose();
+  }
+  for (int round = 0; round < 8; ++round) {
+    std::vector<AllocationRun> runs;
+    MILLRACE_RETURN_IF_ERROR(
+        images.top.CoAllocations(ByteRange(0, kBytes), NodeId(), NodeId(), &runs));
+    std::vector<ChainPart> parts;
+    uint64_t bytes = 0;
+    uint64_t at = 0;
+    for (const AllocationRun& run : runs) {
+      if (!random.OneIn(3)) {
+        parts.push_back({ByteRange(at, run.bytes), run.layer, run.revision});
+        bytes += run.bytes;
+      }
+      at += run.bytes;
+    }
+    EXPECT_EQ(at, kBytes);
+    const uint64_t changed = random.Below(kClusters);
+    MILLRACE_RETURN_IF_ERROR(images.CoFill(changed, static_cast<uint8_t>(201 + round)));
+    std::vector<uint8_t> together(bytes);
+    MILLRACE_RETURN_IF_ERROR(
+        images.top.CoReadParts(parts, IoVector(together.data(), together.size())));
+    std::vector<uint8_t> single;
+    for (const ChainPart& part : parts) {
+      std::vector<uint8_t> piece(part.range.bytes);
+      MILLRACE_RETURN_IF_ERROR(
+          images.top.CoRead(part.range.offset, IoVector(piece.data(), piece.size())));
+      single.insert(single.end(), piece.begin(), piece.end());
+    }
+    EXPECT_TRUE(together == single) << "seed " << seed << ", round " << round;
+  }
+  return absl::OkStatus();
+}
+
+TEST(ChainParts, ReadsOfManyRangesShowWhatSingleReadsShow) {
+  for (const uint64_t seed : Seeds(/*cost=*/20)) {
+    RunImages([seed](Images& images) MILLRACE_MAY_SUSPEND { return CoCompare(images, seed); });
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(ChainParts, FillingLeavesAloneWhatIsThere) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(1));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    MILLRACE_RETURN_IF_ERROR(images.CoFill(2, 1));
+    std::vector<uint8_t> data(4 * kCluster, 9);
+    const std::vector<ByteRange> ranges = RangesOf(EverySecondCluster(4));
+    MILLRACE_RETURN_IF_ERROR(images.top.CoWriteParts(ranges, IoVector(data.data(), data.size()),
+                                                     {.only_if_unallocated = true}));
+    std::vector<uint8_t> seen(8 * kCluster);
+    MILLRACE_RETURN_IF_ERROR(images.top.CoRead(0, IoVector(seen.data(), seen.size())));
+    const uint8_t wanted[] = {9, 0, 1, 0, 9, 0, 9, 0};
+    for (size_t i = 0; i < 8; ++i) EXPECT_EQ(seen[i * kCluster], wanted[i]) << i;
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+}  // namespace millrace

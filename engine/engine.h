@@ -69,6 +69,9 @@ class Engine {
   // The simulation's controls; null if the engine is real.
   SimulatedIo* simulated_io() { return simulated_io_; }
   EngineObserver& observer() { return *observer_; }
+  // Whether the observer hears of every step, I/O and drained section (EngineObserver::OnSpan). Off
+  // by default. A span that is under way when it is turned on or off may be missing.
+  void SetTimeline(bool is_on) { scheduler_->SetTimeline(is_on ? observer_ : nullptr); }
 
   // ---- Blocking ---------------------------------------------------------------------------------
   // Runs `main` as a coroutine and everything it starts, until it returns; ResourceExhausted if

@@ -16,6 +16,25 @@ struct JobEvent;  // millrace/engine/job/job_event.h
 
 enum class LogLevel : uint8_t { kInfo, kWarning, kError };
 
+// A piece of a timeline that has ended; the texts are valid during the call only.
+struct TimelineSpan {
+  enum class Kind : uint8_t {
+    kStep,          // a coroutine ran: `name` is its name, `detail` the yield point it ran from
+    kIo,            // a request of the I/O backend: `name` is its label, `detail` the operation
+    kDrainPending,  // a drained section was waited for: `name` is its owner, `detail` its nodes
+    kDrained,       // a drained section was held
+  };
+  Kind kind = Kind::kStep;
+  std::string_view name;
+  std::string_view detail;
+  uint64_t id = 0;    // of the coroutine (kIo: that waits for it), or of the section
+  int64_t begin = 0;  // engine time
+  int64_t end = 0;
+  uint64_t offset = 0;  // kIo
+  uint64_t bytes = 0;   // kIo
+  int64_t result = 0;   // kIo: as of IoRequest
+};
+
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
@@ -25,6 +44,8 @@ class EngineObserver {
   virtual void OnJobEvent(const JobEvent& event) {}
   // A named counter grew: "io.read.bytes", "drain.granted".
   virtual void OnCounter(std::string_view counter, uint64_t delta) {}
+  // Only while Engine::SetTimeline(true).
+  virtual void OnSpan(const TimelineSpan& span) {}
 };
 
 }  // namespace millrace

@@ -289,7 +289,9 @@ void WriteSection(JsonWriter& json, const GraphReader& reader, const SectionCore
   for (NodeId root : section.roots) json.String(NameOf(reader, root));
   json.EndArray().Key("owners").BeginArray();
   for (const HolderRef& owner : section.owners) WriteHolder(json, *owner);
-  json.EndArray().Key("waits-for");
+  json.EndArray().Key("covers").BeginArray();
+  for (const Node* node : section.covered) json.String(node->name);
+  json.EndArray().Key("since").Number(int64_t{section.begun_at}).Key("waits-for");
   json.String(section.is_granted ? std::string() : section.DescribeObstacle()).EndObject();
 }
 

@@ -5,6 +5,8 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
+#include "millrace/engine/observer.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/graph_internals.h"
@@ -312,6 +314,30 @@ void SectionTable::CoWaitWhileDrained(const Node& node) {
 
 // ---- DrainedSection ----------------------------------------------------------------------------
 
+namespace {
+
+void TellSpan(const SectionCore& section, TimelineSpan::Kind kind, Nanoseconds begin) {
+  EngineObserver* const timeline = section.graph.engine().scheduler().timeline();
+  if (timeline == nullptr) return;
+  std::string owner = "nobody";
+  for (const HolderRef& each : section.owners) owner = each->Describe();
+  std::string nodes;
+  for (NodeId root : section.roots) {
+    const Node* node = GraphInternals::Of(section.graph).Resolve(root);
+    if (node != nullptr) StrAppend(&nodes, nodes.empty() ? "" : ", ", node->name);
+  }
+  TimelineSpan span;
+  span.kind = kind;
+  span.name = owner;
+  span.detail = nodes;
+  span.id = section.ordinal;
+  span.begin = begin;
+  span.end = section.graph.engine().clock().Now();
+  timeline->OnSpan(span);
+}
+
+}  // namespace
+
 absl::StatusOr<DrainedSection> DrainedSection::CoBegin(Graph& graph, std::vector<NodeId> nodes,
                                                        std::vector<HolderRef> owners) {
   GraphInternals& internals = GraphInternals::Of(graph);
@@ -321,8 +347,11 @@ absl::StatusOr<DrainedSection> DrainedSection::CoBegin(Graph& graph, std::vector
   auto core = std::make_unique<SectionCore>(graph);
   core->roots = std::move(nodes);
   core->owners = std::move(owners);
+  core->begun_at = graph.engine().clock().Now();
   internals.sections.Begin(*core);
   if (!core->is_granted) core->waiter.CoWait("drain.begin", core.get());
+  core->granted_at = graph.engine().clock().Now();
+  TellSpan(*core, TimelineSpan::Kind::kDrainPending, core->begun_at);
   for (const HolderRef& owner : core->owners) {
     if (owner->quiescable != nullptr) owner->quiescable->CoLeaveQuietWait();
   }
@@ -342,6 +371,7 @@ DrainedSection& DrainedSection::operator=(DrainedSection&& other) noexcept {
 void DrainedSection::End() {
   if (core_ == nullptr) return;
   std::unique_ptr<SectionCore> core = std::move(core_);
+  TellSpan(*core, TimelineSpan::Kind::kDrained, core->granted_at);
   GraphInternals::Of(core->graph).sections.End(*core);
 }
 

@@ -15,6 +15,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/intrusive_list.h"
 #include "millrace/engine/base/quiescable.h"
+#include "millrace/engine/scheduler/clock.h"
 #include "millrace/engine/scheduler/wait.h"
 #include "millrace/engine/sync/condition.h"
 #include "millrace/engine/sync/wait_queue.h"
@@ -52,6 +53,8 @@ struct SectionCore final : Waitable, QuietListener {
   std::vector<Node*> covered;
   std::vector<AttachmentCore*> attachments;  // that point at covered nodes, owners' excepted
   uint64_t ordinal = 0;                      // by age
+  Nanoseconds begun_at = 0;
+  Nanoseconds granted_at = 0;
   bool is_granted = false;
   bool is_ended = false;
   size_t busy_node = 0;  // where IsAtRest() goes on looking

@@ -72,6 +72,7 @@ BackingReference NodeView::backing_reference() const {
   return static_cast<const FormatDriver&>(*node_->driver).backing_reference();
 }
 
+bool NodeView::follows_parent_access() const { return node_->follows_parent_access; }
 bool NodeView::is_unleasable() const {
   return is_filter() && static_cast<const FilterDriver&>(*node_->driver).is_unleasable();
 }

@@ -68,6 +68,8 @@ class NodeView {
   BackingReference backing_reference() const;
   bool is_quiesced() const;
   bool is_unleasable() const;
+  // NodeOptions::follows_parent_access.
+  bool follows_parent_access() const;
   // Union of what the users use, intersection of what they share.
   Permissions cumulative_permissions() const;
   bool has_parents() const;

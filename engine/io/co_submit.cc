@@ -1,5 +1,7 @@
 #include "millrace/engine/io/io_backend.h"
+#include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/scheduler.h"
+#include "millrace/engine/scheduler/scheduler_impl.h"
 #include "millrace/engine/sync/wait_queue.h"
 
 namespace millrace {
@@ -67,19 +69,44 @@ struct IoGroupWait final : Waitable {
   WaitQueue queue;
 };
 
+// -1 if nobody wants to hear of it.
+Nanoseconds BeginSpan(const Scheduler& scheduler) {
+  return scheduler.timeline() == nullptr ? -1 : scheduler.Now();
+}
+
+void EndSpan(Scheduler& scheduler, const IoRequest& request, Nanoseconds begin) {
+  if (scheduler.timeline() == nullptr || begin < 0) return;
+  TimelineSpan span;
+  span.kind = TimelineSpan::Kind::kIo;
+  span.name = request.label;
+  span.detail = OpcodeName(request.opcode);
+  span.id = scheduler.running()->number;
+  span.begin = begin;
+  span.end = scheduler.Now();
+  span.offset = request.offset;
+  span.bytes = request.bytes;
+  span.result = request.result;
+  scheduler.timeline()->OnSpan(span);
+}
+
 }  // namespace
 
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) {
   IoWait wait(request);
   request.context = &wait;
   request.on_done = &IoWait::OnDone;
+  Scheduler& scheduler = Scheduler::OfRunning();
+  const Nanoseconds begin = BeginSpan(scheduler);
   backend.Submit(request);
   if (!wait.is_done) wait.queue.CoWait("io", &wait);
+  EndSpan(scheduler, request, begin);
   return request.result;
 }
 
 void CoSubmitAll(IoBackend& backend, absl::Span<IoRequest> requests) {
   if (requests.empty()) return;
+  Scheduler& scheduler = Scheduler::OfRunning();
+  const Nanoseconds begin = BeginSpan(scheduler);
   IoGroupWait wait(requests);
   wait.pending = requests.size();
   for (IoRequest& request : requests) {
@@ -88,6 +115,7 @@ void CoSubmitAll(IoBackend& backend, absl::Span<IoRequest> requests) {
     backend.Submit(request);
   }
   if (wait.pending > 0) wait.queue.CoWait("io", &wait);
+  for (const IoRequest& request : requests) EndSpan(scheduler, request, begin);
 }
 
 }  // namespace millrace

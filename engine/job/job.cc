@@ -327,7 +327,6 @@ void Job::UndoUserPause() {
 }
 
 absl::Status Job::Pause() {
-  if (is_paused_by_user_) return AlreadyPaused(*this);
   PauseForUser();
   return absl::OkStatus();
 }
@@ -350,8 +349,9 @@ absl::Status Job::SetSpeed(int64_t bytes_per_second) {
   return absl::OkStatus();
 }
 
+bool Job::can_complete() const { return !is_cancel_requested_ && body_->can_complete(); }
+
 absl::Status Job::Complete() {
-  if (is_cancel_requested_ || !body_->can_complete()) return CannotComplete(*this);
   if (absl::Status status = body_->OnComplete(); !status.ok()) return status;
   Kick();  // not from a pause (race R65)
   return absl::OkStatus();

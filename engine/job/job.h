@@ -72,10 +72,11 @@ class Job final : public Quiescable {
   void BecomeReady();
   ErrorAction HandleError(OnError policy, IoOperation operation, const absl::Status& status);
 
-  // ---- Verbs (the table has been consulted) -----------------------------------------------------
+  // ---- Verbs (JobManager::CheckVerb has been asked) ---------------------------------------------
   absl::Status Pause();
   absl::Status Resume();
   absl::Status SetSpeed(int64_t bytes_per_second);
+  bool can_complete() const;
   absl::Status Complete();
   // Sets what a cancel sets and undoes the user's pause; whoever calls it decides what to wake.
   void MarkCancelled(bool force);

@@ -125,15 +125,31 @@ absl::StatusOr<Job*> JobManager::FindForVerb(JobKey key, JobVerb verb) const {
   return job;
 }
 
+absl::Status JobManager::CheckVerb(JobKey key, JobVerb verb, bool force) const {
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
+  // Clients see the order of these in the errors (semantics 1.2).
+  if (verb == JobVerb::kResume && !job->is_paused_by_user()) return NotPaused(*job);
+  if (verb == JobVerb::kCancel && !force && job->is_paused_by_user()) {
+    return PausedNeedsForce(*job);
+  }
+  MILLRACE_RETURN_IF_ERROR(FindForVerb(key, verb).status());
+  if (verb == JobVerb::kPause && job->is_paused_by_user()) return AlreadyPaused(*job);
+  if (verb == JobVerb::kComplete && !job->can_complete()) return CannotComplete(*job);
+  if (verb == JobVerb::kFinalize && !job->transaction()->can_finalize()) {
+    return VerbNotAccepted(*job, JobVerbName(verb));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status JobManager::Pause(JobKey key) {
-  MILLRACE_ASSIGN_OR_RETURN(Job * job, FindForVerb(key, JobVerb::kPause));
+  MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kPause));
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
   return job->Pause();
 }
 
 absl::Status JobManager::Resume(JobKey key) {
+  MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kResume));
   MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
-  if (!job->is_paused_by_user()) return NotPaused(*job);
-  MILLRACE_RETURN_IF_ERROR(FindForVerb(key, JobVerb::kResume).status());
   return job->Resume();
 }
 
@@ -143,14 +159,14 @@ absl::Status JobManager::SetSpeed(JobKey key, int64_t bytes_per_second) {
 }
 
 absl::Status JobManager::Complete(JobKey key) {
-  MILLRACE_ASSIGN_OR_RETURN(Job * job, FindForVerb(key, JobVerb::kComplete));
+  MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kComplete));
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
   return job->Complete();
 }
 
 absl::Status JobManager::Cancel(JobKey key, bool force) {
+  MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kCancel, force));
   MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
-  if (!force && job->is_paused_by_user()) return PausedNeedsForce(*job);
-  MILLRACE_RETURN_IF_ERROR(FindForVerb(key, JobVerb::kCancel).status());
   if (job->transaction()->is_past_return()) {
     job->RecordCancel();
     return absl::OkStatus();
@@ -159,9 +175,10 @@ absl::Status JobManager::Cancel(JobKey key, bool force) {
 }
 
 absl::Status JobManager::Finalize(JobKey key) {
-  MILLRACE_ASSIGN_OR_RETURN(Job * job, FindForVerb(key, JobVerb::kFinalize));
-  if (job->transaction()->RequestFinalize(*job)) return absl::OkStatus();
-  return VerbNotAccepted(*job, JobVerbName(JobVerb::kFinalize));
+  MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kFinalize));
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
+  job->transaction()->RequestFinalize(*job);
+  return absl::OkStatus();
 }
 
 absl::Status JobManager::Dismiss(JobKey key) {

@@ -124,6 +124,11 @@ class JobManager {
   // Verb, JobBody::OnChange().
   absl::Status Change(JobKey key, const JobChange& change);
 
+  // What the verb would be refused for now; OK if it would be accepted. Changes nothing; the verbs
+  // ask the same. `force` is for kCancel. Not asked: what depends on the verb's argument
+  // (kNegativeSpeed), and the body.
+  absl::Status CheckVerb(JobKey key, JobVerb verb, bool force = false) const;
+
   // ---- Asking -----------------------------------------------------------------------------------
   absl::StatusOr<JobInfo> Query(JobKey key) const;
   // Newest first; internal jobs included.

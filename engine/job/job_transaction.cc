@@ -80,11 +80,9 @@ bool JobTransaction::Cancel(Job& job, bool force) {
   return true;
 }
 
-bool JobTransaction::RequestFinalize(Job& job) {
-  if (phase_ != Phase::kPending || is_finalize_requested_) return false;
+void JobTransaction::RequestFinalize(Job& job) {
   is_finalize_requested_ = true;
   Appoint(job);
-  return true;
 }
 
 bool JobTransaction::all_have_arrived() const {

@@ -51,8 +51,9 @@ class JobTransaction final : private Waitable {
   // coroutine could be had to clean it up; then nothing has changed.
   bool Cancel(Job& job, bool force);
 
-  // For a member in state pending. False if it is too late, or was asked for before.
-  bool RequestFinalize(Job& job);
+  // Whether a member in state pending can be finalized: it is not too late, and was not asked for.
+  bool can_finalize() const { return phase_ == Phase::kPending && !is_finalize_requested_; }
+  void RequestFinalize(Job& job);
 
  private:
   enum class Phase : uint8_t { kOpen, kPending, kFinalizing, kCommitted, kAborting, kOver };

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
+#include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
@@ -169,6 +170,21 @@ void Scheduler::Disarm(Timer& timer) {
   if (!timer.armed_) return;
   timer.armed_ = false;
   impl_->timers.erase({timer.deadline_, timer.sequence_});
+}
+
+void Scheduler::SwitchOnTimeline(CoroutineState* coroutine) {
+  // Its stack, and its name with it, may be gone afterwards.
+  const std::string name(coroutine->name());
+  TimelineSpan span;
+  span.kind = TimelineSpan::Kind::kStep;
+  span.name = name;
+  span.detail = coroutine->parked_at;
+  span.id = coroutine->number;
+  span.begin = Now();
+  ExecutionContext::Switch(impl_->main, coroutine->context);
+  if (timeline_ == nullptr) return;  // the step has ended the timeline
+  span.end = Now();
+  timeline_->OnSpan(span);
 }
 
 }  // namespace millrace

@@ -21,9 +21,11 @@
 #include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/scheduler/clock.h"
 #include "millrace/engine/scheduler/decider.h"
+#include "millrace/engine/scheduler/wait.h"
 
 namespace millrace {
 
+class EngineObserver;
 class StackPool;
 
 // A moment at which a function is called on the home thread. Owned by the caller; must be disarmed
@@ -141,6 +143,8 @@ class Scheduler {
   // ---- Wait-for graph -------------------------------------------------------------------------
   // One line per live coroutine: its name, yield point, what it waits on and who holds that.
   std::string DescribeWaits() const;
+  // The same as data, in order of starting.
+  std::vector<CoroutineWait> Waits() const;
   // If coroutines are alive, none can run and nothing external is pending: the report, else
   // nothing. Coroutines that wait idly for work (services) do not make a deadlock.
   std::optional<std::string> FindDeadlock() const;
@@ -148,6 +152,12 @@ class Scheduler {
   std::optional<std::string> FindWaitCycle() const;
   // "coroutine 'stream0/copy'", or that the coroutine of this id has ended.
   std::string NameOf(uint64_t coroutine_id) const;
+
+  // ---- Timeline -------------------------------------------------------------------------------
+  // Who hears of every step, I/O and drained section from now on (EngineObserver::OnSpan); null,
+  // the default: nobody, at the price of one predictable branch for each of them.
+  void SetTimeline(EngineObserver* timeline) { timeline_ = timeline; }
+  EngineObserver* timeline() const { return timeline_; }
 
   // ---- For engine/scope, engine/sync and graph/ -----------------------------------------------
   // G9: no coroutine suspends while a view is open.
@@ -180,6 +190,7 @@ class Scheduler {
   void Fire(Timer& timer);
   bool MayNotHaveStack(std::string_view name);
   void Resume(CoroutineState* coroutine);
+  void SwitchOnTimeline(CoroutineState* coroutine);
   void Recycle(CoroutineState* coroutine);
   static void EnterCoroutine(void* coroutine) noexcept;
   void MixTraceText(std::string_view text);
@@ -187,6 +198,7 @@ class Scheduler {
   Clock& clock_;
   Decider* const decider_;
   StepObserver* const observer_;
+  EngineObserver* timeline_ = nullptr;
   std::unique_ptr<Impl> impl_;
   CoroutineState* running_ = nullptr;
   std::vector<StepSource*> sources_;

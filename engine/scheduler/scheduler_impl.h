@@ -91,7 +91,11 @@ __attribute__((always_inline)) inline void Scheduler::Resume(CoroutineState* cor
     MixTrace(coroutine->number);
     MixTraceText(coroutine->parked_at);
   }
-  ExecutionContext::Switch(impl_->main, coroutine->context);
+  if (__builtin_expect(timeline_ != nullptr, 0)) {
+    SwitchOnTimeline(coroutine);
+  } else {
+    ExecutionContext::Switch(impl_->main, coroutine->context);
+  }
   if (running_ == nullptr) Recycle(coroutine);
   running_ = nullptr;
 }

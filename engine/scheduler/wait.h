@@ -22,6 +22,15 @@ struct WaitDescription {
   bool idle = false;      // a service that waits for work; not a reason to worry
 };
 
+// A live coroutine as reports show it.
+struct CoroutineWait {
+  uint64_t number = 0;
+  std::string name;         // "stream0/copy"
+  std::string yield_point;  // where it suspended last
+  bool can_run = false;     // it waits for its turn only, and `on` says nothing
+  WaitDescription on;       // holders filled in from coroutines
+};
+
 class Waitable {
  public:
   virtual void DescribeWait(WaitDescription& description) const = 0;

@@ -17,20 +17,28 @@ WaitDescription Describe(const CoroutineState& coroutine) {
   return description;
 }
 
-std::string Line(const Scheduler& scheduler, const CoroutineState& coroutine) {
-  if (coroutine.phase != CoroutineState::Phase::kSuspended) {
-    return StrCat("  '", coroutine.name(), "' can run (at ", coroutine.parked_at, ")\n");
+CoroutineWait WaitOf(const Scheduler& scheduler, const CoroutineState& coroutine) {
+  CoroutineWait wait;
+  wait.number = coroutine.number;
+  wait.name = coroutine.name();
+  wait.yield_point = coroutine.parked_at;
+  wait.can_run = coroutine.phase != CoroutineState::Phase::kSuspended;
+  if (wait.can_run) return wait;
+  wait.on = Describe(coroutine);
+  if (wait.on.holders.empty()) {
+    for (uint64_t id : wait.on.coroutines) wait.on.holders.push_back(scheduler.NameOf(id));
   }
-  WaitDescription description = Describe(coroutine);
-  if (description.holders.empty()) {
-    for (uint64_t id : description.coroutines) description.holders.push_back(scheduler.NameOf(id));
+  return wait;
+}
+
+std::string Line(const CoroutineWait& wait) {
+  if (wait.can_run) return StrCat("  '", wait.name, "' can run (at ", wait.yield_point, ")\n");
+  std::string line = StrCat("  '", wait.name, "' waits at ", wait.yield_point);
+  if (!wait.on.object.empty()) StrAppend(&line, " for ", wait.on.object);
+  if (!wait.on.holders.empty()) {
+    StrAppend(&line, ", held by ", absl::StrJoin(wait.on.holders, ", "));
   }
-  std::string line = StrCat("  '", coroutine.name(), "' waits at ", coroutine.parked_at);
-  if (!description.object.empty()) StrAppend(&line, " for ", description.object);
-  if (!description.holders.empty()) {
-    StrAppend(&line, ", held by ", absl::StrJoin(description.holders, ", "));
-  }
-  if (description.idle) StrAppend(&line, " (idle service)");
+  if (wait.on.idle) StrAppend(&line, " (idle service)");
   StrAppend(&line, "\n");
   return line;
 }
@@ -79,9 +87,18 @@ std::string Scheduler::DescribeWaits() const {
   std::string report;
   for (const CoroutineState* each = impl_->live.front(); each != nullptr;
        each = impl_->live.After(*each)) {
-    StrAppend(&report, Line(*this, *each));
+    StrAppend(&report, Line(WaitOf(*this, *each)));
   }
   return report;
+}
+
+std::vector<CoroutineWait> Scheduler::Waits() const {
+  std::vector<CoroutineWait> waits;
+  for (const CoroutineState* each = impl_->live.front(); each != nullptr;
+       each = impl_->live.After(*each)) {
+    waits.push_back(WaitOf(*this, *each));
+  }
+  return waits;
 }
 
 std::optional<std::string> Scheduler::FindDeadlock() const {
@@ -94,7 +111,7 @@ std::optional<std::string> Scheduler::FindDeadlock() const {
        each = impl_->live.After(*each)) {
     const WaitDescription description = Describe(*each);
     if (description.external) return std::nullopt;
-    if (!description.idle) StrAppend(&waits, Line(*this, *each));
+    if (!description.idle) StrAppend(&waits, Line(WaitOf(*this, *each)));
   }
   if (waits.empty()) return std::nullopt;
   std::string report = StrCat("deadlock: no coroutine can run and nothing is pending\n", waits);

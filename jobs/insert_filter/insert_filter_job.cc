@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -21,16 +22,18 @@ AttachmentOptions KeeperOf(const BlockJobProofs& proofs) {
 
 class InsertFilterJob final : public BlockJob {
  public:
-  InsertFilterJob(Graph& graph, BlockJobProofs proofs, Attachment filter, NodeId below)
-      : BlockJob(graph, std::move(proofs)), filter_(std::move(filter)), below_(below) {}
+  InsertFilterJob(Graph& graph, BlockJobProofs proofs, Attachment filter)
+      : BlockJob(graph, std::move(proofs)), filter_(std::move(filter)) {}
 
   std::string_view type() const override { return "insert-filter"; }
   // The filter is open and waits; all that is left is the edit.
   absl::Status CoRun(JobContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  std::vector<NodeId> NodesToDrain(const GraphReader&) const override { return {below_}; }
+  std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override {
+    return {Below(reader)};
+  }
 
   void StageGraphEdit(GraphTransaction& change) override {
-    change.ReplaceNode(below_, filter_.node());
+    change.ReplaceNode(Below(change), filter_.node());
     StageDetachAll(change);
   }
 
@@ -41,8 +44,15 @@ class InsertFilterJob final : public BlockJob {
  private:
   std::vector<Attachment*> IoAttachments() override { return {&filter_}; }
 
+  // What the filter stands on now: while it waits beside the traffic, others may have put a filter
+  // of theirs above its node, or another node in its place, and its own link went along.
+  NodeId Below(const GraphReader& reader) const {
+    const absl::StatusOr<NodeView> filter = reader.Resolve(filter_.node());
+    MILLRACE_CHECK(filter.ok(), "a filter went although its job is attached to it");
+    return filter->Filtered()->id();
+  }
+
   Attachment filter_;
-  const NodeId below_;
 };
 
 class RemoveFilterJob final : public BlockJob {
@@ -73,6 +83,22 @@ absl::Status CheckNotLeased(const GraphReader& view, NodeId from, NodeId to,
   const absl::Status trial = FrozenChain::Freeze(view, from, to, holder).status();
   const std::optional<Conflict> conflict = ConflictOf(trial);
   return conflict && conflict->reason == ConflictReason::kFrozenLink ? trial : absl::OkStatus();
+}
+
+// Nobody leases a link to the node, and, because of the claim, nobody will: a chain that is leased
+// begins at the node, ends above it, or has it checked for claims.
+absl::StatusOr<BlockJobProofs> ClaimForInsertion(Graph& graph, const InsertFilterOptions& options)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView below, view.Resolve(options.below));
+  BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "insert-filter");
+  for (NodeId parent : below.parents()) {
+    MILLRACE_RETURN_IF_ERROR(CheckNotLeased(view, parent, options.below, proofs.holder));
+  }
+  proofs.claims.emplace_back(graph, options.below,
+                             OperationSet().With(Operation::kStream).With(Operation::kCommitTarget),
+                             proofs.holder);
+  return proofs;
 }
 
 absl::StatusOr<BlockJobProofs> ClaimForRemoval(Graph& graph, const RemoveFilterOptions& options)
@@ -107,12 +133,11 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
                                               std::unique_ptr<FilterDriver> filter,
                                               InsertFilterOptions options) {
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
-  BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "insert-filter");
+  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForInsertion(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
                             CoAddFilterBeside(graph, std::move(filter), options.filter_name,
                                               options.below, KeeperOf(proofs)));
-  auto job = std::make_unique<InsertFilterJob>(graph, std::move(proofs), std::move(attachment),
-                                               options.below);
+  auto job = std::make_unique<InsertFilterJob>(graph, std::move(proofs), std::move(attachment));
   MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
                             manager.CoCreate(std::move(options.spec), std::move(job)));
   MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));

@@ -3,8 +3,10 @@
 //   above <- node        after insert:  above <- [filter] <- node
 //
 // The filter is opened beside the traffic; then, in one drained edit, everything that points at the
-// node points at the filter. Taking out is the reverse. The job claims nothing but the moment of
-// its edit: streams and commits above and below go on, and keep the filter.
+// node points at the filter. Taking out is the reverse. Streams and commits above and below go on,
+// and keep the filter. Between start and edit the node is claimed, so that nobody leases a link to
+// it meanwhile and the edit cannot be refused; whoever replaces the node, or puts a filter of his
+// own above it, takes the waiting filter along.
 #ifndef MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_
 #define MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_
 

@@ -33,9 +33,12 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
   MemoryChainOptions layers;
   layers.layers = options.layers;
   layers.is_read_only = options.is_read_only;
+  layers.bytes = options.bytes;
+  layers.cluster_bytes = options.cluster_bytes;
+  layers.bottom_bytes = options.bottom_bytes;
   MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
                             CoMakeMemoryChain(world.graph(), layers, options.is_owned));
-  TaggedDisk disk(ChainStory::kSectors);
+  TaggedDisk disk(options.bytes / TaggedDisk::kSector);
   FillLayers(chain, disk);
   ChainStory story(world, chain, seed);
   if (options.guest_rounds > 0) story.views().OnWritten(options.layers - 1);
@@ -124,12 +127,17 @@ absl::Status ChainStory::CoFinalize(JobKey key) {
   }
 }
 
+absl::Status CoTellChainStory(Engine& engine, const ChainStoryOptions& options, uint64_t seed,
+                              ChainStoryBody body) {
+  JobWorld world(engine);
+  return CoTell(world, options, seed, body);
+}
+
 void TellChainStory(const ChainStoryOptions& options, ChainStoryBody body) {
   Explore(
       [&](Engine& engine, uint64_t seed) {
-        JobWorld world(engine);
-        absl::Status status =
-            engine.Run([&]() MILLRACE_MAY_SUSPEND { return CoTell(world, options, seed, body); });
+        absl::Status status = engine.Run(
+            [&]() MILLRACE_MAY_SUSPEND { return CoTellChainStory(engine, options, seed, body); });
         EXPECT_TRUE(status.ok()) << status;
       },
       options.cost);

@@ -38,12 +38,13 @@ struct ChainStoryOptions {
   bool is_read_only = true;  // all but the top
   int guest_rounds = 6;      // of two writes and reads each; 0: nobody uses the disk meanwhile
   uint64_t cost = 1;         // see Seeds
+  uint64_t bytes = 16 * 512;
+  uint64_t cluster_bytes = 512;
+  uint64_t bottom_bytes = 0;  // of the bottom-most image; 0: as the others
 };
 
 class ChainStory {
  public:
-  static constexpr uint64_t kSectors = 16;
-
   ChainStory(JobWorld& world, MemoryChain& chain, uint64_t seed)
       : world_(world), chain_(chain), views_(chain), seed_(seed) {}
 
@@ -81,7 +82,12 @@ class ChainStory {
 
 using ChainStoryBody = absl::FunctionRef<absl::Status(ChainStory&)>;
 
+// Once in production's order, and under the random schedules of Seeds(cost).
 void TellChainStory(const ChainStoryOptions& options, ChainStoryBody body);
+
+// The story once, in a coroutine of an engine that somebody else drives; `seed` is the story's.
+absl::Status CoTellChainStory(Engine& engine, const ChainStoryOptions& options, uint64_t seed,
+                              ChainStoryBody body) MILLRACE_MAY_SUSPEND;
 
 // A filter that passes everything.
 std::unique_ptr<FilterDriver> MakePassFilter();

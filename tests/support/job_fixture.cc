@@ -59,8 +59,10 @@ absl::Status TaggedDisk::CoVerify(Attachment& attachment, uint64_t sector, uint6
 void FillLayers(MemoryChain& chain, TaggedDisk& disk) {
   for (size_t layer = 0; layer < chain.images.size(); ++layer) {
     MemoryOverlayImage& image = *chain.images[layer];
-    for (uint64_t sector = 0; sector < disk.sectors(); ++sector) {
-      if ((sector + layer) % 3 != 0) continue;
+    const uint64_t sectors = std::min(disk.sectors(), image.bytes / TaggedDisk::kSector);
+    for (uint64_t sector = 0; sector < sectors; ++sector) {
+      // Whole clusters: what is in one is all of this layer.
+      if ((sector * TaggedDisk::kSector / image.cluster_bytes + layer) % 3 != 0) continue;
       disk.Put(image, sector);
     }
   }

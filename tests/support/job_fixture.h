@@ -79,8 +79,8 @@ class TaggedDisk {
   uint32_t next_version_ = 1;
 };
 
-// Fills a chain so that every layer holds some sectors of its own: layer i has sectors where
-// (sector + i) % 3 == 0, in full view of the disk's model. Runs over the images directly.
+// Fills a chain so that every layer holds some clusters of its own: layer i has those where
+// (cluster + i) % 3 == 0, in full view of the disk's model. Runs over the images directly.
 void FillLayers(MemoryChain& chain, TaggedDisk& disk);
 
 }  // namespace millrace

@@ -17,7 +17,9 @@ absl::StatusOr<NodeId> AddLayer(Graph& graph, const MemoryChainOptions& options,
   if (layer < options.images.size()) {
     image = options.images[layer];
   } else {
-    image = std::make_shared<MemoryOverlayImage>(options.bytes, options.cluster_bytes);
+    const bool is_short = layer == 0 && options.bottom_bytes > 0;
+    image = std::make_shared<MemoryOverlayImage>(is_short ? options.bottom_bytes : options.bytes,
+                                                 options.cluster_bytes);
     if (layer > 0) image->backing = {StrCat("img-", layer - 1), "memory-overlay"};
   }
   chain.images.push_back(image);

@@ -19,6 +19,7 @@ struct MemoryChainOptions {
   size_t layers = 3;
   uint64_t bytes = 16 * 512;
   uint64_t cluster_bytes = 512;
+  uint64_t bottom_bytes = 0;    // of the bottom-most image; 0: as the others
   bool is_read_only = false;    // all but the top one
   bool map_takes_step = false;  // see MemoryOverlayOptions
   std::string device_name = "drive0";

@@ -1,0 +1,145 @@
+// Section B: several jobs at once on a chain of nine, n8 <- n7 <- ... <- n0.
+#include <string>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "tests/scenarios/iotest_030/simulated_cases.h"
+#include "tests/scenarios/iotest_030/story_steps.h"
+
+namespace millrace {
+namespace {
+
+template <typename Options>
+Options Slow(Options options, std::string filter = "") {
+  options.spec.speed = kStandingStill;
+  options.filter_name = std::move(filter);
+  return options;
+}
+
+absl::Status CoStreamParallel(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  for (size_t i = 2; i <= 8; i += 2) {
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.StreamToBottom(StrCat("s", i), i, i - 1))));
+  }
+  for (size_t i = 8; i > 0; i -= 2) MILLRACE_RETURN_IF_ERROR(LetGo(story, StrCat("s", i)));
+  for (size_t i = 2; i <= 8; i += 2) MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, StrCat("s", i)));
+  return MustBeShape(story, "n8 <- n6 <- n4 <- n2 <- n0");
+}
+
+absl::Status CoOverlapping1(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Stream("s", 4, 1), "stream-filter")));
+  MILLRACE_RETURN_IF_ERROR(
+      MustBeBusy(story.CoStart(story.Stream("a", 5, 2)), "stream-filter", "s"));
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Stream("b", 3, 2)), "n3", "s"));
+  MILLRACE_RETURN_IF_ERROR(
+      MustBeBusy(story.CoStart(story.Stream("c", 4, std::nullopt)), "n4", "s"));
+  MILLRACE_RETURN_IF_ERROR(
+      MustBeBusy(story.CoStart(story.Commit("d", 8, 4)), "stream-filter", "s"));
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Commit("e", 3, 1)), "n3", "s"));
+  // This one would have to rewrite the backing file's name in n2.
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Commit("f", 1, 0)), "n2", "s"));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "s"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  return MustBeShape(story, "n8 <- n7 <- n6 <- n5 <- n4 <- n1 <- n0");
+}
+
+absl::Status CoOverlapping2(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Commit("c", 5, 3))));
+  MILLRACE_RETURN_IF_ERROR(
+      MustBeBusy(story.CoStart(story.Stream("a", 3, std::nullopt)), "n3", "c"));
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Stream("b", 6, 2)), "n5", "c"));
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Stream("d", 4, 2)), "n4", "c"));
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Stream("e", 6, 4)), "n5", "c"));
+  // A commit blocks the active layer too.
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Stream("f", 8, 5)), "drive0", "c"));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "c"));
+  story.views().OnCommitted(5, 3);
+  return MustBeShape(story, "n8 <- n7 <- n6 <- n3 <- n2 <- n1 <- n0");
+}
+
+absl::Status CoOverlapping3(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Commit("c", 8, 3))));
+  MILLRACE_RETURN_IF_ERROR(MustBeBusy(story.CoStart(story.Stream("a", 5, 3)), "n5", "c"));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoCompleteWhenReady(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "c"));
+  story.views().OnWritten(3);
+  return MustBeShape(story, "n3 <- n2 <- n1 <- n0");
+}
+
+absl::Status CoOverlapping4(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Commit("c", 2, 0), "commit-filter")));
+  MILLRACE_RETURN_IF_ERROR(MustBeRefused(story.CoStart(story.Stream("a", 4, 2)),
+                                         ConflictReason::kUnleasableFilter, "commit-filter"));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "c"));
+  story.views().OnCommitted(2, 0);
+  return MustBeShape(story, "n8 <- n7 <- n6 <- n5 <- n4 <- n3 <- n0");
+}
+
+// A stream does not own its base, so that may be the filter of another job.
+absl::Status CoOverlapping5(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Commit("c", 2, 0), "commit-filter")));
+  StreamOptions stream = Slow(story.Stream("s", 4, std::nullopt));
+  stream.base = story.Find("commit-filter");
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "s"));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  story.views().OnCommitted(2, 0);
+  return MustBeShape(story, "n8 <- n7 <- n6 <- n5 <- n4 <- n0");
+}
+
+absl::Status CoStreamCommit1(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 2, 0)));
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Commit("c", 8, 3)));
+  MILLRACE_RETURN_IF_ERROR(CoCompleteWhenReady(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  story.views().OnWritten(3);
+  return MustBeShape(story, "n3 <- n2 <- n0");
+}
+
+absl::Status CoStreamCommit2(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Stream("s", 4, 0))));
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(Slow(story.Commit("c", 8, 5))));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(LetGo(story, "s"));
+  MILLRACE_RETURN_IF_ERROR(CoCompleteWhenReady(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "c"));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  story.views().OnWritten(5);
+  return MustBeShape(story, "n5 <- n4 <- n0");
+}
+
+absl::Status CoStreamBaseNodeName(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(
+      MustBeRefused(story.CoStart(story.Stream("a", 4, 6)), ConflictReason::kNotBacking, "n6"));
+  MILLRACE_RETURN_IF_ERROR(
+      MustBeRefused(story.CoStart(story.Stream("b", 4, 4)), ConflictReason::kNotBacking, "n4"));
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 4, 2)));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  return MustBeShape(story, "n8 <- n7 <- n6 <- n5 <- n4 <- n2 <- n1 <- n0");
+}
+
+constexpr ChainStoryOptions kNine = {.layers = 9};
+
+const SimulatedCase kStories[] = {
+    {"stream_parallel", kNine, &CoStreamParallel},
+    {"overlapping_1", kNine, &CoOverlapping1},
+    {"overlapping_2", kNine, &CoOverlapping2},
+    {"overlapping_3", kNine, &CoOverlapping3},
+    {"overlapping_4", kNine, &CoOverlapping4},
+    {"overlapping_4_writable", {.layers = 9, .is_read_only = false}, &CoOverlapping4},
+    {"overlapping_5", kNine, &CoOverlapping5},
+    {"stream_commit_1", kNine, &CoStreamCommit1},
+    {"stream_commit_2", kNine, &CoStreamCommit2},
+    {"stream_base_node_name", kNine, &CoStreamBaseNodeName},
+};
+
+}  // namespace
+
+absl::Span<const SimulatedCase> ParallelStories() { return kStories; }
+
+}  // namespace millrace

@@ -1,0 +1,21 @@
+// The cases of iotest 030 in production's order and under random schedules.
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "tests/scenarios/iotest_030/simulated_cases.h"
+
+namespace millrace {
+namespace {
+
+class Iotest030 : public ::testing::TestWithParam<SimulatedCase> {};
+
+TEST_P(Iotest030, HoldsUnderAnySchedule) { TellChainStory(GetParam().options, GetParam().tell); }
+
+INSTANTIATE_TEST_SUITE_P(Cases, Iotest030, ::testing::ValuesIn(SimulatedCases()),
+                         [](const ::testing::TestParamInfo<SimulatedCase>& info) {
+                           return std::string(info.param.name);
+                         });
+
+}  // namespace
+}  // namespace millrace

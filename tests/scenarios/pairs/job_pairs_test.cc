@@ -1,0 +1,216 @@
+// Every pair of requests on a chain of six: what both start must both be able to finish, in every
+// order, and leave the chain that the two say. (QEMU 7.2 accepts a stream over a commit's range on
+// a writable chain, and one of the two fails at its very end.)
+#include <array>
+#include <cstdio>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/stack_pool.h"
+#include "millrace/engine/sync/sleep.h"
+#include "tests/scenarios/pairs/job_request.h"
+#include "tests/support/simulation.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kLayers = 6;
+constexpr std::array<const char*, 2> kIds = {"first", "second"};
+
+enum class Finish : uint8_t {
+  kFirstEndsFirst,    // while the second is still at work
+  kSecondEndsFirst,   // while the first is still at work
+  kPendingThenFirst,  // both have done their work; the first is finalized first
+  kPendingThenSecond,
+  kTogether,  // both are let go, and end as they come
+};
+constexpr std::array<Finish, 5> kFinishes = {Finish::kFirstEndsFirst, Finish::kSecondEndsFirst,
+                                             Finish::kPendingThenFirst, Finish::kPendingThenSecond,
+                                             Finish::kTogether};
+
+struct Counts {
+  int cases = 0;
+  int both_started = 0;
+};
+
+// One pair, told once.
+class Pair {
+ public:
+  Pair(const JobRequest& first, const JobRequest& second, Finish finish, Counts& counts)
+      : requests_{first, second}, finish_(finish), counts_(counts) {}
+
+  absl::Status CoTell(ChainStory& story) MILLRACE_MAY_SUSPEND {
+    std::array<Attachment, 2> holds;
+    absl::Status status = CoTellHolding(story, holds);
+    for (const char* id : kIds) {  // what has not ended by now will not
+      story.jobs().Cancel(id, true).IgnoreError();
+      story.CoOver(id).IgnoreError();
+    }
+    for (Attachment& hold : holds) hold.CoDetach();
+    return status;
+  }
+
+ private:
+  absl::Status CoTellHolding(ChainStory& story, std::array<Attachment, 2>& holds)
+      MILLRACE_MAY_SUSPEND {
+    const bool by_hand = finish_ != Finish::kTogether;
+    MILLRACE_RETURN_IF_ERROR(requests_[0].CoStart(story, kIds[0], by_hand, &holds[0]));
+    // What has nothing to do does not stand still, but it waits to be finalized.
+    const absl::Status second = requests_[1].CoStart(story, kIds[1], by_hand, &holds[1]);
+    if (!second.ok()) {
+      MILLRACE_RETURN_IF_ERROR(CheckRefusal(second));
+      is_alone_ = true;
+    } else {
+      ++counts_.both_started;
+    }
+    MILLRACE_RETURN_IF_ERROR(CoFinish(story));
+    return CheckChain(story);
+  }
+
+  // A refusal says why, and what to do; who is in the way is somebody.
+  static absl::Status CheckRefusal(const absl::Status& refused) {
+    const std::optional<Conflict> conflict = ConflictOf(refused);
+    if (!conflict) return absl::InternalError(StrCat("no conflict: ", refused.ToString()));
+    const bool is_whole = !conflict->object.empty() && !conflict->next_step.empty();
+    const bool has_holder =
+        conflict->reason != ConflictReason::kNodeBusy || !conflict->holders.empty();
+    if (is_whole && has_holder) return absl::OkStatus();
+    return absl::InternalError(StrCat("a poor refusal: ", refused.ToString()));
+  }
+
+  absl::Status CoFinish(ChainStory& story) MILLRACE_MAY_SUSPEND {
+    const bool second_first =
+        finish_ == Finish::kSecondEndsFirst || finish_ == Finish::kPendingThenSecond;
+    const std::array<size_t, 2> order =
+        second_first ? std::array<size_t, 2>{1, 0} : std::array<size_t, 2>{0, 1};
+    if (finish_ == Finish::kTogether || finish_ == Finish::kPendingThenFirst ||
+        finish_ == Finish::kPendingThenSecond) {
+      for (const size_t which : order) LetGo(story, which);
+      for (const size_t which : order) MILLRACE_RETURN_IF_ERROR(CoDoWork(story, which));
+    }
+    for (const size_t which : order) {
+      LetGo(story, which);
+      MILLRACE_RETURN_IF_ERROR(CoDoWork(story, which));
+      MILLRACE_RETURN_IF_ERROR(CoEnd(story, which));
+    }
+    return absl::OkStatus();
+  }
+
+  bool IsThere(size_t which) const { return which == 0 || !is_alone_; }
+
+  void LetGo(ChainStory& story, size_t which) {
+    if (IsThere(which)) story.jobs().SetSpeed(kIds[which], 0).IgnoreError();  // it may be done
+  }
+
+  // Until it is pending or over; a job that becomes ready is completed.
+  absl::Status CoDoWork(ChainStory& story, size_t which) MILLRACE_MAY_SUSPEND {
+    if (!IsThere(which)) return absl::OkStatus();
+    for (bool is_completed = false;;) {
+      MILLRACE_ASSIGN_OR_RETURN(const JobInfo job, story.jobs().Query(kIds[which]));
+      if (job.state == JobState::kConcluded) return absl::OkStatus();
+      if (job.state == JobState::kPending && !job.finalizes_automatically) return absl::OkStatus();
+      if (job.state == JobState::kReady && !is_completed) {
+        is_completed = true;
+        MILLRACE_RETURN_IF_ERROR(story.jobs().Complete(kIds[which]));
+      }
+      MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+    }
+  }
+
+  absl::Status CoEnd(ChainStory& story, size_t which) MILLRACE_MAY_SUSPEND {
+    if (!IsThere(which)) return absl::OkStatus();
+    MILLRACE_ASSIGN_OR_RETURN(const JobInfo job, story.jobs().Query(kIds[which]));
+    if (job.state == JobState::kPending && !job.is_finalizing) {
+      MILLRACE_RETURN_IF_ERROR(story.jobs().Finalize(kIds[which]));
+    }
+    const absl::Status over = story.CoOver(kIds[which]);
+    if (!over.ok()) {
+      return absl::InternalError(StrCat("'", requests_[which].InWords(),
+                                        "' has started but not finished: ", over.ToString()));
+    }
+    requests_[which].Account(story);
+    return story.jobs().Dismiss(kIds[which]);
+  }
+
+  absl::Status CheckChain(ChainStory& story) MILLRACE_OPENS_VIEW {
+    std::set<size_t> expected;
+    for (size_t layer = 0; layer < kLayers; ++layer) expected.insert(layer);
+    for (size_t which = 0; which < 2; ++which) {
+      if (!IsThere(which)) continue;
+      for (const size_t layer : requests_[which].Removes(kLayers)) expected.erase(layer);
+    }
+    const std::vector<size_t> layers = LayerViews::LayersInUse(story.chain(), story.graph());
+    if (std::set<size_t>(layers.begin(), layers.end()) == expected) return absl::OkStatus();
+    return absl::InternalError(StrCat("the chain is not what the jobs say: ", story.Shape()));
+  }
+
+  const std::array<JobRequest, 2> requests_;
+  const Finish finish_;
+  Counts& counts_;
+  bool is_alone_ = false;
+};
+
+// The pairs whose first request is of one kind, on one kind of chain.
+class JobPairs : public ::testing::TestWithParam<std::tuple<RequestKind, bool>> {
+ protected:
+  void Tell(const JobRequest& first, const JobRequest& second, Finish finish) {
+    ++counts_.cases;
+    std::unique_ptr<Engine> engine = SimulatedEngine(nullptr, &stacks_);
+    ChainStoryOptions options;
+    options.layers = kLayers;
+    options.is_read_only = std::get<bool>(GetParam());
+    options.guest_rounds = 2;
+    Pair pair(first, second, finish, counts_);
+    const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND {
+      return CoTellChainStory(*engine, options, 0, [&](ChainStory& story) MILLRACE_MAY_SUSPEND {
+        return pair.CoTell(story);
+      });
+    });
+    EXPECT_TRUE(status.ok()) << first.InWords() << ", then " << second.InWords() << ", finish "
+                             << static_cast<int>(finish) << ": " << status;
+  }
+
+  StackPool stacks_;
+  Counts counts_;
+};
+
+TEST_P(JobPairs, WhatBothStartBothFinish) {
+  const std::vector<JobRequest> requests = AllRequests(kLayers);
+  for (const JobRequest& first : requests) {
+    if (first.kind != std::get<RequestKind>(GetParam())) continue;
+    for (const JobRequest& second : requests) {
+      for (const Finish finish : kFinishes) {
+        Tell(first, second, finish);
+        if (HasFailure()) return;
+      }
+    }
+  }
+  EXPECT_GT(counts_.both_started, 0);
+  printf("%d cases, in %d of them both started\n", counts_.cases, counts_.both_started);
+  RecordProperty("cases", counts_.cases);
+}
+
+std::string NameOf(const ::testing::TestParamInfo<std::tuple<RequestKind, bool>>& info) {
+  constexpr std::array<const char*, 6> kNames = {"Stream",       "StreamToBottom", "Commit",
+                                                 "ActiveCommit", "Mirror",         "InsertFilter"};
+  return StrCat(kNames[static_cast<size_t>(std::get<RequestKind>(info.param))],
+                std::get<bool>(info.param) ? "OnReadOnlyChain" : "OnWritableChain");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    ChainOfSix, JobPairs,
+    ::testing::Combine(::testing::Values(RequestKind::kStream, RequestKind::kStreamToBottom,
+                                         RequestKind::kCommit, RequestKind::kActiveCommit,
+                                         RequestKind::kMirror, RequestKind::kInsertFilter),
+                       ::testing::Bool()),
+    &NameOf);
+
+}  // namespace
+}  // namespace millrace

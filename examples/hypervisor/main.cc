@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/introspect/introspection.h"
 #include "examples/hypervisor/nbd/nbd_part.h"
 #include "examples/hypervisor/process/command_line.h"
 #include "examples/hypervisor/process/daemon.h"
@@ -34,5 +35,8 @@ int main(int argc, char** argv) {
                                      },
                                      [&](millrace::HypervisorHost& host) {
                                        return std::make_unique<millrace::NbdPart>(host, *layer);
+                                     },
+                                     [&](millrace::HypervisorHost&) {
+                                       return std::make_unique<millrace::Introspection>(*layer);
                                      }});
 }

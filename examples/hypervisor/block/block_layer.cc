@@ -123,7 +123,6 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterStreamAndCommit(*this);
   RegisterMirror(*this);
   RegisterQemuIo(*this);
-  RegisterMillraceCommands(*this);
 }
 
 BlockLayer::~BlockLayer() { host_.observer.SetTarget(nullptr); }

@@ -169,7 +169,6 @@ void RegisterJobVerbs(BlockLayer& layer);
 void RegisterStreamAndCommit(BlockLayer& layer);
 void RegisterMirror(BlockLayer& layer);
 void RegisterQemuIo(BlockLayer& layer);
-void RegisterMillraceCommands(BlockLayer& layer);
 
 }  // namespace millrace
 

@@ -1,5 +1,8 @@
 // The verbs of jobs, in both spellings: block-job-pause {device} and job-pause {id}. They differ in
 // how an unknown job is called, and block-job-cancel in being soft.
+#include "examples/hypervisor/block/job_verbs.h"
+
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -14,17 +17,14 @@ namespace {
 
 using Verb = std::function<absl::Status(JobManager& jobs, const std::string& id)>;
 
-absl::Status UnknownBlockJob(const std::string& id) {
-  return DeviceNotActive(StrCat("Block job '", id, "' not found"));
-}
-
 CommandResult Call(BlockLayer& layer, const Verb& verb, const std::string& id, bool is_legacy) {
   const absl::StatusOr<JobInfo> job = layer.jobs().Query(id);
+  MILLRACE_RETURN_IF_ERROR(InVerbWords(job.status(), id, is_legacy));
   // The older commands know block jobs only.
-  if (!job.ok() || (is_legacy && job->type == kCreateJobType)) {
-    return is_legacy ? UnknownBlockJob(id) : GenericError("Job not found");
+  if (is_legacy && job->type == kCreateJobType) {
+    return DeviceNotActive(StrCat("Block job '", id, "' not found"));
   }
-  MILLRACE_RETURN_IF_ERROR(verb(layer.jobs(), id));
+  MILLRACE_RETURN_IF_ERROR(InVerbWords(verb(layer.jobs(), id), id, is_legacy));
   return json::object();
 }
 
@@ -113,6 +113,15 @@ void RegisterQueries(BlockLayer& layer) {
 }
 
 }  // namespace
+
+absl::Status InVerbWords(absl::Status status, const std::string& id, bool is_legacy) {
+  if (!absl::IsNotFound(status)) return status;
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (!conflict || conflict->reason != ConflictReason::kUnknownJob) return status;
+  const absl::Status told = is_legacy ? DeviceNotActive(StrCat("Block job '", id, "' not found"))
+                                      : GenericError("Job not found");
+  return WithConflictOf(told, status);
+}
 
 void RegisterJobVerbs(BlockLayer& layer) {
   RegisterPair(layer, "pause",

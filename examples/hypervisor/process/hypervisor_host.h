@@ -27,12 +27,18 @@ class ObserverRelay final : public EngineObserver {
  public:
   // Outlives the relay, or is unset (null) before it goes.
   void SetTarget(EngineObserver* target) { target_ = target; }
+  // Who draws the timeline, likewise: hears of spans and job events.
+  void SetTimeline(EngineObserver* timeline) { timeline_ = timeline; }
 
   void OnLog(LogLevel level, std::string_view line) override {
     if (target_ != nullptr) target_->OnLog(level, line);
   }
   void OnJobEvent(const JobEvent& event) override {
+    if (timeline_ != nullptr) timeline_->OnJobEvent(event);
     if (target_ != nullptr) target_->OnJobEvent(event);
+  }
+  void OnSpan(const TimelineSpan& span) override {
+    if (timeline_ != nullptr) timeline_->OnSpan(span);
   }
   void OnCounter(std::string_view counter, uint64_t delta) override {
     if (target_ != nullptr) target_->OnCounter(counter, delta);
@@ -40,6 +46,7 @@ class ObserverRelay final : public EngineObserver {
 
  private:
   EngineObserver* target_ = nullptr;
+  EngineObserver* timeline_ = nullptr;
 };
 
 // Known before any option with an effect is run.

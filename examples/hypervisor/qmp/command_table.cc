@@ -133,7 +133,10 @@ CommandResult CommandTable::CoCall(std::string_view name, const json::object& ar
     return CommandNotFound(StrCat("The command ", name, " has not been found"));
   }
   MILLRACE_RETURN_IF_ERROR(CheckArguments(*spec, arguments));
-  return spec->handler(arguments);
+  if (watcher_) watcher_(name, /*is_beginning=*/true);
+  CommandResult result = spec->handler(arguments);
+  if (watcher_) watcher_(name, /*is_beginning=*/false);
+  return result;
 }
 
 json::array CommandTable::DescribeNames() const {

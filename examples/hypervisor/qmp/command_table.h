@@ -21,6 +21,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -68,6 +69,10 @@ class CommandTable {
   // A name can be registered once (checked).
   void Register(CommandSpec spec);
 
+  // Who hears of every call as it begins and as it ends; null: nobody.
+  using Watcher = std::function<void(std::string_view command, bool is_beginning)>;
+  void Watch(Watcher watcher) { watcher_ = std::move(watcher); }
+
   // Null if there is none. Stays valid for the table's life.
   const CommandSpec* Find(std::string_view name) const;
   // Finds, checks the declared arguments and calls the handler. "The command foo has not been
@@ -84,6 +89,7 @@ class CommandTable {
 
  private:
   std::map<std::string, CommandSpec, std::less<>> commands_;
+  Watcher watcher_;
 };
 
 }  // namespace millrace

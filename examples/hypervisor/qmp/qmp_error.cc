@@ -49,6 +49,13 @@ absl::Status DeviceNotFound(std::string_view desc) { return QmpError("DeviceNotF
 absl::Status DeviceNotActive(std::string_view desc) { return QmpError("DeviceNotActive", desc); }
 absl::Status CommandNotFound(std::string_view desc) { return QmpError("CommandNotFound", desc); }
 
+absl::Status WithConflictOf(absl::Status told, const absl::Status& cause) {
+  cause.ForEachPayload([&told](absl::string_view name, const absl::Cord& payload) {
+    if (!told.GetPayload(name).has_value()) told.SetPayload(name, payload);
+  });
+  return told;
+}
+
 std::optional<QmpErrorReply> QmpErrorOf(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kReplyPayload);
   if (!payload.has_value()) return std::nullopt;

@@ -38,6 +38,9 @@ absl::Status DeviceNotFound(std::string_view desc);
 absl::Status DeviceNotActive(std::string_view desc);
 absl::Status CommandNotFound(std::string_view desc);
 
+// `told` with the conflict that `cause` carries, if any, so that it becomes `data`.
+absl::Status WithConflictOf(absl::Status told, const absl::Status& cause);
+
 // The reply that a status carries; nothing if it was not made by the functions above.
 std::optional<QmpErrorReply> QmpErrorOf(const absl::Status& status);
 

@@ -1,0 +1,158 @@
+#include "examples/hypervisor/introspect/introspection.h"
+
+#include <fstream>
+#include <utility>
+
+#include "examples/hypervisor/introspect/explain.h"
+#include "examples/hypervisor/qmp/argument_reader.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kTraceActions[] = {"start", "stop"};
+constexpr uint64_t kInlineTraceBytes = 4 << 20;
+constexpr uint64_t kTraceBytesMax = 256 << 20;
+
+json::array Texts(const std::vector<std::string>& texts) {
+  json::array array;
+  for (const std::string& text : texts) array.push_back(json::string(text));
+  return array;
+}
+
+}  // namespace
+
+Introspection::Introspection(BlockLayer& layer)
+    : layer_(layer), recorder_(layer.host().engine.clock()) {
+  for (const std::vector<Planner>& some : {VerbPlanners()}) {
+    for (const Planner& planner : some) planners_.emplace(planner.command, planner);
+  }
+  RegisterPlan();
+  RegisterExplain();
+  RegisterTrace();
+  layer.host().observer.SetTimeline(&recorder_);
+  layer.host().commands.Watch([this](std::string_view command, bool is_beginning) {
+    recorder_.OnCommand(command, is_beginning);
+  });
+}
+
+void Introspection::CoShutdown() { layer_.host().engine.SetTimeline(false); }
+
+Introspection::~Introspection() {
+  layer_.host().observer.SetTimeline(nullptr);
+  layer_.host().commands.Watch(nullptr);
+}
+
+// ---- x-millrace-plan ----------------------------------------------------------------------------
+
+CommandResult Introspection::Plan(const json::object& given) {
+  ArgumentReader reader(given);
+  const std::string command = reader.String("command");
+  const json::value* const any = reader.OptionalAny("arguments");
+  const json::object arguments = any == nullptr ? json::object() : any->as_object();
+  const CommandSpec* const spec = layer_.host().commands.Find(command);
+  if (spec == nullptr) {
+    return CommandNotFound(StrCat("The command ", command, " has not been found"));
+  }
+  const auto planner = planners_.find(command);
+  if (planner == planners_.end()) {
+    return GenericError(StrCat("The command ", command, " cannot be planned"));
+  }
+  absl::Status refusal = CommandTable::CheckArguments(*spec, arguments);
+  PlanResult plan = CommandPlan();
+  if (refusal.ok()) {
+    plan = planner->second.plan(layer_, command, arguments);
+    refusal = plan.status();
+  }
+  if (!refusal.ok()) {
+    return json::object{{"accepted", false},
+                        {"error", ToJson(RenderError(refusal, layer_.host().renderer))}};
+  }
+  json::object told = {{"accepted", true}, {"steps", Texts(plan->steps)}};
+  if (!plan->before.empty()) {
+    told["before"] = plan->before;
+    told["after"] = plan->after;
+  }
+  if (!plan->claims.empty()) told["claims"] = Texts(plan->claims);
+  if (!plan->graph.is_null()) told["graph"] = std::move(plan->graph);
+  return told;
+}
+
+void Introspection::RegisterPlan() {
+  layer_.host().commands.Register(
+      {.name = "x-millrace-plan",
+       .arguments = {{{"command", ArgumentType::kString},
+                      {"arguments", ArgumentType::kObject, true}}},
+       .handler = [this](const json::object& given) MILLRACE_MAY_SUSPEND { return Plan(given); }});
+}
+
+// ---- x-millrace-explain -------------------------------------------------------------------------
+
+void Introspection::RegisterExplain() {
+  layer_.host().commands.Register(
+      {.name = "x-millrace-explain",
+       .arguments = {{{"dot", ArgumentType::kBool, true}}},
+       .handler = [this](const json::object& given) MILLRACE_MAY_SUSPEND -> CommandResult {
+         ArgumentReader reader(given);
+         return Explain(layer_, reader.OptionalBool("dot").value_or(false));
+       }});
+}
+
+// ---- x-millrace-trace ---------------------------------------------------------------------------
+
+CommandResult Introspection::StartTrace(const json::object& given) {
+  ArgumentReader reader(given);
+  if (recorder_.is_on()) return GenericError("A trace is being recorded: stop it first");
+  const std::string filename = reader.OptionalString("filename").value_or("");
+  const uint64_t bytes_max =
+      reader.OptionalSize("max-bytes").value_or(filename.empty() ? kInlineTraceBytes : 64 << 20);
+  const uint64_t limit = filename.empty() ? kInlineTraceBytes : kTraceBytesMax;
+  if (bytes_max < 4096 || bytes_max > limit) {
+    return GenericError(
+        StrCat("Parameter 'max-bytes' expects a value in range [4096, ", limit, "]"));
+  }
+  if (!filename.empty() && !std::ofstream(filename)) {
+    return GenericError(StrCat("Could not open '", filename, "' for writing"));
+  }
+  trace_filename_ = filename;
+  recorder_.Start(bytes_max);
+  layer_.host().engine.SetTimeline(true);
+  return json::object();
+}
+
+CommandResult Introspection::StopTrace() {
+  if (!recorder_.is_on()) return GenericError("No trace is being recorded");
+  layer_.host().engine.SetTimeline(false);
+  const std::string text = recorder_.Stop();
+  json::object told = {
+      {"events", recorder_.events()}, {"dropped", recorder_.dropped()}, {"bytes", text.size()}};
+  if (trace_filename_.empty()) {
+    told["trace"] = json::parse(text);
+    return told;
+  }
+  std::ofstream file(trace_filename_, std::ios::binary);
+  file << text;
+  file.close();
+  if (file.fail()) return GenericError(StrCat("Could not write '", trace_filename_, "'"));
+  told["filename"] = trace_filename_;
+  return told;
+}
+
+void Introspection::RegisterTrace() {
+  layer_.host().commands.Register(
+      {.name = "x-millrace-trace",
+       .arguments = {{{"action",
+                       ArgumentType::kEnum,
+                       false,
+                       {std::begin(kTraceActions), std::end(kTraceActions)}},
+                      {"filename", ArgumentType::kString, true},
+                      {"max-bytes", ArgumentType::kSize, true}}},
+       .handler = [this](const json::object& given) MILLRACE_MAY_SUSPEND -> CommandResult {
+         ArgumentReader reader(given);
+         return reader.Enum("action", kTraceActions) == 0 ? StartTrace(given) : StopTrace();
+       }});
+}
+
+}  // namespace millrace

@@ -1,0 +1,42 @@
+// x-millrace-plan, x-millrace-explain and x-millrace-trace: what QEMU has no commands for.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_INTROSPECTION_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_INTROSPECTION_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/introspect/plan.h"
+#include "examples/hypervisor/introspect/trace_recorder.h"
+#include "examples/hypervisor/process/hypervisor_host.h"
+#include "examples/hypervisor/qmp/command_table.h"
+
+namespace millrace {
+
+class Introspection final : public HypervisorPart {
+ public:
+  // Registers the commands. The layer outlives it.
+  explicit Introspection(BlockLayer& layer);
+  ~Introspection() override;
+
+  // A trace that was not stopped is lost.
+  void CoShutdown() override MILLRACE_MAY_SUSPEND;
+
+ private:
+  void RegisterPlan();
+  void RegisterExplain();
+  void RegisterTrace();
+  CommandResult Plan(const json::object& arguments) MILLRACE_OPENS_VIEW;
+  CommandResult StartTrace(const json::object& arguments);
+  CommandResult StopTrace();
+
+  BlockLayer& layer_;
+  std::map<std::string, Planner, std::less<>> planners_;
+  TraceRecorder recorder_;
+  std::string trace_filename_;  // empty: the trace is part of the reply
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_INTROSPECTION_H_

@@ -18,6 +18,8 @@ int RunCheck(Words words);
 int RunGraph(Words words);
 int RunStream(Words words);
 int RunCommit(Words words);
+int RunJobs(Words words);
+int RunExplain(Words words);
 
 }  // namespace millrace
 

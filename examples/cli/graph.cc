@@ -1,13 +1,18 @@
 // millrace graph: shows the nodes that an image and its backing files become.
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "examples/cli/commands.h"
 #include "examples/cli/exit_code.h"
+#include "examples/cli/graph_svg.h"
+#include "examples/cli/remote.h"
 #include "examples/cli/session.h"
+#include "examples/common/qmp_client.h"
 #include "examples/common/sizes.h"
+#include "examples/hypervisor/qmp/json_format.h"
 #include "millrace/engine/base/json_writer.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -20,8 +25,36 @@ constexpr std::string_view kHelp =
     "Shows the graph that an image and its backing files become: one node for each format and one\n"
     "for each file, and the links between them. Opens everything read-only.\n"
     "\n"
+    "With --socket it shows the graph of a running millraced instead, with what jobs have frozen,\n"
+    "claimed and drained.\n"
+    "\n"
     "  millrace graph overlay.qcow2\n"
-    "  millrace graph --dot overlay.qcow2 | dot -Tsvg > chain.svg";
+    "  millrace graph --dot overlay.qcow2 | dot -Tsvg > chain.svg\n"
+    "  millrace graph --socket /tmp/qmp --svg > graph.svg";
+
+// How a daemon's graph is wanted.
+struct RemoteFlags {
+  std::string socket;
+  bool as_dot = false;
+  bool as_svg = false;
+  bool as_json = false;
+};
+
+int RunRemote(const RemoteFlags& flags) {
+  absl::StatusOr<std::unique_ptr<QmpClient>> client = QmpClient::Connect(flags.socket);
+  if (!client.ok()) return ReportRemoteError(client.status(), flags.as_json);
+  const absl::StatusOr<json::value> told =
+      (*client)->Execute("x-millrace-explain", {{"dot", flags.as_dot}});
+  if (!told.ok()) return ReportRemoteError(told.status(), flags.as_json);
+  if (flags.as_svg) {
+    fputs(DrawGraphAsSvg(At(*told, "graph")).c_str(), stdout);
+  } else if (flags.as_json) {
+    puts(FormatJson(At(*told, "graph"), JsonLayout::kPretty).c_str());
+  } else {
+    fputs(std::string(TextAt(*told, flags.as_dot ? "dot" : "text")).c_str(), stdout);
+  }
+  return kExitSuccess;
+}
 
 struct NodeText {
   std::string name;
@@ -108,13 +141,22 @@ absl::Status CoCollect(Session& session, const SessionFlags& flags, const std::s
 int RunGraph(Words words) {
   SessionFlags flags;
   std::string path;
-  bool as_dot = false;
-  CommandLine line("graph", "graph [OPTION...] IMAGE", kHelp);
+  RemoteFlags remote;
+  bool& as_dot = remote.as_dot;
+  CommandLine line("graph", "graph [OPTION...] IMAGE | --socket PATH", kHelp);
   line.Flag("dot", &as_dot, "print a picture for Graphviz");
+  line.Option("socket", "PATH", &remote.socket, "the QMP socket of a running daemon");
+  line.Flag("svg", &remote.as_svg, "with --socket: print the picture itself");
   flags.AddTo(line, /*can_ignore_locks=*/true);
-  line.Argument("IMAGE", &path);
+  line.Argument("IMAGE", &path, /*is_optional=*/true);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
+  if (path.empty() == remote.socket.empty() || (remote.as_svg && remote.socket.empty())) {
+    return ReportUsage(absl::InvalidArgumentError(
+        "graph needs an image or --socket PATH, and --svg goes with --socket; see --help"));
+  }
+  remote.as_json = flags.json;
+  if (!remote.socket.empty()) return RunRemote(remote);
   Session session;
   std::vector<NodeText> nodes;
   absl::Status status = session.Start(flags);

@@ -22,14 +22,17 @@ constexpr Command kCommands[] = {
     {"info", "say what an image is: sizes, features, backing chain", &RunInfo},
     {"map", "say where each byte of the disk comes from", &RunMap},
     {"check", "look for corruption and leaked space, and repair it", &RunCheck},
-    {"graph", "show the nodes that an image becomes, as text, DOT or JSON", &RunGraph},
+    {"graph", "show the nodes of an image, or of a daemon, as text or a picture", &RunGraph},
     {"stream", "copy what lies below an image up into it", &RunStream},
     {"commit", "copy images down into the one they stand on", &RunCommit},
+    {"jobs", "watch the jobs of a running millraced", &RunJobs},
+    {"explain", "say who holds what in a running millraced, and who waits", &RunExplain},
 };
 
 void PrintHelp(FILE* out) {
   fputs(
-      "usage: millrace COMMAND [OPTION...] IMAGE\n\n"
+      "usage: millrace COMMAND [OPTION...] IMAGE\n"
+      "       millrace jobs|graph|explain --socket PATH [OPTION...]\n\n"
       "Works on qcow2 and raw disk images, with QEMU's rules and QEMU's locks: an image that a\n"
       "virtual machine has open is refused, and while millrace works on one, others are.\n\n"
       "Commands:\n",

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""millrace jobs, graph and explain against a running millraced: cli_live_test.py MILLRACE MILLRACED"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'examples/hypervisor/client'))
+from qmp import QmpClient  # noqa: E402
+
+MILLRACE, MILLRACED = sys.argv[1], sys.argv[2]
+MIB = 1 << 20
+
+
+class Live(unittest.TestCase):
+    """top (drive0, a slow stream into it) <- mid <- base."""
+
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory(prefix='millrace-live-')
+        self.addCleanup(self.temporary.cleanup)
+        self.folder = pathlib.Path(self.temporary.name)
+        self.socket = str(self.folder / 'qmp')
+        self.image('base')
+        self.image('mid', 'base')
+        self.image('top', 'mid')
+        self.daemon = subprocess.Popen(
+            [MILLRACED, '--chardev', f'socket,id=m,path={self.folder}/ours,server=on,wait=off',
+             # A monitor serves one client at a time: the tool has one of its own.
+             '--chardev', f'socket,id=tool,path={self.socket},server=on,wait=off',
+             '--drive', f'if=virtio,id=drive0,file={self.folder}/top,format=qcow2,node-name=top,'
+                        'backing.node-name=mid,backing.backing.node-name=base',
+             '--monitor', 'chardev=m,mode=control', '--monitor', 'chardev=tool,mode=control'],
+            stdin=subprocess.DEVNULL)
+        self.addCleanup(self.end)
+        self.qmp = QmpClient.connect(f'{self.folder}/ours')
+
+    def end(self):
+        if self.daemon.poll() is None:
+            self.qmp.command('quit')
+            self.assertEqual(self.daemon.wait(60), 0)
+        self.qmp.close()
+
+    def image(self, name, backing=None):
+        words = [MILLRACE, 'create']
+        if backing:
+            words += ['--backing', f'{self.folder}/{backing}', '--backing-format', 'qcow2']
+        words += [f'{self.folder}/{name}'] + ([] if backing else ['64M'])
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+    def run_cli(self, *words, expect=0):
+        done = subprocess.run([MILLRACE, *words], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
+        return done
+
+    def look(self, command, *words, expect=0):
+        return self.run_cli(command, '--socket', self.socket, *words, expect=expect).stdout
+
+    def start_slow_stream(self):
+        self.qmp.command('human-monitor-command', command_line='qemu-io drive0 "write -P 1 0 64k"')
+        # A copy-on-read filter and a slow stream; the first piece is already done or skipped.
+        self.qmp.command('block-stream', device='drive0', base_node='base', speed=1,
+                         auto_finalize=False, filter_node_name='cor')
+
+    # ---- jobs ------------------------------------------------------------------------------------
+
+    def test_no_jobs(self):
+        self.assertEqual(self.look('jobs'), 'no jobs\n')
+        self.assertEqual(json.loads(self.look('jobs', '--json', '--once')), [])
+
+    def test_one_look(self):
+        self.start_slow_stream()
+        text = self.look('jobs', '--once')
+        self.assertRegex(text, r'^stream drive0: \w+ +\d+ %, .* of 64 MiB, at most 1 B/s\n$')
+        (job,) = json.loads(self.look('jobs', '--json', '--once'))
+        self.assertEqual((job['device'], job['type']), ('drive0', 'stream'))
+
+    def test_watching_ends_with_the_last_job(self):
+        self.start_slow_stream()
+        watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket],
+                                 stdout=subprocess.PIPE, text=True)
+        first = watch.stdout.readline()
+        self.assertIn('stream drive0: ', first)
+        self.qmp.command('block-job-set-speed', device='drive0', speed=0)
+        self.qmp.wait_event('BLOCK_JOB_PENDING')
+        self.qmp.command('job-finalize', id='drive0')
+        rest, _ = watch.communicate(timeout=60)
+        self.assertEqual(watch.returncode, 0)
+        self.assertTrue(rest.endswith('no jobs\n'), rest)
+
+    # ---- graph -----------------------------------------------------------------------------------
+
+    def test_graph_as_text_and_dot_and_json(self):
+        self.start_slow_stream()
+        text = self.look('graph')
+        self.assertIn("backing -> mid", text)
+        self.assertIn("leased by stream job 'drive0'", text)
+        self.assertTrue(self.look('graph', '--dot').startswith('digraph'))
+        names = {node['name'] for node in json.loads(self.look('graph', '--json'))['nodes']}
+        self.assertLessEqual({'cor', 'top', 'mid', 'base'}, names)
+
+    def test_the_picture(self):
+        self.start_slow_stream()
+        picture = xml.etree.ElementTree.fromstring(self.look('graph', '--svg'))
+        space = '{http://www.w3.org/2000/svg}'
+        boxes = [tuple(int(one.get(key)) for key in ('x', 'y', 'width', 'height'))
+                 for one in picture.iter(space + 'rect') if 'node' in (one.get('class') or '')]
+        self.assertEqual(len(boxes), 7)  # cor, three images and their files
+        for i, (x, y, width, height) in enumerate(boxes):
+            for x2, y2, width2, height2 in boxes[:i]:
+                self.assertTrue(x + width <= x2 or x2 + width2 <= x or y + height <= y2
+                                or y2 + height2 <= y, 'two boxes overlap')
+        classes = [one.get('class') for one in picture.iter() if one.get('class')]
+        self.assertEqual(classes.count('link frozen'), 2)  # cor to top, top to mid
+        self.assertEqual(classes.count('claimed'), 3)
+        self.assertEqual(classes.count('span'), 1)
+        words = ' '.join(one.text or '' for one in picture.iter(space + 'text'))
+        for word in ('cor', 'top', 'mid', 'base', "stream job 'drive0'", "frozen by"):
+            self.assertIn(word, words)
+
+    # ---- explain ---------------------------------------------------------------------------------
+
+    def test_explain(self):
+        self.start_slow_stream()
+        text = self.look('explain')
+        self.assertRegex(text, r"(?m)^stream job 'drive0' is \w+, \d+ % of 64 MiB")
+        self.assertRegex(text, r'(?m)^  freezes +cor -> top, top -> mid$')
+        self.assertRegex(text, r"(?m)^block device 'drive0'")
+        self.assertIn('holders', json.loads(self.look('explain', '--json')))
+
+    # ---- Mistakes --------------------------------------------------------------------------------
+
+    def test_nobody_there(self):
+        nowhere = str(self.folder / 'nowhere')
+        for command in ('jobs', 'graph', 'explain'):
+            done = self.run_cli(command, '--socket', nowhere, expect=1)
+            self.assertIn(f"cannot connect to '{nowhere}'", done.stderr)
+        for words in (('jobs',), ('explain',), ('graph',), ('graph', '--svg', 'x'),
+                      ('graph', '--socket', nowhere, 'x')):
+            self.run_cli(*words, expect=2)
+
+    def test_something_else_there(self):
+        import socket
+        path = str(self.folder / 'other')
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen(1)
+            done = subprocess.Popen([MILLRACE, 'jobs', '--socket', path], stderr=subprocess.PIPE,
+                                    text=True)
+            peer, _ = server.accept()
+            peer.sendall(b'220 mail.example.org ESMTP\r\n')
+            peer.close()
+            self.assertRegex(done.communicate(timeout=60)[1], 'millrace: .+')
+            self.assertEqual(done.returncode, 1)
+
+
+if __name__ == '__main__':
+    del sys.argv[1:]
+    unittest.main()

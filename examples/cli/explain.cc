@@ -1,7 +1,9 @@
 // millrace explain: who holds what in a running daemon, who waits for whom, and since when.
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -43,7 +45,8 @@ std::string SinceInWords(const json::value& holder, int64_t now) {
 const json::value& JobOf(const json::value& told, const json::value& holder) {
   static const json::value none;
   for (const json::value& job : ListAt(told, "jobs")) {
-    if (TextAt(job, "id") == TextAt(holder, "id")) return job;
+    const std::string type = StrCat(TextAt(job, "type"), " job");
+    if (TextAt(job, "id") == TextAt(holder, "id") && type == TextAt(holder, "type")) return job;
   }
   return none;
 }
@@ -76,6 +79,25 @@ std::string NodesOf(const json::array& entries, std::string_view detail) {
   return list;
 }
 
+// "top -> mid -> base, t -> u": links that follow each other as one chain.
+std::string LinksInWords(const json::array& leases) {
+  std::map<std::string_view, std::string_view> below;
+  std::set<std::string_view> has_above;
+  for (const json::value& lease : leases) {
+    below[TextAt(lease, "from")] = TextAt(lease, "to");
+    has_above.insert(TextAt(lease, "to"));
+  }
+  std::string words;
+  for (const auto& link : below) {
+    if (has_above.count(link.first) > 0) continue;
+    AppendWord(&words, link.first);
+    for (auto at = below.find(link.first); at != below.end(); at = below.find(at->second)) {
+      StrAppend(&words, " -> ", at->second);
+    }
+  }
+  return words;
+}
+
 void PrintSections(const json::value& holder) {
   for (const json::value& section : ListAt(holder, "sections")) {
     std::string roots;
@@ -93,11 +115,7 @@ void PrintHolder(const json::value& told, const json::value& holder) {
          SinceInWords(holder, NumberAt(told, "now")).c_str());
   PrintList("uses", NodesOf(ListAt(holder, "attachments"), "as"));
   PrintList("blocks", NodesOf(ListAt(holder, "claims"), ""));
-  std::string links;
-  for (const json::value& lease : ListAt(holder, "leases")) {
-    AppendWord(&links, StrCat(TextAt(lease, "from"), " -> ", TextAt(lease, "to")));
-  }
-  PrintList("freezes", links);
+  PrintList("freezes", LinksInWords(ListAt(holder, "leases")));
   PrintSections(holder);
   puts("");
 }

@@ -1,6 +1,7 @@
 #include "examples/cli/graph_svg.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -13,7 +14,7 @@
 namespace millrace {
 namespace {
 
-constexpr int kCharWidth = 7;
+constexpr int kTenCharsWidth = 73;
 constexpr int kLineHeight = 16;
 constexpr int kRowGap = 44;
 constexpr int kColumnGap = 120;
@@ -149,7 +150,7 @@ class GraphDrawing {
     std::vector<int> heights(rows_, 0);
     for (Box& box : boxes_) {
       for (const std::string& line : box.lines) {
-        box.width = std::max(box.width, static_cast<int>(line.size()) * kCharWidth + 20);
+        box.width = std::max(box.width, static_cast<int>(line.size()) * kTenCharsWidth / 10 + 22);
       }
       box.height = static_cast<int>(box.lines.size()) * kLineHeight + 12;
       widths[box.column] = std::max(widths[box.column], box.width);
@@ -202,7 +203,7 @@ class GraphDrawing {
       const json::value& lease = At(edge, "lease");
       const bool is_beside = child->row == box.row;
       const int x1 = is_beside ? box.x + box.width : box.x + 30;
-      const int y1 = is_beside ? box.y + box.height / 2 : box.y + box.height;
+      const int y1 = is_beside ? child->y + child->height / 2 : box.y + box.height;
       const int x2 = is_beside ? child->x : child->x + 30;
       const int y2 = is_beside ? child->y + child->height / 2 : child->y;
       StrAppend(&out_, "<line class=\"", lease.is_null() ? "link" : "link frozen", "\" x1=\"", x1,
@@ -232,33 +233,48 @@ class GraphDrawing {
     return spans;
   }
 
+  // Boxes below each other, in neighbouring rows of one column.
+  using Run = std::vector<const Box*>;
+
+  static std::vector<Run> RunsOf(std::vector<const Box*> boxes) {
+    std::sort(boxes.begin(), boxes.end(), [](const Box* a, const Box* b) {
+      return std::pair(a->column, a->row) < std::pair(b->column, b->row);
+    });
+    std::vector<Run> runs;
+    for (const Box* box : boxes) {
+      const Box* const last = runs.empty() ? nullptr : runs.back().back();
+      if (last == nullptr || last->column != box->column || last->row + 1 != box->row) {
+        runs.emplace_back();
+      }
+      runs.back().push_back(box);
+    }
+    return runs;
+  }
+
   void DrawSpans() {
     int number = 0;
     for (const auto& [holder, boxes] : Spans()) {
       const char* const colour =
           kSpanColours[static_cast<size_t>(number) % std::size(kSpanColours)];
-      std::map<size_t, std::pair<int, int>> reach;  // by column: from, to
-      int left = 0;
       for (const Box* box : boxes) {
-        auto [entry, is_new] = reach.try_emplace(box->column, box->y, box->y + box->height);
-        entry->second.first = std::min(entry->second.first, box->y);
-        entry->second.second = std::max(entry->second.second, box->y + box->height);
         StrAppend(&out_, "<rect class=\"claimed\" x=\"", box->x - 4, "\" y=\"", box->y - 4,
                   "\" width=\"", box->width + 8, "\" height=\"", box->height + 8,
                   "\" rx=\"8\" fill=\"none\" stroke=\"", colour, "\"/>\n");
       }
-      for (const auto& [column, from_to] : reach) {
-        for (const Box* box : boxes) {
-          if (box->column == column) left = box->x;
-        }
-        const int x = left - 12 - kSpanWidth * number;
-        StrAppend(&out_, "<line class=\"span\" x1=\"", x, "\" y1=\"", from_to.first, "\" x2=\"", x,
-                  "\" y2=\"", from_to.second, "\" stroke=\"", colour, "\" stroke-width=\"5\"/>\n");
-        const int y = (from_to.first + from_to.second) / 2;
-        Text(x - 6, y, holder,
-             StrCat("fill=\"", colour, "\" text-anchor=\"middle\" transform=\"rotate(-90 ", x - 6,
-                    " ", y, ")\""));
+      const std::vector<Run> runs = RunsOf(boxes);
+      const Run* longest = &runs.front();
+      for (const Run& run : runs) {
+        if (run.size() > longest->size()) longest = &run;
+        const int x = run.front()->x - 12 - kSpanWidth * number;
+        StrAppend(&out_, "<line class=\"span\" x1=\"", x, "\" y1=\"", run.front()->y, "\" x2=\"", x,
+                  "\" y2=\"", run.back()->y + run.back()->height, "\" stroke=\"", colour,
+                  "\" stroke-width=\"5\"/>\n");
       }
+      const int x = longest->front()->x - 18 - kSpanWidth * number;
+      const int y = (longest->front()->y + longest->back()->y + longest->back()->height) / 2;
+      Text(x, y, holder,
+           StrCat("fill=\"", colour, "\" text-anchor=\"middle\" transform=\"rotate(-90 ", x, " ", y,
+                  ")\""));
       ++number;
     }
   }

@@ -72,7 +72,15 @@ absl::StatusOr<Attachment> CoAddQuorum(ChainStory& story, std::vector<Attachment
   return reader;
 }
 
+// Below a quorum nobody else writes.
+absl::Status MakeGuestReadOnly(ChainStory& story) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(story.graph());
+  change.SetPermissions(story.chain().guest, {kConsistentRead, kAllPermissions});
+  return change.Commit().status();
+}
+
 absl::Status CoStreamQuorum(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(MakeGuestReadOnly(story));
   std::vector<Attachment> holds;
   holds.reserve(2);
   absl::StatusOr<Attachment> reader = CoAddQuorum(story, &holds);

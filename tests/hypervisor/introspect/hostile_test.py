@@ -1,0 +1,120 @@
+"""Clients that mean no good, beyond what tests/hypervisor/wire_*_test.py asks of QEMU too: many at
+once, in the middle of jobs, and while the daemon ends."""
+
+import json
+import os
+import socket
+import unittest
+
+from support.case import Case
+from support.images import MIB
+from support.machine import QmpClient
+
+
+class Hostile(Case):
+    def setUp(self):
+        super().setUp()
+        paths = self.images.chain('base.img', 'top.img')
+        self.images.io('base.img', 'write -P 1 0 1M')
+        self.path = str(self.folder / 'qmp')
+        self.vm.drive(paths[-1], 'node-name=top,backing.node-name=base')
+        self.vm.chardev(f'socket,id=other,path={self.path},server=on,wait=off')
+        self.vm.monitor('chardev=other,mode=control').launch()
+
+    def raw(self):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(60)
+        connection.connect(self.path)
+        self.addCleanup(connection.close)
+        return connection
+
+    def descriptors(self):
+        return len(os.listdir(f'/proc/{self.vm.process.pid}/fd'))
+
+    def test_a_thousand_connections(self):
+        before = self.descriptors()
+        # They queue where the kernel lets them; none of them disturbs the monitor that is served.
+        clients = []
+        for _ in range(1000):
+            client = socket.socket(socket.AF_UNIX)
+            client.setblocking(False)
+            try:
+                client.connect(self.path)
+            except BlockingIOError:
+                client.close()  # the queue is full
+                continue
+            clients.append(client)
+        self.assertEqual(self.vm.command('query-jobs'), [])
+        for client in clients:
+            client.close()
+        # Whoever comes afterwards is served, and nothing is left of the others.
+        with QmpClient.connect(self.path) as late:
+            self.assertEqual(late.command('query-jobs'), [])
+        self.vm.command('query-jobs')
+        while self.descriptors() > before:
+            self.vm.command('query-jobs')
+
+    def test_a_client_goes_in_the_middle_of_starting_a_job(self):
+        for _ in range(20):
+            client = self.raw()
+            client.sendall(b'{"execute": "qmp_capabilities"}'
+                           b'{"execute": "block-stream", "arguments": {"device": "drive0", '
+                           b'"job-id": "s", "speed": 1}}')
+            client.close()
+            # The command completes all the same, or was never read: the job is there or is not.
+            self.vm.reply('job-cancel', id='s')
+            while self.vm.command('query-jobs'):
+                pass
+        self.assertEqual(self.vm.command('query-jobs'), [])
+
+    def test_a_client_that_sends_a_byte_at_a_time_holds_nobody_up(self):
+        slow = self.raw()
+        request = b'{"execute": "qmp_capabilities"} {"execute": "query-jobs", "id": 7}'
+        for byte in request:
+            slow.sendall(bytes([byte]))
+            self.assertEqual(self.vm.command('query-jobs'), [])
+        replies = b''
+        while b'"id": 7' not in replies:
+            replies += slow.recv(65536)
+
+    def test_a_storm_while_the_daemon_ends(self):
+        storm = self.raw()
+        storm.sendall(b'{"execute": "qmp_capabilities"}')
+        self.vm.command('block-stream', device='drive0', job_id='s', speed=1)
+        requests = b''.join(
+            json.dumps({'execute': name, 'arguments': arguments}).encode()
+            for name, arguments in (
+                ('block-stream', {'device': 'drive0', 'job-id': 't'}),
+                ('job-cancel', {'id': 's'}), ('job-pause', {'id': 's'}), ('query-block', {}),
+                ('blockdev-add', {'driver': 'null-co', 'node-name': 'n'}),
+                ('blockdev-del', {'node-name': 'n'}), ('x-millrace-explain', {})))
+        storm.sendall(requests * 20)
+        self.vm.qmp.send({'execute': 'quit'})
+        storm.setblocking(False)
+        try:
+            while True:
+                storm.sendall(requests)
+        except OSError:
+            pass  # it is not read any more, or the daemon is gone
+        self.assertEqual(self.vm.wait_exit(), 0)
+        self.assertEqual(self.vm.errors(), '')
+
+    def test_out_of_band_requests_are_not_offered(self):
+        reply = self.vm.qmp.request({'exec-oob': 'query-jobs'})
+        self.assertEqual(reply['error']['class'], 'GenericError')
+        self.assertEqual(self.vm.command('query-jobs'), [])
+
+    def test_names_are_reserved_before_anything_is_waited_for(self):
+        """Two monitors ask for the same id and the same node at once: each is given once."""
+        other = QmpClient.connect(self.path)
+        self.addCleanup(other.close)
+        for i in range(20):
+            node = {'driver': 'null-co', 'node-name': f'n{i}', 'size': MIB}
+            self.vm.qmp.send({'execute': 'blockdev-add', 'arguments': node})
+            second = other.execute('blockdev-add', node)
+            first = self.vm.qmp.next_reply()
+            self.assertEqual(sorted('error' in reply for reply in (first, second)), [False, True])
+
+
+if __name__ == '__main__':
+    unittest.main()

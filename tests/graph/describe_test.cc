@@ -99,7 +99,8 @@ TEST_F(DescribeTest, TheDataAreComplete) {
         R"("lease": {"id": "stream0", "type": "stream job", "since": 7})",
         R"("operations": ["resize"])",
         R"("sections": [{"granted": true, "roots": ["n1"], )"
-        R"("owners": [{"id": "stream0", "type": "stream job", "since": 7}], "waits-for": ""}])"}) {
+        R"("owners": [{"id": "stream0", "type": "stream job", "since": 7}], )"
+        R"("covers": ["n1"], "since": 0, "waits-for": ""}])"}) {
     EXPECT_NE(json_.find(part), std::string::npos) << part << "\nin " << json_;
   }
 }

@@ -10,7 +10,7 @@ class Explain(Case):
     def setUp(self):
         super().setUp()
         paths = self.images.chain('base.img', 'mid.img', 'top.img')
-        self.images.io('base.img', 'write -P 1 0 1M')
+        self.images.io('mid.img', 'write -P 1 0 1M')
         self.vm.drive('blkdebug::' + paths[-1],
                       'node-name=top,backing.node-name=mid,backing.backing.node-name=base')
         self.vm.launch()

@@ -109,15 +109,7 @@ void MirrorCopier::CoPerform(MirrorPiece& piece) {
     piece.status = target_.CoWriteZeroes(piece.range, {.may_unmap = options_.unmap});
     return;
   }
-  absl::StatusOr<IoBuffer> buffer = graph_.engine().buffers().TryTake(piece.range.bytes, "mirror");
-  piece.status = buffer.status();
-  if (!buffer.ok()) return;
-  const IoVector vector(buffer->data(), piece.range.bytes);
-  piece.status = source_.CoRead(piece.range.offset, vector);
-  if (!piece.status.ok()) return;
-  needs_flush_ = true;
-  piece.failed_operation = IoOperation::kWrite;
-  piece.status = target_.CoWrite(piece.range.offset, vector);
+  piece.status = CoCopyTogether({&piece}, &piece.failed_operation);
 }
 
 void MirrorCopier::CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* batch,
@@ -139,7 +131,7 @@ void MirrorCopier::CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* bat
   }
 }
 
-absl::Status MirrorCopier::CoCopyTogether(const Batch& copies) {
+absl::Status MirrorCopier::CoCopyTogether(const Batch& copies, IoOperation* operation) {
   std::vector<ChainPart> parts;
   std::vector<ByteRange> ranges;
   uint64_t bytes = 0;
@@ -150,9 +142,11 @@ absl::Status MirrorCopier::CoCopyTogether(const Batch& copies) {
     ranges.push_back(piece->range);
     bytes += piece->range.bytes;
   }
+  *operation = IoOperation::kRead;
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, graph_.engine().buffers().TryTake(bytes, "mirror"));
   const IoVector memory(buffer.data(), bytes);
   MILLRACE_RETURN_IF_ERROR(source_.CoReadParts(parts, memory));
+  *operation = IoOperation::kWrite;
   needs_flush_ = true;
   return target_.CoWriteParts(ranges, memory);
 }
@@ -163,7 +157,8 @@ void MirrorCopier::CoPerformBatch(const Batch& batch, const OnDone& on_done) {
     if (piece->method == Method::kCopy) copies.push_back(piece);
   }
   // Which of them an error belongs to is known only when each is copied by itself.
-  const bool are_copied = copies.size() > 1 && CoCopyTogether(copies).ok();
+  IoOperation ignored;
+  const bool are_copied = copies.size() > 1 && CoCopyTogether(copies, &ignored).ok();
   for (MirrorPiece* piece : batch) {
     if (!are_copied || piece->method != Method::kCopy) CoPerform(*piece);
     on_done(Release(piece));

@@ -95,7 +95,8 @@ class MirrorCopier {
   void CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* batch, const OnDone& on_done)
       MILLRACE_MAY_SUSPEND;
   void CoPerformBatch(const Batch& batch, const OnDone& on_done) MILLRACE_MAY_SUSPEND;
-  absl::Status CoCopyTogether(const Batch& copies) MILLRACE_MAY_SUSPEND;
+  // `operation` is the one that has failed, if one has.
+  absl::Status CoCopyTogether(const Batch& copies, IoOperation* operation) MILLRACE_MAY_SUSPEND;
   // The piece is in flight no longer; what failed is marked again. Returns it.
   MirrorPiece Release(MirrorPiece* piece);
 

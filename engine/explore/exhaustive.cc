@@ -26,7 +26,7 @@ bool Exhaustive::GoOnFrom(Node& node) {
   node.tried |= Bit(node.taken);
   if (node.is_step) {
     node.tried_steps.push_back({node.parties[node.taken], std::move(node.footprint)});
-    node.footprint = {};
+    node.footprint.Clear();
     node.has_footprint = false;
   }
   for (size_t i = 0; i < node.options; ++i) {
@@ -85,7 +85,7 @@ Exhaustive::Node& Exhaustive::NextNode(size_t options, bool is_step) {
   node.parties.clear();
   node.sleep.clear();
   node.tried_steps.clear();
-  node.footprint = {};
+  node.footprint.Clear();
   node.has_footprint = false;
   return node;
 }
@@ -167,7 +167,7 @@ void Exhaustive::OnStep(const Option& step) {
   if (event_count_ == events_.size()) events_.emplace_back();
   Event& event = events_[event_count_++];
   event.party = party;
-  event.footprint = {};
+  event.footprint.Clear();
   event.node = node_of_next_;
   event.enabled_by = kNoEvent;
   event.before.clear();

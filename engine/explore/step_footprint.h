@@ -15,6 +15,12 @@ struct StepFootprint {
   absl::InlinedVector<uint64_t, 4> reads;
   absl::InlinedVector<uint64_t, 4> writes;
 
+  // Keeps its memory.
+  void Clear() {
+    is_complete = false;
+    reads.clear();
+    writes.clear();
+  }
   void Add(uint64_t object, StepAccess access) {
     auto& objects = access == StepAccess::kWrite ? writes : reads;
     if (!Has(objects, object)) objects.push_back(object);

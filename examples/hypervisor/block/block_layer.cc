@@ -114,6 +114,7 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterTransaction(*this);
   RegisterCreateJob(*this);
   RegisterRefusedCommands(*this);
+  RegisterMediumCommands(*this);
   RegisterDeviceCommands(*this);
   RegisterDriveOptions(*this);
   RegisterQueryCommands(*this);
@@ -286,6 +287,25 @@ absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
   drive->id = std::move(id);
   drives_.push_back(std::move(drive));
   return drives_.back().get();
+}
+
+absl::Status BlockLayer::InsertMedium(Drive& drive, NodeId node) {
+  AttachmentOptions options;
+  const GuestDevice* device = drive.device.get();
+  options.holder = MakeHolder(drive.id.empty() && device != nullptr ? device->id : drive.id,
+                              "block device", host_.engine.clock().Now());
+  options.purpose = "root";
+  options.device_name = drive.id;
+  GraphTransaction change(graph_);
+  absl::StatusOr<NodeView> view = change.Resolve(node);
+  const bool is_read_only = view.ok() && view->is_read_only();
+  options.permissions.used = kConsistentRead;
+  if (device != nullptr) options.permissions = PermissionsOf(*device, is_read_only);
+  Attachment backend = change.Attach(node, std::move(options));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  drive.backend = std::move(backend);
+  drive.is_read_only = is_read_only;
+  return absl::OkStatus();
 }
 
 absl::Status BlockLayer::CheckDriveId(std::string_view id) const {

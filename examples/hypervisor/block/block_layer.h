@@ -46,6 +46,7 @@ struct GuestDevice {
   bool shares_writes = false;
   bool can_resize = false;
   bool is_removable = false;
+  bool has_tray = false;
 };
 
 struct Drive {
@@ -54,7 +55,7 @@ struct Drive {
   std::unique_ptr<GuestDevice> device;
   std::shared_ptr<DriveThrottle> throttle;  // null: no limits
   DriveStatistics statistics;
-  bool is_read_only = false;
+  bool is_read_only = true;     // of the medium; of the next one, if there is none
   bool copies_on_read = false;  // what is read from below is kept in the top
   bool writes_through = false;  // each write is durable when it returns
   bool is_tray_open = false;
@@ -114,6 +115,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // The device takes its permissions on the drive.
   absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
+  // Puts a node into a drive without a medium.
+  absl::Status InsertMedium(Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
   // Another part's attachment (an export), which makes its node one in use; it outlives the note.
   void AddBackendUser(const Attachment& backend) { other_backends_.push_back(&backend); }
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
@@ -162,6 +165,7 @@ void RegisterSnapshotCommands(BlockLayer& layer);
 void RegisterTransaction(BlockLayer& layer);
 void RegisterCreateJob(BlockLayer& layer);
 void RegisterRefusedCommands(BlockLayer& layer);
+void RegisterMediumCommands(BlockLayer& layer);
 void RegisterDeviceCommands(BlockLayer& layer);
 void RegisterDriveOptions(BlockLayer& layer);
 void RegisterQueryCommands(BlockLayer& layer);

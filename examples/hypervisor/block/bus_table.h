@@ -36,7 +36,7 @@ class BusTable {
     return !id.empty() && (HasController(id) || (id == "scsi" && HasKind("SCSI")));
   }
   bool HasKind(std::string_view kind) const {
-    if (kind == "PCI" || kind == "IDE") return true;
+    if (kind == "PCI" || kind == "IDE" || kind == "floppy-bus") return true;
     return std::any_of(controllers_.begin(), controllers_.end(),
                        [&](const Controller& each) { return each.kind == kind; });
   }

@@ -89,6 +89,7 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   device.id = reader.OptionalString("id").value_or("");
   device.can_resize = model.can_resize;
   device.is_removable = model.is_removable;
+  device.has_tray = model.is_removable && model.name != "floppy";
   device.shares_writes = reader.OptionalBool("share-rw").value_or(false);
   device.iothread = reader.OptionalString("iothread").value_or("");
   if (!device.iothread.empty() &&

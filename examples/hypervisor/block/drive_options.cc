@@ -33,6 +33,7 @@ GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   device.driver = is_virtio ? "virtio-blk-pci" : settings.interface;
   device.can_resize = is_virtio || settings.interface == "scsi";
   device.is_removable = settings.is_cdrom || settings.interface == "floppy";
+  device.has_tray = settings.is_cdrom;
   device.path = layer.NextAnonymousPath(is_virtio ? "/virtio-backend" : "");
   return device;
 }

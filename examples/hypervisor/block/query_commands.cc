@@ -17,9 +17,9 @@ json::object DescribeDrive(const GraphReader& view, ImageQueries& images, const 
   json::object shown = {{"device", drive.id}, {"locked", false}, {"type", "unknown"}};
   shown["removable"] = device == nullptr || device->is_removable;
   if (device != nullptr) {
-    shown["io-status"] = "ok";
+    if (!device->is_removable || device->has_tray) shown["io-status"] = "ok";
     shown["qdev"] = device->path;
-    if (device->is_removable) shown["tray_open"] = drive.is_tray_open;
+    if (device->has_tray) shown["tray_open"] = drive.is_tray_open;
   }
   if (!drive.backend.is_attached()) return shown;
   absl::StatusOr<NodeView> node = view.Resolve(drive.backend.node());

@@ -1,0 +1,203 @@
+// Removable media: blockdev-open-tray, blockdev-close-tray, blockdev-remove-medium,
+// blockdev-insert-medium, blockdev-change-medium, eject.
+//
+// A CD drive has a tray, which must be open while its medium is taken out or put in; a floppy drive
+// has none. The guest locks nothing here.
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+// A drive, and how the client called it.
+struct Slot {
+  Drive* drive;
+  std::string name;
+};
+
+absl::StatusOr<Slot> FindByDevice(BlockLayer& layer, const std::string& id) {
+  Drive* drive = layer.FindDriveOfDevice(id);
+  if (drive == nullptr && !layer.HasDevice(id)) {
+    return DeviceNotFound(StrCat("Device '", id, "' not found"));
+  }
+  // A wrapper's drive belongs to a part of it.
+  if (drive == nullptr || drive->device->path.ends_with("/virtio-backend")) {
+    return GenericError("Device does not have a block device backend");
+  }
+  return Slot{drive, id};
+}
+
+absl::StatusOr<Slot> FindSlot(BlockLayer& layer, ArgumentReader& reader) {
+  const std::optional<std::string> device = reader.OptionalString("device");
+  const std::optional<std::string> id = reader.OptionalString("id");
+  if (device.has_value() == id.has_value()) {
+    return GenericError("Need exactly one of 'device' and 'id'");
+  }
+  if (id) return FindByDevice(layer, *id);
+  Drive* drive = layer.FindDrive(*device);
+  if (drive == nullptr) return DeviceNotFound(StrCat("Device '", *device, "' not found"));
+  return Slot{drive, *device};
+}
+
+// A drive that no device has taken is open to all.
+absl::Status CheckRemovable(const Slot& slot) {
+  const GuestDevice* device = slot.drive->device.get();
+  if (device == nullptr || device->is_removable) return absl::OkStatus();
+  return GenericError(StrCat("Device '", slot.name, "' is not removable"));
+}
+
+bool HasTray(const Drive& drive) { return drive.device != nullptr && drive.device->has_tray; }
+
+void MoveTray(BlockLayer& layer, Drive& drive, bool open) {
+  if (!HasTray(drive) || drive.is_tray_open == open) return;
+  drive.is_tray_open = open;
+  layer.host().events.Emit("DEVICE_TRAY_MOVED",
+                           {{"device", drive.id}, {"id", drive.device->path}, {"tray-open", open}});
+}
+
+absl::Status CheckTrayIsOpen(const Slot& slot) {
+  if (!HasTray(*slot.drive) || slot.drive->is_tray_open) return absl::OkStatus();
+  return GenericError(StrCat("Tray of device '", slot.name, "' is not open"));
+}
+
+absl::Status CoRemove(const Slot& slot) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
+  if (slot.drive->backend.is_attached()) slot.drive->backend.CoDetach();
+  return absl::OkStatus();
+}
+
+absl::Status Insert(BlockLayer& layer, const Slot& slot, NodeId node) MILLRACE_OPENS_VIEW {
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
+  if (slot.drive->backend.is_attached()) {
+    return GenericError(StrCat("There already is a medium in device '", slot.name, "'"));
+  }
+  return layer.InsertMedium(*slot.drive, node);
+}
+
+// ---- Commands ----------------------------------------------------------------------------------
+
+CommandResult OpenTray(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MoveTray(layer, *slot.drive, true);
+  return json::object();
+}
+
+CommandResult CloseTray(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MoveTray(layer, *slot.drive, false);
+  return json::object();
+}
+
+CommandResult CoRemoveMedium(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
+  MILLRACE_RETURN_IF_ERROR(CoRemove(slot));
+  return json::object();
+}
+
+absl::StatusOr<NodeId> FreeNode(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Find(name);
+  if (!node.ok()) return GenericError(StrCat("Node '", name, "' not found"));
+  if (layer.HasBackend(node->id())) {
+    return GenericError(StrCat("Node '", name, "' is already in use"));
+  }
+  return node->id();
+}
+
+CommandResult InsertMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, FreeNode(layer, reader.String("node-name")));
+  MILLRACE_RETURN_IF_ERROR(Insert(layer, slot, node));
+  return json::object();
+}
+
+CommandResult CoEject(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MoveTray(layer, *slot.drive, true);
+  MILLRACE_RETURN_IF_ERROR(CoRemove(slot));
+  return json::object();
+}
+
+constexpr std::string_view kReadOnlyModes[] = {"retain", "read-only", "read-write"};
+
+CommandResult CoChangeMedium(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  NodeTree tree;
+  tree.filename = reader.String("filename");
+  tree.driver = reader.OptionalString("format").value_or("");
+  const size_t mode = reader.OptionalEnum("read-only-mode", kReadOnlyModes).value_or(0);
+  tree.is_read_only = mode == 0 ? slot.drive->is_read_only : mode == 1;
+  MILLRACE_ASSIGN_OR_RETURN(Attachment hold, layer.CoOpen(std::move(tree)));
+  absl::Status status = CheckRemovable(slot);
+  if (status.ok()) {
+    MoveTray(layer, *slot.drive, true);
+    status = CoRemove(slot);
+  }
+  if (status.ok()) status = Insert(layer, slot, hold.node());
+  if (status.ok()) MoveTray(layer, *slot.drive, false);
+  hold.CoDetach();
+  MILLRACE_RETURN_IF_ERROR(status);
+  return json::object();
+}
+
+}  // namespace
+
+void RegisterMediumCommands(BlockLayer& layer) {
+  CommandTable& commands = layer.host().commands;
+  const ArgumentSpec device{"device", ArgumentType::kString, true};
+  const ArgumentSpec id{"id", ArgumentType::kString, true};
+  const ArgumentSpec force{"force", ArgumentType::kBool, true};
+  commands.Register(
+      {.name = "blockdev-open-tray",
+       .arguments = {{device, id, force}},
+       .handler = [&layer](const json::object& given) { return OpenTray(layer, given); }});
+  commands.Register(
+      {.name = "blockdev-close-tray",
+       .arguments = {{device, id}},
+       .handler = [&layer](const json::object& given) { return CloseTray(layer, given); }});
+  commands.Register({.name = "blockdev-remove-medium",
+                     .arguments = {{{"id"}}},
+                     .handler = [&layer](const json::object& given)
+                                    MILLRACE_MAY_SUSPEND { return CoRemoveMedium(layer, given); }});
+  commands.Register({.name = "blockdev-insert-medium",
+                     .arguments = {{{"id"}, {"node-name"}}},
+                     .handler = [&layer](const json::object& given)
+                                    MILLRACE_MAY_SUSPEND { return InsertMedium(layer, given); }});
+  commands.Register({.name = "eject",
+                     .arguments = {{device, id, force}},
+                     .handler = [&layer](const json::object& given)
+                                    MILLRACE_MAY_SUSPEND { return CoEject(layer, given); }});
+  commands.Register({.name = "blockdev-change-medium",
+                     .arguments = {{device,
+                                    id,
+                                    {"filename"},
+                                    {"format", ArgumentType::kString, true},
+                                    force,
+                                    {"read-only-mode",
+                                     ArgumentType::kEnum,
+                                     true,
+                                     {std::begin(kReadOnlyModes), std::end(kReadOnlyModes)}}}},
+                     .handler = [&layer](const json::object& given)
+                                    MILLRACE_MAY_SUSPEND { return CoChangeMedium(layer, given); }});
+}
+
+}  // namespace millrace

@@ -1,0 +1,81 @@
+// qemu-io's command language.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "examples/hypervisor/block/qemu_io.h"
+#include "gtest/gtest.h"
+
+namespace millrace {
+namespace {
+
+std::optional<QemuIoMistake> Parse(const std::string& line, QemuIoRequest* request) {
+  return ParseIoRequest(SplitWords(line), request);
+}
+
+TEST(QemuIoParse, WordsKeepWhatStandsInQuotes) {
+  EXPECT_EQ(SplitWords(R"(read -P 0x55 "a b"  c)"),
+            (std::vector<std::string>{"read", "-P", "0x55", "a b", "c"}));
+}
+
+TEST(QemuIoParse, NumbersHaveSuffixesAndNothingBehindThem) {
+  EXPECT_EQ(ParseIoNumber("64k"), 65536u);
+  EXPECT_EQ(ParseIoNumber("0x200"), 512u);
+  EXPECT_EQ(ParseIoNumber("1M"), 1u << 20);
+  EXPECT_EQ(ParseIoNumber("64kB"), std::nullopt);
+  EXPECT_EQ(ParseIoNumber("-1"), std::nullopt);
+  EXPECT_EQ(ParseIoNumber("9999999999G"), std::nullopt);
+}
+
+TEST(QemuIoParse, FlagsMayShareAWordAndTheLastMayTakeTheNext) {
+  QemuIoRequest request;
+  ASSERT_FALSE(Parse("write -qfP 0x55 64k 4k", &request));
+  EXPECT_TRUE(request.is_quiet);
+  EXPECT_TRUE(request.force_unit_access);
+  EXPECT_EQ(request.pattern, 0x55);
+  EXPECT_EQ(request.offset, 65536u);
+  EXPECT_EQ(request.bytes, 4096u);
+}
+
+TEST(QemuIoParse, APartOfAReadIsComparedAndMustLieInside) {
+  QemuIoRequest request;
+  ASSERT_FALSE(Parse("read -P 1 -s 512 -l 1k 0 4k", &request));
+  EXPECT_EQ(request.compared_offset, 512u);
+  EXPECT_EQ(request.compared_bytes, 1024u);
+  QemuIoRequest outside;
+  EXPECT_TRUE(Parse("read -P 1 -s 4k -l 1 0 4k", &outside));
+}
+
+TEST(QemuIoParse, LengthsOfAVectorAddUp) {
+  QemuIoRequest request;
+  ASSERT_FALSE(Parse("aio_write 0 4k 8k 512", &request));
+  EXPECT_EQ(request.bytes, 4096u + 8192 + 512);
+  QemuIoRequest plain;
+  EXPECT_TRUE(Parse("write 0 4k 8k", &plain));
+}
+
+TEST(QemuIoParse, FlagsThatMakeNoSenseTogetherAreRefused) {
+  for (const char* line : {"write -u 0 1k", "write -n 0 1k", "write -z -P 1 0 1k",
+                           "write -b -z 0 1k", "write 0", "write 0 x", "write x 1"}) {
+    QemuIoRequest request;
+    const std::optional<QemuIoMistake> mistake = Parse(line, &request);
+    ASSERT_TRUE(mistake) << line;
+    EXPECT_FALSE(mistake->is_usage) << line;
+  }
+}
+
+TEST(QemuIoParse, AnUnknownFlagIsAnsweredByTheUsage) {
+  QemuIoRequest request;
+  const std::optional<QemuIoMistake> mistake = Parse("read -1 512", &request);
+  ASSERT_TRUE(mistake);
+  EXPECT_TRUE(mistake->is_usage);
+  EXPECT_EQ(mistake->text.substr(0, 13), "read [-abCqv]");
+}
+
+TEST(QemuIoParse, NoLengthWrapsAround) {
+  QemuIoRequest request;
+  EXPECT_TRUE(Parse("readv 0 2147483136 2147483136", &request));
+}
+
+}  // namespace
+}  // namespace millrace

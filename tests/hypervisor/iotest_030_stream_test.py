@@ -17,9 +17,10 @@ class OneDrive(Case):
         self.vm.drive('blkdebug::' + self.top, 'backing.node-name=mid,backing.backing.node-name=base')
         self.vm.launch()
 
-    def hold(self, event='read_aio'):
-        """Keeps the drive's I/O of this kind from going on."""
-        self.assertEqual(self.vm.io('drive0', f'break {event} bp_drive0'), '')
+    def hold(self):
+        """Keeps the drive's next read and write from going on."""
+        for event in ('read_aio', 'write_aio'):
+            self.assertEqual(self.vm.io('drive0', f'break {event} bp_drive0'), '')
 
     def release(self):
         self.assertEqual(self.vm.io('drive0', 'remove_break bp_drive0'), '')

@@ -24,6 +24,7 @@
 #include "examples/hypervisor/block/block_statistics.h"
 #include "examples/hypervisor/block/bus_table.h"
 #include "examples/hypervisor/block/drive_throttle.h"
+#include "examples/hypervisor/block/job_committer.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
@@ -143,7 +144,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   HypervisorHost& host_;
   DriverRegistry registry_;
   Graph graph_;
-  BlockJobCommitter committer_;
+  DaemonJobCommitter committer_;
   JobManager jobs_;
   OpenTreeOptions open_options_;
   TaskScope guest_requests_;  // of qemu-io's aio_ commands

@@ -76,7 +76,8 @@ class RequestReader {
           "setting detect-zeroes to unmap is not allowed without setting discard operation to "
           "unmap");
     }
-    if (own->is_read_only && !node.is_read_only() &&
+    // Of what is below, the nodes above are the users.
+    if (own->is_read_only && !node.is_read_only() && node.parents().empty() &&
         node.cumulative_permissions().used.Intersects(kWrite)) {
       return GenericError(
           StrCat("Read-only block node '", node.name(), "' cannot support read-write users"));
@@ -225,6 +226,10 @@ absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
     MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(element, TreeStyle::kBlockdev));
     const bool has_name = options[i].get_object().contains("node-name");
     if (!has_name) return GenericError("node-name not specified");
+    const json::value* backing = options[i].get_object().if_contains("backing");
+    if (backing != nullptr && backing->is_string() && backing->get_string().empty()) {
+      return GenericError("Cannot find device='' nor node-name=''");
+    }
     trees.push_back(std::move(tree));
   }
   GraphView view(layer.graph());

@@ -183,7 +183,7 @@ class TreeReader {
     }
     if (option.kind == OptionKind::kOverlapCheck) return ReadOverlapCheck(reader, option, tree);
     if (option.is_required && style_ == TreeStyle::kBlockdev && !reader.Has(option.name)) {
-      reader.Fail(GenericError(StrCat("Parameter '", option.name, "' is missing")));
+      reader.FailMissing(option.name);
     }
     std::optional<std::string> text = ReadScalar(reader, option);
     if (!text || !reader.ok()) return;
@@ -253,7 +253,7 @@ class TreeReader {
     if (value != nullptr) {
       AddChild(reader, std::string(child.name), std::string(child.name), *value, depth, tree);
     } else if (child.need == ChildNeed::kRequired && style_ == TreeStyle::kBlockdev) {
-      reader.Fail(GenericError(StrCat("Parameter '", child.name, "' is missing")));
+      reader.FailMissing(child.name);
     }
   }
 

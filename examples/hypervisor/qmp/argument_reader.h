@@ -79,6 +79,8 @@ class ArgumentReader {
 
   // Everything read so far and not read since will be left alone: no "is unexpected".
   void AcceptRest() { accepts_rest_ = true; }
+  // "Parameter 'x' is missing".
+  void FailMissing(std::string_view name);
   // Keeps an error, if it is the first.
   void Fail(absl::Status status);
   bool ok() const { return shared_->ok(); }
@@ -91,7 +93,6 @@ class ArgumentReader {
   // Null if absent, or after an error; marks the member as read.
   const json::value* Take(std::string_view name);
   std::string FullName(std::string_view name) const;
-  void FailMissing(std::string_view name);
   void FailType(std::string_view name, std::string_view expected);
   void FailExpects(std::string_view name, std::string_view expected);
 

@@ -231,6 +231,8 @@ class ScriptRun:
             if {'nodes', 'edges'} <= set(value):
                 return self._clean(_graph_by_names(value))
             value = _without_host_layout(value)
+            if {'class', 'desc'} <= set(value):  # what Millrace says beside it may differ
+                value = {key: value[key] for key in ('class', 'desc')}
             # Sorted, so that invented names are numbered alike whatever order members come in.
             return {key: self._clean(value[key]) for key in sorted(value)}
         if isinstance(value, list):

@@ -309,6 +309,8 @@ class ReadyErrors(Case):
 
     def test_a_job_that_stands_still_can_be_cancelled_by_either_family(self):
         self.vm.io('filter', 'write -P 1 0 64K')
+        # The first standby may be that of a drain, before the error.
+        self.vm.qmp.wait_event('BLOCK_JOB_ERROR')
         self.wait_status('mirror', 'standby')
         self.assert_refused("The block job for device 'mirror' is currently paused",
                             'block-job-cancel', device='mirror')

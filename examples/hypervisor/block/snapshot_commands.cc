@@ -73,6 +73,7 @@ struct SnapshotRequest {
   std::string node_name;  // of the overlay
   std::string format;
   bool creates = true;
+  bool is_read_only = false;  // as the node is
 };
 
 absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const SnapshotRequest& request)
@@ -104,15 +105,23 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }
 
-absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, const SnapshotRequest& request)
+bool IsReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->is_read_only();
+}
+
+absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotRequest request)
     MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
+  request.is_read_only = IsReadOnly(layer, request.node);
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
   NodeTree tree;
   tree.driver = request.format;
   tree.node_name = request.node_name;
   tree.filename = request.filename;
   tree.is_plain_path = true;
+  tree.is_read_only = request.is_read_only;
   tree.children.push_back({"backing", "", nullptr});
   PreparedSnapshot prepared;
   MILLRACE_ASSIGN_OR_RETURN(prepared.hold, layer.CoOpen(std::move(tree)));

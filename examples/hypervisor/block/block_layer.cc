@@ -226,7 +226,9 @@ absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string
   if (!node_name.empty()) {
     if (absl::StatusOr<NodeView> node = view.Find(node_name); node.ok()) return node->id();
   }
-  return GenericError(StrCat("Cannot find device='", device, "' nor node-name='", node_name, "'"));
+  return Refuse(ConflictReason::kUnknownNode, node_name.empty() ? device : node_name,
+                StrCat("Cannot find device='", device, "' nor node-name='", node_name, "'"),
+                "list the nodes with query-named-block-nodes, and name one of them");
 }
 
 absl::StatusOr<NodeId> BlockLayer::FindDeviceOrNode(std::string_view name) {

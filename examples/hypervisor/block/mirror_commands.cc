@@ -5,7 +5,9 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/job_requests.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_view.h"
@@ -36,19 +38,26 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRA
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
     MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(target));
     if (!options.replaces.empty() && !view.Find(options.replaces).ok()) {
-      return GenericError(StrCat("Failed to find node with node-name='", options.replaces, "'"));
+      return Refuse(ConflictReason::kUnknownNode, options.replaces,
+                    StrCat("Failed to find node with node-name='", options.replaces, "'"),
+                    "name a node that there is");
     }
   }
   return ClaimForMirror(layer.graph(), options, "").status();
 }
 
-CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
-    MILLRACE_MAY_SUSPEND {
+}  // namespace
+
+absl::StatusOr<MirrorOptions> ResolveBlockdevMirror(BlockLayer& layer,
+                                                    const json::object& arguments) {
   ArgumentReader reader(arguments);
   MirrorOptions options;
   MILLRACE_ASSIGN_OR_RETURN(options.source, layer.FindDeviceOrNode(reader.String("device")));
   MILLRACE_ASSIGN_OR_RETURN(options.target, layer.FindDeviceOrNode(reader.String("target")));
-  if (options.source == options.target) return GenericError("Can't mirror node into itself");
+  if (options.source == options.target) {
+    return Refuse(ConflictReason::kSameNode, reader.String("target"),
+                  "Can't mirror node into itself", "name another target");
+  }
   MILLRACE_ASSIGN_OR_RETURN(options.sync, ReadSync(reader));
   options.replaces = reader.OptionalString("replaces").value_or("");
   options.granularity = reader.OptionalUint32("granularity").value_or(0);
@@ -60,6 +69,14 @@ CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
   }
   ReadBlockJobOptions(reader, &options);
   MILLRACE_RETURN_IF_ERROR(CheckMirror(layer, options));
+  return options;
+}
+
+namespace {
+
+CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, ResolveBlockdevMirror(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(CoStartMirror(layer.graph(), layer.jobs(), std::move(options)).status());
   return json::object();
 }

@@ -1,6 +1,6 @@
 #include "examples/hypervisor/block/node_checks.h"
 
-#include "examples/hypervisor/qmp/qmp_error.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -10,15 +10,22 @@ absl::Status CheckIsNoBacking(const NodeView& node) {
     absl::StatusOr<NodeView> parent = node.reader().Resolve(id);
     if (!parent.ok() || !parent->Backing() || !(*parent->Backing() == node)) continue;
     const std::string device = node.device_name();
-    return GenericError(StrCat("Node '", device.empty() ? node.name() : device,
-                               "' is busy: node is used as backing hd of '", parent->name(), "'"));
+    const std::string& object = device.empty() ? node.name() : device;
+    const std::string& holder = parent->name();
+    return Refuse(
+        {.reason = ConflictReason::kNodeInUse,
+         .object = object,
+         .holders = {{.id = holder, .type = "node", .as = "backing"}},
+         .next_step = StrCat("use '", holder, "', or take it away first")},
+        StrCat("Node '", object, "' is busy: node is used as backing hd of '", holder, "'"));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckIsRootForJobs(const NodeView& node) {
   if (node.parents().empty() && !node.has_job_user()) return absl::OkStatus();
-  return GenericError("Need a root block node");
+  return Refuse(ConflictReason::kNotRoot, node.name(), "Need a root block node",
+                "name a node that nothing stands on, or wait until the job above it has ended");
 }
 
 }  // namespace millrace

@@ -2,7 +2,11 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_
 
+#include <string>
+
 #include "absl/status/status.h"
+#include "examples/hypervisor/block/block_layer.h"
+#include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
@@ -10,6 +14,9 @@ namespace millrace {
 // "Node 'x' is busy: node is used as backing hd of 'y'". Such a node may be streamed and committed
 // into, and little else.
 absl::Status CheckIsNoBacking(const NodeView& node);
+
+// What blockdev-del is refused for.
+absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW;
 
 // "Need a root block node": neither nodes nor jobs stand on it.
 absl::Status CheckIsRootForJobs(const NodeView& node);

@@ -40,7 +40,9 @@ bool HasBackend(const BlockLayer& layer, const NodeView& view) {
   return layer.HasBackend(view.id());
 }
 
-absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
+}  // namespace
+
+absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
   if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
@@ -55,6 +57,8 @@ absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE
   }
   return absl::OkStatus();
 }
+
+namespace {
 
 CommandResult CoBlockdevDel(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);

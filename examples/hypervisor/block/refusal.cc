@@ -27,4 +27,18 @@ QmpErrorReply RenderRefusal(const absl::Status& status) {
   return reply;
 }
 
+absl::Status Refuse(const Conflict& conflict, std::string_view text) {
+  return WithConflictOf(GenericError(text),
+                        ConflictStatus(absl::StatusCode::kInvalidArgument, conflict, text));
+}
+
+absl::Status Refuse(ConflictReason reason, std::string_view object, std::string_view text,
+                    std::string_view next_step) {
+  Conflict conflict;
+  conflict.reason = reason;
+  conflict.object = std::string(object);
+  conflict.next_step = std::string(next_step);
+  return Refuse(conflict, text);
+}
+
 }  // namespace millrace

@@ -4,13 +4,22 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REFUSAL_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REFUSAL_H_
 
+#include <string_view>
+
 #include "absl/status/status.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/conflict.h"
 
 namespace millrace {
 
 // The reply for any failed status of the library.
 QmpErrorReply RenderRefusal(const absl::Status& status);
+
+// A refusal of this side, in QEMU's words (a GenericError), with a conflict for `data` like those
+// of the library.
+absl::Status Refuse(const Conflict& conflict, std::string_view text);
+absl::Status Refuse(ConflictReason reason, std::string_view object, std::string_view text,
+                    std::string_view next_step);
 
 }  // namespace millrace
 

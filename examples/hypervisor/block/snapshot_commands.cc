@@ -6,6 +6,7 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -20,6 +21,9 @@
 namespace millrace {
 namespace {
 
+constexpr std::string_view kOtherOverlay =
+    "add an image of a format with backing files, with \"backing\": null, and use that";
+
 absl::Status CheckMaySnapshot(BlockLayer& layer, NodeId node) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node, Operation::kSnapshot));
@@ -31,24 +35,40 @@ absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView overlay, view.Resolve(id));
   if (!overlay.cumulative_permissions().used.empty()) {
-    return GenericError("The overlay is already in use");
+    return Refuse(ConflictReason::kNodeInUse, overlay.name(), "The overlay is already in use",
+                  kOtherOverlay);
   }
-  if (overlay.is_filter()) return GenericError("Filters cannot be used as overlays");
-  if (overlay.Backing()) return GenericError("The overlay already has a backing image");
+  if (overlay.is_filter()) {
+    return Refuse(ConflictReason::kIsFilter, overlay.name(), "Filters cannot be used as overlays",
+                  kOtherOverlay);
+  }
+  if (overlay.Backing()) {
+    return Refuse(ConflictReason::kHasBacking, overlay.name(),
+                  "The overlay already has a backing image", kOtherOverlay);
+  }
   if (!overlay.supports_backing()) {
-    return GenericError("The overlay does not support backing images");
+    return Refuse(ConflictReason::kUnsupportedByDriver, overlay.name(),
+                  "The overlay does not support backing images", kOtherOverlay);
   }
   return absl::OkStatus();
 }
+
+}  // namespace
+
+void StageSnapshot(GraphTransaction& change, NodeId overlay, NodeId node) {
+  // First all that stands on the node, then the overlay itself, which stays.
+  change.ReplaceNode(node, overlay);
+  change.SetBacking(overlay, node, std::nullopt);
+}
+
+namespace {
 
 absl::Status Append(BlockLayer& layer, const DrainedSection& drained,
                     const std::vector<PreparedSnapshot>& snapshots) MILLRACE_OPENS_VIEW {
   GraphTransaction change(layer.graph());
   change.Show(drained).OnBehalfOf(layer.monitor());
   for (const PreparedSnapshot& snapshot : snapshots) {
-    // First all that stands on the node, then the overlay itself, which stays.
-    change.ReplaceNode(snapshot.node, snapshot.overlay);
-    change.SetBacking(snapshot.overlay, snapshot.node, std::nullopt);
+    StageSnapshot(change, snapshot.overlay, snapshot.node);
   }
   return change.Commit().status();
 }

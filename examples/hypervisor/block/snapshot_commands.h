@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/block/block_layer.h"
+#include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
 
@@ -25,6 +26,9 @@ absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentRead
     MILLRACE_OPENS_VIEW;
 absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader)
     MILLRACE_MAY_SUSPEND;
+
+// Puts the overlay above the node, in its place.
+void StageSnapshot(GraphTransaction& change, NodeId overlay, NodeId node);
 
 absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> snapshots)
     MILLRACE_MAY_SUSPEND;

@@ -7,8 +7,10 @@
 #include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/job_requests.h"
 #include "examples/hypervisor/block/layer_name.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
@@ -19,6 +21,8 @@
 namespace millrace {
 namespace {
 
+constexpr std::string_view kNameAnImage = "name an image of the backing chain";
+
 bool IsBelow(BlockLayer& layer, NodeId top, NodeId wanted) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> start = view.Resolve(top);
@@ -28,7 +32,14 @@ bool IsBelow(BlockLayer& layer, NodeId top, NodeId wanted) MILLRACE_OPENS_VIEW {
 
 absl::Status Exclusive(ArgumentReader& reader, std::string_view a, std::string_view b) {
   if (!reader.Has(a) || !reader.Has(b)) return absl::OkStatus();
-  return GenericError(StrCat("'", a, "' and '", b, "' cannot be specified at the same time"));
+  return Refuse(ConflictReason::kMutuallyExclusive, reader.String("device"),
+                StrCat("'", a, "' and '", b, "' cannot be specified at the same time"),
+                "give one of them");
+}
+
+absl::Status CannotFind(const std::string& name) {
+  return Refuse(ConflictReason::kNotInChain, name,
+                StrCat("Can't find '", name, "' in the backing chain"), kNameAnImage);
 }
 
 // ---- block-stream ------------------------------------------------------------------------------
@@ -39,14 +50,16 @@ absl::StatusOr<std::optional<NodeId>> StreamBase(BlockLayer& layer, ArgumentRead
   if (std::optional<std::string> name = reader.OptionalString("base")) {
     GraphView view(layer.graph());
     std::optional<NodeId> base = FindLayerBelow(view, top, *name);
-    if (!base) return GenericError(StrCat("Can't find '", *name, "' in the backing chain"));
+    if (!base) return CannotFind(*name);
     return base;
   }
   const std::optional<std::string> node_name = reader.OptionalString("base-node");
   if (!node_name) return std::nullopt;
   MILLRACE_ASSIGN_OR_RETURN(const NodeId base, layer.FindNode("", *node_name));
   if (base == top || !IsBelow(layer, top, base)) {
-    return GenericError(StrCat("Node '", *node_name, "' is not a backing image of '", device, "'"));
+    return Refuse(ConflictReason::kNotBacking, *node_name,
+                  StrCat("Node '", *node_name, "' is not a backing image of '", device, "'"),
+                  kNameAnImage);
   }
   return base;
 }
@@ -60,13 +73,15 @@ absl::StatusOr<std::optional<NodeId>> StreamBottom(BlockLayer& layer, ArgumentRe
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Resolve(bottom);
   if (node->is_filter()) {
-    return GenericError(
-        StrCat("Node '", *name, "' is a filter, use a non-filter node as 'bottom'"));
+    return Refuse(ConflictReason::kIsFilter, *name,
+                  StrCat("Node '", *name, "' is a filter, use a non-filter node as 'bottom'"),
+                  kNameAnImage);
   }
   absl::StatusOr<NodeView> start = view.Resolve(top);
   if (!ChainContains(*start, *node)) {
-    return GenericError(
-        StrCat("Node '", *name, "' is not in a chain starting from '", device, "'"));
+    return Refuse(ConflictReason::kNotInChain, *name,
+                  StrCat("Node '", *name, "' is not in a chain starting from '", device, "'"),
+                  kNameAnImage);
   }
   return bottom;
 }
@@ -80,13 +95,16 @@ absl::Status AsFilterFailure(const absl::Status& status) {
     case ConflictReason::kMalformedNodeName:
     case ConflictReason::kNodeNameTooLong:
     case ConflictReason::kNodeNameIsDevice:
-      return GenericError(StrCat("Could not create node: ", ConflictText(*conflict)));
+      return WithConflictOf(
+          GenericError(StrCat("Could not create node: ", ConflictText(*conflict))), status);
     default:
       return status;
   }
 }
 
-CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+}  // namespace
+
+absl::StatusOr<StreamOptions> ResolveBlockStream(BlockLayer& layer, const json::object& arguments) {
   ArgumentReader reader(arguments);
   MILLRACE_RETURN_IF_ERROR(Exclusive(reader, "base", "base-node"));
   MILLRACE_RETURN_IF_ERROR(Exclusive(reader, "base", "bottom"));
@@ -101,6 +119,13 @@ CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MI
   ReadBlockJobOptions(reader, &options);
   // Busy nodes are told before a bad job id.
   MILLRACE_RETURN_IF_ERROR(ClaimForStream(layer.graph(), options, "").status());
+  return options;
+}
+
+namespace {
+
+CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(StreamOptions options, ResolveBlockStream(layer, arguments));
   const absl::Status status =
       CoStartStream(layer.graph(), layer.jobs(), std::move(options)).status();
   if (status.ok()) return json::object();
@@ -112,25 +137,36 @@ CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MI
 absl::StatusOr<NodeId> CommitRoot(BlockLayer& layer, const std::string& device)
     MILLRACE_OPENS_VIEW {
   absl::StatusOr<NodeId> root = layer.FindDeviceOrNode(device);
-  if (!root.ok()) return DeviceNotFound(StrCat("Device '", device, "' not found"));
+  if (!root.ok()) {
+    return WithConflictOf(DeviceNotFound(StrCat("Device '", device, "' not found")), root.status());
+  }
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(*root));
   MILLRACE_RETURN_IF_ERROR(CheckIsRootForJobs(node));
   return root;
 }
 
+absl::Status NotInThisChain(const std::string& name) {
+  return Refuse(ConflictReason::kNotInChain, name,
+                StrCat("'", name, "' is not in this backing file chain"), kNameAnImage);
+}
+
+absl::Status NamedTwice(ArgumentReader& reader, std::string_view a, std::string_view b) {
+  if (!reader.Has(a) || !reader.Has(b)) return absl::OkStatus();
+  return Refuse(ConflictReason::kMutuallyExclusive, reader.String("device"),
+                StrCat("'", a, "' and '", b, "' are mutually exclusive"), "give one of them");
+}
+
 absl::StatusOr<NodeId> LayerByNode(BlockLayer& layer, NodeId root, const std::string& name)
     MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindNode("", name));
   if (IsBelow(layer, root, node)) return node;
-  return GenericError(StrCat("'", name, "' is not in this backing file chain"));
+  return NotInThisChain(name);
 }
 
 absl::StatusOr<NodeId> CommitTop(BlockLayer& layer, ArgumentReader& reader, NodeId root)
     MILLRACE_OPENS_VIEW {
-  if (reader.Has("top-node") && reader.Has("top")) {
-    return GenericError("'top-node' and 'top' are mutually exclusive");
-  }
+  MILLRACE_RETURN_IF_ERROR(NamedTwice(reader, "top-node", "top"));
   if (auto node_name = reader.OptionalString("top-node")) {
     return LayerByNode(layer, root, *node_name);
   }
@@ -139,19 +175,21 @@ absl::StatusOr<NodeId> CommitTop(BlockLayer& layer, ArgumentReader& reader, Node
   GraphView view(layer.graph());
   if (IsNamed(view, root, *name)) return root;
   if (std::optional<NodeId> top = FindLayerBelow(view, root, *name)) return *top;
-  return GenericError(StrCat("Top image file ", *name, " not found"));
+  return Refuse(ConflictReason::kNotInChain, *name, StrCat("Top image file ", *name, " not found"),
+                kNameAnImage);
 }
 
 absl::StatusOr<std::optional<NodeId>> CommitBase(BlockLayer& layer, ArgumentReader& reader,
                                                  NodeId root, NodeId top) MILLRACE_OPENS_VIEW {
-  if (reader.Has("base-node") && reader.Has("base")) {
-    return GenericError("'base-node' and 'base' are mutually exclusive");
-  }
+  MILLRACE_RETURN_IF_ERROR(NamedTwice(reader, "base-node", "base"));
   if (auto node_name = reader.OptionalString("base-node")) {
     MILLRACE_ASSIGN_OR_RETURN(const NodeId base, LayerByNode(layer, root, *node_name));
-    if (base == top) return GenericError("cannot commit an image into itself");
+    if (base == top) {
+      return Refuse(ConflictReason::kSameNode, *node_name, "cannot commit an image into itself",
+                    "name a base below the top");
+    }
     if (!IsBelow(layer, top, base)) {
-      return GenericError(StrCat("'", *node_name, "' is not in this backing file chain"));
+      return NotInThisChain(*node_name);
     }
     return base;
   }
@@ -159,11 +197,13 @@ absl::StatusOr<std::optional<NodeId>> CommitBase(BlockLayer& layer, ArgumentRead
   if (!name) return std::nullopt;
   GraphView view(layer.graph());
   std::optional<NodeId> base = FindLayerBelow(view, top, *name);
-  if (!base) return GenericError(StrCat("Can't find '", *name, "' in the backing chain"));
+  if (!base) return CannotFind(*name);
   return base;
 }
 
-CommandResult CoBlockCommit(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+}  // namespace
+
+absl::StatusOr<CommitOptions> ResolveBlockCommit(BlockLayer& layer, const json::object& arguments) {
   ArgumentReader reader(arguments);
   CommitOptions options;
   MILLRACE_ASSIGN_OR_RETURN(options.root, CommitRoot(layer, reader.String("device")));
@@ -173,6 +213,13 @@ CommandResult CoBlockCommit(BlockLayer& layer, const json::object& arguments) MI
   options.on_error = ReadOnError(reader, "on-error");
   ReadBlockJobOptions(reader, &options);
   MILLRACE_RETURN_IF_ERROR(ClaimForCommit(layer.graph(), options, "").status());
+  return options;
+}
+
+namespace {
+
+CommandResult CoBlockCommit(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(CommitOptions options, ResolveBlockCommit(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(CoStartCommit(layer.graph(), layer.jobs(), std::move(options)).status());
   return json::object();
 }

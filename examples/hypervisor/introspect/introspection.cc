@@ -26,7 +26,7 @@ json::array Texts(const std::vector<std::string>& texts) {
 
 Introspection::Introspection(BlockLayer& layer)
     : layer_(layer), recorder_(layer.host().engine.clock()) {
-  for (const std::vector<Planner>& some : {VerbPlanners()}) {
+  for (const std::vector<Planner>& some : {JobPlanners(), VerbPlanners(), NodePlanners()}) {
     for (const Planner& planner : some) planners_.emplace(planner.command, planner);
   }
   RegisterPlan();

@@ -36,8 +36,15 @@ struct Planner {
   PlanResult (*plan)(BlockLayer& layer, std::string_view command, const json::object& arguments);
 };
 
+// Jobs: block-stream, block-commit, blockdev-mirror (plan_jobs.cc).
+std::vector<Planner> JobPlanners();
+// Nodes: blockdev-add, blockdev-del, blockdev-snapshot (plan_nodes.cc).
+std::vector<Planner> NodePlanners();
 // Verbs: job-pause and so on, and block-job-pause and so on (plan_verbs.cc).
 std::vector<Planner> VerbPlanners();
+
+// The chain below a node as it is seen through `reader`, which may be a staged transaction.
+std::string ChainBelow(const GraphReader& reader, NodeId top);
 
 }  // namespace millrace
 

@@ -14,8 +14,8 @@ namespace {
 
 using Access = GraphReaderAccess;
 
-// Where QEMU's dictionary keeps a key: it prints its 512 buckets in order. Clients compare such
-// names as text.
+// Where QEMU's dictionary keeps a key: it prints its 512 buckets in order, and the newest first
+// inside one. Clients compare such names as text.
 uint32_t BucketOf(std::string_view key) {
   auto value = static_cast<uint32_t>(0x238F13AFu * key.size());
   for (size_t i = 0; i < key.size(); ++i) {
@@ -85,9 +85,10 @@ bool IsToldOnly(const Node& node, std::string_view name) {
 }  // namespace
 
 std::string JsonObjectLikeQemu(std::vector<JsonMember> members) {
-  // Inside a bucket: by the alphabet, as far as was seen.
-  std::sort(members.begin(), members.end(), [](const JsonMember& a, const JsonMember& b) {
-    return std::pair(BucketOf(a.first), a.first) < std::pair(BucketOf(b.first), b.first);
+  // What came last into a bucket is printed first.
+  std::reverse(members.begin(), members.end());
+  std::stable_sort(members.begin(), members.end(), [](const JsonMember& a, const JsonMember& b) {
+    return BucketOf(a.first) < BucketOf(b.first);
   });
   std::string text = "{";
   for (const auto& [key, value] : members) {
@@ -124,8 +125,9 @@ FileName FileNames::Name(const Node& node) {
   if (node.is_implicit && file != nullptr) return names_[file];
   const bool is_overridden = IsOverridden(node);
   std::vector<JsonMember> members;
-  for (const ToldOption& option : node.told) {
-    if (option.changes_content) members.emplace_back(option.name, option.json);
+  // QEMU copies them from one dictionary into another, which turns their order round.
+  for (auto option = node.told.rbegin(); option != node.told.rend(); ++option) {
+    if (option->changes_content) members.emplace_back(option->name, option->json);
   }
   const bool is_plain = members.empty() && !is_overridden;
   FileName name;

@@ -20,10 +20,6 @@ TEST(JsonObjectLikeQemu, OrdersMembersByTheBucketsOfQemusDictionary) {
       R"({"offset": 512, "driver": 1, "size": 1024, "file": {}})");
   EXPECT_EQ(JsonObjectLikeQemu({{"driver", "1"}, {"throttle-group", "2"}, {"file", "3"}}),
             R"({"throttle-group": 2, "driver": 1, "file": 3})");
-  EXPECT_EQ(JsonObjectLikeQemu({{"inject-error.1.errno", "2"},
-                                {"inject-error.0.event", "3"},
-                                {"inject-error.0.errno", "1"}}),
-            R"({"inject-error.0.errno": 1, "inject-error.1.errno": 2, "inject-error.0.event": 3})");
   EXPECT_EQ(JsonObjectLikeQemu({}), "{}");
 }
 

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/io/format_io.h"
 #include "millrace/graph/io/node_io.h"
 #include "millrace/graph/io/protocol_io.h"
@@ -233,6 +234,7 @@ class PartsReader {
     Node* node = nullptr;
     std::vector<IoPart> parts;
   };
+  static absl::Status CoReadFile(File& file) MILLRACE_MAY_SUSPEND;
   absl::Status CoCollectExtent(Node& layer, Node* deciding, const Extent& extent, uint64_t offset,
                                const IoVector& memory) MILLRACE_MAY_SUSPEND;
   absl::Status CoCollectBelow(Node& layer, uint64_t offset, const IoVector& memory)
@@ -334,12 +336,20 @@ std::vector<IoPart> InFileOrder(std::vector<IoPart> parts) {
   return merged;
 }
 
+absl::Status PartsReader::CoReadFile(File& file) {
+  return CoReadProtocolParts(*file.node, AsProtocol(*file.node),
+                             InFileOrder(std::move(file.parts)));
+}
+
 absl::Status PartsReader::CoRead() {
+  if (files_.empty()) return absl::OkStatus();
+  if (files_.size() == 1) return CoReadFile(files_.front());
+  // A chain's layers side by side: none has to wait for another.
+  TaskScope scope("read parts");
   for (File& file : files_) {
-    MILLRACE_RETURN_IF_ERROR(CoReadProtocolParts(*file.node, AsProtocol(*file.node),
-                                                 InFileOrder(std::move(file.parts))));
+    scope.Spawn("read parts", [&file]() MILLRACE_MAY_SUSPEND { return CoReadFile(file); });
   }
-  return absl::OkStatus();
+  return scope.CoJoin();
 }
 
 absl::Status CoReadOneByOne(Node& node, absl::Span<const ChainPart> parts, const IoVector& memory)

@@ -71,6 +71,17 @@ absl::StatusOr<L2Entry> L2Window::Load(uint64_t guest) const {
                        image_->geometry());
 }
 
+uint64_t L2Window::SkipUnallocated(uint64_t guest, uint64_t end) const {
+  const Geometry& geometry = image_->geometry();
+  const uint64_t stop = std::min(end, guest_end_);
+  if (geometry.extended_l2 || guest >= stop) return guest;
+  const uint8_t* entry = slice_.At(Place(guest));
+  for (; guest < stop && LoadBig<uint64_t>(entry) == 0; entry += sizeof(uint64_t)) {
+    guest += geometry.cluster_bytes();
+  }
+  return guest;
+}
+
 void L2Window::Store(uint64_t guest, const L2Entry& entry) {
   const Geometry& geometry = image_->geometry();
   uint8_t* target =
@@ -153,6 +164,12 @@ absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
     if (guest >= window->guest_end()) {
       MILLRACE_ASSIGN_OR_RETURN(window, CoLookUp(guest));
       if (!window.has_value()) break;
+    }
+    if (extent.bytes > 0 && extent.kind == ExtentKind::kUnallocated) {
+      // Layers of a long chain hold little: most of their tables is passed here.
+      const uint64_t next = window->SkipUnallocated(guest, end);
+      extent.bytes += next - guest;
+      if (std::exchange(guest, next) != next) continue;
     }
     const absl::StatusOr<L2Entry> entry = window->Load(guest);
     // What lies before a broken entry can still be told.

@@ -34,6 +34,9 @@ class L2Window {
   // The entry of the cluster that `guest` lies in. DataLoss if it is broken.
   absl::StatusOr<L2Entry> Load(uint64_t guest) const;
   void Store(uint64_t guest, const L2Entry& entry);
+  // The start of the first cluster from `guest`, a cluster's start, on whose entry says anything,
+  // or `end` or guest_end(), whichever comes first. May stop earlier.
+  uint64_t SkipUnallocated(uint64_t guest, uint64_t end) const;
 
  private:
   HostOffset Place(uint64_t guest) const;

@@ -87,7 +87,7 @@ bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
     return true;
   }
   while (!done()) {
-    if (Turn(kStepsPerTurn) || scheduler_->has_ready()) continue;
+    if (Turn(kStepsPerTurn) || scheduler_->has_ready() || posted_->has_work()) continue;
     const Nanoseconds deadline = scheduler_->NextTimer();
     io_->Block(deadline == kNever ? kNever : std::max<Nanoseconds>(deadline - clock_->Now(), 0));
   }

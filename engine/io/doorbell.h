@@ -1,6 +1,9 @@
 // Doorbell: lets any thread ask the home thread to call one fixed function soon. What
 // Engine::Post() is for single functions, without allocating: for queues that other threads fill.
 //
+// Rung on the home thread it costs no system call: who drives the engine calls PollOnce() before he
+// waits (engine.h), or is in the middle of it.
+//
 // However often it is rung before the home thread gets there, the function is called once. What the
 // ringing thread did before Ring() is visible to that call. Made on the home thread, and silenced
 // or destroyed there before the engine goes. A silenced bell may be rung for ever, by threads that

@@ -13,7 +13,8 @@ bool PostQueue::Push(absl::AnyInvocable<void()> function) {
 bool PostQueue::Push(Doorbell& bell) {
   const std::lock_guard lock(mutex_);
   rung_.PushBack(bell);
-  return !has_work_.exchange(true, std::memory_order_release);
+  const bool was_empty = !has_work_.exchange(true, std::memory_order_release);
+  return was_empty && std::this_thread::get_id() != home_thread_;
 }
 
 size_t PostQueue::RunAll() {

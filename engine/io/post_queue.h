@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -17,6 +18,7 @@ class PostQueue {
  public:
   // Any thread. True if the queue was empty: the home thread must be interrupted.
   bool Push(absl::AnyInvocable<void()> function);
+  // The same; never true on the home thread, which looks here before it waits.
   bool Push(Doorbell& bell);
   bool has_work() const { return has_work_.load(std::memory_order_acquire); }
 
@@ -28,6 +30,7 @@ class PostQueue {
  private:
   using Doorbells = IntrusiveList<Doorbell, &Doorbell::link_>;
 
+  const std::thread::id home_thread_ = std::this_thread::get_id();
   std::atomic<bool> has_work_ = false;
   // Not absl::Mutex: ThreadSanitizer does not see the one in a packaged Abseil, which was built
   // without it, and would report every hand-over as a race.

@@ -1,5 +1,7 @@
 #include "millrace/engine/io/submission_queue.h"
 
+#include <poll.h>
+
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -50,6 +52,24 @@ TEST(SubmissionQueue, EveryItemArrivesOnceInItsThreadsOrder) {
     EXPECT_TRUE(engine->RunUntil([&] { return arrived == kThreads * kItems; }));
     for (std::thread& thread : threads) thread.join();
   }
+}
+
+TEST(SubmissionQueue, APushOnTheHomeThreadIsWorkAndCostsNoWakeUp) {
+  auto engine = RealEngine(IoBackendKind::kAutomatic);
+  int arrived = 0;
+  SubmissionQueue<Request> queue(*engine, [&](Request&) { ++arrived; });
+  pollfd wanted = {engine->PollFd(), POLLIN, 0};
+  for (int i = 0; i < 5 && (engine->PollOnce() || poll(&wanted, 1, 0) != 0); ++i) {
+  }
+  EXPECT_FALSE(engine->HasWork());
+  Request request;
+  EXPECT_TRUE(queue.Push(request));
+  EXPECT_TRUE(engine->HasWork());
+  EXPECT_EQ(poll(&wanted, 1, 0), 0);
+  engine->PollOnce();
+  EXPECT_EQ(arrived, 1);
+  EXPECT_FALSE(engine->HasWork());
+  queue.Close([](Request&) {});
 }
 
 TEST(SubmissionQueue, AnItemMayBePushedAgainFromItsCompletion) {

@@ -6,6 +6,8 @@
 #include "examples/hypervisor/nbd/protocol.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/drain.h"
 #include "millrace/graph/map_image.h"
 
 namespace millrace {
@@ -24,7 +26,8 @@ absl::StatusOr<std::shared_ptr<NbdExport>> NbdExport::Create(Graph& graph, NodeI
 }
 
 NbdExport::NbdExport(Graph& graph, NbdExportOptions options, Attachment backend)
-    : options_(std::move(options)),
+    : graph_(graph),
+      options_(std::move(options)),
       backend_(std::move(backend)),
       port_(backend_.guest_port()),
       bytes_(backend_.bytes()),
@@ -33,7 +36,22 @@ NbdExport::NbdExport(Graph& graph, NbdExportOptions options, Attachment backend)
 void NbdExport::CoEnd() {
   is_ending_ = true;
   queries_.CoJoin().IgnoreError();
-  backend_.CoDetach();
+  bool is_over = false;
+  TaskScope detaching("nbd export end");
+  const bool is_started = detaching.Spawn("nbd export detach", [&]() MILLRACE_MAY_SUSPEND {
+    backend_.CoDetach();
+    is_over = true;
+  });
+  if (!is_started) {  // no stack: without hurry then
+    backend_.CoDetach();
+    is_over = true;
+  }
+  // What a throttle group holds back would hold up the end: a drain makes it let go.
+  while (CoSleepFor(kMillisecond).ok() && !is_over) {
+    absl::StatusOr<DrainedSection> drained = DrainedSection::CoBegin(graph_, {backend_.node()}, {});
+    if (drained.ok()) drained->End();
+  }
+  detaching.CoJoin().IgnoreError();
 }
 
 uint16_t NbdExport::transmission_flags() const {

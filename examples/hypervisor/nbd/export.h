@@ -57,6 +57,7 @@ class NbdExport final : public NbdDisk {
   NbdExport(Graph& graph, NbdExportOptions options, Attachment backend);
   absl::Status CoAnswer(NbdStatusQuery& query) MILLRACE_MAY_SUSPEND;
 
+  Graph& graph_;
   const NbdExportOptions options_;
   Attachment backend_;
   GuestPort port_;

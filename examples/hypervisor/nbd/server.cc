@@ -102,6 +102,10 @@ void NbdServer::Connect(int fd) {
 
 void NbdServer::Serve(Connection& connection) {
   connection.session.Service();
+  UpdateEvents(connection);
+}
+
+void NbdServer::UpdateEvents(Connection& connection) {
   const int events = (connection.session.wants_read() ? POLLIN : 0) |
                      (connection.session.wants_write() ? POLLOUT : 0);
   connection.watch.SetEvents(static_cast<short>(events));
@@ -128,7 +132,8 @@ void NbdServer::Housekeep() {
   std::vector<Connection*> changed = std::exchange(changed_, {});
   for (Connection* connection : changed) {
     connection->is_changed = false;
-    Serve(*connection);
+    connection->session.GoOn();
+    UpdateEvents(*connection);
   }
   if (has_finished_) Reap();
   if (!changed_.empty()) engine_.Post([] {});  // the turn after this one does not wait

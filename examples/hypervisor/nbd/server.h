@@ -74,6 +74,7 @@ class NbdServer final : public NbdSessionHost {
   void Connect(int fd);
   void WatchListeners();
   void Serve(Connection& connection);
+  void UpdateEvents(Connection& connection);
   void Reap();
 
   // For all clients together; a quarter of the engine's pool is left to others.

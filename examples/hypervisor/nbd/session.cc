@@ -38,8 +38,24 @@ NbdSession::~NbdSession() {
 
 void NbdSession::Service() {
   SendReplies();
-  TakeInput();
+  TakeInput(true);
   SendReplies();
+  EndIfAllIsSaid();
+}
+
+void NbdSession::GoOn() {
+  SendReplies();
+  // What waited for room may have it now. The socket itself says when there is more to read.
+  if (buffered() > 0 || (stream_ != nullptr && stream_->has_buffered())) {
+    TakeInput(stream_ != nullptr && stream_->has_buffered());
+    SendReplies();
+  } else {
+    is_blocked_ = false;
+  }
+  EndIfAllIsSaid();
+}
+
+void NbdSession::EndIfAllIsSaid() {
   if (phase_ == Phase::kFarewell && used_ == 0 && handshake_.replies().empty()) Close();
 }
 
@@ -156,11 +172,9 @@ bool NbdSession::SendCommandReplies() {
   while (!replies_.empty()) {
     std::array<iovec, kPiecesMax> pieces;
     size_t count = 0;
-    size_t asked = 0;
     for (NbdCommand* command = replies_.front(); command != nullptr && count + 2 <= kPiecesMax;
          command = replies_.After(*command)) {
       count += command->Unsent(&pieces[count]);
-      asked += command->reply_bytes() - command->sent_bytes;
     }
     const ssize_t sent = stream_->Write({pieces.data(), count});
     if (sent == -EAGAIN) return false;
@@ -177,21 +191,20 @@ bool NbdSession::SendCommandReplies() {
       replies_.Remove(command);
       Recycle(command);
     }
-    if (static_cast<size_t>(sent) < asked) return false;
   }
   return true;
 }
 
 // ---- In ----------------------------------------------------------------------------------------
 
-void NbdSession::TakeInput() {
+void NbdSession::TakeInput(bool may_read) {
   is_blocked_ = false;
   waits_for_memory_ = false;
   is_drained_ = false;
   for (int reads = 0; reads < kReadsMax; ++reads) {
     while (TakeStep()) {
     }
-    if (!wants_read() || is_drained_ || !ReadMore()) return;
+    if (!may_read || !wants_read() || is_drained_ || !ReadMore()) return;
   }
   while (TakeStep()) {
   }
@@ -292,7 +305,7 @@ bool NbdSession::ReadMore() {
     return false;
   }
   Distribute(static_cast<size_t>(got));
-  is_drained_ = static_cast<size_t>(got) < asked && !stream_->has_buffered();
+  is_drained_ = static_cast<size_t>(got) < asked && stream_->gives_all_there_is();
   return true;
 }
 

@@ -1,7 +1,7 @@
 // NbdSession: one NBD client, from the greeting to the last reply.
 //
 //   readable, writable --> Service() --> handshake | requests --> the disk's GuestPort
-//   completion, in a turn of the engine --> reply queued, host told --> Service() sends them all
+//   completion, in a turn of the engine --> reply queued, host told --> GoOn() sends them all
 //
 // No coroutine, and nothing that waits: a request goes into the port as it is parsed, its payload
 // read from the socket into the memory that the disk writes from; replies of one turn leave in one
@@ -40,7 +40,7 @@ class NbdSessionHost : public NbdOffer {
  public:
   // TLS as the server's end over `plain`; asked for only if tls() is not kNone.
   virtual absl::StatusOr<std::unique_ptr<NbdStream>> StartTls(std::unique_ptr<NbdStream> plain) = 0;
-  // Call Service() soon, outside coroutines; or let go of it, if it is finished.
+  // Call GoOn() soon, outside coroutines; or let go of it, if it is finished.
   virtual void OnChanged(NbdSession& session) = 0;
   // Memory was given back: sessions that wait for it may go on.
   virtual void OnMemoryGiven() = 0;
@@ -65,6 +65,8 @@ class NbdSession {
 
   // Sends and reads what can be without waiting, up to a bound; outside coroutines.
   void Service();
+  // The same after a completion, when nothing says that there is anything to read.
+  void GoOn();
   // What it waits for, as poll() has it.
   bool wants_read() const;
   bool wants_write() const;
@@ -74,7 +76,7 @@ class NbdSession {
   bool is_finished() const { return phase_ == Phase::kClosed && in_flight_ == 0; }
   bool waits_for_memory() const { return waits_for_memory_; }
   // Null before the client has chosen one.
-  const NbdDisk* disk() const { return disk_.get(); }
+  const NbdDisk* disk() const { return handshake_.disk().get(); }
   size_t in_flight() const { return in_flight_; }
   // The host's own, to find what belongs to the session.
   void set_host_data(void* data) { host_data_ = data; }
@@ -92,7 +94,8 @@ class NbdSession {
   void SendReplies();
   bool SendHandshakeReplies();
   bool SendCommandReplies();
-  void TakeInput();
+  void TakeInput(bool may_read);
+  void EndIfAllIsSaid();
   // One step with what has been read; false if it needs more, or must wait.
   bool TakeStep();
   bool StepHandshake();

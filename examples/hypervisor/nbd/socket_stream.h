@@ -13,6 +13,7 @@ class SocketStream final : public NbdStream {
   ssize_t Read(absl::Span<const iovec> pieces) override;
   ssize_t Write(absl::Span<const iovec> pieces) override;
   void Shutdown() override;
+  bool gives_all_there_is() const override { return true; }
 
  private:
   const int fd_;

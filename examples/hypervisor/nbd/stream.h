@@ -25,6 +25,8 @@ class NbdStream {
 
   // Whether it waits to write for reasons of its own (a TLS handshake).
   virtual bool wants_write() const { return false; }
+  // Whether there is no more, for now, after a Read() that gave less than it was asked for.
+  virtual bool gives_all_there_is() const { return false; }
   // Whether Read() would give bytes although nothing more arrives.
   virtual bool has_buffered() const { return false; }
 };

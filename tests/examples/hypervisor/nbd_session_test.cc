@@ -257,6 +257,26 @@ TEST(NbdSession, AClientThatDoesNotReadIsNotReadFrom) {
   EXPECT_EQ(AnswersOf(wire, Opening("disk")).size(), 1000u);
 }
 
+TEST(NbdSession, AFloodOfOptionsIsTakenNoFasterThanItsRepliesAreRead) {
+  constexpr int kOptions = 20'000;
+  NbdWire wire;
+  NbdWorld world;
+  wire.room = 18;
+  NbdSession& session = world.Connect(wire);
+  wire.to_server = nbd_wire::Flags();
+  for (int i = 0; i < kOptions; ++i) wire.to_server += nbd_wire::Opt(nbd::kOptList);
+  world.Pump();
+  EXPECT_FALSE(session.wants_read());
+  EXPECT_LE(wire.read_bytes, 64u << 10);
+  wire.room = SIZE_MAX;
+  world.Pump();
+  Reader reader(wire.to_client);
+  EXPECT_TRUE(reader.TakeGreeting());
+  int answers = 0;
+  while (reader.TakeOptionAnswer()) ++answers;
+  EXPECT_EQ(answers, 2 * kOptions);
+}
+
 TEST(NbdSession, TooMuchMemoryForAllMustBeWaitedFor) {
   NbdWire greedy;
   NbdWire other;

@@ -121,6 +121,7 @@ class NbdWorld final : public NbdSessionHost {
       const uint64_t before = Progress();
       for (const std::unique_ptr<NbdSession>& session : sessions_) session->Service();
       Settle();
+      for (const std::unique_ptr<NbdSession>& session : sessions_) session->GoOn();
       idle = Progress() == before ? idle + 1 : 0;
     }
   }

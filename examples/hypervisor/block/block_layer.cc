@@ -123,6 +123,7 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterJobVerbs(*this);
   RegisterStreamAndCommit(*this);
   RegisterMirror(*this);
+  RegisterFilterCommands(*this);
   RegisterQemuIo(*this);
 }
 

@@ -173,6 +173,7 @@ void RegisterQueryCommands(BlockLayer& layer);
 void RegisterJobVerbs(BlockLayer& layer);
 void RegisterStreamAndCommit(BlockLayer& layer);
 void RegisterMirror(BlockLayer& layer);
+void RegisterFilterCommands(BlockLayer& layer);
 void RegisterQemuIo(BlockLayer& layer);
 
 }  // namespace millrace

@@ -43,13 +43,12 @@ def lines(title, unit, xs, series):
     of = lambda y: height - bottom - y / most * (height - bottom - 36)  # noqa: E731
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" {STYLE}>',
              f'<rect width="{width}" height="{height}" fill="white"/>',
-             _text(10, 18, title, more='font-weight="bold"')]
+             _text(10, 18, f'{title} ({unit})', more='font-weight="bold"')]
     for step in range(5):
         y = of(most * step / 4)
         parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" '
                      'stroke="#ddd"/>')
         parts.append(_text(left - 6, y + 4, f'{most * step / 4:.3g}', 'end', 'fill="#555"'))
-    parts.append(_text(left - 6, 32, unit, 'end', 'fill="#555"'))
     for index, label in enumerate(xs):
         parts.append(_text(at(index), height - bottom + 18, label, 'middle'))
     for number, (name, ys) in enumerate(series.items()):

@@ -62,6 +62,7 @@ class Repeat final : public Strategy {
  public:
   explicit Repeat(absl::Span<const uint16_t> indices) : indices_(indices.begin(), indices.end()) {}
   std::string_view name() const override { return "repeat"; }
+  bool repeats() const override { return true; }
   bool BeginRun() override {
     next_ = 0;
     return true;
@@ -82,6 +83,7 @@ class Follow final : public Strategy {
  public:
   explicit Follow(const Schedule& schedule) : decider_(schedule.deviations) {}
   std::string_view name() const override { return "replay"; }
+  bool repeats() const override { return true; }
   bool BeginRun() override { return true; }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
     return decider_.Pick(kind, options);
@@ -95,13 +97,14 @@ class Follow final : public Strategy {
 // One process's part of an exploration.
 class Explorer {
  public:
-  Explorer(const Scenario& scenario, Strategy& strategy, ChoiceKinds explored,
-           const ExploreOptions& options, Shared& shared)
+  Explorer(const Scenario& scenario, Strategy& strategy, const ExploreOptions& options,
+           Shared& shared)
       : scenario_(scenario),
         strategy_(strategy),
         options_(options),
         shared_(shared),
-        decider_(explored, &strategy, shared.log()) {
+        decider_(strategy.repeats() ? ChoiceKinds::All() : scenario.explored, &strategy,
+                 shared.log()) {
     decider_.SetLimit(std::min(scenario.choices_max, kChoicesMax), &OnEndless, this);
   }
 
@@ -139,6 +142,7 @@ class Explorer {
     {
       ScenarioRun run(decider_, stacks_);
       run_ = &run;
+      decider_.SetFaultSwitch(strategy_.repeats() ? nullptr : run.has_faults());
       run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr,
                        this);
       run.Finish(scenario_.body(run));
@@ -234,15 +238,15 @@ struct Repetition {
 };
 
 // Runs once, recorded.
-Repetition RunRecorded(const Scenario& scenario, Strategy& strategy, ChoiceKinds explored,
-                       const ExploreOptions& options, absl::FunctionRef<void()> at_end) {
+Repetition RunRecorded(const Scenario& scenario, Strategy& strategy, const ExploreOptions& options,
+                       absl::FunctionRef<void()> at_end) {
   SharedBlock block(sizeof(Shared));
   SharedBlock recorded(kRecordingBytes);
   auto& shared = *reinterpret_cast<Shared*>(block.data());
   const ChildEnd end = RunPart(options, [&] {
     if (options.isolation == Isolation::kChildProcess) KillChildAfter(options.hang_seconds);
     Recorder recorder(recorded.bytes());
-    Explorer explorer(scenario, strategy, explored, options, shared);
+    Explorer explorer(scenario, strategy, options, shared);
     explorer.SetRecorder(&recorder);
     strategy.BeginRun();
     explorer.RunOnce();
@@ -259,7 +263,7 @@ Repetition RunRecorded(const Scenario& scenario, Strategy& strategy, ChoiceKinds
 Finding Describe(const Scenario& scenario, const ExploreOptions& options, const Failure& failure,
                  absl::Span<const uint16_t> indices, uint64_t at_schedule) {
   Repeat repeat(indices);
-  Repetition repetition = RunRecorded(scenario, repeat, ChoiceKinds::All(), options, [] {});
+  Repetition repetition = RunRecorded(scenario, repeat, options, [] {});
   Finding finding;
   finding.at_schedule = at_schedule;
   finding.failure = failure;
@@ -281,8 +285,8 @@ ExploreReport Explore(const Scenario& scenario, Strategy& strategy, const Explor
   auto& shared = *reinterpret_cast<Shared*>(block.data());
   const RealClock clock;
   const Nanoseconds start = clock.Now();
-  const ChildEnd end = RunPart(
-      options, [&] { Explorer(scenario, strategy, scenario.explored, options, shared).RunAll(); });
+  const ChildEnd end =
+      RunPart(options, [&] { Explorer(scenario, strategy, options, shared).RunAll(); });
   ExploreReport report;
   report.scenario = scenario.name;
   report.strategy = strategy.name();
@@ -311,9 +315,8 @@ ReplayReport Replay(const Scenario& scenario, const Schedule& schedule,
   SharedBlock block(4096);
   auto& stale = *reinterpret_cast<FixedText<4096>*>(block.data());
   Follow follow(schedule);
-  Repetition repetition = RunRecorded(scenario, follow, ChoiceKinds::All(), options, [&] {
-    stale.Set(FromAbsl(follow.decider().Finish().message()));
-  });
+  Repetition repetition = RunRecorded(
+      scenario, follow, options, [&] { stale.Set(FromAbsl(follow.decider().Finish().message())); });
   ReplayReport report;
   report.recording = std::move(repetition.recording);
   report.trace_hash = repetition.trace_hash;

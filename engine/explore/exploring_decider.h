@@ -37,6 +37,8 @@ class ExploringDecider final : public Decider, public StepObserver {
         wants_steps_(strategy->wants_steps()) {}
 
   void BeginRun() { *log_.count = 0; }
+  // While it points at false, faults are not explored (a run that is repeated keeps its own).
+  void SetFaultSwitch(const bool* has_faults) { has_faults_ = has_faults; }
   void SetRecorder(Recorder* recorder) { recorder_ = recorder; }
   void SetLimit(uint64_t choices_max, OnEndless on_endless, void* context) {
     limit_ = choices_max;
@@ -55,10 +57,16 @@ class ExploringDecider final : public Decider, public StepObserver {
   void OnNote(std::string_view kind, std::string_view object, std::string_view text) override;
 
  private:
+  bool IsExplored(ChoiceKind kind) const {
+    return explored_.Has(kind) &&
+           (has_faults_ == nullptr || *has_faults_ || ChoiceKinds::Schedule().Has(kind));
+  }
+
   const ChoiceKinds explored_;
   Strategy* const strategy_;
   const ChoiceLog log_;
   const bool wants_steps_;
+  const bool* has_faults_ = nullptr;
   Recorder* recorder_ = nullptr;
   uint64_t limit_ = UINT64_MAX;
   OnEndless on_endless_ = nullptr;

@@ -8,6 +8,7 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kInitial = uint64_t{1} << 62;  // initial priorities are above all dropped ones
+constexpr uint64_t kChanged = uint64_t{1} << 61;  // and those dropped at changes above time's
 
 }  // namespace
 
@@ -22,6 +23,7 @@ bool Pct::BeginRun() {
   std::sort(changes_.begin(), changes_.end());
   next_change_ = 0;
   choice_ = 0;
+  times_passed_ = 0;
   dropped_.clear();
   return true;
 }
@@ -36,6 +38,11 @@ uint64_t Pct::PriorityOf(uint64_t party) const {
     if (dropped == party) return priority;
   }
   return Mix(run_seed_, party) | kInitial;
+}
+
+void Pct::Drop(uint64_t party, uint64_t priority) {
+  std::erase_if(dropped_, [&](const auto& each) { return each.first == party; });
+  dropped_.emplace_back(party, priority);
 }
 
 size_t Pct::Highest(absl::Span<const Option> options) const {
@@ -58,11 +65,11 @@ size_t Pct::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   size_t taken = Highest(options);
   while (next_change_ < changes_.size() && changes_[next_change_] <= choice_) {
     // The later somebody drops, the higher: those who dropped before stay below.
-    const uint64_t party = PartyOf(options[taken]);
-    std::erase_if(dropped_, [&](const auto& each) { return each.first == party; });
-    dropped_.emplace_back(party, ++next_change_);
+    Drop(PartyOf(options[taken]), kChanged + ++next_change_);
     taken = Highest(options);
   }
+  const Option& option = options[taken];
+  if (option.actor == 0) Drop(PartyOf(option), kChanged - ++times_passed_);
   return taken;
 }
 

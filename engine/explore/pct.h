@@ -3,6 +3,10 @@
 // below all others. A bug of depth d (d ordering constraints) is found by a run with probability of
 // at least 1 / (n k^(d-1)), for n parties and k choices of a step; k is the most seen so far.
 //
+// Time is a party of a special kind: when it may pass although something else could happen, and
+// does, it drops below everybody. Else who polls with a timer would keep a slow I/O from ever
+// ending.
+//
 // Pct is unfair: a low party may starve for ever. FairPct goes on at random once k choices are
 // made, so that what does not end then would not end under a fair scheduler either.
 #ifndef MILLRACE_ENGINE_EXPLORE_PCT_H_
@@ -34,6 +38,7 @@ class Pct final : public Strategy {
 
  private:
   uint64_t PriorityOf(uint64_t party) const;
+  void Drop(uint64_t party, uint64_t priority);
   size_t Highest(absl::Span<const Option> options) const;
 
   const Options options_;
@@ -43,7 +48,8 @@ class Pct final : public Strategy {
   uint64_t choices_max_ = 0;
   uint64_t choice_ = 0;            // of a step, in this run, from 1
   std::vector<uint64_t> changes_;  // the choices at which somebody drops, rising
-  size_t next_change_ = 0;         // index into changes_
+  uint64_t times_passed_ = 0;
+  size_t next_change_ = 0;                              // index into changes_
   std::vector<std::pair<uint64_t, uint64_t>> dropped_;  // party and its priority
   RandomStream random_{0};
   RandomChoices others_;

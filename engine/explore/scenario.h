@@ -105,6 +105,11 @@ class ScenarioRun {
   // A choice of the scenario's own: the index of one of `options`, which are literals.
   size_t Choose(std::string_view what, absl::Span<const std::string_view> options);
 
+  // Whether outcomes, crashes, failed allocations and odd branches are explored. A scenario that
+  // explores them lets them be off while it builds its world, and at its end, when it looks at what
+  // is left; then they are answered as production would.
+  void SetFaults(bool are_on) { has_faults_ = are_on; }
+
   // Something went wrong; the first report counts. The run goes on, so that it can unwind.
   void Fail(std::string signature, std::string text);
   bool has_failed() const { return !failure_.signature.empty(); }
@@ -122,6 +127,7 @@ class ScenarioRun {
     abandoner_ = abandoner;
     abandoner_context_ = context;
   }
+  const bool* has_faults() const { return &has_faults_; }
   // Takes what the body returned into account and looks for what it left behind.
   void Finish(const absl::Status& status);
   uint64_t steps() const;
@@ -134,6 +140,7 @@ class ScenarioRun {
   StackPool& stacks_;
   std::vector<std::unique_ptr<Engine>> engines_;
   Failure failure_;
+  bool has_faults_ = true;
   Abandoner abandoner_ = nullptr;
   void* abandoner_context_ = nullptr;
 };

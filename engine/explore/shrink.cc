@@ -24,6 +24,7 @@ class Candidates final : public Strategy {
   explicit Candidates(absl::Span<const Deviations> candidates) : candidates_(candidates) {}
 
   std::string_view name() const override { return "shrink"; }
+  bool repeats() const override { return true; }
   bool BeginRun() override {
     if (next_candidate_ == candidates_.size()) return false;
     current_ = candidates_[next_candidate_++];
@@ -56,10 +57,7 @@ class Candidates final : public Strategy {
 class Shrinker {
  public:
   Shrinker(const Scenario& scenario, const Finding& finding, const ShrinkOptions& options)
-      : scenario_(scenario), options_(options), best_(finding), start_(clock_.Now()) {
-    // Everything counts as a choice, so that ordinals are those of the schedule.
-    scenario_.explored = ChoiceKinds::All();
-  }
+      : scenario_(scenario), options_(options), best_(finding), start_(clock_.Now()) {}
 
   void ShrinkAll() {
     FindWithFewDelays();
@@ -165,7 +163,7 @@ class Shrinker {
     return candidates;
   }
 
-  Scenario scenario_;
+  const Scenario& scenario_;
   const ShrinkOptions& options_;
   Finding best_;
   const RealClock clock_;

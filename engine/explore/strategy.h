@@ -43,6 +43,9 @@ class Strategy {
   virtual size_t Pick(ChoiceKind kind, absl::Span<const Option> options) = 0;
   virtual void EndRun(const RunSummary& summary) {}
 
+  // Whether it repeats runs; then it is asked about every choice, explored or not.
+  virtual bool repeats() const { return false; }
+
   // Only for strategies that say so, as it costs a call per step: each step before it is taken,
   // also where there was nothing to choose, and the shared objects it uses.
   virtual bool wants_steps() const { return false; }

@@ -174,6 +174,25 @@ TEST(Explore, KindsThatAreNotExploredAreAnsweredAsProductionWould) {
   EXPECT_EQ(steps_only.choices_max, 1u);
 }
 
+// The stack of a coroutine may be refused; that it is, is an error here.
+Scenario WithoutStack(bool has_faults) {
+  return {"without stack",
+          [has_faults](ScenarioRun& run) {
+            run.SetFaults(has_faults);
+            return run.Drive([]() MILLRACE_MAY_SUSPEND {});
+          },
+          ChoiceKinds::All()};
+}
+
+TEST(Explore, FaultsAreExploredUnlessTheScenarioKeepsThemOff) {
+  DelayBounded with(1);
+  const ExploreReport report = Explore(WithoutStack(true), with);
+  ASSERT_TRUE(report.finding);
+  EXPECT_TRUE(Replay(WithoutStack(true), report.finding->schedule).has_failed());
+  DelayBounded without(1);
+  EXPECT_FALSE(Explore(WithoutStack(false), without).finding);
+}
+
 TEST(Explore, CountsDifferentTraces) {
   // Two parties of one step each: two orders. 200 random runs see both many times.
   const ExploreReport report =

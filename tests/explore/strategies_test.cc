@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/explore/delay_bounded.h"
 #include "millrace/engine/explore/explorer.h"
 #include "millrace/engine/explore/footprint.h"
@@ -12,6 +13,7 @@
 #include "millrace/engine/explore/portfolio.h"
 #include "millrace/engine/explore/pos.h"
 #include "millrace/engine/explore/random.h"
+#include "millrace/engine/sync/sleep.h"
 #include "tests/explore/racing_scenarios.h"
 
 namespace millrace {
@@ -67,6 +69,28 @@ TEST(Pct, StarvesAndFairPctDoesNot) {
   EXPECT_NE(FoundAt(unfair, Spinning(), 100), kNotFound);
   Pct fair({.seed = 1, .is_fair = true});
   EXPECT_EQ(FoundAt(fair, Spinning(), 100), kNotFound);
+}
+
+// One party polls with a timer for what another gets from a slow file.
+TEST(Pct, APollingTimerDoesNotKeepIoFromEnding) {
+  Scenario scenario{"polling", [](ScenarioRun& run) {
+                      bool is_done = false;
+                      return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                        TaskScope scope("parties");
+                        scope.Spawn("poller", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+                          while (!is_done) MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+                          return absl::OkStatus();
+                        });
+                        scope.Spawn("opener", [&]() MILLRACE_MAY_SUSPEND {
+                          (void)run.engine().io().CoOpen("none", {});
+                          is_done = true;
+                        });
+                        return scope.CoJoin();
+                      });
+                    }};
+  scenario.choices_max = 500;
+  Pct pct({.seed = 1});
+  EXPECT_EQ(FoundAt(pct, scenario, 200), kNotFound);
 }
 
 // Two parties that touch one object in a rare order, among many that touch only their own.

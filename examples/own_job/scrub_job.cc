@@ -94,8 +94,16 @@ absl::Status ScrubJob::CoReadIfStored(uint64_t offset, uint64_t* bytes, JobConte
   if (!run.is_allocated || run.is_zero) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
                             graph().engine().buffers().TryTake(run.bytes, "scrub"));
+#ifdef EXAMPLE_PLANTED_BUG
+  // What explore.cc shows the explorer to find: a value that was read before a suspension is
+  // written back after it.
+  const uint64_t bytes_read = report_.bytes_read;
+  MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
+  report_.bytes_read = bytes_read + run.bytes;
+#else
   MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
   report_.bytes_read += run.bytes;
+#endif
   context.AccountBytes(run.bytes);
   return absl::OkStatus();
 }

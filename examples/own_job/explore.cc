@@ -1,0 +1,140 @@
+// The exploration of a job of one's own: two scrubs with one report, under every schedule of at
+// most two delays, and under random ones.
+//
+//   explore_own_job                        what was shown; exit status 0, or 1 if something is
+//   wrong explore_own_job --schedule=SCHEDULE    the same run again, step by step
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "examples/own_job/scrub_job.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/delay_bounded.h"
+#include "millrace/engine/explore/explorer.h"
+#include "millrace/engine/explore/portfolio.h"
+#include "millrace/engine/explore/regression_test.h"
+#include "millrace/engine/explore/shrink.h"
+#include "millrace/graph/drivers/memory_overlay.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/open_node.h"
+
+namespace {
+
+using namespace millrace;  // NOLINT: an example reads better without prefixes
+
+constexpr uint64_t kSector = 512;
+constexpr uint64_t kSectors = 4;
+constexpr uint64_t kStored = 2;  // sectors that an image holds
+
+// A small image in memory, held by `keeper`.
+absl::StatusOr<NodeId> AddImage(Graph& graph, const std::string& name, Attachment& keeper)
+    MILLRACE_OPENS_VIEW {
+  MemoryOverlayOptions driver;
+  driver.image = std::make_shared<MemoryOverlayImage>(kSectors * kSector, kSector);
+  for (uint64_t sector = 0; sector < kStored; ++sector) {
+    driver.image->map[2 * sector] = MemoryOverlayImage::Cluster::kData;
+  }
+  driver.filename = name;
+  GraphTransaction change(graph);
+  const NodeId node = change.AddNode(MakeMemoryOverlayDriver(std::move(driver)), {.name = name});
+  AttachmentOptions keep;
+  keep.holder = MakeHolder("monitor", "monitor");
+  keep.stays_at_node = true;
+  keeper = change.Attach(node, keep);
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return node;
+}
+
+absl::Status CoStart(Graph& graph, JobManager& jobs, const std::string& name, NodeId image,
+                     example::ScrubReport* report) MILLRACE_MAY_SUSPEND {
+  example::ScrubOptions scrub;
+  scrub.spec.id = "scrub-" + name;
+  scrub.image = image;
+  scrub.report = report;
+  return example::CoStartScrub(graph, jobs, scrub).status();
+}
+
+// README: begin
+// The world is made anew in each run: a graph with two images, a job on each, one report.
+absl::Status CoScrubTwo(Graph& graph, JobManager& jobs) MILLRACE_MAY_SUSPEND {
+  example::ScrubReport report;
+  std::vector<Attachment> keepers(2);
+  for (const size_t i : {0u, 1u}) {
+    const std::string name = i == 0 ? "left" : "right";
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId image, AddImage(graph, name, keepers[i]));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, image));
+    MILLRACE_RETURN_IF_ERROR(CoStart(graph, jobs, name, image, &report));
+  }
+  jobs.CoWaitUntilOver("scrub-left").IgnoreError();  // it may be over and gone
+  jobs.CoWaitUntilOver("scrub-right").IgnoreError();
+  for (Attachment& keeper : keepers) keeper.CoDetach();
+  // The oracle: what must hold however the two have met.
+  if (report.bytes_read == 2 * kStored * kSector) return absl::OkStatus();
+  return absl::DataLossError(StrCat("report: ", report.bytes_read, " bytes read"));
+}
+
+Scenario TwoScrubs() {
+  return {"two scrubs", [](ScenarioRun& run) {
+            Graph graph(run.engine());
+            BlockJobCommitter committer(graph);
+            JobManager jobs(run.engine(), committer);
+            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+              absl::Status status = CoScrubTwo(graph, jobs);
+              jobs.CoShutdown();
+              graph.CoClose();
+              return status;
+            });
+          }};
+}
+
+// Says what was shown, or what goes wrong and how to see it again.
+bool Explored(Strategy& strategy) {
+  const ExploreReport report = Explore(TwoScrubs(), strategy, {.budget = {.schedules = 100'000}});
+  if (!report.finding) {
+    std::cout << report.strategy << ": " << report.proof << '\n';
+    return true;
+  }
+  const Finding finding = Shrink(TwoScrubs(), *report.finding).finding;
+  std::cout << finding.failure.text << '\n'
+            << ReplayLine("explore_own_job", "two scrubs", finding) << "\n\n"
+            << RegressionTest("Scrub", "TwoScrubs()", finding);
+  return false;
+}
+// README: end
+
+int Repeat(std::string_view text) {
+  const absl::StatusOr<Schedule> schedule = Schedule::FromText(text);
+  if (!schedule.ok()) {
+    std::cerr << schedule.status() << '\n';
+    return 2;
+  }
+  const ReplayReport report = Replay(TwoScrubs(), *schedule);
+  for (const RecordedStep& step : report.recording.steps) {
+    const bool is_deviation = step.choice && report.recording.choices[*step.choice].is_deviation();
+    std::cout << (is_deviation ? "* " : "  ") << step.party.name << " from " << step.party.detail
+              << '\n';
+  }
+  if (!report.stale.ok()) std::cout << report.stale << '\n';
+  std::cout << (report.has_failed() ? report.recording.failure.text : "it goes well") << '\n';
+  return report.has_failed() ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  constexpr std::string_view kSchedule = "--schedule=";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.substr(0, kSchedule.size()) == kSchedule) {
+      return Repeat(argument.substr(kSchedule.size()));
+    }
+  }
+  DelayBounded few_delays(2);
+  if (!Explored(few_delays)) return 1;
+  Portfolio portfolio(1);
+  return Explored(portfolio) ? 0 : 1;
+}

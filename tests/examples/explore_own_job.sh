@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The exploration of the example's job proves it up to two delays, finds the bug planted in its twin,
+# and the schedule it prints repeats the bug.
+set -euo pipefail
+sound=$1 planted=$2
+"$sound" | grep -q "delay bound 2 complete"
+status=0
+found=$("$planted") || status=$?
+[ "$status" = 1 ]
+grep -q "bytes read" <<<"$found"
+grep -q "^TEST(Scrub, " <<<"$found"
+schedule=$(sed -n 's/^replay: .*--schedule=\([^ ]*\) .*/\1/p' <<<"$found")
+[ -n "$schedule" ]
+status=0
+again=$("$planted" "--schedule=$schedule") || status=$?
+[ "$status" = 1 ]
+grep -q "bytes read" <<<"$again"
+# The sound one goes well under the same schedule.
+"$sound" "--schedule=$schedule" | grep -q "it goes well"

@@ -64,6 +64,15 @@ absl::StatusOr<StreamRange> RangeOf(const GraphReader& view, const NodeView& top
   return StreamRange{SkipFilters(top).id(), lowest->id(), lowest->id()};
 }
 
+// What is asked for must be below the top, before anything is said about who is busy.
+absl::Status CheckBase(const GraphReader& view, const NodeView& top, const StreamOptions& options) {
+  if (options.bottom) return RangeOf(view, top, options).status();
+  if (!options.base) return absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView base, view.Resolve(*options.base));
+  if (!(base == top) && ChainContains(top, base)) return absl::OkStatus();
+  return NotInChain(top, base.name(), ConflictReason::kNotBacking);
+}
+
 absl::Status CheckOptions(const StreamOptions& options, const NodeView& top) {
   if (options.base && options.bottom) {
     return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kMutuallyExclusive,
@@ -85,14 +94,16 @@ absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& o
                                             std::string_view job_id) {
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));
-  MILLRACE_ASSIGN_OR_RETURN(const StreamRange range, RangeOf(view, top, options));
+  MILLRACE_RETURN_IF_ERROR(CheckBase(view, top, options));
   std::vector<NodeId> owned;
   for (NodeId id : ChainFrom(top)) {
+    if (options.base && id == *options.base) break;
     // From the top down, so that the first busy node is the one that is named.
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, id, Operation::kStream));
     owned.push_back(id);
-    if (id == range.lease_end) break;
+    if (options.bottom && id == *options.bottom) break;
   }
+  MILLRACE_ASSIGN_OR_RETURN(const StreamRange range, RangeOf(view, top, options));
   MILLRACE_RETURN_IF_ERROR(CheckOptions(options, top));
 
   StreamProofs proofs;

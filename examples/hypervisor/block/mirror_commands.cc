@@ -27,13 +27,18 @@ absl::StatusOr<MirrorSync> ReadSync(ArgumentReader& reader) {
   return GenericError(StrCat("Sync mode '", kSyncNames[index], "' not supported"));
 }
 
+absl::Status CheckSource(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(id));
+  return CheckIsRootForJobs(source);
+}
+
 // Busy nodes are told before a bad job id, and before what else is wrong.
 absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRACE_OPENS_VIEW {
   {
     GraphView view(layer.graph());
     MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
     MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(options.target));
-    MILLRACE_RETURN_IF_ERROR(CheckIsRootForJobs(source));
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
     MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(target));
@@ -42,6 +47,10 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRA
                     StrCat("Failed to find node with node-name='", options.replaces, "'"),
                     "name a node that there is");
     }
+  }
+  if (options.source == options.target) {
+    return Refuse(ConflictReason::kSameNode, "", "Can't mirror node into itself",
+                  "name another target");
   }
   return ClaimForMirror(layer.graph(), options, "").status();
 }
@@ -53,11 +62,8 @@ absl::StatusOr<MirrorOptions> ResolveBlockdevMirror(BlockLayer& layer,
   ArgumentReader reader(arguments);
   MirrorOptions options;
   MILLRACE_ASSIGN_OR_RETURN(options.source, layer.FindDeviceOrNode(reader.String("device")));
+  MILLRACE_RETURN_IF_ERROR(CheckSource(layer, options.source));
   MILLRACE_ASSIGN_OR_RETURN(options.target, layer.FindDeviceOrNode(reader.String("target")));
-  if (options.source == options.target) {
-    return Refuse(ConflictReason::kSameNode, reader.String("target"),
-                  "Can't mirror node into itself", "name another target");
-  }
   MILLRACE_ASSIGN_OR_RETURN(options.sync, ReadSync(reader));
   options.replaces = reader.OptionalString("replaces").value_or("");
   options.granularity = reader.OptionalUint32("granularity").value_or(0);

@@ -1,9 +1,12 @@
 """Random scripts (script.py) of jobs on one chain, such that timing decides nothing.
 
-Every image is fully allocated by zero clusters, 64 M of them, so a job of speed 1 does not end by
-itself however often it is drained; a job of speed 0 is waited for before the next command, or
-waits for us (auto-finalize off). Commands are valid and invalid; what comes next does not depend
-on whether they are refused, save that one waits for a job only if it has started.
+Image i of n holds every n-th stripe of 4 M, as zero clusters: whatever lies between a job's top and
+its base has something to copy, so a job of speed 1 does not end by itself; one with nothing between
+does, and is waited for as all others are: until it has done its first piece, or rests, or is over.
+Only mirrors are kept for dismissal: what a stream or commit has cut out of a chain is gone with its
+end here, and with its dismissal in QEMU. At the end all jobs are let go and end, so that images are compared when no job is half done.
+Commands are valid and invalid; what comes next does not depend on whether they are refused, save
+that one waits for a job only if it has started.
 """
 
 import json
@@ -43,7 +46,8 @@ class RandomScript:
             writes = ''.join(f';write -q -P {self._random.randint(1, 255)} '
                              f'{self._random.randrange(1024) * 64}K 64K'
                              for _ in range(self._random.randint(1, 3)))
-            self._say(f'fill {name} qcow2 write -q -z 0 {SIZE}{writes}')
+            stripes = ';'.join(f'write -q -z {k * 4}M 4M' for k in range(i, 16, self._layers))
+            self._say(f'fill {name} qcow2 {stripes}{writes}')
         for i in reversed(range(self._layers)):
             options.append(f'{prefix}node-name=n{i}')
             prefix += 'backing.'
@@ -76,11 +80,11 @@ class RandomScript:
         self._ask(name, job_id=ident, **arguments,
                   **({'speed': 1} if way == 'held' else {}),
                   **({'auto_finalize': False} if way == 'waits' else {}),
-                  **self._random.choice(({}, {}, {'auto_dismiss': False})))
+                  **(self._random.choice(({}, {}, {'auto_dismiss': False}))
+                     if name == 'blockdev-mirror' else {}))
         if ident not in self._jobs:
             self._jobs.append(ident)
-        if way != 'held':
-            self._say(f'if-started {ends[way]} {ident}')
+        self._say(f'if-started {"held" if way == "held" else ends[way]} {ident}')
 
     def _stream(self):
         below = self._random.choice((
@@ -171,6 +175,9 @@ class RandomScript:
 
     def _end(self):
         self._ask('query-jobs')
+        self._ask('x-debug-query-block-graph')
+        for ident in self._jobs:
+            self._say(f'let-go {ident}')
         self._ask('x-debug-query-block-graph')
         self._say('jobs')
         self._say('quit')

@@ -11,7 +11,9 @@
     ready JOB | ended JOB | paused JOB  waits for that event of a job
     wait EVENT [KEY=VALUE...]           waits for any other
     if-started pending|ready|finished JOB   waits for that, if the last command was not refused
+    if-started held JOB                 waits until a slow job has done a piece, or rests
     if-done VERB JOB                    waits until the verb has done its work, if not refused
+    let-go JOB                          no limit, no pause, complete, finalize, dismiss: to its end
     jobs                                the events of each job so far, in order, as an answer
     quit                                by QMP; its exit status is an answer
     map NAME [FORMAT] | backing NAME | check NAME | same NAME NAME     of files, after quit
@@ -110,8 +112,14 @@ class ScriptRun:
         elif verb in ('ready', 'ended', 'paused', 'wait'):
             self._wait(verb, words)
         elif verb in ('if-started', 'if-done'):
-            if 'error' not in self._last:
+            if 'error' in self._last:
+                return
+            if words[0] == 'held':
+                self._wait_held(words[1])
+            else:
                 self._wait_rest(*words)
+        elif verb == 'let-go':
+            self._let_go(words[0])
         elif verb == 'jobs':
             add(self._job_events())
         elif verb == 'quit':
@@ -180,13 +188,44 @@ class ScriptRun:
             status = next((job['status'] for job in self._vm.qmp.command('query-jobs')
                            if job['id'] == ident), 'null')
             if until in ('complete', 'cancel') and status == 'pending':
-                return 'pending' in states  # else it was so before, and is about to end
+                # Else it was so before, or finalizes by itself: it is about to end.
+                return 'pending' in states and not self._finalizes(ident)
             return status in rests | {'concluded', 'null'}
         while not rested():
             if time.monotonic() > deadline:
                 raise QmpTimeout(f'{ident} does not come to rest after {until}')
             self._vm.qmp.wait_event_that(
                 lambda e: e['event'] == 'JOB_STATUS_CHANGE', self._timeout, 'change of a job')
+
+    def _job(self, ident):
+        return next((job for job in self._vm.qmp.command('query-jobs') if job['id'] == ident), None)
+
+    def _finalizes(self, ident):
+        return any(job['device'] == ident and job['auto-finalize']
+                   for job in self._vm.qmp.command('query-block-jobs'))
+
+    def _wait_job(self, ident, is_enough):
+        """Asks until the job is as wanted, or gone; there is no event of progress to wait for."""
+        deadline = time.monotonic() + self._timeout
+        while (job := self._job(ident)) is not None and not is_enough(job):
+            if time.monotonic() > deadline:
+                raise QmpTimeout(f'{ident} stays as it is: {job}')
+            time.sleep(0.005)
+
+    def _wait_held(self, ident):
+        resting = ('paused', 'standby', 'ready', 'pending', 'concluded')
+        self._wait_job(ident, lambda job: job['status'] in resting or job['current-progress'] > 0)
+
+    def _let_go(self, ident):
+        qmp = self._vm.qmp
+        qmp.execute('block-job-set-speed', {'device': ident, 'speed': 0}, self._timeout)
+        qmp.execute('job-resume', {'id': ident}, self._timeout)
+        self._wait_job(ident, lambda job: job['status'] in ('ready', 'pending', 'concluded'))
+        qmp.execute('job-complete', {'id': ident}, self._timeout)
+        self._wait_job(ident, lambda job: job['status'] in ('pending', 'concluded'))
+        qmp.execute('job-finalize', {'id': ident}, self._timeout)
+        self._wait_job(ident, lambda job: job['status'] == 'concluded')
+        qmp.execute('job-dismiss', {'id': ident}, self._timeout)
 
     @staticmethod
     def _is_null(event, ident):
@@ -204,13 +243,19 @@ class ScriptRun:
         A job that is drained by another's edit parks and goes on, or has just not come to a pause
         point: such pairs of states are left out, and with them those of a user's pause.
         """
-        told = {}
+        told, ready = {}, set()
         for message in self._vm.qmp.messages():
             data = message.get('data', {})
             ident = data.get('id', data.get('device'))
             if message.get('event') == 'JOB_STATUS_CHANGE':
                 told.setdefault(ident, []).append(data['status'])
             elif message.get('event', '').startswith('BLOCK_JOB_'):
+                if message['event'] == 'BLOCK_JOB_READY':
+                    ready.add(ident)
+                # What a guest writes meanwhile is counted as it comes.
+                if ident in ready and message['event'] in ('BLOCK_JOB_READY',
+                                                           'BLOCK_JOB_COMPLETED'):
+                    data = {**data, 'offset': data['offset'] == data['len'], 'len': 'as it came'}
                 if message['event'] == 'BLOCK_JOB_CANCELLED':
                     data = {**data, 'offset': 'as far as it was', 'len': 'as it was'}
                 told.setdefault(ident, []).append([message['event'], data])

@@ -92,6 +92,10 @@ std::string Fill(std::string_view text, const Conflict& conflict) {
 }
 
 std::string UserText(const ConflictHolder& holder, const std::string& node) {
+  // In QEMU a job reads and writes its base or target by a back end without a name.
+  if (holder.type.ends_with(" job") && (holder.as == "target" || holder.as == "base")) {
+    return StrCat("an unnamed block device (uses node '", node, "' as 'root' child)");
+  }
   const std::string user = holder.id.empty() ? StrCat("an unnamed ", holder.type)
                                              : StrCat(holder.type, " '", holder.id, "'");
   return StrCat(user, " (uses node '", node, "' as '", holder.as, "' child)");

@@ -32,11 +32,14 @@ absl::StatusOr<NodeView> BaseOf(const GraphReader& view, const NodeView& top,
                   StrCat("'", base.name(), "' is not in the backing chain below it"),
                   "name a base below the top");
   }
-  if (SkipFilters(base) == SkipFilters(top)) {
-    return Refuse(ConflictReason::kSameNode, top, "an image cannot be committed into itself",
-                  "name a base below the top");
-  }
   return base;
+}
+
+// Said after who is busy, as in QEMU.
+absl::Status CheckAreDifferent(const NodeView& top, const NodeView& base) {
+  if (!(SkipFilters(base) == SkipFilters(top))) return absl::OkStatus();
+  return Refuse(ConflictReason::kSameNode, top, "an image cannot be committed into itself",
+                "name a base below the top");
 }
 
 // Who stands on the top and will stand on the base: their headers will be rewritten.
@@ -81,6 +84,7 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   }
   MILLRACE_ASSIGN_OR_RETURN(const NodeView base, BaseOf(view, top, options));
   MILLRACE_RETURN_IF_ERROR(CheckClaims(view, root, top, base));
+  MILLRACE_RETURN_IF_ERROR(CheckAreDifferent(top, base));
   const bool has_writer = top.cumulative_permissions().used.Intersects(kWrite);
   const bool is_active = has_writer || SkipFilters(top) == SkipFilters(root);
   if (is_active) MILLRACE_RETURN_IF_ERROR(CheckActive(options, top, has_writer && !(top == root)));

@@ -184,10 +184,6 @@ absl::StatusOr<std::optional<NodeId>> CommitBase(BlockLayer& layer, ArgumentRead
   MILLRACE_RETURN_IF_ERROR(NamedTwice(reader, "base-node", "base"));
   if (auto node_name = reader.OptionalString("base-node")) {
     MILLRACE_ASSIGN_OR_RETURN(const NodeId base, LayerByNode(layer, root, *node_name));
-    if (base == top) {
-      return Refuse(ConflictReason::kSameNode, *node_name, "cannot commit an image into itself",
-                    "name a base below the top");
-    }
     if (!IsBelow(layer, top, base)) {
       return NotInThisChain(*node_name);
     }

@@ -163,7 +163,11 @@ class ScriptRun:
             add('no such file')
             return
         info = self._images.info(name)
-        add([info.get('backing-filename'), info['virtual-size'],
+        backing = info.get('backing-filename')
+        if backing and backing.startswith('json:'):
+            # QEMU puts a filter that stood between into the name; Millrace the image's plain name.
+            backing = json.loads(backing[len('json:'):])['file'].get('filename', backing)
+        add([backing, info['virtual-size'],
              self._images.run('qemu-img', 'check', '-q', self._images.path(name),
                               expect=(0, 1, 2, 3))])
 
@@ -213,8 +217,12 @@ class ScriptRun:
             time.sleep(0.005)
 
     def _wait_held(self, ident):
-        resting = ('paused', 'standby', 'ready', 'pending', 'concluded')
-        self._wait_job(ident, lambda job: job['status'] in resting or job['current-progress'] > 0)
+        def is_enough(job):
+            if job['status'] == 'pending':
+                return not self._finalizes(ident)
+            return job['status'] in ('paused', 'standby', 'ready', 'concluded') or \
+                0 < job['current-progress'] < job['total-progress']
+        self._wait_job(ident, is_enough)
 
     def _let_go(self, ident):
         qmp = self._vm.qmp

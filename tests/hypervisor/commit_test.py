@@ -166,6 +166,8 @@ class Active(Chain):
         self.assertEqual(drive['inserted']['node-name'], 'top')
 
     def test_complete_before_ready_is_refused(self):
+        # More than the first piece of a job can take.
+        self.vm.io('drive0', 'write -P 9 0 4M')
         self.vm.command('block-commit', device='drive0', base_node='base', speed=1)
         self.assert_refused("Job 'drive0' in state 'running' cannot accept command verb 'complete'",
                             'block-job-complete', device='drive0')

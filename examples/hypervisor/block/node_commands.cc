@@ -37,6 +37,11 @@ bool HasBackend(const BlockLayer& layer, const NodeView& view) {
     if (purpose == "target" || purpose == "base") return true;
     if (view.is_filter() && purpose == "main node") return true;
   }
+  // A commit reads its top by a back end of its own.
+  for (NodeId id : view.parents()) {
+    absl::StatusOr<NodeView> parent = view.reader().Resolve(id);
+    if (parent.ok() && parent->driver_name() == "commit_top") return true;
+  }
   return layer.HasBackend(view.id());
 }
 

@@ -171,35 +171,46 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const Hol
 
 namespace {
 
+// Whether the header was written, or must not be: false if the node became read-only, by somebody
+// else's hand, while this waited for its turn.
+absl::StatusOr<bool> CoTryWriteHeader(Node& node, const HeaderUpdate& update,
+                                      const Attachment& keep) MILLRACE_MAY_SUSPEND {
+  AttachmentCore& core = *AttachmentAccess::Core(keep);
+  const AttachmentUse use(core);
+  InFlightRequest request;
+  core.CoEnter(request);
+  // Another edit may have come meanwhile; then its own header update is on its way.
+  if (node.backing_revision != update.revision) return true;
+  if (node.is_read_only) return false;
+  absl::Status status =
+      static_cast<FormatDriver&>(*node.driver).CoWriteBackingReference(*node.wanted_reference);
+  // From here on the driver says what the header says, whether that could be written or not.
+  if (node.backing_revision == update.revision) node.wanted_reference.reset();
+  MILLRACE_RETURN_IF_ERROR(status);
+  return true;
+}
+
 absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& update,
                                  const Attachment& keep) MILLRACE_MAY_SUSPEND {
-  if (node.backing_revision != update.revision) return absl::OkStatus();
-  const bool was_read_only = node.is_read_only;
-  if (was_read_only) {
-    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, node.id, false, keep.holder()));
-  }
-  absl::Status status;
-  {
-    AttachmentCore& core = *AttachmentAccess::Core(keep);
-    const AttachmentUse use(core);
-    InFlightRequest request;
-    core.CoEnter(request);
-    // Another edit may have come meanwhile; then its own header update is on its way.
-    if (node.backing_revision == update.revision) {
-      status =
-          static_cast<FormatDriver&>(*node.driver).CoWriteBackingReference(*node.wanted_reference);
-      // From here on the driver says what the header says, whether that could be written or not.
-      if (node.backing_revision == update.revision) node.wanted_reference.reset();
+  for (;;) {
+    if (node.backing_revision != update.revision) return absl::OkStatus();
+    const bool was_read_only = node.is_read_only;
+    if (was_read_only) {
+      MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, node.id, false, keep.holder()));
     }
+    const absl::StatusOr<bool> written = CoTryWriteHeader(node, update, keep);
+    // A job that filled the overlay has ended meanwhile and made it read-only again.
+    if (written.ok() && !*written) continue;
+    absl::Status status = written.status();
+    if (was_read_only) {
+      const absl::Status back = CoSetReadOnly(graph, node.id, true, keep.holder());
+      // Somebody may have begun to write it while it was writable: a job that fills it. Then it
+      // stays writable, and the header is in place all the same.
+      const std::optional<Conflict> conflict = ConflictOf(back);
+      if (!conflict || conflict->reason != ConflictReason::kReadOnly) status.Update(back);
+    }
+    return status;
   }
-  if (was_read_only) {
-    const absl::Status back = CoSetReadOnly(graph, node.id, true, keep.holder());
-    // Somebody may have begun to write it while it was writable: a job that fills it. Then it stays
-    // writable, and the header is in place all the same.
-    const std::optional<Conflict> conflict = ConflictOf(back);
-    if (!conflict || conflict->reason != ConflictReason::kReadOnly) status.Update(back);
-  }
-  return status;
 }
 
 // Writes one header. It is a request like a guest's: if somebody drains the overlay, it waits. The

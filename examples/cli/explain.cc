@@ -1,5 +1,6 @@
 // millrace explain: who holds what in a running daemon, who waits for whom, and since when.
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -120,6 +121,18 @@ void PrintHolder(const json::value& told, const json::value& holder) {
   puts("");
 }
 
+// "time 123456789 ns", as sleepers say it, becomes "its turn, in 5 s".
+std::string WaitInWords(const json::value& wait, int64_t now) {
+  std::string_view text = TextAt(wait, "for");
+  if (text.empty()) return std::string(TextAt(wait, "at"));
+  if (!text.starts_with("time ") || !text.ends_with(" ns")) return std::string(text);
+  text.remove_prefix(5);
+  int64_t deadline = 0;
+  std::from_chars(text.data(), text.data() + text.size(), deadline);
+  const int64_t seconds = std::max<int64_t>(0, deadline - now) / kSecond;
+  return StrCat("its turn, in ", SecondsInWords(static_cast<uint64_t>(seconds)));
+}
+
 void PrintWaits(const json::value& told) {
   bool is_first = true;
   for (const json::value& wait : ListAt(told, "waits")) {
@@ -127,8 +140,7 @@ void PrintWaits(const json::value& told) {
     if (is_first) puts("waiting:");
     is_first = false;
     std::string text =
-        StrCat("  ", TextAt(wait, "who"), " for ",
-               TextAt(wait, "for").empty() ? TextAt(wait, "at") : TextAt(wait, "for"));
+        StrCat("  ", TextAt(wait, "who"), " for ", WaitInWords(wait, NumberAt(told, "now")));
     std::string holders;
     for (const json::value& holder : ListAt(wait, "held-by")) {
       AppendWord(&holders, View(holder.as_string()));

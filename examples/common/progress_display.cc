@@ -12,7 +12,6 @@ namespace {
 
 constexpr Nanoseconds kLineEvery = 2 * kSecond;
 constexpr size_t kBarCells = 24;
-constexpr size_t kNameCells = 12;
 
 uint64_t Percent(const ProgressEntry& entry) {
   if (entry.total_bytes == 0) return entry.phase == "done" ? 100 : 0;
@@ -70,7 +69,7 @@ ProgressDisplay::Rate& ProgressDisplay::Update(Nanoseconds now, const ProgressEn
 }
 
 void ProgressDisplay::Draw(const ProgressEntry& entry, const Rate& rate) {
-  fprintf(out_, "%s %s %s\n", Padded(entry.name, kNameCells).c_str(), Bar(Percent(entry)).c_str(),
+  fprintf(out_, "%s %s %s\n", Padded(entry.name, name_cells_).c_str(), Bar(Percent(entry)).c_str(),
           Describe(entry, static_cast<uint64_t>(rate.bytes_per_second)).c_str());
 }
 
@@ -81,6 +80,9 @@ void ProgressDisplay::EraseBars() {
 void ProgressDisplay::Show(Nanoseconds now, const std::vector<ProgressEntry>& entries) {
   if (is_quiet_) return;
   if (is_terminal_) EraseBars();
+  for (const ProgressEntry& entry : entries) {
+    name_cells_ = std::max(name_cells_, entry.name.size());
+  }
   for (const ProgressEntry& entry : entries) {
     Rate& rate = Update(now, entry);
     if (is_terminal_) {

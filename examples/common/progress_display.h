@@ -53,6 +53,7 @@ class ProgressDisplay {
   FILE* const out_;
   const bool is_quiet_;
   const bool is_terminal_;
+  size_t name_cells_ = 12;  // as wide as the widest so far
   std::map<std::string, Rate> rates_;
   std::vector<ProgressEntry> shown_;  // the bars on the screen now
 };

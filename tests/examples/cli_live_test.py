@@ -128,6 +128,7 @@ class Live(unittest.TestCase):
         self.assertRegex(text, r"(?m)^stream job 'drive0' is \w+, \d+ % of 64 MiB")
         self.assertRegex(text, r'(?m)^  freezes +cor -> top -> mid -> base$')
         self.assertRegex(text, r"(?m)^block device 'drive0'")
+        self.assertRegex(text, r'(?m)^  drive0 for its turn, in \d+')
         self.assertIn('holders', json.loads(self.look('explain', '--json')))
 
     # ---- Mistakes --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #ifndef MILLRACE_ENGINE_IO_SIMULATED_IO_H_
 #define MILLRACE_ENGINE_IO_SIMULATED_IO_H_
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -104,6 +105,10 @@ class SimulatedIo final : public IoBackend, public StepSource {
   void Block(Nanoseconds) override {}
   void Interrupt() override {}
   int PollFd() override { return -1; }
+  size_t open_files() const {
+    return static_cast<size_t>(std::count_if(
+        opens_.begin(), opens_.end(), [](const Open& open) { return open.file != nullptr; }));
+  }
   size_t in_flight() const override { return ready_.size() + delayed_.size(); }
   absl::StatusOr<IoFile> CoOpen(const std::string& path, const OpenOptions& options) override
       MILLRACE_MAY_SUSPEND;

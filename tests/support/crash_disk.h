@@ -44,12 +44,15 @@ class CrashDisk {
   std::vector<uint8_t> CrashImage(uint64_t events_before, RandomStream& random) const;
 
   // ---- Faults -----------------------------------------------------------------------------------
-  // The operation with this number (from 0, counted from now on) fails; `for_ever`: and all after.
-  void FailAt(uint64_t operation, bool for_ever = false) {
+  // The operation with this number (from 0, counted from now on) fails; `for_ever`: and all after;
+  // `after_effect`: although what it was to do is done.
+  void FailAt(uint64_t operation, bool for_ever = false, bool after_effect = false) {
     operations_ = 0;
     fail_at_ = operation;
     fails_for_ever_ = for_ever;
+    fails_after_effect_ = after_effect;
   }
+  bool fails_after_effect() const { return fails_after_effect_; }
   void FailNever() { fail_at_ = ~uint64_t{0}; }
   uint64_t operations() const { return operations_; }
   // Counts an operation and says whether it fails.
@@ -75,6 +78,7 @@ class CrashDisk {
   uint64_t operations_ = 0;
   uint64_t fail_at_ = ~uint64_t{0};
   bool fails_for_ever_ = false;
+  bool fails_after_effect_ = false;
 };
 
 }  // namespace millrace

@@ -46,40 +46,35 @@ absl::Status FakeDriverContext::CoOperation() {
   return disk_.NextFails() ? InjectedError() : absl::OkStatus();
 }
 
+absl::Status FakeDriverContext::CoOperation(absl::FunctionRef<void()> effect) {
+  const absl::Status status = CoOperation();
+  if (status.ok() || disk_.fails_after_effect()) effect();
+  return status;
+}
+
 absl::Status FakeDriverContext::CoReadChild(ChildKey, uint64_t offset, const IoVector& target) {
-  MILLRACE_RETURN_IF_ERROR(CoOperation());
-  ReadInto(disk_, offset, target);
-  return absl::OkStatus();
+  return CoOperation([&] { ReadInto(disk_, offset, target); });
 }
 absl::Status FakeDriverContext::CoWriteChild(ChildKey, uint64_t offset, const IoVector& source,
                                              WriteFlags) {
-  MILLRACE_RETURN_IF_ERROR(CoOperation());
-  disk_.Write(offset, Flatten(source));
-  return absl::OkStatus();
+  return CoOperation([&] { disk_.Write(offset, Flatten(source)); });
 }
 absl::Status FakeDriverContext::CoWriteZeroesChild(ChildKey, ByteRange range, ZeroFlags) {
-  MILLRACE_RETURN_IF_ERROR(CoOperation());
-  disk_.WriteZeroes(range.offset, range.bytes);
-  return absl::OkStatus();
+  return CoOperation([&] { disk_.WriteZeroes(range.offset, range.bytes); });
 }
 absl::Status FakeDriverContext::CoDiscardChild(ChildKey, ByteRange range) {
-  MILLRACE_RETURN_IF_ERROR(CoOperation());
-  // What is discarded may read as anything; garbage finds those who still look.
-  if (range.end() <= disk_.live().size()) {
+  return CoOperation([&] {
+    // What is discarded may read as anything; garbage finds those who still look.
+    if (range.end() > disk_.live().size()) return;
     disk_.Write(range.offset, std::vector<uint8_t>(range.bytes, 0xdd));
-  }
-  return absl::OkStatus();
+  });
 }
 absl::Status FakeDriverContext::CoFlushChild(ChildKey) {
   const uint64_t issued = disk_.event_count();
-  MILLRACE_RETURN_IF_ERROR(CoOperation());
-  disk_.Flush(issued);
-  return absl::OkStatus();
+  return CoOperation([&] { disk_.Flush(issued); });
 }
 absl::Status FakeDriverContext::CoResizeChild(ChildKey, uint64_t bytes) {
-  MILLRACE_RETURN_IF_ERROR(CoOperation());
-  disk_.Resize(bytes);
-  return absl::OkStatus();
+  return CoOperation([&] { disk_.Resize(bytes); });
 }
 absl::StatusOr<Extent> FakeDriverContext::CoMapChild(ChildKey, ByteRange range) {
   Extent extent;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/driver.h"
@@ -71,6 +72,7 @@ class FakeDriverContext final : public DriverContext {
  private:
   // Waits until the simulation lets the operation happen; the status it is to end with.
   absl::Status CoOperation() MILLRACE_MAY_SUSPEND;
+  absl::Status CoOperation(absl::FunctionRef<void()> effect) MILLRACE_MAY_SUSPEND;
 
   Engine& engine_;
   CrashDisk& disk_;

@@ -71,8 +71,12 @@ absl::Status ParseVersion3Fields(absl::Span<const uint8_t> cluster, uint64_t clu
   header.geometry.refcount_order = LoadBig<uint32_t>(field + 96);
   header.header_bytes = LoadBig<uint32_t>(field + 100);
   header.geometry.extended_l2 = (header.incompatible_features & kIncompatibleExtendedL2) != 0;
+  if (header.header_bytes <= cluster_bytes && header.header_bytes > cluster.size()) {
+    return Invalid(StrCat("the file has ", cluster.size(),
+                          " bytes, less than its header, which has ", header.header_bytes));
+  }
   if (header.header_bytes < kHeaderBytesVersion3 || header.header_bytes % 8 != 0 ||
-      header.header_bytes > cluster_bytes || header.header_bytes > cluster.size()) {
+      header.header_bytes > cluster_bytes) {
     return Invalid(StrCat("header length ", header.header_bytes, " is not a multiple of 8 between ",
                           kHeaderBytesVersion3, " and the cluster size ", cluster_bytes));
   }
@@ -89,6 +93,11 @@ absl::StatusOr<uint64_t> ParseBackingName(absl::Span<const uint8_t> cluster, uin
   const uint32_t bytes = LoadBig<uint32_t>(cluster.data() + 16);
   const uint64_t offset = header.backing_name_offset;
   if (offset == 0 || bytes == 0) {
+    // QEMU refuses such an offset, name or not; so nobody writes one.
+    if (offset > cluster_bytes) {
+      return Invalid(StrCat("the backing file name at ", offset,
+                            " lies behind the end of cluster 0 at ", cluster_bytes));
+    }
     header.backing_name_offset = 0;
     return cluster.size();
   }
@@ -151,6 +160,11 @@ absl::Status RefuseUnsupportedFeatures(const Header& header) {
   for (const HeaderExtension& extension : header.extensions) {
     if (extension.type == kExtensionEncryption) return UnsupportedFeature("encryption");
     if (extension.type == kExtensionDataFile) return UnsupportedFeature("external data file");
+  }
+  if ((header.autoclear_features & kAutoclearRawDataFile) != 0) {
+    return Invalid(
+        "autoclear feature bit 1 (raw external data) is set, but the external data file it is "
+        "about is not");
   }
   return absl::OkStatus();
 }

@@ -35,6 +35,7 @@ inline constexpr uint64_t kIncompatibleExtendedL2 = 1 << 4;
 inline constexpr uint64_t kIncompatibleKnown = 0x1f;
 inline constexpr uint64_t kCompatibleLazyRefcounts = 1 << 0;
 inline constexpr uint64_t kAutoclearBitmaps = 1 << 0;
+inline constexpr uint64_t kAutoclearRawDataFile = 1 << 1;
 inline constexpr uint64_t kAutoclearKnown = kAutoclearBitmaps;
 
 struct Header {

@@ -140,6 +140,7 @@ const HostileCase kHeaderCases[] = {
      [](Image& i) { i.Set<uint64_t>(72, uint64_t{1} << 63); }},
     {"CompatibleUnknown", Expect::kOpens, [](Image& i) { i.Set<uint64_t>(80, 1 << 9); }},
     {"AutoclearUnknown", Expect::kOpens, [](Image& i) { i.Set<uint64_t>(88, 1 << 9); }},
+    {"RawDataFileBitWithoutDataFile", Expect::kRefused, [](Image& i) { i.Set<uint64_t>(88, 2); }},
     {"RefcountOrder7", Expect::kRefused, [](Image& i) { i.Set<uint32_t>(96, 7); }},
     {"RefcountOrder255", Expect::kRefused, [](Image& i) { i.Set<uint32_t>(96, 255); }},
     {"Size0", Expect::kOpens, [](Image& i) { i.Set<uint64_t>(24, 0); }},
@@ -176,6 +177,10 @@ const HostileCase kHeaderCases[] = {
      [](Image& i) { i.Set<uint64_t>(8, 1000), i.Set<uint32_t>(16, 1024); }},
     {"BackingSizeMax", Expect::kRefused,
      [](Image& i) { i.Set<uint64_t>(8, 1000), i.Set<uint32_t>(16, 0xffffffff); }},
+    {"BackingOffsetMaxWithoutName", Expect::kRefused,
+     [](Image& i) { i.Set<uint64_t>(8, ~uint64_t{0}); }},
+    {"BackingOffsetBehindClusterWithoutName", Expect::kRefused,
+     [](Image& i) { i.Set<uint64_t>(8, 4097); }},
     {"BackingSize0", Expect::kOpens, [](Image& i) { i.Set<uint64_t>(8, 1000); }},
     {"BackingInHeader", Expect::kRefused,
      [](Image& i) { i.Set<uint64_t>(8, 8), i.Set<uint32_t>(16, 8); }},
@@ -322,8 +327,17 @@ TEST(Qcow2HostileImage, RepairMendsMissingRefcountStructures) {
   EXPECT_TRUE(check.ok() && check->is_clean()) << Describe(check);
 }
 
+// As QEMU: what the refcounts say about clusters that the file does not have costs nobody space.
+TEST(Qcow2HostileImage, ARefcountBehindTheEndOfTheFileIsNoLeak) {
+  Image image = Golden();
+  image.Set<uint16_t>(image.refcount_block() + 2 * 200, 3);
+  const absl::StatusOr<Qcow2CheckResult> check = CheckImage(image.disk());
+  EXPECT_TRUE(check.ok() && check->is_clean()) << Describe(check);
+}
+
 TEST(Qcow2HostileImage, RepairOfLeaksLeavesCorruptionsAlone) {
   Image image = Golden();
+  image.bytes().resize(201 * kCluster);
   image.Set<uint16_t>(image.refcount_block() + 2 * 200, 3);
   image.Set<uint16_t>(image.refcount_block() + 2 * 6, 0);
   const absl::StatusOr<Qcow2CheckResult> check = CheckImage(image.disk(), Qcow2Repair::kLeaks);

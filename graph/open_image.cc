@@ -93,7 +93,8 @@ class ChainOpener {
       absl::Status status = CoOpenLayer(layer);
       if (!status.ok()) {
         if (layer.overlay_path.empty()) return status;
-        return Within(status, StrCat("backing file of '", layer.overlay_path, "': "));
+        return Within(status,
+                      StrCat("backing file of '", PrintableName(layer.overlay_path), "': "));
       }
       MILLRACE_ASSIGN_OR_RETURN(next, Below(layer));
     }

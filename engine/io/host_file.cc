@@ -11,6 +11,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -32,12 +33,12 @@ int OpenFlags(const OpenOptions& options) {
 
 absl::Status OpenError(int error, const std::string& path, const OpenOptions& options) {
   if (error == EINVAL && options.direct) {
-    return WithErrno(
-        absl::FailedPreconditionError(StrCat(
-            "open '", path, "': its file system does not do direct I/O; open it without direct")),
-        error);
+    return WithErrno(absl::FailedPreconditionError(StrCat(
+                         "open '", PrintableName(path),
+                         "': its file system does not do direct I/O; open it without direct")),
+                     error);
   }
-  return ErrnoStatus(error, StrCat("open '", path, "'"));
+  return ErrnoStatus(error, StrCat("open '", PrintableName(path), "'"));
 }
 
 absl::Status CheckKind(const struct stat& file) {
@@ -75,13 +76,13 @@ absl::StatusOr<IoFile> OpenHostFile(const std::string& path, const OpenOptions& 
   if (descriptor < 0) return OpenError(errno, path, options);
   absl::Cleanup closer = [descriptor] { close(descriptor); };
   if (absl::Status status = CheckHostFile(descriptor); !status.ok()) {
-    return WithErrno(
-        absl::Status(status.code(), StrCat("open '", path, "': ", FromAbsl(status.message()))),
-        ErrnoOf(status));
+    return WithErrno(absl::Status(status.code(), StrCat("open '", PrintableName(path),
+                                                        "': ", FromAbsl(status.message()))),
+                     ErrnoOf(status));
   }
   const int flags = fcntl(descriptor, F_GETFL);
   if (flags < 0 || fcntl(descriptor, F_SETFL, flags & ~O_NONBLOCK) != 0) {
-    return ErrnoStatus(errno, StrCat("open '", path, "'"));
+    return ErrnoStatus(errno, StrCat("open '", PrintableName(path), "'"));
   }
   std::move(closer).Cancel();
   return IoFile{descriptor};

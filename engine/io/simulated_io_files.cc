@@ -3,6 +3,7 @@
 
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/engine/io/simulated_io.h"
@@ -139,10 +140,10 @@ int64_t SimulatedIo::CoCall(SimulatedOperation operation, std::string_view label
 absl::StatusOr<IoFile> SimulatedIo::OpenNow(const std::string& path, const OpenOptions& options) {
   SimulatedFile* file = disk_->Find(path);
   if (file == nullptr && !options.create) {
-    return ErrnoStatus(ENOENT, StrCat("open '", path, "'"));
+    return ErrnoStatus(ENOENT, StrCat("open '", PrintableName(path), "'"));
   }
   if (file != nullptr && options.create && !options.truncate) {
-    return ErrnoStatus(EEXIST, StrCat("open '", path, "'"));
+    return ErrnoStatus(EEXIST, StrCat("open '", PrintableName(path), "'"));
   }
   if (file == nullptr) {
     file = &disk_->Create(path);
@@ -165,7 +166,7 @@ absl::StatusOr<IoFile> SimulatedIo::CoOpen(const std::string& path, const OpenOp
   if (result >= 0) return file;
   // The host reports an error although the file was opened: nobody will close it.
   if (file.ok()) opens_[static_cast<size_t>(file->number)].file = nullptr;
-  return ErrnoStatus(static_cast<int>(-result), StrCat("open '", path, "'"));
+  return ErrnoStatus(static_cast<int>(-result), StrCat("open '", PrintableName(path), "'"));
 }
 
 absl::StatusOr<IoFile> SimulatedIo::Adopt(int descriptor) {

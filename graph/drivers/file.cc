@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -64,7 +65,9 @@ class FileDriver final : public ProtocolDriver {
 
  private:
   IoBackend& io() const { return context_->engine().io(); }
-  std::string Text(std::string_view what) const { return StrCat(what, " '", options_.path, "'"); }
+  std::string Text(std::string_view what) const {
+    return StrCat(what, " '", PrintableName(options_.path), "'");
+  }
   absl::StatusOr<IoFile> CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
   absl::Status CheckDescriptor(bool writable) const;
   absl::Status CheckConfined() const;
@@ -160,7 +163,7 @@ absl::Status FileDriver::CoOpen(DriverContext& context) {
   MILLRACE_ASSIGN_OR_RETURN(info_, io().CoStat(file_));
   bytes_ = info_.bytes;
   if (options_.locking != FileLocking::kOff) {
-    locks_ = std::make_unique<ImageLocks>(io(), file_, options_.path);
+    locks_ = std::make_unique<ImageLocks>(io(), file_, PrintableName(options_.path));
   }
   return absl::OkStatus();
 }

@@ -32,6 +32,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/graph/driver.h"
 
 namespace millrace {
@@ -59,9 +60,6 @@ absl::StatusOr<GatedImage> ResolveBackingReference(const OpenGatePolicy& policy,
 
 // Whether the name means a protocol or "json:" to QEMU: a colon before the first slash.
 bool NamesProtocol(std::string_view filename);
-
-// The name for an error text: control characters and invalid UTF-8 escaped, cut when very long.
-std::string PrintableName(std::string_view filename);
 
 // Whether an absolute path lies below `root` by its words: "." and ".." taken away, links ignored.
 bool LiesBelow(std::string_view path, std::string_view root);

@@ -95,6 +95,11 @@ std::vector<std::string> Names(Graph& graph, const OpenedImage& image) MILLRACE_
   return names;
 }
 
+TEST_F(OpenImageTest, ANameInAHeaderIsPrintedWithoutItsControlCharacters) {
+  disk_.Put("a/top", ToyImage("gone\x1b[2J\x07", "toy", "U", 't'));
+  ExpectRefused(Toy("a/top"), absl::StatusCode::kNotFound, "open 'a/gone\\x1b[2J\\x07'");
+}
+
 TEST_F(OpenImageTest, OpensTheChainThatTheHeadersName) {
   InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
     OpenImageOptions options = Toy("a/top");

@@ -1,0 +1,49 @@
+"""Where we answer otherwise than QEMU 7.2 about a broken image, and why.
+
+A rule is (image, kind, detail, reason), the first three as regular expressions that must be found.
+Kinds are hostile_test.py's: "map refused", "check says clean, QEMU corrupt", ...
+"""
+
+import re
+
+_BEYOND = 'what lies beyond the end of the file is refused at once, where QEMU reads zeroes there'
+_STRICT = 'a reserved bit is refused, where QEMU ignores it: it may mean anything'
+
+RULES = tuple((re.compile(image), re.compile(kind), re.compile(detail), why)
+              for image, kind, detail, why in (
+    ('', 'refused', 'beyond the end of the file', _BEYOND),
+    ('', 'refused', 'outside any file', _BEYOND),
+    ('', 'refused', 'reserved bits?', _STRICT),
+    ('', 'refused', "compressed L2 entry .* 'copied' flag", _STRICT),
+    ('', 'refused', 'snapshot table is at offset 0|overlaps? the header|where the header is',
+     'a table that lies in the header is refused, where QEMU takes the header for one'),
+    ('', 'accepted', 'Snapshot table offset invalid|snapshot table offset invalid',
+     'where nothing is said to be there are no snapshots, wherever they are'),
+    ('', 'accepted', 'Too much extra metadata|failed to read the snapshot table',
+     'a check reports a snapshot table that cannot be read, and goes on'),
+    ('', 'accepted', 'Reference count table|snapshot table too large',
+     'a check goes on with refcount structures and snapshots that cannot be used: it can mend them'),
+    ('overlay/', 'check accepted', 'Could not open backing file',
+     'a check does not need the backing file, and does not open it'),
+    ('bitmap_flags', 'accepted', 'constraints',
+     'of a bitmap with unknown flags nothing is believed; the disk can be read'),
+    ('bitmap|extension', 'accepted', 'itmap', 'bitmaps that are out of order do not keep the disk '
+     'from being read'),
+    ('', 'refused', 'header length .* is not a multiple of 8|less than its header',
+     'QEMU reads the rest of a header that is cut off, or too long by a few bytes, as zeroes'),
+    ('extension', 'refused', 'external data file',
+     'whoever names a data file means it, feature bit or not'),
+    ('snapshot', 'refused', 'snapshot .* has .* extra data',
+     'what the format asks for is asked for; QEMU goes on with a warning'),
+    ('size/', '^map$', '', 'a size that is no multiple of 512 is kept, where QEMU cuts it off'),
+    ('version/0x2', 'check says', 'zero flag', 'version 2 has no zero clusters'),
+    ('', 'check counts corrupt', '',
+     'both call it corrupt; what is counted per broken table is not the same'),
+))
+
+
+def reason(image, kind, detail):
+    for images, kinds, details, why in RULES:
+        if images.search(image) and kinds.search(kind) and details.search(detail):
+            return why
+    return None

@@ -10,6 +10,7 @@
 
 #include "absl/functional/function_ref.h"
 
+#include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/sync/sleep.h"
@@ -17,7 +18,6 @@
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/guest_device.h"
-#include "tests/support/memory_chain.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {

@@ -20,14 +20,14 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "examples/scenario_kit/layer_views.h"
+#include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/driver.h"
 #include "millrace/jobs/commit/commit_job.h"
 #include "millrace/jobs/insert_filter/insert_filter_job.h"
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/support/job_fixture.h"
-#include "tests/support/layer_views.h"
-#include "tests/support/memory_chain.h"
 
 namespace millrace {
 

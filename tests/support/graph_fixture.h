@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/status/status.h"
+#include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/quiescable.h"
@@ -23,7 +24,6 @@
 #include "millrace/graph/graph.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/holder.h"
-#include "tests/support/memory_chain.h"
 
 namespace millrace {
 

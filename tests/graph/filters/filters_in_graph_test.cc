@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/filters/copy_on_read.h"
@@ -13,7 +14,6 @@
 #include "millrace/graph/filters/throttle.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
-#include "tests/support/memory_chain.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {

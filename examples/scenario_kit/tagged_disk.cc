@@ -1,4 +1,4 @@
-#include "tests/support/job_fixture.h"
+#include "examples/scenario_kit/tagged_disk.h"
 
 #include <algorithm>
 #include <cstring>

@@ -3,8 +3,8 @@
 // A view is computed from the images' maps and from the backing files that their *headers* name, as
 // somebody who opens them later would see it, never through the graph. So it finds data that a job
 // lost, data that a job put where it must not show, and headers that fell behind the graph.
-#ifndef MILLRACE_TESTS_SUPPORT_LAYER_VIEWS_H_
-#define MILLRACE_TESTS_SUPPORT_LAYER_VIEWS_H_
+#ifndef MILLRACE_EXAMPLES_SCENARIO_KIT_LAYER_VIEWS_H_
+#define MILLRACE_EXAMPLES_SCENARIO_KIT_LAYER_VIEWS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph.h"
-#include "tests/support/memory_chain.h"
 
 namespace millrace {
 
@@ -49,4 +49,4 @@ class LayerViews {
 
 }  // namespace millrace
 
-#endif  // MILLRACE_TESTS_SUPPORT_LAYER_VIEWS_H_
+#endif  // MILLRACE_EXAMPLES_SCENARIO_KIT_LAYER_VIEWS_H_

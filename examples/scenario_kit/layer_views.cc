@@ -1,4 +1,4 @@
-#include "tests/support/layer_views.h"
+#include "examples/scenario_kit/layer_views.h"
 
 #include <algorithm>
 #include <charconv>

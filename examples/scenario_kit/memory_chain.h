@@ -1,6 +1,6 @@
 // A chain of in-memory overlays for tests: "n0 <- n1 <- n2", bottom first.
-#ifndef MILLRACE_TESTS_SUPPORT_MEMORY_CHAIN_H_
-#define MILLRACE_TESTS_SUPPORT_MEMORY_CHAIN_H_
+#ifndef MILLRACE_EXAMPLES_SCENARIO_KIT_MEMORY_CHAIN_H_
+#define MILLRACE_EXAMPLES_SCENARIO_KIT_MEMORY_CHAIN_H_
 
 #include <memory>
 #include <string>
@@ -49,4 +49,4 @@ absl::StatusOr<MemoryChain> CoMakeMemoryChain(Graph& graph, const MemoryChainOpt
 
 }  // namespace millrace
 
-#endif  // MILLRACE_TESTS_SUPPORT_MEMORY_CHAIN_H_
+#endif  // MILLRACE_EXAMPLES_SCENARIO_KIT_MEMORY_CHAIN_H_

@@ -1,4 +1,4 @@
-#include "tests/support/memory_chain.h"
+#include "examples/scenario_kit/memory_chain.h"
 
 #include <utility>
 

@@ -1,0 +1,54 @@
+// TaggedDisk: the model of a disk whose every sector says where and when it was written. The oracle
+// of scenarios: what a guest reads must be what it wrote last.
+#ifndef MILLRACE_EXAMPLES_SCENARIO_KIT_TAGGED_DISK_H_
+#define MILLRACE_EXAMPLES_SCENARIO_KIT_TAGGED_DISK_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "examples/scenario_kit/memory_chain.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/drivers/memory_overlay.h"
+
+namespace millrace {
+
+// Data that tells where and when it was written: every sector carries its number and a version.
+class TaggedDisk {
+ public:
+  static constexpr uint64_t kSector = 512;
+  explicit TaggedDisk(uint64_t sectors) : versions_(sectors, 0) {}
+
+  uint64_t sectors() const { return versions_.size(); }
+  // Content of a sector at a version; version 0 is zeroes.
+  static std::vector<uint8_t> Content(uint64_t sector, uint32_t version);
+  // Writes a new version of some sectors through the attachment.
+  absl::Status CoWrite(Attachment& attachment, uint64_t sector, uint64_t count)
+      MILLRACE_MAY_SUSPEND;
+  // Makes some sectors zeroes, by writing them or by discarding.
+  absl::Status CoZero(Attachment& attachment, uint64_t sector, uint64_t count, bool discard)
+      MILLRACE_MAY_SUSPEND;
+  // Reads sectors and compares with what was written last.
+  absl::Status CoVerify(Attachment& attachment, uint64_t sector, uint64_t count)
+      MILLRACE_MAY_SUSPEND;
+  absl::Status CoVerifyAll(Attachment& attachment) MILLRACE_MAY_SUSPEND {
+    return CoVerify(attachment, 0, sectors());
+  }
+  // Puts a new version of a sector into an image that is not in use; upper layers come last.
+  void Put(MemoryOverlayImage& image, uint64_t sector);
+  // The version every sector has now, 0 for zeroes.
+  const std::vector<uint32_t>& versions() const { return versions_; }
+
+ private:
+  std::vector<uint32_t> versions_;
+  uint32_t next_version_ = 1;
+};
+
+// Fills a chain so that every layer holds some clusters of its own: layer i has those where
+// (cluster + i) % 3 == 0, in full view of the disk's model. Runs over the images directly.
+void FillLayers(MemoryChain& chain, TaggedDisk& disk);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_SCENARIO_KIT_TAGGED_DISK_H_

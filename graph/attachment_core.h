@@ -54,7 +54,7 @@ struct AttachmentCore final : Waitable {
   void EndQuiesce();
   void DescribeWait(WaitDescription& description) const override;
   // Operations that have begun on the node.
-  size_t in_flight() const { return static_cast<size_t>(uses) - queue.size(); }
+  size_t in_flight() const { return static_cast<size_t>(uses - idle_uses) - queue.size(); }
 
   Graph& graph;
   AttachmentOptions options;
@@ -65,6 +65,7 @@ struct AttachmentCore final : Waitable {
   std::vector<SectionCore*> sections;  // that count one unit of quiesce_count each
   uint64_t cover_mark = 0;             // for the section table
   int uses = 0;                        // operations under way, queued ones included
+  int idle_uses = 0;                   // of them, the guest server's that serve nothing now
   WaitQueue unused;                    // woken when uses comes back to 0
   IntrusiveList<QueuedRequest, &QueuedRequest::link> queue;
   std::unique_ptr<GuestServer> guest_server;  // once its port was asked for

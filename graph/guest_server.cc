@@ -24,6 +24,11 @@ void Complete(GuestRequest& request, absl::Status status) {
 
 // What a coroutine of the server has on its stack.
 struct GuestServer::Worker {
+  explicit Worker(GuestServer* its_server) : server(its_server), use(its_server->core_) {
+    ++server->core_.idle_uses;
+  }
+  ~Worker() { --server->core_.idle_uses; }
+
   GuestServer* server;
   AttachmentUse use;  // the attachment does not go while it works
 
@@ -71,12 +76,16 @@ bool GuestServer::StartWorker() {
   void* memory =
       scheduler.Start(workers_, "guest request", sizeof(Worker), alignof(Worker), &Worker::Run);
   if (memory == nullptr) return false;
-  new (memory) Worker{this, AttachmentUse(core_)};
+  new (memory) Worker(this);
   return true;
 }
 
 void GuestServer::CoWork() {
-  while (GuestRequest* request = waiting_.PopFront()) CoServe(*request);
+  while (GuestRequest* request = waiting_.PopFront()) {
+    --core_.idle_uses;
+    CoServe(*request);
+    ++core_.idle_uses;
+  }
 }
 
 void GuestServer::CoServe(GuestRequest& request) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment_core.h"
@@ -38,11 +39,15 @@ bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned
     request.Begin(*edge.child);
     return true;
   }
+  MILLRACE_MUTANT(kR20a) request.Begin(*edge.child);  // in flight while it waits for the drain
   QueuedRequest queued;
   queued.request = &request;
   queued.can_be_turned_away = can_be_turned_away;
   queue.PushBack(queued);
   queued.waiter.CoWait("attachment.queue", this);
+  MILLRACE_MUTANT(kR20b) {
+    if (!request.is_active()) request.Begin(*edge.child);
+  }
   return request.is_active();
 }
 
@@ -66,10 +71,18 @@ void AttachmentCore::EndQuiesce() {
   MILLRACE_CHECK(quiesce_count > 0, "I9: a drain ended more often than it began");
   if (--quiesce_count == 0) {
     while (QueuedRequest* queued = queue.PopFront()) {
+      MILLRACE_MUTANT(kR20a) queued->request->End();
+      MILLRACE_MUTANT(kR20b) {  // it counts itself when it runs
+        queued->waiter.WakeOne();
+        continue;
+      }
       // In flight before it runs: a drain that begins in between waits for it.
       queued->request->Begin(*edge.child);
       queued->waiter.WakeOne();
     }
+  }
+  MILLRACE_MUTANT(kR53) {  // every begin is passed on, but only the last end
+    if (quiesce_count > 0) return;
   }
   if (options.holder->quiescable != nullptr) options.holder->quiescable->EndQuiesce();
 }

@@ -2,6 +2,7 @@
 #include <string>
 #include <string_view>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment.h"
@@ -111,6 +112,7 @@ absl::Status Attachment::CoDiscard(ByteRange range) {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
+  MILLRACE_MUTANT(kR90) return CoDiscardNode(*core.edge.child, range);  // and takes no lock
   InFlightRequest request;
   core.CoEnter(request);
   return core.CoDiscard(request, range.offset, range.bytes);

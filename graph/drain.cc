@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/observer.h"
@@ -23,6 +24,7 @@ bool SectionCore::IsOwner(const HolderRef& holder) const {
 // exclusive: its owner may do I/O inside, and looks at a graph that nobody else edits.
 bool SectionCore::Excludes(const SectionCore& other) const {
   if (this == &other || (owners.empty() && other.owners.empty())) return false;
+  MILLRACE_MUTANT(kR07) return false;  // drained means only that nothing is in flight
   return std::none_of(owners.begin(), owners.end(), [&](const HolderRef& owner) {
     return std::find(other.owners.begin(), other.owners.end(), owner) != other.owners.end();
   });
@@ -59,6 +61,9 @@ bool SectionCore::IsTaken(const Node& node) const {
 }
 
 bool SectionCore::IsAtRest() {
+  MILLRACE_MUTANT(kR16) {  // the jobs have been asked to pause, and that is enough
+    return NoneBusy(covered, &busy_node, [this](const Node& node) { return IsTaken(node); });
+  }
   return NoneBusy(attachments, &busy_attachment, IsAwake) &&
          NoneBusy(covered, &busy_node, [this](const Node& node) { return IsTaken(node); });
 }
@@ -269,6 +274,9 @@ void SectionTable::Recompute(absl::Span<Node* const> children) {
   std::vector<SectionCore*> affected;
   for (const Node* child : children) {
     for (SectionCore* section : child->sections) {
+      MILLRACE_MUTANT(kR52) {  // who still waits has seen the graph already
+        if (!section->is_granted) continue;
+      }
       if (std::find(affected.begin(), affected.end(), section) == affected.end()) {
         affected.push_back(section);
       }
@@ -278,6 +286,30 @@ void SectionTable::Recompute(absl::Span<Node* const> children) {
   const Hold hold(*this);
   std::vector<Cover> covers(affected.size());
   for (size_t i = 0; i < affected.size(); ++i) ComputeCover(*affected[i], &covers[i]);
+  MILLRACE_MUTANT(kR18) {  // released from the old place before it is quiesced in the new one
+    for (size_t i = 0; i < affected.size(); ++i) {
+      for (AttachmentCore* each : affected[i]->attachments) UncoverAttachment(*affected[i], *each);
+      covers[i].new_attachments = covers[i].attachments;
+      covers[i].old_attachments.clear();
+    }
+  }
+  MILLRACE_MUTANT(kR51) {  // a section covers what was there when it began
+    for (size_t i = 0; i < affected.size(); ++i) {
+      if (!affected[i]->is_granted) continue;
+      covers[i].new_nodes.clear();
+      covers[i].new_attachments.clear();
+    }
+  }
+  MILLRACE_MUTANT(kR36) {  // a user that has moved away is let go by the old place: which is gone
+    for (size_t i = 0; i < affected.size(); ++i) {
+      for (AttachmentCore* each : covers[i].old_attachments) {
+        std::erase(each->sections, affected[i]);
+        Quiescable* const quiescable = each->options.holder->quiescable;
+        if (quiescable != nullptr) quiescable->RemoveQuietListener(affected[i]);
+      }
+      covers[i].old_attachments.clear();
+    }
+  }
   // R18: everything new is quiesced before anything is released.
   for (size_t i = 0; i < affected.size(); ++i) {
     for (Node* node : covers[i].new_nodes) CoverNode(*affected[i], *node);
@@ -292,6 +324,11 @@ void SectionTable::Recompute(absl::Span<Node* const> children) {
     }
     affected[i]->covered = std::move(covers[i].nodes);
     affected[i]->attachments = std::move(covers[i].attachments);
+    MILLRACE_MUTANT(kR17) {  // the end visits everybody who was there, those that left too
+      for (AttachmentCore* each : covers[i].old_attachments) {
+        affected[i]->attachments.push_back(each);
+      }
+    }
   }
   released_.Notify();
 }

@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/freeze_core.h"
 #include "millrace/graph/graph_internals.h"
@@ -71,6 +72,12 @@ absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeI
     }
     if (edge->lease != nullptr) return RefuseFrozen(*edge);
     Node* child = edge->child;
+    MILLRACE_MUTANT(kR06b) {  // a walk along backing links alone
+      if (edge->role == Role::kFiltered) {
+        node = child;
+        continue;
+      }
+    }
     if (child->is_filter() && static_cast<FilterDriver&>(*child->driver).is_unleasable()) {
       return RefuseUnleasable(*edge);
     }
@@ -92,7 +99,16 @@ FrozenChain::~FrozenChain() = default;
 FrozenChain::FrozenChain(FrozenChain&& other) noexcept = default;
 FrozenChain& FrozenChain::operator=(FrozenChain&& other) noexcept = default;
 
-void FrozenChain::Release() { core_.reset(); }
+void FrozenChain::Release() {
+  MILLRACE_MUTANT(kR06a) {  // one link fewer than was frozen
+    if (core_ != nullptr && core_->edges.size() > 1) {
+      for (size_t i = 0; i + 1 < core_->edges.size(); ++i) core_->edges[i]->lease = nullptr;
+      core_->edges.erase(core_->edges.begin(), core_->edges.end() - 1);
+      static_cast<void>(core_.release());
+    }
+  }
+  core_.reset();
+}
 NodeId FrozenChain::top() const { return core_->top; }
 NodeId FrozenChain::last() const { return core_->last; }
 const HolderRef& FrozenChain::holder() const { return core_->holder; }

@@ -3,7 +3,9 @@
 #include <new>
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/graph.h"
@@ -93,6 +95,12 @@ void GuestServer::CoServe(GuestRequest& request) {
   InFlightRequest entered;
   if (!core_.is_live() || !core_.CoEnterUnlessTurnedAway(entered)) {
     return Complete(request, CancelledStatus());
+  }
+  MILLRACE_MUTANT(kR21) {  // done is done; telling the guest comes afterwards
+    absl::Status status = CoPerform(request, entered);
+    entered.End();
+    CoYield();
+    return Complete(request, std::move(status));
   }
   Complete(request, CoPerform(request, entered));
 }

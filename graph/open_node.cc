@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment_core.h"
@@ -77,6 +78,7 @@ absl::StatusOr<std::vector<Node*>> CoHoldForReopen(Graph& graph, NodeId id, bool
     if (node == nullptr) return internals.StaleError(id);
     // Others may have edited while the drain waited.
     std::vector<Node*> nodes = TogetherWith(*node, is_read_only);
+    MILLRACE_MUTANT(kR08) return nodes;
     if (nodes.empty() || IdsOf(nodes) == held) return nodes;
     hold->drained.End();
     std::vector<Attachment> attachments;
@@ -178,7 +180,8 @@ absl::StatusOr<bool> CoTryWriteHeader(Node& node, const HeaderUpdate& update,
   AttachmentCore& core = *AttachmentAccess::Core(keep);
   const AttachmentUse use(core);
   InFlightRequest request;
-  core.CoEnter(request);
+  MILLRACE_MUTANT(kM03) request.Begin(node);  // whoever has drained it
+  if (!request.is_active()) core.CoEnter(request);
   // Another edit may have come meanwhile; then its own header update is on its way.
   if (node.backing_revision != update.revision) return true;
   if (node.is_read_only) return false;
@@ -196,6 +199,8 @@ absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& u
     if (node.backing_revision != update.revision) return absl::OkStatus();
     const bool was_read_only = node.is_read_only;
     if (was_read_only) {
+      InFlightRequest early;
+      MILLRACE_MUTANT(kR46) early.Begin(node);  // held over the wait for a drain
       MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, node.id, false, keep.holder()));
     }
     const absl::StatusOr<bool> written = CoTryWriteHeader(node, update, keep);
@@ -206,7 +211,8 @@ absl::Status CoWriteHeaderLocked(Graph& graph, Node& node, const HeaderUpdate& u
       const absl::Status back = CoSetReadOnly(graph, node.id, true, keep.holder());
       // Somebody may have begun to write it while it was writable: a job that fills it. Then it
       // stays writable, and the header is in place all the same.
-      const std::optional<Conflict> conflict = ConflictOf(back);
+      std::optional<Conflict> conflict = ConflictOf(back);
+      MILLRACE_MUTANT(kM05) conflict.reset();
       if (!conflict || conflict->reason != ConflictReason::kReadOnly) status.Update(back);
     }
     return status;

@@ -5,6 +5,7 @@
 
 #include "absl/container/btree_set.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_internals.h"
@@ -154,6 +155,7 @@ bool TransactionValidator::Reaches(const ProposedGraph& proposed, const Node& fr
 }
 
 absl::Status TransactionValidator::CheckAcyclic() const {
+  MILLRACE_MUTANT(kR82) return absl::OkStatus();  // the user has looked before
   auto check = [&](const Edge& edge, const Node* child) -> absl::Status {
     if (edge.parent == nullptr || child == nullptr) return absl::OkStatus();
     if (!Reaches(proposed_, *child, *edge.parent)) return absl::OkStatus();
@@ -182,6 +184,13 @@ absl::Status TransactionValidator::DropOrphans() {
   plan_.orphans.clear();
   for (size_t i = 0; i < proposed_.retargeted.size(); ++i) {
     Node* old_child = proposed_.retargeted[i].first->child;
+    MILLRACE_MUTANT(kR42) {  // a root that nobody but jobs holds is closed first, the jobs later
+      const std::vector<Edge*> users = proposed_.ParentsOf(*old_child);
+      const bool is_of_jobs = std::all_of(users.begin(), users.end(), [](const Edge* user) {
+        return user->attachment != nullptr && !user->attachment->options.queues_requests;
+      });
+      if (is_of_jobs && !Contains(plan_.orphans, old_child)) plan_.orphans.push_back(old_child);
+    }
     if (Contains(plan_.orphans, old_child) || !proposed_.ParentsOf(*old_child).empty()) continue;
     plan_.orphans.push_back(old_child);
     for (Edge* edge : proposed_.ChildrenOf(*old_child)) {
@@ -276,6 +285,9 @@ absl::Status TransactionValidator::RefuseBusy(const AttachmentCore& attachment) 
 absl::Status TransactionValidator::CheckDrained() const {
   for (const auto& change : proposed_.retargeted) {
     const Edge& edge = *change.first;
+    MILLRACE_MUTANT(kR19) {  // its new place is drained, and nobody waits for what it has begun
+      if (edge.parent == nullptr && change.second != nullptr) continue;
+    }
     if (edge.parent != nullptr) {
       if (!edge.parent->requests.empty()) return RefuseUndrained(edge);
       // Nobody can reach a node that goes, so nothing needs to be kept away from it.
@@ -335,6 +347,7 @@ absl::Status TransactionValidator::DerivePermissions() {
   };
   for (const auto& change : proposed_.retargeted) {
     touch(change.first->child);
+    MILLRACE_MUTANT(kR59) continue;  // what the new place grants stays as it was saved
     touch(change.second);
   }
   for (const std::unique_ptr<Edge>& edge : proposed_.new_edges) {

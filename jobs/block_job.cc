@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
@@ -43,6 +44,7 @@ absl::Status BlockJob::OnCreated() {
   proofs_.holder->quiescable = &context().quiescable();
   std::vector<Attachment*> attachments = IoAttachments();
   for (Attachment& attachment : proofs_.attachments) attachments.push_back(&attachment);
+  MILLRACE_MUTANT(kM10) return absl::OkStatus();  // a drain that began before does not know it
   Attachment::BindQuiescable(attachments);
   return absl::OkStatus();
 }
@@ -103,7 +105,11 @@ absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
                               DrainedSection::CoBegin(graph_, nodes, owners));
     if (NodesToDrain(members) != nodes) continue;
     for (JobBody* member : members) {
-      MILLRACE_RETURN_IF_ERROR(static_cast<BlockJob*>(member)->CoCatchUp());
+      absl::Status status = static_cast<BlockJob*>(member)->CoCatchUp();
+      MILLRACE_MUTANT(kR55) {  // what fails here forgets what it has begun
+        if (!status.ok()) new DrainedSection(std::move(drained));
+      }
+      MILLRACE_RETURN_IF_ERROR(status);
     }
     if (NodesToDrain(members) != nodes) continue;
     return Apply(members, drained);
@@ -224,6 +230,7 @@ absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<Filte
 
 absl::Status CoPutFilterInPlace(Graph& graph, NodeId filter, NodeId below, const HolderRef& holder,
                                 FrozenChain* lease) {
+  MILLRACE_MUTANT(kR43) return PutInPlace(graph, {}, filter, below, holder, lease);
   MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                             DrainedSection::CoBegin(graph, {below}, {holder}));
   return PutInPlace(graph, drained, filter, below, holder, lease);
@@ -257,8 +264,9 @@ void CoUndoSetUp(Graph& graph, const BlockJobProofs& proofs, NodeId filter, Node
 absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder) {
   absl::Status status = CoSetReadOnly(graph, node, true, holder);
   const std::optional<Conflict> conflict = ConflictOf(status);
-  const bool is_moot = conflict && (conflict->reason == ConflictReason::kStaleNode ||
-                                    conflict->reason == ConflictReason::kReadOnly);
+  bool is_moot = conflict && (conflict->reason == ConflictReason::kStaleNode ||
+                              conflict->reason == ConflictReason::kReadOnly);
+  MILLRACE_MUTANT(kR27) is_moot = conflict && conflict->reason == ConflictReason::kReadOnly;
   return is_moot ? absl::OkStatus() : status;
 }
 
@@ -266,6 +274,8 @@ BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
                              const std::string& wanted_filename) {
   absl::StatusOr<NodeView> node = reader.Resolve(base);
   if (!node.ok()) return {};
+  MILLRACE_MUTANT(kR01c) return {node->filename(), std::string(node->driver_name())};
+  MILLRACE_MUTANT(kR04c) return {node->filename(), std::string(node->driver_name())};
   const NodeView image = SkipFilters(*node);
   FileNames names(reader, FileNames::Backing::kPastFilters);
   return {wanted_filename.empty() ? names.Of(image).shown : wanted_filename,

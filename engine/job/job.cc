@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/job/job_refusal.h"
 #include "millrace/engine/job/job_tables.h"
@@ -184,6 +185,10 @@ void Job::EnterQuietWait() {
 }
 
 void Job::CoLeaveQuietWait() {
+  MILLRACE_MUTANT(kR22) {  // it pauses for others, with a section of its own in its hands
+    const ParkedWait wait(*this);
+    while (quiesce_count_ > 0) parked_.CoWait("job.held", &wait);
+  }
   // Still counted as quiet, so that a drain that came first is not held up by us.
   Job* self = this;
   CoWaitWhileHeld({&self, 1});
@@ -202,6 +207,9 @@ void Job::OnSectionEnded() {
 }
 
 void Job::CoWaitWhileHeld(absl::Span<Job* const> jobs) {
+  MILLRACE_MUTANT(kR09) {  // paused is for jobs that run; one that has run may complete
+    if (jobs.front()->has_returned_) return;
+  }
   for (size_t i = 0; i < jobs.size();) {
     if (!jobs[i]->is_held_by_drain()) {
       ++i;
@@ -242,7 +250,10 @@ void Job::CoPark() {
   }
   if (is_in_step_) EndStep();
   const ParkedWait wait(*this);
-  while (must_park()) parked_.CoWait("job.pause", &wait);
+  while (must_park()) {
+    parked_.CoWait("job.pause", &wait);
+    MILLRACE_MUTANT(kR65) break;  // whoever wakes it means it
+  }
   is_in_step_ = true;
   if (is_visible) Transition(state);
 }
@@ -265,6 +276,7 @@ void Job::CoSleepUntil(Nanoseconds deadline) {
     if (deadline != kNever) scheduler_.Arm(timer_, deadline);
     const SleepWait wait(*this);
     sleeper_.CoWait(deadline == kNever ? "job.idle" : "job.sleep", &wait);
+    MILLRACE_MUTANT(kR25) return CoPausePoint();  // the timer may fire when it likes
     scheduler_.Disarm(timer_);
   }
   CoPausePoint();
@@ -272,6 +284,10 @@ void Job::CoSleepUntil(Nanoseconds deadline) {
 
 void Job::Kick() {
   // Disarmed here and not by the sleeper: between wake and run nobody must take it for asleep.
+  MILLRACE_MUTANT(kR25) {
+    sleeper_.WakeOne();
+    return;
+  }
   if (sleeper_.WakeOne()) scheduler_.Disarm(timer_);
 }
 
@@ -305,6 +321,7 @@ ErrorAction Job::HandleError(OnError policy, IoOperation operation, const absl::
   }
   if (action == ErrorAction::kStop) {
     // Several requests may fail before the job parks; one resume undoes them all (race R63).
+    MILLRACE_MUTANT(kR63) ++MutantNote<int>(this);
     if (!is_paused_by_user_) PauseForUser();
     if (io_status_ == JobIoStatus::kOk) {
       io_status_ = is_out_of_space ? JobIoStatus::kNoSpace : JobIoStatus::kFailed;
@@ -332,6 +349,9 @@ absl::Status Job::Pause() {
 }
 
 absl::Status Job::Resume() {
+  MILLRACE_MUTANT(kR63) {  // one resume for each error
+    if (--MutantNote<int>(this) > 0) return absl::OkStatus();
+  }
   UndoUserPause();
   parked_.WakeAll();
   return absl::OkStatus();
@@ -345,6 +365,7 @@ absl::Status Job::SetSpeed(int64_t bytes_per_second) {
   body_->OnSetSpeed(bytes_per_second);
   const bool is_faster = bytes_per_second == 0 || bytes_per_second > old_speed;
   // Only a sleep that the old speed made long; an idle job has not been waiting for this.
+  MILLRACE_MUTANT(kR24b) return absl::OkStatus();
   if (is_faster && timer_.is_armed()) Kick();
   return absl::OkStatus();
 }
@@ -353,6 +374,7 @@ bool Job::can_complete() const { return !is_cancel_requested_ && body_->can_comp
 
 absl::Status Job::Complete() {
   if (absl::Status status = body_->OnComplete(); !status.ok()) return status;
+  MILLRACE_MUTANT(kR65) parked_.WakeAll();
   Kick();  // not from a pause (race R65)
   return absl::OkStatus();
 }
@@ -368,6 +390,7 @@ void Job::MarkCancelled(bool force) {
 }
 
 void Job::WakeForVerb() {
+  MILLRACE_MUTANT(kR26c) return parked_.WakeAll(), void();  // who sleeps will see it in time
   Kick();
   parked_.WakeAll();
 }

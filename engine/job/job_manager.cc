@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
@@ -66,7 +67,11 @@ absl::StatusOr<JobNumber> JobManager::CoCreate(JobSpec spec, std::unique_ptr<Job
   const CreationScope creating(*this);
   FreeRetired();
   if (!spec.transaction) spec.transaction = NewTransaction();
-  const JobNumber number(next_number_++);
+  JobNumber number(next_number_++);
+  MILLRACE_MUTANT(kR67) {  // as a pointer is used again
+    number = JobNumber(1);
+    while (jobs_.contains(number)) number = JobNumber(number.value() + 1);
+  }
   auto created = std::make_unique<Job>(*this, number, spec, std::move(body));
   Job& job = *created;
   absl::Status status = job.CoSetUp();
@@ -167,6 +172,10 @@ absl::Status JobManager::Complete(JobKey key) {
 absl::Status JobManager::Cancel(JobKey key, bool force) {
   MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kCancel, force));
   MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
+  MILLRACE_MUTANT(kR26b) {  // a cancel is a cancel
+    job->transaction()->Cancel(*job, force);
+    return absl::OkStatus();
+  }
   if (job->transaction()->is_past_return()) {
     job->RecordCancel();
     return absl::OkStatus();
@@ -258,6 +267,7 @@ void JobManager::CoShutdown() {
     something_ended_.CoWaitUntil([&] { return jobs_.empty() || has_concluded_job(); });
   }
   something_ended_.CoWaitUntil([&] { return creations_ == 0; });
+  MILLRACE_MUTANT(kR41) return;
   // What is left are coroutines of ended jobs, on their last steps.
   for (FreeRetired(); !retired_.empty(); FreeRetired()) {
     Job& job = *retired_.front();

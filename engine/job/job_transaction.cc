@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 
 namespace millrace {
 namespace {
@@ -212,7 +213,9 @@ void JobTransaction::CoFinish(Job& job) {
       job.Transition(JobState::kAborting);
     }
   } else {
-    if (job.result_.ok()) job.result_ = absl::CancelledError("cancelled");
+    bool keeps_result = !job.result_.ok();
+    MILLRACE_MUTANT(kR57) keeps_result = true;  // its own work had been done
+    if (!keeps_result) job.result_ = absl::CancelledError("cancelled");
     job.Transition(JobState::kAborting);
     job.body().CoAbort();
   }

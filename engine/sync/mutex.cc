@@ -1,6 +1,7 @@
 #include "millrace/engine/sync/mutex.h"
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -14,6 +15,11 @@ bool Mutex::is_held_by_me() const {
 
 void Mutex::CoLock() {
   // The unlocker makes the woken waiter the owner before it runs, so there is nothing to re-check.
+  MILLRACE_MUTANT(kR20c) {
+    if (!TryLock()) waiters_.CoWait("mutex.lock", this);
+    owner_id_ = Coroutine::Current()->id();
+    return;
+  }
   if (!TryLock()) waiters_.CoWait("mutex.lock", this);
 }
 
@@ -28,6 +34,11 @@ bool Mutex::TryLock() {
 
 void Mutex::Unlock() {
   MILLRACE_CHECK(is_held_by_me(), "mutex unlocked by a coroutine that does not hold it");
+  MILLRACE_MUTANT(kR20c) {  // free until the woken one runs
+    owner_id_ = 0;
+    waiters_.WakeOne();
+    return;
+  }
   const Coroutine* next = waiters_.WakeOneAndName();
   owner_id_ = next == nullptr ? 0 : next->id();
 }

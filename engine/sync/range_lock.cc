@@ -1,6 +1,7 @@
 #include "millrace/engine/sync/range_lock.h"
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -11,6 +12,12 @@ bool RangeLock::Conflicts(const Hold& earlier, const Hold& later) {
 }
 
 bool RangeLock::MustWait(const Hold& hold) const {
+  MILLRACE_MUTANT(kR14) {  // for whoever overlaps, also for those that wait for it
+    for (const Hold* each = holds_.front(); each != nullptr; each = holds_.After(*each)) {
+      if (each != &hold && Conflicts(*each, hold)) return true;
+    }
+    return false;
+  }
   for (const Hold* each = holds_.front(); each != &hold; each = holds_.After(*each)) {
     if (Conflicts(*each, hold)) return true;
   }

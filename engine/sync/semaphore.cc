@@ -1,5 +1,6 @@
 #include "millrace/engine/sync/semaphore.h"
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -26,6 +27,7 @@ absl::Status Semaphore::CoAcquireCancellable(uint64_t permits) {
   if (request.granted) return absl::OkStatus();
   if (request.link.is_linked()) {
     requests_.Remove(request);
+    MILLRACE_MUTANT(kR49) return status;
     Grant();  // whoever was behind this request may fit now
   }
   return status;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
@@ -74,6 +75,7 @@ absl::Status CopyOnReadDriver::CoReadAndKeep(uint64_t offset, const IoVector& ta
     return context().CoWriteZeroesChild(Role::kFiltered, ByteRange(offset, target.bytes()),
                                         {.may_unmap = true, .only_if_unallocated = true});
   }
+  MILLRACE_MUTANT(kM06) return context().CoWriteChild(Role::kFiltered, offset, copy, {});
   return context().CoWriteChild(Role::kFiltered, offset, copy, {.only_if_unallocated = true});
 }
 
@@ -100,6 +102,7 @@ absl::Status CopyOnReadDriver::CoPrefetch(absl::Span<const ChainPart> parts) {
       memory.Append(piece);
     }
   }
+  MILLRACE_MUTANT(kM06) return context().CoWriteChildParts(Role::kFiltered, data, memory, {});
   return context().CoWriteChildParts(Role::kFiltered, data, memory, {.only_if_unallocated = true});
 }
 

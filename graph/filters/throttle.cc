@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 
 namespace millrace {
@@ -20,6 +21,7 @@ class ThrottleDriver final : public FilterDriver {
   absl::Status CoOpen(DriverContext& its_context) override MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(FilterDriver::CoOpen(its_context));
     member_.emplace(*group_, its_context.node_name());
+    MILLRACE_MUTANT(kM01) return absl::OkStatus();
     for (int i = 0; i < drains_; ++i) member_->BeginDrain();
     return absl::OkStatus();
   }

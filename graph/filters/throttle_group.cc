@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
@@ -25,6 +26,7 @@ ThrottleGroup::Member::Member(ThrottleGroup& group, std::string name)
 }
 
 ThrottleGroup::Member::~Member() {
+  MILLRACE_MUTANT(kR32) group_.scheduler_.Disarm(group_.timer_);  // it was the leaving one's
   MILLRACE_CHECK(waiting() == 0, "a throttled node goes away while requests wait in it");
   group_.members_.Remove(*this);
 }
@@ -45,6 +47,10 @@ void ThrottleGroup::Member::CoPass(ThrottleDirection direction, uint64_t bytes) 
 }
 
 void ThrottleGroup::Member::BeginDrain() {
+  MILLRACE_MUTANT(kR33) {  // its turn will come
+    ++drains_;
+    return;
+  }
   if (++drains_ == 1) group_.LetPass();
 }
 
@@ -78,6 +84,10 @@ absl::Status ThrottleGroup::SetLimits(const ThrottleLimits& limits) {
   MILLRACE_RETURN_IF_ERROR(limits.Validate());
   limits_ = limits;
   buckets_.SetLimits(limits_, scheduler_.Now());
+  MILLRACE_MUTANT(kR35) {  // the timers of the old limits go
+    scheduler_.Disarm(timer_);
+    return absl::OkStatus();
+  }
   LetPass();
   return absl::OkStatus();
 }

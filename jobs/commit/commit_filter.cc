@@ -1,4 +1,5 @@
 #include "millrace/jobs/commit/commit_filter.h"
+#include "millrace/engine/base/mutant.h"
 
 namespace millrace {
 namespace {
@@ -8,7 +9,10 @@ class CommitFilter final : public FilterDriver {
   std::string_view driver_name() const override { return "commit_top"; }
   bool is_transparent_for_reads() const override { return true; }
   bool is_transparent_for_writes() const override { return true; }
-  bool is_unleasable() const override { return true; }
+  bool is_unleasable() const override {
+    MILLRACE_MUTANT(kR01a) return false;
+    return true;
+  }
   bool passes_no_writes() const override { return true; }
   std::string_view filtered_edge_name() const override { return "backing"; }
 

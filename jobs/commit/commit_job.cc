@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
@@ -31,7 +33,9 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId 
   Attachment writer = change.Attach(proofs.base, JobEdge(proofs, "base",
                                                          {kConsistentRead | kWrite | kResize,
                                                           kConsistentRead | kWriteUnchanged}));
-  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  const absl::Status status = change.Commit().status();
+  MILLRACE_MUTANT(kR60) MILLRACE_CHECK(status.ok(), "nobody can be in the way of a commit");
+  MILLRACE_RETURN_IF_ERROR(status);
   return writer;
 }
 
@@ -108,8 +112,13 @@ void CommitJob::CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, 
                            NodeId base) {
   std::vector<Attachment*> attachments = {&set_up.filter, &set_up.writer};
   for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
+  MILLRACE_MUTANT(kR56) {  // undone in the order in which it was done
+    if (set_up.base_was_read_only) CoRestoreReadOnly(graph, base, proofs.holder).IgnoreError();
+    set_up.base_was_read_only = false;
+  }
   CoUndoSetUp(graph, proofs, set_up.filter.node(), top, attachments);
   proofs.attachments.clear();
+  MILLRACE_MUTANT(kR62) return;  // an abort forgets what it had reopened
   if (set_up.base_was_read_only) CoRestoreReadOnly(graph, base, proofs.holder).IgnoreError();
 }
 
@@ -159,13 +168,21 @@ absl::Status CommitJob::CoRun(JobContext& context) {
 // ---- The end -----------------------------------------------------------------------------------
 
 // What was copied is durable before the images it came from are dropped.
-absl::Status CommitJob::CoPrepare() { return set_up_.writer.CoFlush(); }
+absl::Status CommitJob::CoPrepare() {
+  MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoFlush());
+  MILLRACE_MUTANT(kR03) {  // who stands on the filter, before the drain of the edit
+    GraphView view(graph());
+    MutantNote<std::vector<NodeId>>(this) = OverlaysOn(view, set_up_.filter.node());
+  }
+  return absl::OkStatus();
+}
 
 std::vector<NodeId> CommitJob::NodesToDrain(const GraphReader&) const { return {top_}; }
 
 void CommitJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = set_up_.filter.node();
-  const std::vector<NodeId> overlays = OverlaysOn(change, filter);
+  std::vector<NodeId> overlays = OverlaysOn(change, filter);
+  MILLRACE_MUTANT(kR03) overlays = MutantNote<std::vector<NodeId>>(this);
   StageDetachAll(change);
   change.ReplaceNode(filter, base_);
   const BackingReference header = ReferenceTo(change, base_, options_.backing_filename);

@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
@@ -150,6 +151,7 @@ absl::StatusOr<JobNumber> CoStartRemoveFilter(Graph& graph, JobManager& manager,
   MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForRemoval(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment keeper, Keep(graph, proofs, options.filter));
   proofs.attachments.push_back(std::move(keeper));
+  MILLRACE_MUTANT(kR81) proofs.attachments.clear();  // a job that holds no reference
   auto job = std::make_unique<RemoveFilterJob>(graph, std::move(proofs), options.filter);
   MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
                             manager.CoCreate(std::move(options.spec), std::move(job)));

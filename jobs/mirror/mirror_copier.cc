@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
@@ -45,6 +46,7 @@ std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_ma
   for (uint64_t at = from;;) {
     const std::optional<ByteRange> area = dirty_.NextDirty(at, bytes_max);
     if (!area) return std::nullopt;
+    MILLRACE_MUTANT(kR69) return area;  // whether or not somebody has it already
     const ByteRange* busy = nullptr;
     for (const Slot& piece : pieces_) {
       if (!piece->range.Overlaps(*area)) continue;
@@ -63,6 +65,7 @@ std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_ma
 MirrorPiece* MirrorCopier::Take(ByteRange area) {
   // I17: cleared before the source is looked at. What changes from here on is marked again.
   dirty_.Reset(area);
+  MILLRACE_MUTANT(kR29b) dirty_.Set(area);  // cleared when it has been copied
   auto piece = std::make_unique<MirrorPiece>();
   piece->range = area;
   bytes_in_flight_ += area.bytes;
@@ -71,7 +74,12 @@ MirrorPiece* MirrorCopier::Take(ByteRange area) {
 }
 
 MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
-  if (!piece->status.ok()) dirty_.Set(piece->range);
+  MILLRACE_MUTANT(kR29b) {
+    if (piece->status.ok()) dirty_.Reset(piece->range);
+  }
+  bool is_marked_again = !piece->status.ok();
+  MILLRACE_MUTANT(kM08) is_marked_again = false;
+  if (is_marked_again) dirty_.Set(piece->range);
   bytes_in_flight_ -= piece->range.bytes;
   MirrorPiece ended = std::move(*piece);
   std::erase_if(pieces_, [&](const Slot& slot) { return slot.get() == piece; });
@@ -85,6 +93,15 @@ absl::Status MirrorCopier::CoDecide(MirrorPiece& piece) {
                             source_.CoAllocation(area, NodeId(), options_.lowest));
   uint64_t bytes = run.bytes;
   if (bytes < area.bytes) bytes = AlignDown(bytes, dirty_.granularity());
+  MILLRACE_MUTANT(kR72) {  // nothing whole is there, so nothing is done
+    if (bytes == 0) {
+      dirty_.Set(area);
+      bytes_in_flight_ -= area.bytes;
+      piece.range.bytes = 0;
+      piece.method = Method::kNothing;
+      return absl::OkStatus();
+    }
+  }
   if (bytes == 0) {
     // Mixed within one granule: it is read, which is right for all of it.
     bytes = std::min(area.bytes, dirty_.granularity());
@@ -171,6 +188,9 @@ MirrorPiece MirrorCopier::CoStart(ByteRange area, uint64_t bytes_max, TaskScope&
                                   OnDone on_done, uint64_t* copied_bytes) {
   *copied_bytes = 0;
   MirrorPiece* first = Take(area);
+  MILLRACE_MUTANT(kR13) {  // it counts among those for whose end it waits
+    while (Room() == 0) CoWaitForOne();
+  }
   first->status = CoDecide(*first);
   if (!first->status.ok() || first->method == Method::kNothing) {
     MirrorPiece ended = Release(first);

@@ -1,5 +1,7 @@
 #include "millrace/jobs/mirror/mirror_filter.h"
 
+#include "millrace/engine/base/mutant.h"
+
 namespace millrace {
 namespace {
 
@@ -22,7 +24,14 @@ class MirrorFilter final : public FilterDriver {
 
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
       MILLRACE_MAY_SUSPEND {
+    MILLRACE_MUTANT(kR29a) {  // marked before the data are there
+      changes_->Mark(ByteRange(offset, source.bytes()));
+      return FilterDriver::CoWrite(offset, source, flags);
+    }
     absl::Status status = FilterDriver::CoWrite(offset, source, flags);
+    MILLRACE_MUTANT(kR11) {  // in place before its job's lists are
+      if (!MutantNote<bool>(changes_.get())) return status;
+    }
     changes_->Mark(ByteRange(offset, source.bytes()));  // a failed one may have changed something
     return status;
   }

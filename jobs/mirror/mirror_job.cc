@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/open_node.h"
@@ -181,6 +182,12 @@ absl::Status MirrorJob::CheckReplaceable() {
 
 absl::Status MirrorJob::CoPrepare() {
   MILLRACE_RETURN_IF_ERROR(CheckReplaceable());
+  MILLRACE_MUTANT(kR12) {  // its part is done, so it gives its permissions back
+    GraphTransaction change(graph());
+    change.OnBehalfOf(holder());
+    change.SetPermissions(set_up_.writer, {});
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
   // What was written while others were waited for. Only one pass: the guest goes on writing, and
   // what it writes now is for the section.
   return CoCopyRest(dirty().dirty_bytes());
@@ -193,6 +200,7 @@ std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader&) const {
 // Race R10: the guest is at rest from before the last look at the marks until it is on the target.
 absl::Status MirrorJob::CoCatchUp() {
   MILLRACE_RETURN_IF_ERROR(CheckReplaceable());
+  MILLRACE_MUTANT(kR10) return absl::OkStatus();  // the marks were clean before the drain
   MILLRACE_RETURN_IF_ERROR(CoCopyRest(kBytesMax));
   return copier_.needs_flush() ? copier_.CoFlush() : absl::OkStatus();
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
@@ -33,6 +34,7 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   MILLRACE_RETURN_IF_ERROR(CoFitTarget());
   if (zeroes_target_) MILLRACE_RETURN_IF_ERROR(CoZeroTarget(context));
   if (marks_allocated_) MILLRACE_RETURN_IF_ERROR(CoMarkAllocated(context));
+  MILLRACE_MUTANT(kR11) MutantNote<bool>(set_up_.changes.get()) = true;
   TaskScope scope("mirror");
   const absl::Status status = CoMirror(context, scope);
   copier_.CoWaitForAll();
@@ -104,6 +106,7 @@ absl::Status MirrorJob::CoMarkAllocated(JobContext& context) {
 
 bool MirrorJob::IsNearlyClean() {
   if (dirty().is_clean()) return true;
+  MILLRACE_MUTANT(kR15) return false;
   // A guest that never stops writing must not keep the job from ending: one pass after the user's
   // word, what is left may be copied under the drain.
   return is_ending() && end_work_ == 0 && dirty().dirty_bytes() <= MirrorCopier::kPieceBytesMax;

@@ -1,6 +1,7 @@
 // What a stream checks and takes before its first suspension.
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
@@ -103,7 +104,12 @@ absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& o
     owned.push_back(id);
     if (options.bottom && id == *options.bottom) break;
   }
-  MILLRACE_ASSIGN_OR_RETURN(const StreamRange range, RangeOf(view, top, options));
+  MILLRACE_ASSIGN_OR_RETURN(StreamRange range, RangeOf(view, top, options));
+  MILLRACE_MUTANT(kR01b) {
+    MutantNote<NodeId>(range.overlay.slot) = range.lease_end;  // above_base: kept, not leased
+    range.lease_end = range.bottom;
+  }
+  MILLRACE_MUTANT(kR01c) range.lease_end = range.bottom;
   MILLRACE_RETURN_IF_ERROR(CheckOptions(options, top));
 
   StreamProofs proofs;

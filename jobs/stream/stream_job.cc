@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
@@ -75,8 +76,23 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   const NodeId top = proofs.chain.top();
   const NodeId lease_end = proofs.chain.last();
   const bool was_read_only = IsReadOnly(graph, proofs.overlay);
+  MILLRACE_MUTANT(kR05) {
+    proofs.claims.clear();
+    proofs.chain.Release();
+  }
   if (was_read_only) {
     MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, proofs.overlay, false, proofs.holder));
+  }
+  MILLRACE_MUTANT(kR05) {  // the reopen has suspended
+    absl::StatusOr<FrozenChain> late = [&]() MILLRACE_OPENS_VIEW {
+      GraphView view(graph);
+      return FrozenChain::Freeze(view, top, lease_end, proofs.holder);
+    }();
+    if (!late.ok()) {
+      CoRestoreReadOnly(graph, proofs.overlay, proofs.holder).IgnoreError();
+      return late.status();
+    }
+    proofs.chain = *std::move(late);
   }
   AttachmentOptions keeper;
   keeper.holder = proofs.holder;
@@ -103,6 +119,11 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
     return status;
   }
   proofs.ClaimAll(graph, reader->node());
+  MILLRACE_MUTANT(kR04b) {
+    GraphView view(graph);
+    const std::optional<NodeId> base = proofs.chain.Below(view);
+    if (base) MutantNote<BackingReference>(proofs.overlay.slot) = ReferenceTo(view, *base, "");
+  }
   return std::unique_ptr<StreamJob>(new StreamJob(graph, std::move(proofs), *std::move(reader),
                                                   std::move(options), was_read_only));
 }
@@ -138,9 +159,44 @@ absl::Status StreamJob::CoRun(JobContext& context) {
 
 // What was copied is durable before the chain is cut: a header that says so must never be on disk
 // without the data.
-absl::Status StreamJob::CoPrepare() { return reader_.CoFlush(); }
+absl::Status StreamJob::CoPrepare() {
+  const absl::Status flushed = reader_.CoFlush();
+  MILLRACE_MUTANT(kM02) {  // what became of it is told when the chain has been cut
+    MutantNote<absl::Status>(this) = flushed;
+    return absl::OkStatus();
+  }
+  MILLRACE_RETURN_IF_ERROR(flushed);
+  MILLRACE_MUTANT(kR02) {  // fetched before the drain of the edit, and kept alive
+    GraphView view(graph());
+    MutantNote<std::optional<NodeId>>(this) = proofs().chain.Below(view);
+  }
+  MILLRACE_MUTANT(kR02) {
+    if (const std::optional<NodeId> base = MutantNote<std::optional<NodeId>>(this)) {
+      MILLRACE_ASSIGN_OR_RETURN(Attachment keep,
+                                Attachment::Attach(graph(), *base, JobEdge(proofs(), "base", {})));
+      proofs().attachments.push_back(std::move(keep));
+    }
+  }
+  MILLRACE_MUTANT(kR04a) {  // the header before the edit
+    const absl::StatusOr<AppliedEdit> edit = [&]() MILLRACE_OPENS_VIEW {
+      GraphTransaction change(graph());
+      const std::optional<NodeId> base = proofs().chain.Below(change);
+      change.SetHeader(overlay_, base ? ReferenceTo(change, *base, "") : BackingReference());
+      return change.Commit();
+    }();
+    MILLRACE_RETURN_IF_ERROR(edit.status());
+    return CoSyncBackingHeaders(graph(), edit->headers, holder());
+  }
+  return absl::OkStatus();
+}
 
-std::vector<NodeId> StreamJob::NodesToDrain(const GraphReader&) const { return {overlay_}; }
+std::vector<NodeId> StreamJob::NodesToDrain(const GraphReader& reader) const {
+  MILLRACE_MUTANT(kR77) {  // what is drained is named by the base
+    const std::optional<NodeId> base = proofs().chain.Below(reader);
+    return base ? std::vector<NodeId>{*base} : std::vector<NodeId>();
+  }
+  return {overlay_};
+}
 
 void StreamJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = reader_.node();
@@ -149,14 +205,24 @@ void StreamJob::StageGraphEdit(GraphTransaction& change) {
   absl::StatusOr<NodeView> overlay = change.Resolve(overlay_);
   if (!overlay.ok() || !overlay->Backing()) return;  // nothing below: nothing to cut
   // Derived here; nothing can suspend before it is applied.
-  const std::optional<NodeId> base = proofs().chain.Below(change);
+  std::optional<NodeId> base = proofs().chain.Below(change);
+  MILLRACE_MUTANT(kR01b) {
+    const NodeId above_base = MutantNote<NodeId>(overlay_.slot);
+    const absl::StatusOr<NodeView> above = change.Resolve(above_base);
+    const std::optional<NodeView> below = above.ok() ? above->FilteredOrBacking() : std::nullopt;
+    base = below ? below->id() : above_base;
+  }
+  MILLRACE_MUTANT(kR02) base = MutantNote<std::optional<NodeId>>(this);
   BackingReference header;
   if (base) header = ReferenceTo(change, *base, options_.backing_filename);
+  MILLRACE_MUTANT(kR04a) return change.SetBacking(overlay_, base, std::nullopt);
+  MILLRACE_MUTANT(kR04b) header = MutantNote<BackingReference>(overlay_.slot);  // of its start
   change.SetBacking(overlay_, base, std::move(header));
 }
 
 absl::Status StreamJob::CoFollowUp() {
   absl::Status status = BlockJob::CoFollowUp();
+  MILLRACE_MUTANT(kM02) status.Update(MutantNote<absl::Status>(this));
   if (was_read_only_) status.Update(CoRestoreReadOnly(graph(), overlay_, holder()));
   return status;
 }

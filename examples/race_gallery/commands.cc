@@ -1,0 +1,314 @@
+#include "examples/race_gallery/commands.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "examples/race_gallery/debate.h"
+#include "examples/race_gallery/entries.h"
+#include "examples/race_gallery/play.h"
+#include "examples/race_gallery/races.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/shrink.h"
+
+namespace millrace::gallery {
+namespace {
+
+constexpr char kUsage[] =
+    "usage: race_gallery list [--markdown]\n"
+    "       race_gallery run ID... | --all [--fixed] [--script] [--replay=SCHEDULE]\n"
+    "                    [--seconds=N] [--schedules=N] [--seed=N]\n"
+    "       race_gallery debate [--seconds=N] [--schedules=N] [--seed=N]\n"
+    "  ID is a race (R04: all its mutants) or a mutant (R04b). --fixed plays the engine as it is,\n"
+    "  --script the one schedule that was written for the mutant, --replay one that was printed.\n"
+    "  To write a script: run ID --script [--last=P,P...] [--first=P,P...], with "
+    "patterns\n"
+    "  as in play.h.\n";
+
+struct Flags {
+  std::string command;
+  std::vector<std::string> ids;
+  std::string replay;
+  bool all = false;
+  bool fixed = false;
+  bool script = false;
+  bool markdown = false;
+  std::string last, first;  // a script from the command line
+  Budget budget;
+};
+
+void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+std::string Seconds(Nanoseconds time) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3f s",
+                static_cast<double>(time) / static_cast<double>(kSecond));
+  return text;
+}
+
+std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// ---- list ---------------------------------------------------------------------------------------
+
+std::vector<const Entry*> MutantsOf(std::string_view race) {
+  std::vector<const Entry*> mutants;
+  for (const Entry& entry : Entries()) {
+    if (entry.race() == race) mutants.push_back(&entry);
+  }
+  return mutants;
+}
+
+std::string StandingOf(const Race& race) {
+  switch (race.race_class) {
+    case RaceClass::kMutant:
+      break;
+    case RaceClass::kExcluded:
+      return StrCat("does not compile: ", race.note);
+    case RaceClass::kWaits:
+      return StrCat("waits for ", race.note);
+  }
+  std::string ids;
+  for (const Entry* entry : MutantsOf(race.id)) StrAppend(&ids, ids.empty() ? "" : " ", entry->id);
+  return ids;
+}
+
+void PrintList() {
+  for (const Race& race : Races()) {
+    char line[256];
+    std::snprintf(line, sizeof(line), "%-4s %-9s %-14s (%c) %-48s %s\n", race.id.data(),
+                  race.years.data(), race.invariants.data(), static_cast<char>(race.race_class),
+                  race.name.data(), StandingOf(race).c_str());
+    Print(line);
+  }
+  Print("\nFound in Millrace itself, or planted in its tests:\n");
+  for (const Entry& entry : Entries()) {
+    if (entry.id.starts_with('M')) Print(StrCat(entry.id, "  ", entry.restores, "\n"));
+  }
+}
+
+// ---- run ----------------------------------------------------------------------------------------
+
+void PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report) {
+  const ShrinkReport shrunk = Shrink(ScenarioOf(entry.scene, mutant), *report.finding);
+  const Finding& finding = shrunk.finding;
+  Print(StrCat("  found by    ", report.strategy, ", schedule ", report.schedules, ", ",
+               Seconds(report.time), "\n"));
+  Print(StrCat("  shrunk      ", shrunk.deviations_before, " to ",
+               finding.schedule.deviations.size(), " deviations in ", shrunk.replays, " replays, ",
+               Seconds(shrunk.time), "\n"));
+  Print(StrCat("  oracle      ", finding.failure.signature, "\n"));
+  Print(StrCat("  failure     ", FirstLine(finding.failure.text), "\n"));
+  Print(StrCat("  schedule    ", finding.schedule.deviations.size(), " of ",
+               finding.recording.choices.size(), " choices are not production's\n"));
+  Print(StrCat("  replay      race_gallery run ", entry.id, " --replay=", finding.schedule.ToText(),
+               "\n"));
+}
+
+void PrintHead(const Entry& entry) {
+  Print(StrCat(entry.id, "  ", entry.restores, "\n", "  scene       ", entry.scene.name, "\n"));
+}
+
+bool ReplayEntry(const Entry& entry, const Flags& flags) {
+  const absl::StatusOr<Schedule> schedule = Schedule::FromText(flags.replay);
+  if (!schedule.ok()) {
+    Print(StrCat(std::string(schedule.status().message()), "\n"));
+    return false;
+  }
+  PrintHead(entry);
+  const ReplayReport report =
+      Replay(ScenarioOf(entry.scene, flags.fixed ? Mutant::kNone : entry.mutant), *schedule);
+  if (!report.stale.ok()) Print(StrCat("  ", std::string(report.stale.message()), "\n"));
+  Print(StrCat("  ", report.has_failed() ? report.recording.failure.text : "no failure", "\n"));
+  return report.has_failed() != flags.fixed;
+}
+
+std::vector<std::string_view> Patterns(std::string_view text) {
+  std::vector<std::string_view> patterns;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(','), text.size());
+    patterns.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return patterns;
+}
+
+// The entry's, unless the command line has one.
+Script ScriptOf(const Entry& entry, const Flags& flags) {
+  if (flags.last.empty() && flags.first.empty()) return entry.script.value_or(Script());
+  return {Patterns(flags.last), Patterns(flags.first)};
+}
+
+bool RunOne(const Entry& entry, const Flags& flags) {
+  if (!flags.replay.empty()) return ReplayEntry(entry, flags);
+  const Mutant mutant = flags.fixed ? Mutant::kNone : entry.mutant;
+  PrintHead(entry);
+  const ExploreReport report = flags.script
+                                   ? PlayScript(entry.scene, mutant, ScriptOf(entry, flags))
+                                   : Search(entry.scene, mutant, flags.budget);
+  if (report.finding) {
+    PrintFinding(entry, mutant, report);
+  } else {
+    Print(StrCat("  no failure in ", report.schedules, " schedules, ", Seconds(report.time), "\n"));
+  }
+  return report.finding.has_value() != flags.fixed;
+}
+
+// A line per mutant, and what it comes to.
+bool RunTable(const std::vector<const Entry*>& entries, const Flags& flags) {
+  std::vector<Nanoseconds> times;
+  size_t as_wished = 0;
+  for (const Entry* entry : entries) {
+    const Mutant mutant = flags.fixed ? Mutant::kNone : entry->mutant;
+    const ExploreReport report = flags.script ? PlayScript(entry->scene, mutant, *entry->script)
+                                              : Search(entry->scene, mutant, flags.budget);
+    times.push_back(report.time);
+    if (report.finding.has_value() != flags.fixed) ++as_wished;
+    char line[128];
+    std::snprintf(line, sizeof(line), "%-5s %-28s %8llu schedules %9s  ", entry->id.data(),
+                  entry->scene.name.data(), static_cast<unsigned long long>(report.schedules),
+                  Seconds(report.time).c_str());
+    Print(StrCat(line,
+                 report.finding ? StrCat(report.finding->failure.signature, ": ",
+                                         FirstLine(report.finding->failure.text))
+                                : "no failure",
+                 "\n"));
+  }
+  if (times.empty()) return false;
+  std::sort(times.begin(), times.end());
+  Print(StrCat(as_wished, " of ", entries.size(),
+               flags.fixed ? " survived by the engine as it is" : " found", "; time: median ",
+               Seconds(times[times.size() / 2]), ", longest ", Seconds(times.back()), "\n"));
+  return as_wished == entries.size();
+}
+
+bool Run(const Flags& flags) {
+  std::vector<const Entry*> entries;
+  for (const Entry& entry : Entries()) {
+    const bool is_wanted =
+        std::any_of(flags.ids.begin(), flags.ids.end(),
+                    [&](const std::string& id) { return id == entry.id || id == entry.race(); });
+    // Without its mutant a scene is the same for all of its mutants.
+    const bool is_known = flags.all && flags.fixed && !flags.script &&
+                          std::any_of(entries.begin(), entries.end(), [&](const Entry* known) {
+                            return known->scene.name == entry.scene.name;
+                          });
+    const bool has_none = flags.all && flags.script && !entry.script;
+    if ((flags.all || is_wanted) && !is_known && !has_none) entries.push_back(&entry);
+  }
+  if (entries.empty()) Print("no such race in the gallery; race_gallery list shows them\n");
+  if (flags.all) return RunTable(entries, flags);
+  bool is_well = !entries.empty();
+  for (const Entry* entry : entries) {
+    if (!RunOne(*entry, flags)) is_well = false;
+  }
+  return is_well;
+}
+
+// ---- debate -------------------------------------------------------------------------------------
+
+bool Debate(const Flags& flags) {
+  Print(
+      "A stream into A down to B, above a commit whose filter F lies between B and C:\n"
+      "  A <- B <- [F] <- C <- D\n\n");
+  bool is_well = true;
+  for (const Policy& policy : Policies()) {
+    const ExploreReport report = Search(DebateScene(), policy.mutant, flags.budget);
+    Print(StrCat(policy.name, ": ", policy.claim, "\n"));
+    if (report.finding) {
+      Print(StrCat("  fails in schedule ", report.schedules, " (", Seconds(report.time), "), ",
+                   report.finding->failure.signature, ": ", FirstLine(report.finding->failure.text),
+                   "\n"));
+    } else {
+      Print(StrCat("  no failure in ", report.schedules, " schedules (", Seconds(report.time),
+                   ")\n"));
+    }
+    if (report.finding.has_value() != (policy.mutant != Mutant::kNone)) is_well = false;
+  }
+  return is_well;
+}
+
+// ---- The command line ---------------------------------------------------------------------------
+
+bool TakeValue(std::string_view argument, std::string_view flag, std::string* value) {
+  if (!argument.starts_with(flag)) return false;
+  *value = std::string(argument.substr(flag.size()));
+  return true;
+}
+
+bool TakeFlag(std::string_view argument, Flags* flags) {
+  std::string value;
+  if (argument == "--all") {
+    flags->all = true;
+  } else if (argument == "--fixed") {
+    flags->fixed = true;
+  } else if (argument == "--script") {
+    flags->script = true;
+  } else if (argument == "--markdown") {
+    flags->markdown = true;
+  } else if (TakeValue(argument, "--replay=", &flags->replay) ||
+             TakeValue(argument, "--last=", &flags->last) ||
+             TakeValue(argument, "--first=", &flags->first)) {
+  } else if (TakeValue(argument, "--seconds=", &value)) {
+    flags->budget.seconds = std::atof(value.c_str());
+  } else if (TakeValue(argument, "--schedules=", &value)) {
+    flags->budget.schedules = std::strtoull(value.c_str(), nullptr, 10);
+  } else if (TakeValue(argument, "--seed=", &value)) {
+    flags->budget.seed = std::strtoull(value.c_str(), nullptr, 10);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+std::optional<Flags> ParseFlags(const std::vector<std::string_view>& arguments) {
+  Flags flags;
+  for (std::string_view argument : arguments) {
+    if (argument.starts_with("--")) {
+      if (!TakeFlag(argument, &flags)) return std::nullopt;
+    } else if (flags.command.empty()) {
+      flags.command = std::string(argument);
+    } else {
+      flags.ids.emplace_back(argument);
+    }
+  }
+  const bool is_run = flags.command == "run";
+  if (is_run ? flags.ids.empty() != flags.all : !flags.ids.empty()) return std::nullopt;
+  return flags;
+}
+
+}  // namespace
+
+std::string GalleryTable() {
+  std::string table = "| race | | years | invariants | | mutants, or why there is none |\n";
+  StrAppend(&table, "|---|---|---|---|---|---|\n");
+  for (const Race& race : Races()) {
+    StrAppend(&table, "| ", race.id, " | ", race.name, " | ", race.years, " | ", race.invariants,
+              " | ", std::string(1, static_cast<char>(race.race_class)));
+    StrAppend(&table, " | ", StandingOf(race), " |\n");
+  }
+  StrAppend(&table, "\n| mutant | what it restores | scene |\n|---|---|---|\n");
+  for (const Entry& entry : Entries()) {
+    StrAppend(&table, "| ", entry.id, " | ", entry.restores, " | ", entry.scene.name, " |\n");
+  }
+  return table;
+}
+
+int RunCommand(const std::vector<std::string_view>& arguments) {
+  const std::optional<Flags> flags = ParseFlags(arguments);
+  bool is_well = false;
+  if (flags && flags->command == "list") {
+    flags->markdown ? Print(GalleryTable()) : PrintList();
+    is_well = true;
+  } else if (flags && flags->command == "run") {
+    is_well = Run(*flags);
+  } else if (flags && flags->command == "debate") {
+    is_well = Debate(*flags);
+  } else {
+    std::fputs(kUsage, stderr);
+    return 2;
+  }
+  return is_well ? 0 : 1;
+}
+
+}  // namespace millrace::gallery

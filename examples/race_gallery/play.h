@@ -1,0 +1,64 @@
+// Scenes, and how the explorer plays them.
+#ifndef MILLRACE_EXAMPLES_RACE_GALLERY_PLAY_H_
+#define MILLRACE_EXAMPLES_RACE_GALLERY_PLAY_H_
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "examples/race_gallery/stage.h"
+#include "millrace/engine/base/mutant.h"
+#include "millrace/engine/explore/explorer.h"
+#include "millrace/engine/explore/scenario.h"
+#include "millrace/engine/explore/strategy.h"
+
+namespace millrace::gallery {
+
+struct Scene {
+  std::string_view name;  // "stream-above-commit"
+  StageOptions options;
+  absl::Status (*play)(Stage& stage) = nullptr;
+};
+
+// The scene as a story for the explorer, played by an engine with this bug.
+Scenario ScenarioOf(const Scene& scene, Mutant mutant);
+
+// A schedule in words: what is put off for as long as anything else can happen, and what comes
+// first. Each pattern is "name@detail" as the choices are labelled; '*' at the end of either part
+// stands for the rest: "s@drain.begin", "c@*", "*@memory".
+struct Script {
+  std::vector<std::string_view> last;
+  std::vector<std::string_view> first;
+};
+
+// Production's order, but for the script: one run.
+class Scripted final : public Strategy {
+ public:
+  explicit Scripted(const Script& script) : script_(script) {}
+  std::string_view name() const override { return "script"; }
+  bool BeginRun() override { return std::exchange(has_run_, true) == false; }
+  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override;
+
+ private:
+  const Script& script_;
+  bool has_run_ = false;
+};
+
+// What comes of one play by the script.
+ExploreReport PlayScript(const Scene& scene, Mutant mutant, const Script& script);
+
+struct Budget {
+  uint64_t schedules = 100'000;
+  double seconds = 60;
+  uint64_t seed = 1;
+};
+
+// Many plays under strategies that know nothing of the scene: of the explorer's portfolio those
+// that starve nobody, because scenes wait for what others do, and a play without end is a failure.
+ExploreReport Search(const Scene& scene, Mutant mutant, const Budget& budget);
+
+}  // namespace millrace::gallery
+
+#endif  // MILLRACE_EXAMPLES_RACE_GALLERY_PLAY_H_

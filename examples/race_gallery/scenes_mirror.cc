@@ -1,0 +1,206 @@
+// Mirrors and active commits, with a guest that goes on writing.
+#include <utility>
+
+#include "examples/race_gallery/entries.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/io/simulated_io.h"
+#include "millrace/graph/drain.h"
+
+namespace millrace::gallery {
+namespace {
+
+absl::Status CoPivot(Stage& stage, MirrorOptions options) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  // From here on the guest always has a request on its way.
+  stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  stage.CoEndsWell("m");
+  stage.Require(stage.chain().guest.node() == options.target, "I4",
+                "the guest is not on the target");
+  return absl::OkStatus();
+}
+
+// The guest lands on the target without losing a write.
+absl::Status CoMirrorPivots(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  return CoPivot(stage, std::move(options));
+}
+
+// Memory for one piece only.
+absl::Status CoMirrorWithSmallBuffer(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.buffer_bytes = 512;
+  return CoPivot(stage, std::move(options));
+}
+
+// Marks that are coarser than what the source's map can tell.
+absl::Status CoMirrorWithCoarseMarks(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.granularity = 1024;
+  return CoPivot(stage, std::move(options));
+}
+
+// Four that never stop writing; the user's word must be done all the same.
+absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  bool is_over = false;
+  for (uint64_t i = 0; i < 4; ++i) {
+    stage.Spawn("writer", [&stage, &is_over, i]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (int round = 0; round < 500 && !is_over; ++round) {
+        MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, i * 4, 2));
+      }
+      stage.Require(is_over, "I11", "the mirror waits until nobody writes any more");
+      return absl::OkStatus();
+    });
+  }
+  for (int i = 0; i < 8; ++i) CoYield();
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  stage.CoEndsWell("m");
+  is_over = true;
+  return absl::OkStatus();
+}
+
+// ---- Errors -------------------------------------------------------------------------------------
+
+void FailWrites(Stage& stage, bool is_persistent) {
+  stage.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory,
+                                       .path = "t",
+                                       .nth = 1,
+                                       .is_persistent = is_persistent});
+}
+
+// The target fails when the user completes the mirror: the guest stays where it is and goes on.
+absl::Status CoTargetFailsAtTheEnd(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  stage.Spawn("fault", [&stage]() MILLRACE_MAY_SUSPEND {
+    for (int i = 0; i < 20; ++i) CoYield();
+    if (stage.StateOf("m") != JobState::kNull) FailWrites(stage, true);
+  });
+  stage.CoOver("m").IgnoreError();
+  stage.engine().simulated_io()->ClearFailures();
+  const uint64_t before = stage.guest_operations();
+  for (int i = 0; i < 100 && stage.guest_operations() == before; ++i) stage.CoSleep(kMillisecond);
+  stage.Require(stage.guest_operations() > before, "I8",
+                "the guest stands still after the job has ended");
+  return absl::OkStatus();
+}
+
+// Several copies fail, and each stops the job; the user resumes it once.
+absl::Status CoStopAndResume(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.on_target_error = OnError::kStop;
+  FailWrites(stage, true);
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
+  stage.Require(stage.CoWaitForState("m", JobState::kPaused), "I11", "the job does not stop");
+  stage.engine().simulated_io()->ClearFailures();
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Resume("m"));
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11",
+                "the job was resumed and does not go on");
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Cancel("m", true));
+  stage.CoOver("m").IgnoreError();
+  return absl::OkStatus();
+}
+
+// One write to the target fails, which the job is to ignore: what it was to copy is still to be
+// copied.
+absl::Status CoIgnoreOneError(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.on_target_error = OnError::kIgnore;
+  stage.engine().simulated_io()->Fail(
+      {.operation = SimulatedOperation::kMemory, .path = "t", .nth = 1 + stage.Draw(12)});
+  return CoPivot(stage, std::move(options));
+}
+
+// ---- Verbs --------------------------------------------------------------------------------------
+
+// Completed while a drain holds the job.
+absl::Status CoCompleteWhileDrained(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  {
+    MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
+                              DrainedSection::CoBegin(stage.graph(), {stage.chain().top()}, {}));
+    const size_t events = stage.events().events().size();
+    MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+    for (int i = 0; i < 6; ++i) CoYield();
+    stage.Require(stage.events().events().size() == events, "I8",
+                  "a job that a drain holds takes a step");
+  }
+  stage.CoEndsWell("m");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddMirrorEntries(std::vector<Entry>& entries) {
+  const StageOptions busy{.layers = 2, .guest_never_stops = true};
+  const StageOptions quiet{.layers = 2, .guest_rounds = 0};
+  const Scene pivot{"mirror-pivots", busy, &CoMirrorPivots};
+  entries.push_back({Mutant::kR10, "R10",
+                     "the marks are clean, then the drain begins, and nobody looks again", pivot});
+  entries.push_back(
+      {Mutant::kR12, "R12", "the job gives its permissions back before its last copies", pivot});
+  entries.push_back(
+      {Mutant::kR29a, "R29a", "a change is marked before the data are there", pivot, Script()});
+  entries.push_back({Mutant::kR55,
+                     "R55",
+                     "a drained section is forgotten by who fails in it",
+                     {"target-fails-at-the-end",
+                      {.layers = 2, .guest_never_stops = true, .guest_retries = true},
+                      &CoTargetFailsAtTheEnd}});
+  entries.push_back({Mutant::kR63,
+                     "R63",
+                     "each of several errors pauses the job once",
+                     {"stop-and-resume", quiet, &CoStopAndResume},
+                     Script()});
+  entries.push_back({Mutant::kR65,
+                     "R65",
+                     "complete wakes a job that a drain holds",
+                     {"complete-while-drained", busy, &CoCompleteWhileDrained},
+                     Script()});
+  entries.push_back({Mutant::kR11,
+                     "R11",
+                     "the mirror's filter is in place before its marks are",
+                     {"mirror-slow-maps",
+                      {.layers = 2, .map_takes_step = true, .guest_never_stops = true},
+                      &CoMirrorPivots}});
+  entries.push_back({Mutant::kR13,
+                     "R13",
+                     "a copy waits for room, and is itself what takes the room",
+                     {"mirror-with-small-buffer", quiet, &CoMirrorWithSmallBuffer},
+                     Script()});
+  entries.push_back({Mutant::kR15,
+                     "R15",
+                     "the mirror ends only when nobody has written anything meanwhile",
+                     {"complete-under-load", quiet, &CoCompleteUnderLoad}});
+  entries.push_back({Mutant::kR29b, "R29b", "a mark is cleared after its place has been copied",
+                     pivot, Script()});
+  entries.push_back({Mutant::kR69,
+                     "R69",
+                     "one place is copied twice at a time",
+                     {"mirror-of-a-hot-spot",
+                      {.layers = 2, .guest_never_stops = true, .guest_sectors = 3},
+                      &CoMirrorPivots}});
+  entries.push_back({Mutant::kR72,
+                     "R72",
+                     "what is smaller than a mark is nothing, again and again",
+                     {"mirror-with-coarse-marks",
+                      {.layers = 2, .map_takes_step = true, .guest_rounds = 0},
+                      &CoMirrorWithCoarseMarks},
+                     Script()});
+  entries.push_back({Mutant::kM08,
+                     "M08",
+                     "what could not be copied is not marked again",
+                     {"ignore-one-error", busy, &CoIgnoreOneError}});
+}
+
+}  // namespace millrace::gallery

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""What the gallery says of itself is true, and the shipped library knows nothing of it.
+
+    race_gallery_test.py ROOT RACE_GALLERY ARCHIVE...
+
+ARCHIVE: the library's archives, as they are shipped.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+
+ROOT, GALLERY, ARCHIVES = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+ENUMERATION = re.search(r'enum class Mutant : uint8_t \{(.*?)\}',
+                        (ROOT / 'engine/base/mutant.h').read_text(encoding='utf-8'),
+                        re.DOTALL).group(1)
+MUTANTS = set(re.findall(r'\bk([RM]\w+)', ENUMERATION))
+
+
+def output_of(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+class Gallery(unittest.TestCase):
+    def test_readme_shows_the_table_that_the_program_prints(self):
+        readme = (ROOT / 'examples/race_gallery/README.md').read_text(encoding='utf-8')
+        self.assertIn(output_of(GALLERY, 'list', '--markdown'), readme,
+                      'put the output of "race_gallery list --markdown" into the README')
+
+    def test_every_mutant_is_in_the_library_and_in_the_gallery(self):
+        in_library = set()
+        for folder in ('engine', 'graph', 'jobs'):
+            for source in (ROOT / folder).rglob('*.cc'):
+                in_library |= set(re.findall(r'\bMILLRACE_MUTANT\(k([RM]\w+)\)',
+                                             source.read_text(encoding='utf-8')))
+            for header in (ROOT / folder).rglob('*.h'):
+                if header.name == 'mutant.h':
+                    continue
+                # A header is compiled without the mutants, too, into the same program.
+                self.assertNotIn('MILLRACE_MUTANT', header.read_text(encoding='utf-8'), header)
+        self.assertEqual(in_library, MUTANTS)
+        listed = re.findall(r'^\| ([RM]\w+) \| [^|]+ \| [^|]+ \|$',
+                            output_of(GALLERY, 'list', '--markdown'), re.MULTILINE)
+        self.assertEqual(set(listed), MUTANTS)
+        self.assertEqual(len(listed), len(MUTANTS), 'a mutant is in the gallery twice')
+
+    def test_all_72_races_are_there_and_what_is_excluded_has_its_program(self):
+        rows = re.findall(r'^(R\d\d) .*\(([abc])\) (.*)$', output_of(GALLERY, 'list'), re.MULTILINE)
+        self.assertEqual(len(rows), 72)
+        for race, race_class, rest in rows:
+            if race_class == 'a':
+                self.assertTrue(any(m.startswith(race) for m in MUTANTS), race)
+            elif race_class == 'b':
+                program = re.search(r'does not compile: (\S+)', rest).group(1)
+                self.assertTrue((ROOT / 'tests/must_not_compile' / program).exists(), program)
+            else:
+                self.assertRegex(rest, r'waits for \w', race)
+
+    def test_the_command_line_is_held_to_its_words(self):
+        for arguments in ([], ['run'], ['run', '--all', 'R02'], ['list', 'R02'], ['run', '--al']):
+            self.assertEqual(subprocess.run([GALLERY, *arguments], capture_output=True,
+                                            check=False).returncode, 2, arguments)
+        self.assertEqual(subprocess.run([GALLERY, 'run', 'R00'], capture_output=True,
+                                        check=False).returncode, 1)
+
+
+class ShippedLibrary(unittest.TestCase):
+    def test_it_holds_no_symbol_of_a_mutant(self):
+        self.assertTrue(ARCHIVES)
+        for archive in ARCHIVES:
+            symbols = output_of('nm', '-C', archive)
+            self.assertIn('millrace::', symbols)
+            self.assertNotIn('Mutant', symbols)
+
+    def test_it_holds_no_text_of_a_mutant(self):
+        # Only what is loaded: the names of enumerators may be in a debugger's sections.
+        for archive in ARCHIVES:
+            for line in output_of('strings', '-d', archive).splitlines():
+                self.assertNotRegex(line, r'(?i)mutant', archive)
+
+
+if __name__ == '__main__':
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,163 @@
+// The generic job core: completion against completion, cancel, pause and drain at every yield
+// point.
+#include <functional>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/scenario.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "tests/scenarios/exploration/micro_parts.h"
+#include "tests/scenarios/exploration/story_scenario.h"
+#include "tests/support/job_harness.h"
+
+namespace millrace {
+namespace {
+
+ScriptedJob::Script ShortScript() {
+  ScriptedJob::Script script;
+  script.pieces = 1;
+  return script;
+}
+
+// Starts job "a", does `other` beside it, and waits for the end of both. The job ends exactly once
+// and cleans up.
+Scenario JobAnd(std::string what, ScriptedJob::Script script, JobSpec spec,
+                std::function<void(BareJobWorld&)> other) {
+  return {StrCat("micro: a job and ", what),
+          [script = std::move(script), spec, other = std::move(other)](ScenarioRun& run) {
+            return WithExpectations(run, [&]() -> absl::Status {
+              BareJobWorld world(run.engine());
+              return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+                const JobNumber job = world.CoStart("a", script, spec);
+                TaskScope scope("other");
+                scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND { other(world); });
+                const absl::Status over = world.jobs().CoWaitUntilOver(job);
+                EXPECT_TRUE(over.ok() || absl::IsCancelled(over) || absl::IsNotFound(over)) << over;
+                absl::Status status = scope.CoJoin();
+                world.jobs().CoShutdown();
+                JobTrace& trace = world.trace(job);
+                EXPECT_EQ(trace.Count("clean"), 1u);
+                EXPECT_LE(trace.Count("stage") + trace.Count("abort"), 1u);
+                EXPECT_FALSE(trace.has_io_in_flight);
+                return status;
+              });
+            });
+          }};
+}
+
+void CoCancelOnce(BareJobWorld& world, bool force) MILLRACE_MAY_SUSPEND {
+  CoYield("micro.cancel");
+  world.jobs().Cancel("a", force).IgnoreError();
+}
+
+void CoPauseOnce(BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+  world.jobs().Pause("a").IgnoreError();
+  CoYield("micro.paused");
+  world.jobs().Resume("a").IgnoreError();
+}
+
+// A drain as the graph does it: quiet means that the job takes no step until the end.
+void CoQuiesceOnce(BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+  const absl::StatusOr<JobInfo> info = world.jobs().Query("a");
+  if (!info.ok()) return;
+  JobTrace& trace = world.trace(info->number);
+  Quiescable* job = trace.quiescable;
+  if (job == nullptr || trace.is_destroyed) return;
+  job->BeginQuiesce();
+  CoYield("micro.quiesced");
+  if (!trace.is_destroyed) job->EndQuiesce();
+}
+
+ScriptedJob::Script ReadyScript() {
+  ScriptedJob::Script script = ShortScript();
+  script.has_ready_phase = true;
+  return script;
+}
+
+JobSpec ByHand() {
+  JobSpec spec;
+  spec.finalizes_automatically = false;
+  return spec;
+}
+
+// Two jobs of one transaction, or of none, complete together.
+Scenario TwoCompletions(bool in_transaction, bool one_fails) {
+  return {StrCat("micro: two completions", in_transaction ? " in a transaction" : "",
+                 one_fails ? ", one fails" : ""),
+          [=](ScenarioRun& run) {
+            return WithExpectations(run, [&]() -> absl::Status {
+              BareJobWorld world(run.engine());
+              return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+                ScriptedJob::Script script = ShortScript();
+                script.yields = 0;
+                JobSpec spec;
+                if (in_transaction) spec.transaction = world.jobs().NewTransaction();
+                const JobNumber one = world.CoCreate("a", script, spec);
+                if (one_fails) script.prepare = absl::DataLossError("planned");
+                const JobNumber two = world.CoCreate("b", script, spec);
+                EXPECT_TRUE(world.jobs().CoStart(one).ok());
+                EXPECT_TRUE(world.jobs().CoStart(two).ok());
+                world.jobs().CoWaitUntilOver(one).IgnoreError();
+                world.jobs().CoWaitUntilOver(two).IgnoreError();
+                world.jobs().CoShutdown();
+                // J3: all members commit, or none.
+                const uint64_t aborted =
+                    world.trace(one).Count("abort") + world.trace(two).Count("abort");
+                const uint64_t wanted = !one_fails ? 0u : (in_transaction ? 2u : 1u);
+                EXPECT_EQ(aborted, wanted);
+                return absl::OkStatus();
+              });
+            });
+          }};
+}
+
+}  // namespace
+
+std::vector<Scenario> JobMicroScenarios() {
+  ScriptedJob::Script failing = ShortScript();
+  failing.io = [](uint64_t) { return absl::DataLossError("planned"); };
+  failing.on_error = OnError::kIgnore;
+  return {
+      JobAnd("a forced cancel", ShortScript(), {},
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoCancelOnce(world, true); }),
+      JobAnd("a cancel", ShortScript(), {},
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoCancelOnce(world, false); }),
+      JobAnd("a pause", ShortScript(), {},
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoPauseOnce(world); }),
+      JobAnd("a drain", ShortScript(), {},
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoQuiesceOnce(world); }),
+      JobAnd("a pause and a forced cancel", ShortScript(), {},
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+               CoPauseOnce(world);
+               CoCancelOnce(world, true);
+             }),
+      JobAnd("complete and cancel when it is ready", ReadyScript(), {},
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+               while (!world.jobs().Complete("a").ok() && world.StateOf("a") != JobState::kNull) {
+                 CoYield("micro.complete");
+                 if (world.StateOf("a") == JobState::kRunning) continue;
+                 world.jobs().Cancel("a", false).IgnoreError();
+               }
+             }),
+      JobAnd("finalize and cancel", ShortScript(), ByHand(),
+             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+               while (world.StateOf("a") == JobState::kRunning) CoYield("micro.finalize");
+               world.jobs().Finalize("a").IgnoreError();
+               world.jobs().Cancel("a", true).IgnoreError();
+               while (world.StateOf("a") != JobState::kNull &&
+                      world.StateOf("a") != JobState::kConcluded) {
+                 world.jobs().Finalize("a").IgnoreError();
+                 CoYield("micro.wait");
+               }
+             }),
+      JobAnd("an ignored error", failing, {}, [](BareJobWorld&) {}),
+      TwoCompletions(false, false),
+      TwoCompletions(true, false),
+      TwoCompletions(true, true),
+  };
+}
+
+}  // namespace millrace

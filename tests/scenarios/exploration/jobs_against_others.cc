@@ -1,0 +1,258 @@
+// One job against everything else that may happen to its chain while it lives.
+#include <functional>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/simulated_io.h"
+#include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/open_node.h"
+#include "tests/scenarios/exploration/catalogue.h"
+#include "tests/scenarios/exploration/story_scenario.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kLayers = 4;
+
+enum class Kind { kStream, kCommit, kActiveCommit };
+
+// n2's data goes up into it, or it goes down into n1; an active commit takes n3 down into n2. The
+// job stays when it is over, so that its end is not missed.
+absl::Status CoStart(ChainStory& story, Kind kind) MILLRACE_MAY_SUSPEND {
+  if (kind == Kind::kStream) {
+    StreamOptions options = story.StreamToBottom("job", 2, 1);
+    options.spec.dismisses_automatically = false;
+    return story.CoStart(std::move(options));
+  }
+  CommitOptions options =
+      kind == Kind::kCommit ? story.Commit("job", 2, 1) : story.Commit("job", 3, 2);
+  options.spec.dismisses_automatically = false;
+  return story.CoStart(std::move(options));
+}
+
+std::string_view NameOf(Kind kind) {
+  switch (kind) {
+    case Kind::kStream:
+      return "stream";
+    case Kind::kCommit:
+      return "commit";
+    case Kind::kActiveCommit:
+      return "active commit";
+  }
+  return "";
+}
+
+// Waits for the end; an active commit is completed when it is ready.
+absl::Status CoEnd(ChainStory& story, Kind kind) MILLRACE_MAY_SUSPEND {
+  while (kind == Kind::kActiveCommit) {
+    MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, story.jobs().Query("job"));
+    if (info.state == JobState::kConcluded) break;
+    if (info.state == JobState::kReady) {
+      MILLRACE_RETURN_IF_ERROR(story.jobs().Complete("job"));
+      break;
+    }
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  }
+  const absl::Status over = story.jobs().CoWaitUntilOver("job");
+  MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("job"));
+  return over;
+}
+
+// What the views show after the job ended so.
+void TakeIn(ChainStory& story, Kind kind, bool has_succeeded) {
+  if (kind == Kind::kActiveCommit) {
+    story.views().OnWritten(2);
+  } else if (kind == Kind::kCommit && has_succeeded) {
+    story.views().OnCommitted(2, 1);
+  } else if (kind == Kind::kCommit) {
+    story.views().OnWritten(1);
+  }
+}
+
+using Other = std::function<absl::Status(ScenarioRun&, ChainStory&)>;
+
+// The job and the other run at once; the job may be cancelled, and nothing else may keep it from
+// succeeding.
+Scenario Against(Kind kind, std::string other_name, int guest_rounds, Other other) {
+  return StoryScenario(
+      StrCat(NameOf(kind), " against ", other_name),
+      {.layers = kLayers, .guest_rounds = guest_rounds},
+      [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        TaskScope scope("others");
+        scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND { return other(run, story); });
+        absl::Status over = CoStart(story, kind);
+        if (over.ok()) over = CoEnd(story, kind);
+        TakeIn(story, kind, over.ok());
+        absl::Status result = scope.CoJoin();
+        if (!over.ok() && !absl::IsCancelled(over) && !absl::IsFailedPrecondition(over)) {
+          result.Update(over);
+        }
+        return result;
+      });
+}
+
+// ---- The others ---------------------------------------------------------------------------------
+
+absl::Status CoDrain(ChainStory& story, size_t layer) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(
+      DrainedSection drained,
+      DrainedSection::CoBegin(story.graph(), {story.node(layer)}, {story.chain().monitor_holder}));
+  CoYield("other.drained");
+  return absl::OkStatus();
+}
+
+absl::Status CoDrainTwice(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(
+      DrainedSection lower,
+      DrainedSection::CoBegin(story.graph(), {story.node(0)}, {story.chain().monitor_holder}));
+  MILLRACE_ASSIGN_OR_RETURN(
+      DrainedSection upper,
+      DrainedSection::CoBegin(story.graph(), {story.node(3)}, {story.chain().monitor_holder}));
+  lower.End();
+  CoYield("other.drained");
+  return absl::OkStatus();
+}
+
+absl::Status CoPauseAndResume(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  story.jobs().Pause("job").IgnoreError();  // it may not be there yet, or not any more
+  CoYield("other.paused");
+  story.jobs().Resume("job").IgnoreError();
+  CoYield("other.resumed");
+  story.jobs().Pause("job").IgnoreError();
+  story.jobs().Resume("job").IgnoreError();
+  return absl::OkStatus();
+}
+
+absl::Status CoCancel(ChainStory& story, bool force) MILLRACE_MAY_SUSPEND {
+  CoYield("other.cancel");
+  story.jobs().Cancel("job", force).IgnoreError();
+  return absl::OkStatus();
+}
+
+// Puts an empty overlay on top of the chain, as an external snapshot does.
+absl::StatusOr<NodeId> AddOverlay(ChainStory& story, Attachment& keeper) MILLRACE_OPENS_VIEW {
+  auto image = std::make_shared<MemoryOverlayImage>(ChainStoryOptions().bytes, 512);
+  image->backing = {"img-3", "memory-overlay"};
+  MemoryOverlayOptions driver;
+  driver.image = std::move(image);
+  driver.filename = "snapshot";
+  GraphTransaction change(story.graph());
+  change.OnBehalfOf(story.chain().monitor_holder);
+  const NodeId overlay =
+      change.AddNode(MakeMemoryOverlayDriver(std::move(driver)), {.name = "snapshot"});
+  AttachmentOptions keep;
+  keep.holder = story.chain().monitor_holder;
+  keep.stays_at_node = true;
+  keeper = change.Attach(overlay, keep);
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return overlay;
+}
+
+absl::Status Append(ChainStory& story, const DrainedSection& drained, NodeId overlay)
+    MILLRACE_OPENS_VIEW {
+  const NodeId top = story.node(3);
+  GraphTransaction change(story.graph());
+  change.Show(drained).OnBehalfOf(story.chain().monitor_holder);
+  change.ReplaceNode(top, overlay);
+  change.SetBacking(overlay, top, std::nullopt);
+  return change.Commit().status();
+}
+
+absl::Status CoSnapshot(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  Attachment keeper;
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId overlay, AddOverlay(story, keeper));
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(story.graph(), overlay));
+  {
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(story.graph(), {story.node(3), overlay},
+                                                      {story.chain().monitor_holder}));
+    // A job that has the top for itself refuses it.
+    const absl::Status appended = Append(story, drained, overlay);
+    EXPECT_TRUE(appended.ok() || absl::IsFailedPrecondition(appended)) << appended;
+  }
+  keeper.CoDetach();
+  return absl::OkStatus();
+}
+
+absl::Status CoInsertFilter(ChainStory& story, size_t layer) MILLRACE_MAY_SUSPEND {
+  const absl::Status inserted = story.CoInsertFilter("f", story.node(layer));
+  EXPECT_TRUE(inserted.ok() || absl::IsFailedPrecondition(inserted) || absl::IsNotFound(inserted))
+      << inserted;
+  return absl::OkStatus();
+}
+
+absl::Status CoInsertAndRemove(ChainStory& story, size_t layer) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoInsertFilter(story, layer));
+  const NodeId filter = story.Find("f");
+  if (!filter.is_valid()) return absl::OkStatus();
+  const absl::Status removed = story.CoRemoveFilter(filter);
+  EXPECT_TRUE(removed.ok() || absl::IsFailedPrecondition(removed) || absl::IsNotFound(removed))
+      << removed;
+  return absl::OkStatus();
+}
+
+// One read of a layer below the guest's fails, with every job policy that ends the job.
+Scenario AgainstAnError(Kind kind, size_t nth) {
+  return StoryScenario(
+      StrCat(NameOf(kind), " against a failure of I/O number ", nth),
+      {.layers = kLayers, .guest_rounds = 0},
+      [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        run.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory, .nth = nth});
+        absl::Status over = CoStart(story, kind);
+        const bool is_running = over.ok();
+        if (is_running) over = CoEnd(story, kind);
+        const bool has_failed = run.engine().simulated_io()->failed() > 0;
+        run.engine().simulated_io()->ClearFailures();
+        // Whoever got the error tells; a mirror's pass may try again.
+        EXPECT_TRUE(over.ok() || has_failed) << over;
+        TakeIn(story, kind, over.ok());
+        return absl::OkStatus();
+      });
+}
+
+}  // namespace
+
+std::vector<Scenario> JobsAgainstOthers() {
+  std::vector<Scenario> scenarios;
+  for (const Kind kind : {Kind::kStream, Kind::kCommit, Kind::kActiveCommit}) {
+    auto add = [&](std::string name, int guest_rounds, Other other) {
+      scenarios.push_back(Against(kind, std::move(name), guest_rounds, std::move(other)));
+    };
+    add("guest I/O", 2, [](ScenarioRun&, ChainStory&) { return absl::OkStatus(); });
+    for (const size_t layer : {0u, 2u, 3u}) {
+      add(StrCat("a drain of n", layer), 1,
+          [layer](ScenarioRun&, ChainStory& story)
+              MILLRACE_MAY_SUSPEND { return CoDrain(story, layer); });
+    }
+    add("two nested drains", 0,
+        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoDrainTwice(story); });
+    add("pause and resume", 0, [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND {
+      return CoPauseAndResume(story);
+    });
+    for (const bool force : {false, true}) {
+      add(force ? "a forced cancel" : "a cancel", 1,
+          [force](ScenarioRun&, ChainStory& story)
+              MILLRACE_MAY_SUSPEND { return CoCancel(story, force); });
+    }
+    add("a snapshot", 1,
+        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoSnapshot(story); });
+    for (const size_t layer : {0u, 1u, 3u}) {
+      add(StrCat("a filter above n", layer), 0,
+          [layer](ScenarioRun&, ChainStory& story)
+              MILLRACE_MAY_SUSPEND { return CoInsertFilter(story, layer); });
+    }
+    add("a filter that comes and goes", 0,
+        [](ScenarioRun&, ChainStory& story)
+            MILLRACE_MAY_SUSPEND { return CoInsertAndRemove(story, 0); });
+    for (const size_t nth : {1u, 2u, 3u, 5u}) scenarios.push_back(AgainstAnError(kind, nth));
+  }
+  return scenarios;
+}
+
+}  // namespace millrace

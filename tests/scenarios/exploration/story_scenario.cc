@@ -1,0 +1,52 @@
+#include "tests/scenarios/exploration/story_scenario.h"
+
+#include <utility>
+
+#include <gtest/gtest-spi.h>
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+// "commit_test.cc: <first line of what was expected>"
+std::string SignatureOfPart(const testing::TestPartResult& part) {
+  std::string file = part.file_name() == nullptr ? "?" : part.file_name();
+  const size_t slash = file.rfind('/');
+  if (slash != std::string::npos) file.erase(0, slash + 1);
+  const std::string summary = part.summary();
+  return StrCat("EXPECT ", file, ": ", summary.substr(0, summary.find('\n')));
+}
+
+}  // namespace
+
+absl::Status WithExpectations(ScenarioRun& run, const std::function<absl::Status()>& body) {
+  testing::TestPartResultArray results;
+  absl::Status status;
+  {
+    testing::ScopedFakeTestPartResultReporter reporter(&results);
+    status = body();
+  }
+  for (int i = 0; i < results.size(); ++i) {
+    const testing::TestPartResult& part = results.GetTestPartResult(i);
+    if (part.failed()) {
+      run.Fail(SignatureOfPart(part), StrCat(part.file_name() == nullptr ? "" : part.file_name(),
+                                             ":", part.line_number(), ": ", part.message()));
+    }
+  }
+  return status;
+}
+
+Scenario StoryScenario(std::string name, ChainStoryOptions options, StoryBody body) {
+  return {std::move(name), [options, body = std::move(body)](ScenarioRun& run) {
+            return WithExpectations(run, [&]() {
+              return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                return CoTellChainStory(run.engine(), options, 0,
+                                        [&](ChainStory& story) { return body(run, story); });
+              });
+            });
+          }};
+}
+
+}  // namespace millrace

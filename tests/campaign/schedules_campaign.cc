@@ -1,0 +1,81 @@
+// Schedules of jobs: every scenario of the catalogue under the portfolio of strategies. One
+// campaign seed is a block of 2,000 schedules of one scenario.
+//
+//   schedules --scenario='stream 5-4 and stream 3-2' --schedule=s12:one@io,...   repeats a finding
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/explorer.h"
+#include "millrace/engine/explore/portfolio.h"
+#include "millrace/engine/explore/regression_test.h"
+#include "millrace/engine/explore/shrink.h"
+#include "tests/campaign/campaign.h"
+#include "tests/scenarios/exploration/catalogue.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kSchedulesOfABlock = 2000;
+
+absl::Status RunBlock(uint64_t block, CampaignCounts& counts) {
+  const std::vector<Scenario> scenarios = AllScenarios();
+  const Scenario& scenario = scenarios[block % scenarios.size()];
+  Portfolio strategy(block);
+  const ExploreReport report = Explore(
+      scenario, strategy, {.budget = {.schedules = kSchedulesOfABlock}, .counts_traces = true});
+  counts["schedules"] += report.schedules;
+  counts["steps"] += report.steps;
+  counts["traces"] += report.traces;
+  counts["traces seen once"] += report.traces_seen_once;
+  if (!report.finding) return absl::OkStatus();
+  const Finding finding = Shrink(scenario, *report.finding).finding;
+  return absl::InternalError(StrCat(scenario.name, ": ", finding.failure.signature, ": ",
+                                    finding.failure.text, "\n  ",
+                                    ReplayLine("schedules", scenario.name, finding)));
+}
+
+// The value of --name=value; empty if it is not there.
+std::string_view Flag(int argc, char** argv, std::string_view name) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.substr(0, name.size()) == name) return argument.substr(name.size());
+  }
+  return {};
+}
+
+int Repeat(std::string_view name, std::string_view text) {
+  const absl::StatusOr<Schedule> schedule = Schedule::FromText(text);
+  if (!schedule.ok()) {
+    std::cerr << schedule.status() << '\n';
+    return 2;
+  }
+  for (const Scenario& scenario : AllScenarios()) {
+    if (scenario.name != name) continue;
+    const ReplayReport report = Replay(scenario, *schedule);
+    if (!report.stale.ok()) std::cout << report.stale << '\n';
+    for (const RecordedStep& step : report.recording.steps) {
+      const bool is_deviation =
+          step.choice && report.recording.choices[*step.choice].is_deviation();
+      std::cout << (is_deviation ? "* " : "  ") << step.party.name << " @ " << step.party.detail
+                << '\n';
+    }
+    std::cout << (report.has_failed() ? report.recording.failure.text : "goes well") << std::endl;
+    return report.has_failed() ? 1 : 0;
+  }
+  std::cerr << "no scenario is called '" << name << "'\n";
+  return 2;
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  const std::string_view scenario = millrace::Flag(argc, argv, "--scenario=");
+  if (!scenario.empty()) {
+    return millrace::Repeat(scenario, millrace::Flag(argc, argv, "--schedule="));
+  }
+  return millrace::RunCampaign(argc, argv, millrace::RunBlock);
+}

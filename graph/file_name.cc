@@ -123,7 +123,7 @@ bool FileNames::IsOverridden(const Node& node) {
 FileName FileNames::Name(const Node& node) {
   const Node* file = FileBelow(reader_, node);
   if (node.is_implicit && file != nullptr) return names_[file];
-  const bool is_overridden = IsOverridden(node);
+  const bool is_overridden = backing_ == Backing::kAsItIs && IsOverridden(node);
   std::vector<JsonMember> members;
   // QEMU copies them from one dictionary into another, which turns their order round.
   for (auto option = node.told.rbegin(); option != node.told.rend(); ++option) {

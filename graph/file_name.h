@@ -35,8 +35,9 @@ class FileNames {
  public:
   enum class Backing : uint8_t {
     kAsItIs,       // a filter between two images makes the name of the upper one json:, as in QEMU
-    kPastFilters,  // filters are not looked at: what an image header is told, so that the name is
-                   // one that the open gate lets pass
+    kPastFilters,  // what an image header is told, which must be a name that the open gate lets
+                   // pass: filters are not looked at, and another backing than an image's own
+                   // header says is that header's matter, not the overlay's
   };
   // `reader` must outlive it, unchanged.
   explicit FileNames(const GraphReader& reader, Backing backing = Backing::kAsItIs)

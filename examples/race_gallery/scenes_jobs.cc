@@ -247,7 +247,6 @@ absl::Status CoStreamWithOneError(Stage& stage) MILLRACE_MAY_SUSPEND {
 void AddLaterJobEntries(std::vector<Entry>& entries) {
   const StageOptions alone{.layers = 4, .guest_rounds = 0};
   const Scene cancelled{"cancel-commit-then-stream", {.layers = 5}, &CoCancelCommitThenStream};
-  const Scene unplug{"unplug-while-commit-ends", alone, &CoUnplugWhileCommitEnds};
   entries.push_back({Mutant::kR60,
                      "R60",
                      "a permission that is refused at the start aborts",

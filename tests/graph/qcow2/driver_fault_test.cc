@@ -108,35 +108,13 @@ const Case kCases[] = {
 
 class Qcow2FaultLoop : public testing::TestWithParam<Case> {};
 
-// Lets the N-th allocation fail, counted from 0; also all after it.
-class NthAllocation final : public Decider {
- public:
-  void FailAt(uint64_t number, bool for_ever) {
-    seen_ = 0;
-    fail_at_ = number;
-    for_ever_ = for_ever;
-  }
-  uint64_t seen() const { return seen_; }
-  size_t Pick(ChoiceKind kind, absl::Span<const Option>) override {
-    if (kind != ChoiceKind::kFault) return 0;
-    const uint64_t number = seen_++;
-    return number == fail_at_ || (for_ever_ && number > fail_at_) ? 1 : 0;
-  }
-
- private:
-  uint64_t seen_ = 0;
-  uint64_t fail_at_ = UINT64_MAX;
-  bool for_ever_ = false;
-};
-
 struct Fault {
   uint64_t at = UINT64_MAX - 1;
   bool for_ever = false;
   bool after_effect = false;
-  bool of_allocation = false;
 };
 
-// Runs the sequence with a fault; returns how many operations, or allocations, it took.
+// Runs the sequence with a fault; returns how many operations it took.
 uint64_t RunWithFault(const Case& test, const Fault& fault) {
   CrashDisk disk = MakeImage(test.options);
   const std::vector<uint8_t> backing =
@@ -144,36 +122,27 @@ uint64_t RunWithFault(const Case& test, const Fault& fault) {
   std::vector<uint8_t> model = backing;
   model.resize(test.options.bytes);
   const bool for_ever = fault.for_ever;
-  NthAllocation allocations;
-  auto engine = SimulatedEngine(&allocations);
+  auto engine = SimulatedEngine();
   uint64_t operations = 0;
-  auto stop_failing = [&] {
-    disk.FailNever();
-    allocations.FailAt(UINT64_MAX, false);
-  };
   {
     FakeDriverContext context(*engine, disk);
     FormatNode node(context, MakeQcow2Driver({.cache_bytes_max = 16384}), backing);
     FakeDriverContext again(*engine, disk);
     FormatNode reopened(again, MakeQcow2Driver(), backing);
     const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-      if (fault.of_allocation) {
-        allocations.FailAt(fault.at, for_ever);
-      } else {
-        disk.FailAt(fault.at, for_ever, fault.after_effect);
-      }
+      disk.FailAt(fault.at, for_ever, fault.after_effect);
       if (const absl::Status open = node.CoOpen(); !open.ok()) {
         node.CoClose();
-        stop_failing();
+        disk.FailNever();
         return absl::OkStatus();
       }
       Sequence sequence(node, model);
       sequence.CoRun();
-      operations = fault.of_allocation ? allocations.seen() : disk.operations();
-      if (!for_ever) stop_failing();
+      operations = disk.operations();
+      if (!for_ever) disk.FailNever();
       const absl::Status seen = for_ever ? absl::OkStatus() : sequence.CoVerify(node);
       node.CoClose();
-      stop_failing();
+      disk.FailNever();
       MILLRACE_RETURN_IF_ERROR(seen);
       if (fault.at < operations && sequence.failures() == 0 && for_ever) {
         return absl::InternalError("a failure went unnoticed");
@@ -196,7 +165,7 @@ uint64_t RunWithFault(const Case& test, const Fault& fault) {
 void Loop(const Case& test, Fault fault) {
   fault.at = UINT64_MAX - 1;
   const uint64_t count = RunWithFault(test, fault);
-  ASSERT_GT(count, fault.of_allocation ? 3u : 30u);
+  ASSERT_GT(count, 30u);
   for (fault.at = 0; fault.at < count; ++fault.at) {
     SCOPED_TRACE(StrCat("number ", fault.at, " of ", count, " fails"));
     RunWithFault(test, fault);
@@ -214,13 +183,6 @@ TEST_P(Qcow2FaultLoop, FromTheNthOperationOnAllFailAndNothingBreaks) {
 TEST_P(Qcow2FaultLoop, FromTheNthOperationOnAllFailAfterTheirEffectAndNothingBreaks) {
   Loop(GetParam(), {.for_ever = true, .after_effect = true});
 }
-TEST_P(Qcow2FaultLoop, TheNthAllocationFailsAndNothingBreaks) {
-  Loop(GetParam(), {.of_allocation = true});
-}
-TEST_P(Qcow2FaultLoop, FromTheNthAllocationOnAllFailAndNothingBreaks) {
-  Loop(GetParam(), {.for_ever = true, .of_allocation = true});
-}
-
 INSTANTIATE_TEST_SUITE_P(Formats, Qcow2FaultLoop, testing::ValuesIn(kCases),
                          [](const auto& each) { return std::string(each.param.name); });
 

@@ -85,8 +85,10 @@ ExploreReport PlayScript(const Scene& scene, Mutant mutant, const Script& script
 ExploreReport Search(const Scene& scene, Mutant mutant, const Budget& budget) {
   Portfolio strategy;
   strategy.Add(std::make_unique<RandomWalk>(budget.seed), 40);
-  strategy.Add(std::make_unique<Pct>(Pct::Options{.seed = budget.seed, .is_fair = true}), 40);
-  strategy.Add(std::make_unique<DelayBounded>(2), 20);
+  if (!scene.judges_progress) {
+    strategy.Add(std::make_unique<Pct>(Pct::Options{.seed = budget.seed, .is_fair = true}), 40);
+    strategy.Add(std::make_unique<DelayBounded>(2), 20);
+  }
   ExploreOptions options;
   options.budget.schedules = budget.schedules;
   options.budget.time = static_cast<Nanoseconds>(budget.seconds * static_cast<double>(kSecond));

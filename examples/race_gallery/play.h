@@ -20,6 +20,7 @@ struct Scene {
   std::string_view name;  // "stream-above-commit"
   StageOptions options;
   absl::Status (*play)(Stage& stage) = nullptr;
+  bool judges_progress = false;  // then only a random walk is fair enough
 };
 
 // The scene as a story for the explorer, played by an engine with this bug.

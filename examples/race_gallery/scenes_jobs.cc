@@ -273,7 +273,9 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
   entries.push_back({Mutant::kM02,
                      "M02",
                      "what was copied is known to be durable only after the chain has been cut",
-                     {"stream-with-one-error", alone, &CoStreamWithOneError},
+                     {"stream-with-one-error",
+                      {.layers = 4, .guest_rounds = 0, .checks_views = false},
+                      &CoStreamWithOneError},
                      Script()});
   entries.push_back(
       {Mutant::kM05,

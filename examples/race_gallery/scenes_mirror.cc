@@ -178,10 +178,11 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
                      "a copy waits for room, and is itself what takes the room",
                      {"mirror-with-small-buffer", quiet, &CoMirrorWithSmallBuffer},
                      Script()});
-  entries.push_back({Mutant::kR15,
-                     "R15",
-                     "the mirror ends only when nobody has written anything meanwhile",
-                     {"complete-under-load", quiet, &CoCompleteUnderLoad}});
+  entries.push_back(
+      {Mutant::kR15,
+       "R15",
+       "the mirror ends only when nobody has written anything meanwhile",
+       {"complete-under-load", quiet, &CoCompleteUnderLoad, /*judges_progress=*/true}});
   entries.push_back({Mutant::kR29b, "R29b", "a mark is cleared after its place has been copied",
                      pivot, Script()});
   entries.push_back({Mutant::kR69,

@@ -225,7 +225,9 @@ void Stage::CoLastLook() {
   RequireHeaders();
   if (!chain_.guest.is_attached()) return;
   RequireOk(disk_.CoVerifyAll(chain_.guest), "I2", "what the guest reads in the end");
-  RequireOk(views_->Check(chain_, graph_), "I5", "what the images say to who opens them later");
+  if (options_.checks_views) {
+    RequireOk(views_->Check(chain_, graph_), "I5", "what the images say to who opens them later");
+  }
   if (!options_.is_read_only || !options_.checks_read_only) return;
   const std::vector<size_t> layers = LayerViews::LayersInUse(chain_, graph_);
   for (size_t layer : layers) {

@@ -59,6 +59,7 @@ struct StageOptions {
   bool guest_never_stops = false;  // it goes on until the scene is over
   uint64_t guest_sectors = 14;     // where its writes begin: below this
   bool guest_retries = false;      // what failed: the fault may be the scene's
+  bool checks_views = true;        // what the images say, in the end
   bool checks_read_only = true;    // in the end
   uint64_t steps_max = 20'000;     // more than that is no progress (I11)
 };

@@ -49,7 +49,9 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRA
     }
   }
   if (options.source == options.target) {
-    return Refuse(ConflictReason::kSameNode, "", "Can't mirror node into itself",
+    GraphView view(layer.graph());
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
+    return Refuse(ConflictReason::kSameNode, source.name(), "Can't mirror node into itself",
                   "name another target");
   }
   return ClaimForMirror(layer.graph(), options, "").status();

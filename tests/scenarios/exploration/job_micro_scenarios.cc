@@ -77,12 +77,6 @@ ScriptedJob::Script ReadyScript() {
   return script;
 }
 
-JobSpec ByHand() {
-  JobSpec spec;
-  spec.finalizes_automatically = false;
-  return spec;
-}
-
 // Two jobs of one transaction, or of none, complete together.
 Scenario TwoCompletions(bool in_transaction, bool one_fails) {
   return {StrCat("micro: two completions", in_transaction ? " in a transaction" : "",
@@ -134,24 +128,13 @@ std::vector<Scenario> JobMicroScenarios() {
                CoPauseOnce(world);
                CoCancelOnce(world, true);
              }),
-      JobAnd("complete and cancel when it is ready", ReadyScript(), {},
+      JobAnd("attempts to complete it, then a forced cancel", ReadyScript(), {},
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
-               while (!world.jobs().Complete("a").ok() && world.StateOf("a") != JobState::kNull) {
+               for (int attempt = 0; attempt < 3; ++attempt) {
+                 world.jobs().Complete("a").IgnoreError();
                  CoYield("micro.complete");
-                 if (world.StateOf("a") == JobState::kRunning) continue;
-                 world.jobs().Cancel("a", false).IgnoreError();
                }
-             }),
-      JobAnd("finalize and cancel", ShortScript(), ByHand(),
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
-               while (world.StateOf("a") == JobState::kRunning) CoYield("micro.finalize");
-               world.jobs().Finalize("a").IgnoreError();
                world.jobs().Cancel("a", true).IgnoreError();
-               while (world.StateOf("a") != JobState::kNull &&
-                      world.StateOf("a") != JobState::kConcluded) {
-                 world.jobs().Finalize("a").IgnoreError();
-                 CoYield("micro.wait");
-               }
              }),
       JobAnd("an ignored error", failing, {}, [](BareJobWorld&) {}),
       TwoCompletions(false, false),

@@ -66,9 +66,9 @@ class Hostile(Case):
             with QmpClient.connect(self.path) as following:
                 following.command('query-jobs')
             if self.vm.command('query-jobs'):
-                self.vm.command('job-cancel', id='s')
-                self.wait_status('s', 'null')
-        self.assertEqual(self.vm.command('query-jobs'), [])
+                self.vm.reply('job-cancel', id='s')  # not found if it has just ended
+            while self.vm.command('query-jobs'):
+                pass
 
     def test_a_client_that_sends_a_byte_at_a_time_holds_nobody_up(self):
         slow = self.raw()

@@ -76,7 +76,7 @@ class ReplayPage(unittest.TestCase):
         self.assertEqual(len(re.findall(r'class="block[^"]*\bcurrent\b', dom)), 1)
         deviations = {each['step'] for each in self.data['deviations']}
         self.assertEqual(len(re.findall(r'class="block[^"]*\bdeviation\b', dom)), len(deviations))
-        self.assertEqual(dom.count('first-deviation"'), 1)
+        self.assertEqual(dom.count('<tr class="first-deviation'), 1)
 
     def test_draws_the_graph_of_the_step_and_who_froze_it(self):
         step = next(note['step'] for note in self.data['notes']

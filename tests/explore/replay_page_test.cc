@@ -131,7 +131,7 @@ Scenario StreamJudgedWrongly() {
             scope.Spawn("story", [&]() MILLRACE_MAY_SUSPEND {
               return CoTellChainStory(run.engine(), {.layers = 3, .guest_rounds = 2}, 1, body);
             });
-            run.engine().RunUntil([&] {
+            run.engine().RunUntil([&]() MILLRACE_OPENS_VIEW {
               if (graph != nullptr) NoteGraph(*graph);
               return scope.live() == 0;
             });

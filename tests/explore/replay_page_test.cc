@@ -69,13 +69,15 @@ TEST(Timeline, ACoroutineGoesOnInTheLaneOfOneThatHasEnded) {
   recording.steps = {{0, {1, "guest", "1"}, std::nullopt},
                      {0, {2, "guest", "2"}, std::nullopt},
                      {0, {1, "guest", "3"}, std::nullopt},
-                     {0, {3, "guest", "4"}, std::nullopt}};
+                     {0, {3, "guest", "4"}, std::nullopt},
+                     {0, {1, "guest", "5"}, std::nullopt}};
   EXPECT_EQ(TimelineText(recording),
             "    #       vtime  guest  guest #2  notes\n"
             "    0    0.000 ms  1\n"
             "    1    0.000 ms         2\n"
             "    2    0.000 ms  3\n"
-            "    3    0.000 ms         4\n");
+            "    3    0.000 ms         4\n"
+            "    4    0.000 ms  5\n");
 }
 
 TEST(Timeline, TraceHasALanePerPartyASlicePerStepAndInstants) {

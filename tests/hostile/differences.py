@@ -14,7 +14,7 @@ RULES = tuple((re.compile(image), re.compile(kind), re.compile(detail), why)
     ('', 'refused', 'beyond the end of the file', _BEYOND),
     ('', 'refused', 'outside any file', _BEYOND),
     ('', 'refused', 'reserved bits?', _STRICT),
-    ('', 'refused', "compressed L2 entry .* 'copied' flag", _STRICT),
+    ('', 'refused', "compressed L2 entry .* ('copied' flag|subcluster bitmap)", _STRICT),
     ('', 'refused', 'snapshot table is at offset 0|overlaps? the header|where the header is',
      'a table that lies in the header is refused, where QEMU takes the header for one'),
     ('', 'accepted', 'Snapshot table offset invalid|snapshot table offset invalid',
@@ -29,7 +29,7 @@ RULES = tuple((re.compile(image), re.compile(kind), re.compile(detail), why)
      'of a bitmap with unknown flags nothing is believed; the disk can be read'),
     ('bitmap|extension', 'accepted', 'itmap', 'bitmaps that are out of order do not keep the disk '
      'from being read'),
-    ('', 'refused', 'header length .* is not a multiple of 8|less than its header',
+    ('', 'refused', r'header length .* is not a multiple of 8|less than its header|the file has \d+ bytes',
      'QEMU reads the rest of a header that is cut off, or too long by a few bytes, as zeroes'),
     ('extension', 'refused', 'external data file',
      'whoever names a data file means it, feature bit or not'),

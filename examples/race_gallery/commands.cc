@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <optional>
 
 #include "examples/race_gallery/debate.h"
@@ -10,6 +11,7 @@
 #include "examples/race_gallery/play.h"
 #include "examples/race_gallery/races.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/replay_page.h"
 #include "millrace/engine/explore/shrink.h"
 
 namespace millrace::gallery {
@@ -18,8 +20,9 @@ namespace {
 constexpr char kUsage[] =
     "usage: race_gallery list [--markdown]\n"
     "       race_gallery run ID... | --all [--fixed] [--script] [--replay=SCHEDULE]\n"
-    "                    [--seconds=N] [--schedules=N] [--seed=N]\n"
+    "                    [--html=FILE] [--seconds=N] [--schedules=N] [--seed=N]\n"
     "       race_gallery debate [--seconds=N] [--schedules=N] [--seed=N]\n"
+    "  --html writes a page that replays the shrunk failure step by step in a browser.\n"
     "  ID is a race (R04: all its mutants) or a mutant (R04b). --fixed plays the engine as it is,\n"
     "  --script the one schedule that was written for the mutant, --replay one that was printed.\n"
     "  To write a script: run ID --script [--last=P,P...] [--first=P,P...], with "
@@ -30,6 +33,7 @@ struct Flags {
   std::string command;
   std::vector<std::string> ids;
   std::string replay;
+  std::string html;  // where the page of a finding goes
   bool all = false;
   bool fixed = false;
   bool script = false;
@@ -89,7 +93,21 @@ void PrintList() {
 
 // ---- run ----------------------------------------------------------------------------------------
 
-void PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report) {
+bool WritePage(const Entry& entry, const Finding& finding, const std::string& path) {
+  std::ofstream file(path);
+  file << ReplayPage(finding.recording,
+                     {.title = StrCat(entry.id, ": ", entry.scene.name),
+                      .explanation = std::string(entry.restores),
+                      .replay_line = StrCat("race_gallery run ", entry.id,
+                                            " --replay=", finding.schedule.ToText())});
+  file.close();
+  Print(StrCat("  page        ", file ? path : StrCat("could not be written to ", path), "\n"));
+  return static_cast<bool>(file);
+}
+
+// False only if a page was asked for and could not be written.
+bool PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report,
+                  const std::string& html) {
   const ShrinkReport shrunk = Shrink(ScenarioOf(entry.scene, mutant), *report.finding);
   const Finding& finding = shrunk.finding;
   Print(StrCat("  found by    ", report.strategy, ", schedule ", report.schedules, ", ",
@@ -103,6 +121,7 @@ void PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report
                finding.recording.choices.size(), " choices are not production's\n"));
   Print(StrCat("  replay      race_gallery run ", entry.id, " --replay=", finding.schedule.ToText(),
                "\n"));
+  return html.empty() || WritePage(entry, finding, html);
 }
 
 void PrintHead(const Entry& entry) {
@@ -147,7 +166,7 @@ bool RunOne(const Entry& entry, const Flags& flags) {
                                    ? PlayScript(entry.scene, mutant, ScriptOf(entry, flags))
                                    : Search(entry.scene, mutant, flags.budget);
   if (report.finding) {
-    PrintFinding(entry, mutant, report);
+    if (!PrintFinding(entry, mutant, report, flags.html)) return false;
   } else {
     Print(StrCat("  no failure in ", report.schedules, " schedules, ", Seconds(report.time), "\n"));
   }
@@ -247,6 +266,7 @@ bool TakeFlag(std::string_view argument, Flags* flags) {
   } else if (argument == "--markdown") {
     flags->markdown = true;
   } else if (TakeValue(argument, "--replay=", &flags->replay) ||
+             TakeValue(argument, "--html=", &flags->html) ||
              TakeValue(argument, "--last=", &flags->last) ||
              TakeValue(argument, "--first=", &flags->first)) {
   } else if (TakeValue(argument, "--seconds=", &value)) {
@@ -263,8 +283,11 @@ bool TakeFlag(std::string_view argument, Flags* flags) {
 
 std::optional<Flags> ParseFlags(const std::vector<std::string_view>& arguments) {
   Flags flags;
-  for (std::string_view argument : arguments) {
-    if (argument.starts_with("--")) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string_view argument = arguments[i];
+    if (argument == "--html" && i + 1 < arguments.size()) {
+      flags.html = std::string(arguments[++i]);
+    } else if (argument.starts_with("--")) {
       if (!TakeFlag(argument, &flags)) return std::nullopt;
     } else if (flags.command.empty()) {
       flags.command = std::string(argument);

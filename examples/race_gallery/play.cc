@@ -41,7 +41,7 @@ absl::Status Play(const Scene& scene, Mutant mutant, ScenarioRun& run) {
   });
   TaskScope scope(engine.scheduler(), "play");
   scope.Spawn("scene", [&]() MILLRACE_MAY_SUSPEND { stage.CoPlay(scene.play); });
-  const bool is_over = engine.RunUntil([&] {
+  const bool is_over = engine.RunUntil([&]() MILLRACE_OPENS_VIEW {
     if (scope.live() == 0) return true;
     stage.LookAtGraph();
     if (engine.scheduler().steps() > scene.options.steps_max) {

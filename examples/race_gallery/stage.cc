@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "examples/scenario_kit/graph_notes.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_transaction.h"
@@ -41,7 +42,10 @@ void Stage::Fail(std::string_view invariant, std::string text) {
   if (on_failure_) on_failure_(invariant, text);
 }
 
-void Stage::LookAtGraph() { RequireOk(graph_.CheckInvariants(), "G", "the graph"); }
+void Stage::LookAtGraph() {
+  NoteGraph(graph_);
+  RequireOk(graph_.CheckInvariants(), "G", "the graph");
+}
 
 void Stage::RequireOk(const absl::Status& status, std::string_view invariant,
                       std::string_view what) {

@@ -106,7 +106,7 @@ class Stage {
   // I5: every image's header names an image and a format that somebody can open later.
   void RequireHeaders();
   // G1-G9, as they are now.
-  void LookAtGraph();
+  void LookAtGraph() MILLRACE_OPENS_VIEW;
   // Hears of the first failure at once; needs not return.
   using FailureListener = std::function<void(std::string_view invariant, const std::string& text)>;
   void SetFailureListener(FailureListener listener) { on_failure_ = std::move(listener); }

@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT, GALLERY, ARCHIVES = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
@@ -64,6 +65,22 @@ class Gallery(unittest.TestCase):
                                             check=False).returncode, 2, arguments)
         self.assertEqual(subprocess.run([GALLERY, 'run', 'R00'], capture_output=True,
                                         check=False).returncode, 1)
+
+
+    def test_a_finding_becomes_a_page_with_its_steps_and_the_graph(self):
+        with tempfile.TemporaryDirectory() as folder:
+            page = pathlib.Path(folder) / 'page.html'
+            said = output_of(GALLERY, 'run', 'R02', '--html', str(page))
+            text = page.read_text(encoding='utf-8')
+            schedule = re.search(r'--replay=(\S+)', said).group(1)
+            self.assertIn(schedule, text)
+            self.assertIn('commit', text)
+            # At least one drawing of the graph: the nodes of the chain by name.
+            self.assertRegex(text, r'"name\\?": \\?"n0')
+            nowhere = subprocess.run([GALLERY, 'run', 'R02', f'--html={folder}/no/page.html'],
+                                     capture_output=True, text=True, check=False)
+            self.assertEqual(nowhere.returncode, 1)
+            self.assertIn('could not be written', nowhere.stdout)
 
 
 class ShippedLibrary(unittest.TestCase):

@@ -11,7 +11,7 @@
 #include "millrace/engine/explore/regression_test.h"
 #include "millrace/engine/explore/timeline.h"
 #include "tests/support/chain_story.h"
-#include "tests/support/graph_notes.h"
+#include "examples/scenario_kit/graph_notes.h"
 
 namespace millrace {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/support/graph_notes.h"
+#include "examples/scenario_kit/graph_notes.h"
 
 #include <string>
 

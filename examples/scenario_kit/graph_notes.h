@@ -1,6 +1,6 @@
 // Snapshots of a graph for the recording of a run, so that a replay page can draw it.
-#ifndef MILLRACE_TESTS_SUPPORT_GRAPH_NOTES_H_
-#define MILLRACE_TESTS_SUPPORT_GRAPH_NOTES_H_
+#ifndef MILLRACE_EXAMPLES_SCENARIO_KIT_GRAPH_NOTES_H_
+#define MILLRACE_EXAMPLES_SCENARIO_KIT_GRAPH_NOTES_H_
 
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph.h"
@@ -13,4 +13,4 @@ void NoteGraph(Graph& graph) MILLRACE_OPENS_VIEW;
 
 }  // namespace millrace
 
-#endif  // MILLRACE_TESTS_SUPPORT_GRAPH_NOTES_H_
+#endif  // MILLRACE_EXAMPLES_SCENARIO_KIT_GRAPH_NOTES_H_

@@ -6,12 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include "examples/scenario_kit/graph_notes.h"
 #include "millrace/engine/explore/explorer.h"
 #include "millrace/engine/explore/random.h"
 #include "millrace/engine/explore/regression_test.h"
 #include "millrace/engine/explore/timeline.h"
 #include "tests/support/chain_story.h"
-#include "examples/scenario_kit/graph_notes.h"
 
 namespace millrace {
 namespace {

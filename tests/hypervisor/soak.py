@@ -103,7 +103,13 @@ class Soak:
         order = list(idents)
         self._random.shuffle(order)
         for ident in order:
-            self._command('block-job-set-speed', device=ident, speed=0)
+            self._write()
+            # A job that has nothing to copy may be about to end, or be gone.
+            reply = self._vm.reply('block-job-set-speed', device=ident, speed=0)
+            told = reply.get('error', {}).get('desc', '')
+            if told and not told.endswith('not found') and "in state 'pending'" not in told \
+                    and "in state 'waiting'" not in told:
+                raise Failure(told)
 
     def _ended(self, *idents):
         for ident in idents:

@@ -218,12 +218,20 @@ void StreamJob::StageGraphEdit(GraphTransaction& change) {
   MILLRACE_MUTANT(kR04a) return change.SetBacking(overlay_, base, std::nullopt);
   MILLRACE_MUTANT(kR04b) header = MutantNote<BackingReference>(overlay_.slot);  // of its start
   change.SetBacking(overlay_, base, std::move(header));
+  // If nobody else holds the overlay any more, it must not go before its header is written.
+  AttachmentOptions keeper;
+  keeper.holder = MakeHolder(holder()->id, StrCat(holder()->type, "'s overlay"), holder()->since);
+  keeper.purpose = "backing header";
+  keeper.queues_requests = false;
+  keeper.stays_at_node = true;
+  header_keeper_ = change.Attach(overlay_, std::move(keeper));
 }
 
 absl::Status StreamJob::CoFollowUp() {
   absl::Status status = BlockJob::CoFollowUp();
   MILLRACE_MUTANT(kM02) status.Update(MutantNote<absl::Status>(this));
   if (was_read_only_) status.Update(CoRestoreReadOnly(graph(), overlay_, holder()));
+  header_keeper_.CoDetach();
   return status;
 }
 

@@ -74,6 +74,8 @@ class StreamJob final : public BlockJob {
   const NodeId overlay_;
   const NodeId bottom_;
   Attachment reader_;  // on the filter: reading through it copies
+  // Of the overlay, from the edit until its header is written.
+  Attachment header_keeper_;
   const bool was_read_only_;
   class Mover;
   std::unique_ptr<Mover> mover_;

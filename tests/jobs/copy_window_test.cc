@@ -100,8 +100,9 @@ TEST(CopyWindow, DrainIsGrantedOnceEverythingInFlightHasEnded) {
                       absl::StatusOr<DrainedSection> section =
                           DrainedSection::CoBegin(world.graph(), {world.chain.nodes[0]}, {});
                       if (!section.ok()) break;  // the stream is over and n0 gone
-                      if (world.StateOf("j") != JobState::kNull)
+                      if (world.StateOf("j") != JobState::kNull) {
                         EXPECT_EQ(IoOf(world).in_flight(), 0u);
+                      }
                       section->End();
                       MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
                     }

@@ -22,7 +22,9 @@ void ExpectRefusal(const absl::Status& status, std::string_view node) {
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   const std::optional<Conflict> conflict = ConflictOf(status);
   EXPECT_TRUE(conflict.has_value()) << status;
-  if (conflict) EXPECT_EQ(conflict->object, node) << status;
+  if (conflict) {
+    EXPECT_EQ(conflict->object, node) << status;
+  }
 }
 
 CommitOptions ActiveCommit(ChainStory& story, std::string id, size_t base) {

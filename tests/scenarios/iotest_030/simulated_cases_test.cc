@@ -13,8 +13,8 @@ class Iotest030 : public ::testing::TestWithParam<SimulatedCase> {};
 TEST_P(Iotest030, HoldsUnderAnySchedule) { TellChainStory(GetParam().options, GetParam().tell); }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Iotest030, ::testing::ValuesIn(SimulatedCases()),
-                         [](const ::testing::TestParamInfo<SimulatedCase>& info) {
-                           return std::string(info.param.name);
+                         [](const ::testing::TestParamInfo<SimulatedCase>& each) {
+                           return std::string(each.param.name);
                          });
 
 }  // namespace

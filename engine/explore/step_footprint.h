@@ -1,4 +1,4 @@
-// StepFootprint: what one step touched, and whether that is all. Internal; not installed.
+// StepFootprint: what one step touched, and whether that is all.
 #ifndef MILLRACE_ENGINE_EXPLORE_STEP_FOOTPRINT_H_
 #define MILLRACE_ENGINE_EXPLORE_STEP_FOOTPRINT_H_
 

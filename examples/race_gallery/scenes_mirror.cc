@@ -1,4 +1,5 @@
 // Mirrors and active commits, with a guest that goes on writing.
+#include <memory>
 #include <utility>
 
 #include "examples/race_gallery/entries.h"
@@ -48,20 +49,20 @@ absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
   stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
-  bool is_over = false;
+  const auto is_over = std::make_shared<bool>(false);  // the writers end after this function
   for (uint64_t i = 0; i < 4; ++i) {
-    stage.Spawn("writer", [&stage, &is_over, i]() MILLRACE_MAY_SUSPEND -> absl::Status {
-      for (int round = 0; round < 500 && !is_over; ++round) {
+    stage.Spawn("writer", [&stage, is_over, i]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (int round = 0; round < 500 && !*is_over; ++round) {
         MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, i * 4, 2));
       }
-      stage.Require(is_over, "I11", "the mirror waits until nobody writes any more");
+      stage.Require(*is_over, "I11", "the mirror waits until nobody writes any more");
       return absl::OkStatus();
     });
   }
   for (int i = 0; i < 8; ++i) CoYield();
   MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
   stage.CoEndsWell("m");
-  is_over = true;
+  *is_over = true;
   return absl::OkStatus();
 }
 

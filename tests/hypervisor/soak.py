@@ -4,15 +4,18 @@
     soak.py --iterations N [--seed M]
     soak.py --seconds S --seed-start N      as a campaign (tests/campaign/campaign.h)
 
-MILLRACED names the daemon. Each iteration makes a chain of nine images, opens it as a drive's tree
-by blockdev-add, runs one of the cases while a guest writes, compares what the chain shows with what
-it must, deletes the nodes and the files. After each the graph is empty of all but the guest's own
-drive, no job is left, and the daemon has as many descriptors as before; every so often its resident
-memory is looked at: after a warm-up it must not grow.
+MILLRACED names the daemon. Each iteration lays down a chain of nine images, opens it node by node,
+plugs a guest's disk on top and runs one of the cases while the guest writes to it and to another
+disk; then what the guest's disk shows is compared with what it must, the disk is unplugged, nodes and
+files are deleted. After each the graph is empty of all but the guest's other disk, no job is left,
+and the daemon has as many descriptors as before; every so often its resident memory is looked at:
+after a warm-up it must not grow. QEMU's tools make the images once, in a few variants of each; an
+iteration copies a random one for each place in the chain.
 Exit status: 0, 1 a failure (told with its seed), 77 the daemon is not there.
 """
 
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -32,7 +35,11 @@ from support.machine import Machine  # noqa: E402
 
 LAYERS = 9
 SIZE = 16 * MIB
-WARM_UP = 20  # iterations after which memory is compared
+VARIANTS = 4  # of each image
+PIECE = MIB  # what one image holds
+GUEST_AREA = SIZE - MIB  # from here on no image holds anything: the guest writes there
+GUEST_PIECE = 4096
+WARM_UP = 100  # iterations after which memory is compared
 GROWTH_MAX = 8 * MIB
 LOOK_EVERY = 10
 
@@ -46,13 +53,32 @@ class Soak:
         self._random = random.Random(seed)
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix='millrace-soak-'))
         self._images = Images(self._folder)
+        self._variants = [[self._make_variant(i, k) for k in range(VARIANTS)]
+                          for i in range(LAYERS)]
         self._vm = Machine(program, self._folder)
         self._vm.drive(self._images.create('guest.img', SIZE)).launch()
         self._cases = [self._four_streams, self._stream_and_commit, self._stream_and_active_commit,
-                       self._refused_overlap, self._commit_below_a_stream]
+                       self._stream_and_active_commit_below, self._refused_by_a_stream,
+                       self._refused_by_a_commit, self._refused_by_an_active_commit,
+                       self._commit_below_a_stream]
+        self._shows = {}  # offset: (pattern, length), of the iteration's chain
+        self._has_disk = False
         self._descriptors = None
         self._memory = None
         self.done = 0
+        self.counts = collections.Counter()
+
+    def _make_variant(self, i, k):
+        """(path, offset, pattern): an image for place i in the chain, and what it holds."""
+        name, offset = f'variant-{i}-{k}', self._random.randrange(GUEST_AREA // PIECE) * PIECE
+        pattern = self._random.randrange(1, 255)
+        self._images.create(name, SIZE)
+        self._images.io(name, f'write -q -P {pattern} {offset} {PIECE}')
+        if i:
+            # The header names the place of the image below, where there is none yet.
+            self._images.run('qemu-img', 'rebase', '-u', '-F', 'qcow2',
+                             '-b', f'{self._folder}/img-{i - 1}', self._images.path(name))
+        return self._images.path(name), offset, pattern
 
     def close(self):
         self._vm.kill()
@@ -61,23 +87,22 @@ class Soak:
     # ---- One iteration ---------------------------------------------------------------------------
 
     def iterate(self):
-        expected = self._make_chain()
-        self._random.choice(self._cases)()
-        self._compare(expected)
+        self._make_chain()
+        case = self._random.choice(self._cases)
+        case()
+        self._compare()
         self._take_down()
         self.done += 1
+        self.counts[case.__name__.strip('_').replace('_', ' ')] += 1
         self._look()
 
     def _make_chain(self):
-        """Opens node0 … node8, node8 on top. Returns what the chain shows: [(pattern, offset)]."""
-        shows = {}
+        """Opens node0 … node8, and plugs in the guest's disk over node8."""
+        self._shows = {}
         for i in range(LAYERS):
-            self._images.create(f'img-{i}', SIZE, backing=f'{self._folder}/img-{i - 1}' if i else None)
-        for i in range(LAYERS):
-            offset = self._random.randrange(SIZE // MIB) * MIB
-            pattern = self._random.randrange(1, 255)
-            self._images.io(f'img-{i}', f'write -q -P {pattern} {offset} {MIB}')
-            shows[offset] = pattern
+            path, offset, pattern = self._random.choice(self._variants[i])
+            shutil.copyfile(path, self._folder / f'img-{i}')
+            self._shows[offset] = pattern, PIECE
         for i in range(LAYERS):
             options = {'driver': 'qcow2', 'node-name': f'node{i}',
                        'file': {'driver': 'file', 'filename': f'{self._folder}/img-{i}'}}
@@ -86,15 +111,27 @@ class Soak:
             if i < LAYERS - 1:
                 options['read-only'] = True
             self._command('blockdev-add', **options)
-        return shows
+        self._command('device_add', driver='virtio-blk-pci', id='disk', drive='node8')
+        self._has_disk = True
 
     def _command(self, command, **arguments):
         self._write()
         return self._vm.qmp.command(command, **arguments)
 
     def _write(self):
-        """The guest goes on working on a disk of its own, and on the chain's top."""
-        self._vm.io('drive0', f'aio_write -q -P 1 {self._random.randrange(256) * 64}K 64K')
+        """The guest goes on working, on a disk of its own and on the one that jobs work below."""
+        pattern = self._random.randrange(1, 255)
+        if not self._has_disk:
+            self._vm.io('drive0', f'aio_write -q -P {pattern} {self._random.randrange(256) * 64}K 64K')
+            return
+        # One place is written once: of two requests under way nobody could say which is the last.
+        offset = GUEST_AREA + sum(o >= GUEST_AREA for o in self._shows) * GUEST_PIECE
+        self._shows[offset] = pattern, GUEST_PIECE
+        self._io_disk(f'aio_write -q -P {pattern} {offset} {GUEST_PIECE}')
+
+    def _io_disk(self, command):
+        if told := self._vm.hmp(f'qemu-io -d /machine/peripheral/disk/virtio-backend "{command}"'):
+            raise Failure(f'{command}: {told}')
 
     def _start(self, command, ident, **arguments):
         self._command(command, job_id=ident, speed=1024, **arguments)
@@ -144,16 +181,52 @@ class Soak:
         self._command('block-job-complete', device=ids[1])
         self._ended(*ids)
 
-    def _refused_overlap(self):
+    def _stream_and_active_commit_below(self):
+        ids = f's-{self.done}', f'a-{self.done}'
+        self._start('block-stream', ids[0], device='node2', base_node='node0')
+        self._start('block-commit', ids[1], device='node8', base_node='node3')
+        self._unlimited(*ids)
+        self._vm.qmp.wait_event('BLOCK_JOB_READY', device=ids[1])
+        self._command('block-job-complete', device=ids[1])
+        self._ended(*ids)
+
+    def _refused(self, command, **arguments):
+        self._write()
+        reply = self._vm.reply(command, job_id=f'x-{self.done}', **arguments)
+        if 'is busy: block device is in use by block job' not in reply.get('error', {}).get('desc', ''):
+            raise Failure(f'{command} {arguments}, which overlaps: {reply}')
+
+    def _refused_by_a_stream(self):
         ident = f'o-{self.done}'
         self._start('block-stream', ident, device='node4', base_node='node1',
                     filter_node_name='stream-filter')
-        for arguments in ({'device': 'node5', 'base_node': 'node2'},
-                          {'device': 'node3', 'base_node': 'node2'}, {'device': 'node4'}):
-            reply = self._vm.reply('block-stream', job_id=f'x-{self.done}', **arguments)
-            if 'error' not in reply:
-                raise Failure(f'an overlapping stream was accepted: {arguments}')
+        self._refused('block-stream', device='node5', base_node='node2')
+        self._refused('block-stream', device='node3', base_node='node2')
+        self._refused('block-stream', device='node4')
+        self._refused('block-commit', device='node8', base_node='node4')
+        self._refused('block-commit', device='node8', top_node='node3', base_node='node1')
+        self._refused('block-commit', device='node8', top_node='node1', base_node='node0')
         self._unlimited(ident)
+        self._ended(ident)
+
+    def _refused_by_a_commit(self):
+        ident = f'o-{self.done}'
+        self._start('block-commit', ident, device='node8', top_node='node5', base_node='node3')
+        self._refused('block-stream', device='node3')
+        self._refused('block-stream', device='node6', base_node='node2')
+        self._refused('block-stream', device='node4', base_node='node2')
+        self._refused('block-stream', device='node6', base_node='node4')
+        self._refused('block-stream', device='node8', base_node='node5')
+        self._unlimited(ident)
+        self._ended(ident)
+
+    def _refused_by_an_active_commit(self):
+        ident = f'o-{self.done}'
+        self._start('block-commit', ident, device='node8', base_node='node3')
+        self._refused('block-stream', device='node5', base_node='node3')
+        self._unlimited(ident)
+        self._vm.qmp.wait_event('BLOCK_JOB_READY', device=ident)
+        self._command('block-job-complete', device=ident)
         self._ended(ident)
 
     def _commit_below_a_stream(self):
@@ -166,18 +239,23 @@ class Soak:
 
     # ---- Afterwards ------------------------------------------------------------------------------
 
-    def _compare(self, shows):
-        """What is read through the top, by the daemon itself: verified by qemu-io's patterns."""
-        names = {node['node-name'] for node in
-                 self._vm.qmp.command('query-named-block-nodes', flat=True)}
-        top = next(name for name in (f'node{i}' for i in reversed(range(LAYERS))) if name in names)
-        before = len(self._vm.output())
-        for offset, pattern in shows.items():
-            self._vm.io(top, f'read -q -P {pattern} {offset} {MIB}')
-        if told := self._vm.output()[before:]:
-            raise Failure(f'the chain shows something else: {told}')
+    def _compare(self):
+        """What the guest reads, by the daemon itself: verified by qemu-io's patterns."""
+        self._io_disk('aio_flush')
+        before = self._said()
+        for offset, (pattern, length) in self._shows.items():
+            self._io_disk(f'read -q -P {pattern} {offset} {length}')
+        if (now := self._said()) != before:
+            raise Failure(f"the guest's disk shows something else: {self._vm.output()[before:now]}")
+
+    def _said(self):
+        """How much qemu-io has printed so far: nothing but mistakes."""
+        return (self._folder / 'stdout.txt').stat().st_size
 
     def _take_down(self):
+        self._has_disk = False
+        self._command('device_del', id='disk')
+        self._vm.qmp.wait_event('DEVICE_DELETED', device='disk')
         for i in reversed(range(LAYERS)):
             reply = self._vm.reply('blockdev-del', node_name=f'node{i}')
             if 'error' in reply and 'Failed to find' not in reply['error']['desc']:
@@ -190,6 +268,7 @@ class Soak:
         nodes = self._vm.qmp.command('query-named-block-nodes', flat=True)
         if len(nodes) != 2:
             raise Failure(f'nodes are left: {[node["node-name"] for node in nodes]}')
+        self._vm.qmp.forget()
 
     def _look(self):
         descriptors = len(os.listdir(f'/proc/{self._vm.process.pid}/fd'))
@@ -212,15 +291,15 @@ class Soak:
 
 
 def run(program, seed, iterations, deadline):
-    """(iterations done, the failure's text or nothing)"""
+    """(how often each case was run, the failure's text or nothing)"""
     soak = Soak(program, seed)
     try:
         while soak.done < iterations and (deadline is None or time.monotonic() < deadline):
             soak.iterate()
         soak.quit()
-        return soak.done, None
+        return soak.counts, None
     except Exception as error:  # whatever it is, its seed must be told
-        return soak.done, f'seed {seed}, iteration {soak.done}: {type(error).__name__}: {error}'
+        return soak.counts, f'seed {seed}, iteration {soak.done}: {type(error).__name__}: {error}'
     finally:
         soak.close()
 
@@ -240,11 +319,11 @@ def main():
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     if deadline is None and options.iterations == 10 ** 9:
         options.iterations = 100
-    done, failure = run(program, seed, options.iterations, deadline)
+    counts, failure = run(program, seed, options.iterations, deadline)
     if failure:
         print(failure, file=sys.stderr)
     print(json.dumps({'seed_from': seed, 'seed_to': seed, 'failures': 1 if failure else 0,
-                      'counts': {'iterations': done}}))
+                      'counts': {'iterations': counts.total(), **counts}}))
     return 1 if failure else 0
 
 

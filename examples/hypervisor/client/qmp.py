@@ -229,6 +229,12 @@ class QmpClient:
         with self._changed:
             return list(self._messages)
 
+    def forget(self):
+        """Throws away all that has come so far, so that a client may live for as long as it likes."""
+        with self._changed:
+            self._events.clear()
+            self._messages.clear()
+
     # ---- Waiting ---------------------------------------------------------------------------------
 
     def wait_greeting(self, timeout=None):

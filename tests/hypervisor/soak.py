@@ -69,16 +69,23 @@ class Soak:
         self.counts = collections.Counter()
 
     def _make_variant(self, i, k):
-        """(path, offset, pattern): an image for place i in the chain, and what it holds."""
-        name, offset = f'variant-{i}-{k}', self._random.randrange(GUEST_AREA // PIECE) * PIECE
-        pattern = self._random.randrange(1, 255)
+        """(path, [(offset, pattern)]): an image for place i in the chain, and what it holds.
+
+        One piece is where no other image has one, so that each job has something to do and is held
+        by its speed; the other may hide pieces below, and be hidden.
+        """
+        name = f'variant-{i}-{k}'
+        pieces = [(i * PIECE, self._random.randrange(1, 255)),
+                  (self._random.randrange(LAYERS, GUEST_AREA // PIECE) * PIECE,
+                   self._random.randrange(1, 255))]
         self._images.create(name, SIZE)
-        self._images.io(name, f'write -q -P {pattern} {offset} {PIECE}')
+        self._images.io(name, *(f'write -q -P {pattern} {offset} {PIECE}'
+                                for offset, pattern in pieces))
         if i:
             # The header names the place of the image below, where there is none yet.
             self._images.run('qemu-img', 'rebase', '-u', '-F', 'qcow2',
                              '-b', f'{self._folder}/img-{i - 1}', self._images.path(name))
-        return self._images.path(name), offset, pattern
+        return self._images.path(name), pieces
 
     def close(self):
         self._vm.kill()
@@ -100,9 +107,9 @@ class Soak:
         """Opens node0 … node8, and plugs in the guest's disk over node8."""
         self._shows = {}
         for i in range(LAYERS):
-            path, offset, pattern = self._random.choice(self._variants[i])
+            path, pieces = self._random.choice(self._variants[i])
             shutil.copyfile(path, self._folder / f'img-{i}')
-            self._shows[offset] = pattern, PIECE
+            self._shows.update((offset, (pattern, PIECE)) for offset, pattern in pieces)
         for i in range(LAYERS):
             options = {'driver': 'qcow2', 'node-name': f'node{i}',
                        'file': {'driver': 'file', 'filename': f'{self._folder}/img-{i}'}}

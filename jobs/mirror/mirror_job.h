@@ -159,6 +159,7 @@ class MirrorJob final : public BlockJob {
   // Starts to copy `area`, or a part of it, when the speed limit allows.
   void CoStartPiece(JobContext& context, TaskScope& scope, ByteRange area) MILLRACE_MAY_SUSPEND;
   uint64_t BatchBytesMax(const JobContext& context);
+  void CoBecomeReady(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoWaitForChanges(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoFlushTarget() MILLRACE_MAY_SUSPEND;
   std::optional<ByteRange> NextArea() const;

@@ -137,11 +137,22 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     } else if (copier_.needs_flush()) {
       CoFlushTarget();
     } else if (!context.is_ready()) {
-      context.BecomeReady();
+      CoBecomeReady(context);
     } else {
       return absl::OkStatus();
     }
   }
+}
+
+// What the last piece owes to the speed limit is paid first: a job that is held is not ready, and
+// takes no complete.
+void MirrorJob::CoBecomeReady(JobContext& context) {
+  if (context.speed() != 0) {
+    context.CoBeforePiece();
+    // The guest may have gone on writing meanwhile.
+    if (context.is_cancelled() || !dirty().is_clean() || copier_.needs_flush()) return;
+  }
+  context.BecomeReady();
 }
 
 std::optional<ByteRange> MirrorJob::NextArea() const {

@@ -78,6 +78,27 @@ TEST(ActiveCommit, NodesThatTheMonitorOwnsSurviveThePivot) {
       20);
 }
 
+// A job that is held by its speed is not ready: as in QEMU, clients go by that.
+TEST(ActiveCommit, IsReadyWhenItsLastPieceIsPaidFor) {
+  ExploreMirror(
+      {.has_guest = false},
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        constexpr int64_t kSpeed = 1024;
+        const Nanoseconds start = world.graph().engine().clock().Now();
+        CommitOptions options = ActiveCommit(world, 0);
+        options.spec.speed = kSpeed;
+        MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("c"));
+        const Nanoseconds took = world.graph().engine().clock().Now() - start;
+        MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, world.jobs().Query("c"));
+        EXPECT_GE(took, static_cast<int64_t>(info.current) * kSecond / kSpeed);
+        world.jobs().Cancel("c", true).IgnoreError();
+        world.CoWaitUntilOver("c").IgnoreError();
+        return absl::OkStatus();
+      },
+      20);
+}
+
 // The base is shorter than the top, and has a backing whose old bytes must not show behind its end.
 TEST(ActiveCommit, AShortBaseGrowsAndShowsNothingOfWhatLiesBelowIt) {
   ExploreMirror(

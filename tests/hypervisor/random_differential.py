@@ -7,7 +7,8 @@
 
 MILLRACED names the daemon. A script is made from its seed alone (support/random_script.py). What
 may differ stands in allowed_differences.py, and what two runs of QEMU itself do not agree on is no
-difference. A script during which QEMU dies proves nothing and is counted apart.
+difference. Scripts that meet a defect of QEMU (known_defects.py) are counted apart, each by its
+name, and so are those during which QEMU dies, which prove nothing.
 The last line on stdout is one JSON object: seed_from, seed_to, failures, counts. Exit status: 0 no
 difference, 1 some, 77 one of the programs is not there.
 """
@@ -22,20 +23,26 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from differential import QEMU_FAILED, compare  # noqa: E402
+import known_defects  # noqa: E402
+from differential import compare  # noqa: E402
 from run import SKIPPED  # noqa: E402
 from support import backend  # noqa: E402
 from support.random_script import RandomScript  # noqa: E402
 
+QEMU_DIED = 'QEMU died'
 FINDINGS_MAX = 10  # the first ones are the ones to mend
 
 
 def run_one(seed, programs):
-    """(seed, verdict, lines): verdict is same, differ or qemu-failed."""
-    lines = compare(f'seed {seed}', RandomScript(seed).text(), programs, again=True)
-    if any(QEMU_FAILED in line for line in lines):
-        return seed, 'qemu-failed', lines
-    return seed, 'differ' if lines else 'same', lines
+    """(seed, verdict, lines): verdict is same, differ, QEMU died, or a defect's name."""
+    found = compare(f'seed {seed}', RandomScript(seed).text(), programs, again=True)
+    lines = found.lines()
+    if not lines:
+        return seed, 'same', lines
+    if found.failure:
+        return seed, QEMU_DIED, lines
+    known = None if found.is_short else known_defects.explain(*found.answers, found.found)
+    return seed, known or 'differ', lines
 
 
 class Campaign:
@@ -67,7 +74,7 @@ class Campaign:
 
     def _note(self, seed, verdict, lines):
         self.verdicts[seed] = verdict
-        if verdict == 'same':
+        if verdict not in ('differ', QEMU_DIED):
             return
         print(f'seed {seed}: {verdict}, {len(lines)} lines, the first:\n{lines[0]}',
               file=sys.stderr, flush=True)
@@ -79,10 +86,13 @@ class Campaign:
         return sum(1 for one in self.verdicts.values() if one == verdict)
 
     def summary(self, first):
+        known = {f'QEMU: {defect.name}': self.count(defect.name)
+                 for defect in known_defects.DEFECTS if self.count(defect.name)}
+        compared = self.count('same') + self.count('differ') + sum(known.values())
         return {'seed_from': first, 'seed_to': max(self.verdicts, default=first),
                 'failures': self.count('differ'),
-                'counts': {'scripts': self.count('same') + self.count('differ'),
-                           'scripts in which QEMU died': self.count('qemu-failed')}}
+                'counts': {'scripts': compared, 'alike': self.count('same'), **known,
+                           QEMU_DIED: self.count(QEMU_DIED)}}
 
 
 def main():
@@ -101,8 +111,8 @@ def main():
             print(f'SKIPPED: {program.missing}')
             return SKIPPED
     if options.seed is not None and options.count is None:
-        for line in run_one(options.seed, programs)[2]:
-            print(line)
+        _, verdict, lines = run_one(options.seed, programs)
+        print('\n'.join([*lines, verdict]))
         options.count = 0
     first = options.seed_start if options.seed_start is not None else options.seed or 1
     deadline = None if options.seconds is None else time.monotonic() + options.seconds

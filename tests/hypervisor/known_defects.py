@@ -1,0 +1,104 @@
+"""What QEMU 7.2 does wrong in random scripts, so that a difference is told as known, by its reason.
+
+explain() is asked about a script whose answers differ. It looks for the one event from which the
+differences follow, in QEMU's own answers; that two programs differ is never enough.
+"""
+
+import dataclasses
+import fnmatch
+import json
+import re
+
+
+class Story:
+    """A script as both programs answered it: lists of (line number, what was asked, answer)."""
+
+    def __init__(self, qemu, ours):
+        self.qemu = qemu
+        self._events = [next((answer for _, asked, answer in answers if asked == 'jobs'), {})
+                        for answers in (qemu, ours)]
+        self._answers = {number: (asked, answer) for number, asked, answer in qemu}
+
+    def commands(self, before=10 ** 9):
+        """(name, arguments) of what QEMU accepted, in order, up to a line."""
+        for number, asked, answer in self.qemu:
+            if asked.startswith('> ') and number < before and 'return' in answer:
+                name, _, arguments = asked[2:].partition(' ')
+                yield name, json.loads(arguments) if arguments else {}
+
+    def events(self, job):
+        """The events of a job in QEMU, and here."""
+        return [one.get(job, []) for one in self._events]
+
+    def job_of(self, difference):
+        """The job that a difference is about, or None."""
+        number, asked, path = difference[:3]
+        if asked == 'jobs':
+            return re.split(r'[.\[]', path)[0]
+        name, _, arguments = asked[2:].partition(' ')
+        if name in ('query-jobs', 'query-block-jobs'):
+            index = re.match(r'return\[(\d+)\]', path)
+            listed = self._answers[number][1].get('return', [])
+            if index and int(index[1]) < len(listed):
+                return listed[int(index[1])].get('id', listed[int(index[1])].get('device'))
+        arguments = json.loads(arguments) if arguments else {}
+        return arguments.get('id', arguments.get('device')) if '-job-' in f'-{name}' else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Defect:
+    name: str
+    reason: str
+    explains: callable  # (story, difference) -> bool
+    has_consequences: bool = False  # what differs later follows from it
+
+
+def _ready_speeds(events):
+    return [one[1]['speed'] for one in events
+            if isinstance(one, list) and one[0] == 'BLOCK_JOB_READY']
+
+
+def _held_mirror_went_on(story, difference):
+    job = story.job_of(difference)
+    qemu, ours = (_ready_speeds(events) for events in story.events(job))
+    return bool(qemu) and qemu[0] != 0 and ours[:1] != qemu[:1]
+
+
+def _base_stays_writable(story, difference):
+    number, _, path, value, other = difference
+    edge = re.fullmatch(r'return\.graph-edges\.block-driver:(\w+) -> .* file\.perm', path)
+    if not edge or value != 'consistent-read, resize, write' or other != 'consistent-read':
+        return False
+    commands = list(story.commands(before=number))
+    cancelled = {arguments.get('id', arguments.get('device')) for name, arguments in commands
+                 if fnmatch.fnmatchcase(name, '*job-cancel')}
+    return any(name == 'block-commit' and 'top-node' not in arguments
+               and arguments['job-id'] in cancelled
+               and arguments.get('base-node', edge[1]) == edge[1] for name, arguments in commands)
+
+
+DEFECTS = (
+    Defect('a held mirror went on',
+           'a job that is held by its speed does one more piece at each drain; a mirror so becomes '
+           'ready, and takes commands that it would have refused (mended in QEMU 8.1)',
+           _held_mirror_went_on, has_consequences=True),
+    Defect('a base stayed writable',
+           'an active commit that is cancelled when it is ready leaves its base writable',
+           _base_stays_writable),
+)
+
+
+def explain(qemu, ours, found):
+    """The name of the defect from which all of `found` follows, or None.
+
+    `found` is [(line number, what was asked, path, QEMU's value, ours)], in the order of the lines.
+    """
+    story, names = Story(qemu, ours), []
+    for difference in found:
+        defect = next((one for one in DEFECTS if one.explains(story, difference)), None)
+        if defect is None:
+            return None
+        names.append(defect.name)
+        if defect.has_consequences:
+            break
+    return names[0] if names else None

@@ -50,10 +50,11 @@ absl::Status CoDrainsBesideStream(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
-// The same beside two neighbours, whose headers are written while somebody drains the overlays.
+// The same beside two neighbours, whose headers are written while somebody drains the overlays:
+// rounds enough to see them end, and an end, or drains that never cease might starve them.
 absl::Status CoDrainsBesideNeighbours(Stage& stage) MILLRACE_MAY_SUSPEND {
-  SpawnDrainer(stage, stage.node(4), 8);
-  SpawnDrainer(stage, stage.node(3), 8);
+  SpawnDrainer(stage, stage.node(4), 32);
+  SpawnDrainer(stage, stage.node(3), 32);
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Commit("c", 2, 0)));
   stage.views().OnCommitted(2, 0);
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.StreamToBottom("s", 4, 3)));

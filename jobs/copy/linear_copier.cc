@@ -9,8 +9,8 @@ namespace millrace {
 namespace {
 
 // With a guest at work: enough to go on, little enough that its requests do not queue for long.
-constexpr size_t kBatchesBesideGuest = 2;
-constexpr uint64_t kBatchBytesBesideGuest = 256 * 1024;
+constexpr size_t kBatchesBesideGuest = 1;
+constexpr uint64_t kBatchBytesBesideGuest = 128 * 1024;
 // How far a batch may reach: its target's clusters are held from its first piece to its last.
 constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 

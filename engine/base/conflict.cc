@@ -1,6 +1,8 @@
 #include "millrace/engine/base/conflict.h"
 
+#include <cstddef>
 #include <cstring>
+#include <iterator>
 
 #include "absl/strings/cord.h"
 #include "millrace/engine/base/check.h"
@@ -10,6 +12,75 @@ namespace millrace {
 namespace {
 
 constexpr char kConflictPayload[] = "millrace/conflict";
+
+// In the order of the enumeration, which the compiler checks below.
+struct NamedReason {
+  ConflictReason reason;
+  std::string_view name;
+};
+
+constexpr NamedReason kReasons[] = {
+    {ConflictReason::kUnknownJob, "unknown-job"},
+    {ConflictReason::kDuplicateJobId, "duplicate-job-id"},
+    {ConflictReason::kMalformedJobId, "malformed-job-id"},
+    {ConflictReason::kMissingJobId, "missing-job-id"},
+    {ConflictReason::kInternalJobId, "internal-job-id"},
+    {ConflictReason::kVerbNotAccepted, "verb-not-accepted"},
+    {ConflictReason::kAlreadyPaused, "already-paused"},
+    {ConflictReason::kNotPaused, "not-paused"},
+    {ConflictReason::kCannotComplete, "cannot-complete"},
+    {ConflictReason::kNegativeSpeed, "negative-speed"},
+    {ConflictReason::kPausedNeedsForce, "paused-needs-force"},
+    {ConflictReason::kChangeUnsupported, "change-unsupported"},
+    {ConflictReason::kTransactionClosed, "transaction-closed"},
+    {ConflictReason::kCancelledBefore, "cancelled-before"},
+    {ConflictReason::kShuttingDown, "shutting-down"},
+    {ConflictReason::kNodeBusy, "node-busy"},
+    {ConflictReason::kFrozenLink, "frozen-link"},
+    {ConflictReason::kUnleasableFilter, "unleasable-filter"},
+    {ConflictReason::kPermission, "permission"},
+    {ConflictReason::kReadOnly, "read-only"},
+    {ConflictReason::kNotDrained, "not-drained"},
+    {ConflictReason::kCycle, "cycle"},
+    {ConflictReason::kStaleNode, "stale-node"},
+    {ConflictReason::kUnknownNode, "unknown-node"},
+    {ConflictReason::kDuplicateNodeName, "duplicate-node-name"},
+    {ConflictReason::kMalformedNodeName, "malformed-node-name"},
+    {ConflictReason::kNodeNameTooLong, "node-name-too-long"},
+    {ConflictReason::kNodeNameIsDevice, "node-name-is-device"},
+    {ConflictReason::kNodeInUse, "node-in-use"},
+    {ConflictReason::kNotInChain, "not-in-chain"},
+    {ConflictReason::kNotBacking, "not-backing"},
+    {ConflictReason::kSameNode, "same-node"},
+    {ConflictReason::kNoBacking, "no-backing"},
+    {ConflictReason::kHasBacking, "has-backing"},
+    {ConflictReason::kIsFilter, "is-filter"},
+    {ConflictReason::kNotFilter, "not-filter"},
+    {ConflictReason::kNotRoot, "not-root"},
+    {ConflictReason::kSizeMismatch, "size-mismatch"},
+    {ConflictReason::kUnsupportedByDriver, "unsupported-by-driver"},
+    {ConflictReason::kChildNotReplaceable, "child-not-replaceable"},
+    {ConflictReason::kViewWouldChange, "view-would-change"},
+    {ConflictReason::kMutuallyExclusive, "mutually-exclusive"},
+    {ConflictReason::kInvalidOption, "invalid-option"},
+    {ConflictReason::kSectionTimedOut, "section-timed-out"},
+    {ConflictReason::kImageLocked, "image-locked"},
+    {ConflictReason::kForbiddenName, "forbidden-name"},
+    {ConflictReason::kUnknownFormat, "unknown-format"},
+    {ConflictReason::kOtherFormat, "other-format"},
+    {ConflictReason::kHostFile, "host-file"},
+    {ConflictReason::kUnsupportedFeature, "unsupported-feature"},
+};
+
+constexpr size_t kReasonCount = static_cast<size_t>(ConflictReason::kUnsupportedFeature) + 1;
+
+constexpr bool IsInOrder() {
+  for (size_t i = 0; i < std::size(kReasons); ++i) {
+    if (static_cast<size_t>(kReasons[i].reason) != i) return false;
+  }
+  return std::size(kReasons) == kReasonCount;
+}
+static_assert(IsInOrder(), "every reason has a name, and they come in order");
 
 // The payload: the reason, then each field behind its length. It never leaves the process, so
 // numbers are in the machine's own byte order.
@@ -60,109 +131,8 @@ class Reader {
 }  // namespace
 
 std::string_view ConflictReasonName(ConflictReason reason) {
-  switch (reason) {
-    case ConflictReason::kUnknownJob:
-      return "unknown-job";
-    case ConflictReason::kDuplicateJobId:
-      return "duplicate-job-id";
-    case ConflictReason::kMalformedJobId:
-      return "malformed-job-id";
-    case ConflictReason::kMissingJobId:
-      return "missing-job-id";
-    case ConflictReason::kInternalJobId:
-      return "internal-job-id";
-    case ConflictReason::kVerbNotAccepted:
-      return "verb-not-accepted";
-    case ConflictReason::kAlreadyPaused:
-      return "already-paused";
-    case ConflictReason::kNotPaused:
-      return "not-paused";
-    case ConflictReason::kCannotComplete:
-      return "cannot-complete";
-    case ConflictReason::kNegativeSpeed:
-      return "negative-speed";
-    case ConflictReason::kPausedNeedsForce:
-      return "paused-needs-force";
-    case ConflictReason::kChangeUnsupported:
-      return "change-unsupported";
-    case ConflictReason::kTransactionClosed:
-      return "transaction-closed";
-    case ConflictReason::kCancelledBefore:
-      return "cancelled-before";
-    case ConflictReason::kShuttingDown:
-      return "shutting-down";
-    case ConflictReason::kNodeBusy:
-      return "node-busy";
-    case ConflictReason::kFrozenLink:
-      return "frozen-link";
-    case ConflictReason::kUnleasableFilter:
-      return "unleasable-filter";
-    case ConflictReason::kPermission:
-      return "permission";
-    case ConflictReason::kReadOnly:
-      return "read-only";
-    case ConflictReason::kNotDrained:
-      return "not-drained";
-    case ConflictReason::kCycle:
-      return "cycle";
-    case ConflictReason::kStaleNode:
-      return "stale-node";
-    case ConflictReason::kUnknownNode:
-      return "unknown-node";
-    case ConflictReason::kDuplicateNodeName:
-      return "duplicate-node-name";
-    case ConflictReason::kMalformedNodeName:
-      return "malformed-node-name";
-    case ConflictReason::kNodeNameTooLong:
-      return "node-name-too-long";
-    case ConflictReason::kNodeNameIsDevice:
-      return "node-name-is-device";
-    case ConflictReason::kNodeInUse:
-      return "node-in-use";
-    case ConflictReason::kNotInChain:
-      return "not-in-chain";
-    case ConflictReason::kNotBacking:
-      return "not-backing";
-    case ConflictReason::kSameNode:
-      return "same-node";
-    case ConflictReason::kNoBacking:
-      return "no-backing";
-    case ConflictReason::kHasBacking:
-      return "has-backing";
-    case ConflictReason::kIsFilter:
-      return "is-filter";
-    case ConflictReason::kNotFilter:
-      return "not-filter";
-    case ConflictReason::kNotRoot:
-      return "not-root";
-    case ConflictReason::kSizeMismatch:
-      return "size-mismatch";
-    case ConflictReason::kUnsupportedByDriver:
-      return "unsupported-by-driver";
-    case ConflictReason::kChildNotReplaceable:
-      return "child-not-replaceable";
-    case ConflictReason::kViewWouldChange:
-      return "view-would-change";
-    case ConflictReason::kMutuallyExclusive:
-      return "mutually-exclusive";
-    case ConflictReason::kInvalidOption:
-      return "invalid-option";
-    case ConflictReason::kSectionTimedOut:
-      return "section-timed-out";
-    case ConflictReason::kImageLocked:
-      return "image-locked";
-    case ConflictReason::kForbiddenName:
-      return "forbidden-name";
-    case ConflictReason::kUnknownFormat:
-      return "unknown-format";
-    case ConflictReason::kOtherFormat:
-      return "other-format";
-    case ConflictReason::kHostFile:
-      return "host-file";
-    case ConflictReason::kUnsupportedFeature:
-      return "unsupported-feature";
-  }
-  return "unknown";
+  const auto index = static_cast<size_t>(reason);
+  return index < std::size(kReasons) ? kReasons[index].name : "unknown";
 }
 
 absl::Status ConflictStatus(absl::StatusCode code, const Conflict& conflict,

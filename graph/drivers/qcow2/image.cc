@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/status_context.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
@@ -24,12 +25,7 @@ Image::Image(DriverContext& context, ImageFile& file, Header header, uint64_t ca
       cache_(file, header_.geometry, cache_bytes_max) {}
 
 absl::Status Image::Named(const absl::Status& status) const {
-  absl::Status named(status.code(),
-                     ToAbsl(StrCat("image '", file_.name(), "': ", FromAbsl(status.message()))));
-  status.ForEachPayload([&named](absl::string_view type, const absl::Cord& payload) {
-    named.SetPayload(type, payload);
-  });
-  return named;
+  return WithContext(status, StrCat("image '", file_.name(), "': "));
 }
 
 absl::Status Image::CoCorrupt(std::string_view what) {

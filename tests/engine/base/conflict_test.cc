@@ -48,5 +48,9 @@ TEST(Conflict, EveryReasonHasAName) {
   }
 }
 
+TEST(Conflict, ANumberThatIsNoReasonIsUnknown) {
+  EXPECT_EQ(ConflictReasonName(static_cast<ConflictReason>(255)), "unknown");
+}
+
 }  // namespace
 }  // namespace millrace

@@ -108,7 +108,7 @@ class Driver {
   virtual NodeKind kind() const = 0;
   // The role of a child that the user calls by this name ("file"); nothing if the driver has no
   // such child. The backing is not asked for here.
-  virtual std::optional<Role> RoleOfChild(std::string_view name) const { return std::nullopt; }
+  virtual std::optional<Role> RoleOfChild(std::string_view /*name*/) const { return std::nullopt; }
 
   // Called once, before anything else; `context` outlives the driver's node. Children with the
   // roles the driver needs are there already, except the backing, which is opened afterwards from
@@ -130,15 +130,15 @@ class Driver {
   // ---------------------------------------------------------------- Two steps, so that several
   // nodes change together: prepare may suspend and fail, and changes nothing others can see; then
   // exactly one of commit or abort. Called drained.
-  virtual absl::Status CoPrepareReopen(bool writable) MILLRACE_MAY_SUSPEND {
+  virtual absl::Status CoPrepareReopen(bool /*writable*/) MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   }
-  virtual void CommitReopen(bool writable) {}
-  virtual void CoAbortReopen(bool writable) MILLRACE_MAY_SUSPEND {}
+  virtual void CommitReopen(bool /*writable*/) {}
+  virtual void CoAbortReopen(bool /*writable*/) MILLRACE_MAY_SUSPEND {}
 
   // From now on the options of `fresh` hold, a driver of the same kind that was made and never
   // opened. Called drained, on an open driver. The default: none can change.
-  virtual void TakeOptionsOf(Driver& fresh) {}
+  virtual void TakeOptionsOf(Driver& /*fresh*/) {}
 
   // Whether every data child holds what this node shows, so that one of them may be replaced by a
   // copy of the whole (quorum).
@@ -244,7 +244,7 @@ class FormatDriver : public Driver {
   virtual absl::StatusOr<std::unique_ptr<BatchAllocation>> CoAllocateBatch(
       absl::Span<const ByteRange> ranges, WriteFlags flags) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoLinkBatch(BatchAllocation& batch) MILLRACE_MAY_SUSPEND;
-  virtual void CoAbandonBatch(BatchAllocation& batch) MILLRACE_MAY_SUSPEND {}
+  virtual void CoAbandonBatch(BatchAllocation& /*batch*/) MILLRACE_MAY_SUSPEND {}
 
   // Reads bytes that CoMap called kEncoded or kOpaque; `range` lies inside one such extent.
   virtual absl::Status CoReadEncoded(ByteRange range, const IoVector& target) MILLRACE_MAY_SUSPEND;
@@ -302,6 +302,8 @@ class ProtocolDriver : public Driver {
   virtual absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND = 0;
+  // Whether something was changed through this driver since its last flush, or that is not known.
+  virtual bool has_unflushed_changes() const { return true; }
   virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
   // Several reads or writes at once, in any order; the first error, if any. Each as above.
   virtual absl::Status CoReadScattered(absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
@@ -323,7 +325,7 @@ class ProtocolDriver : public Driver {
   // new), then exactly one of commit (lets go of the rest of the old) or abort (of the rest of the
   // new). None suspends; only the first may fail: FailedPrecondition, naming the holder where it
   // can be known. Another call of the first before commit or abort replaces the reservation.
-  virtual absl::Status PreparePermissions(Permissions cumulative) { return absl::OkStatus(); }
+  virtual absl::Status PreparePermissions(Permissions /*cumulative*/) { return absl::OkStatus(); }
   virtual void CommitPermissions() {}
   virtual void AbortPermissions() {}
 };
@@ -347,7 +349,7 @@ class FilterDriver : public Driver {
   virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   // Reads without handing out, for what reading changes: copy-on-read keeps it. `parts` as in
   // Attachment::CoPrefetch. By default nothing is read.
-  virtual absl::Status CoPrefetch(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND {
+  virtual absl::Status CoPrefetch(absl::Span<const ChainPart> /*parts*/) MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   }
   // A named event raised by the format above (semantics of blkdebug): "l2_load", "cow_write".
@@ -415,7 +417,7 @@ class DriverContext {
   // ---- Children --------------------------------------------------------------------------------
   virtual bool HasChild(ChildKey child) const = 0;
   // The name of the child node, for reports; empty if there is none.
-  virtual std::string ChildName(ChildKey child) const { return {}; }
+  virtual std::string ChildName(ChildKey /*child*/) const { return {}; }
   virtual uint64_t ChildBytes(ChildKey child) const = 0;
   virtual absl::Status CoReadChild(ChildKey child, uint64_t offset, const IoVector& target)
       MILLRACE_MAY_SUSPEND = 0;

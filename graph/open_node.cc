@@ -131,7 +131,7 @@ namespace {
 absl::Status CoReopenHeld(Graph& graph, const DrainedSection& drained,
                           const std::vector<Node*>& nodes, bool is_read_only,
                           const HolderRef& holder) MILLRACE_MAY_SUSPEND {
-  if (is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushNode(*nodes.front()));
+  if (is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushOwnChanges(*nodes.front()));
   size_t prepared = 0;
   absl::Status status = CoPrepareAll(nodes, !is_read_only, &prepared);
   if (status.ok()) status = CommitReadOnly(graph, drained, IdsOf(nodes), is_read_only, holder);

@@ -53,7 +53,7 @@ class Reopener {
       Node* node = GraphInternals::Of(graph_).Resolve(change.node);
       if (node == nullptr) return GraphInternals::Of(graph_).StaleError(change.node);
       // What is cached must be below before something else is.
-      if (!node->is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushNode(*node));
+      if (!node->is_read_only) MILLRACE_RETURN_IF_ERROR(CoFlushOwnChanges(*node));
     }
     // From the file up: changes name a node before what is below it.
     for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {

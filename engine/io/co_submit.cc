@@ -1,3 +1,4 @@
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/scheduler.h"
@@ -90,6 +91,19 @@ void EndSpan(Scheduler& scheduler, const IoRequest& request, Nanoseconds begin) 
 }
 
 }  // namespace
+
+absl::StatusOr<OpenedIoFile> IoBackend::CoOpenAndStat(const std::string& path,
+                                                      const OpenOptions& options) {
+  OpenedIoFile opened;
+  MILLRACE_ASSIGN_OR_RETURN(opened.file, CoOpen(path, options));
+  absl::StatusOr<FileInfo> info = CoStat(opened.file);
+  if (!info.ok()) {
+    CoClose(opened.file);
+    return info.status();
+  }
+  opened.info = *info;
+  return opened;
+}
 
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) {
   IoWait wait(request);

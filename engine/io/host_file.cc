@@ -88,6 +88,19 @@ absl::StatusOr<IoFile> OpenHostFile(const std::string& path, const OpenOptions& 
   return IoFile{descriptor};
 }
 
+absl::StatusOr<OpenedIoFile> OpenAndStatHostFile(const std::string& path,
+                                                 const OpenOptions& options) {
+  OpenedIoFile opened;
+  MILLRACE_ASSIGN_OR_RETURN(opened.file, OpenHostFile(path, options));
+  absl::StatusOr<FileInfo> info = StatHostFile(opened.file.number);
+  if (!info.ok()) {
+    close(opened.file.number);
+    return info.status();
+  }
+  opened.info = *info;
+  return opened;
+}
+
 absl::Status CheckHostFile(int descriptor) {
   struct stat file;
   if (fstat(descriptor, &file) != 0) return ErrnoStatus(errno, "fstat");

@@ -15,6 +15,9 @@ namespace millrace {
 // Opens a regular file or a block device; anything else (a pipe, say, on which an open could wait
 // for ever) is FailedPrecondition. Errors as IoBackend::CoOpen.
 absl::StatusOr<IoFile> OpenHostFile(const std::string& path, const OpenOptions& options);
+// The same, described as StatHostFile does.
+absl::StatusOr<OpenedIoFile> OpenAndStatHostFile(const std::string& path,
+                                                 const OpenOptions& options);
 // FailedPrecondition unless `descriptor` is a regular file or a block device.
 absl::Status CheckHostFile(int descriptor);
 absl::StatusOr<FileInfo> StatHostFile(int descriptor);

@@ -58,6 +58,14 @@ absl::StatusOr<IoFile> HostIo::CoOpen(const std::string& path, const OpenOptions
   return file;
 }
 
+absl::StatusOr<OpenedIoFile> HostIo::CoOpenAndStat(const std::string& path,
+                                                   const OpenOptions& options) {
+  absl::StatusOr<OpenedIoFile> opened = absl::InternalError("the open did not run");
+  // One trip to a helper thread instead of two.
+  CoCall(path, [&] { opened = OpenAndStatHostFile(path, options); });
+  return opened;
+}
+
 absl::StatusOr<IoFile> HostIo::Adopt(int descriptor) {
   absl::Status status = CheckHostFile(descriptor);
   if (status.ok()) return IoFile{descriptor};

@@ -22,6 +22,9 @@ class HostIo : public IoBackend {
   size_t in_flight() const override { return in_flight_; }
   absl::StatusOr<IoFile> CoOpen(const std::string& path, const OpenOptions& options) override
       MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<OpenedIoFile> CoOpenAndStat(const std::string& path,
+                                             const OpenOptions& options) override
+      MILLRACE_MAY_SUSPEND;
   absl::StatusOr<IoFile> Adopt(int descriptor) override;
   void CoClose(IoFile file) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<FileInfo> CoStat(IoFile file) override MILLRACE_MAY_SUSPEND;

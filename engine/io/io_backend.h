@@ -90,6 +90,11 @@ struct FileInfo {
   bool is_regular = true;
 };
 
+struct OpenedIoFile {
+  IoFile file;
+  FileInfo info;
+};
+
 // A run of one kind, from the offset asked about.
 struct FileExtent {
   uint64_t bytes = 0;  // 0 at or beyond the end of the file
@@ -119,13 +124,17 @@ class IoBackend {
   // Memory that many requests will use: slab `index` at arena + index * slab_bytes. A backend may
   // prepare it (io_uring pins it once); nothing changes for callers. `arena` and `slab_bytes` are
   // the same in all calls; the memory stays mapped until the backend is destroyed.
-  virtual void RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) {}
+  virtual void RegisterSlab(char* /*arena*/, size_t /*slab_bytes*/, uint32_t /*index*/) {}
 
   // ---- Files ------------------------------------------------------------------------------------
   // NotFound, AlreadyExists, PermissionDenied, or Unavailable with the host's reason; the errno is
   // attached (millrace/engine/io/io_error.h).
   virtual absl::StatusOr<IoFile> CoOpen(const std::string& path, const OpenOptions& options)
       MILLRACE_MAY_SUSPEND = 0;
+  // CoOpen and CoStat, in one go where the host can; nothing stays open on an error of either.
+  virtual absl::StatusOr<OpenedIoFile> CoOpenAndStat(const std::string& path,
+                                                     const OpenOptions& options)
+      MILLRACE_MAY_SUSPEND;
   // Takes over a descriptor that the embedder opened. InvalidArgument if the backend is simulated.
   virtual absl::StatusOr<IoFile> Adopt(int descriptor) = 0;
   virtual void CoClose(IoFile file) MILLRACE_MAY_SUSPEND = 0;

@@ -59,6 +59,9 @@ class FileDriver final : public ProtocolDriver {
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND;
+  bool has_unflushed_changes() const override {
+    return changes_ != flushed_changes_ || !flush_error_.ok();
+  }
   absl::Status CoResize(uint64_t new_bytes) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<uint64_t> CoAllocatedBytes() override MILLRACE_MAY_SUSPEND;
@@ -68,7 +71,7 @@ class FileDriver final : public ProtocolDriver {
   std::string Text(std::string_view what) const {
     return StrCat(what, " '", PrintableName(options_.path), "'");
   }
-  absl::StatusOr<IoFile> CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
+  absl::Status CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
   absl::Status CheckDescriptor(bool writable) const;
   absl::Status CheckConfined() const;
   absl::Status OrWithoutLocks(absl::Status status);
@@ -87,6 +90,10 @@ class FileDriver final : public ProtocolDriver {
     return ErrnoStatus(static_cast<int>(-result), StrCat(Text(what), " at ", offset));
   }
   void GrowTo(uint64_t end) { bytes_ = std::max(bytes_, end); }
+  // After each request that may have changed the file, also one that failed.
+  void NoteIfChange(IoOpcode opcode) {
+    if (opcode != IoOpcode::kRead && opcode != IoOpcode::kSync) ++changes_;
+  }
 
   const FileOptions options_;
   DriverContext* context_ = nullptr;
@@ -105,6 +112,8 @@ class FileDriver final : public ProtocolDriver {
   bool can_punch_ = true;
   DiscardCounts discards_;
   absl::Status flush_error_;
+  uint64_t changes_ = 0;
+  uint64_t flushed_changes_ = 0;  // those that the last flush has made durable
 };
 
 // ---- Opening, closing, changing the mode --------------------------------------------------------
@@ -137,30 +146,35 @@ absl::Status FileDriver::CheckConfined() const {
                                             "widen the open root"));
 }
 
-absl::StatusOr<IoFile> FileDriver::CoOpenFile(bool writable) {
-  if (options_.descriptor < 0) {
-    absl::StatusOr<IoFile> opened =
-        io().CoOpen(options_.path, {.writable = writable, .direct = options_.direct});
-    if (opened.ok()) return opened;
-    Conflict conflict;
-    conflict.reason = ConflictReason::kHostFile;
-    conflict.object = options_.path;
-    return WithErrno(
-        ConflictStatus(opened.status().code(), conflict, FromAbsl(opened.status().message())),
-        ErrnoOf(opened.status()));
+// Opens or takes over file_, and describes it.
+absl::Status FileDriver::CoOpenFile(bool writable) {
+  if (options_.descriptor >= 0) {
+    file_ = IoFile{options_.descriptor};  // ours to close, whatever comes
+    MILLRACE_ASSIGN_OR_RETURN(file_, io().Adopt(options_.descriptor));
+    MILLRACE_RETURN_IF_ERROR(CheckDescriptor(writable));
+    MILLRACE_ASSIGN_OR_RETURN(info_, io().CoStat(file_));
+    return absl::OkStatus();
   }
-  file_ = IoFile{options_.descriptor};  // ours to close, whatever comes
-  MILLRACE_ASSIGN_OR_RETURN(file_, io().Adopt(options_.descriptor));
-  MILLRACE_RETURN_IF_ERROR(CheckDescriptor(writable));
-  return file_;
+  const absl::StatusOr<OpenedIoFile> opened =
+      io().CoOpenAndStat(options_.path, {.writable = writable, .direct = options_.direct});
+  if (opened.ok()) {
+    file_ = opened->file;
+    info_ = opened->info;
+    return absl::OkStatus();
+  }
+  Conflict conflict;
+  conflict.reason = ConflictReason::kHostFile;
+  conflict.object = options_.path;
+  return WithErrno(
+      ConflictStatus(opened.status().code(), conflict, FromAbsl(opened.status().message())),
+      ErrnoOf(opened.status()));
 }
 
 absl::Status FileDriver::CoOpen(DriverContext& context) {
   context_ = &context;
   closers_ = std::make_unique<TaskScope>(context.engine().scheduler(), "file/close");
-  MILLRACE_ASSIGN_OR_RETURN(file_, CoOpenFile(!context.is_read_only()));
+  MILLRACE_RETURN_IF_ERROR(CoOpenFile(!context.is_read_only()));
   MILLRACE_RETURN_IF_ERROR(CheckConfined());
-  MILLRACE_ASSIGN_OR_RETURN(info_, io().CoStat(file_));
   bytes_ = info_.bytes;
   if (options_.locking != FileLocking::kOff) {
     locks_ = std::make_unique<ImageLocks>(io(), file_, PrintableName(options_.path));
@@ -181,18 +195,18 @@ void FileDriver::CoClose() {
 absl::Status FileDriver::CoPrepareReopen(bool writable) {
   // By way of the descriptor it is the same file, even if its name means another one by now.
   const OpenOptions mode{.writable = writable, .direct = info_.io_alignment > 1};
-  absl::StatusOr<IoFile> opened = io().CoOpen(StrCat("/proc/self/fd/", file_.number), mode);
-  if (!opened.ok() && opened.status().code() == absl::StatusCode::kNotFound) {
-    opened = io().CoOpen(options_.path, mode);  // no /proc here
+  absl::StatusOr<OpenedIoFile> opened =
+      io().CoOpenAndStat(StrCat("/proc/self/fd/", file_.number), mode);
+  if (absl::IsNotFound(opened.status())) {
+    opened = io().CoOpenAndStat(options_.path, mode);  // no /proc here
   }
   if (!opened.ok()) {
     return ErrnoStatus(ErrnoOf(opened.status()),
                        Text(writable ? "reopen for writing" : "reopen read-only"));
   }
-  other_ = *opened;
-  absl::StatusOr<FileInfo> info = io().CoStat(other_);
-  absl::Status status = info.status();
-  if (status.ok() && (info->device != info_.device || info->inode != info_.inode)) {
+  other_ = opened->file;
+  absl::Status status;
+  if (opened->info.device != info_.device || opened->info.inode != info_.inode) {
     status = absl::FailedPreconditionError(
         StrCat(Text("reopen"), ": the path names another file by now; open that one anew"));
   }
@@ -276,7 +290,9 @@ void FileDriver::Prepare(IoRequest& request, IoOpcode opcode, uint64_t offset,
 int64_t FileDriver::CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) {
   IoRequest request;
   Prepare(request, opcode, offset, memory);
-  return CoSubmit(io(), request);
+  const int64_t result = CoSubmit(io(), request);
+  NoteIfChange(opcode);
+  return result;
 }
 
 int64_t FileDriver::CoRange(IoOpcode opcode, ByteRange range) {
@@ -286,7 +302,9 @@ int64_t FileDriver::CoRange(IoOpcode opcode, ByteRange range) {
   request.offset = range.offset;
   request.bytes = range.bytes;
   request.label = context_->node_name();
-  return CoSubmit(io(), request);
+  const int64_t result = CoSubmit(io(), request);
+  NoteIfChange(opcode);
+  return result;
 }
 
 absl::Status FileDriver::FinishRead(uint64_t offset, const IoVector& target, int64_t result) {
@@ -309,6 +327,7 @@ absl::Status FileDriver::CoScattered(IoOpcode opcode, absl::Span<const IoPart> p
     Prepare(requests[i], opcode, parts[i].offset, parts[i].memory);
   }
   CoSubmitAll(io(), absl::MakeSpan(requests));
+  NoteIfChange(opcode);
   absl::Status status;
   for (size_t i = 0; i < parts.size(); ++i) {
     const int64_t result = requests[i].result;
@@ -375,8 +394,12 @@ absl::Status FileDriver::CoDiscard(ByteRange range) {
 
 absl::Status FileDriver::CoFlush() {
   if (!flush_error_.ok()) return flush_error_;
+  const uint64_t changes = changes_;  // what comes while the host flushes is for the next
   const int64_t result = CoRange(IoOpcode::kSync, ByteRange());
-  if (result >= 0) return absl::OkStatus();
+  if (result >= 0) {
+    flushed_changes_ = std::max(flushed_changes_, changes);
+    return absl::OkStatus();
+  }
   absl::Status status = ErrnoStatus(static_cast<int>(-result), Text("flush"));
   if (info_.io_alignment == 1) flush_error_ = status;
   return status;

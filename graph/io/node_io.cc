@@ -106,23 +106,37 @@ absl::Status CoDiscardNode(Node& node, ByteRange range) {
   return AsFilter(node).CoDiscard(range);
 }
 
-absl::Status CoFlushNode(Node& node) {
+namespace {
+
+enum class Owed : uint8_t { kAll, kOwnChanges };
+
+absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND {
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       MILLRACE_RETURN_IF_ERROR(AsFormat(node).CoFlushMetadata());
       if (Edge* edge = node.FindChild(Role::kPrimary)) {
         CoRaiseEvent(*edge->child, "flush_to_disk");
-        return CoFlushNode(*edge->child);
+        return CoFlush(*edge->child, owed);
       }
       return absl::OkStatus();
     case NodeKind::kProtocol:
-      return node.io.ignores_flushes ? absl::OkStatus() : AsProtocol(node).CoFlush();
+      if (node.io.ignores_flushes) return absl::OkStatus();
+      if (owed == Owed::kOwnChanges && !AsProtocol(node).has_unflushed_changes()) {
+        return absl::OkStatus();
+      }
+      return AsProtocol(node).CoFlush();
     case NodeKind::kFilter:
       break;
   }
   return AsFilter(node).CoFlush();
 }
+
+}  // namespace
+
+absl::Status CoFlushNode(Node& node) { return CoFlush(node, Owed::kAll); }
+
+absl::Status CoFlushOwnChanges(Node& node) { return CoFlush(node, Owed::kOwnChanges); }
 
 absl::Status CoResizeNode(Node& node, uint64_t bytes) {
   InFlightRequest request(node);

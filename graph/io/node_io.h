@@ -23,6 +23,9 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
 absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND;
 absl::Status CoDiscardNode(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND;
 absl::Status CoFlushNode(Node& node) MILLRACE_MAY_SUSPEND;
+// The same for those who answer only for what was changed through the node, not for what a file
+// may owe to others: asks nothing of a file that has been flushed since, or was not changed.
+absl::Status CoFlushOwnChanges(Node& node) MILLRACE_MAY_SUSPEND;
 absl::Status CoResizeNode(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND;
 // This layer's answer; filters are looked through.
 absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND;

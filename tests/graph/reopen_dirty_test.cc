@@ -1,6 +1,7 @@
 // An image that was not closed properly is repaired when it becomes writable: also when that
 // happens to an open one, as a commit does to its base.
 #include <string>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -79,6 +80,38 @@ TEST_F(ReopenDirtyImage, IsNotTouchedWhileSomebodyElseForbidsWriting) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("qemu"));
   EXPECT_EQ(disk_.Contents("img"), before);
+}
+
+// ---- What was written is durable ----------------------------------------------------------------
+
+TEST_F(ReopenDirtyImage, WhatWasWrittenIsDurableBeforeTheImageIsReadOnly) {
+  for (const std::string format : {"raw", "qcow2"}) {
+    const absl::Status status = InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND -> absl::Status {
+      CreateImageOptions create;
+      create.path = "new";
+      create.format = format;
+      create.overwrites = true;
+      create.qcow2.bytes = 1 << 20;
+      MILLRACE_RETURN_IF_ERROR(CoCreateImage(graph, registry_, create));
+      OpenImageOptions open;
+      open.path = "new";
+      open.format = format;
+      MILLRACE_ASSIGN_OR_RETURN(OpenedImage image, CoOpenImage(graph, registry_, open));
+      const HolderRef holder = MakeHolder("test", "test");
+      AttachmentOptions writer{.holder = holder};
+      writer.permissions.used = kWrite;
+      MILLRACE_ASSIGN_OR_RETURN(Attachment guest,
+                                Attachment::Attach(graph, image.top(), std::move(writer)));
+      MILLRACE_RETURN_IF_ERROR(guest.CoWrite(0, IoVector::OfConst("precious", 8)));
+      guest.CoDetach();
+      EXPECT_EQ(disk_.DurableContents("new").find("precious"), std::string::npos) << format;
+      MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, image.top(), true, holder));
+      EXPECT_NE(disk_.DurableContents("new").find("precious"), std::string::npos) << format;
+      image.holds.clear();
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(status.ok()) << status;
+  }
 }
 
 }  // namespace

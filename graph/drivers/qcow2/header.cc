@@ -246,6 +246,20 @@ absl::StatusOr<uint64_t> HeaderClusterBytes(absl::Span<const uint8_t> start) {
   return uint64_t{1} << cluster_bits;
 }
 
+bool HoldsWholeHeader(absl::Span<const uint8_t> start) {
+  if (start.size() < kHeaderBytesVersion3) return false;
+  const uint64_t header_bytes = LoadBig<uint32_t>(start.data() + 4) == 2
+                                    ? kHeaderBytesVersion2
+                                    : LoadBig<uint32_t>(start.data() + 100);
+  const uint64_t name_offset = LoadBig<uint64_t>(start.data() + 8);
+  const uint64_t name_bytes = LoadBig<uint32_t>(start.data() + 16);
+  if (header_bytes > start.size() || name_offset > start.size() ||
+      name_bytes > start.size() - name_offset) {
+    return false;
+  }
+  return HoldsWholeExtensions(start.subspan(header_bytes));
+}
+
 absl::StatusOr<Header> ParseHeader(absl::Span<const uint8_t> first_cluster) {
   MILLRACE_ASSIGN_OR_RETURN(const uint64_t cluster_bytes, HeaderClusterBytes(first_cluster));
   Header header;

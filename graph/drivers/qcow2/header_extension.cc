@@ -73,6 +73,16 @@ absl::Status ParseExtensions(absl::Span<const uint8_t> area,
   return absl::OkStatus();
 }
 
+bool HoldsWholeExtensions(absl::Span<const uint8_t> start) {
+  for (uint64_t position = 0; start.size() - position >= kRecordHeaderBytes;) {
+    if (LoadBig<uint32_t>(start.data() + position) == kExtensionEnd) return true;
+    const uint64_t bytes = LoadBig<uint32_t>(start.data() + position + 4);
+    position += kRecordHeaderBytes + AlignUp(bytes, 8);
+    if (position > start.size()) return false;
+  }
+  return false;
+}
+
 std::vector<uint8_t> SerialiseExtensions(absl::Span<const HeaderExtension> extensions) {
   std::vector<uint8_t> area;
   for (const HeaderExtension& extension : extensions) {

@@ -31,6 +31,8 @@ struct HeaderExtension {
 // `extensions`. InvalidArgument for a record that does not fit; those before it are kept.
 absl::Status ParseExtensions(absl::Span<const uint8_t> area,
                              std::vector<HeaderExtension>& extensions);
+// Whether the end marker, and all before it, lies in `start`, the first bytes of an area.
+bool HoldsWholeExtensions(absl::Span<const uint8_t> start);
 // With the end marker; every record padded to 8 bytes.
 std::vector<uint8_t> SerialiseExtensions(absl::Span<const HeaderExtension> extensions);
 

@@ -293,6 +293,38 @@ TEST_P(FileDriverTest, ReopeningChangesTheModeOfTheSameFile) {
   EXPECT_EQ(Get(path_), "imposter");
 }
 
+TEST_P(FileDriverTest, KnowsWhetherAFlushOwesAnything) {
+  Put(path_, std::string(8192, 'a'));
+  const absl::Status status =
+      WithDriver({.path = path_}, [&](ProtocolDriver& driver) MILLRACE_MAY_SUSPEND -> absl::Status {
+        const auto expect_owed = [&](std::string_view after) MILLRACE_MAY_SUSPEND {
+          EXPECT_TRUE(driver.has_unflushed_changes()) << after;
+          EXPECT_TRUE(driver.CoFlush().ok());
+          EXPECT_FALSE(driver.has_unflushed_changes()) << after << " and a flush";
+        };
+        EXPECT_FALSE(driver.has_unflushed_changes()) << "as opened";
+        char byte;
+        MILLRACE_RETURN_IF_ERROR(driver.CoRead(0, IoVector(&byte, 1)));
+        EXPECT_FALSE(driver.has_unflushed_changes()) << "after a read";
+        MILLRACE_RETURN_IF_ERROR(driver.CoWrite(0, IoVector::OfConst("b", 1), {}));
+        expect_owed("a write");
+        const IoPart part{.offset = 1, .memory = IoVector::OfConst("c", 1)};
+        MILLRACE_RETURN_IF_ERROR(driver.CoWriteScattered({&part, 1}));
+        expect_owed("scattered writes");
+        MILLRACE_RETURN_IF_ERROR(driver.CoWriteZeroes(ByteRange(0, 4096), {}));
+        expect_owed("zeroes");
+        MILLRACE_RETURN_IF_ERROR(driver.CoDiscard(ByteRange(4096, 4096)));
+        expect_owed("a discard");
+        MILLRACE_RETURN_IF_ERROR(driver.CoResize(100));
+        expect_owed("a resize");
+        MILLRACE_RETURN_IF_ERROR(
+            driver.CoWrite(0, IoVector::OfConst("d", 1), {.force_unit_access = true}));
+        EXPECT_FALSE(driver.has_unflushed_changes()) << "after a durable write";
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 TEST_P(FileDriverTest, AnAbortedReopenLeavesTheModeAndNoDescriptor) {
   Put(path_, "abc");
   const auto count_descriptors = [] {

@@ -1,6 +1,7 @@
 #include "millrace/graph/drivers/qcow2/header.h"
 
 #include <cstdint>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/seeds.h"
 
 namespace millrace::qcow2 {
 namespace {
@@ -128,6 +130,58 @@ TEST(Qcow2Header, NamesWithControlCharactersAreMadeHarmless) {
   names.data[2] = '\n';
   names.data[3] = 0x1b;
   EXPECT_EQ(FeatureName({{names}}, FeatureKind::kIncompatible, 7), "??");
+}
+
+// ---- How much of the first cluster is enough --------------------------------------------------
+
+// Whatever stands in `cluster`: a beginning that is said to be enough gives what the whole gives.
+void ExpectEnoughIsEnough(const std::vector<uint8_t>& cluster) {
+  const absl::StatusOr<Header> whole = ParseHeader(cluster);
+  for (size_t bytes = 0; bytes < cluster.size(); bytes += 8) {
+    const auto start = absl::MakeConstSpan(cluster).first(bytes);
+    if (!HoldsWholeHeader(start)) continue;
+    const absl::StatusOr<Header> part = ParseHeader(start);
+    ASSERT_EQ(part.status(), whole.status()) << bytes << " bytes";
+    if (!whole.ok()) continue;
+    ASSERT_EQ(part->backing.filename, whole->backing.filename) << bytes << " bytes";
+    ASSERT_EQ(part->backing.format, whole->backing.format) << bytes << " bytes";
+    ASSERT_EQ(part->extensions, whole->extensions) << bytes << " bytes";
+    ASSERT_EQ(part->unknown_fields, whole->unknown_fields) << bytes << " bytes";
+  }
+}
+
+std::vector<uint8_t> FirstCluster(Header header) {
+  header.geometry.cluster_bits = 12;
+  const absl::StatusOr<SerialisedHeader> content = SerialiseHeader(header);
+  EXPECT_TRUE(content.ok()) << content.status();
+  std::vector<uint8_t> cluster = content->start;
+  cluster.resize(header.geometry.cluster_bytes());
+  std::copy(header.backing.filename.begin(), header.backing.filename.end(),
+            cluster.begin() + static_cast<ptrdiff_t>(header.backing_name_offset));
+  return cluster;
+}
+
+TEST(Qcow2Header, ABeginningThatHoldsItAllIsEnough) {
+  Header header = SomeHeader();
+  header.backing = {"base.qcow2", "qcow2"};
+  header.extensions = {{0x12345678, std::vector<uint8_t>(900, 7)}, OurFeatureNames()};
+  const std::vector<uint8_t> cluster = FirstCluster(header);
+  EXPECT_TRUE(HoldsWholeHeader(absl::MakeConstSpan(cluster).first(2048)));
+  EXPECT_FALSE(HoldsWholeHeader(absl::MakeConstSpan(cluster).first(1024)));
+  ExpectEnoughIsEnough(cluster);
+}
+
+TEST(Qcow2Header, ABeginningIsJudgedRightWhateverStandsInIt) {
+  Header header = SomeHeader();
+  header.backing = {"base.qcow2", "qcow2"};
+  header.extensions = {{0x12345678, {1, 2, 3}}, OurFeatureNames()};
+  const std::vector<uint8_t> cluster = FirstCluster(header);
+  for (uint64_t seed : Seeds(4)) {
+    std::mt19937_64 random(seed);
+    std::vector<uint8_t> changed = cluster;
+    for (int i = 0; i < 3; ++i) changed[random() % 700] = static_cast<uint8_t>(random());
+    ExpectEnoughIsEnough(changed);
+  }
 }
 
 }  // namespace

@@ -77,23 +77,6 @@ struct OpenedImage {
 absl::StatusOr<OpenedImage> CoOpenImage(Graph& graph, const DriverRegistry& registry,
                                         const OpenImageOptions& options) MILLRACE_MAY_SUSPEND;
 
-// A file driver's node with nothing above it, held by an attachment that carries no permissions.
-// The first step of opening an image, for those who look at the file as a whole.
-struct OpenFileOptions {
-  std::string path;
-  bool is_read_only = true;
-  bool direct = false;
-  std::string locking = "auto";
-  std::string open_root;  // see FileOptions::open_root
-  HolderRef holder;       // as in OpenImageOptions
-};
-absl::StatusOr<Attachment> CoOpenFileNode(Graph& graph, const DriverRegistry& registry,
-                                          const OpenFileOptions& options) MILLRACE_MAY_SUSPEND;
-
-// What the first bytes of the file behind `file` (of CoOpenFileNode) suggest: "qcow2" or "raw".
-absl::StatusOr<std::string> CoGuessFormat(Graph& graph, const Attachment& file)
-    MILLRACE_MAY_SUSPEND;
-
 }  // namespace millrace
 
 #endif  // MILLRACE_GRAPH_OPEN_IMAGE_H_

@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/drivers/qcow2/image_file.h"
-#include "millrace/graph/open_image.h"
+#include "millrace/graph/open_file.h"
 
 namespace millrace {
 

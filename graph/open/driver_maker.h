@@ -1,0 +1,49 @@
+// Makes the driver of a node in a tree: the tree's options, what its file takes over from above,
+// and what somebody else has to be asked for (a descriptor, a configuration file). Internal; not
+// installed.
+#ifndef MILLRACE_GRAPH_OPEN_DRIVER_MAKER_H_
+#define MILLRACE_GRAPH_OPEN_DRIVER_MAKER_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/attachment.h"
+#include "millrace/graph/driver.h"
+#include "millrace/graph/driver_registry.h"
+#include "millrace/graph/graph.h"
+#include "millrace/graph/node_tree.h"
+#include "millrace/graph/open/chain_rules.h"
+
+namespace millrace {
+
+class DriverMaker {
+ public:
+  // All must outlive it.
+  DriverMaker(Graph& graph, const DriverRegistry& registry, const ChainRules& rules)
+      : graph_(graph), registry_(registry), rules_(rules) {}
+
+  // The driver that the tree names. `path` is for texts. Errors of the registry, of reading the
+  // configuration, and InvalidArgument where only image formats may stand.
+  absl::StatusOr<std::unique_ptr<Driver>> CoMake(const NodeTree& tree, const Inherited& own,
+                                                 std::string_view path) MILLRACE_MAY_SUSPEND;
+
+  // The driver for what `file` holds; the tree names it from then on. PermissionDenied: it looks
+  // like raw and is to be written.
+  absl::StatusOr<std::unique_ptr<Driver>> CoGuess(NodeTree& tree, const Inherited& own,
+                                                  const Attachment& file, std::string_view path)
+      MILLRACE_MAY_SUSPEND;
+
+ private:
+  absl::Status TakeDescriptor(bool is_writable, DriverOptions& options) const;
+  absl::Status CoReadConfig(const Inherited& own, DriverOptions& options) MILLRACE_MAY_SUSPEND;
+
+  Graph& graph_;
+  const DriverRegistry& registry_;
+  const ChainRules& rules_;
+};
+
+}  // namespace millrace
+
+#endif  // MILLRACE_GRAPH_OPEN_DRIVER_MAKER_H_

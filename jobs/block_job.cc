@@ -132,6 +132,13 @@ absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
   return id.value_or("");
 }
 
+absl::StatusOr<JobNumber> CoCreateAndStart(JobManager& manager, JobSpec spec,
+                                           std::unique_ptr<BlockJob> job) {
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
+  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
+  return number;
+}
+
 AttachmentOptions JobEdge(const BlockJobProofs& proofs, std::string purpose,
                           Permissions permissions) {
   AttachmentOptions options;

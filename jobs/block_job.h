@@ -54,9 +54,8 @@ class BlockJob : public JobBody {
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoClean() override MILLRACE_MAY_SUSPEND;
 
-  // ---- For the committer
-  // -------------------------------------------------------------------------- Nodes that must be
-  // drained for this job's edit. Derived when asked.
+  // ---- For the committer ------------------------------------------------------------------------
+  // Nodes that must be drained for this job's edit. Derived when asked.
   virtual std::vector<NodeId> NodesToDrain(const GraphReader& reader) const = 0;
   // This job's edits, derived from the graph as it is now. Cannot suspend.
   virtual void StageGraphEdit(GraphTransaction& change) = 0;
@@ -115,6 +114,10 @@ std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeVi
 absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
                                      const BlockJobOptions& options, NodeId device)
     MILLRACE_OPENS_VIEW;
+
+// The last two steps: the job core makes the job and starts it.
+absl::StatusOr<JobNumber> CoCreateAndStart(JobManager& manager, JobSpec spec,
+                                           std::unique_ptr<BlockJob> job) MILLRACE_MAY_SUSPEND;
 
 // Options of a job's edge to a node: it stays there and never queues.
 AttachmentOptions JobEdge(const BlockJobProofs& proofs, std::string purpose,

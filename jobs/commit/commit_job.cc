@@ -8,8 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
-#include "millrace/graph/backing_chain.h"
-#include "millrace/graph/open_node.h"
+#include "millrace/graph/graph_view.h"
 #include "millrace/jobs/commit/commit_filter.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
@@ -22,13 +21,11 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId 
   GraphTransaction change(graph);
   change.OnBehalfOf(proofs.holder);
   proofs.attachments.push_back(change.Attach(root, JobEdge(proofs, "main node", {})));
-  absl::StatusOr<NodeView> top = change.Resolve(proofs.top);
-  MILLRACE_RETURN_IF_ERROR(top.status());
-  for (NodeId id : ChainFrom(*top)) {
-    if (id == proofs.base) break;
-    proofs.attachments.push_back(change.Attach(
-        id, JobEdge(proofs, "intermediate node", {kNoPermissions, kWriteUnchanged | kWrite})));
-  }
+  const Permissions permissions = {kNoPermissions, kWriteUnchanged | kWrite};
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(proofs.top));
+  proofs.attachments.push_back(
+      change.Attach(proofs.top, JobEdge(proofs, "intermediate node", permissions)));
+  HoldImagesBetween(change, top, proofs.base, &proofs);
   // Base may grow.
   Attachment writer = change.Attach(proofs.base, JobEdge(proofs, "base",
                                                          {kConsistentRead | kWrite | kResize,
@@ -86,45 +83,22 @@ absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, Commi
   JobSpec spec = options.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<CommitJob> job,
                             CommitJob::CoCreate(graph, std::move(proofs), std::move(options)));
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
-  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
-  return number;
+  return CoCreateAndStart(manager, std::move(spec), std::move(job));
 }
 
 absl::Status CommitJob::CoSetUp(Graph& graph, CommitProofs& proofs, const CommitOptions& options,
-                                SetUp* set_up) {
-  set_up->base_was_read_only = IsReadOnly(graph, proofs.base);
-  if (set_up->base_was_read_only) {
-    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, proofs.base, false, proofs.holder));
-  }
-  MILLRACE_ASSIGN_OR_RETURN(
-      set_up->filter, CoAddFilterBeside(graph, MakeCommitFilter(), options.filter_name, proofs.top,
-                                        JobEdge(proofs, "commit filter", {})));
-  // In place first: below the filter nobody asks for consistent reads, which the job's edges to
-  // what it copies from do not grant any more.
-  MILLRACE_RETURN_IF_ERROR(
-      CoPutFilterInPlace(graph, set_up->filter.node(), proofs.top, proofs.holder, &proofs.chain));
+                                CopySetUp* set_up) {
+  MILLRACE_RETURN_IF_ERROR(CoMakeTargetWritable(graph, proofs, proofs.base, set_up));
+  MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(graph, proofs, MakeCommitFilter(), options.filter_name,
+                                            proofs.top, JobEdge(proofs, "commit filter", {}),
+                                            set_up));
   MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldNodes(graph, proofs, options.root));
   return absl::OkStatus();
 }
 
-void CommitJob::CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId top,
-                           NodeId base) {
-  std::vector<Attachment*> attachments = {&set_up.filter, &set_up.writer};
-  for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
-  MILLRACE_MUTANT(kR56) {  // undone in the order in which it was done
-    if (set_up.base_was_read_only) CoRestoreReadOnly(graph, base, proofs.holder).IgnoreError();
-    set_up.base_was_read_only = false;
-  }
-  CoUndoSetUp(graph, proofs, set_up.filter.node(), top, attachments);
-  proofs.attachments.clear();
-  MILLRACE_MUTANT(kR62) return;  // an abort forgets what it had reopened
-  if (set_up.base_was_read_only) CoRestoreReadOnly(graph, base, proofs.holder).IgnoreError();
-}
-
 absl::StatusOr<std::unique_ptr<CommitJob>> CommitJob::CoCreate(Graph& graph, CommitProofs proofs,
                                                                CommitOptions options) {
-  SetUp set_up;
+  CopySetUp set_up;
   absl::Status status = CoSetUp(graph, proofs, options, &set_up);
   if (!status.ok()) {
     CoTakeDown(graph, proofs, set_up, proofs.top, proofs.base);
@@ -134,7 +108,8 @@ absl::StatusOr<std::unique_ptr<CommitJob>> CommitJob::CoCreate(Graph& graph, Com
       new CommitJob(graph, std::move(proofs), std::move(set_up), std::move(options)));
 }
 
-CommitJob::CommitJob(Graph& graph, CommitProofs commit_proofs, SetUp set_up, CommitOptions options)
+CommitJob::CommitJob(Graph& graph, CommitProofs commit_proofs, CopySetUp set_up,
+                     CommitOptions options)
     : BlockJob(graph, std::move(static_cast<BlockJobProofs&>(commit_proofs))),
       options_(std::move(options)),
       top_(commit_proofs.top),
@@ -151,7 +126,7 @@ CommitJob::CommitJob(Graph& graph, CommitProofs commit_proofs, SetUp set_up, Com
 
 CommitJob::~CommitJob() = default;
 
-std::vector<Attachment*> CommitJob::IoAttachments() { return {&set_up_.filter, &set_up_.writer}; }
+std::vector<Attachment*> CommitJob::IoAttachments() { return set_up_.attachments(); }
 
 // ---- The work ----------------------------------------------------------------------------------
 
@@ -191,7 +166,7 @@ void CommitJob::StageGraphEdit(GraphTransaction& change) {
 
 absl::Status CommitJob::CoFollowUp() {
   absl::Status status = BlockJob::CoFollowUp();
-  if (set_up_.base_was_read_only) status.Update(CoRestoreReadOnly(graph(), base_, holder()));
+  if (set_up_.target_was_read_only) status.Update(CoRestoreReadOnly(graph(), base_, holder()));
   return status;
 }
 

@@ -24,6 +24,7 @@
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/block_job.h"
 #include "millrace/jobs/copy/linear_copier.h"
+#include "millrace/jobs/copy_set_up.h"
 
 namespace millrace {
 
@@ -68,24 +69,17 @@ class CommitJob final : public BlockJob {
   ~CommitJob() override;
 
  private:
-  struct SetUp {
-    Attachment filter;  // keeps the filter; reads come through it
-    Attachment writer;  // on base
-    bool base_was_read_only = false;
-  };
   static absl::Status CoSetUp(Graph& graph, CommitProofs& proofs, const CommitOptions& options,
-                              SetUp* set_up) MILLRACE_MAY_SUSPEND;
-  static void CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId top,
-                         NodeId base) MILLRACE_MAY_SUSPEND;
+                              CopySetUp* set_up) MILLRACE_MAY_SUSPEND;
 
-  CommitJob(Graph& graph, CommitProofs proofs, SetUp set_up, CommitOptions options);
+  CommitJob(Graph& graph, CommitProofs proofs, CopySetUp set_up, CommitOptions options);
   std::vector<Attachment*> IoAttachments() override;
 
   const CommitOptions options_;
   const NodeId top_;
   const NodeId base_;
   const NodeId lowest_;
-  SetUp set_up_;
+  CopySetUp set_up_;
   class Mover;
   std::unique_ptr<Mover> mover_;
   LinearCopier copier_;

@@ -139,10 +139,7 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
                             CoAddFilterBeside(graph, std::move(filter), options.filter_name,
                                               options.below, KeeperOf(proofs)));
   auto job = std::make_unique<InsertFilterJob>(graph, std::move(proofs), std::move(attachment));
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
-                            manager.CoCreate(std::move(options.spec), std::move(job)));
-  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
-  return number;
+  return CoCreateAndStart(manager, std::move(options.spec), std::move(job));
 }
 
 absl::StatusOr<JobNumber> CoStartRemoveFilter(Graph& graph, JobManager& manager,
@@ -153,10 +150,7 @@ absl::StatusOr<JobNumber> CoStartRemoveFilter(Graph& graph, JobManager& manager,
   proofs.attachments.push_back(std::move(keeper));
   MILLRACE_MUTANT(kR81) proofs.attachments.clear();  // a job that holds no reference
   auto job = std::make_unique<RemoveFilterJob>(graph, std::move(proofs), options.filter);
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
-                            manager.CoCreate(std::move(options.spec), std::move(job)));
-  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
-  return number;
+  return CoCreateAndStart(manager, std::move(options.spec), std::move(job));
 }
 
 }  // namespace millrace

@@ -5,8 +5,7 @@
 
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
-#include "millrace/graph/backing_chain.h"
-#include "millrace/graph/open_node.h"
+#include "millrace/graph/graph_view.h"
 
 namespace millrace {
 namespace {
@@ -30,12 +29,8 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, MirrorProofs& proofs) MILLRAC
   hold(proofs.source, "source", kConsistentRead | kWriteUnchanged | kWrite);
   if (proofs.replaced != proofs.source) hold(proofs.replaced, "replaced", kAllPermissions);
   if (proofs.is_target_below) {
-    absl::StatusOr<NodeView> source = change.Resolve(proofs.source);
-    MILLRACE_RETURN_IF_ERROR(source.status());
-    for (NodeId id : ChainFrom(*source)) {
-      if (id == proofs.target) break;
-      if (id != proofs.source) hold(id, "intermediate node", kWriteUnchanged | kWrite);
-    }
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView source, change.Resolve(proofs.source));
+    HoldImagesBetween(change, source, proofs.target, &proofs);
   }
   Attachment writer =
       change.Attach(proofs.target, JobEdge(proofs, "target", WriterPermissions(proofs)));
@@ -54,9 +49,7 @@ absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProo
   JobSpec spec = options.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<MirrorJob> job,
                             MirrorJob::CoCreate(graph, std::move(proofs), std::move(options)));
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
-  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
-  return number;
+  return CoCreateAndStart(manager, std::move(spec), std::move(job));
 }
 
 }  // namespace
@@ -86,33 +79,18 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
 
 absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
                                      const MirrorOptions& options, SetUp* set_up) {
-  set_up->target_was_read_only = proofs.is_target_below && IsReadOnly(graph, proofs.target);
-  if (set_up->target_was_read_only) {
-    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(graph, proofs.target, false, proofs.holder));
+  if (proofs.is_target_below) {
+    MILLRACE_RETURN_IF_ERROR(CoMakeTargetWritable(graph, proofs, proofs.target, set_up));
   }
   set_up->changes =
       std::make_shared<MirrorChanges>(BytesOf(graph, proofs.source), proofs.granularity);
-  MILLRACE_ASSIGN_OR_RETURN(
-      set_up->reader,
-      CoAddFilterBeside(graph, MakeMirrorFilter(set_up->changes, proofs.is_target_below),
-                        options.filter_name, proofs.source,
-                        JobEdge(proofs, "main node",
-                                {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite})));
-  // In place first: only below the filter does nobody ask for what the job's edges do not grant.
-  MILLRACE_RETURN_IF_ERROR(CoPutFilterInPlace(graph, set_up->reader.node(), proofs.source,
-                                              proofs.holder, &proofs.chain));
+  const Permissions reads = {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite};
+  MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(
+      graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
+      proofs.source, JobEdge(proofs, "main node", reads), set_up));
   MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldNodes(graph, proofs));
-  proofs.ClaimAll(graph, set_up->reader.node());
+  proofs.ClaimAll(graph, set_up->filter.node());
   return absl::OkStatus();
-}
-
-void MirrorJob::CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId source,
-                           NodeId target) {
-  std::vector<Attachment*> attachments = {&set_up.reader, &set_up.writer};
-  for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
-  CoUndoSetUp(graph, proofs, set_up.reader.node(), source, attachments);
-  proofs.attachments.clear();
-  if (set_up.target_was_read_only) CoRestoreReadOnly(graph, target, proofs.holder).IgnoreError();
 }
 
 absl::StatusOr<std::unique_ptr<MirrorJob>> MirrorJob::CoCreate(Graph& graph, MirrorProofs proofs,
@@ -143,14 +121,14 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
       zeroes_target_(mirror_proofs.zeroes_target),
       buffer_bytes_(mirror_proofs.buffer_bytes),
       set_up_(std::move(set_up)),
-      copier_(graph, set_up_.changes->bitmap(), set_up_.reader, set_up_.writer,
+      copier_(graph, set_up_.changes->bitmap(), set_up_.filter, set_up_.writer,
               {.buffer_bytes = mirror_proofs.buffer_bytes,
                .unmap = options_.unmap,
                .lowest = mirror_proofs.lowest}) {}
 
 MirrorJob::~MirrorJob() { set_up_.changes->Stop(); }
 
-std::vector<Attachment*> MirrorJob::IoAttachments() { return {&set_up_.reader, &set_up_.writer}; }
+std::vector<Attachment*> MirrorJob::IoAttachments() { return set_up_.attachments(); }
 
 absl::Status MirrorJob::OnCreated() {
   MILLRACE_RETURN_IF_ERROR(BlockJob::OnCreated());
@@ -194,7 +172,7 @@ absl::Status MirrorJob::CoPrepare() {
 }
 
 std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader&) const {
-  return {set_up_.reader.node(), source_, target_, replaced_};
+  return {set_up_.filter.node(), source_, target_, replaced_};
 }
 
 // Race R10: the guest is at rest from before the last look at the marks until it is on the target.
@@ -222,7 +200,7 @@ absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
 }
 
 void MirrorJob::StageGraphEdit(GraphTransaction& change) {
-  const NodeId filter = set_up_.reader.node();
+  const NodeId filter = set_up_.filter.node();
   StageDetachAll(change);
   if (is_completing_) {
     const std::vector<NodeId> overlays = OverlaysOn(change, replaced_);

@@ -38,6 +38,7 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/block_job.h"
+#include "millrace/jobs/copy_set_up.h"
 #include "millrace/jobs/mirror/mirror_copier.h"
 #include "millrace/jobs/mirror/mirror_filter.h"
 
@@ -136,16 +137,11 @@ class MirrorJob final : public BlockJob {
   bool OnCancel(bool force) override;
 
  private:
-  struct SetUp {
+  struct SetUp : CopySetUp {
     std::shared_ptr<MirrorChanges> changes;  // shared with the filter
-    Attachment reader;                       // on the filter
-    Attachment writer;                       // on the target
-    bool target_was_read_only = false;
   };
   static absl::Status CoSetUpNodes(Graph& graph, MirrorProofs& proofs, const MirrorOptions& options,
                                    SetUp* set_up) MILLRACE_MAY_SUSPEND;
-  static void CoTakeDown(Graph& graph, BlockJobProofs& proofs, SetUp& set_up, NodeId source,
-                         NodeId target) MILLRACE_MAY_SUSPEND;
 
   MirrorJob(Graph& graph, MirrorProofs proofs, SetUp set_up, MirrorOptions options);
   std::vector<Attachment*> IoAttachments() override;

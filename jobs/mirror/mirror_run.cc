@@ -50,7 +50,7 @@ void MirrorJob::CoStopIo() { copier_.CoWaitForAll(); }
 // ---- Before copying ----------------------------------------------------------------------------
 
 absl::Status MirrorJob::CoFitTarget() {
-  const uint64_t source = set_up_.reader.bytes();
+  const uint64_t source = set_up_.filter.bytes();
   const uint64_t target = set_up_.writer.bytes();
   if (source == target) return absl::OkStatus();
   if (!is_target_below_) return SizeMismatch(type_, context().id(), source, target);
@@ -85,13 +85,13 @@ absl::Status MirrorJob::CoZeroTarget(JobContext& context) {
 }
 
 absl::Status MirrorJob::CoMarkAllocated(JobContext& context) {
-  const uint64_t total = set_up_.reader.bytes();
+  const uint64_t total = set_up_.filter.bytes();
   Nanoseconds slice_end = graph().engine().clock().Now() + kScanSlice;
   for (uint64_t offset = 0; offset < total && !context.is_cancelled();) {
     context.CoPausePoint();
     MILLRACE_ASSIGN_OR_RETURN(
         const AllocationRun run,
-        set_up_.reader.CoAllocation(ByteRange(offset, total - offset), NodeId(), marked_down_to_));
+        set_up_.filter.CoAllocation(ByteRange(offset, total - offset), NodeId(), marked_down_to_));
     if (run.is_allocated) dirty().Set(ByteRange(offset, run.bytes));
     offset += run.bytes;
     if (graph().engine().clock().Now() >= slice_end) {
@@ -186,7 +186,7 @@ void MirrorJob::CoStartPiece(JobContext& context, TaskScope& scope, ByteRange ar
 // counts them.
 uint64_t MirrorJob::BatchBytesMax(const JobContext& context) {
   if (!is_path_plain_) {
-    is_path_plain_ = set_up_.reader.PathBelow(NodeId()).is_plain &&
+    is_path_plain_ = set_up_.filter.PathBelow(NodeId()).is_plain &&
                      set_up_.writer.PathBelow(set_up_.writer.node()).is_plain;
   }
   return *is_path_plain_ && context.speed() == 0 ? copier_.Room() : 0;

@@ -66,9 +66,7 @@ absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, Strea
   JobSpec spec = options.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<StreamJob> job,
                             StreamJob::CoCreate(graph, std::move(proofs), std::move(options)));
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(std::move(spec), std::move(job)));
-  MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
-  return number;
+  return CoCreateAndStart(manager, std::move(spec), std::move(job));
 }
 
 absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, StreamProofs proofs,

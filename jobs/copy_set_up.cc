@@ -1,0 +1,52 @@
+#include "millrace/jobs/copy_set_up.h"
+
+#include <utility>
+
+#include "millrace/engine/base/mutant.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/open_node.h"
+
+namespace millrace {
+
+absl::Status CoMakeTargetWritable(Graph& graph, const BlockJobProofs& proofs, NodeId target,
+                                  CopySetUp* set_up) {
+  set_up->target_was_read_only = IsReadOnly(graph, target);
+  if (!set_up->target_was_read_only) return absl::OkStatus();
+  return CoSetReadOnly(graph, target, false, proofs.holder);
+}
+
+absl::Status CoPutFilterAbove(Graph& graph, BlockJobProofs& proofs,
+                              std::unique_ptr<FilterDriver> filter, const std::string& name,
+                              NodeId top, AttachmentOptions edge, CopySetUp* set_up) {
+  MILLRACE_ASSIGN_OR_RETURN(
+      set_up->filter, CoAddFilterBeside(graph, std::move(filter), name, top, std::move(edge)));
+  return CoPutFilterInPlace(graph, set_up->filter.node(), top, proofs.holder, &proofs.chain);
+}
+
+void HoldImagesBetween(GraphTransaction& change, const NodeView& above, NodeId below,
+                       BlockJobProofs* proofs) {
+  const Permissions permissions = {kNoPermissions, kWriteUnchanged | kWrite};
+  for (NodeId id : ChainFrom(above)) {
+    if (id == below) return;
+    if (id == above.id()) continue;
+    proofs->attachments.push_back(
+        change.Attach(id, JobEdge(*proofs, "intermediate node", permissions)));
+  }
+}
+
+void CoTakeDown(Graph& graph, BlockJobProofs& proofs, CopySetUp& set_up, NodeId top,
+                NodeId target) {
+  std::vector<Attachment*> attachments = set_up.attachments();
+  for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
+  MILLRACE_MUTANT(kR56) {  // undone in the order in which it was done
+    if (set_up.target_was_read_only) CoRestoreReadOnly(graph, target, proofs.holder).IgnoreError();
+    set_up.target_was_read_only = false;
+  }
+  CoUndoSetUp(graph, proofs, set_up.filter.node(), top, attachments);
+  proofs.attachments.clear();
+  MILLRACE_MUTANT(kR62) return;  // an abort forgets what it had reopened
+  if (set_up.target_was_read_only) CoRestoreReadOnly(graph, target, proofs.holder).IgnoreError();
+}
+
+}  // namespace millrace

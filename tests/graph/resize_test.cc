@@ -1,5 +1,15 @@
 // Growing an overlay: what a longer backing holds behind the old end must not come to light.
+// Shrinking a node: what is cut off is not written meanwhile.
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/sync/event.h"
+#include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
@@ -118,6 +128,129 @@ TEST(Resize, AGuestThatWritesMeanwhileKeepsItsDataAndNeverSeesTheBackingsTail) {
           return absl::OkStatus();
         });
     EXPECT_TRUE(status.ok()) << status;
+  });
+}
+
+// ---- Shrinking ---------------------------------------------------------------------------------
+
+// Keeps writes on their way to its child until it is told to let them go.
+class HoldingFilter final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "holding"; }
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    has_one.Set();
+    let_go.CoWait();
+    return FilterDriver::CoWrite(offset, source, flags);
+  }
+
+  Event has_one{"a write is held"};
+  Event let_go{"writes are let go"};
+};
+
+// A filter that holds writes, above `bytes` of memory, and its two users.
+struct HeldDisk {
+  HoldingFilter* filter = nullptr;  // the node's
+  Attachment guest;
+  Attachment resizer;
+
+  absl::Status CoWrite(uint64_t offset, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+    const std::string data(bytes, 'g');
+    return guest.CoWrite(offset, IoVector::OfConst(data.data(), data.size()));
+  }
+  void CoDetach() MILLRACE_MAY_SUSPEND {
+    resizer.CoDetach();
+    guest.CoDetach();
+  }
+};
+
+absl::StatusOr<NodeId> StageHeldDisk(Graph& graph, uint64_t bytes, HeldDisk* disk, NodeId* memory)
+    MILLRACE_OPENS_VIEW {
+  auto filter = std::make_unique<HoldingFilter>();
+  disk->filter = filter.get();
+  GraphTransaction change(graph);
+  *memory = change.AddNode(MakeMemoryDriver({.bytes = bytes}), {.name = "memory"});
+  const NodeId top = change.AddNode(std::move(filter), {.name = "top"});
+  change.AddChild(top, Role::kFiltered, *memory);
+  AttachmentOptions guest{.holder = MakeHolder("guest", "block device")};
+  guest.permissions = {kConsistentRead | kWrite, kAllPermissions};
+  disk->guest = change.Attach(top, std::move(guest));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return top;
+}
+
+absl::Status CoMakeHeldDisk(Graph& graph, uint64_t bytes, HeldDisk* disk) MILLRACE_MAY_SUSPEND {
+  NodeId memory;
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId top, StageHeldDisk(graph, bytes, disk, &memory));
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, memory));
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, top));
+  MILLRACE_ASSIGN_OR_RETURN(disk->resizer, AttachResizer(graph, top));
+  return absl::OkStatus();
+}
+
+TEST_F(ResizeTest, ShrinkingWaitsForAWriteUnderWayToWhatItCutsOff) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    HeldDisk disk;
+    MILLRACE_RETURN_IF_ERROR(CoMakeHeldDisk(*graph_, 8 * kCluster, &disk));
+    absl::Status written = absl::UnknownError("not yet");
+    absl::Status shrunk = absl::UnknownError("not yet");
+    TaskScope scope("both");
+    scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
+      written = disk.CoWrite(6 * kCluster, kCluster);
+      return absl::OkStatus();
+    });
+    disk.filter->has_one.CoWait();
+    scope.Spawn("resize", [&]() MILLRACE_MAY_SUSPEND {
+      shrunk = disk.resizer.CoResize(4 * kCluster);
+      return absl::OkStatus();
+    });
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));  // whatever can happen has happened
+    EXPECT_EQ(disk.guest.bytes(), 8 * kCluster) << "cut off under a write";
+    disk.filter->let_go.Set();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_TRUE(written.ok()) << written;
+    EXPECT_TRUE(shrunk.ok()) << shrunk;
+    EXPECT_EQ(disk.guest.bytes(), 4 * kCluster);
+    // What the write left there is gone for good.
+    MILLRACE_RETURN_IF_ERROR(disk.resizer.CoResize(8 * kCluster));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string content, CoContent(disk.guest));
+    EXPECT_EQ(content, std::string(8 * kCluster, '\0'));
+    disk.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ResizeTest, AWriteThatComesWhileANodeShrinksIsJudgedByTheNewSize) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    HeldDisk disk;
+    MILLRACE_RETURN_IF_ERROR(CoMakeHeldDisk(*graph_, 8 * kCluster, &disk));
+    std::vector<absl::Status> written(3);
+    absl::Status shrunk;
+    TaskScope scope("all");
+    const auto write = [&](size_t number, uint64_t offset) {
+      scope.Spawn("guest", [&, number, offset]() MILLRACE_MAY_SUSPEND {
+        written[number] = disk.CoWrite(offset, kCluster);
+        return absl::OkStatus();
+      });
+    };
+    write(0, 0);
+    disk.filter->has_one.CoWait();
+    scope.Spawn("resize", [&]() MILLRACE_MAY_SUSPEND {
+      shrunk = disk.resizer.CoResize(4 * kCluster);
+      return absl::OkStatus();
+    });
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+    write(1, 6 * kCluster);  // held at the drain, and then behind the end
+    write(2, 2 * kCluster);
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+    disk.filter->let_go.Set();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_TRUE(shrunk.ok()) << shrunk;
+    EXPECT_TRUE(written[0].ok()) << written[0];
+    EXPECT_TRUE(absl::IsInvalidArgument(written[1])) << written[1];
+    EXPECT_TRUE(written[2].ok()) << written[2];
+    disk.CoDetach();
+    return absl::OkStatus();
   });
 }
 

@@ -260,7 +260,8 @@ TEST_F(OpenTreeTest, UnknownThingsAreRefusedByName) {
 
 TEST_F(OpenTreeTest, ALoopIsFoundWhereverItIs) {
   disk_.Put("a/base", ToyImage("top", "toy", "U"));
-  ExpectRefused(Image("a/top"), absl::StatusCode::kFailedPrecondition, "loop");
+  ExpectRefused(Image("a/top"), absl::StatusCode::kFailedPrecondition,
+                "loop: a/top -> a/mid -> a/base -> a/top");
 }
 
 TEST_F(OpenTreeTest, ALongChainNeedsNoDeepStack) {

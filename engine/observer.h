@@ -39,13 +39,13 @@ class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
   // One line, no newline at its end.
-  virtual void OnLog(LogLevel level, std::string_view line) {}
+  virtual void OnLog(LogLevel /*level*/, std::string_view /*line*/) {}
   // Job events in exact order (see JobEvent).
-  virtual void OnJobEvent(const JobEvent& event) {}
+  virtual void OnJobEvent(const JobEvent& /*event*/) {}
   // A named counter grew: "io.read.bytes", "drain.granted".
-  virtual void OnCounter(std::string_view counter, uint64_t delta) {}
+  virtual void OnCounter(std::string_view /*counter*/, uint64_t /*delta*/) {}
   // Only while Engine::SetTimeline(true).
-  virtual void OnSpan(const TimelineSpan& span) {}
+  virtual void OnSpan(const TimelineSpan& /*span*/) {}
 };
 
 }  // namespace millrace

@@ -41,7 +41,7 @@ class Strategy {
   virtual bool BeginRun() = 0;
   // An index below options.size(), which is at least 2; 0 is what production does.
   virtual size_t Pick(ChoiceKind kind, absl::Span<const Option> options) = 0;
-  virtual void EndRun(const RunSummary& summary) {}
+  virtual void EndRun(const RunSummary& /*summary*/) {}
 
   // Whether it repeats runs; then it is asked about every choice, explored or not.
   virtual bool repeats() const { return false; }
@@ -49,11 +49,11 @@ class Strategy {
   // Only for strategies that say so, as it costs a call per step: each step before it is taken,
   // also where there was nothing to choose, and the shared objects it uses.
   virtual bool wants_steps() const { return false; }
-  virtual void OnStep(const Option& step) {}
-  virtual void OnTouch(uint64_t object, StepAccess access) {}
+  virtual void OnStep(const Option& /*step*/) {}
+  virtual void OnTouch(uint64_t /*object*/, StepAccess /*access*/) {}
   // The coroutine that runs touches this in every step from here on, until its scope closes.
-  virtual void OnStandingTouch(uint64_t object) {}
-  virtual void OnFootprint(bool is_complete) {}
+  virtual void OnStandingTouch(uint64_t /*object*/) {}
+  virtual void OnFootprint(bool /*is_complete*/) {}
 
   // After BeginRun() returned false: what has been shown, for reports. Else where it is.
   virtual std::string Progress() const { return {}; }

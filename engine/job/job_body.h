@@ -80,7 +80,7 @@ class JobBody {
   virtual absl::Status CoPrepare() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   // Adds this job's edits. Derive what to edit here, from the graph as it is now. May be called
   // again if the edit must be tried anew; nothing happens until all members' edits are applied.
-  virtual void StageEdit(JobEdit& edit) {}
+  virtual void StageEdit(JobEdit& /*edit*/) {}
   // The edits are applied.
   virtual absl::Status CoFollowUp() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   // Nothing was edited: undo what was set up. Comes after whichever hook was the last, of this job
@@ -103,10 +103,10 @@ class JobBody {
   // A cancel was asked for. Returns whether the job must stop now (force) or may finish its own way
   // (soft): a mirror in state ready returns `force`; the rest of the world knows force only. With
   // force, end what would take long: cancel your TaskScopes. The core kicks the job afterwards.
-  virtual bool OnCancel(bool force) { return true; }
+  virtual bool OnCancel(bool /*force*/) { return true; }
   // The user resumed it, or a cancel undid the user's pause.
   virtual void OnUserResume() {}
-  virtual void OnSetSpeed(int64_t bytes_per_second) {}
+  virtual void OnSetSpeed(int64_t /*bytes_per_second*/) {}
   // Carries a conflict (kChangeUnsupported) if refused; by default it always is.
   virtual absl::Status OnChange(const JobChange& change);
 

@@ -25,7 +25,7 @@ case "$kind" in
   pkg_config)
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
     # shellcheck disable=SC2046
-    "$compiler" -std=c++20 -Wall -Werror $(pkg-config --cflags millrace) "$here/program.cc" \
+    "$compiler" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags millrace) "$here/program.cc" \
       $(pkg-config --libs millrace) -o program
     ;;
 esac

@@ -3,8 +3,8 @@
 
     installed_headers.py PREFIX COMPILER SOURCE_ROOT
 
-Each compiles alone; none includes Boost, liburing, or a header that was not installed; they define
-only MILLRACE_ macros. A header with a .cc beside it is the first thing that file includes (a rule of
+Each compiles alone, and all together, without a warning of an embedder's -Wall -Wextra; none includes
+Boost, liburing, or a header that was not installed; they define only MILLRACE_ macros. A header with a .cc beside it is the first thing that file includes (a rule of
 tests/tidy), so only the others are compiled alone here.
 """
 
@@ -17,16 +17,23 @@ import sys
 import tempfile
 
 
+WARNINGS = ['-Wall', '-Wextra', '-Werror']
+
+
 def run(command):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def foreign_and_macros(include_folder, headers, compiler):
-    """Complaints about what a translation unit with all headers includes and defines."""
+def together(include_folder, headers, compiler):
+    """Complaints about a translation unit with all headers: warnings, what it includes, defines."""
     with tempfile.NamedTemporaryFile('w', suffix='.cc') as unit:
         unit.writelines(f'#include "{header}"\n' for header in headers)
         unit.flush()
-        result = run([compiler, '-std=c++20', f'-I{include_folder}', '-E', '-dD', unit.name])
+        command = [compiler, '-std=c++20', f'-I{include_folder}']
+        warned = run([*command, *WARNINGS, '-fsyntax-only', unit.name])
+        result = run([*command, '-E', '-dD', unit.name])
+    if warned.returncode != 0:
+        yield warned.stderr
     if result.returncode != 0:
         yield result.stderr
         return
@@ -47,7 +54,7 @@ def main(prefix, compiler, root):
     headers = sorted(str(path.relative_to(include_folder))
                      for path in (include_folder / 'millrace').rglob('*.h'))
     complaints = [] if headers else ['no headers are installed']
-    complaints.extend(sorted(set(foreign_and_macros(include_folder, headers, compiler))))
+    complaints.extend(sorted(set(together(include_folder, headers, compiler))))
 
     def has_source(header):
         path = pathlib.Path(root) / pathlib.Path(header).relative_to('millrace')
@@ -57,7 +64,7 @@ def main(prefix, compiler, root):
 
     def compile_alone(header):
         result = run([compiler, '-std=c++20', f'-I{include_folder}', '-fsyntax-only', '-x', 'c++',
-                      '-Wall', '-Werror', '-Wno-pragma-once-outside-header',
+                      *WARNINGS, '-Wno-pragma-once-outside-header',
                       str(include_folder / header)])
         return f'{header}: {result.stderr}' if result.returncode else ''
 

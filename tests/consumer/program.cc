@@ -5,7 +5,9 @@
 #include "millrace/engine/engine.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/engine/version.h"
-#include "millrace/graph/permission.h"
+#include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/open_image.h"
+#include "millrace/jobs/stream/stream_job.h"
 
 int main() {
   absl::StatusOr<std::unique_ptr<millrace::Engine>> engine = millrace::Engine::Create({});

@@ -41,7 +41,7 @@ class ImageFile {
   virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
   // A named event (semantics of blkdebug), for fault injection below.
-  virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND {}
+  virtual void CoEvent(std::string_view /*event*/) MILLRACE_MAY_SUSPEND {}
 
   absl::Status CoReadBytes(uint64_t offset, absl::Span<uint8_t> target) MILLRACE_MAY_SUSPEND {
     return CoRead(offset, IoVector(target));

@@ -1,10 +1,12 @@
 // millrace commit: copies images down into the one they stand on.
 #include <cstdio>
-#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "examples/cli/chain.h"
+#include "examples/cli/chain_job.h"
 #include "examples/cli/commands.h"
 #include "examples/cli/exit_code.h"
 #include "examples/cli/job_command.h"
@@ -74,51 +76,46 @@ absl::StatusOr<CommitOptions> OptionsFor(const std::vector<ChainLink>& chain, co
   return options;
 }
 
-// Takes every proof the job would take, and lets go of them again.
-absl::Status Claim(Graph& graph, const CommitOptions& options, JobPlan* plan) MILLRACE_OPENS_VIEW {
-  absl::StatusOr<CommitProofs> proofs = ClaimForCommit(graph, options, "commit");
-  FindClaims(graph, plan);
-  return proofs.status();
-}
+class CommitCommand final : public ChainJob {
+ public:
+  explicit CommitCommand(const CommitFlags& flags) : flags_(flags) {}
 
-absl::Status CoPlan(Session& session, const CommitFlags& flags, JobPlan* plan)
-    MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
-                            CoOpenImage(session.graph(), session.registry(),
-                                        flags.session.OpenOptions(flags.image, true)));
-  plan->job = "commit";
-  plan->before = ChainOf(session.graph(), image.top());
-  MILLRACE_ASSIGN_OR_RETURN(const Range range, FindRange(plan->before, flags));
-  MILLRACE_ASSIGN_OR_RETURN(const CommitOptions options, OptionsFor(plan->before, range, flags));
-  plan->refusal = Claim(session.graph(), options, plan);
-  plan->target = range.base;
-  plan->written = {range.top - 1, range.base};
-  MILLRACE_ASSIGN_OR_RETURN(plan->copied_bytes,
-                            CoBytesIn(session.graph(), plan->before, range.top, range.base - 1));
-  for (size_t i = 0; i < plan->before.size(); ++i) {
-    if (i < range.top || i >= range.base) plan->after.push_back(plan->before[i]);
+  std::string_view name() const override { return "commit"; }
+  const JobFlags& flags() const override { return flags_; }
+
+  absl::Status Choose(const std::vector<ChainLink>& chain) override {
+    MILLRACE_ASSIGN_OR_RETURN(range_, FindRange(chain, flags_));
+    MILLRACE_ASSIGN_OR_RETURN(options_, OptionsFor(chain, range_, flags_));
+    return absl::OkStatus();
   }
-  image.holds[0].CoDetach();
-  CoFindOtherPrograms(session, flags, plan);
-  return absl::OkStatus();
-}
 
-absl::Status CoCommit(Session& session, const CommitFlags& flags, std::vector<ChainLink>* chain)
-    MILLRACE_MAY_SUSPEND {
-  // The job makes writable what it writes to.
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
-                            CoOpenImage(session.graph(), session.registry(),
-                                        flags.session.OpenOptions(flags.image, true)));
-  *chain = ChainOf(session.graph(), image.top());
-  MILLRACE_ASSIGN_OR_RETURN(const Range range, FindRange(*chain, flags));
-  MILLRACE_ASSIGN_OR_RETURN(CommitOptions options, OptionsFor(*chain, range, flags));
-  MILLRACE_ASSIGN_OR_RETURN(const JobNumber job,
-                            CoStartCommit(session.graph(), session.jobs(), std::move(options)));
-  absl::Status status = CoWatchJob(session, flags, job);
-  *chain = ChainOf(session.graph(), image.top());
-  image.holds[0].CoDetach();
-  return status;
-}
+  absl::Status CoPlan(Graph& graph, JobPlan* plan) override MILLRACE_MAY_SUSPEND {
+    plan->refusal = Claim(graph, plan);
+    plan->target = range_.base;
+    plan->written = {range_.top - 1, range_.base};
+    MILLRACE_ASSIGN_OR_RETURN(plan->copied_bytes,
+                              CoBytesIn(graph, plan->before, range_.top, range_.base - 1));
+    for (size_t i = 0; i < plan->before.size(); ++i) {
+      if (i < range_.top || i >= range_.base) plan->after.push_back(plan->before[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<JobNumber> CoStart(Session& session) override MILLRACE_MAY_SUSPEND {
+    return CoStartCommit(session.graph(), session.jobs(), std::move(options_));
+  }
+
+ private:
+  absl::Status Claim(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW {
+    absl::StatusOr<CommitProofs> proofs = ClaimForCommit(graph, options_, "commit");
+    FindClaims(graph, plan);
+    return proofs.status();
+  }
+
+  const CommitFlags& flags_;
+  Range range_;
+  CommitOptions options_;
+};
 
 }  // namespace
 
@@ -135,17 +132,8 @@ int RunCommit(Words words) {
         "--top is missing: which image of the chain is to be committed? See 'millrace commit "
         "--help'"));
   }
-  Session session;
-  JobPlan plan;
-  std::vector<ChainLink> chain;
-  absl::Status status = session.Start(flags.session);
-  if (status.ok()) {
-    status = session.Run([&]() MILLRACE_MAY_SUSPEND {
-      return flags.is_dry_run ? CoPlan(session, flags, &plan) : CoCommit(session, flags, &chain);
-    });
-  }
-  if (status.ok() && flags.is_dry_run) return ReportPlan(plan, flags.session.json);
-  return ReportJob("commit", flags, chain, status, session.run().was_interrupted());
+  CommitCommand command(flags);
+  return RunChainJob(command);
 }
 
 }  // namespace millrace

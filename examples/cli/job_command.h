@@ -1,4 +1,4 @@
-// What stream and commit have in common: options, watching the job, the dry run, the report.
+// What commands that run a job have in common: options, watching the job, the dry run, the report.
 #ifndef MILLRACE_EXAMPLES_CLI_JOB_COMMAND_H_
 #define MILLRACE_EXAMPLES_CLI_JOB_COMMAND_H_
 

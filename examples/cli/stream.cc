@@ -2,9 +2,12 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "examples/cli/chain.h"
+#include "examples/cli/chain_job.h"
 #include "examples/cli/commands.h"
 #include "examples/cli/exit_code.h"
 #include "examples/cli/job_command.h"
@@ -83,58 +86,56 @@ absl::StatusOr<StreamOptions> OptionsFor(const std::vector<ChainLink>& chain, co
   return options;
 }
 
-// Takes every proof the job would take, and lets go of them again.
-absl::Status Claim(Graph& graph, const StreamOptions& options, JobPlan* plan) MILLRACE_OPENS_VIEW {
-  absl::StatusOr<StreamProofs> proofs = ClaimForStream(graph, options, "stream");
-  FindClaims(graph, plan);
-  return proofs.status();
-}
+class StreamCommand final : public ChainJob {
+ public:
+  explicit StreamCommand(const StreamFlags& flags) : flags_(flags) {}
 
-absl::Status CoPlan(Session& session, const StreamFlags& flags, JobPlan* plan)
-    MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
-                            CoOpenImage(session.graph(), session.registry(),
-                                        flags.session.OpenOptions(flags.image, true)));
-  plan->job = "stream";
-  plan->before = ChainOf(session.graph(), image.top());
-  MILLRACE_ASSIGN_OR_RETURN(const Range range, FindRange(plan->before, flags));
-  MILLRACE_ASSIGN_OR_RETURN(const StreamOptions options, OptionsFor(plan->before, range, flags));
-  plan->refusal = Claim(session.graph(), options, plan);
-  plan->target = range.top;
-  plan->written = {range.top};
-  if (range.lowest > range.top) {
-    // What the images below the top hold, less what the top hides.
-    MILLRACE_ASSIGN_OR_RETURN(const uint64_t all,
-                              CoBytesIn(session.graph(), plan->before, range.top, range.lowest));
-    MILLRACE_ASSIGN_OR_RETURN(const uint64_t own,
-                              CoBytesIn(session.graph(), plan->before, range.top, range.top));
-    plan->copied_bytes = all - own;
+  std::string_view name() const override { return "stream"; }
+  const JobFlags& flags() const override { return flags_; }
+  bool writes_to_top() const override {
+    return flags_.top.empty() || flags_.top == flags_.image || flags_.top == "@0";
   }
-  for (size_t i = 0; i < plan->before.size(); ++i) {
-    if (i <= range.top || (range.base && i >= *range.base)) plan->after.push_back(plan->before[i]);
-  }
-  image.holds[0].CoDetach();
-  CoFindOtherPrograms(session, flags, plan);
-  return absl::OkStatus();
-}
 
-absl::Status CoStream(Session& session, const StreamFlags& flags, std::vector<ChainLink>* chain)
-    MILLRACE_MAY_SUSPEND {
-  // An image inside the chain is made writable by the job; then the top need not be.
-  const bool is_top_filled = flags.top.empty() || flags.top == flags.image || flags.top == "@0";
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
-                            CoOpenImage(session.graph(), session.registry(),
-                                        flags.session.OpenOptions(flags.image, !is_top_filled)));
-  *chain = ChainOf(session.graph(), image.top());
-  MILLRACE_ASSIGN_OR_RETURN(const Range range, FindRange(*chain, flags));
-  MILLRACE_ASSIGN_OR_RETURN(StreamOptions options, OptionsFor(*chain, range, flags));
-  MILLRACE_ASSIGN_OR_RETURN(const JobNumber job,
-                            CoStartStream(session.graph(), session.jobs(), std::move(options)));
-  absl::Status status = CoWatchJob(session, flags, job);
-  *chain = ChainOf(session.graph(), image.top());
-  image.holds[0].CoDetach();
-  return status;
-}
+  absl::Status Choose(const std::vector<ChainLink>& chain) override {
+    MILLRACE_ASSIGN_OR_RETURN(range_, FindRange(chain, flags_));
+    MILLRACE_ASSIGN_OR_RETURN(options_, OptionsFor(chain, range_, flags_));
+    return absl::OkStatus();
+  }
+
+  absl::Status CoPlan(Graph& graph, JobPlan* plan) override MILLRACE_MAY_SUSPEND {
+    plan->refusal = Claim(graph, plan);
+    plan->target = range_.top;
+    plan->written = {range_.top};
+    if (range_.lowest > range_.top) {
+      // What the images below the top hold, less what the top hides.
+      MILLRACE_ASSIGN_OR_RETURN(const uint64_t all,
+                                CoBytesIn(graph, plan->before, range_.top, range_.lowest));
+      MILLRACE_ASSIGN_OR_RETURN(const uint64_t own,
+                                CoBytesIn(graph, plan->before, range_.top, range_.top));
+      plan->copied_bytes = all - own;
+    }
+    for (size_t i = 0; i < plan->before.size(); ++i) {
+      const bool stays = i <= range_.top || (range_.base && i >= *range_.base);
+      if (stays) plan->after.push_back(plan->before[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<JobNumber> CoStart(Session& session) override MILLRACE_MAY_SUSPEND {
+    return CoStartStream(session.graph(), session.jobs(), std::move(options_));
+  }
+
+ private:
+  absl::Status Claim(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW {
+    absl::StatusOr<StreamProofs> proofs = ClaimForStream(graph, options_, "stream");
+    FindClaims(graph, plan);
+    return proofs.status();
+  }
+
+  const StreamFlags& flags_;
+  Range range_;
+  StreamOptions options_;
+};
 
 }  // namespace
 
@@ -151,17 +152,8 @@ int RunStream(Words words) {
   if (!flags.base.empty() && !flags.bottom.empty()) {
     return ReportUsage(absl::InvalidArgumentError("--base and --bottom exclude each other"));
   }
-  Session session;
-  JobPlan plan;
-  std::vector<ChainLink> chain;
-  absl::Status status = session.Start(flags.session);
-  if (status.ok()) {
-    status = session.Run([&]() MILLRACE_MAY_SUSPEND {
-      return flags.is_dry_run ? CoPlan(session, flags, &plan) : CoStream(session, flags, &chain);
-    });
-  }
-  if (status.ok() && flags.is_dry_run) return ReportPlan(plan, flags.session.json);
-  return ReportJob("stream", flags, chain, status, session.run().was_interrupted());
+  StreamCommand command(flags);
+  return RunChainJob(command);
 }
 
 }  // namespace millrace

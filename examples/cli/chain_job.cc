@@ -1,0 +1,57 @@
+#include "examples/cli/chain_job.h"
+
+#include "millrace/engine/base/status_macros.h"
+
+namespace millrace {
+namespace {
+
+absl::Status CoPlanOn(const OpenedImage& image, Session& session, ChainJob& job, JobPlan* plan)
+    MILLRACE_MAY_SUSPEND {
+  plan->job = std::string(job.name());
+  plan->before = ChainOf(session.graph(), image.top());
+  MILLRACE_RETURN_IF_ERROR(job.Choose(plan->before));
+  return job.CoPlan(session.graph(), plan);
+}
+
+absl::Status CoRunOn(const OpenedImage& image, Session& session, ChainJob& job,
+                     std::vector<ChainLink>* chain) MILLRACE_MAY_SUSPEND {
+  *chain = ChainOf(session.graph(), image.top());
+  MILLRACE_RETURN_IF_ERROR(job.Choose(*chain));
+  MILLRACE_ASSIGN_OR_RETURN(const JobNumber number, job.CoStart(session));
+  absl::Status status = CoWatchJob(session, job.flags(), number);
+  *chain = ChainOf(session.graph(), image.top());
+  return status;
+}
+
+// Fills `plan` if that is asked for, else runs the job and tells how the chain looks then.
+absl::Status CoDo(Session& session, ChainJob& job, JobPlan* plan, std::vector<ChainLink>* chain)
+    MILLRACE_MAY_SUSPEND {
+  const JobFlags& flags = job.flags();
+  const bool is_read_only = flags.is_dry_run || !job.writes_to_top();
+  MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
+                            CoOpenImage(session.graph(), session.registry(),
+                                        flags.session.OpenOptions(flags.image, is_read_only)));
+  absl::Status status =
+      flags.is_dry_run ? CoPlanOn(image, session, job, plan) : CoRunOn(image, session, job, chain);
+  image.holds[0].CoDetach();
+  // Only now: our own locks would be in the way.
+  if (status.ok() && flags.is_dry_run) CoFindOtherPrograms(session, flags, plan);
+  return status;
+}
+
+}  // namespace
+
+int RunChainJob(ChainJob& job) {
+  const JobFlags& flags = job.flags();
+  Session session;
+  JobPlan plan;
+  std::vector<ChainLink> chain;
+  absl::Status status = session.Start(flags.session);
+  if (status.ok()) {
+    status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoDo(session, job, &plan, &chain); });
+  }
+  if (status.ok() && flags.is_dry_run) return ReportPlan(plan, flags.session.json);
+  return ReportJob(job.name(), flags, chain, status, session.run().was_interrupted());
+}
+
+}  // namespace millrace

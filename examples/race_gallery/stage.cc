@@ -6,20 +6,9 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_transaction.h"
-#include "millrace/graph/graph_view.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace::gallery {
-namespace {
-
-class PassFilter final : public FilterDriver {
- public:
-  std::string_view driver_name() const override { return "pass"; }
-};
-
-}  // namespace
-
-std::unique_ptr<FilterDriver> MakePassFilter() { return std::make_unique<PassFilter>(); }
 
 Stage::Stage(Engine& engine, const EventLog& events, const StageOptions& options)
     : engine_(engine),
@@ -28,12 +17,6 @@ Stage::Stage(Engine& engine, const EventLog& events, const StageOptions& options
       graph_(engine),
       committer_(graph_),
       jobs_(std::in_place, engine, committer_) {}
-
-NodeId Stage::Find(std::string_view name) {
-  GraphView view(graph_);
-  absl::StatusOr<NodeView> found = view.Find(name);
-  return found.ok() ? found->id() : NodeId();
-}
 
 // ---- Oracles ------------------------------------------------------------------------------------
 
@@ -79,41 +62,6 @@ size_t Stage::Draw(size_t count) {
 }
 
 // ---- Jobs ---------------------------------------------------------------------------------------
-
-StreamOptions Stage::Stream(std::string id, size_t top, std::optional<size_t> base) const {
-  StreamOptions options;
-  options.spec.id = std::move(id);
-  options.top = node(top);
-  if (base) options.base = node(*base);
-  return options;
-}
-
-StreamOptions Stage::StreamToBottom(std::string id, size_t top, size_t bottom) const {
-  StreamOptions options = Stream(std::move(id), top, std::nullopt);
-  options.bottom = node(bottom);
-  return options;
-}
-
-CommitOptions Stage::Commit(std::string id, size_t top, size_t base) const {
-  CommitOptions options;
-  options.spec.id = std::move(id);
-  options.root = chain_.nodes.back();
-  options.top = node(top);
-  options.base = node(base);
-  return options;
-}
-
-absl::Status Stage::CoStart(StreamOptions options) {
-  return CoStartStream(graph_, *jobs_, std::move(options)).status();
-}
-
-absl::Status Stage::CoStart(CommitOptions options) {
-  return CoStartCommit(graph_, *jobs_, std::move(options)).status();
-}
-
-absl::Status Stage::CoStart(MirrorOptions options) {
-  return CoStartMirror(graph_, *jobs_, std::move(options)).status();
-}
 
 absl::Status Stage::CoOver(std::string id) {
   const absl::Status status = jobs_->CoWaitUntilOver(id);

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "examples/scenario_kit/chain_jobs.h"
 #include "examples/scenario_kit/layer_views.h"
 #include "examples/scenario_kit/memory_chain.h"
 #include "examples/scenario_kit/tagged_disk.h"
@@ -43,9 +44,6 @@
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph.h"
 #include "millrace/jobs/block_job.h"
-#include "millrace/jobs/commit/commit_job.h"
-#include "millrace/jobs/mirror/mirror_job.h"
-#include "millrace/jobs/stream/stream_job.h"
 
 namespace millrace::gallery {
 
@@ -74,7 +72,7 @@ class EventLog final : public EngineObserver {
   std::vector<JobEvent> events_;
 };
 
-class Stage {
+class Stage final : public ChainJobs {
  public:
   static constexpr uint64_t kSectors = 16;
   static constexpr uint64_t kBytes = kSectors * TaggedDisk::kSector;
@@ -82,17 +80,13 @@ class Stage {
   Stage(Engine& engine, const EventLog& events, const StageOptions& options);
 
   Engine& engine() { return engine_; }
-  Graph& graph() { return graph_; }
-  JobManager& jobs() { return *jobs_; }
-  MemoryChain& chain() { return chain_; }
+  Graph& graph() override { return graph_; }
+  JobManager& jobs() override { return *jobs_; }
+  MemoryChain& chain() override { return chain_; }
   TaggedDisk& disk() { return disk_; }
   LayerViews& views() { return *views_; }
   const EventLog& events() const { return events_; }
   const StageOptions& options() const { return options_; }
-  NodeId node(size_t layer) const { return chain_.nodes[layer]; }
-  // By name; invalid if there is none.
-  NodeId Find(std::string_view name) MILLRACE_OPENS_VIEW;
-  std::string Shape() MILLRACE_OPENS_VIEW { return chain_.Shape(graph_); }
 
   // ---- Oracles ----------------------------------------------------------------------------------
   // An invariant of races.md does not hold. The first word counts, and ends the play.
@@ -112,12 +106,6 @@ class Stage {
   void SetFailureListener(FailureListener listener) { on_failure_ = std::move(listener); }
 
   // ---- Jobs -------------------------------------------------------------------------------------
-  StreamOptions Stream(std::string id, size_t top, std::optional<size_t> base) const;
-  StreamOptions StreamToBottom(std::string id, size_t top, size_t bottom) const;
-  CommitOptions Commit(std::string id, size_t top, size_t base) const;
-  absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
-  absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
-  absl::Status CoStart(MirrorOptions options) MILLRACE_MAY_SUSPEND;
   // How the job ended; waits for that.
   absl::Status CoOver(std::string id) MILLRACE_MAY_SUSPEND;
   // Waits until the job is over, and it must have completed.
@@ -173,9 +161,6 @@ class Stage {
   bool has_failed_ = false;
   FailureListener on_failure_;
 };
-
-// A filter that passes everything.
-std::unique_ptr<FilterDriver> MakePassFilter();
 
 }  // namespace millrace::gallery
 

@@ -7,16 +7,10 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
-#include "millrace/graph/graph_view.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
-
-class PassFilter final : public FilterDriver {
- public:
-  std::string_view driver_name() const override { return "pass"; }
-};
 
 // A guest that writes and reads while the jobs live.
 absl::Status CoGuest(MemoryChain& chain, TaggedDisk& disk, int rounds) MILLRACE_MAY_SUSPEND {
@@ -55,45 +49,6 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
 }
 
 }  // namespace
-
-std::unique_ptr<FilterDriver> MakePassFilter() { return std::make_unique<PassFilter>(); }
-
-NodeId ChainStory::Find(std::string_view name) {
-  GraphView view(graph());
-  absl::StatusOr<NodeView> found = view.Find(name);
-  return found.ok() ? found->id() : NodeId();
-}
-
-StreamOptions ChainStory::Stream(std::string id, size_t top, std::optional<size_t> base) const {
-  StreamOptions options;
-  options.spec.id = std::move(id);
-  options.top = node(top);
-  if (base) options.base = node(*base);
-  return options;
-}
-
-StreamOptions ChainStory::StreamToBottom(std::string id, size_t top, size_t bottom) const {
-  StreamOptions options = Stream(std::move(id), top, std::nullopt);
-  options.bottom = node(bottom);
-  return options;
-}
-
-CommitOptions ChainStory::Commit(std::string id, size_t top, size_t base) const {
-  CommitOptions options;
-  options.spec.id = std::move(id);
-  options.root = chain_.nodes.back();
-  options.top = node(top);
-  options.base = node(base);
-  return options;
-}
-
-absl::Status ChainStory::CoStart(StreamOptions options) {
-  return CoStartStream(graph(), jobs(), std::move(options)).status();
-}
-
-absl::Status ChainStory::CoStart(CommitOptions options) {
-  return CoStartCommit(graph(), jobs(), std::move(options)).status();
-}
 
 absl::Status ChainStory::CoInsertFilter(std::string name, NodeId below) {
   InsertFilterOptions options;

@@ -20,6 +20,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "examples/scenario_kit/chain_jobs.h"
 #include "examples/scenario_kit/layer_views.h"
 #include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/capabilities.h"
@@ -43,28 +44,17 @@ struct ChainStoryOptions {
   uint64_t bottom_bytes = 0;  // of the bottom-most image; 0: as the others
 };
 
-class ChainStory {
+class ChainStory final : public ChainJobs {
  public:
   ChainStory(JobWorld& world, MemoryChain& chain, uint64_t seed)
       : world_(world), chain_(chain), views_(chain), seed_(seed) {}
 
-  Graph& graph() { return world_.graph(); }
-  JobManager& jobs() { return world_.jobs(); }
-  MemoryChain& chain() { return chain_; }
+  Graph& graph() override { return world_.graph(); }
+  JobManager& jobs() override { return world_.jobs(); }
+  MemoryChain& chain() override { return chain_; }
   LayerViews& views() { return views_; }
   uint64_t seed() const { return seed_; }
-  NodeId node(size_t layer) const { return chain_.nodes[layer]; }
-  // Of a node by its name; invalid if there is none.
-  NodeId Find(std::string_view name) MILLRACE_OPENS_VIEW;
-  std::string Shape() MILLRACE_OPENS_VIEW { return chain_.Shape(world_.graph()); }
 
-  StreamOptions Stream(std::string id, size_t top, std::optional<size_t> base) const;
-  // Down to `bottom`, which is copied too; what lies below it stays, filters included.
-  StreamOptions StreamToBottom(std::string id, size_t top, size_t bottom) const;
-  CommitOptions Commit(std::string id, size_t top, size_t base) const;  // root: the top layer
-
-  absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
-  absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
   // Puts a filter that passes everything above a node, as a job, and waits for it.
   absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
   absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
@@ -88,9 +78,6 @@ void TellChainStory(const ChainStoryOptions& options, ChainStoryBody body);
 // The story once, in a coroutine of an engine that somebody else drives; `seed` is the story's.
 absl::Status CoTellChainStory(Engine& engine, const ChainStoryOptions& options, uint64_t seed,
                               ChainStoryBody body) MILLRACE_MAY_SUSPEND;
-
-// A filter that passes everything.
-std::unique_ptr<FilterDriver> MakePassFilter();
 
 }  // namespace millrace
 

@@ -106,9 +106,14 @@ json::object ImageQueries::DescribeChain(const NodeView& top, const NodeStyle& s
 }
 
 json::object ImageQueries::DescribeNode(const NodeView& node, const NodeStyle& style) {
-  const NodeIoOptions& io = node.io_options();
   int64_t depth = 0;
   json::object image = DescribeChain(node, style, &depth);
+  return DescribeNodeAround(node, style, std::move(image), depth);
+}
+
+json::object ImageQueries::DescribeNodeAround(const NodeView& node, const NodeStyle& style,
+                                              json::value image, int64_t depth) {
+  const NodeIoOptions& io = node.io_options();
   json::object shown = {{"iops_rd", 0},
                         {"detect_zeroes", Text(DetectZeroesName(io.detect_zeroes))},
                         {"image", std::move(image)},

@@ -29,6 +29,10 @@ class ImageQueries {
   };
   // BlockDeviceInfo.
   json::object DescribeNode(const NodeView& node, const NodeStyle& style);
+  // The same with `image` in the place of what is told about its images, of which `depth` are below
+  // the node's own.
+  json::object DescribeNodeAround(const NodeView& node, const NodeStyle& style, json::value image,
+                                  int64_t depth);
 
  private:
   // With what is below it, nested; `depth`: how many that are.

@@ -2,10 +2,12 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/graph_queries.h"
 #include "examples/hypervisor/block/image_queries.h"
+#include "examples/hypervisor/block/node_list_text.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
 
@@ -43,18 +45,31 @@ CommandResult QueryBlock(BlockLayer& layer) MILLRACE_OPENS_VIEW {
   return drives;
 }
 
+bool IsFlat(const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  return reader.OptionalBool("flat").value_or(false);
+}
+
+std::vector<NodeId> NewestFirst(const GraphView& view) {
+  std::vector<NodeId> ids = view.Nodes();
+  std::reverse(ids.begin(), ids.end());
+  return ids;
+}
+
 CommandResult QueryNodes(BlockLayer& layer, bool flat) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   ImageQueries images(view);
-  std::vector<NodeId> ids = view.Nodes();
-  // Newest first.
-  std::reverse(ids.begin(), ids.end());
   json::array nodes;
-  for (NodeId id : ids) {
+  for (NodeId id : NewestFirst(view)) {
     absl::StatusOr<NodeView> node = view.Resolve(id);
     if (node.ok()) nodes.push_back(images.DescribeNode(*node, {.flat = flat}));
   }
   return nodes;
+}
+
+CommandText QueryNodesAsText(BlockLayer& layer, bool flat) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  return DescribeNodesAsText(view, NewestFirst(view), flat);
 }
 
 CommandResult QueryEdges(BlockLayer& layer) MILLRACE_OPENS_VIEW {
@@ -70,12 +85,14 @@ void RegisterQueryCommands(BlockLayer& layer) {
                      .arguments = {{}},
                      .handler = [&layer](const json::object&)
                                     MILLRACE_MAY_SUSPEND { return QueryBlock(layer); }});
-  commands.Register({.name = "query-named-block-nodes",
-                     .arguments = {{{"flat", ArgumentType::kBool, true}}},
-                     .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
-                       ArgumentReader reader(arguments);
-                       return QueryNodes(layer, reader.OptionalBool("flat").value_or(false));
-                     }});
+  commands.Register(
+      {.name = "query-named-block-nodes",
+       .arguments = {{{"flat", ArgumentType::kBool, true}}},
+       .handler = [&layer](const json::object& arguments)
+                      MILLRACE_MAY_SUSPEND { return QueryNodes(layer, IsFlat(arguments)); },
+       .text_handler =
+           [&layer](const json::object& arguments)
+               MILLRACE_MAY_SUSPEND { return QueryNodesAsText(layer, IsFlat(arguments)); }});
   commands.Register({.name = "x-debug-query-block-graph",
                      .arguments = {{}},
                      .handler = [&layer](const json::object&)

@@ -16,6 +16,7 @@ namespace {
 
 // Small, so that few requests are read beyond the point where reading is to stop.
 constexpr size_t kReadBytes = 16 << 10;
+constexpr size_t kPiecesMax = 64;  // of one system call
 
 bool IsSocket(int fd) {
   struct stat info;
@@ -96,19 +97,20 @@ void Connection::End() {
   on_end();
 }
 
-void Connection::Write(std::string_view bytes) {
+void Connection::Write(TextRope text) {
   if (is_broken_) return;
   if (unsent_bytes() > kUnsentBytesMax) return Break();
-  // A client that is always a little behind must not make the buffer grow.
-  if (sent_ > unsent_.size() / 2) {
-    unsent_.erase(0, sent_);
-    sent_ = 0;
-  }
-  unsent_ += bytes;
+  unsent_.Append(std::move(text));
 }
 
-ssize_t Connection::WriteSome(std::string_view bytes) {
-  if (is_socket_) return send(output_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+ssize_t Connection::WriteSome() {
+  std::array<iovec, kPiecesMax> pieces;
+  if (is_socket_) {
+    msghdr message = {};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = unsent_.Front(absl::MakeSpan(pieces));
+    return sendmsg(output_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
   // A pipe or terminal may be in blocking mode, and we share it with whoever started us: ask first,
   // and write no more than a pipe that is ready has room for.
   pollfd ready = {output_, POLLOUT, 0};
@@ -116,29 +118,23 @@ ssize_t Connection::WriteSome(std::string_view bytes) {
     errno = EAGAIN;
     return -1;
   }
-  return write(output_, bytes.data(), std::min<size_t>(bytes.size(), PIPE_BUF));
+  unsent_.Front(absl::MakeSpan(pieces));
+  return write(output_, pieces[0].iov_base, std::min<size_t>(pieces[0].iov_len, PIPE_BUF));
 }
 
 void Connection::Flush() {
   while (!is_broken_ && unsent_bytes() > 0) {
-    const ssize_t count = WriteSome(std::string_view(unsent_).substr(sent_));
+    const ssize_t count = WriteSome();
     if (count < 0 && WouldBlock()) break;
     if (count < 0) return Break();
-    sent_ += static_cast<size_t>(count);
-  }
-  if (unsent_bytes() == 0) {
-    // A long reply leaves no memory behind.
-    if (unsent_.capacity() > kReadBytes * 4) unsent_ = std::string();
-    unsent_.clear();
-    sent_ = 0;
+    unsent_.RemoveFront(static_cast<size_t>(count));
   }
   UpdateEvents();
 }
 
 void Connection::Break() {
   is_broken_ = true;
-  unsent_ = std::string();
-  sent_ = 0;
+  unsent_ = TextRope();
   // The client of a socket hears that it is over, and so do we, by reading the end.
   if (is_socket_) shutdown(output_, SHUT_RDWR);
   is_reading_ = true;

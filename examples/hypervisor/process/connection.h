@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "examples/hypervisor/process/event_loop.h"
+#include "examples/hypervisor/qmp/text_rope.h"
 
 namespace millrace {
 
@@ -36,8 +37,8 @@ class Connection {
   void SetReading(bool is_reading);
 
   // Sends, now or when the client reads on. Dropped if is_broken().
-  void Write(std::string_view bytes);
-  size_t unsent_bytes() const { return unsent_.size() - sent_; }
+  void Write(TextRope text);
+  size_t unsent_bytes() const { return unsent_.bytes(); }
   // Nothing can be sent any more.
   bool is_broken() const { return is_broken_; }
   void Flush();
@@ -48,8 +49,8 @@ class Connection {
   void End();
   void Break();
   void UpdateEvents();
-  // As write(2), never blocking.
-  ssize_t WriteSome(std::string_view bytes);
+  // Sends some of what is unsent; as write(2), never blocking.
+  ssize_t WriteSome();
 
   const int input_;
   const int output_;
@@ -58,8 +59,7 @@ class Connection {
   std::function<void(std::string_view)> on_bytes_;
   std::function<void()> on_end_;
   std::function<void()> on_sent_;
-  std::string unsent_;
-  size_t sent_ = 0;  // of unsent_
+  TextRope unsent_;
   bool is_socket_ = false;
   bool is_reading_ = false;
   bool has_ended_ = false;

@@ -127,16 +127,40 @@ absl::Status CommandTable::CheckArguments(const CommandSpec& spec, const json::o
   return reader.Finish();
 }
 
-CommandResult CommandTable::CoCall(std::string_view name, const json::object& arguments) const {
+absl::StatusOr<const CommandSpec*> CommandTable::Check(std::string_view name,
+                                                       const json::object& arguments) const {
   const CommandSpec* const spec = Find(name);
   if (spec == nullptr) {
     return CommandNotFound(StrCat("The command ", name, " has not been found"));
   }
   MILLRACE_RETURN_IF_ERROR(CheckArguments(*spec, arguments));
-  if (watcher_) watcher_(name, /*is_beginning=*/true);
-  CommandResult result = spec->handler(arguments);
-  if (watcher_) watcher_(name, /*is_beginning=*/false);
+  return spec;
+}
+
+CommandResult CommandTable::CoCall(std::string_view name, const json::object& arguments) const {
+  MILLRACE_ASSIGN_OR_RETURN(const CommandSpec* const spec, Check(name, arguments));
+  return CoCallHandler(*spec, arguments);
+}
+
+CommandResult CommandTable::CoCallHandler(const CommandSpec& spec,
+                                          const json::object& arguments) const {
+  if (watcher_) watcher_(spec.name, /*is_beginning=*/true);
+  CommandResult result = spec.handler(arguments);
+  if (watcher_) watcher_(spec.name, /*is_beginning=*/false);
   return result;
+}
+
+CommandText CommandTable::CoCallForText(std::string_view name, const json::object& arguments,
+                                        JsonLayout layout) const {
+  MILLRACE_ASSIGN_OR_RETURN(const CommandSpec* const spec, Check(name, arguments));
+  if (spec->text_handler == nullptr || layout != JsonLayout::kLine) {
+    MILLRACE_ASSIGN_OR_RETURN(const json::value result, CoCallHandler(*spec, arguments));
+    return TextRope(FormatJson(result, layout, 1));
+  }
+  if (watcher_) watcher_(name, /*is_beginning=*/true);
+  CommandText text = spec->text_handler(arguments);
+  if (watcher_) watcher_(name, /*is_beginning=*/false);
+  return text;
 }
 
 json::array CommandTable::DescribeNames() const {

@@ -27,6 +27,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/qmp/json.h"
+#include "examples/hypervisor/qmp/json_format.h"
+#include "examples/hypervisor/qmp/text_rope.h"
 #include "millrace/engine/base/capabilities.h"
 
 namespace millrace {
@@ -52,6 +54,9 @@ struct ArgumentSpec {
 
 // What a handler returns: the value of "return"; json::object() for commands that return nothing.
 using CommandResult = absl::StatusOr<json::value>;
+// The same as text on one line, for an answer that is too large to be built as values; see
+// CommandSpec.
+using CommandText = absl::StatusOr<TextRope>;
 // Runs in a coroutine of the engine, one at a time over all monitors. May suspend.
 using CommandHandler = std::function<CommandResult(const json::object& arguments)>;
 
@@ -60,6 +65,9 @@ struct CommandSpec {
   // In the order in which mistakes are looked for. Nothing: the handler checks.
   std::optional<std::vector<ArgumentSpec>> arguments;
   CommandHandler handler;
+  // For an answer that may be very large: writes what FormatJson makes of the handler's. Null: the
+  // handler is called.
+  std::function<CommandText(const json::object& arguments)> text_handler;
   // Events that are emitted while the handler runs come after the reply: quit, block-job-cancel.
   bool replies_first = false;
 };
@@ -79,6 +87,9 @@ class CommandTable {
   // found".
   CommandResult CoCall(std::string_view name, const json::object& arguments) const
       MILLRACE_MAY_SUSPEND;
+  // The same; the value of "return" as text in a client's layout, inside the reply.
+  CommandText CoCallForText(std::string_view name, const json::object& arguments,
+                            JsonLayout layout) const MILLRACE_MAY_SUSPEND;
   // What CoCall() checks before it calls.
   static absl::Status CheckArguments(const CommandSpec& spec, const json::object& arguments);
 
@@ -88,6 +99,12 @@ class CommandTable {
   json::array DescribeSchema() const;
 
  private:
+  // NotFound, or what is wrong with the arguments.
+  absl::StatusOr<const CommandSpec*> Check(std::string_view name,
+                                           const json::object& arguments) const;
+  CommandResult CoCallHandler(const CommandSpec& spec, const json::object& arguments) const
+      MILLRACE_MAY_SUSPEND;
+
   std::map<std::string, CommandSpec, std::less<>> commands_;
   Watcher watcher_;
 };

@@ -113,9 +113,9 @@ void MonitorHub::CoServeOne(MonitorSession& session) {
   std::unique_ptr<MonitorRequest> request = session.TakeRequest();
   const CommandSpec* const spec = commands_.Find(request->command);
   holds_events_ = spec != nullptr && spec->replies_first;
-  const CommandResult result = CoRun(session, *request);
+  CommandText result = CoRun(session, *request);
   if (result.ok()) {
-    session.SendReply(*request, *result);
+    session.SendReply(*request, *std::move(result));
   } else {
     session.SendError(*request, RenderError(result.status(), renderer_));
   }
@@ -123,7 +123,7 @@ void MonitorHub::CoServeOne(MonitorSession& session) {
   finished_requests_.push_back(std::move(request));
 }
 
-CommandResult MonitorHub::CoRun(MonitorSession& session, const MonitorRequest& request) {
+CommandText MonitorHub::CoRun(MonitorSession& session, const MonitorRequest& request) {
   MILLRACE_RETURN_IF_ERROR(request.mistake);
   if (session.has_negotiated()) {
     // What is wrong with declared arguments is said first.
@@ -133,13 +133,13 @@ CommandResult MonitorHub::CoRun(MonitorSession& session, const MonitorRequest& r
       return GenericError(StrCat("QMP input member 'arguments' nests deeper than ",
                                  MonitorRequest::kArgumentDepthMax, " levels"));
     }
-    return commands_.CoCall(request.command, request.arguments);
+    return commands_.CoCallForText(request.command, request.arguments, session.layout());
   }
   if (request.command != kNegotiationCommand) {
     return CommandNotFound("Expecting capabilities negotiation with 'qmp_capabilities'");
   }
   MILLRACE_RETURN_IF_ERROR(Negotiate(session, request.arguments));
-  return json::value(json::object());
+  return TextRope(FormatJson(json::object(), session.layout(), 1));
 }
 
 // There is one capability in QMP, out-of-band execution, and it is not offered.

@@ -61,7 +61,7 @@ void MonitorSession::Start(const json::object& version) {
   greeting["capabilities"] = json::array();
   json::object message;
   message["QMP"] = std::move(greeting);
-  SendLine(FormatJson(message, layout_));
+  SendLine(TextRope(FormatJson(message, layout_)));
   connection_->Start(
       [this](std::string_view bytes) {
         input_.Feed(bytes,
@@ -115,37 +115,34 @@ void MonitorSession::UpdateReading() {
                           connection_->unsent_bytes() <= kUnsentBytesHigh);
 }
 
-void MonitorSession::SendReply(const MonitorRequest& request, const json::value& result) {
-  json::object message;
-  message["return"] = result;
-  Send(std::move(message), request.id);
+void MonitorSession::SendReply(const MonitorRequest& request, TextRope result) {
+  Send("return", std::move(result), request.id);
 }
 
 void MonitorSession::SendError(const MonitorRequest& request, const QmpErrorReply& error) {
-  json::object message;
-  message["error"] = ToJson(error);
-  Send(std::move(message), request.id);
+  Send("error", TextRope(FormatJson(ToJson(error), layout_, 1)), request.id);
 }
 
-void MonitorSession::Send(json::object message, const std::string& id) {
-  std::string text = FormatJson(message, layout_);
-  if (!id.empty()) {
-    // Into the object, before its closing brace.
-    const bool is_pretty = layout_ == JsonLayout::kPretty;
-    text.resize(text.size() - (is_pretty ? 2 : 1));
-    StrAppend(&text, is_pretty ? ",\n    \"id\": " : ", \"id\": ", id, is_pretty ? "\n}" : "}");
-  }
-  SendLine(std::move(text));
+void MonitorSession::Send(std::string_view member, TextRope value, const std::string& id) {
+  const bool is_pretty = layout_ == JsonLayout::kPretty;
+  const std::string_view indent = is_pretty ? "\n    " : "";
+  TextRope message(StrCat("{", indent, "\"", member, "\": "));
+  message.Append(std::move(value));
+  std::string end;
+  if (!id.empty()) StrAppend(&end, is_pretty ? "," : ", ", indent, "\"id\": ", id);
+  StrAppend(&end, is_pretty ? "\n}" : "}");
+  message.Append(std::move(end));
+  SendLine(std::move(message));
 }
 
 void MonitorSession::SendEvent(const json::object& event) {
-  if (has_negotiated_) SendLine(FormatJson(event, layout_));
+  if (has_negotiated_) SendLine(TextRope(FormatJson(event, layout_)));
 }
 
-void MonitorSession::SendLine(std::string line) {
+void MonitorSession::SendLine(TextRope line) {
   // QEMU ends its lines like this, and clients read lines.
-  line += "\r\n";
-  connection_->Write(line);
+  line.Append("\r\n");
+  connection_->Write(std::move(line));
 }
 
 void MonitorSession::Flush() {

@@ -19,6 +19,7 @@
 #include "examples/hypervisor/qmp/json_format.h"
 #include "examples/hypervisor/qmp/json_text.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
+#include "examples/hypervisor/qmp/text_rope.h"
 
 namespace millrace {
 
@@ -51,7 +52,8 @@ class MonitorSession {
   bool has_servable_request() const;
   // The oldest request.
   std::unique_ptr<MonitorRequest> TakeRequest();
-  void SendReply(const MonitorRequest& request, const json::value& result);
+  // `result`: the value of "return" in the session's layout.
+  void SendReply(const MonitorRequest& request, TextRope result);
   void SendError(const MonitorRequest& request, const QmpErrorReply& error);
   void SendEvent(const json::object& event);
   void Flush();
@@ -66,8 +68,9 @@ class MonitorSession {
  private:
   void OnValue(absl::StatusOr<json::value> value);
   void OnEnd();
-  void Send(json::object message, const std::string& id);
-  void SendLine(std::string line);
+  // A message of one member, and the request's id.
+  void Send(std::string_view member, TextRope value, const std::string& id);
+  void SendLine(TextRope line);
   void UpdateReading();
 
   std::unique_ptr<Connection> connection_;

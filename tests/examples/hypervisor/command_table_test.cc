@@ -3,11 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "examples/hypervisor/qmp/json_text.h"
 #include "examples/hypervisor/qmp/object_registry.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
 
 namespace millrace {
 namespace {
@@ -165,6 +169,41 @@ TEST_F(ObjectRegistryTest, EndsInReverseOrder) {
   gone_.clear();
   objects_.Clear();
   EXPECT_EQ(gone_, "cab");
+}
+
+TEST(CommandTable, AsksForTextWhereACommandWritesItAndTheClientTakesLines) {
+  CommandTable table;
+  int texts = 0;
+  CommandSpec spec = StreamSpec();
+  spec.handler = [](const json::object&) -> CommandResult { return json::array({1, 2}); };
+  spec.text_handler = [&texts](const json::object&) -> CommandText {
+    ++texts;
+    return TextRope("[1, 2]");
+  };
+  table.Register(std::move(spec));
+  std::vector<std::string> calls;
+  table.Watch([&calls](std::string_view command, bool is_beginning) {
+    calls.push_back(StrCat(is_beginning ? "begins " : "ends ", command));
+  });
+  const json::object arguments = {{"device", "a"}};
+  auto engine = Engine::Create({.simulated = true});
+  ASSERT_TRUE(engine.ok());
+  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(TextRope text,
+                              table.CoCallForText("block-stream", arguments, JsonLayout::kLine));
+    EXPECT_EQ(text.ToString(), "[1, 2]");
+    EXPECT_EQ(texts, 1);
+    MILLRACE_ASSIGN_OR_RETURN(text,
+                              table.CoCallForText("block-stream", arguments, JsonLayout::kPretty));
+    EXPECT_EQ(text.ToString(), "[\n        1,\n        2\n    ]");
+    EXPECT_EQ(texts, 1) << "text on one line was taken for another layout";
+    EXPECT_FALSE(table.CoCallForText("block-stream", {}, JsonLayout::kLine).ok());
+    EXPECT_FALSE(table.CoCallForText("no-command", {}, JsonLayout::kLine).ok());
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(calls, (std::vector<std::string>{"begins block-stream", "ends block-stream",
+                                             "begins block-stream", "ends block-stream"}));
 }
 
 }  // namespace

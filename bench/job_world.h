@@ -28,10 +28,15 @@ struct OverlayChain {
 
 struct JobWorld {
   explicit JobWorld(const Engine::Options& options)
-      : engine(*Engine::Create(options)),
+      : own_engine(*Engine::Create(options)),
+        engine(own_engine.get()),
         graph(*engine),
         committer(graph),
         jobs(*engine, committer) {}
+
+  // On an engine made elsewhere.
+  explicit JobWorld(Engine& of)
+      : engine(&of), graph(*engine), committer(graph), jobs(*engine, committer) {}
 
   template <typename Body>
   void Run(Body&& body) {
@@ -57,7 +62,8 @@ struct JobWorld {
     graph.CoClose();
   }
 
-  std::unique_ptr<Engine> engine;
+  std::unique_ptr<Engine> own_engine;
+  Engine* engine;
   Graph graph;
   BlockJobCommitter committer;
   JobManager jobs;

@@ -6,7 +6,9 @@
 // at random at every step; as in an explorer, the stacks are shared by all. The peer in the same
 // run is the engine alone doing as many steps (six coroutines that only yield): "ratio" is the time
 // of a step of the scenario by that of such a step, so what the graph and the jobs cost. Counters:
-// "schedules" and "steps" a second.
+// "schedules" and "steps" a second. ExploredAtRandom and ExploredByPortfolio run it under the
+// explorer itself: in its child process, with its recording, its checks for repetition and its
+// reports.
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -16,6 +18,9 @@
 #include "bench/compare.h"
 #include "bench/job_world.h"
 #include "millrace/engine/coroutine/stack_pool.h"
+#include "millrace/engine/explore/explorer.h"
+#include "millrace/engine/explore/portfolio.h"
+#include "millrace/engine/explore/random.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/jobs/commit/commit_job.h"
 #include "millrace/jobs/stream/stream_job.h"
@@ -54,11 +59,8 @@ absl::Status CoGuest(Attachment& guest) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
-// n0 <- n1 <- n2 <- n3 <- n4 <- n5: n1 goes into n2, while n4 goes into n3 right above. Returns the
-// steps taken.
-uint64_t RunScenario(uint64_t seed, StackPool& stacks) {
-  RandomDecider decider(seed, {}, RandomDecider::Recording::kOff);
-  JobWorld world({.simulated = true, .decider = &decider, .stacks = &stacks});
+// n0 <- n1 <- n2 <- n3 <- n4 <- n5: n1 goes into n2, while n4 goes into n3 right above.
+void RunIn(JobWorld& world) {
   world.Run([&]() MILLRACE_MAY_SUSPEND {
     std::vector<OverlayChain> chains;
     chains.push_back(world.CoAddChain("drive", MakeImages()));
@@ -80,6 +82,13 @@ uint64_t RunScenario(uint64_t seed, StackPool& stacks) {
     MustBeOk(scope.CoJoin());
     world.CoClose(chains);
   });
+}
+
+// Returns the steps taken.
+uint64_t RunScenario(uint64_t seed, StackPool& stacks) {
+  RandomDecider decider(seed, {}, RandomDecider::Recording::kOff);
+  JobWorld world({.simulated = true, .decider = &decider, .stacks = &stacks});
+  RunIn(world);
   return world.engine->scheduler().steps();
 }
 
@@ -130,6 +139,38 @@ void StreamMeetsCommit(benchmark::State& state) {
 }
 
 BENCHMARK(StreamMeetsCommit)->UseManualTime();
+
+// The same scenario under the explorer, in its child process, fork and shared memory included.
+template <typename MakeStrategy>
+void Explored(benchmark::State& state, MakeStrategy make) {
+  const Scenario scenario{"stream meets commit", [](ScenarioRun& run) {
+                            JobWorld world(run.engine());
+                            RunIn(world);
+                            return absl::OkStatus();
+                          }};
+  constexpr uint64_t kSchedules = 2000;
+  uint64_t schedules = 0;
+  for (auto _ : state) {
+    const std::unique_ptr<Strategy> strategy = make(schedules + 1);
+    const ExploreReport report =
+        Explore(scenario, *strategy, {.budget = {.schedules = kSchedules}});
+    MILLRACE_CHECK(!report.finding, report.finding->failure.text);
+    schedules += report.schedules;
+  }
+  state.counters["schedules"] =
+      benchmark::Counter(static_cast<double>(schedules), benchmark::Counter::kIsRate);
+}
+
+void ExploredAtRandom(benchmark::State& state) {
+  Explored(state, [](uint64_t seed) { return std::make_unique<RandomWalk>(seed); });
+}
+
+void ExploredByPortfolio(benchmark::State& state) {
+  Explored(state, [](uint64_t seed) { return std::make_unique<Portfolio>(seed); });
+}
+
+BENCHMARK(ExploredAtRandom)->UseRealTime();
+BENCHMARK(ExploredByPortfolio)->UseRealTime();
 
 }  // namespace
 }  // namespace millrace::bench

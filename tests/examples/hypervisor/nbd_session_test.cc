@@ -38,7 +38,11 @@ std::map<uint64_t, Answer> AnswersOf(const NbdWire& wire, const std::string& ope
   std::map<uint64_t, Answer> answers;
   if (wire.to_client.size() < skipped) return answers;
   Reader reader(std::string_view(wire.to_client).substr(skipped));
-  while (auto answer = reader.TakeAnswer(read_bytes)) answers[answer->cookie] = *answer;
+  while (auto answer = reader.TakeAnswer(read_bytes)) {
+    EXPECT_TRUE(answer->is_last) << answer->cookie;
+    EXPECT_TRUE(answers.emplace(answer->cookie, *answer).second)
+        << answer->cookie << " is answered twice";
+  }
   EXPECT_EQ(reader.rest(), "");
   return answers;
 }
@@ -70,6 +74,7 @@ TEST(NbdSession, WhatWasWrittenIsRead) {
   world.Pump();
   const Answer read = AnswersOf(wire, Opening("disk")).at(2);
   EXPECT_EQ(read.chunk, nbd::kChunkOffsetData);
+  EXPECT_EQ(read.offset, 99u);
   EXPECT_EQ(read.data, std::string(1, '\0') + data + std::string(1, '\0'));
 }
 
@@ -126,6 +131,73 @@ TEST(NbdSession, EveryCommandIsCarriedOut) {
   EXPECT_EQ(answers.at(7).chunk, nbd::kChunkNone);
 }
 
+// Each request by itself, so that the order in which they reach the disk is theirs.
+std::vector<std::string> OperationsOf(const std::vector<std::string>& requests,
+                                      NbdWorld::Settings settings = {}) {
+  NbdWire wire;
+  NbdWorld world(settings);
+  world.Connect(wire);
+  wire.to_server = Opening("disk");
+  for (const std::string& request : requests) {
+    wire.to_server += request;
+    world.Pump();
+  }
+  for (const auto& [cookie, answer] : AnswersOf(wire, Opening("disk"))) {
+    EXPECT_EQ(answer.error, nbd::kOk) << cookie;
+  }
+  return world.TakeOperations();
+}
+
+std::vector<std::string> OneOfEach(uint16_t flags) {
+  return {Write(1, 0, std::string(512, 'x'), flags),
+          Request(nbd::kCmdWriteZeroes, 2, 512, 1024, flags),
+          Request(nbd::kCmdTrim, 3, 2048, 512, flags)};
+}
+
+TEST(NbdSession, WhatIsToBeDurableIsFlushedBeforeItIsAnswered) {
+  using Operations = std::vector<std::string>;
+  EXPECT_EQ(OperationsOf(OneOfEach(0)),
+            (Operations{"write 0+512", "zero 512+1024", "discard 2048+512"}));
+  const Operations durable = {"write 0+512 fua", "zero 512+1024", "flush", "discard 2048+512",
+                              "flush"};
+  EXPECT_EQ(OperationsOf(OneOfEach(nbd::kFlagFua)), durable);
+  EXPECT_EQ(OperationsOf(OneOfEach(0), {.is_writethrough = true}), durable);
+  EXPECT_EQ(OperationsOf({Request(nbd::kCmdFlush, 1, 0, 0)}), Operations{"flush"});
+  // Nothing is written, so nothing is owed.
+  EXPECT_EQ(OperationsOf({Request(nbd::kCmdRead, 1, 0, 512, nbd::kFlagFua)}), Operations{});
+}
+
+TEST(NbdSession, ADurableRequestIsNotAnsweredBeforeItsFlush) {
+  // Step by step: no answer may be there while the flush is under way.
+  for (const uint16_t command : {nbd::kCmdWriteZeroes, nbd::kCmdTrim}) {
+    NbdWire wire;
+    NbdWorld world;
+    NbdSession& session = world.Connect(wire);
+    wire.to_server = Opening("disk");
+    world.Pump();
+    const size_t before = wire.to_client.size();
+    wire.to_server += Request(command, 1, 0, 512, nbd::kFlagFua);
+    session.Service();
+    bool has_flushed = false;
+    while (world.engine().HasWork() || world.engine().io().in_flight() > 0) {
+      for (const std::string& each : world.TakeOperations()) has_flushed |= each == "flush";
+      if (!has_flushed) {
+        EXPECT_EQ(wire.to_client.size(), before);
+      }
+      world.engine().PollOnce(1);
+      session.GoOn();
+    }
+    world.Pump();
+    EXPECT_TRUE(has_flushed);
+    EXPECT_GT(wire.to_client.size(), before);
+  }
+}
+
+TEST(NbdSession, ZeroesThatMustKeepTheirSpaceKeepIt) {
+  EXPECT_EQ(OperationsOf({Request(nbd::kCmdWriteZeroes, 1, 0, 512, nbd::kFlagNoHole)}),
+            (std::vector<std::string>{"zero 0+512 keep"}));
+}
+
 TEST(NbdSession, BlockStatusTellsHolesAndData) {
   NbdWire wire;
   NbdWorld world;
@@ -141,6 +213,83 @@ TEST(NbdSession, BlockStatusTellsHolesAndData) {
             nbd_wire::Big(uint32_t{0}, uint32_t{1024}, uint32_t{3}, uint32_t{1024}, uint32_t{0},
                           uint32_t{(64 << 10) - 2048}, uint32_t{3}));
   EXPECT_EQ(answers.at(3).data, nbd_wire::Big(uint32_t{0}, uint32_t{24}, uint32_t{3}));
+}
+
+// Length and state of each extent in an answer.
+std::vector<std::pair<uint32_t, uint32_t>> ExtentsOf(const Answer& answer) {
+  const auto* data = reinterpret_cast<const uint8_t*>(answer.data.data());
+  std::vector<std::pair<uint32_t, uint32_t>> extents;
+  for (size_t at = 4; at + 8 <= answer.data.size(); at += 8) {
+    extents.emplace_back(nbd::ReadBig<uint32_t>(data + at), nbd::ReadBig<uint32_t>(data + at + 4));
+  }
+  return extents;
+}
+
+TEST(NbdSession, BlockStatusOfMoreThanAnAnswerHoldsIsOfAsManyAsItHolds) {
+  constexpr uint32_t kDiskBytes = 4 << 20;
+  constexpr size_t kExtentsMax = 2048;
+  NbdWire wire;
+  NbdWorld world({.disk_bytes = kDiskBytes});
+  world.Connect(wire);
+  wire.to_server = Opening("disk");
+  // Data in every other sector.
+  for (uint64_t i = 0; i < kExtentsMax; ++i) {
+    wire.to_server += Write(i, i * 1024, std::string(512, 'x'));
+  }
+  world.Pump();
+  wire.to_server += Request(nbd::kCmdBlockStatus, 100'000, 0, kDiskBytes) +
+                    Request(nbd::kCmdBlockStatus, 100'001, 512, kExtentsMax * 512) +
+                    Request(nbd::kCmdBlockStatus, 100'002, 0, kExtentsMax * 512 + 1);
+  world.Pump();
+  const auto answers = AnswersOf(wire, Opening("disk"));
+  for (const uint64_t cookie : {100'000u, 100'001u, 100'002u}) {
+    const auto extents = ExtentsOf(answers.at(cookie));
+    ASSERT_EQ(extents.size(), kExtentsMax) << cookie;
+    for (size_t i = 0; i < extents.size(); ++i) {
+      ASSERT_EQ(extents[i].first, 512u) << i;
+      ASSERT_EQ(extents[i].second, (i + cookie % 2) % 2 == 0 ? 0u : 3u) << i;
+    }
+  }
+}
+
+TEST(NbdSession, BlockStatusEndsWhereTheRequestEnds) {
+  NbdWire wire;
+  NbdWorld world;
+  world.Connect(wire);
+  wire.to_server = Opening("disk") + Write(1, 0, std::string(4096, 'x'));
+  world.Pump();
+  wire.to_server += Request(nbd::kCmdBlockStatus, 2, 100, 1000) +
+                    Request(nbd::kCmdBlockStatus, 3, 4000, 200) +
+                    Request(nbd::kCmdBlockStatus, 4, (64 << 10) - 1, 1);
+  world.Pump();
+  const auto answers = AnswersOf(wire, Opening("disk"));
+  using Extents = std::vector<std::pair<uint32_t, uint32_t>>;
+  EXPECT_EQ(ExtentsOf(answers.at(2)), (Extents{{1000, 0}}));
+  EXPECT_EQ(ExtentsOf(answers.at(3)), (Extents{{96, 0}, {104, 3}}));
+  EXPECT_EQ(ExtentsOf(answers.at(4)), (Extents{{1, 3}}));
+}
+
+TEST(NbdSession, EachAnswerIsThatOfItsRequest) {
+  // Cookies of all 64 bits, contents that tell the offset, 16 at once.
+  constexpr uint64_t kCookie = 0x8123'4567'89ab'cd00;
+  NbdWire wire;
+  NbdWorld world;
+  world.Connect(wire);
+  wire.to_server = Opening("disk");
+  for (uint64_t i = 0; i < 16; ++i) {
+    wire.to_server += Write(i, i * 512, std::string(512, static_cast<char>('a' + i)));
+  }
+  world.Pump();
+  for (uint64_t i = 0; i < 16; ++i) {
+    wire.to_server += Request(nbd::kCmdRead, kCookie + i, i * 512, 512);
+  }
+  world.Pump();
+  const auto answers = AnswersOf(wire, Opening("disk"));
+  EXPECT_EQ(answers.size(), 32u);
+  for (uint64_t i = 0; i < 16; ++i) {
+    EXPECT_EQ(answers.at(kCookie + i).data, std::string(512, static_cast<char>('a' + i)));
+    EXPECT_EQ(answers.at(kCookie + i).offset, i * 512);
+  }
 }
 
 TEST(NbdSession, TheSameWhereverTheBytesAreCut) {

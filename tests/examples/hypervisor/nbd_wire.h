@@ -68,7 +68,9 @@ struct Answer {
   uint32_t error = 0;
   bool is_structured = false;
   uint16_t chunk = 0;
-  std::string data;  // what was read; the message of an error; the payload of a status
+  bool is_last = true;  // of the reply's chunks
+  uint64_t offset = 0;  // of data in a chunk
+  std::string data;     // what was read; the message of an error; the payload of a status
   friend bool operator==(const Answer&, const Answer&) = default;
 };
 
@@ -121,6 +123,7 @@ class Reader {
     }
     Answer answer;
     answer.is_structured = true;
+    answer.is_last = (nbd::ReadBig<uint16_t>(rest_.data() + 4) & nbd::kChunkDone) != 0;
     answer.chunk = nbd::ReadBig<uint16_t>(rest_.data() + 6);
     answer.cookie = nbd::ReadBig<uint64_t>(rest_.data() + 8);
     const auto bytes = nbd::ReadBig<uint32_t>(rest_.data() + 16);
@@ -129,8 +132,11 @@ class Reader {
     rest_.remove_prefix(20 + size_t{bytes});
     if (answer.chunk == nbd::kChunkError && payload.size() >= 6) {
       answer.error = nbd::ReadBig<uint32_t>(payload.data());
+      const auto text_bytes = nbd::ReadBig<uint16_t>(payload.data() + 4);
       payload.remove_prefix(6);
+      if (payload.size() != text_bytes) return std::nullopt;
     } else if (answer.chunk == nbd::kChunkOffsetData && payload.size() >= 8) {
+      answer.offset = nbd::ReadBig<uint64_t>(payload.data());
       payload.remove_prefix(8);
     }
     answer.data = payload;

@@ -8,12 +8,14 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "examples/hypervisor/nbd/export.h"
 #include "examples/hypervisor/nbd/session.h"
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph.h"
@@ -80,6 +82,36 @@ class NbdWireStream final : public NbdStream {
   NbdWire& wire_;
 };
 
+// Writes down what reaches the disk: "write 0+512 fua", "zero 512+512 keep", "flush".
+class RecordingFilter final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "recording"; }
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    Note("write", ByteRange(offset, source.bytes()), flags.force_unit_access ? " fua" : "");
+    return FilterDriver::CoWrite(offset, source, flags);
+  }
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
+    Note("zero", range, flags.may_unmap ? "" : " keep");
+    return FilterDriver::CoWriteZeroes(range, flags);
+  }
+  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    Note("discard", range, "");
+    return FilterDriver::CoDiscard(range);
+  }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
+    operations.push_back("flush");
+    return FilterDriver::CoFlush();
+  }
+
+  std::vector<std::string> operations;
+
+ private:
+  void Note(std::string_view what, ByteRange range, std::string_view how) {
+    operations.push_back(StrCat(what, " ", range.offset, "+", range.bytes, how));
+  }
+};
+
 // Wires outlive it.
 class NbdWorld final : public NbdSessionHost {
  public:
@@ -98,8 +130,9 @@ class NbdWorld final : public NbdSessionHost {
         graph_(std::make_unique<Graph>(*engine_)),
         memory_(settings.memory_bytes) {
     Run([this]() MILLRACE_MAY_SUSPEND {
-      AddNode();
-      MILLRACE_CHECK(CoOpenNode(*graph_, node_).ok(), "a disk in memory can be opened");
+      const NodeId image = AddNodes();
+      MILLRACE_CHECK(CoOpenNode(*graph_, image).ok(), "a disk in memory can be opened");
+      MILLRACE_CHECK(CoOpenNode(*graph_, node_).ok(), "and a filter above it");
       MakeExport();
     });
   }
@@ -175,6 +208,8 @@ class NbdWorld final : public NbdSessionHost {
   NodeId node() const { return node_; }
   NbdExport& disk() { return *disk_; }
   Attachment& keep() { return keep_; }
+  // What has reached the disk since the last call.
+  std::vector<std::string> TakeOperations() { return std::exchange(filter_->operations, {}); }
   bool is_shutting_down_ = false;
   int tls_begun = 0;
 
@@ -195,15 +230,20 @@ class NbdWorld final : public NbdSessionHost {
   NbdMemoryBudget& memory() override { return memory_; }
 
  private:
-  void AddNode() MILLRACE_OPENS_VIEW {
+  NodeId AddNodes() MILLRACE_OPENS_VIEW {
     GraphTransaction change(*graph_);
-    node_ = AddOverlay(change, "disk", settings_.disk_bytes);
+    const NodeId image = AddOverlay(change, "image", settings_.disk_bytes);
+    auto filter = std::make_unique<RecordingFilter>();
+    filter_ = filter.get();
+    node_ = change.AddNode(std::move(filter), {.name = "disk"});
+    change.AddChild(node_, Role::kFiltered, image);
     AttachmentOptions options;
     options.holder = MakeHolder("monitor", "monitor");
     options.purpose = "keep";
     options.stays_at_node = true;
     keep_ = change.Attach(node_, std::move(options));
-    MILLRACE_CHECK(change.Commit().ok(), "a first node is always accepted");
+    MILLRACE_CHECK(change.Commit().ok(), "first nodes are always accepted");
+    return image;
   }
   void MakeExport() MILLRACE_OPENS_VIEW {
     NbdExportOptions options;
@@ -226,6 +266,7 @@ class NbdWorld final : public NbdSessionHost {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Graph> graph_;
   NodeId node_;
+  RecordingFilter* filter_ = nullptr;  // the node's
   Attachment keep_;
   std::shared_ptr<NbdExport> disk_;
   NbdMemoryBudget memory_;

@@ -85,6 +85,14 @@ def _header_names_too_much(story, difference):
         "Can't specify 'file' and 'filename' options at the same time" in json.dumps(value))
 
 
+_BACKING = re.compile(r"(Node '.*' is busy: node is used as backing hd of )'(.*)'")
+
+
+def _overlay_by_its_device(_, difference):
+    told, ours = (_BACKING.fullmatch(str(text)) for text in difference[3:])
+    return bool(told and ours) and told[1] == ours[1] and told[2] == 'drive0'
+
+
 DEFECTS = (
     Defect('a held mirror went on',
            'a job that is held by its speed does one more piece at each drain; a mirror so becomes '
@@ -97,6 +105,10 @@ DEFECTS = (
            'a json: name with both "file" and "filename" is written into the header of an overlay '
            'whose backing image stands on a filter; no program of QEMU opens that image again',
            _header_names_too_much),
+    Defect('an overlay was told by its device',
+           'who is in the way of a node is called by the name it had when the link was made: an '
+           'overlay whose backing link a job has changed by its device, all others by their node',
+           _overlay_by_its_device),
 )
 
 

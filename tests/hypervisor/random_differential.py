@@ -9,6 +9,7 @@ MILLRACED names the daemon. A script is made from its seed alone (support/random
 may differ stands in allowed_differences.py, and what two runs of QEMU itself do not agree on is no
 difference. Scripts that meet a defect of QEMU (known_defects.py) are counted apart, each by its
 name, and so are those during which QEMU dies, which prove nothing.
+SIGTERM ends a campaign early, as if the time were up.
 The last line on stdout is one JSON object: seed_from, seed_to, failures, counts. Exit status: 0 no
 difference, 1 some, 77 one of the programs is not there.
 """
@@ -17,6 +18,7 @@ import argparse
 import concurrent.futures
 import json
 import pathlib
+import signal
 import sys
 import time
 
@@ -49,7 +51,12 @@ class Campaign:
     def __init__(self, programs, keep):
         self._programs = programs
         self._keep = keep
+        self._is_stopped = False
         self.verdicts = {}
+
+    def stop(self, *_):
+        """Lets what runs come to its end, and begins no more."""
+        self._is_stopped = True
 
     def run(self, seeds, jobs, deadline=None):
         """Seeds in order, `jobs` at a time, until they or the time are up."""
@@ -69,7 +76,7 @@ class Campaign:
                     self._note(*one.result())
 
     def _goes_on(self, deadline):
-        return self.count('differ') < FINDINGS_MAX and (
+        return not self._is_stopped and self.count('differ') < FINDINGS_MAX and (
             deadline is None or time.monotonic() < deadline)
 
     def _note(self, seed, verdict, lines):
@@ -118,6 +125,7 @@ def main():
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     count = options.count if options.count is not None else 10 ** 9 if deadline else 20
     campaign = Campaign(programs, options.keep)
+    signal.signal(signal.SIGTERM, campaign.stop)
     campaign.run(range(first, first + count), options.j, deadline)
     print(json.dumps(campaign.summary(first)))
     return 1 if campaign.count('differ') else 0

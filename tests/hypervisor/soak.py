@@ -21,6 +21,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -297,11 +298,25 @@ class Soak:
             raise Failure(f'exit status {status}')
 
 
+class Stop:
+    """Whether SIGTERM has come: the iteration that runs is brought to its end."""
+
+    def __init__(self):
+        self._has_come = False
+        signal.signal(signal.SIGTERM, self._come)
+
+    def _come(self, *_):
+        self._has_come = True
+
+    def __bool__(self):
+        return self._has_come
+
+
 def run(program, seed, iterations, deadline):
     """(how often each case was run, the failure's text or nothing)"""
-    soak = Soak(program, seed)
+    soak, stop = Soak(program, seed), Stop()
     try:
-        while soak.done < iterations and (deadline is None or time.monotonic() < deadline):
+        while not stop and soak.done < iterations and (deadline is None or time.monotonic() < deadline):
             soak.iterate()
         soak.quit()
         return soak.counts, None

@@ -21,6 +21,7 @@ import ledger
 
 HERE = pathlib.Path(__file__).resolve().parent
 LEDGER = HERE / 'ledger.jsonl'
+SKIPPED = 77  # a program's exit status
 
 
 def campaigns(folders):
@@ -56,7 +57,10 @@ def commit():
 
 
 def run_slice(command, name, seconds, seed, log_folder):
-    """Runs one slice and returns its ledger line. What the program said is kept if it failed."""
+    """Runs one slice and returns its ledger line. What the program said is kept if it failed.
+
+    None if the program could not be run here: something that it needs is not installed.
+    """
     log_folder.mkdir(parents=True, exist_ok=True)
     log = log_folder / f'{name}-{seed}.log'
     seed_file = log_folder / f'{name}.seed'
@@ -77,6 +81,9 @@ def run_slice(command, name, seconds, seed, log_folder):
         entry['failures'] = 1
         if seed_file.exists():
             entry['seed_to'] = int(seed_file.read_text(encoding='utf-8') or seed)
+    if result.returncode == SKIPPED:
+        log.unlink()
+        return None
     if result.returncode != 0:
         entry['failures'] = max(entry['failures'], 1)
     seed_file.unlink(missing_ok=True)
@@ -113,6 +120,12 @@ def main():
         name = least_run(list(programs), entries)
         entry = run_slice(programs[name], name, round(min(options.slice, left)),
                           ledger.next_seed(entries, name), options.log_folder)
+        if entry is None:
+            print(f'{name}: skipped, something that it needs is missing', file=sys.stderr)
+            del programs[name]
+            if not programs:
+                break
+            continue
         ledger.append(LEDGER, entry)
         print(json.dumps(entry), flush=True)
         failures += entry['failures']

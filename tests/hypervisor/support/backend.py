@@ -76,7 +76,8 @@ class StorageDaemon(Backend):
 
 
 class Millraced(Backend):
-    """millraced, whose path is in the environment (MILLRACED)."""
+    """millraced, whose path is in the environment (MILLRACED), with more words for its command line
+    in MILLRACED_OPTIONS."""
 
     name = 'millraced'
 
@@ -90,7 +91,8 @@ class Millraced(Backend):
     def command_line(self, machine):
         # Images of QEMU's tests have names like blkdebug:… in their headers.
         gate = [] if machine.strict_gate else ['--open-gate', 'qemu']
-        return [self.program(), *gate, *_daemon_words(machine)]
+        more = os.environ.get('MILLRACED_OPTIONS', '').split()
+        return [self.program(), *gate, *more, *_daemon_words(machine)]
 
 
 def _daemon_words(machine):

@@ -358,6 +358,12 @@ absl::Status GraphTransaction::Validate() {
   return absl::OkStatus();
 }
 
+absl::Status GraphTransaction::Rehearse() {
+  MILLRACE_CHECK(plan_ != nullptr, "a transaction was used after it had been applied");
+  plan_->is_rehearsal = true;
+  return Validate();
+}
+
 absl::StatusOr<AppliedEdit> GraphTransaction::Commit() {
   MILLRACE_RETURN_IF_ERROR(Validate());
   return Apply();
@@ -365,6 +371,7 @@ absl::StatusOr<AppliedEdit> GraphTransaction::Commit() {
 
 AppliedEdit GraphTransaction::Apply() {
   MILLRACE_CHECK(plan_->is_validated, "applied a plan that was not validated");
+  MILLRACE_CHECK(!plan_->is_rehearsal, "applied a plan that was only rehearsed");
   GraphInternals& internals = GraphInternals::Of(graph());
   internals.BumpRevision();  // G8
   AppliedEdit edit;

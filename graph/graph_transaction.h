@@ -113,7 +113,10 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
 
   // ---- End -------------------------------------------------------------------------------------
   absl::Status Validate();
-  // Nothing can be staged after the first of these two (checked). Commit() validates and applies;
+  // Validates as if all that has to be drained were: for a dry run, which must not stop anybody.
+  // The plan cannot be applied afterwards (checked).
+  absl::Status Rehearse();
+  // Nothing can be staged after the first of these three (checked). Commit() validates and applies;
   // the transaction is over afterwards, either way, and if it was applied, reads through it show
   // the graph as it is.
   absl::StatusOr<AppliedEdit> Commit();

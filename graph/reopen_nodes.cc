@@ -12,6 +12,12 @@
 namespace millrace {
 namespace {
 
+void Stage(GraphTransaction& edit, NodeId node, const ChildChange& child) {
+  if (child.role == Role::kBacking) return edit.SetBacking(node, child.child, std::nullopt);
+  edit.RemoveChild(node, child.role);
+  if (child.child) edit.AddChild(node, child.role, *child.child, child.edge_name);
+}
+
 class Reopener {
  public:
   Reopener(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder)
@@ -69,20 +75,11 @@ class Reopener {
   absl::StatusOr<AppliedEdit> Edit(const DrainedSection& drained) MILLRACE_OPENS_VIEW {
     GraphTransaction edit(graph_);
     edit.Show(drained).OnBehalfOf(holder_);
-    for (const NodeChange& change : changes_) {
-      if (change.is_read_only) edit.SetReadOnly(change.node, *change.is_read_only);
-      for (const ChildChange& child : change.children) Stage(edit, change.node, child);
-    }
+    StageReopen(edit, changes_);
     absl::StatusOr<AppliedEdit> applied = edit.Commit();
     if (!applied.ok()) return applied;
     for (NodeChange& change : changes_) Take(change);
     return applied;
-  }
-
-  static void Stage(GraphTransaction& edit, NodeId node, const ChildChange& child) {
-    if (child.role == Role::kBacking) return edit.SetBacking(node, child.child, std::nullopt);
-    edit.RemoveChild(node, child.role);
-    if (child.child) edit.AddChild(node, child.role, *child.child, child.edge_name);
   }
 
   void Take(NodeChange& change) const {
@@ -109,6 +106,13 @@ class Reopener {
 };
 
 }  // namespace
+
+void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes) {
+  for (const NodeChange& change : changes) {
+    if (change.is_read_only) edit.SetReadOnly(change.node, *change.is_read_only);
+    for (const ChildChange& child : change.children) Stage(edit, change.node, child);
+  }
+}
 
 absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder) {
   if (changes.empty()) return absl::OkStatus();

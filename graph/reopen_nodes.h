@@ -43,6 +43,11 @@ struct NodeChange {
   std::vector<ChildChange> children;
 };
 
+class GraphTransaction;
+
+// Stages what CoReopenNodes() does to the graph, for a dry run.
+void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes);
+
 // Errors are those of a transaction and of the drivers' CoPrepareReopen; nothing has changed then.
 absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder)
     MILLRACE_MAY_SUSPEND;

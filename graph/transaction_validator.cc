@@ -37,7 +37,7 @@ absl::Status TransactionValidator::Run() {
   MILLRACE_RETURN_IF_ERROR(DropOrphans());
   MILLRACE_RETURN_IF_ERROR(CheckRoles());
   MILLRACE_RETURN_IF_ERROR(CheckLeases());
-  MILLRACE_RETURN_IF_ERROR(CheckDrained());
+  if (!plan_.is_rehearsal) MILLRACE_RETURN_IF_ERROR(CheckDrained());
   return DerivePermissions();
 }
 
@@ -439,6 +439,9 @@ absl::Status TransactionValidator::CheckConflicts(const Node& node) {
 
 absl::Status TransactionValidator::ReserveInDriver(Node& node) {
   if (node.driver->kind() != NodeKind::kProtocol) return absl::OkStatus();
+  // What only a driver that has been prepared for it could reserve is not rehearsed.
+  const bool becomes_writable = node.is_read_only && !proposed_.IsReadOnly(node);
+  if (plan_.is_rehearsal && becomes_writable) return absl::OkStatus();
   auto& driver = static_cast<ProtocolDriver&>(*node.driver);
   MILLRACE_RETURN_IF_ERROR(driver.PreparePermissions(CumulativeOf(node)));
   plan_.reserved.push_back(&node);

@@ -86,10 +86,12 @@ absl::Status CheckNotLeased(const GraphReader& view, NodeId from, NodeId to,
   return conflict && conflict->reason == ConflictReason::kFrozenLink ? trial : absl::OkStatus();
 }
 
+}  // namespace
+
 // Nobody leases a link to the node, and, because of the claim, nobody will: a chain that is leased
 // begins at the node, ends above it, or has it checked for claims.
-absl::StatusOr<BlockJobProofs> ClaimForInsertion(Graph& graph, const InsertFilterOptions& options)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<BlockJobProofs> ClaimForInsertFilter(Graph& graph,
+                                                    const InsertFilterOptions& options) {
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView below, view.Resolve(options.below));
   BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "insert-filter");
@@ -102,8 +104,8 @@ absl::StatusOr<BlockJobProofs> ClaimForInsertion(Graph& graph, const InsertFilte
   return proofs;
 }
 
-absl::StatusOr<BlockJobProofs> ClaimForRemoval(Graph& graph, const RemoveFilterOptions& options)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<BlockJobProofs> ClaimForRemoveFilter(Graph& graph,
+                                                    const RemoveFilterOptions& options) {
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView filter, view.Resolve(options.filter));
   if (!filter.is_filter()) {
@@ -123,6 +125,8 @@ absl::StatusOr<BlockJobProofs> ClaimForRemoval(Graph& graph, const RemoveFilterO
   return proofs;
 }
 
+namespace {
+
 absl::StatusOr<Attachment> Keep(Graph& graph, const BlockJobProofs& proofs, NodeId node)
     MILLRACE_OPENS_VIEW {
   return Attachment::Attach(graph, node, KeeperOf(proofs));
@@ -134,7 +138,7 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
                                               std::unique_ptr<FilterDriver> filter,
                                               InsertFilterOptions options) {
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
-  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForInsertion(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForInsertFilter(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
                             CoAddFilterBeside(graph, std::move(filter), options.filter_name,
                                               options.below, KeeperOf(proofs)));
@@ -145,7 +149,7 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
 absl::StatusOr<JobNumber> CoStartRemoveFilter(Graph& graph, JobManager& manager,
                                               RemoveFilterOptions options) {
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
-  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForRemoval(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForRemoveFilter(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment keeper, Keep(graph, proofs, options.filter));
   proofs.attachments.push_back(std::move(keeper));
   MILLRACE_MUTANT(kR81) proofs.attachments.clear();  // a job that holds no reference

@@ -25,6 +25,12 @@ struct InsertFilterOptions {
   std::string filter_name;  // empty: a generated one
 };
 
+// Takes every proof that the insertion needs, or names who is in the way; dropped again, it was a
+// question.
+absl::StatusOr<BlockJobProofs> ClaimForInsertFilter(Graph& graph,
+                                                    const InsertFilterOptions& options)
+    MILLRACE_OPENS_VIEW;
+
 // FailedPrecondition if a link above the node is leased by a job (kFrozenLink), or the filter
 // cannot have its permissions.
 absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
@@ -35,6 +41,11 @@ struct RemoveFilterOptions {
   JobSpec spec;
   NodeId filter;
 };
+
+// The same for the removal.
+absl::StatusOr<BlockJobProofs> ClaimForRemoveFilter(Graph& graph,
+                                                    const RemoveFilterOptions& options)
+    MILLRACE_OPENS_VIEW;
 
 // InvalidArgument (kNotFilter) for another kind of node; FailedPrecondition (kFrozenLink) if a link
 // to or from the filter is leased, (kNodeBusy) if it belongs to a job.

@@ -452,6 +452,49 @@ TEST_F(TransactionTest, AnEdgeChangesOnlyInsideAGrantedSectionThatIsShown) {
   });
 }
 
+TEST_F(TransactionTest, ARehearsalNeedsNoDrainAndRefusesAllElse) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    {
+      GraphTransaction change(*graph_);
+      change.SetBacking(chain.nodes[2], chain.nodes[0], std::nullopt);
+      EXPECT_TRUE(change.Rehearse().ok());
+    }
+    EXPECT_EQ(chain.Shape(*graph_), "n2 <- n1 <- n0");
+    {  // a cycle
+      GraphTransaction change(*graph_);
+      change.SetBacking(chain.nodes[0], chain.nodes[2], std::nullopt);
+      EXPECT_FALSE(change.Rehearse().ok());
+    }
+    {  // the guest does not share writing
+      AttachmentOptions writer = Keep(me_);
+      writer.permissions.used = kWrite;
+      GraphTransaction change(*graph_);
+      const Attachment second = change.Attach(chain.nodes[2], writer);
+      AttachmentOptions alone = writer;
+      alone.permissions.shared = kConsistentRead;
+      const Attachment third = change.Attach(chain.nodes[2], alone);
+      EXPECT_EQ(ConflictOf(change.Rehearse())->reason, ConflictReason::kPermission);
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionTest, WhatWasRehearsedIsNeverApplied) {
+  EXPECT_DEATH(
+      Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+        MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                                  DrainedSection::CoBegin(*graph_, {chain.nodes[2]}, {me_}));
+        GraphTransaction change(*graph_);
+        change.Show(drained).SetBacking(chain.nodes[2], chain.nodes[0], std::nullopt);
+        change.Rehearse().IgnoreError();
+        return change.Commit().status();
+      }),
+      "only rehearsed");
+}
+
 TEST_F(TransactionTest, ANodeThatOnlyTheRequesterHoldsNeedsNoDrain) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));

@@ -125,6 +125,7 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterMirror(*this);
   RegisterFilterCommands(*this);
   RegisterQemuIo(*this);
+  RegisterRunStateCommands(*this);
 }
 
 BlockLayer::~BlockLayer() { host_.observer.SetTarget(nullptr); }
@@ -347,6 +348,24 @@ absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   drive.device = std::make_unique<GuestDevice>(std::move(device));
   return absl::OkStatus();
+}
+
+absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node,
+                                        const GuestDevice& device) {
+  GraphTransaction change(graph_);
+  Attachment fresh;
+  if (drive != nullptr) {
+    if (!drive->backend.is_attached()) return absl::OkStatus();
+    change.SetPermissions(drive->backend, PermissionsOf(device, drive->is_read_only));
+  } else {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView view, change.Resolve(node));
+    AttachmentOptions options;
+    options.holder = MakeHolder(device.id, "block device", host_.engine.clock().Now());
+    options.purpose = "root";
+    options.permissions = PermissionsOf(device, view.is_read_only());
+    fresh = change.Attach(node, std::move(options));
+  }
+  return change.Rehearse();
 }
 
 void BlockLayer::CoUnplug(Drive& drive) {

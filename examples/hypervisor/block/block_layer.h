@@ -115,6 +115,9 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
   // The device takes its permissions on the drive.
   absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
+  // What PlugIn() on a drive, or on a drive that is made over `node` for it, would refuse.
+  absl::Status RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device)
+      MILLRACE_OPENS_VIEW;
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
   // Puts a node into a drive without a medium.
   absl::Status InsertMedium(Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
@@ -175,6 +178,7 @@ void RegisterStreamAndCommit(BlockLayer& layer);
 void RegisterMirror(BlockLayer& layer);
 void RegisterFilterCommands(BlockLayer& layer);
 void RegisterQemuIo(BlockLayer& layer);
+void RegisterRunStateCommands(BlockLayer& layer);
 
 }  // namespace millrace
 

@@ -66,20 +66,27 @@ absl::Status CheckBus(BlockLayer& layer, const DeviceModel& model,
   return GenericError(StrCat("No '", model.bus, "' bus found for device '", model.name, "'"));
 }
 
-absl::StatusOr<Drive*> FindOrMakeDrive(BlockLayer& layer, const DeviceModel& model,
-                                       const std::string& name, const std::string& device_id)
+// A drive that no device has, or a node.
+struct Disk {
+  Drive* drive = nullptr;
+  NodeId node;
+};
+
+absl::StatusOr<Disk> FindDisk(BlockLayer& layer, const DeviceModel& model, const std::string& name)
     MILLRACE_OPENS_VIEW {
-  Drive* drive = layer.FindDrive(name);
-  if (drive == nullptr) {
+  Disk disk;
+  disk.drive = layer.FindDrive(name);
+  if (disk.drive == nullptr) {
     absl::StatusOr<NodeId> node = layer.FindDeviceOrNode(name);
     if (!node.ok()) {
       return GenericError(
           StrCat("Property '", OwnerOfDrive(model), ".drive' can't find value '", name, "'"));
     }
-    return layer.AddDriveOver("", *node, device_id);
+    disk.node = *node;
+  } else if (disk.drive->device != nullptr) {
+    return GenericError(StrCat("Drive '", name, "' is already in use by another device"));
   }
-  if (drive->device == nullptr) return drive;
-  return GenericError(StrCat("Drive '", name, "' is already in use by another device"));
+  return disk;
 }
 
 absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader,
@@ -110,8 +117,9 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   return device;
 }
 
-absl::Status AddController(BlockLayer& layer, ArgumentReader& reader,
-                           const ControllerModel& model) {
+// The controller's id.
+absl::StatusOr<std::string> ReadController(BlockLayer& layer, ArgumentReader& reader,
+                                           const ControllerModel& model) {
   const std::string id = reader.OptionalString("id").value_or("");
   const std::string iothread = reader.OptionalString("iothread").value_or("");
   reader.AcceptRest();
@@ -123,37 +131,85 @@ absl::Status AddController(BlockLayer& layer, ArgumentReader& reader,
     return GenericError(
         StrCat("Property '", model.name, ".iothread' can't find value '", iothread, "'"));
   }
-  layer.buses().AddController(id, std::string(model.bus));
-  return absl::OkStatus();
+  return id;
 }
 
-absl::Status CoAddDrivenDevice(BlockLayer& layer, ArgumentReader& reader, const DeviceModel& model)
-    MILLRACE_MAY_SUSPEND {
+// What device_add asks for, once it cannot be refused but for permissions: a controller, or a
+// device with its disk or with none.
+struct DeviceRequest {
+  const ControllerModel* controller = nullptr;
+  GuestDevice device;  // of a controller only the id
+  std::optional<Disk> disk;
+};
+
+absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader& reader,
+                                               const DeviceModel& model) MILLRACE_OPENS_VIEW {
   const std::optional<std::string> drive_name = reader.OptionalString("drive");
-  MILLRACE_ASSIGN_OR_RETURN(GuestDevice device, ReadDevice(layer, reader, model));
-  if (!drive_name) {
-    if (!model.is_removable) return GenericError("drive property not set");
-    // A tray without a medium.
-    MILLRACE_ASSIGN_OR_RETURN(Drive* const empty, layer.AddEmptyDrive(""));
-    return layer.PlugIn(*empty, std::move(device));
+  DeviceRequest request;
+  MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model));
+  if (drive_name) {
+    MILLRACE_ASSIGN_OR_RETURN(request.disk, FindDisk(layer, model, *drive_name));
+  } else if (!model.is_removable) {
+    return GenericError("drive property not set");
   }
-  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive,
-                            FindOrMakeDrive(layer, model, *drive_name, device.id));
-  absl::Status status = layer.PlugIn(*drive, std::move(device));
+  return request;
+}
+
+absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW {
+  const std::string name = reader.String("driver");
+  if (!reader.ok()) return reader.Finish();
+  for (const ControllerModel& controller : kControllers) {
+    if (controller.name != name) continue;
+    DeviceRequest request;
+    request.controller = &controller;
+    MILLRACE_ASSIGN_OR_RETURN(request.device.id, ReadController(layer, reader, controller));
+    return request;
+  }
+  for (const DeviceModel& model : kModels) {
+    if (model.name == name) return ReadDrivenDevice(layer, reader, model);
+  }
+  return GenericError(StrCat("'", name, "' is not a valid device model name"));
+}
+
+absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader));
+  if (request.controller != nullptr) {
+    layer.buses().AddController(request.device.id, std::string(request.controller->bus));
+    return absl::OkStatus();
+  }
+  if (!request.disk) {  // a tray without a medium
+    MILLRACE_ASSIGN_OR_RETURN(Drive* const empty, layer.AddEmptyDrive(""));
+    return layer.PlugIn(*empty, std::move(request.device));
+  }
+  Drive* drive = request.disk->drive;
+  if (drive == nullptr) {
+    MILLRACE_ASSIGN_OR_RETURN(drive, layer.AddDriveOver("", request.disk->node, request.device.id));
+  }
+  absl::Status status = layer.PlugIn(*drive, std::move(request.device));
   if (!status.ok() && drive->id.empty()) layer.CoRemoveDrive(*drive);
   return status;
 }
 
-absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_MAY_SUSPEND {
-  const std::string name = reader.String("driver");
-  if (!reader.ok()) return reader.Finish();
-  for (const ControllerModel& controller : kControllers) {
-    if (controller.name == name) return AddController(layer, reader, controller);
+PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const DeviceRequest request, ReadRequest(layer, reader));
+  const std::string driver = reader.String("driver");
+  if (request.disk) {
+    MILLRACE_RETURN_IF_ERROR(
+        layer.RehearsePlugIn(request.disk->drive, request.disk->node, request.device));
   }
-  for (const DeviceModel& model : kModels) {
-    if (model.name == name) return CoAddDrivenDevice(layer, reader, model);
-  }
-  return GenericError(StrCat("'", name, "' is not a valid device model name"));
+  return PlanOfStep(StrCat("plug in '", request.device.id, "', a ", driver));
+}
+
+absl::Status NoSuchDevice(const std::string& id) {
+  return DeviceNotFound(StrCat("Device '", id, "' not found"));
+}
+
+PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) {
+  const std::string id = ArgumentReader(arguments).String("id");
+  if (!layer.HasDevice(id)) return NoSuchDevice(id);
+  return PlanOfStep(StrCat("unplug '", id, "'"));
 }
 
 void EmitDeleted(BlockLayer& layer, const std::string& path, const std::string& id) {
@@ -175,7 +231,7 @@ CommandResult CoDeviceDel(BlockLayer& layer, const std::string& id) MILLRACE_MAY
     return json::object();
   }
   Drive* drive = layer.FindDriveOfDevice(id);
-  if (drive == nullptr) return DeviceNotFound(StrCat("Device '", id, "' not found"));
+  if (drive == nullptr) return NoSuchDevice(id);
   const GuestDevice device = *drive->device;
   layer.CoUnplug(*drive);
   EmitDeletedParts(layer, device);
@@ -200,6 +256,12 @@ void RegisterDeviceCommands(BlockLayer& layer) {
                                         return CoDeviceDel(layer, reader.String("id"));
                                       },
                                   .replies_first = true});
+  layer.host().commands.SetPlanner(
+      "device_add", [&layer](const json::object& arguments)
+                        MILLRACE_OPENS_VIEW { return PlanDeviceAdd(layer, arguments); });
+  layer.host().commands.SetPlanner("device_del", [&layer](const json::object& arguments) {
+    return PlanDeviceDel(layer, arguments);
+  });
   layer.host().options.Register(
       "device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "driver"));

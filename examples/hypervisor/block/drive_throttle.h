@@ -26,8 +26,9 @@ class DriveThrottle {
   void CoPass(ThrottleDirection direction, uint64_t bytes) MILLRACE_MAY_SUSPEND {
     member_.CoPass(direction, bytes);
   }
-  // From now on nothing is held back: the program ends.
+  // Until HoldBackAgain() nothing is held back; calls nest.
   void LetAllPass() { member_.BeginDrain(); }
+  void HoldBackAgain() { member_.EndDrain(); }
   size_t waiting() const { return member_.waiting(); }
   const std::shared_ptr<ThrottleGroup>& group() const { return group_; }
 

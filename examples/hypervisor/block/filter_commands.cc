@@ -7,6 +7,7 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -27,9 +28,16 @@ absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFilter(BlockLayer& layer, cons
   return std::unique_ptr<FilterDriver>(static_cast<FilterDriver*>(driver.release()));
 }
 
-CommandResult CoInsert(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
-  ArgumentReader reader(arguments);
+struct Insertion {
+  std::unique_ptr<FilterDriver> driver;
   InsertFilterOptions options;
+};
+
+absl::StatusOr<Insertion> ReadInsertion(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  Insertion insertion;
+  InsertFilterOptions& options = insertion.options;
   options.spec.id = reader.OptionalString("job-id");
   const std::string node_name = reader.String("node-name");
   std::optional<ArgumentReader> filter = reader.OptionalObject("filter");
@@ -37,24 +45,67 @@ CommandResult CoInsert(BlockLayer& layer, const json::object& arguments) MILLRAC
   MILLRACE_ASSIGN_OR_RETURN(const NodeTree tree, ReadNodeTree(*filter, TreeStyle::kDrive));
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   MILLRACE_ASSIGN_OR_RETURN(options.below, layer.FindDeviceOrNode(node_name));
-  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<FilterDriver> driver, MakeFilter(layer, tree));
+  MILLRACE_ASSIGN_OR_RETURN(insertion.driver, MakeFilter(layer, tree));
   options.filter_name = tree.node_name;
-  MILLRACE_RETURN_IF_ERROR(
-      CoStartInsertFilter(layer.graph(), layer.jobs(), std::move(driver), std::move(options))
-          .status());
+  return insertion;
+}
+
+CommandResult CoInsert(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(Insertion insertion, ReadInsertion(layer, arguments));
+  MILLRACE_RETURN_IF_ERROR(CoStartInsertFilter(layer.graph(), layer.jobs(),
+                                               std::move(insertion.driver),
+                                               std::move(insertion.options))
+                               .status());
   return json::object();
 }
 
-CommandResult CoRemove(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+PlanResult PlanInsert(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(Insertion insertion, ReadInsertion(layer, arguments));
+  const InsertFilterOptions& options = insertion.options;
+  MILLRACE_RETURN_IF_ERROR(layer.jobs().CheckNewId(options.spec.id, options.spec.is_internal));
+  MILLRACE_ASSIGN_OR_RETURN(const BlockJobProofs proofs,
+                            ClaimForInsertFilter(layer.graph(), options));
+  GraphTransaction change(layer.graph());
+  CommandPlan plan;
+  plan.before = ChainBelow(change, options.below);
+  const NodeId filter = change.AddNode(std::move(insertion.driver), {.name = options.filter_name});
+  change.InsertFilter(filter, options.below);
+  plan.after = ChainBelow(change, filter);
+  return PlanOfEdit(change, std::move(plan));
+}
+
+absl::StatusOr<RemoveFilterOptions> ReadRemoval(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   RemoveFilterOptions options;
   options.spec.id = reader.OptionalString("job-id");
   const std::string node_name = reader.String("node-name");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   MILLRACE_ASSIGN_OR_RETURN(options.filter, layer.FindNode("", node_name));
+  return options;
+}
+
+CommandResult CoRemove(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(RemoveFilterOptions options, ReadRemoval(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(
       CoStartRemoveFilter(layer.graph(), layer.jobs(), std::move(options)).status());
   return json::object();
+}
+
+PlanResult PlanRemove(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const RemoveFilterOptions options, ReadRemoval(layer, arguments));
+  MILLRACE_RETURN_IF_ERROR(layer.jobs().CheckNewId(options.spec.id, options.spec.is_internal));
+  MILLRACE_ASSIGN_OR_RETURN(const BlockJobProofs proofs,
+                            ClaimForRemoveFilter(layer.graph(), options));
+  GraphTransaction change(layer.graph());
+  CommandPlan plan;
+  plan.before = ChainBelow(change, options.filter);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView filter, change.Resolve(options.filter));
+  const std::optional<NodeView> below = filter.Filtered();
+  const NodeId top_after = below ? below->id() : options.filter;
+  change.RemoveFilter(options.filter);
+  plan.after = ChainBelow(change, top_after);
+  return PlanOfEdit(change, std::move(plan));
 }
 
 }  // namespace
@@ -67,6 +118,12 @@ void RegisterFilterCommands(BlockLayer& layer) {
   commands.Register({.name = "x-millrace-remove-filter",
                      .handler = [&layer](const json::object& arguments)
                                     MILLRACE_MAY_SUSPEND { return CoRemove(layer, arguments); }});
+  commands.SetPlanner("x-millrace-insert-filter",
+                      [&layer](const json::object& arguments)
+                          MILLRACE_OPENS_VIEW { return PlanInsert(layer, arguments); });
+  commands.SetPlanner("x-millrace-remove-filter",
+                      [&layer](const json::object& arguments)
+                          MILLRACE_OPENS_VIEW { return PlanRemove(layer, arguments); });
 }
 
 }  // namespace millrace

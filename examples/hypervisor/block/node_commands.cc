@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/blockdev_types.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -103,72 +105,129 @@ absl::Status CheckMayResize(BlockLayer& layer, NodeId id, std::string_view name,
   return CheckNewSize(node, size);
 }
 
-CommandResult CoBlockResize(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+struct ResizeRequest {
+  NodeId node;
+  std::string name;  // as the client called it
+  uint64_t bytes = 0;
+};
+
+absl::StatusOr<ResizeRequest> ReadResize(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string device = reader.OptionalString("device").value_or("");
   const std::string node_name = reader.OptionalString("node-name").value_or("");
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindNode(device, node_name));
+  ResizeRequest request;
+  request.name = device.empty() ? node_name : device;
+  MILLRACE_ASSIGN_OR_RETURN(request.node, layer.FindNode(device, node_name));
   const int64_t size = reader.Integer("size");
   if (size < 0) return GenericError("Parameter 'size' expects a >0 size");
-  MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, node, device.empty() ? node_name : device, size));
+  MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, request.node, request.name, size));
+  request.bytes = static_cast<uint64_t>(size);
+  return request;
+}
+
+AttachmentOptions Resizer() {
   AttachmentOptions options;
   options.holder = MakeHolder("", "block device");
   options.purpose = "root";
   options.permissions.used = kResize;
-  MILLRACE_ASSIGN_OR_RETURN(Attachment user, Attachment::Attach(layer.graph(), node, options));
-  absl::Status status = user.CoResize(static_cast<uint64_t>(size));
+  return options;
+}
+
+CommandResult CoBlockResize(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const ResizeRequest request, ReadResize(layer, arguments));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment user,
+                            Attachment::Attach(layer.graph(), request.node, Resizer()));
+  absl::Status status = user.CoResize(request.bytes);
   user.CoDetach();
   MILLRACE_RETURN_IF_ERROR(status);
   return json::object();
 }
 
+PlanResult PlanResize(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const ResizeRequest request, ReadResize(layer, arguments));
+  GraphTransaction change(layer.graph());
+  const Attachment user = change.Attach(request.node, Resizer());
+  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  return PlanOfStep(StrCat("make '", request.name, "' ", request.bytes, " bytes long"));
+}
+
 // ---- change-backing-file -----------------------------------------------------------------------
 
-absl::StatusOr<AppliedEdit> StageHeader(BlockLayer& layer, NodeId device, NodeId image,
-                                        const std::string& device_name, const std::string& filename)
+struct HeaderRequest {
+  NodeId device;
+  NodeId image;
+  std::string device_name;
+  std::string filename;
+};
+
+absl::StatusOr<HeaderRequest> ReadHeader(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW {
-  GraphTransaction change(layer.graph());
-  change.OnBehalfOf(layer.monitor());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(device));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, change.Resolve(image));
+  ArgumentReader reader(arguments);
+  HeaderRequest request;
+  request.device_name = reader.String("device");
+  request.filename = reader.String("backing-file");
+  MILLRACE_ASSIGN_OR_RETURN(request.device, layer.FindDeviceOrNode(request.device_name));
+  MILLRACE_ASSIGN_OR_RETURN(request.image, layer.FindNode("", reader.String("image-node-name")));
+  return request;
+}
+
+absl::Status StageHeader(GraphTransaction& change, const HeaderRequest& request) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(request.device));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, change.Resolve(request.image));
   if (!ChainContains(top, node)) {
-    return GenericError(StrCat("'", device_name, "' and image file are not in the same chain"));
+    return GenericError(
+        StrCat("'", request.device_name, "' and image file are not in the same chain"));
   }
   if (node.backing_reference().filename.empty()) {
     return GenericError("not allowing backing file change on an image without a backing file");
   }
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(change, image, Operation::kChange));
-  BackingReference header{filename, node.backing_reference().format};
-  if (filename.empty()) {
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(change, request.image, Operation::kChange));
+  BackingReference header{request.filename, node.backing_reference().format};
+  if (request.filename.empty()) {
     header.format.clear();
   } else if (std::optional<NodeView> below = BackingChainNext(node)) {
     header.format = std::string(below->driver_name());
   }
-  change.SetHeader(image, std::move(header));
+  change.SetHeader(request.image, std::move(header));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AppliedEdit> ChangeHeader(BlockLayer& layer, const HeaderRequest& request)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  change.OnBehalfOf(layer.monitor());
+  MILLRACE_RETURN_IF_ERROR(StageHeader(change, request));
   return change.Commit();
 }
 
 CommandResult CoChangeBackingFile(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
-  ArgumentReader reader(arguments);
-  const std::string device = reader.String("device");
-  const std::string image = reader.String("image-node-name");
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId root, layer.FindDeviceOrNode(device));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindNode("", image));
-  MILLRACE_ASSIGN_OR_RETURN(const AppliedEdit edit,
-                            StageHeader(layer, root, node, device, reader.String("backing-file")));
+  MILLRACE_ASSIGN_OR_RETURN(const HeaderRequest request, ReadHeader(layer, arguments));
+  MILLRACE_ASSIGN_OR_RETURN(const AppliedEdit edit, ChangeHeader(layer, request));
   MILLRACE_RETURN_IF_ERROR(CoSyncBackingHeaders(layer.graph(), edit.headers, layer.monitor()));
   return json::object();
+}
+
+PlanResult PlanChangeBackingFile(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const HeaderRequest request, ReadHeader(layer, arguments));
+  GraphTransaction change(layer.graph());
+  MILLRACE_RETURN_IF_ERROR(StageHeader(change, request));
+  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  return PlanOfStep(StrCat("write '", request.filename, "' into the header of the image"));
 }
 
 }  // namespace
 
 void RegisterNodeCommands(BlockLayer& layer) {
   CommandTable& commands = layer.host().commands;
-  commands.Register({.name = "blockdev-add",
-                     .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
-                       return CoBlockdevAdd(layer, arguments);
-                     }});
+  commands.Register(
+      {.name = "blockdev-add",
+       .handler = [&layer](const json::object& arguments)
+                      MILLRACE_MAY_SUSPEND { return CoBlockdevAdd(layer, arguments); },
+       .schema_type = "BlockdevOptions"});
+  commands.AddTypes(DescribeBlockdevTypes());
   commands.Register({.name = "blockdev-del",
                      .arguments = {{{"node-name"}}},
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
@@ -186,6 +245,12 @@ void RegisterNodeCommands(BlockLayer& layer) {
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
                        return CoChangeBackingFile(layer, arguments);
                      }});
+  commands.SetPlanner("block_resize", [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW {
+    return PlanResize(layer, arguments);
+  });
+  commands.SetPlanner("change-backing-file",
+                      [&layer](const json::object& arguments)
+                          MILLRACE_OPENS_VIEW { return PlanChangeBackingFile(layer, arguments); });
 }
 
 }  // namespace millrace

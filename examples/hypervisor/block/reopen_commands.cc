@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/reopen_request.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -13,14 +14,32 @@
 namespace millrace {
 namespace {
 
-CommandResult CoBlockdevReopen(BlockLayer& layer, const json::object& arguments)
-    MILLRACE_MAY_SUSPEND {
+absl::StatusOr<std::vector<NodeChange>> ReadReopen(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const json::array* options = reader.OptionalArray("options");
   if (options == nullptr) return GenericError("Parameter 'options' is missing");
-  MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes, ReadReopenRequest(layer, *options));
+  return ReadReopenRequest(layer, *options);
+}
+
+CommandResult CoBlockdevReopen(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes, ReadReopen(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(CoReopenNodes(layer.graph(), std::move(changes), layer.monitor()));
   return json::object();
+}
+
+PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const std::vector<NodeChange> changes, ReadReopen(layer, arguments));
+  GraphTransaction edit(layer.graph());
+  StageReopen(edit, changes);
+  MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan, PlanOfEdit(edit));
+  for (const NodeChange& change : changes) {
+    const absl::StatusOr<NodeView> node = edit.Resolve(change.node);
+    if (node.ok()) plan.steps.push_back(StrCat("set the options of '", node->name(), "'"));
+  }
+  return plan;
 }
 
 // ---- x-blockdev-change -------------------------------------------------------------------------
@@ -67,10 +86,15 @@ CommandResult SetThreshold(BlockLayer& layer, const json::object& arguments) MIL
 void RegisterReopenCommands(BlockLayer& layer) {
   CommandTable& commands = layer.host().commands;
   commands.Register({.name = "blockdev-reopen",
-                     .arguments = {{{"options", ArgumentType::kArray}}},
+                     .arguments = {{{.name = "options",
+                                     .type = ArgumentType::kArray,
+                                     .schema_type = "[BlockdevOptions]"}}},
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
                        return CoBlockdevReopen(layer, arguments);
                      }});
+  commands.SetPlanner("blockdev-reopen",
+                      [&layer](const json::object& arguments)
+                          MILLRACE_OPENS_VIEW { return PlanBlockdevReopen(layer, arguments); });
   commands.Register({.name = "x-blockdev-change",
                      .arguments = {{{"parent"},
                                     {"child", ArgumentType::kString, true},

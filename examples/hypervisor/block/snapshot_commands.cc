@@ -6,6 +6,7 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -87,15 +88,6 @@ absl::Status CoAppend(BlockLayer& layer, const std::vector<PreparedSnapshot>& sn
 
 // ---- blockdev-snapshot-sync --------------------------------------------------------------------
 
-struct SnapshotRequest {
-  NodeId node;
-  std::string filename;
-  std::string node_name;  // of the overlay
-  std::string format;
-  bool creates = true;
-  bool is_read_only = false;  // as the node is
-};
-
 absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const SnapshotRequest& request)
     MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
@@ -111,13 +103,15 @@ absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const Snapsho
   return image;
 }
 
-absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
+absl::Status CheckFormat(const SnapshotRequest& request) {
+  if (!request.creates || request.format == "qcow2") return absl::OkStatus();
   if (request.format == "raw") {
     return GenericError("Backing file not supported for file format 'raw'");
   }
-  if (request.format != "qcow2") {
-    return GenericError(StrCat("Unknown file format '", request.format, "'"));
-  }
+  return GenericError(StrCat("Unknown file format '", request.format, "'"));
+}
+
+absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
   absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
   if (!CarriesErrno(status)) return status;
@@ -133,7 +127,6 @@ bool IsReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
 
 absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotRequest request)
     MILLRACE_MAY_SUSPEND {
-  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
   request.is_read_only = IsReadOnly(layer, request.node);
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
   NodeTree tree;
@@ -188,7 +181,7 @@ absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentRead
   return prepared;
 }
 
-absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader) {
+absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader) {
   constexpr std::string_view kModes[] = {"existing", "absolute-paths"};
   const std::string device = reader.OptionalString("device").value_or("");
   const std::optional<std::string> node_name = reader.OptionalString("node-name");
@@ -205,7 +198,26 @@ absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, Argume
   if (!request.node_name.empty() && layer.FindNode("", request.node_name).ok()) {
     return GenericError("New overlay node-name already in use");
   }
-  return CoOpenOverlay(layer, request);
+  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
+  MILLRACE_RETURN_IF_ERROR(CheckFormat(request));
+  return request;
+}
+
+absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader) {
+  MILLRACE_ASSIGN_OR_RETURN(SnapshotRequest request, ReadSnapshotSync(layer, reader));
+  return CoOpenOverlay(layer, std::move(request));
+}
+
+void PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
+                      CommandPlan* plan) {
+  const std::string overlay = request.node_name.empty() ? std::string("(new)") : request.node_name;
+  if (request.creates) plan->steps.push_back(StrCat("create '", request.filename, "'"));
+  plan->steps.push_back(StrCat("open '", request.filename, "' as '", overlay, "'"));
+  const absl::StatusOr<NodeView> node = reader.Resolve(request.node);
+  if (!node.ok()) return;
+  plan->steps.push_back(StrCat("put '", overlay, "' above '", node->name(), "'"));
+  plan->before = ChainBelow(reader, request.node);
+  plan->after = StrCat(overlay, " <- ", plan->before);
 }
 
 absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> snapshots) {
@@ -228,6 +240,15 @@ void CoDropSnapshots(std::vector<PreparedSnapshot> snapshots) {
 
 void RegisterSnapshotCommands(BlockLayer& layer) {
   CommandTable& commands = layer.host().commands;
+  commands.SetPlanner("blockdev-snapshot-sync",
+                      [&layer](const json::object& given) MILLRACE_OPENS_VIEW -> PlanResult {
+                        ArgumentReader reader(given);
+                        MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request,
+                                                  ReadSnapshotSync(layer, reader));
+                        CommandPlan plan;
+                        PlanSnapshotSync(GraphView(layer.graph()), request, &plan);
+                        return plan;
+                      });
   commands.Register({.name = "blockdev-snapshot",
                      .arguments = {{{"node"}, {"overlay"}}},
                      .handler = [&layer](const json::object& arguments)

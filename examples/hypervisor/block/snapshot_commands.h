@@ -7,10 +7,12 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_SNAPSHOT_COMMANDS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_SNAPSHOT_COMMANDS_H_
 
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 #include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
@@ -20,6 +22,23 @@ struct PreparedSnapshot {
   NodeId overlay;
   Attachment hold;  // of an overlay that was opened for this
 };
+
+// What blockdev-snapshot-sync asks for.
+struct SnapshotRequest {
+  NodeId node;
+  std::string filename;
+  std::string node_name;  // of the overlay
+  std::string format;
+  bool creates = true;
+  bool is_read_only = false;  // as the node is
+};
+
+// `reader` has the command's arguments; mistakes are its own. All that can be refused before a file
+// is looked at has been.
+absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW;
+// Adds what would be done to the plan.
+void PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request, CommandPlan* plan);
 
 // `reader` has the command's arguments; mistakes are its own.
 absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader)

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/snapshot_commands.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -70,11 +71,17 @@ absl::Status CheckCompletionMode(ArgumentReader& reader, const std::vector<Actio
   return absl::OkStatus();
 }
 
-absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& reader,
-                       std::vector<PreparedSnapshot>* prepared) MILLRACE_MAY_SUSPEND {
+absl::Status RefuseAction(const Action& action) {
   if (action.type == "abort") {
     return GenericError("Transaction aborted using Abort action");
   }
+  return GenericError(StrCat("Action '", action.type,
+                             "' is not supported: in a transaction millraced takes "
+                             "blockdev-snapshot, blockdev-snapshot-sync and abort"));
+}
+
+absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& reader,
+                       std::vector<PreparedSnapshot>* prepared) MILLRACE_MAY_SUSPEND {
   if (action.type == "blockdev-snapshot") {
     MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
     prepared->push_back(std::move(snapshot));
@@ -85,9 +92,7 @@ absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& 
     prepared->push_back(std::move(snapshot));
     return absl::OkStatus();
   }
-  return GenericError(StrCat("Action '", action.type,
-                             "' is not supported: in a transaction millraced takes "
-                             "blockdev-snapshot, blockdev-snapshot-sync and abort"));
+  return RefuseAction(action);
 }
 
 CommandResult CoTransaction(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
@@ -111,9 +116,50 @@ CommandResult CoTransaction(BlockLayer& layer, const json::object& arguments) MI
   return json::object();
 }
 
+// One action, by the checks that its preparation makes; overlays that are there are staged.
+absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader& reader,
+                        std::vector<PreparedSnapshot>* snapshots, CommandPlan* plan)
+    MILLRACE_OPENS_VIEW {
+  if (action.type == "blockdev-snapshot") {
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
+    snapshots->push_back(std::move(snapshot));
+    return absl::OkStatus();
+  }
+  if (action.type == "blockdev-snapshot-sync") {
+    MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request, ReadSnapshotSync(layer, reader));
+    PlanSnapshotSync(GraphView(layer.graph()), request, plan);
+    return absl::OkStatus();
+  }
+  return RefuseAction(action);
+}
+
+PlanResult PlanTransaction(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  const json::array* list = reader.OptionalArray("actions");
+  if (list == nullptr) return GenericError("Parameter 'actions' is missing");
+  MILLRACE_ASSIGN_OR_RETURN(const std::vector<Action> actions, ReadActions(*list, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckCompletionMode(reader, actions));
+  CommandPlan plan;
+  std::vector<PreparedSnapshot> snapshots;
+  for (size_t i = 0; i < actions.size(); ++i) {
+    ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
+    MILLRACE_RETURN_IF_ERROR(PlanAction(layer, actions[i], data, &snapshots, &plan));
+  }
+  if (actions.size() > 1) {  // there is no chain that would tell of all
+    plan.before.clear();
+    plan.after.clear();
+  }
+  GraphTransaction change(layer.graph());
+  for (const PreparedSnapshot& each : snapshots) StageSnapshot(change, each.overlay, each.node);
+  return PlanOfEdit(change, std::move(plan));
+}
+
 }  // namespace
 
 void RegisterTransaction(BlockLayer& layer) {
+  layer.host().commands.SetPlanner(
+      "transaction", [&layer](const json::object& arguments)
+                         MILLRACE_OPENS_VIEW { return PlanTransaction(layer, arguments); });
   layer.host().commands.Register(
       {.name = "transaction",
        .arguments = {{{"actions", ArgumentType::kArray},

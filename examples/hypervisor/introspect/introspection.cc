@@ -22,13 +22,18 @@ json::array Texts(const std::vector<std::string>& texts) {
   return array;
 }
 
+bool IsQuery(std::string_view command) {
+  return command.starts_with("query-") || command == "x-debug-query-block-graph" ||
+         command == "x-millrace-explain" || command == "x-millrace-plan";
+}
+
 }  // namespace
 
 Introspection::Introspection(BlockLayer& layer)
     : layer_(layer), recorder_(layer.host().engine.clock()) {
-  for (const std::vector<Planner>& some : {JobPlanners(), VerbPlanners(), NodePlanners()}) {
-    for (const Planner& planner : some) planners_.emplace(planner.command, planner);
-  }
+  SetJobPlanners(layer);
+  SetVerbPlanners(layer);
+  SetNodePlanners(layer);
   RegisterPlan();
   RegisterExplain();
   RegisterTrace();
@@ -56,14 +61,14 @@ CommandResult Introspection::Plan(const json::object& given) {
   if (spec == nullptr) {
     return CommandNotFound(StrCat("The command ", command, " has not been found"));
   }
-  const auto planner = planners_.find(command);
-  if (planner == planners_.end()) {
+  const CommandPlanner* const planner = layer_.host().commands.FindPlanner(command);
+  if (planner == nullptr && !IsQuery(command)) {
     return GenericError(StrCat("The command ", command, " cannot be planned"));
   }
   absl::Status refusal = CommandTable::CheckArguments(*spec, arguments);
-  PlanResult plan = CommandPlan();
-  if (refusal.ok()) {
-    plan = planner->second.plan(layer_, command, arguments);
+  PlanResult plan = PlanOfStep("answer; nothing changes");
+  if (refusal.ok() && planner != nullptr) {
+    plan = (*planner)(arguments);
     refusal = plan.status();
   }
   if (!refusal.ok()) {

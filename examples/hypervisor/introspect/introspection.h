@@ -32,7 +32,6 @@ class Introspection final : public HypervisorPart {
   CommandResult StopTrace();
 
   BlockLayer& layer_;
-  std::map<std::string, Planner, std::less<>> planners_;
   TraceRecorder recorder_;
   std::string trace_filename_;  // empty: the trace is part of the reply
 };

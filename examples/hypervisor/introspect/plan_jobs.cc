@@ -4,13 +4,12 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_split.h"
 #include "examples/hypervisor/block/job_requests.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/introspect/plan.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
-#include "millrace/graph/describe.h"
 #include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
@@ -54,16 +53,11 @@ PlanResult PlanOf(BlockLayer& layer, NodeId device, BlockJobProofs& proofs, cons
   }
   const NodeId top_after = stage(change);
   plan.after = ChainBelow(change, top_after);
-  for (const absl::string_view line :
-       absl::StrSplit(change.DescribePlan(), '\n', absl::SkipEmpty())) {
-    plan.steps.emplace_back(line);
-  }
-  plan.graph = json::parse(DescribeJson(change));
+  LookAt(change, &plan);
   return plan;
 }
 
-PlanResult PlanStream(BlockLayer& layer, std::string_view, const json::object& arguments)
-    MILLRACE_OPENS_VIEW {
+PlanResult PlanStream(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const StreamOptions options, ResolveBlockStream(layer, arguments));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
                             NewJobId(layer.graph(), layer.jobs(), options, options.top));
@@ -79,8 +73,7 @@ PlanResult PlanStream(BlockLayer& layer, std::string_view, const json::object& a
   });
 }
 
-PlanResult PlanCommit(BlockLayer& layer, std::string_view, const json::object& arguments)
-    MILLRACE_OPENS_VIEW {
+PlanResult PlanCommit(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const CommitOptions options, ResolveBlockCommit(layer, arguments));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
                             NewJobId(layer.graph(), layer.jobs(), options, options.root));
@@ -93,8 +86,7 @@ PlanResult PlanCommit(BlockLayer& layer, std::string_view, const json::object& a
   });
 }
 
-PlanResult PlanMirror(BlockLayer& layer, std::string_view, const json::object& arguments)
-    MILLRACE_OPENS_VIEW {
+PlanResult PlanMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, ResolveBlockdevMirror(layer, arguments));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
                             NewJobId(layer.graph(), layer.jobs(), options, options.source));
@@ -108,15 +100,15 @@ PlanResult PlanMirror(BlockLayer& layer, std::string_view, const json::object& a
 
 }  // namespace
 
-std::string ChainBelow(const GraphReader& reader, NodeId top) {
-  const absl::StatusOr<NodeView> node = reader.Resolve(top);
-  return node.ok() ? DescribeChain(*node) : std::string();
-}
-
-std::vector<Planner> JobPlanners() {
-  return {{"block-stream", &PlanStream},
-          {"block-commit", &PlanCommit},
-          {"blockdev-mirror", &PlanMirror}};
+void SetJobPlanners(BlockLayer& layer) {
+  CommandTable& commands = layer.host().commands;
+  commands.SetPlanner("block-stream", [&layer](const json::object& given)
+                                          MILLRACE_OPENS_VIEW { return PlanStream(layer, given); });
+  commands.SetPlanner("block-commit", [&layer](const json::object& given)
+                                          MILLRACE_OPENS_VIEW { return PlanCommit(layer, given); });
+  commands.SetPlanner("blockdev-mirror", [&layer](const json::object& given) MILLRACE_OPENS_VIEW {
+    return PlanMirror(layer, given);
+  });
 }
 
 }  // namespace millrace

@@ -3,39 +3,26 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_split.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/snapshot_commands.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "examples/hypervisor/introspect/plan.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/graph/describe.h"
 #include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
 namespace {
 
-void LookAt(const GraphTransaction& change, CommandPlan* plan) {
-  for (const absl::string_view line :
-       absl::StrSplit(change.DescribePlan(), '\n', absl::SkipEmpty())) {
-    plan->steps.emplace_back(line);
-  }
-  plan->graph = json::parse(DescribeJson(change));
-}
-
-PlanResult PlanDelete(BlockLayer& layer, std::string_view, const json::object& arguments)
-    MILLRACE_OPENS_VIEW {
+PlanResult PlanDelete(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string name = reader.String("node-name");
   MILLRACE_RETURN_IF_ERROR(CheckMayDelete(layer, name));
-  CommandPlan plan;
-  plan.steps.push_back(StrCat("close node '", name, "' and what only it holds"));
-  return plan;
+  return PlanOfStep(StrCat("close node '", name, "' and what only it holds"));
 }
 
-PlanResult PlanSnapshot(BlockLayer& layer, std::string_view, const json::object& arguments)
-    MILLRACE_OPENS_VIEW {
+PlanResult PlanSnapshot(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
   CommandPlan plan;
@@ -43,13 +30,11 @@ PlanResult PlanSnapshot(BlockLayer& layer, std::string_view, const json::object&
   plan.before = ChainBelow(change, snapshot.node);
   StageSnapshot(change, snapshot.overlay, snapshot.node);
   plan.after = ChainBelow(change, snapshot.overlay);
-  LookAt(change, &plan);
-  return plan;
+  return PlanOfEdit(change, std::move(plan));
 }
 
 // Whether the names are free and the references lead somewhere; images are not opened.
-PlanResult PlanAdd(BlockLayer& layer, std::string_view, const json::object& arguments)
-    MILLRACE_OPENS_VIEW {
+PlanResult PlanAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const NodeTree tree, ReadNodeTree(reader, TreeStyle::kBlockdev));
   if (tree.node_name.empty()) {
@@ -74,10 +59,15 @@ PlanResult PlanAdd(BlockLayer& layer, std::string_view, const json::object& argu
 
 }  // namespace
 
-std::vector<Planner> NodePlanners() {
-  return {{"blockdev-add", &PlanAdd},
-          {"blockdev-del", &PlanDelete},
-          {"blockdev-snapshot", &PlanSnapshot}};
+void SetNodePlanners(BlockLayer& layer) {
+  CommandTable& commands = layer.host().commands;
+  commands.SetPlanner("blockdev-add", [&layer](const json::object& given)
+                                          MILLRACE_OPENS_VIEW { return PlanAdd(layer, given); });
+  commands.SetPlanner("blockdev-del", [&layer](const json::object& given)
+                                          MILLRACE_OPENS_VIEW { return PlanDelete(layer, given); });
+  commands.SetPlanner("blockdev-snapshot", [&layer](const json::object& given) MILLRACE_OPENS_VIEW {
+    return PlanSnapshot(layer, given);
+  });
 }
 
 }  // namespace millrace

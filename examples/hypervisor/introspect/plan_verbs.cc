@@ -5,6 +5,7 @@
 #include "examples/hypervisor/introspect/plan.h"
 #include "examples/hypervisor/qmp/argument_reader.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/engine/job/job_manager.h"
 
 namespace millrace {
@@ -35,22 +36,21 @@ PlanResult PlanVerb(BlockLayer& layer, std::string_view command, const json::obj
     return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kNegativeSpeed, job, "",
                      "a speed is not negative", "give a number of bytes a second, or 0");
   }
-  CommandPlan plan;
-  plan.steps.push_back(std::string(verb_name) + " job '" + job + "'");
-  return plan;
+  return PlanOfStep(StrCat(verb_name, " job '", job, "'"));
 }
 
 }  // namespace
 
-std::vector<Planner> VerbPlanners() {
-  std::vector<Planner> planners;
+void SetVerbPlanners(BlockLayer& layer) {
   for (const std::string_view command :
        {"job-pause", "job-resume", "job-cancel", "job-complete", "job-finalize", "job-dismiss",
         "block-job-pause", "block-job-resume", "block-job-cancel", "block-job-complete",
         "block-job-finalize", "block-job-dismiss", "block-job-set-speed"}) {
-    planners.push_back({command, &PlanVerb});
+    layer.host().commands.SetPlanner(std::string(command),
+                                     [&layer, command](const json::object& arguments) {
+                                       return PlanVerb(layer, command, arguments);
+                                     });
   }
-  return planners;
 }
 
 }  // namespace millrace

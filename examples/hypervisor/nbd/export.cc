@@ -12,16 +12,21 @@
 
 namespace millrace {
 
-absl::StatusOr<std::shared_ptr<NbdExport>> NbdExport::Create(Graph& graph, NodeId node,
-                                                             NbdExportOptions options) {
+AttachmentOptions ExportAttachment(Graph& graph, bool is_writable) {
   AttachmentOptions attachment;
   // Without an id, as QEMU's refusals have it.
   attachment.holder = MakeHolder("", "block device", graph.engine().clock().Now());
   attachment.purpose = "root";
-  attachment.permissions.used = options.is_writable ? kConsistentRead | kWrite : kConsistentRead;
+  attachment.permissions.used = is_writable ? kConsistentRead | kWrite : kConsistentRead;
   attachment.permissions.shared = kAllPermissions - kResize;
-  MILLRACE_ASSIGN_OR_RETURN(Attachment backend,
-                            Attachment::Attach(graph, node, std::move(attachment)));
+  return attachment;
+}
+
+absl::StatusOr<std::shared_ptr<NbdExport>> NbdExport::Create(Graph& graph, NodeId node,
+                                                             NbdExportOptions options) {
+  MILLRACE_ASSIGN_OR_RETURN(
+      Attachment backend,
+      Attachment::Attach(graph, node, ExportAttachment(graph, options.is_writable)));
   return std::shared_ptr<NbdExport>(new NbdExport(graph, std::move(options), std::move(backend)));
 }
 

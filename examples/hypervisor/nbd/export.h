@@ -27,6 +27,9 @@ struct NbdExportOptions {
   bool is_writethrough = false;
 };
 
+// What an export takes of its node, and lets others take.
+AttachmentOptions ExportAttachment(Graph& graph, bool is_writable);
+
 class NbdExport final : public NbdDisk {
  public:
   // FailedPrecondition with a Conflict: somebody on the node does not share what the export needs.

@@ -7,6 +7,7 @@
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
@@ -57,7 +58,8 @@ absl::StatusOr<ExportArguments> ReadExport(ArgumentReader& reader) {
   return read;
 }
 
-absl::Status ExportAdd(NbdPart& part, ArgumentReader& reader) MILLRACE_OPENS_VIEW {
+absl::StatusOr<ExportRequest> ReadExportAdd(NbdPart& part, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(ExportArguments read, ReadExport(reader));
   const NbdExportOptions& options = read.request.options;
   if (!IsIdentifier(options.id)) return GenericError("Invalid block export id");
@@ -71,7 +73,31 @@ absl::Status ExportAdd(NbdPart& part, ArgumentReader& reader) MILLRACE_OPENS_VIE
   if (read.iothread && part.host().objects.Find("iothread", *read.iothread) == nullptr) {
     return GenericError(StrCat("iothread \"", *read.iothread, "\" not found"));
   }
-  return AddExport(part, std::move(read.request));
+  return std::move(read.request);
+}
+
+absl::Status ExportAdd(NbdPart& part, ArgumentReader& reader) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(ExportRequest request, ReadExportAdd(part, reader));
+  return AddExport(part, std::move(request));
+}
+
+PlanResult PlanExportAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const ExportRequest request, ReadExportAdd(part, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
+  GraphTransaction change(part.layer().graph());
+  const Attachment backend = change.Attach(
+      request.node, ExportAttachment(part.layer().graph(), request.options.is_writable));
+  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  return PlanOfStep(StrCat("export '", request.options.name, "' as '", request.options.id, "'"));
+}
+
+PlanResult PlanExportDel(NbdPart& part, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::string id = reader.String("id");
+  const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
+  MILLRACE_RETURN_IF_ERROR(part.CheckRemoveExport(id, is_hard));
+  return PlanOfStep(StrCat("end the export '", id, "'"));
 }
 
 CommandResult QueryExports(NbdPart& part) MILLRACE_OPENS_VIEW {
@@ -97,7 +123,7 @@ CommandResult ExportDel(NbdPart& part, const json::object& arguments) {
 
 }  // namespace
 
-absl::Status AddExport(NbdPart& part, ExportRequest request) {
+absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   const NbdExportOptions& options = request.options;
   if (part.Find(options.id) != nullptr) {
     return GenericError(StrCat("Block export id '", options.id, "' is already in use"));
@@ -114,6 +140,11 @@ absl::Status AddExport(NbdPart& part, ExportRequest request) {
     return GenericError(StrCat("NBD server already has export named '", options.name, "'"));
   }
   if (!request.bitmap_refusal.empty()) return GenericError(request.bitmap_refusal);
+  return absl::OkStatus();
+}
+
+absl::Status AddExport(NbdPart& part, ExportRequest request) {
+  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
   return part.AddExport(request.node, std::move(request.options));
 }
 
@@ -134,6 +165,11 @@ void RegisterExportCommands(NbdPart& part) {
                      .arguments = {{}},
                      .handler = [&part](const json::object&)
                                     MILLRACE_MAY_SUSPEND { return QueryExports(part); }});
+  commands.SetPlanner("block-export-add", [&part](const json::object& given) MILLRACE_OPENS_VIEW {
+    return PlanExportAdd(part, given);
+  });
+  commands.SetPlanner("block-export-del",
+                      [&part](const json::object& given) { return PlanExportDel(part, given); });
   part.host().options.Register(
       "export", [&part](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "type"));

@@ -15,6 +15,9 @@ struct ExportRequest {
   std::string bitmap_refusal;  // if bitmaps are asked for: there are none
 };
 
+// Refuses what AddExport() refuses, permissions excepted.
+absl::Status CheckExport(const NbdPart& part, const ExportRequest& request);
+
 // Checks what QEMU checks, in its order, and adds the export.
 absl::Status AddExport(NbdPart& part, ExportRequest request) MILLRACE_OPENS_VIEW;
 

@@ -55,7 +55,7 @@ absl::Status NbdPart::AddExport(NodeId node, NbdExportOptions options) {
   return absl::OkStatus();
 }
 
-absl::Status NbdPart::RemoveExport(std::string_view id, bool is_hard) {
+absl::Status NbdPart::CheckRemoveExport(std::string_view id, bool is_hard) const {
   const std::shared_ptr<NbdExport> found = Find(id);
   if (found == nullptr) return GenericError(StrCat("Export '", id, "' is not found"));
   if (found->is_ending()) {
@@ -64,7 +64,12 @@ absl::Status NbdPart::RemoveExport(std::string_view id, bool is_hard) {
   if (!is_hard && server_ != nullptr && server_->HasClients(*found)) {
     return GenericError(StrCat("export '", id, "' still in use"));
   }
-  BeginEnd(found);
+  return absl::OkStatus();
+}
+
+absl::Status NbdPart::RemoveExport(std::string_view id, bool is_hard) {
+  MILLRACE_RETURN_IF_ERROR(CheckRemoveExport(id, is_hard));
+  BeginEnd(Find(id));
   return absl::OkStatus();
 }
 

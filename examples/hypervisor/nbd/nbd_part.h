@@ -40,6 +40,8 @@ class NbdPart final : public HypervisorPart {
   // Null if there is none.
   std::shared_ptr<NbdExport> Find(std::string_view id) const;
   absl::Status AddExport(NodeId node, NbdExportOptions options) MILLRACE_OPENS_VIEW;
+  // What RemoveExport() would refuse.
+  absl::Status CheckRemoveExport(std::string_view id, bool is_hard) const;
   // `is_hard`: clients are cut off; otherwise it is refused while there are any.
   absl::Status RemoveExport(std::string_view id, bool is_hard);
 

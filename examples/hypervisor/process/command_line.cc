@@ -17,10 +17,12 @@ struct OptionName {
 };
 
 constexpr OptionName kOptionNames[] = {
-    {"add-fd", true, 0},    {"blockdev", true, 0},   {"chardev", true, 0}, {"daemonize", false, 0},
-    {"device", true, 0},    {"drive", true, 0},      {"export", true, 0},  {"help", false, 'h'},
-    {"monitor", true, 0},   {"nbd-server", true, 0}, {"object", true, 0},  {"open-gate", true, 0},
-    {"open-root", true, 0}, {"pidfile", true, 0},    {"trace", true, 'T'}, {"version", false, 'V'},
+    {"add-fd", true, 0},     {"blockdev", true, 0},   {"chardev", true, 0},
+    {"daemonize", false, 0}, {"device", true, 0},     {"drive", true, 0},
+    {"io", true, 0},         {"export", true, 0},     {"help", false, 'h'},
+    {"monitor", true, 0},    {"nbd-server", true, 0}, {"object", true, 0},
+    {"open-gate", true, 0},  {"open-root", true, 0},  {"pidfile", true, 0},
+    {"trace", true, 'T'},    {"version", false, 'V'},
 };
 
 absl::Status Wrong(std::string_view text) { return absl::InvalidArgumentError(ToAbsl(text)); }
@@ -117,10 +119,19 @@ class Parser {
         return Wrong(StrCat("--open-gate ", argument, ": expected 'strict' or 'qemu'"));
       }
       line_.open_gate_like_qemu = argument == "qemu";
+    } else if (option.name == "io") {
+      return SetIo(argument);
     } else {
       line_.options.emplace_back(option.name, argument);
     }
     return absl::OkStatus();
+  }
+
+  absl::Status SetIo(std::string_view backend) {
+    if (backend == "io_uring") line_.io = IoBackendKind::kIoUring;
+    if (backend == "threads") line_.io = IoBackendKind::kThreads;
+    if (backend == "auto" || line_.io != IoBackendKind::kAutomatic) return absl::OkStatus();
+    return Wrong(StrCat("--io ", backend, ": expected 'auto', 'io_uring' or 'threads'"));
   }
 
   // The library compares paths by their words, so links and dots are resolved here.
@@ -181,6 +192,10 @@ Options are carried out in the order given. KEY=VALUE texts nest by dots and may
                          configure a drive; format=help lists the formats
 
   --export, --nbd-server as qemu-storage-daemon has them
+
+  --io auto|io_uring|threads
+                         how files are read and written; auto takes io_uring where the
+                         host allows it
 
   --monitor [chardev=]<id>[,mode=control][,pretty=on|off]
                          configure a QMP monitor

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "millrace/engine/engine.h"
 
 namespace millrace {
 
@@ -23,6 +24,7 @@ struct CommandLine {
   std::optional<std::string> pid_file;
   bool open_gate_like_qemu = false;
   std::string open_root;
+  IoBackendKind io = IoBackendKind::kAutomatic;
   // What has an effect when it is run, in the order given: name without dashes, argument.
   std::vector<std::pair<std::string, std::string>> options;
 };

@@ -34,27 +34,6 @@ void RegisterQueries(CommandTable& commands) {
                      }});
 }
 
-// There are no virtual CPUs; what is paused and resumed is only said to be.
-void RegisterRunState(CommandTable& commands, EventSink& events) {
-  const auto is_running = std::make_shared<bool>(true);
-  commands.Register({.name = "query-status",
-                     .arguments = {{}},
-                     .handler = [is_running](const json::object&) -> CommandResult {
-                       return json::value({{"status", *is_running ? "running" : "paused"},
-                                           {"singlestep", false},
-                                           {"running", *is_running}});
-                     }});
-  const auto change = [is_running, &events](bool runs) {
-    return [is_running, &events, runs](const json::object&) -> CommandResult {
-      if (*is_running != runs) events.Emit(runs ? "RESUME" : "STOP", {});
-      *is_running = runs;
-      return Nothing();
-    };
-  };
-  commands.Register({.name = "stop", .arguments = {{}}, .handler = change(false)});
-  commands.Register({.name = "cont", .arguments = {{}}, .handler = change(true)});
-}
-
 void RegisterObjectCommands(CommandTable& commands, ObjectRegistry& objects) {
   commands.Register(
       {.name = "object-add", .handler = [&objects](const json::object& arguments) -> CommandResult {
@@ -68,6 +47,20 @@ void RegisterObjectCommands(CommandTable& commands, ObjectRegistry& objects) {
                            objects.Delete(ArgumentReader(arguments).String("id")));
                        return Nothing();
                      }});
+}
+
+void SetObjectPlanners(CommandTable& commands, const ObjectRegistry& objects) {
+  commands.SetPlanner("object-add", [&objects](const json::object& arguments) -> PlanResult {
+    MILLRACE_RETURN_IF_ERROR(objects.CheckAdd(arguments));
+    ArgumentReader reader(arguments);
+    const std::string type = reader.String("qom-type");
+    return PlanOfStep(StrCat("make '", reader.String("id"), "', a ", type));
+  });
+  commands.SetPlanner("object-del", [&objects](const json::object& arguments) -> PlanResult {
+    const std::string id = ArgumentReader(arguments).String("id");
+    MILLRACE_RETURN_IF_ERROR(objects.CheckDelete(id));
+    return PlanOfStep(StrCat("delete '", id, "'"));
+  });
 }
 
 void RegisterSession(CommandTable& commands, std::function<void()> quit) {
@@ -111,8 +104,8 @@ json::object DescribeVersion() {
 void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit) {
   RegisterSession(host.commands, std::move(quit));
   RegisterQueries(host.commands);
-  RegisterRunState(host.commands, host.events);
   RegisterObjectCommands(host.commands, host.objects);
+  SetObjectPlanners(host.commands, host.objects);
   RegisterHumanMonitor(host.commands, host.hmp);
 }
 

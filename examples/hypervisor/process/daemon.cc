@@ -182,6 +182,7 @@ int RunDaemon(const CommandLine& line, const std::vector<HypervisorPartFactory>&
   Engine::Options options;
   options.observer = &observer;
   options.stacks = &stacks;
+  options.io = line.io;
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options);
   if (!engine.ok()) {
     std::fprintf(stderr, "%s: %s\n", line.program.c_str(),

@@ -49,6 +49,7 @@ void CheckArgument(const ArgumentSpec& spec, ArgumentReader& reader) {
 
 // The name of a type in the schema; scalar types stand for themselves, as in QEMU.
 std::string SchemaTypeName(const CommandSpec& command, const ArgumentSpec& argument) {
+  if (!argument.schema_type.empty()) return std::string(argument.schema_type);
   switch (argument.type) {
     case ArgumentType::kString:
       return "str";
@@ -67,22 +68,6 @@ std::string SchemaTypeName(const CommandSpec& command, const ArgumentSpec& argum
       break;
   }
   return "any";
-}
-
-json::object DescribeEnum(std::string_view name, const std::vector<std::string_view>& values) {
-  json::array names;
-  json::array members;
-  for (const std::string_view value : values) {
-    const json::string_view text(value.data(), value.size());
-    names.emplace_back(text);
-    members.push_back(json::object({{"name", text}}));
-  }
-  json::object type;
-  type["name"] = json::string_view(name.data(), name.size());
-  type["meta-type"] = "enum";
-  type["members"] = std::move(members);
-  type["values"] = std::move(names);
-  return type;
 }
 
 json::object DescribeArguments(const CommandSpec& command, const std::string& name) {
@@ -106,13 +91,48 @@ json::object DescribeBuiltin(std::string_view name, std::string_view json_type) 
   return type;
 }
 
+std::string ArgumentTypeName(const CommandSpec& command) {
+  if (command.arguments.has_value()) return StrCat("arg-", command.name);
+  return command.schema_type.empty() ? "any" : std::string(command.schema_type);
+}
+
 }  // namespace
+
+json::object DescribeEnum(std::string_view name, const std::vector<std::string_view>& values) {
+  json::array names;
+  json::array members;
+  for (const std::string_view value : values) {
+    const json::string_view text(value.data(), value.size());
+    names.emplace_back(text);
+    members.push_back(json::object({{"name", text}}));
+  }
+  json::object type;
+  type["name"] = json::string_view(name.data(), name.size());
+  type["meta-type"] = "enum";
+  type["members"] = std::move(members);
+  type["values"] = std::move(names);
+  return type;
+}
+
+void CommandTable::AddTypes(json::array types) {
+  for (json::value& type : types) types_.push_back(std::move(type));
+}
 
 void CommandTable::Register(CommandSpec spec) {
   MILLRACE_CHECK(spec.handler != nullptr, "a command has a handler");
   std::string name = spec.name;
   const bool is_new = commands_.emplace(std::move(name), std::move(spec)).second;
   MILLRACE_CHECK(is_new, "a command is registered once");
+}
+
+void CommandTable::SetPlanner(std::string name, CommandPlanner planner) {
+  const bool is_new = planners_.emplace(std::move(name), std::move(planner)).second;
+  MILLRACE_CHECK(is_new, "a command has one planner");
+}
+
+const CommandPlanner* CommandTable::FindPlanner(std::string_view name) const {
+  const auto found = planners_.find(name);
+  return found == planners_.end() ? nullptr : &found->second;
 }
 
 const CommandSpec* CommandTable::Find(std::string_view name) const {
@@ -173,11 +193,11 @@ json::array CommandTable::DescribeSchema() const {
   json::array schema;
   for (const auto& entry : commands_) {
     const CommandSpec& command = entry.second;
-    const std::string arguments = StrCat("arg-", command.name);
+    const std::string arguments = ArgumentTypeName(command);
     json::object description;
     description["name"] = command.name;
     description["meta-type"] = "command";
-    description["arg-type"] = command.arguments.has_value() ? arguments : "any";
+    description["arg-type"] = arguments;
     description["ret-type"] = "any";
     schema.push_back(std::move(description));
     if (!command.arguments.has_value()) continue;
@@ -187,11 +207,16 @@ json::array CommandTable::DescribeSchema() const {
       schema.push_back(DescribeEnum(SchemaTypeName(command, argument), argument.values));
     }
   }
+  for (const json::value& type : types_) schema.push_back(type);
   schema.push_back(DescribeBuiltin("str", "string"));
   schema.push_back(DescribeBuiltin("int", "int"));
   schema.push_back(DescribeBuiltin("bool", "boolean"));
+  schema.push_back(DescribeBuiltin("null", "null"));
   schema.push_back(DescribeBuiltin("any", "value"));
-  schema.push_back({{"name", "[any]"}, {"meta-type", "array"}, {"element-type", "any"}});
+  for (const char* element : {"any", "str"}) {
+    schema.push_back(
+        {{"name", StrCat("[", element, "]")}, {"meta-type", "array"}, {"element-type", element}});
+  }
   return schema;
 }
 

@@ -26,6 +26,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 #include "examples/hypervisor/qmp/json.h"
 #include "examples/hypervisor/qmp/json_format.h"
 #include "examples/hypervisor/qmp/text_rope.h"
@@ -50,6 +51,8 @@ struct ArgumentSpec {
   ArgumentType type = ArgumentType::kString;
   bool is_optional = false;
   std::vector<std::string_view> values;  // kEnum; literals
+  // In the schema, where that is more than `type` tells: a type that AddTypes() has described.
+  std::string_view schema_type = {};
 };
 
 // What a handler returns: the value of "return"; json::object() for commands that return nothing.
@@ -70,12 +73,25 @@ struct CommandSpec {
   std::function<CommandText(const json::object& arguments)> text_handler;
   // Events that are emitted while the handler runs come after the reply: quit, block-job-cancel.
   bool replies_first = false;
+  // Of a command that checks its arguments itself: their type in the schema (AddTypes).
+  std::string_view schema_type = {};
 };
+
+// {"name": .., "meta-type": "enum", ..}: an enumeration as query-qmp-schema tells it.
+json::object DescribeEnum(std::string_view name, const std::vector<std::string_view>& values);
 
 class CommandTable {
  public:
   // A name can be registered once (checked).
   void Register(CommandSpec spec);
+
+  // Descriptions of types, for the schema.
+  void AddTypes(json::array types);
+
+  // How a command is planned; once for each name (checked). Whoever registers a command knows.
+  void SetPlanner(std::string name, CommandPlanner planner);
+  // Null if there is none.
+  const CommandPlanner* FindPlanner(std::string_view name) const;
 
   // Who hears of every call as it begins and as it ends; null: nobody.
   using Watcher = std::function<void(std::string_view command, bool is_beginning)>;
@@ -106,6 +122,8 @@ class CommandTable {
       MILLRACE_MAY_SUSPEND;
 
   std::map<std::string, CommandSpec, std::less<>> commands_;
+  std::map<std::string, CommandPlanner, std::less<>> planners_;
+  json::array types_;
   Watcher watcher_;
 };
 

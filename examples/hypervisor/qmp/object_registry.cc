@@ -23,7 +23,8 @@ void ObjectRegistry::RegisterType(std::string_view type, UserObjectFactory facto
   MILLRACE_CHECK(is_new, "a type is registered once");
 }
 
-absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style) {
+absl::StatusOr<ObjectRegistry::Made> ObjectRegistry::Make(const json::object& options,
+                                                          ScalarStyle style) const {
   ArgumentReader reader(options, style);
   const std::string type = reader.String("qom-type");
   const auto factory = types_.find(type);
@@ -41,17 +42,31 @@ absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style)
         StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"));
   }
   MILLRACE_RETURN_IF_ERROR(object.status());
-  objects_.emplace(id, Entry{type, next_sequence_++, *std::move(object)});
+  return Made{id, type, *std::move(object)};
+}
+
+absl::Status ObjectRegistry::CheckAdd(const json::object& options) const {
+  return Make(options, ScalarStyle::kTyped).status();
+}
+
+absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style) {
+  MILLRACE_ASSIGN_OR_RETURN(Made made, Make(options, style));
+  objects_.emplace(made.id, Entry{made.type, next_sequence_++, std::move(made.object)});
   return absl::OkStatus();
 }
 
-absl::Status ObjectRegistry::Delete(std::string_view id) {
+absl::Status ObjectRegistry::CheckDelete(std::string_view id) const {
   const auto found = objects_.find(id);
   if (found == objects_.end()) return GenericError(StrCat("object '", id, "' not found"));
   if (found->second.object->is_in_use()) {
     return GenericError(StrCat("object '", id, "' is in use, can not be deleted"));
   }
-  objects_.erase(found);
+  return absl::OkStatus();
+}
+
+absl::Status ObjectRegistry::Delete(std::string_view id) {
+  MILLRACE_RETURN_IF_ERROR(CheckDelete(id));
+  objects_.erase(objects_.find(id));
   return absl::OkStatus();
 }
 

@@ -40,6 +40,10 @@ class ObjectRegistry {
   // A type can be registered once (checked).
   void RegisterType(std::string_view type, UserObjectFactory factory);
 
+  // What Add() and Delete() would refuse; nothing is added or deleted.
+  absl::Status CheckAdd(const json::object& options) const;
+  absl::Status CheckDelete(std::string_view id) const;
+
   // object-add, or --object with `style` kText.
   absl::Status Add(const json::object& options, ScalarStyle style);
   // object-del: "object 'x' not found".
@@ -60,6 +64,14 @@ class ObjectRegistry {
     uint64_t sequence = 0;
     std::unique_ptr<UserObject> object;
   };
+  // An object that is not in the registry yet.
+  struct Made {
+    std::string id;
+    std::string type;
+    std::unique_ptr<UserObject> object;
+  };
+  absl::StatusOr<Made> Make(const json::object& options, ScalarStyle style) const;
+
   std::map<std::string, UserObjectFactory, std::less<>> types_;
   std::map<std::string, Entry, std::less<>> objects_;
   uint64_t next_sequence_ = 0;

@@ -39,6 +39,7 @@ TEST(CommandLine, TellsMistakesAsGetoptDoes) {
   EXPECT_EQ(Mistake({"-"}), "-: Unexpected argument");
   EXPECT_EQ(Mistake({"-T"}), "option requires an argument -- 'T'");
   EXPECT_EQ(Mistake({"--open-gate", "wide"}), "--open-gate wide: expected 'strict' or 'qemu'");
+  EXPECT_EQ(Mistake({"--io", "magic"}), "--io magic: expected 'auto', 'io_uring' or 'threads'");
   EXPECT_NE(Mistake({"--open-root", "/there/is/none"}), "");
 }
 
@@ -52,6 +53,13 @@ TEST(CommandLine, ResolvesTheOpenRoot) {
   EXPECT_EQ(Parse({"--open-root", "/usr/../usr/./"})->open_root, "/usr");
   EXPECT_TRUE(Parse({"--open-gate", "qemu"})->open_gate_like_qemu);
   EXPECT_FALSE(Parse({})->open_gate_like_qemu);
+}
+
+TEST(CommandLine, ChoosesHowFilesAreReadAndWritten) {
+  EXPECT_EQ(Parse({})->io, IoBackendKind::kAutomatic);
+  EXPECT_EQ(Parse({"--io", "auto"})->io, IoBackendKind::kAutomatic);
+  EXPECT_EQ(Parse({"--io", "threads"})->io, IoBackendKind::kThreads);
+  EXPECT_EQ(Parse({"--io=io_uring"})->io, IoBackendKind::kIoUring);
 }
 
 }  // namespace

@@ -143,8 +143,8 @@ class Plan(Case):
         self.assertEqual(plan['error']['desc'], "Duplicate nodes with node-name='n4'")
 
     def test_what_cannot_be_planned(self):
-        self.assert_refused('The command query-jobs cannot be planned', 'x-millrace-plan',
-                            command='query-jobs')
+        self.assert_refused('The command quit cannot be planned', 'x-millrace-plan',
+                            command='quit')
         self.assert_refused('The command none has not been found', 'x-millrace-plan',
                             error_class='CommandNotFound', command='none')
 

@@ -1,0 +1,206 @@
+"""x-millrace-plan of commands that start no job: what it refuses, the command refuses in the same
+words; what it accepts, the command does; and a plan itself changes nothing. Only millraced."""
+
+import os
+import unittest
+
+from support.case import Case
+from support.images import MIB
+
+
+class PlanOfCommands(Case):
+    """top (drive0, a virtio disk) <- mid <- base; 'spare' (qcow2, without a backing image), a null
+    node 'free' and one 'other', and a throttle group 'tg'."""
+
+    def setUp(self):
+        super().setUp()
+        paths = self.images.chain('base.img', 'mid.img', 'top.img')
+        spare = self.images.create('spare.img', MIB)
+        self.images.io('mid.img', 'write -P 1 0 1M')
+        self.vm.object('throttle-group,id=tg')
+        for name in ('free', 'other'):
+            self.vm.blockdev({'driver': 'null-co', 'node-name': name, 'size': MIB})
+        self.vm.blockdev({'driver': 'qcow2', 'node-name': 'spare',
+                          'file': {'driver': 'file', 'filename': spare}})
+        self.vm.drive(paths[-1], 'node-name=top,backing.node-name=mid,'
+                                 'backing.backing.node-name=base').launch()
+        self.paths = paths
+
+    def state(self):
+        """All that a plan must not change."""
+        told = self.vm.command('x-millrace-explain')
+        return (told['graph'], told['jobs'], self.vm.command('query-block'),
+                self.vm.command('query-block-exports'), sorted(os.listdir(self.folder)))
+
+    def plan(self, name, arguments):
+        before, heard = self.state(), len(self.vm.qmp.events())
+        plan = self.vm.command('x-millrace-plan', command=name, arguments=arguments)
+        self.assertEqual(self.state(), before)
+        self.assertEqual(len(self.vm.qmp.events()), heard)
+        return plan
+
+    def check(self, command, does, **arguments):
+        """Plans a command and carries it out: both are refused alike, or both are not."""
+        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
+        with self.subTest(command=command, arguments=arguments):
+            plan = self.plan(command, arguments)
+            reply = self.vm.qmp.execute(command, arguments)
+            self.assertEqual(plan['accepted'], does, plan)
+            self.assertEqual('return' in reply, does, reply)
+            if does:
+                self.assertNotEqual(plan['steps'], [])
+                return plan
+            for member in ('class', 'desc'):
+                self.assertEqual(plan['error'][member], reply['error'][member])
+            self.assertEqual(plan['error'].get('data', {}).get('reason'),
+                             reply['error'].get('data', {}).get('reason'))
+            return None
+
+    def start_and_pause_a_stream(self):
+        self.vm.command('block-stream', device='drive0', job_id='s', speed=1024, base_node='base')
+        self.pause('s')
+
+    def test_block_resize(self):
+        self.check('block_resize', False, node_name='none', size=MIB)
+        self.check('block_resize', False, node_name='spare', size=-1)
+        self.check('block_resize', False, node_name='spare', size=1000)
+        self.check('block_resize', False, node_name='free', size=2 * MIB)
+        self.check('block_resize', False, node_name='mid', size=2 * MIB)
+        self.check('block_resize', False, size=MIB)
+        self.check('block_resize', True, node_name='spare', size=2 * MIB)
+        self.check('block_resize', True, device='drive0', size=2 * MIB)
+
+    def test_block_resize_of_a_device_that_cannot_be(self):
+        self.vm.command('device_add', driver='ide-hd', id='d', drive='spare')
+        self.check('block_resize', False, node_name='spare', size=2 * MIB)
+
+    def test_change_backing_file(self):
+        self.check('change-backing-file', False, device='none', image_node_name='mid',
+                   backing_file='x')
+        self.check('change-backing-file', False, device='drive0', image_node_name='spare',
+                   backing_file='x')
+        self.check('change-backing-file', False, device='drive0', image_node_name='base',
+                   backing_file='x')
+        self.check('change-backing-file', True, device='drive0', image_node_name='mid',
+                   backing_file=self.paths[0])
+
+    def test_blockdev_reopen(self):
+        def options(**changes):
+            return [{'driver': 'qcow2', 'node-name': 'spare', 'file': {
+                'driver': 'file', 'filename': str(self.folder / 'spare.img')}, **changes}]
+        self.check('blockdev-reopen', False, options=options(driver='raw'))
+        self.check('blockdev-reopen', False, options=options(backing='none'))
+        self.check('blockdev-reopen', False, options=options(backing='spare'))
+        self.check('blockdev-reopen', False, options='no list')
+        plan = self.check('blockdev-reopen', True, options=options(backing='free'))
+        self.assertEqual([node['name'] for node in plan['graph']['nodes']
+                          for edge in node['edges']
+                          if edge['name'] == 'backing' and edge['child'] == 'free'], ['spare'])
+        self.check('blockdev-reopen', True, options=options(**{'read-only': True}))
+        self.check('blockdev-reopen', True, options=options(**{'read-only': False}))
+
+    def test_blockdev_reopen_under_a_job(self):
+        self.start_and_pause_a_stream()
+        self.check('blockdev-reopen', False, options=[{
+            'driver': 'qcow2', 'node-name': 'mid', 'read-only': True, 'backing': 'free',
+            'file': {'driver': 'file', 'filename': self.paths[1]}}, {
+            'driver': 'qcow2', 'node-name': 'top', 'backing': None,
+            'file': {'driver': 'file', 'filename': self.paths[2]}}])
+
+    def test_blockdev_snapshot_sync(self):
+        new = str(self.folder / 'new.img')
+        self.check('blockdev-snapshot-sync', False, device='none', snapshot_file=new)
+        self.check('blockdev-snapshot-sync', False, device='drive0', snapshot_file=new,
+                   format='raw')
+        self.check('blockdev-snapshot-sync', False, node_name='top', snapshot_file=new)
+        self.check('blockdev-snapshot-sync', False, node_name='mid', snapshot_file=new,
+                   snapshot_node_name='new')
+        self.check('blockdev-snapshot-sync', False, device='drive0', snapshot_file=new,
+                   snapshot_node_name='mid')
+        plan = self.check('blockdev-snapshot-sync', True, device='drive0', snapshot_file=new,
+                          snapshot_node_name='new')
+        self.assertEqual(plan['after'], 'new <- top <- mid <- base')
+
+    def test_transaction(self):
+        new = str(self.folder / 'new.img')
+        sync = {'type': 'blockdev-snapshot-sync', 'data': {
+            'device': 'drive0', 'snapshot-file': new, 'snapshot-node-name': 'new'}}
+        snapshot = {'type': 'blockdev-snapshot', 'data': {'node': 'free', 'overlay': 'spare'}}
+        self.check('transaction', False, actions=[{'type': 'none', 'data': {}}])
+        self.check('transaction', False, actions=[{'type': 'abort', 'data': {}}])
+        self.check('transaction', False, actions=[snapshot, {'type': 'abort', 'data': {}}])
+        self.check('transaction', False, actions=[sync, {'type': 'blockdev-snapshot', 'data': {
+            'node': 'mid', 'overlay': 'spare'}}])
+        self.check('transaction', True, actions=[
+            {'type': 'blockdev-snapshot', 'data': {'node': 'drive0', 'overlay': 'spare'}}])
+
+    def test_devices(self):
+        self.check('device_add', False, driver='none', id='d')
+        self.check('device_add', False, driver='virtio-blk', id='d', drive='none')
+        self.check('device_add', False, driver='virtio-blk', id='d')
+        self.check('device_add', False, driver='virtio-blk', id='d', drive='drive0')
+        self.check('device_add', False, driver='scsi-hd', id='d', drive='spare')
+        self.check('device_add', False, driver='virtio-blk', id='d', drive='spare', iothread='none')
+        self.check('device_del', False, id='d')
+        self.check('device_add', True, driver='virtio-scsi', id='scsi')
+        self.check('device_add', True, driver='scsi-hd', id='d', drive='spare')
+        self.check('device_add', False, driver='scsi-hd', id='d', drive='free')
+        self.check('device_add', False, driver='virtio-blk', id='e', drive='spare')
+        self.check('device_del', True, id='d')
+        self.check('device_del', True, id='scsi')
+
+    def test_objects(self):
+        self.check('object-add', False, qom_type='none', id='o')
+        self.check('object-add', False, qom_type='iothread', id='1')
+        self.check('object-add', False, qom_type='throttle-group', id='tg')
+        self.check('object-add', False, qom_type='throttle-group', id='o', none=1)
+        self.check('object-add', True, qom_type='iothread', id='o')
+        self.check('object-del', True, id='o')
+        self.check('object-del', False, id='o')
+        self.vm.command('blockdev-add', driver='throttle', node_name='t', throttle_group='tg',
+                        file='free')
+        self.check('object-del', False, id='tg')
+
+    def test_filters(self):
+        throttle = {'driver': 'throttle', 'throttle-group': 'tg', 'node-name': 'f'}
+        insert, remove = 'x-millrace-insert-filter', 'x-millrace-remove-filter'
+        self.check(insert, False, job_id='i', node_name='none', filter=throttle)
+        self.check(insert, False, job_id='i', node_name='mid', filter={'driver': 'null-co'})
+        self.check(insert, False, job_id='1', node_name='mid', filter=throttle)
+        self.check(insert, False, node_name='mid', filter=throttle)
+        self.check(insert, False, job_id='i', node_name='mid', filter={**throttle,
+                                                                     'node-name': 'top'})
+        plan = self.check(insert, True, job_id='i', node_name='mid', filter=throttle)
+        self.assertEqual(plan['before'], 'mid <- base')
+        self.wait_status('i', 'null')
+        self.check(remove, False, job_id='r', node_name='mid')
+        self.check(remove, False, job_id='r', node_name='none')
+        plan = self.check(remove, True, job_id='r', node_name='f')
+        self.assertEqual(plan['after'], 'mid <- base')
+        self.wait_status('r', 'null')
+        self.start_and_pause_a_stream()
+        self.check(insert, False, job_id='i', node_name='mid', filter=throttle)
+
+    def test_exports(self):
+        self.check('block-export-add', False, type='nbd', id='e', node_name='spare')
+        self.vm.command('nbd-server-start', addr={'type': 'unix', 'data': {
+            'path': str(self.folder / 'nbd.sock')}})
+        self.check('block-export-add', False, type='nbd', id='1', node_name='spare')
+        self.check('block-export-add', False, type='nbd', id='e', node_name='none')
+        self.check('block-export-add', False, type='fuse', id='e', node_name='spare')
+        self.check('block-export-add', False, type='nbd', id='e', node_name='mid', writable=True)
+        self.check('block-export-add', False, type='nbd', id='e', node_name='top', writable=True)
+        self.check('block-export-del', False, id='e')
+        self.check('block-export-add', True, type='nbd', id='e', node_name='spare', writable=True)
+        self.check('block-export-add', False, type='nbd', id='e', node_name='spare')
+        self.check('block-export-add', False, type='nbd', id='f', node_name='other', name='spare')
+        self.check('block-export-del', True, id='e')
+
+    def test_queries_and_the_guest(self):
+        for name in ('query-block', 'query-jobs', 'stop', 'cont'):
+            self.check(name, True)
+        self.check('query-block', False, none=1)
+
+
+if __name__ == '__main__':
+    unittest.main()

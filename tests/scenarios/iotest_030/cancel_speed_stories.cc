@@ -71,7 +71,7 @@ absl::Span<const SimulatedCase> CancelSpeedStories() { return kStories; }
 std::vector<SimulatedCase> SimulatedCases() {
   std::vector<SimulatedCase> all;
   for (const absl::Span<const SimulatedCase> section :
-       {OneDriveStories(), ParallelStories(), QuorumStories(), ErrorStories(),
+       {OneDriveStories(), ReadOnlyStories(), ParallelStories(), QuorumStories(), ErrorStories(),
         CancelSpeedStories()}) {
     all.insert(all.end(), section.begin(), section.end());
   }

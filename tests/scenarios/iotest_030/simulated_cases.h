@@ -8,8 +8,7 @@
 //   }
 //
 // A story answers with an error where something is not as it should be, and is told again from
-// nothing. Over real images the same cases are in examples/iotest_030. One of its 27 is missing
-// here: read_only is about the file below an image, which a memory overlay does not have.
+// nothing. Over real images the same cases are in examples/iotest_030.
 #ifndef MILLRACE_TESTS_SCENARIOS_IOTEST_030_SIMULATED_CASES_H_
 #define MILLRACE_TESTS_SCENARIOS_IOTEST_030_SIMULATED_CASES_H_
 
@@ -29,6 +28,7 @@ struct SimulatedCase {
 };
 
 absl::Span<const SimulatedCase> OneDriveStories();     // sections A and D
+absl::Span<const SimulatedCase> ReadOnlyStories();     // A
 absl::Span<const SimulatedCase> ParallelStories();     // B
 absl::Span<const SimulatedCase> QuorumStories();       // C
 absl::Span<const SimulatedCase> ErrorStories();        // E

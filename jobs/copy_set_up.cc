@@ -24,14 +24,16 @@ absl::Status CoPutFilterAbove(Graph& graph, BlockJobProofs& proofs,
   return CoPutFilterInPlace(graph, set_up->filter.node(), top, proofs.holder, &proofs.chain);
 }
 
-void HoldImagesBetween(GraphTransaction& change, const NodeView& above, NodeId below,
+void HoldImagesBetween(GraphTransaction& change, const NodeView& above, const NodeView& below,
                        BlockJobProofs* proofs) {
-  const Permissions permissions = {kNoPermissions, kWriteUnchanged | kWrite};
   for (NodeId id : ChainFrom(above)) {
-    if (id == below) return;
+    if (id == below.id()) return;
     if (id == above.id()) continue;
+    PermissionSet shared = kWriteUnchanged | kWrite;
+    absl::StatusOr<NodeView> node = change.Resolve(id);
+    if (node.ok() && SkipFilters(*node) == SkipFilters(below)) shared = shared | kConsistentRead;
     proofs->attachments.push_back(
-        change.Attach(id, JobEdge(*proofs, "intermediate node", permissions)));
+        change.Attach(id, JobEdge(*proofs, "intermediate node", {kNoPermissions, shared})));
   }
 }
 

@@ -38,9 +38,10 @@ absl::Status CoPutFilterAbove(Graph& graph, BlockJobProofs& proofs,
                               NodeId top, AttachmentOptions edge, CopySetUp* set_up)
     MILLRACE_MAY_SUSPEND;
 
-// Stages the job's edges to the images between `above` and `below`, both exclusive. `below` must
-// lie in the chain of `above`.
-void HoldImagesBetween(GraphTransaction& change, const NodeView& above, NodeId below,
+// Stages the job's edges to what is between `above` and `below`, both exclusive. `below` must lie
+// in the chain of `above`. Images there are not consistent meanwhile, so nobody may count on it;
+// filters right above `below` show what it shows, and the job itself reads that.
+void HoldImagesBetween(GraphTransaction& change, const NodeView& above, const NodeView& below,
                        BlockJobProofs* proofs);
 
 // Undoes all of that: the filter goes out above `top`, the target is read-only again.

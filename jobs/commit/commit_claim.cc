@@ -38,8 +38,10 @@ absl::StatusOr<NodeView> BaseOf(const GraphReader& view, const NodeView& top,
 // Said after who is busy, as in QEMU.
 absl::Status CheckAreDifferent(const NodeView& top, const NodeView& base) {
   if (!(SkipFilters(base) == SkipFilters(top))) return absl::OkStatus();
-  return Refuse(ConflictReason::kSameNode, top, "an image cannot be committed into itself",
-                "name a base below the top");
+  return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kSameNode, top.name(),
+                   base == top ? "" : "through-filters",
+                   StrCat("cannot commit '", top.name(), "' into itself"),
+                   "name a base below the top");
 }
 
 // Who stands on the top and will stand on the base: their headers will be rewritten.

@@ -23,13 +23,14 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId 
   proofs.attachments.push_back(change.Attach(root, JobEdge(proofs, "main node", {})));
   const Permissions permissions = {kNoPermissions, kWriteUnchanged | kWrite};
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(proofs.top));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView base, change.Resolve(proofs.base));
   proofs.attachments.push_back(
       change.Attach(proofs.top, JobEdge(proofs, "intermediate node", permissions)));
-  HoldImagesBetween(change, top, proofs.base, &proofs);
-  // Base may grow.
-  Attachment writer = change.Attach(proofs.base, JobEdge(proofs, "base",
-                                                         {kConsistentRead | kWrite | kResize,
-                                                          kConsistentRead | kWriteUnchanged}));
+  HoldImagesBetween(change, top, base, &proofs);
+  const PermissionSet grows = base.bytes() < top.bytes() ? kResize : kNoPermissions;
+  Attachment writer = change.Attach(
+      proofs.base, JobEdge(proofs, "base",
+                           {kConsistentRead | kWrite | grows, kConsistentRead | kWriteUnchanged}));
   const absl::Status status = change.Commit().status();
   MILLRACE_MUTANT(kR60) MILLRACE_CHECK(status.ok(), "nobody can be in the way of a commit");
   MILLRACE_RETURN_IF_ERROR(status);

@@ -33,16 +33,19 @@ class MirrorFilter final : public FilterDriver {
       if (!MutantNote<bool>(changes_.get())) return status;
     }
     changes_->Mark(ByteRange(offset, source.bytes()));  // a failed one may have changed something
+    if (status.ok()) changes_->CoSync(ByteRange(offset, source.bytes()));
     return status;
   }
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
     absl::Status status = FilterDriver::CoWriteZeroes(range, flags);
     changes_->Mark(range);
+    if (status.ok()) changes_->CoSync(range);
     return status;
   }
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
     absl::Status status = FilterDriver::CoDiscard(range);
     changes_->Mark(range);
+    if (status.ok()) changes_->CoSync(range);
     return status;
   }
 

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/io/dirty_bitmap.h"
 
@@ -32,18 +33,27 @@ class MirrorChanges {
     bitmap_.Set(range);
     if (listener_) listener_();
   }
+  // Called after every mark by the request that has set it, which returns when this does: for a
+  // target that is to be written before the guest's write returns. May suspend. Null: nobody cares.
+  void SetSync(std::function<void(ByteRange)> sync) { sync_ = std::move(sync); }
+  void CoSync(ByteRange range) MILLRACE_MAY_SUSPEND {
+    const std::function<void(ByteRange)> sync = sync_;  // it may be taken away meanwhile
+    if (sync) sync(range);
+  }
   // Called after every mark that the filter sets; must not suspend. Null: nobody listens.
   void SetListener(std::function<void()> listener) { listener_ = std::move(listener); }
   // The job is over: marks are of no use any more.
   void Stop() {
     is_tracking_ = false;
     listener_ = nullptr;
+    sync_ = nullptr;
   }
 
  private:
   DirtyBitmap bitmap_;
   bool is_tracking_ = true;
   std::function<void()> listener_;
+  std::function<void(ByteRange)> sync_;
 };
 
 // `is_target_below`: the job writes to a layer below the source (active commit). Then what lies

@@ -5,15 +5,19 @@
 
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
 namespace {
 
-Permissions WriterPermissions(const MirrorProofs& proofs) {
-  // A base may grow, and is read by the layers above it. Any other target is nobody else's.
+Permissions WriterPermissions(const MirrorProofs& proofs, const NodeView& source,
+                              const NodeView& target) {
+  // A base grows if it is too small, and is read by the layers above it. Any other target is nobody
+  // else's.
   if (proofs.is_target_below) {
-    return {kWrite | kResize, kConsistentRead | kWriteUnchanged | kWrite};
+    const PermissionSet grows = target.bytes() < source.bytes() ? kResize : kNoPermissions;
+    return {kWrite | grows, kConsistentRead | kWriteUnchanged | kWrite};
   }
   return {kWrite, kWriteUnchanged};
 }
@@ -26,16 +30,24 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, MirrorProofs& proofs) MILLRAC
     proofs.attachments.push_back(
         change.Attach(id, JobEdge(proofs, std::move(purpose), {kNoPermissions, shared})));
   };
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, change.Resolve(proofs.source));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView target, change.Resolve(proofs.target));
   hold(proofs.source, "source", kConsistentRead | kWriteUnchanged | kWrite);
   if (proofs.replaced != proofs.source) hold(proofs.replaced, "replaced", kAllPermissions);
-  if (proofs.is_target_below) {
-    MILLRACE_ASSIGN_OR_RETURN(const NodeView source, change.Resolve(proofs.source));
-    HoldImagesBetween(change, source, proofs.target, &proofs);
-  }
-  Attachment writer =
-      change.Attach(proofs.target, JobEdge(proofs, "target", WriterPermissions(proofs)));
+  if (proofs.is_target_below) HoldImagesBetween(change, source, target, &proofs);
+  Attachment writer = change.Attach(
+      proofs.target, JobEdge(proofs, "target", WriterPermissions(proofs, source, target)));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   return writer;
+}
+
+// The image that the node's own image has as its backing.
+std::optional<NodeId> ImageBelow(const GraphReader& reader, NodeId id) {
+  absl::StatusOr<NodeView> node = reader.Resolve(id);
+  if (!node.ok()) return std::nullopt;
+  const std::optional<NodeView> backing = SkipFilters(*node).Backing();
+  if (!backing) return std::nullopt;
+  return SkipFilters(*backing).id();
 }
 
 uint64_t BytesOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
@@ -203,12 +215,24 @@ void MirrorJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = set_up_.filter.node();
   StageDetachAll(change);
   if (is_completing_) {
+    const std::optional<NodeId> below_source = ImageBelow(change, source_);
     const std::vector<NodeId> overlays = OverlaysOn(change, replaced_);
     change.ReplaceNode(replaced_, target_);
     const BackingReference header = ReferenceTo(change, target_, "");
     for (NodeId overlay : overlays) change.SetHeader(overlay, header);
+    StageBacking(change, below_source);
   }
   change.RemoveFilter(filter);
+}
+
+void MirrorJob::StageBacking(GraphTransaction& change, std::optional<NodeId> below_source) {
+  if (options_.backing != MirrorBacking::kOfSource) return;
+  // Whoever stood on the source stands on the target by now; the new edge stays.
+  if (options_.sync == MirrorSync::kNone) {
+    change.SetBacking(target_, source_, std::nullopt);
+  } else if (options_.sync == MirrorSync::kTop && below_source) {
+    change.SetBacking(target_, *below_source, std::nullopt);
+  }
 }
 
 absl::Status MirrorJob::CoFollowUp() {
@@ -218,9 +242,13 @@ absl::Status MirrorJob::CoFollowUp() {
   const bool becomes_read_only =
       is_completing_ ? source_was_read_only_ : set_up_.target_was_read_only;
   if (becomes_read_only) status.Update(CoRestoreReadOnly(graph(), target_, holder()));
+  proofs().claims.clear();  // also of a job that waits to be dismissed, as in QEMU
   return status;
 }
 
-void MirrorJob::CoAbort() { CoTakeDown(graph(), proofs(), set_up_, source_, target_); }
+void MirrorJob::CoAbort() {
+  CoTakeDown(graph(), proofs(), set_up_, source_, target_);
+  proofs().claims.clear();
+}
 
 }  // namespace millrace

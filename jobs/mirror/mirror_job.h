@@ -36,6 +36,7 @@
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/condition.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/block_job.h"
 #include "millrace/jobs/copy_set_up.h"
@@ -51,6 +52,20 @@ enum class MirrorSync : uint8_t {
   kNone,  // nothing
 };
 
+// When what the guest writes reaches the target.
+enum class MirrorCopyMode : uint8_t {
+  kBackground,     // when the job gets to it
+  kWriteBlocking,  // before the guest's write returns, while the job runs and is not paused
+};
+
+// What the target stands on once it has taken the source's place.
+enum class MirrorBacking : uint8_t {
+  kAsItIs,  // what it stands on, or does not
+  // What the source stands on (kTop), the source itself (kNone), nothing (kFull): for a target that
+  // was made for this mirror and opened without its backing image. Headers stay as they are.
+  kOfSource,
+};
+
 inline constexpr uint64_t kMirrorGranularityMin = 512;
 inline constexpr uint64_t kMirrorGranularityMax = 64 * 1024 * 1024;
 inline constexpr int64_t kMirrorBufferBytes = 16 * 1024 * 1024;
@@ -60,6 +75,10 @@ struct MirrorOptions : BlockJobOptions {
   NodeId source;  // the device: a node with users and no parent nodes
   NodeId target;  // open, writable, of the same size
   MirrorSync sync = MirrorSync::kFull;
+  MirrorBacking backing = MirrorBacking::kAsItIs;
+  // A failure to write the target never fails the guest's write: the change stays marked, and the
+  // error follows the target's policy.
+  MirrorCopyMode copy_mode = MirrorCopyMode::kBackground;
   // Of the marks; a power of two, kMirrorGranularityMin to kMirrorGranularityMax; 0: the target's
   // cluster size, at least 4 KiB and at most 64 KiB.
   uint64_t granularity = 0;
@@ -131,7 +150,7 @@ class MirrorJob final : public BlockJob {
   void CoAbort() override MILLRACE_MAY_SUSPEND;
 
   void CoStopIo() override MILLRACE_MAY_SUSPEND;
-  void OnRestartIo() override { is_path_plain_.reset(); }  // the graph may have changed
+  void OnRestartIo() override;
   bool can_complete() const override { return true; }
   absl::Status OnComplete() override;
   bool OnCancel(bool force) override;
@@ -158,6 +177,9 @@ class MirrorJob final : public BlockJob {
   void CoBecomeReady(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoWaitForChanges(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoFlushTarget() MILLRACE_MAY_SUSPEND;
+  // In the guest's request: copies what is marked in the range.
+  void CoSyncWrite(ByteRange range) MILLRACE_MAY_SUSPEND;
+  void CoEndSync() MILLRACE_MAY_SUSPEND;
   std::optional<ByteRange> NextArea() const;
   // At the end: copies what is marked, about `bytes` of it at most, one piece after the other.
   absl::Status CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
@@ -167,6 +189,7 @@ class MirrorJob final : public BlockJob {
   bool IsNearlyClean();
   bool is_ending() const { return is_completing_ || context().is_cancel_requested(); }
   absl::Status CheckReplaceable() MILLRACE_OPENS_VIEW;
+  void StageBacking(GraphTransaction& change, std::optional<NodeId> below_source);
 
   const MirrorOptions options_;
   const std::string_view type_;
@@ -182,8 +205,11 @@ class MirrorJob final : public BlockJob {
   SetUp set_up_;
   MirrorCopier copier_;
 
-  absl::Status failure_;               // the first error that the policy reports
-  bool must_back_off_ = false;         // an error was ignored: do not try again at once
+  absl::Status failure_;        // the first error that the policy reports
+  bool must_back_off_ = false;  // an error was ignored: do not try again at once
+  bool is_at_rest_ = false;     // between CoStopIo() and OnRestartIo()
+  size_t guest_syncs_ = 0;      // requests of the guest in CoSyncWrite()
+  Condition guest_sync_done_{"guest writes to a mirror"};
   bool is_idle_ = false;               // asleep until something is marked
   bool is_completing_ = false;         // the user said `complete`
   std::optional<uint64_t> end_work_;   // bytes yet to be copied before the end may come

@@ -35,8 +35,12 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   if (zeroes_target_) MILLRACE_RETURN_IF_ERROR(CoZeroTarget(context));
   if (marks_allocated_) MILLRACE_RETURN_IF_ERROR(CoMarkAllocated(context));
   MILLRACE_MUTANT(kR11) MutantNote<bool>(set_up_.changes.get()) = true;
+  if (options_.copy_mode == MirrorCopyMode::kWriteBlocking) {
+    set_up_.changes->SetSync([this](ByteRange range) MILLRACE_MAY_SUSPEND { CoSyncWrite(range); });
+  }
   TaskScope scope("mirror");
   const absl::Status status = CoMirror(context, scope);
+  CoEndSync();
   copier_.CoWaitForAll();
   // Pieces report to OnPieceDone(); the scope itself fails only for want of a stack, and then the
   // piece was done without one.
@@ -45,7 +49,52 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   return status.ok() ? failure_ : status;
 }
 
-void MirrorJob::CoStopIo() { copier_.CoWaitForAll(); }
+void MirrorJob::CoStopIo() {
+  is_at_rest_ = true;
+  guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
+  copier_.CoWaitForAll();
+}
+
+void MirrorJob::OnRestartIo() {
+  is_at_rest_ = false;
+  is_path_plain_.reset();  // the graph may have changed
+}
+
+// ---- Copying in the guest's requests -------------------------------------------------------------
+
+// The mark is set already, so whatever is left undone here is done by the job. Each turn takes an
+// area or waits for one in flight; as many as there are granules, and some, are enough unless
+// others write there too, and they copy what they write.
+void MirrorJob::CoSyncWrite(ByteRange range) {
+  ++guest_syncs_;
+  const uint64_t granularity = dirty().granularity();
+  const uint64_t begin = AlignDown(range.offset, granularity);
+  const uint64_t end = std::min(AlignUp(range.end(), granularity), set_up_.filter.bytes());
+  uint64_t turns = (end - begin) / granularity + MirrorCopier::kBatchesMax;
+  while (turns-- > 0 && failure_.ok() && !is_at_rest_ && !context().is_cancelled()) {
+    const std::optional<ByteRange> marked = dirty().NextDirty(begin, end - begin);
+    if (!marked || marked->offset >= end) break;
+    const std::optional<ByteRange> area =
+        copier_.NextFree(begin, std::min(end - begin, std::max(copier_.Room(), granularity)));
+    if (!area || area->offset >= end) {
+      copier_.CoWaitForOne();
+      continue;
+    }
+    const MirrorPiece piece =
+        copier_.CoCopyNow(ByteRange(area->offset, std::min(area->end(), end) - area->offset));
+    if (!piece.status.ok()) {
+      ApplyPolicy(piece.failed_operation, piece.status);
+      break;
+    }
+  }
+  --guest_syncs_;
+  guest_sync_done_.Notify();
+}
+
+void MirrorJob::CoEndSync() {
+  set_up_.changes->SetSync(nullptr);
+  guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
+}
 
 // ---- Before copying ----------------------------------------------------------------------------
 

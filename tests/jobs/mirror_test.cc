@@ -266,5 +266,82 @@ TEST(Mirror, WhatIsWrittenWhileItWaitsToBeFinalizedReachesTheTarget) {
       });
 }
 
+// ---- Copy mode write-blocking --------------------------------------------------------------------
+
+TEST(Mirror, WriteBlockingEndsAsAnyOtherMirrorUnderEveryOrder) {
+  MirrorAndPivot(MirrorSync::kFull, [](MirrorOptions& options) {
+    options.copy_mode = MirrorCopyMode::kWriteBlocking;
+    options.granularity = 1024;
+  });
+}
+
+// Whatever a write that has returned has written is in the target, at that moment.
+TEST(Mirror, WriteBlockingWritesTheTargetBeforeTheGuestGoesOn) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.sync = MirrorSync::kNone;
+        options.copy_mode = MirrorCopyMode::kWriteBlocking;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 2));
+        for (uint64_t i = 0; i < kSectors; ++i) {
+          EXPECT_EQ(world.target->map[i] == MemoryOverlayImage::Cluster::kData, i == 5 || i == 6);
+        }
+        // A job that rests writes nothing; the change is made good when it goes on.
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("m"));
+        EXPECT_TRUE(world.CoWaitForState("m", JobState::kStandby));
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 8, 1));
+        EXPECT_NE(world.target->map[8], MemoryOverlayImage::Cluster::kData);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("m"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+        EXPECT_EQ(world.target->map[8], MemoryOverlayImage::Cluster::kData);
+        return absl::OkStatus();
+      });
+}
+
+TEST(Mirror, WriteBlockingCancelledByForceLetsTheGuestGo) {
+  ExploreMirror({}, [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+    options.copy_mode = MirrorCopyMode::kWriteBlocking;
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+    EXPECT_TRUE(world.CoWaitUntilReady("m"));
+    world.jobs().Cancel("m", true).IgnoreError();
+    EXPECT_TRUE(absl::IsCancelled(world.CoWaitUntilOver("m")) ||
+                world.StateOf("m") == JobState::kNull);
+    EXPECT_EQ(world.Shape(), "n3 <- n2 <- n1 <- n0");
+    return CoSleepFor(20 * kMillisecond);
+  });
+}
+
+// ---- A target that was made for the mirror -------------------------------------------------------
+
+void MirrorOntoBacking(MirrorSync sync, const std::string& shape) {
+  ExploreMirror({}, [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+    options.sync = sync;
+    options.backing = MirrorBacking::kOfSource;
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+    EXPECT_TRUE(world.CoWaitUntilReady("m"));
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+    EXPECT_EQ(world.Shape(), shape);
+    return absl::OkStatus();
+  });
+}
+
+TEST(Mirror, ATargetMadeForItStandsOnWhatTheSourceStoodOn) {
+  MirrorOntoBacking(MirrorSync::kTop, "t <- n2 <- n1 <- n0");
+}
+
+TEST(Mirror, ATargetOfNewWritesOnlyStandsOnTheSource) {
+  MirrorOntoBacking(MirrorSync::kNone, "t <- n3 <- n2 <- n1 <- n0");
+}
+
+TEST(Mirror, ATargetOfEverythingStandsOnNothing) { MirrorOntoBacking(MirrorSync::kFull, "t"); }
+
 }  // namespace
 }  // namespace millrace

@@ -162,7 +162,7 @@ absl::Status TransactionValidator::CheckAcyclic() const {
     Conflict conflict;
     conflict.reason = ConflictReason::kCycle;
     conflict.object = child->name;
-    conflict.detail = edge.parent->name;
+    conflict.detail = StrCat(edge.parent->name, " ", edge.name);
     conflict.next_step = "choose a node that is not above it";
     return ConflictStatus(
         absl::StatusCode::kInvalidArgument, conflict,

@@ -47,7 +47,7 @@ constexpr Row kTexts[] = {
     {Reason::kNotBacking, "Node '%o' is not a backing image of '%d'"},
     {Reason::kSameNode, "cannot commit an image into itself"},
     {Reason::kNoBacking, "cannot commit an image into itself"},
-    {Reason::kCycle, "Making '%o' a backing child of '%1' would create a cycle"},
+    {Reason::kCycle, "Making '%o' a %2 child of '%1' would create a cycle"},
     {Reason::kOtherFormat, "Image is not in %o format"},
     {Reason::kViewWouldChange,
      "Cannot replace '%o' by a node mirrored from '%d', because it cannot be guaranteed that "
@@ -178,6 +178,9 @@ std::string ConflictText(const Conflict& conflict) {
       // Where only nodes were looked for, QEMU names no device.
       return StrCat("Cannot find device='", conflict.detail == "node-name" ? "" : conflict.object,
                     "' nor node-name='", conflict.object, "'");
+    case Reason::kSameNode:
+      if (conflict.detail != "through-filters") break;
+      return "Invalid files for merge: top and base are the same";
     case Reason::kUnsupportedByDriver:
       return conflict.detail == "file" ? "A block device must be specified for \"file\"" : "";
     default:

@@ -183,6 +183,11 @@ class QmpClient:
             except OSError as error:
                 raise QmpClosed(f'cannot send, the connection is closed: {error}') from error
 
+    def pass_descriptor(self, fd):
+        """Passes an open file along, for the command that follows: add-fd, getfd."""
+        with self._sending:
+            socket.send_fds(self._socket, [b' '], [fd])
+
     def next_reply(self, timeout=None):
         """The next reply that carries no id of ours: answers to what send() sent."""
         with self._changed:

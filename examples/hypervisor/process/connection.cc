@@ -3,20 +3,24 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <utility>
+#include <vector>
 
 namespace millrace {
 namespace {
 
 // Small, so that few requests are read beyond the point where reading is to stop.
 constexpr size_t kReadBytes = 16 << 10;
-constexpr size_t kPiecesMax = 64;  // of one system call
+constexpr size_t kPiecesMax = 64;       // of one system call
+constexpr size_t kDescriptorsMax = 16;  // in one message; the kernel closes the rest
 
 bool IsSocket(int fd) {
   struct stat info;
@@ -81,12 +85,36 @@ void Connection::OnReady(short revents) {
 
 void Connection::Read() {
   std::array<char, kReadBytes> bytes;
-  const ssize_t count = is_socket_ && input_ == output_
-                            ? recv(input_, bytes.data(), bytes.size(), MSG_DONTWAIT)
-                            : read(input_, bytes.data(), bytes.size());
+  const ssize_t count = ReadSome(bytes.data(), bytes.size());
   if (count < 0 && WouldBlock()) return;
   if (count <= 0) return End();
   on_bytes_({bytes.data(), static_cast<size_t>(count)});
+}
+
+ssize_t Connection::ReadSome(char* bytes, size_t count) {
+  if (!is_socket_ || input_ != output_) return read(input_, bytes, count);
+  iovec place = {bytes, count};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kDescriptorsMax)> control = {};
+  msghdr message = {};
+  message.msg_iov = &place;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t got = recvmsg(input_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (got < 0) return got;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    std::vector<int> fds((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    std::memcpy(fds.data(), CMSG_DATA(part), fds.size() * sizeof(int));
+    for (const int fd : fds) {
+      if (take_descriptor_) {
+        take_descriptor_(fd);
+      } else {
+        close(fd);
+      }
+    }
+  }
+  return got;
 }
 
 void Connection::End() {

@@ -33,6 +33,9 @@ class Connection {
   // Each may destroy the connection.
   void Start(std::function<void(std::string_view)> on_bytes, std::function<void()> on_end,
              std::function<void()> on_sent);
+  // What to do with descriptors that the client passes along (SCM_RIGHTS): `take` owns each that it
+  // is given, before `on_bytes` hears of the bytes they came with. Null: they are closed.
+  void SetDescriptorSink(std::function<void(int)> take) { take_descriptor_ = std::move(take); }
   // Reading begins on.
   void SetReading(bool is_reading);
 
@@ -46,6 +49,7 @@ class Connection {
  private:
   void OnReady(short revents);
   void Read();
+  ssize_t ReadSome(char* bytes, size_t count);
   void End();
   void Break();
   void UpdateEvents();
@@ -59,6 +63,7 @@ class Connection {
   std::function<void(std::string_view)> on_bytes_;
   std::function<void()> on_end_;
   std::function<void()> on_sent_;
+  std::function<void(int)> take_descriptor_;
   TextRope unsent_;
   bool is_socket_ = false;
   bool is_reading_ = false;

@@ -10,6 +10,7 @@
 #include "examples/hypervisor/process/chardev.h"
 #include "examples/hypervisor/process/core_commands.h"
 #include "examples/hypervisor/process/event_loop.h"
+#include "examples/hypervisor/process/fd_commands.h"
 #include "examples/hypervisor/process/fd_sets.h"
 #include "examples/hypervisor/process/pid_file.h"
 #include "examples/hypervisor/process/signals.h"
@@ -79,6 +80,8 @@ class Daemon {
         "monitor", [this](std::string_view text) { return hub_.AddFromOption(text, chardevs_); });
     options_.Register("add-fd",
                       [this](std::string_view text) { return fd_sets_.AddFromOption(text); });
+    hub_.SetDescriptorSink([this](int fd) { fd_sets_.Offer(fd); });
+    RegisterFdCommands(commands_, fd_sets_);
     options_.Register("object", [this](std::string_view text) { return AddObject(text); });
     for (const HypervisorPartFactory& factory : factories) parts_.push_back(factory(host_));
   }

@@ -21,6 +21,7 @@ constexpr std::string_view kPrefix = "/dev/fdset/";
 }  // namespace
 
 FdSets::~FdSets() {
+  if (offered_ >= 0) close(offered_);
   for (const auto& entry : sets_) {
     for (const Member& member : entry.second) close(member.fd);
   }
@@ -31,7 +32,7 @@ absl::Status FdSets::AddFromOption(std::string_view text) {
   ArgumentReader reader = value.Reader();
   const std::optional<int64_t> fd = reader.OptionalInteger("fd");
   const std::optional<int64_t> set = reader.OptionalInteger("set");
-  const std::string opaque = reader.OptionalString("opaque").value_or("");
+  std::optional<std::string> opaque = reader.OptionalString("opaque");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (!fd.has_value() || *fd < 0 || *fd > std::numeric_limits<int>::max()) {
     return GenericError("fd option is required and must be non-negative");
@@ -43,8 +44,52 @@ absl::Status FdSets::AddFromOption(std::string_view text) {
   // Kept apart from the given descriptor, so that it may be named in several options.
   const int copy = fcntl(static_cast<int>(*fd), F_DUPFD_CLOEXEC, 0);
   if (copy < 0) return GenericError(StrCat("error duplicating fd: ", std::strerror(errno)));
-  sets_[*set].push_back({copy, opaque});
+  sets_[*set].push_back({copy, std::move(opaque)});
   return absl::OkStatus();
+}
+
+void FdSets::Offer(int fd) {
+  if (offered_ >= 0) close(offered_);
+  offered_ = fd;
+}
+
+absl::StatusOr<int> FdSets::TakeOffered() {
+  if (offered_ < 0) return GenericError("No file descriptor supplied via SCM_RIGHTS");
+  return std::exchange(offered_, -1);
+}
+
+int64_t FdSets::Add(int fd, std::optional<int64_t> set, std::string opaque) {
+  int64_t number = set.value_or(0);
+  while (!set.has_value() && sets_.count(number) > 0) ++number;
+  Member member{fd, std::nullopt};
+  if (!opaque.empty()) member.opaque = std::move(opaque);
+  sets_[number].push_back(std::move(member));
+  return number;
+}
+
+absl::Status FdSets::Remove(int64_t set, std::optional<int64_t> fd) {
+  const auto found = sets_.find(set);
+  bool is_removed = false;
+  if (found != sets_.end()) {
+    std::erase_if(found->second, [&](const Member& member) {
+      if (fd.has_value() && member.fd != *fd) return false;
+      close(member.fd);
+      is_removed = true;
+      return true;
+    });
+    if (found->second.empty()) sets_.erase(found);
+  }
+  if (is_removed) return absl::OkStatus();
+  return GenericError(StrCat("File descriptor named 'fdset-id:", set,
+                             fd.has_value() ? StrCat(", fd:", *fd) : "", "' not found"));
+}
+
+std::map<int64_t, std::vector<FdSets::Described>> FdSets::Describe() const {
+  std::map<int64_t, std::vector<Described>> described;
+  for (const auto& [number, members] : sets_) {
+    for (const Member& member : members) described[number].push_back({member.fd, member.opaque});
+  }
+  return described;
 }
 
 std::optional<int64_t> FdSets::SetNumber(std::string_view path) {

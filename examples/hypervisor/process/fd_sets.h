@@ -1,4 +1,5 @@
-// FdSets: descriptors handed to the program (--add-fd), opened under the name "/dev/fdset/N".
+// FdSets: descriptors handed to the program (--add-fd, add-fd), opened under the name
+// "/dev/fdset/N"; and those that clients pass with a request, before a command takes them.
 //
 // A set holds descriptors of one file with different access modes; opening the name duplicates the
 // one whose mode is wanted. The sets own their descriptors. Home thread only.
@@ -27,6 +28,24 @@ class FdSets {
   // The argument of --add-fd: "fd=N,set=N[,opaque=TEXT]". Takes a duplicate of the descriptor and
   // leaves the given one alone, like QEMU.
   absl::Status AddFromOption(std::string_view text);
+
+  // ---- What clients pass along -------------------------------------------------------------------
+  // A descriptor that came with a request; the one before it, if nobody took that, is closed.
+  void Offer(int fd);
+  // The newest one, for the caller to own, or "No file descriptor supplied via SCM_RIGHTS".
+  absl::StatusOr<int> TakeOffered();
+  // Puts it into a set (absent: the first number that is free); returns the number. Owns it.
+  int64_t Add(int fd, std::optional<int64_t> set, std::string opaque);
+  // Closes a descriptor of a set, or all of them: "File descriptor named 'fdset-id:3' not found".
+  // What was opened under the set's name stays open.
+  absl::Status Remove(int64_t set, std::optional<int64_t> fd);
+  struct Described {
+    int64_t fd = -1;
+    std::optional<std::string> opaque;
+  };
+  // Sets by number, descriptors in the order in which they came.
+  std::map<int64_t, std::vector<Described>> Describe() const;
+
   // The number in "/dev/fdset/N"; nothing for any other name.
   static std::optional<int64_t> SetNumber(std::string_view path);
   // A new descriptor, close-on-exec, for the caller to own. `is_writable` asks for read-write,
@@ -38,8 +57,9 @@ class FdSets {
  private:
   struct Member {
     int fd = -1;
-    std::string opaque;
+    std::optional<std::string> opaque;
   };
+  int offered_ = -1;
   std::map<int64_t, std::vector<Member>> sets_;
 };
 

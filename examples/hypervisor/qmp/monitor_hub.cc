@@ -68,6 +68,7 @@ void MonitorHub::Activate() {
 }
 
 void MonitorHub::Connect(Monitor& monitor, std::unique_ptr<Connection> connection) {
+  connection->SetDescriptorSink(take_descriptor_);
   monitor.current = std::make_shared<MonitorSession>(std::move(connection), monitor.layout,
                                                      [this] { changed_.Notify(); });
   monitor.current->Start(version_);

@@ -6,8 +6,10 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_MONITOR_HUB_H_
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,6 +44,9 @@ class MonitorHub final : public EventSink {
   void Housekeep();
   bool has_unsent() const;
 
+  // Owns what clients pass along with their requests. Before the first monitor is active.
+  void SetDescriptorSink(std::function<void(int)> take) { take_descriptor_ = std::move(take); }
+
  private:
   struct Monitor {
     Chardev* chardev = nullptr;
@@ -65,6 +70,7 @@ class MonitorHub final : public EventSink {
   const CommandTable& commands_;
   const ErrorRenderer& renderer_;
   const json::object version_;
+  std::function<void(int)> take_descriptor_;
   std::vector<std::unique_ptr<Monitor>> monitors_;
   size_t turn_ = 0;
   Condition changed_;

@@ -1,0 +1,125 @@
+#include "examples/hypervisor/process/fd_commands.h"
+
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "examples/hypervisor/qmp/argument_reader.h"
+#include "examples/hypervisor/qmp/qmp_error.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace {
+namespace {
+
+// Descriptors by the names that clients have given them (getfd). Nothing here uses them.
+class NamedDescriptors {
+ public:
+  NamedDescriptors() = default;
+  ~NamedDescriptors() {
+    for (const auto& entry : fds_) close(entry.second);
+  }
+  NamedDescriptors(const NamedDescriptors&) = delete;
+  NamedDescriptors& operator=(const NamedDescriptors&) = delete;
+
+  void Put(const std::string& name, int fd) {
+    const auto [entry, is_new] = fds_.emplace(name, fd);
+    if (!is_new) close(std::exchange(entry->second, fd));
+  }
+  absl::Status Close(const std::string& name) {
+    const auto found = fds_.find(name);
+    if (found == fds_.end()) {
+      return GenericError(StrCat("File descriptor named '", name, "' not found"));
+    }
+    close(found->second);
+    fds_.erase(found);
+    return absl::OkStatus();
+  }
+
+ private:
+  std::map<std::string, int> fds_;
+};
+
+CommandResult GetFd(FdSets& sets, NamedDescriptors& named, const json::object& arguments) {
+  const std::string name = ArgumentReader(arguments).String("fdname");
+  MILLRACE_ASSIGN_OR_RETURN(const int fd, sets.TakeOffered());
+  if (!name.empty() && absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) {
+    close(fd);
+    return GenericError("Parameter 'fdname' expects a name not starting with a digit");
+  }
+  named.Put(name, fd);
+  return json::object();
+}
+
+CommandResult AddFd(FdSets& sets, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::optional<int64_t> set = reader.OptionalInteger("fdset-id");
+  std::string opaque = reader.OptionalString("opaque").value_or("");
+  MILLRACE_ASSIGN_OR_RETURN(const int fd, sets.TakeOffered());
+  if (set.has_value() && *set < 0) {
+    close(fd);
+    return GenericError("Parameter 'fdset-id' expects a non-negative value");
+  }
+  const int64_t number = sets.Add(fd, set, std::move(opaque));
+  return json::object({{"fdset-id", number}, {"fd", fd}});
+}
+
+CommandResult RemoveFd(FdSets& sets, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const int64_t set = reader.Integer("fdset-id");
+  MILLRACE_RETURN_IF_ERROR(sets.Remove(set, reader.OptionalInteger("fd")));
+  return json::object();
+}
+
+// The highest number first, as in QEMU.
+CommandResult QueryFdSets(const FdSets& sets) {
+  json::array shown;
+  const auto described = sets.Describe();
+  for (auto set = described.rbegin(); set != described.rend(); ++set) {
+    json::array fds;
+    for (const FdSets::Described& member : set->second) {
+      json::object one = {{"fd", member.fd}};
+      if (member.opaque) one["opaque"] = *member.opaque;
+      fds.push_back(std::move(one));
+    }
+    shown.push_back({{"fds", std::move(fds)}, {"fdset-id", set->first}});
+  }
+  return shown;
+}
+
+}  // namespace
+
+void RegisterFdCommands(CommandTable& commands, FdSets& sets) {
+  const auto named = std::make_shared<NamedDescriptors>();
+  commands.Register({.name = "getfd",
+                     .arguments = {{{"fdname"}}},
+                     .handler = [&sets, named](const json::object& arguments) {
+                       return GetFd(sets, *named, arguments);
+                     }});
+  commands.Register({.name = "closefd",
+                     .arguments = {{{"fdname"}}},
+                     .handler = [named](const json::object& arguments) -> CommandResult {
+                       MILLRACE_RETURN_IF_ERROR(
+                           named->Close(ArgumentReader(arguments).String("fdname")));
+                       return json::object();
+                     }});
+  commands.Register(
+      {.name = "add-fd",
+       .arguments = {{{"fdset-id", ArgumentType::kInteger, true},
+                      {"opaque", ArgumentType::kString, true}}},
+       .handler = [&sets](const json::object& arguments) { return AddFd(sets, arguments); }});
+  commands.Register(
+      {.name = "remove-fd",
+       .arguments = {{{"fdset-id", ArgumentType::kInteger}, {"fd", ArgumentType::kInteger, true}}},
+       .handler = [&sets](const json::object& arguments) { return RemoveFd(sets, arguments); }});
+  commands.Register({.name = "query-fdsets",
+                     .arguments = {{}},
+                     .handler = [&sets](const json::object&) { return QueryFdSets(sets); }});
+}
+
+}  // namespace millrace

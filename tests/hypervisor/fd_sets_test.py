@@ -1,0 +1,72 @@
+"""Descriptors that a client passes over the control socket, and the sets that they are kept in."""
+
+import os
+
+from support.case import Case
+from support.images import MIB
+
+
+class FdSets(Case):
+    def setUp(self):
+        super().setUp()
+        self.path = self.images.create('a.img', MIB)
+        self.file = open(self.path, 'r+b')
+        self.addCleanup(self.file.close)
+
+    def sets(self):
+        """{set: [opaque or None]}, and the descriptors beside."""
+        shown = self.vm.command('query-fdsets')
+        return ([one['fdset-id'] for one in shown],
+                {one['fdset-id']: [fd.get('opaque') for fd in one['fds']] for one in shown},
+                {one['fdset-id']: [fd['fd'] for fd in one['fds']] for one in shown})
+
+    def pass_descriptor(self):
+        self.vm.qmp.pass_descriptor(self.file.fileno())
+
+    def test_sets_of_the_command_line(self):
+        for number, opaque in ((1, 'a:r'), (1, 'a:rw'), (2, 'b')):
+            self.vm.add_fd(os.dup(self.file.fileno()), number, opaque)
+        self.vm.launch()
+        order, opaque, fds = self.sets()
+        self.assertEqual(order, [2, 1])
+        self.assertEqual({number: sorted(each) for number, each in opaque.items()},
+                         {1: ['a:r', 'a:rw'], 2: ['b']})
+        self.assert_refused("File descriptor named 'fdset-id:3' not found", 'remove-fd', fdset_id=3)
+        self.assert_refused("File descriptor named 'fdset-id:2, fd:999' not found", 'remove-fd',
+                            fdset_id=2, fd=999)
+        self.assert_refused('No file descriptor supplied via SCM_RIGHTS', 'add-fd', fdset_id=2)
+        self.vm.command('cont')  # a machine that stands still keeps what is removed
+        self.vm.command('remove-fd', fdset_id=1, fd=fds[1][0])
+        self.assertEqual(len(self.sets()[2][1]), 1)
+        self.vm.command('remove-fd', fdset_id=1)
+        self.assertEqual(self.sets()[0], [2])
+
+    def test_a_client_passes_one(self):
+        self.vm.launch()
+        self.vm.command('cont')
+        self.pass_descriptor()
+        added = self.vm.reply('add-fd', fdset_id=5, opaque='mine')['return']
+        self.assertEqual(added['fdset-id'], 5)
+        self.assertEqual(self.sets()[1], {5: ['mine']})
+        self.pass_descriptor()
+        self.assertEqual(self.vm.reply('add-fd')['return']['fdset-id'], 0)
+        self.assert_refused('No file descriptor supplied via SCM_RIGHTS', 'add-fd')
+        self.vm.command('blockdev-add', driver='qcow2', node_name='n',
+                        file={'driver': 'file', 'filename': '/dev/fdset/5'})
+        self.vm.io('n', 'write -P 7 0 64K')
+        self.vm.command('blockdev-del', node_name='n')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('a.img', 7, 0, 65536))
+
+    def test_names(self):
+        self.vm.launch()
+        self.assert_refused('No file descriptor supplied via SCM_RIGHTS', 'getfd', fdname='x')
+        self.assert_refused("File descriptor named 'x' not found", 'closefd', fdname='x')
+        self.pass_descriptor()
+        self.assert_refused("Parameter 'fdname' expects a name not starting with a digit", 'getfd',
+                            fdname='0x')
+        for _ in range(2):  # the second takes the place of the first
+            self.pass_descriptor()
+            self.vm.command('getfd', fdname='x')
+        self.vm.command('closefd', fdname='x')
+        self.assert_refused("File descriptor named 'x' not found", 'closefd', fdname='x')

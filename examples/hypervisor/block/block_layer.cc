@@ -11,6 +11,7 @@
 #include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/job_events.h"
 #include "examples/hypervisor/block/qemu_io.h"
+#include "examples/hypervisor/block/quorum_events.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/throttle_objects.h"
 #include "examples/hypervisor/block/tree_options.h"
@@ -92,6 +93,8 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   services.on_break = [](std::string_view what, std::string_view tag) {
     PrintLikeQemuIo(StrCat("blkdebug: ", what, " request '", tag, "'\n"));
   };
+  services.on_quorum_report = [this](const QuorumReport& report)
+                                  MILLRACE_OPENS_VIEW { EmitQuorumReport(*this, report); };
   const absl::Status registered = RegisterBuiltinDrivers(registry_, std::move(services));
   MILLRACE_CHECK(registered.ok(), "the drivers are registered once");
   open_options_.holder = MakeHolder("monitor", "monitor");
@@ -114,6 +117,7 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterTransaction(*this);
   RegisterCreateJob(*this);
   RegisterRefusedCommands(*this);
+  RegisterHumanCommands(*this);
   RegisterMediumCommands(*this);
   RegisterDeviceCommands(*this);
   RegisterDriveOptions(*this);
@@ -148,8 +152,24 @@ void BlockLayer::ReleaseBreakPoints() {
   }
 }
 
+std::vector<NodeId> BlockLayer::AllNodes() {
+  GraphView view(graph_);
+  return view.Nodes();
+}
+
+// A machine that ends comes to rest first: clients see its jobs pause and go on before they are
+// cancelled.
+void BlockLayer::CoBringToRest() {
+  std::vector<NodeId> nodes = AllNodes();
+  if (nodes.empty()) return;
+  absl::StatusOr<DrainedSection> drained =
+      DrainedSection::CoBegin(graph_, std::move(nodes), {monitor()});
+  if (drained.ok()) drained->End();
+}
+
 void BlockLayer::CoShutdown() {
   ReleaseBreakPoints();
+  CoBringToRest();
   jobs_.CoShutdown();
   CoCloseEverything();
   graph_.CoClose();

@@ -83,6 +83,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   const HolderRef& monitor() const { return open_options_.holder; }
   // Starts a request that goes on by itself.
   void SpawnGuestRequest(std::string_view name, std::function<void()> run);
+  // Drains every node, once: requests end, jobs pause and go on.
+  void CoBringToRest() MILLRACE_MAY_SUSPEND;
   // Returns when none of them is under way.
   void CoWaitForGuestRequests() MILLRACE_MAY_SUSPEND;
 
@@ -140,6 +142,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   bool IsReadOnly(NodeId node) MILLRACE_OPENS_VIEW;
 
  private:
+  std::vector<NodeId> AllNodes() MILLRACE_OPENS_VIEW;
   void CoHurryGuests() MILLRACE_MAY_SUSPEND;
   void CoCloseEverything() MILLRACE_MAY_SUSPEND;
   void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
@@ -169,6 +172,7 @@ void RegisterSnapshotCommands(BlockLayer& layer);
 void RegisterTransaction(BlockLayer& layer);
 void RegisterCreateJob(BlockLayer& layer);
 void RegisterRefusedCommands(BlockLayer& layer);
+void RegisterHumanCommands(BlockLayer& layer);
 void RegisterMediumCommands(BlockLayer& layer);
 void RegisterDeviceCommands(BlockLayer& layer);
 void RegisterDriveOptions(BlockLayer& layer);

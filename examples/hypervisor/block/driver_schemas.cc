@@ -1,5 +1,8 @@
 #include "examples/hypervisor/block/driver_schemas.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace millrace {
 namespace {
 
@@ -113,6 +116,46 @@ const DriverSchema* FindDriverSchema(std::string_view driver) {
     if (schema.name == driver) return &schema;
   }
   return nullptr;
+}
+
+bool IsForeignDriver(std::string_view driver) {
+  constexpr std::string_view kForeign[] = {"blklogwrites",
+                                           "blkreplay",
+                                           "blkverify",
+                                           "bochs",
+                                           "cloop",
+                                           "compress",
+                                           "copy-before-write",
+                                           "dmg",
+                                           "ftp",
+                                           "ftps",
+                                           "gluster",
+                                           "host_cdrom",
+                                           "host_device",
+                                           "http",
+                                           "https",
+                                           "io_uring",
+                                           "iscsi",
+                                           "luks",
+                                           "nbd",
+                                           "nfs",
+                                           "nvme",
+                                           "nvme-io_uring",
+                                           "parallels",
+                                           "preallocate",
+                                           "qcow",
+                                           "qed",
+                                           "rbd",
+                                           "replication",
+                                           "snapshot-access",
+                                           "ssh",
+                                           "vdi",
+                                           "vhdx",
+                                           "virtio-blk-vfio-pci",
+                                           "vmdk",
+                                           "vpc",
+                                           "vvfat"};
+  return std::find(std::begin(kForeign), std::end(kForeign), driver) != std::end(kForeign);
 }
 
 const DriverOption* FindDriverOption(const DriverSchema& schema, std::string_view name) {

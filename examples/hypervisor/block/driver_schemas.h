@@ -43,6 +43,8 @@ struct DriverSchema {
 const std::vector<DriverSchema>& DriverSchemas();
 // Null if there is no such driver.
 const DriverSchema* FindDriverSchema(std::string_view driver);
+// Whether QEMU 7.2 has a driver of this name, which millraced has not.
+bool IsForeignDriver(std::string_view driver);
 const DriverOption* FindDriverOption(const DriverSchema& schema, std::string_view name);
 
 }  // namespace millrace

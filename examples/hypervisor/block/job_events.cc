@@ -28,6 +28,11 @@ json::object Progress(const JobEvent& event) {
 json::string ErrorText(const absl::Status& status, const std::string& error) {
   if (const std::optional<QmpErrorReply> own = QmpErrorOf(status)) return Text(own->desc);
   const std::optional<Conflict> conflict = ConflictOf(status);
+  // That the target may no longer replace what it was to replace: QEMU says why on its terminal
+  // only.
+  if (conflict && conflict->reason == ConflictReason::kViewWouldChange) {
+    return "Operation not permitted";
+  }
   const std::string text = conflict ? ConflictText(*conflict) : std::string();
   return Text(text.empty() ? error : text);
 }

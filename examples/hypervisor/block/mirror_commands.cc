@@ -1,4 +1,6 @@
-// blockdev-mirror.
+// blockdev-mirror, and what drive-mirror shares with it.
+#include "examples/hypervisor/block/mirror_request.h"
+
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,26 +17,51 @@
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
-namespace {
 
-constexpr std::string_view kSyncNames[] = {"top", "full", "none", "incremental", "bitmap"};
-constexpr std::string_view kCopyModeNames[] = {"background", "write-blocking"};
-
-absl::StatusOr<MirrorSync> ReadSync(ArgumentReader& reader) {
+absl::StatusOr<MirrorSync> ReadMirrorSync(ArgumentReader& reader) {
   constexpr MirrorSync kSyncs[] = {MirrorSync::kTop, MirrorSync::kFull, MirrorSync::kNone};
-  const size_t index = reader.Enum("sync", kSyncNames);
+  const size_t index = reader.Enum("sync", kMirrorSyncNames);
   if (index < std::size(kSyncs)) return kSyncs[index];
-  return GenericError(StrCat("Sync mode '", kSyncNames[index], "' not supported"));
+  return GenericError(StrCat("Sync mode '", kMirrorSyncNames[index], "' not supported"));
 }
 
-absl::Status CheckSource(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+absl::Status ReadMirrorOptions(ArgumentReader& reader, MirrorOptions* options) {
+  options->replaces = reader.OptionalString("replaces").value_or("");
+  options->granularity = reader.OptionalUint32("granularity").value_or(0);
+  options->buffer_bytes = reader.OptionalInteger("buf-size").value_or(0);
+  options->on_source_error = ReadOnError(reader, "on-source-error");
+  options->on_target_error = ReadOnError(reader, "on-target-error");
+  if (reader.OptionalEnum("copy-mode", kMirrorCopyModeNames).value_or(0) == 1) {
+    options->copy_mode = MirrorCopyMode::kWriteBlocking;
+  }
+  ReadBlockJobOptions(reader, options);
+  return absl::OkStatus();
+}
+
+void AppendMirrorArguments(std::vector<ArgumentSpec>* arguments) {
+  arguments->push_back({"replaces", ArgumentType::kString, true});
+  arguments->push_back({"sync",
+                        ArgumentType::kEnum,
+                        false,
+                        {std::begin(kMirrorSyncNames), std::end(kMirrorSyncNames)}});
+  arguments->push_back({"granularity", ArgumentType::kUint32, true});
+  arguments->push_back({"buf-size", ArgumentType::kInteger, true});
+  arguments->push_back(OnErrorArgument("on-source-error"));
+  arguments->push_back(OnErrorArgument("on-target-error"));
+  arguments->push_back({"copy-mode",
+                        ArgumentType::kEnum,
+                        true,
+                        {std::begin(kMirrorCopyModeNames), std::end(kMirrorCopyModeNames)}});
+}
+
+absl::Status CheckMirrorSource(BlockLayer& layer, NodeId id) {
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(id));
   return CheckIsRootForJobs(source);
 }
 
 // Busy nodes are told before a bad job id, and before what else is wrong.
-absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRACE_OPENS_VIEW {
+absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
   {
     GraphView view(layer.graph());
     MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
@@ -42,10 +69,15 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRA
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
     MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(target));
-    if (!options.replaces.empty() && !view.Find(options.replaces).ok()) {
-      return Refuse(ConflictReason::kUnknownNode, options.replaces,
-                    StrCat("Failed to find node with node-name='", options.replaces, "'"),
-                    "name a node that there is");
+    if (!options.replaces.empty()) {
+      absl::StatusOr<NodeView> replaced = view.Find(options.replaces);
+      if (!replaced.ok()) {
+        return Refuse(ConflictReason::kUnknownNode, options.replaces,
+                      StrCat("Failed to find node with node-name='", options.replaces, "'"),
+                      "name a node that there is");
+      }
+      MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, replaced->id(), Operation::kReplace));
+      MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(*replaced));
     }
   }
   if (options.source == options.target) {
@@ -57,25 +89,15 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRA
   return ClaimForMirror(layer.graph(), options, "").status();
 }
 
-}  // namespace
-
 absl::StatusOr<MirrorOptions> ResolveBlockdevMirror(BlockLayer& layer,
                                                     const json::object& arguments) {
   ArgumentReader reader(arguments);
   MirrorOptions options;
   MILLRACE_ASSIGN_OR_RETURN(options.source, layer.FindDeviceOrNode(reader.String("device")));
-  MILLRACE_RETURN_IF_ERROR(CheckSource(layer, options.source));
+  MILLRACE_RETURN_IF_ERROR(CheckMirrorSource(layer, options.source));
   MILLRACE_ASSIGN_OR_RETURN(options.target, layer.FindDeviceOrNode(reader.String("target")));
-  MILLRACE_ASSIGN_OR_RETURN(options.sync, ReadSync(reader));
-  options.replaces = reader.OptionalString("replaces").value_or("");
-  options.granularity = reader.OptionalUint32("granularity").value_or(0);
-  options.buffer_bytes = reader.OptionalInteger("buf-size").value_or(0);
-  options.on_source_error = ReadOnError(reader, "on-source-error");
-  options.on_target_error = ReadOnError(reader, "on-target-error");
-  if (reader.OptionalEnum("copy-mode", kCopyModeNames).value_or(0) != 0) {
-    return GenericError("Copy mode 'write-blocking' is not supported");
-  }
-  ReadBlockJobOptions(reader, &options);
+  MILLRACE_ASSIGN_OR_RETURN(options.sync, ReadMirrorSync(reader));
+  MILLRACE_RETURN_IF_ERROR(ReadMirrorOptions(reader, &options));
   MILLRACE_RETURN_IF_ERROR(CheckMirror(layer, options));
   return options;
 }
@@ -92,19 +114,9 @@ CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
 }  // namespace
 
 void RegisterMirror(BlockLayer& layer) {
-  std::vector<ArgumentSpec> arguments = {
-      {"device"},
-      {"target"},
-      {"replaces", ArgumentType::kString, true},
-      {"sync", ArgumentType::kEnum, false, {std::begin(kSyncNames), std::end(kSyncNames)}},
-      {"granularity", ArgumentType::kUint32, true},
-      {"buf-size", ArgumentType::kInteger, true},
-      OnErrorArgument("on-source-error"),
-      OnErrorArgument("on-target-error"),
-      {"copy-mode",
-       ArgumentType::kEnum,
-       true,
-       {std::begin(kCopyModeNames), std::end(kCopyModeNames)}}};
+  RegisterDriveMirror(layer);
+  std::vector<ArgumentSpec> arguments = {{"device"}, {"target"}};
+  AppendMirrorArguments(&arguments);
   AppendBlockJobArguments(&arguments);
   layer.host().commands.Register(
       {.name = "blockdev-mirror",

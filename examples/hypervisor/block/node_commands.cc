@@ -37,7 +37,8 @@ CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MI
 bool HasBackend(const BlockLayer& layer, const NodeView& view) {
   for (const std::string& purpose : view.job_purposes()) {
     if (purpose == "target" || purpose == "base") return true;
-    if (view.is_filter() && purpose == "main node") return true;
+    const bool is_mirror = view.driver_name() == "mirror_top";  // whose job does not read by it
+    if (view.is_filter() && !is_mirror && purpose == "main node") return true;
   }
   // A commit reads its top by a back end of its own.
   for (NodeId id : view.parents()) {
@@ -174,6 +175,7 @@ absl::StatusOr<HeaderRequest> ReadHeader(BlockLayer& layer, const json::object& 
 
 absl::Status StageHeader(GraphTransaction& change, const HeaderRequest& request) {
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(request.device));
+  MILLRACE_RETURN_IF_ERROR(CheckIsRootForJobs(top));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, change.Resolve(request.image));
   if (!ChainContains(top, node)) {
     return GenericError(

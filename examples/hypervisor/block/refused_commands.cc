@@ -24,7 +24,6 @@ struct Refused {
 constexpr Refused kRefused[] = {
     {"blockdev-backup", "this millraced has no backup job yet; mirror the node instead"},
     {"drive-backup", "this millraced has no backup job yet; mirror the node instead"},
-    {"drive-mirror", "create the target, add it with blockdev-add and use blockdev-mirror"},
     {"blockdev-snapshot-internal-sync",
      "internal snapshots cannot be taken of a live image; use "
      "blockdev-snapshot"},
@@ -64,7 +63,7 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
   if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
-  if (!force && !node->device_name().empty()) {
+  if (!force && layer.HasBackend(node->id())) {
     return GenericError(StrCat("Node ", name,
                                " is associated with a BlockBackend and could be in "
                                "use (use force=true to override this check)"));
@@ -80,16 +79,13 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
   return json::object();
 }
 
-// ---- HMP ---------------------------------------------------------------------------------------
+// ---- A machine without processors -----------------------------------------------------------------
 
-std::string InfoJobs(BlockLayer& layer) {
-  std::string text;
-  for (const JobInfo& job : layer.jobs().QueryAll()) {
-    if (job.is_internal) continue;
-    StrAppend(&text, "Type ", job.type, ", device ", job.id, ": Completed ", job.current, " of ",
-              job.total, " bytes, speed limit ", job.speed, " bytes/s\r\n");
-  }
-  return text.empty() ? "No active jobs\r\n" : text;
+// Guest devices that are reset wait until what they have asked for is done.
+CommandResult CoSystemReset(BlockLayer& layer) MILLRACE_MAY_SUSPEND {
+  layer.CoBringToRest();
+  layer.host().events.Emit("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
+  return json::object();
 }
 
 }  // namespace
@@ -105,6 +101,11 @@ void RegisterRefusedCommands(BlockLayer& layer) {
   commands.Register({.name = "query-iothreads",
                      .arguments = {{}},
                      .handler = [&layer](const json::object&) { return QueryIothreads(layer); }});
+  commands.Register({.name = "system_reset",
+                     .arguments = {{}},
+                     .handler = [&layer](const json::object&)
+                                    MILLRACE_MAY_SUSPEND { return CoSystemReset(layer); },
+                     .replies_first = true});
   commands.Register({.name = "x-blockdev-set-iothread",
                      .arguments = {{{"node-name"},
                                     {"iothread", ArgumentType::kAny},
@@ -112,10 +113,6 @@ void RegisterRefusedCommands(BlockLayer& layer) {
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
                        return SetIothread(layer, arguments);
                      }});
-  layer.host().hmp.Register("info", [&layer](std::string_view what) -> std::string {
-    if (what == "block-jobs") return InfoJobs(layer);
-    return StrCat("unknown command: 'info ", what, "'\r\n");
-  });
 }
 
 }  // namespace millrace

@@ -43,6 +43,11 @@ class RequestReader {
  private:
   absl::Status ReadNode(const NodeTree& tree, const NodeView& node, const Above& above) {
     if (tree.driver != node.driver_name()) return CannotChange("driver");
+    for (const char* fixed : {"copy-on-read", "quorum"}) {
+      if (tree.driver != fixed) continue;
+      return GenericError(StrCat("Block format '", fixed, "' used by node '", node.name(),
+                                 "' does not support reopening files"));
+    }
     if (!tree.node_name.empty() && tree.node_name != node.name()) return CannotChange("node-name");
     NodeChange change;
     change.node = node.id();
@@ -67,7 +72,7 @@ class RequestReader {
     own->io.ignores_flushes = tree.ignores_flushes.value_or(above.io.ignores_flushes);
     own->io.detect_zeroes = tree.detect_zeroes;
     if (node.kind() != NodeKind::kProtocol) {
-      own->io.ignores_discards = !tree.passes_discards.value_or(false);
+      own->io.ignores_discards = !tree.passes_discards.value_or(!now.ignores_discards);
     }
     if (own->shares_by_force != now.shares_by_force) return CannotChange("force-share");
     if (own->io.is_direct != now.is_direct) return CannotChange("cache.direct");

@@ -119,6 +119,13 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }
 
+// QEMU does not reopen quorums.
+bool MayBecomeReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && node->driver_name() != "quorum";
+}
+
 bool IsReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Resolve(id);
@@ -225,6 +232,7 @@ absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> s
   for (const PreparedSnapshot& snapshot : snapshots) {
     // Nobody writes to what lies below an overlay. If it cannot become read-only, nothing is lost.
     if (!status.ok()) break;
+    if (!MayBecomeReadOnly(layer, snapshot.node)) continue;
     CoSetReadOnly(layer.graph(), snapshot.node, true, layer.monitor()).IgnoreError();
   }
   // Whoever stood on the nodes keeps the overlays now.

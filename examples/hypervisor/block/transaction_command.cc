@@ -84,6 +84,11 @@ absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& 
                        std::vector<PreparedSnapshot>* prepared) MILLRACE_MAY_SUSPEND {
   if (action.type == "blockdev-snapshot") {
     MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
+    for (const PreparedSnapshot& earlier : *prepared) {
+      if (earlier.overlay == snapshot.overlay) {
+        return GenericError("The overlay is already in use");
+      }
+    }
     prepared->push_back(std::move(snapshot));
     return absl::OkStatus();
   }

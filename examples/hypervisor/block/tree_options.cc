@@ -112,7 +112,8 @@ class TreeReader {
     }
     if (!driver || !reader.ok()) return;
     tree->driver = *driver;
-    if (FindDriverSchema(*driver) != nullptr) return;
+    // What QEMU knows is refused when it is to be opened: a reopen finds it changed first.
+    if (FindDriverSchema(*driver) != nullptr || IsForeignDriver(*driver)) return;
     reader.Fail(
         style_ == TreeStyle::kBlockdev
             ? GenericError(StrCat("Parameter 'driver' does not accept value '", *driver, "'"))
@@ -229,15 +230,42 @@ class TreeReader {
             StrCat("Invalid parameter type for '", option.name, "[", i, "]', expected: object")));
         return;
       }
-      for (const auto& member : element.get_object()) {
-        const std::string text = TextOf(member.value());
-        if (View(member.key()) == "event" && !IsFaultEvent(text)) {
+      for (const auto* member : InRuleOrder(element.get_object())) {
+        const std::string text = TextOf(member->value());
+        if (View(member->key()) == "event" && !IsFaultEvent(text)) {
           reader.Fail(GenericError(StrCat("Parameter 'event' does not accept value '", text, "'")));
           return;
         }
-        Tell(option, StrCat(prefix, ".", View(member.key())), member.value(), text, tree);
+        TellOfRule(option, prefix, View(member->key()), member->value(), tree);
       }
     }
+  }
+
+  // A rule's "errno" comes before its "event" in names: the two share a place in QEMU's dictionary,
+  // where what was put in last stands first.
+  static std::vector<const json::key_value_pair*> InRuleOrder(const json::object& rule) {
+    std::vector<const json::key_value_pair*> members;
+    for (const auto& member : rule) members.push_back(&member);
+    std::stable_partition(members.begin(), members.end(), [](const json::key_value_pair* member) {
+      return View(member->key()) == "errno";
+    });
+    return members;
+  }
+
+  // A rule's members have types that a schema knows: "once" is true or false, "errno" a number.
+  void TellOfRule(const DriverOption& option, const std::string& prefix, std::string_view name,
+                  const json::value& value, NodeTree* tree) const {
+    std::string text = TextOf(value);
+    const bool is_flag = name == "once" || name == "immediately";
+    const bool is_number = ParseIoNumber(text).has_value();
+    if (style_ == TreeStyle::kBlockdev && value.is_string() && is_flag) {
+      const bool is_on = text == "on";
+      return Tell(option, StrCat(prefix, ".", name), json::value(is_on), text, tree);
+    }
+    if (style_ == TreeStyle::kBlockdev && value.is_string() && is_number) {
+      return Tell(option, StrCat(prefix, ".", name), json::value(*ParseIoNumber(text)), text, tree);
+    }
+    Tell(option, StrCat(prefix, ".", name), value, text, tree);
   }
 
   void ReadChild(ArgumentReader& reader, const DriverChild& child, size_t depth, NodeTree* tree) {

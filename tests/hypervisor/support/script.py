@@ -11,10 +11,13 @@
     ready JOB | ended JOB | paused JOB  waits for that event of a job
     wait EVENT [KEY=VALUE...]           waits for any other
     if-started pending|ready|finished JOB   waits for that, if the last command was not refused
+    if-created JOB                      waits until it is concluded, if not refused
     if-started held JOB                 waits until a slow job has done a piece, or rests
     if-done VERB JOB                    waits until the verb has done its work, if not refused
     let-go JOB                          no limit, no pause, complete, finalize, dismiss: to its end
     jobs                                the events of each job so far, in order, as an answer
+    events                              after `> quit`: every event till the end, in order; its status
+    tool PROGRAM [WORD...]              a program of QEMU's; what it prints and its status, after quit or not
     quit                                by QMP; its exit status is an answer
     map NAME [FORMAT] | backing NAME | check NAME | same NAME NAME     of files, after quit
     header NAME | content NAME          backing name and check; a hash of what the image shows
@@ -27,6 +30,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -114,6 +118,9 @@ class ScriptRun:
             add(vm.io(drive, command))
         elif verb in ('ready', 'ended', 'paused', 'wait'):
             self._wait(verb, words)
+        elif verb == 'if-created':
+            if 'error' not in self._last:
+                self._wait_job(words[0], lambda job: job['status'] == 'concluded')
         elif verb in ('if-started', 'if-done'):
             if 'error' in self._last:
                 return
@@ -125,6 +132,13 @@ class ScriptRun:
             self._let_go(words[0])
         elif verb == 'jobs':
             add(self._job_events())
+        elif verb == 'events':
+            vm.qmp.wait_closed(self._timeout)
+            add([_event(message) for message in vm.qmp.messages() if 'event' in message])
+            add(vm.wait_exit())
+        elif verb == 'tool':
+            add(_without_chatter(images.run(*shlex.split(rest.replace('DIR', str(self._folder))),
+                                            expect=range(256))))
         elif verb == 'quit':
             vm.qmp.command('quit')
             add(vm.wait_exit())
@@ -345,9 +359,14 @@ def _without_host_layout(node):
     return node
 
 
+def _event(message):
+    return [message['event'], {key: value for key, value in message.get('data', {}).items()
+                               if key not in ('offset', 'len')}]
+
+
 def _without_chatter(text):
     """What qemu-io printed, without times and without QEMU's word on images that it makes."""
-    text = re.sub(r"^Formatting '.*\n", '', text, flags=re.MULTILINE)
+    text = re.sub(r"^(Formatting '|disk size: ).*\n", '', text, flags=re.MULTILINE)
     return re.sub(r'[\d.]+ (\w*iB|bytes), \d+ ops; .*', 'TIME', text)
 
 

@@ -1,0 +1,159 @@
+// drive-mirror: a mirror whose target is a file name. It makes the image first, or takes one that
+// is there; the node over it is nobody's but the job's until it takes the source's place.
+//
+// A new image is opened without its backing image, which it gets at the end, from the source's
+// chain. One that exists is opened with what its header names.
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/mirror_request.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/image_tools.h"
+#include "millrace/graph/operation_claim.h"
+
+namespace millrace {
+namespace {
+
+struct DriveMirrorRequest {
+  MirrorOptions mirror;
+  std::string filename;
+  std::string format;  // empty: guessed
+  std::string node_name;
+  bool creates = true;
+};
+
+struct SourceFacts {
+  std::string driver;
+  uint64_t bytes = 0;
+  bool has_backing = false;
+  BackingReference overlay_of;  // what a new overlay is to name
+};
+
+absl::StatusOr<SourceFacts> LookAtSource(BlockLayer& layer, const MirrorOptions& options)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
+  SourceFacts facts;
+  facts.driver = std::string(source.driver_name());
+  facts.bytes = source.bytes();
+  const std::optional<NodeView> backing = SkipFilters(source).Backing();
+  facts.has_backing = backing.has_value();
+  if (options.sync == MirrorSync::kFull || (options.sync == MirrorSync::kTop && !backing)) {
+    return facts;
+  }
+  const NodeView below = SkipImplicitFilters(options.sync == MirrorSync::kNone ? source : *backing);
+  facts.overlay_of = {below.filename(), std::string(below.driver_name())};
+  return facts;
+}
+
+absl::StatusOr<DriveMirrorRequest> ReadRequest(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
+  constexpr std::string_view kModes[] = {"existing", "absolute-paths"};
+  ArgumentReader reader(arguments);
+  DriveMirrorRequest request;
+  MirrorOptions& mirror = request.mirror;
+  MILLRACE_ASSIGN_OR_RETURN(mirror.source, layer.FindDeviceOrNode(reader.String("device")));
+  MILLRACE_RETURN_IF_ERROR(CheckMirrorSource(layer, mirror.source));
+  request.filename = reader.String("target");
+  request.format = reader.OptionalString("format").value_or("");
+  request.node_name = reader.OptionalString("node-name").value_or("");
+  request.creates = reader.OptionalEnum("mode", kModes).value_or(1) == 1;
+  mirror.unmap = reader.OptionalBool("unmap").value_or(true);
+  MILLRACE_ASSIGN_OR_RETURN(mirror.sync, ReadMirrorSync(reader));
+  MILLRACE_RETURN_IF_ERROR(ReadMirrorOptions(reader, &mirror));
+  if (request.creates) mirror.backing = MirrorBacking::kOfSource;
+  return request;
+}
+
+absl::Status CheckFormat(const std::string& format, bool has_backing) {
+  if (FindDriverSchema(format) == nullptr) {
+    return GenericError(StrCat("Unknown file format '", format, "'"));
+  }
+  if (format != "qcow2" && format != "raw") {
+    return GenericError(StrCat("Format driver '", format, "' does not support image creation"));
+  }
+  if (format == "raw" && has_backing) {
+    return GenericError("Backing file not supported for file format 'raw'");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
+                          const SourceFacts& source) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CheckFormat(request.format, !source.overlay_of.filename.empty()));
+  CreateImageOptions image;
+  image.path = request.filename;
+  image.format = request.format;
+  image.overwrites = true;
+  image.qcow2.bytes = source.bytes;
+  image.qcow2.backing_filename = source.overlay_of.filename;
+  image.qcow2.backing_format = source.overlay_of.format;
+  absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
+  if (!CarriesErrno(status)) return status;
+  return GenericError(
+      StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
+}
+
+absl::StatusOr<Attachment> CoOpenTarget(BlockLayer& layer, const DriveMirrorRequest& request)
+    MILLRACE_MAY_SUSPEND {
+  NodeTree tree;
+  tree.driver = request.format;
+  tree.filename = request.filename;
+  tree.node_name = request.node_name;
+  tree.is_read_only = false;
+  if (request.creates) tree.children.push_back({"backing", "", nullptr});
+  return layer.CoOpen(std::move(tree));
+}
+
+CommandResult CoDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(DriveMirrorRequest request, ReadRequest(layer, arguments));
+  MirrorOptions& mirror = request.mirror;
+  MILLRACE_ASSIGN_OR_RETURN(const SourceFacts source, LookAtSource(layer, mirror));
+  if (mirror.sync == MirrorSync::kTop && !source.has_backing) mirror.sync = MirrorSync::kFull;
+  if (request.creates && request.format.empty()) request.format = source.driver;
+  if (!mirror.replaces.empty() && request.node_name.empty()) {
+    return GenericError("a node-name must be provided when replacing a named node of the graph");
+  }
+  if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeTarget(layer, request, source));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment target, CoOpenTarget(layer, request));
+  mirror.target = target.node();
+  absl::Status status = CheckMirror(layer, mirror);
+  if (status.ok()) {
+    status = CoStartMirror(layer.graph(), layer.jobs(), std::move(mirror)).status();
+  }
+  target.CoDetach();  // from here on the job's own, or nobody's
+  MILLRACE_RETURN_IF_ERROR(status);
+  return json::object();
+}
+
+}  // namespace
+
+void RegisterDriveMirror(BlockLayer& layer) {
+  std::vector<ArgumentSpec> arguments = {
+      {"device"},
+      {"target"},
+      {"format", ArgumentType::kString, true},
+      {"node-name", ArgumentType::kString, true},
+      {"mode", ArgumentType::kEnum, true, {"existing", "absolute-paths"}},
+      {"unmap", ArgumentType::kBool, true}};
+  AppendMirrorArguments(&arguments);
+  AppendBlockJobArguments(&arguments);
+  std::erase_if(arguments,
+                [](const ArgumentSpec& argument) { return argument.name == "filter-node-name"; });
+  layer.host().commands.Register(
+      {.name = "drive-mirror",
+       .arguments = std::move(arguments),
+       .handler = [&layer](const json::object& given)
+                      MILLRACE_MAY_SUSPEND { return CoDriveMirror(layer, given); }});
+}
+
+}  // namespace millrace

@@ -1,0 +1,119 @@
+"""drive-mirror under errors of the source and of the target, whose names go through blkdebug."""
+
+from support.case import Case
+from support.images import MIB
+
+SECTOR = 65536 // 512
+CONFIG = '''
+[inject-error]
+state = "1"
+event = "{event}"
+errno = "5"
+immediately = "off"
+once = "on"
+sector = "{sector}"
+
+[set-state]
+state = "1"
+event = "{event}"
+new_state = "2"
+
+[set-state]
+state = "2"
+event = "{event}"
+new_state = "1"
+'''
+
+
+class Errors(Case):
+    def configure(self, event, sector):
+        path = self.images.path('blkdebug.conf')
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(CONFIG.format(event=event, sector=sector))
+        return path
+
+    def completed(self):
+        data = self.vm.qmp.wait_event('BLOCK_JOB_COMPLETED', device='drive0')['data']
+        self.wait_gone()
+        return data
+
+    def assert_error(self, operation, action):
+        self.assertEqual(self.vm.qmp.wait_event('BLOCK_JOB_ERROR')['data'],
+                         {'device': 'drive0', 'operation': operation, 'action': action})
+
+    def wait_gone(self):
+        self.vm.qmp.wait_event('JOB_STATUS_CHANGE', id='drive0', status='null')
+        self.assertEqual(self.jobs(), [])
+
+    def complete(self):
+        self.wait_ready(kind='mirror')
+        self.vm.command('block-job-complete', device='drive0')
+        self.assertNotIn('error', self.completed())
+
+
+class SourceErrors(Errors):
+    def start(self, policy, **options):
+        self.images.create('backing.img', 2 * MIB, 'raw')
+        self.images.io('backing.img', 'write -P 1 0 2M', image_format='raw')
+        config = self.configure('read_aio', SECTOR)
+        self.images.create('test.img', backing=f'blkdebug:{config}:{self.images.path("backing.img")}',
+                           backing_format='raw')
+        self.vm.drive(self.images.path('test.img'), interface='none').launch()
+        self.vm.command('drive-mirror', device='drive0', sync='full', format='raw',
+                        target=self.images.path('target.img'), on_source_error=policy, **options)
+
+    def test_report(self):
+        self.start('report')
+        self.assert_error('read', 'report')
+        self.assertEqual(self.completed()['error'], 'Input/output error')
+
+    def test_ignore(self):
+        self.start('ignore')
+        self.assert_error('read', 'ignore')
+        self.complete()
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 1, 0, 2 * MIB, 'raw'))
+
+    def test_stop(self):
+        self.start('stop')
+        self.assert_error('read', 'stop')
+        self.vm.qmp.wait_event('JOB_STATUS_CHANGE', id='drive0', status='paused')
+        job = self.job()
+        self.assertTrue(job['paused'])
+        self.assertEqual(job['io-status'], 'failed')
+        self.vm.command('block-job-resume', device='drive0')
+        self.complete()
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 1, 0, 2 * MIB, 'raw'))
+
+
+class TargetErrors(Errors):
+    def start(self, policy):
+        source = self.images.create('source.img', 2 * MIB)
+        self.images.io('source.img', 'write -P 1 0 2M')
+        self.images.create('target.img', 2 * MIB, 'raw')
+        config = self.configure('pwritev', SECTOR)
+        self.vm.drive(source, interface='none').launch()
+        self.vm.command('drive-mirror', device='drive0', sync='full', mode='existing', format='raw',
+                        target=f'blkdebug:{config}:{self.images.path("target.img")}',
+                        on_target_error=policy)
+
+    def test_report(self):
+        self.start('report')
+        self.assert_error('write', 'report')
+        self.assertEqual(self.completed()['error'], 'Input/output error')
+
+    def test_ignore(self):
+        self.start('ignore')
+        self.assert_error('write', 'ignore')
+        self.complete()
+
+    def test_stop(self):
+        self.start('stop')
+        self.assert_error('write', 'stop')
+        self.vm.qmp.wait_event('JOB_STATUS_CHANGE', id='drive0', status='paused')
+        self.assertEqual(self.job()['io-status'], 'failed')
+        self.vm.command('block-job-resume', device='drive0')
+        self.complete()
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 1, 0, 2 * MIB, 'raw'))

@@ -179,6 +179,7 @@ std::string ConflictText(const Conflict& conflict) {
       return StrCat("Cannot find device='", conflict.detail == "node-name" ? "" : conflict.object,
                     "' nor node-name='", conflict.object, "'");
     case Reason::kSameNode:
+      if (conflict.detail == "mirror") return "Can't mirror node into itself";
       if (conflict.detail != "through-filters") break;
       return "Invalid files for merge: top and base are the same";
     case Reason::kUnsupportedByDriver:

@@ -45,7 +45,9 @@ class RequestReader {
     if (tree.driver != node.driver_name()) return CannotChange("driver");
     for (const char* fixed : {"copy-on-read", "quorum"}) {
       if (tree.driver != fixed) continue;
-      return GenericError(StrCat("Block format '", fixed, "' used by node '", node.name(),
+      const std::string device = node.device_name();
+      return GenericError(StrCat("Block format '", fixed, "' used by node '",
+                                 device.empty() ? node.name() : device,
                                  "' does not support reopening files"));
     }
     if (!tree.node_name.empty() && tree.node_name != node.name()) return CannotChange("node-name");

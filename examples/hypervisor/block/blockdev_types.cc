@@ -30,7 +30,8 @@ json::object ListOf(std::string_view type) {
 
 json::object Alternate(std::string_view name, const std::vector<std::string_view>& types) {
   json::array members;
-  for (const std::string_view type : types) members.push_back({{"type", std::string(type)}});
+  for (const std::string_view type : types)
+    members.push_back(json::object({{"type", std::string(type)}}));
   return {{"name", std::string(name)}, {"meta-type", "alternate"}, {"members", std::move(members)}};
 }
 

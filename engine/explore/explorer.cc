@@ -14,6 +14,7 @@
 #include "millrace/engine/explore/exploring_decider.h"
 #include "millrace/engine/explore/recorder.h"
 #include "millrace/engine/explore/trace_counter.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 namespace {
@@ -21,6 +22,7 @@ namespace {
 constexpr uint64_t kChoicesMax = 1'000'000;
 constexpr size_t kRecordingBytes = 64 << 20;
 constexpr uint64_t kRunsPerLookAtTheClock = 64;
+constexpr size_t kSitesMax = 1024;
 
 template <size_t kBytes>
 struct FixedText {
@@ -49,8 +51,9 @@ struct Shared {
   FixedText<512> progress;
   uint32_t choice_count;
   std::array<uint16_t, kChoicesMax> indices;
+  std::array<uint64_t, kSitesMax> site_hits;
 
-  ChoiceLog log() { return {&choice_count, absl::MakeSpan(indices)}; }
+  ChoiceLog log() { return {&choice_count, absl::MakeSpan(indices), absl::MakeSpan(site_hits)}; }
   void SetFailure(const Failure& failure) {
     signature.Set(failure.signature);
     text.Set(failure.text);
@@ -81,17 +84,27 @@ class Repeat final : public Strategy {
 // Follows a schedule by its labels.
 class Follow final : public Strategy {
  public:
-  explicit Follow(const Schedule& schedule) : decider_(schedule.deviations) {}
+  explicit Follow(const Schedule& schedule) : schedule_(schedule), decider_(schedule.deviations) {}
   std::string_view name() const override { return "replay"; }
   bool repeats() const override { return true; }
   bool BeginRun() override { return true; }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
-    return decider_.Pick(kind, options);
+    const uint64_t ordinal = ordinal_++;
+    const size_t taken = decider_.Pick(kind, options);
+    // Beside holds, a deviation may be to take option 0.
+    const bool deviates =
+        next_ < schedule_.deviations.size() && schedule_.deviations[next_].ordinal == ordinal;
+    if (deviates) ++next_;
+    const bool is_free = !deviates && kind == ChoiceKind::kStep && decider_.status().ok();
+    return is_free ? schedule_.FirstNotHeld(ordinal, options) : taken;
   }
   const ReplayDecider& decider() const { return decider_; }
 
  private:
+  const Schedule& schedule_;
   ReplayDecider decider_;
+  uint64_t ordinal_ = 0;
+  size_t next_ = 0;  // deviation
 };
 
 // One process's part of an exploration.
@@ -103,8 +116,7 @@ class Explorer {
         strategy_(strategy),
         options_(options),
         shared_(shared),
-        decider_(strategy.repeats() ? ChoiceKinds::All() : scenario.explored, &strategy,
-                 shared.log()) {
+        decider_(scenario.explored, &strategy, shared.log()) {
     decider_.SetLimit(std::min(scenario.choices_max, kChoicesMax), &OnEndless, this);
   }
 
@@ -164,7 +176,7 @@ class Explorer {
   bool RunsAgain(const RunSummary& before) {
     Repeat repeat(absl::MakeConstSpan(shared_.indices).first(shared_.choice_count));
     repeat.BeginRun();
-    ExploringDecider decider(ChoiceKinds::All(), &repeat, shared_.log());
+    ExploringDecider decider(scenario_.explored, &repeat, shared_.log());
     decider.SetLimit(std::min(scenario_.choices_max, kChoicesMax), &OnEndless, this);
     decider.BeginRun();
     ScenarioRun run(decider, stacks_);
@@ -299,6 +311,9 @@ ExploreReport Explore(const Scenario& scenario, Strategy& strategy, const Explor
   report.proof = shared.progress.Get();
   report.traces = shared.traces;
   report.traces_seen_once = shared.traces_seen_once;
+  const auto hits = absl::MakeConstSpan(shared.site_hits);
+  report.site_hits.assign(hits.begin(),
+                          hits.begin() + std::min(kSitesMax, ExplorationSites().size()));
   report.log = end.stderr_text;
   Failure failure{shared.signature.Get(), shared.text.Get()};
   if (!end.is_clean) failure = FailureOfCrash(end);

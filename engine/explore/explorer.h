@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "millrace/engine/explore/recording.h"
 #include "millrace/engine/explore/scenario.h"
@@ -67,6 +68,8 @@ struct ExploreReport {
   // next run shows a new one is about traces_seen_once / schedules (Good-Turing).
   uint64_t traces = 0;
   uint64_t traces_seen_once = 0;
+  // How often the runs came by each of ExplorationSites(), in their order.
+  std::vector<uint64_t> site_hits;
   std::optional<Finding> finding;
   std::string log;  // what the runs wrote to stderr, its beginning
 };

@@ -19,10 +19,12 @@ namespace millrace {
 inline constexpr std::string_view kTouchedByEveryStep = "shared, by every step";
 inline constexpr std::string_view kTouchedByOneStep = "shared";
 
-// What was chosen in a run; where it lies is the explorer's business.
+// What was chosen in a run, and how often each of ExplorationSites() was passed in all runs; where
+// they lie is the explorer's business.
 struct ChoiceLog {
   uint32_t* count = nullptr;
   absl::Span<uint16_t> indices;
+  absl::Span<uint64_t> site_hits;  // of sites beyond its end nothing is kept
 };
 
 class ExploringDecider final : public Decider, public StepObserver {
@@ -30,13 +32,19 @@ class ExploringDecider final : public Decider, public StepObserver {
   // Called when a run has made too many choices; does not return.
   using OnEndless = void (*)(void* context);
 
+  // A strategy that repeats is asked about every choice; but buggify sites make choices, and so
+  // take numbers, only where `explored` has them: one more site shifts no recorded schedule.
   ExploringDecider(ChoiceKinds explored, Strategy* strategy, ChoiceLog log)
-      : explored_(explored),
+      : explored_(strategy->repeats() ? ChoiceKinds::All() : explored),
+        has_odd_branches_(explored.Has(ChoiceKind::kBuggify)),
         strategy_(strategy),
-        log_(log),
-        wants_steps_(strategy->wants_steps()) {}
+        log_(log) {}
 
-  void BeginRun() { *log_.count = 0; }
+  // After the strategy's.
+  void BeginRun() {
+    *log_.count = 0;
+    wants_steps_ = strategy_->wants_steps();
+  }
   // While it points at false, faults are not explored (a run that is repeated keeps its own).
   void SetFaultSwitch(const bool* has_faults) { has_faults_ = has_faults; }
   void SetRecorder(Recorder* recorder) { recorder_ = recorder; }
@@ -48,6 +56,12 @@ class ExploringDecider final : public Decider, public StepObserver {
   uint64_t choices() const { return *log_.count; }
 
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override;
+  bool TakesOddBranch(const ExplorationSite& site) override {
+    return has_odd_branches_ && Decider::TakesOddBranch(site);
+  }
+  void OnSite(const ExplorationSite&, size_t index) override {
+    if (index < log_.site_hits.size()) ++log_.site_hits[index];
+  }
   StepObserver* observer() override {
     return wants_steps_ || recorder_ != nullptr ? this : nullptr;
   }
@@ -63,9 +77,10 @@ class ExploringDecider final : public Decider, public StepObserver {
   }
 
   const ChoiceKinds explored_;
+  const bool has_odd_branches_;
   Strategy* const strategy_;
   const ChoiceLog log_;
-  const bool wants_steps_;
+  bool wants_steps_ = false;  // in this run
   const bool* has_faults_ = nullptr;
   Recorder* recorder_ = nullptr;
   uint64_t limit_ = UINT64_MAX;

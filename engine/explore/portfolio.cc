@@ -51,6 +51,7 @@ bool Portfolio::BeginRun() {
 void Portfolio::EndRun(const RunSummary& summary) { current_->strategy->EndRun(summary); }
 
 bool Portfolio::wants_steps() const {
+  if (current_ != nullptr) return current_->wants_steps;
   return std::any_of(members_.begin(), members_.end(),
                      [](const Member& each) { return each.wants_steps; });
 }

@@ -136,17 +136,21 @@ Recording Recorder::Read(absl::Span<const char> bytes) {
   return end(true);
 }
 
+Decision RecordedChoice::ToDecision() const {
+  const RecordedOption& option = options[taken];
+  Decision decision{ordinal, kind, 0, StrCat(option.name, "@", option.detail)};
+  for (size_t i = 0; i < taken; ++i) {
+    if (options[i].name == option.name && options[i].detail == option.detail) {
+      ++decision.equals_before;
+    }
+  }
+  return decision;
+}
+
 Schedule Recording::ToSchedule() const {
   Schedule schedule;
   for (const RecordedChoice& choice : choices) {
-    if (!choice.is_deviation()) continue;
-    const RecordedOption& taken = choice.options[choice.taken];
-    Decision decision{choice.ordinal, choice.kind, 0, StrCat(taken.name, "@", taken.detail)};
-    for (size_t i = 0; i < choice.taken; ++i) {
-      const RecordedOption& other = choice.options[i];
-      if (other.name == taken.name && other.detail == taken.detail) ++decision.equals_before;
-    }
-    schedule.deviations.push_back(std::move(decision));
+    if (choice.is_deviation()) schedule.deviations.push_back(choice.ToDecision());
   }
   return schedule;
 }

@@ -31,6 +31,8 @@ struct RecordedChoice {
   size_t taken = 0;  // 0 is what production does
   size_t step = 0;   // index of the step it led to (kStep), or in which it was made
   bool is_deviation() const { return taken != 0; }
+  // What was taken, as a Schedule writes it down.
+  Decision ToDecision() const;
 };
 
 struct RecordedStep {

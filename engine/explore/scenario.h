@@ -59,7 +59,8 @@ class ChoiceKinds {
         .With(ChoiceKind::kOutcome)
         .With(ChoiceKind::kFault)
         .With(ChoiceKind::kCrash)
-        .With(ChoiceKind::kBuggify);
+        .With(ChoiceKind::kBuggify)
+        .With(ChoiceKind::kLatency);
   }
   constexpr ChoiceKinds With(ChoiceKind kind) const {
     ChoiceKinds more = *this;

@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kKindLetters = "sowcfdb";  // by ChoiceKind
+constexpr std::string_view kKindLetters = "sowcfdbl";  // by ChoiceKind
 static_assert(kKindLetters.size() == kChoiceKinds);
 
 bool IsPlain(char c) {
@@ -66,6 +66,19 @@ bool ParseNumber(std::string_view digits, Number* number) {
   return !digits.empty() && error == std::errc() && parsed == end;
 }
 
+absl::StatusOr<Hold> ParseHold(std::string_view item) {
+  Hold hold;
+  const size_t colon = item.find(':');
+  const std::string_view numbers = item.substr(1, colon == std::string_view::npos ? 0 : colon - 1);
+  const size_t dash = numbers.find('-');
+  if (dash == std::string_view::npos || !ParseNumber(numbers.substr(0, dash), &hold.first) ||
+      !ParseNumber(numbers.substr(dash + 1), &hold.last) || hold.last < hold.first) {
+    return BadText(item, "does not number its first and last choice");
+  }
+  MILLRACE_ASSIGN_OR_RETURN(hold.party, Unescape(item, item.substr(colon + 1)));
+  return hold;
+}
+
 absl::StatusOr<Decision> ParseDeviation(std::string_view item) {
   Decision decision;
   const size_t kind = item.empty() ? std::string_view::npos : kKindLetters.find(item[0]);
@@ -90,8 +103,12 @@ absl::StatusOr<Decision> ParseDeviation(std::string_view item) {
 }  // namespace
 
 std::string Schedule::ToText() const {
-  if (deviations.empty()) return "-";
+  if (size() == 0) return "-";
   std::string text;
+  for (const Hold& each : holds) {
+    StrAppend(&text, text.empty() ? "h" : ",h", each.first, "-", each.last, ":");
+    AppendEscaped(each.party, &text);
+  }
   for (const Decision& each : deviations) {
     if (!text.empty()) text.push_back(',');
     text.push_back(kKindLetters[static_cast<size_t>(each.kind)]);
@@ -109,22 +126,43 @@ absl::StatusOr<Schedule> Schedule::FromText(std::string_view text) {
     const size_t comma = text.find(',');
     is_last = comma == std::string_view::npos;
     const std::string_view item = text.substr(0, comma);
+    if (!is_last) text.remove_prefix(comma + 1);
+    if (!item.empty() && item[0] == 'h') {
+      if (!schedule.deviations.empty()) return BadText(item, "comes after a deviation");
+      MILLRACE_ASSIGN_OR_RETURN(Hold hold, ParseHold(item));
+      schedule.holds.push_back(std::move(hold));
+      continue;
+    }
     MILLRACE_ASSIGN_OR_RETURN(Decision decision, ParseDeviation(item));
     if (!schedule.deviations.empty() && schedule.deviations.back().ordinal >= decision.ordinal) {
       return BadText(item, "does not come after the one before it");
     }
     schedule.deviations.push_back(std::move(decision));
-    if (!is_last) text.remove_prefix(comma + 1);
   }
   return schedule;
 }
 
+size_t Schedule::FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options) const {
+  for (size_t i = 0; i < options.size(); ++i) {
+    const bool is_held = std::any_of(holds.begin(), holds.end(), [&](const Hold& each) {
+      return each.first <= ordinal && ordinal <= each.last && each.party == options[i].name;
+    });
+    if (!is_held) return i;
+  }
+  return 0;
+}
+
 bool operator==(const Schedule& a, const Schedule& b) {
-  return std::equal(a.deviations.begin(), a.deviations.end(), b.deviations.begin(),
-                    b.deviations.end(), [](const Decision& x, const Decision& y) {
-                      return x.ordinal == y.ordinal && x.kind == y.kind &&
-                             x.equals_before == y.equals_before && x.label == y.label;
-                    });
+  const bool same_holds =
+      std::equal(a.holds.begin(), a.holds.end(), b.holds.begin(), b.holds.end(),
+                 [](const Hold& x, const Hold& y) {
+                   return x.first == y.first && x.last == y.last && x.party == y.party;
+                 });
+  return same_holds && std::equal(a.deviations.begin(), a.deviations.end(), b.deviations.begin(),
+                                  b.deviations.end(), [](const Decision& x, const Decision& y) {
+                                    return x.ordinal == y.ordinal && x.kind == y.kind &&
+                                           x.equals_before == y.equals_before && x.label == y.label;
+                                  });
 }
 
 }  // namespace millrace

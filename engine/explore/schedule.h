@@ -2,27 +2,44 @@
 //
 // Each deviation names its choice by number and its option by label, so a schedule survives edits
 // that do not change what it passes; where it no longer fits, replaying it says so ("stale") and
-// at which choice. As text it is one line without blanks or shell characters:
+// at which choice. A hold is a deviation that lasts: for a while, a party goes behind all others
+// that can run. As text a schedule is one line without blanks or shell characters:
 //
-//   s12:stream0@drain.begin,o14:img-3@torn,s31:copy@io.read#2
+//   h5-40:mirror0/copy,s12:stream0@drain.begin,o14:img-3@torn,s31:copy@io.read#2
 //
-// that is: kind (s step, o outcome, w wake, c crash, f fault, d data, b buggify), number of the
-// choice, the option's name@detail with unusual bytes as %XX, and #N if N others with that label
-// come before it. The empty schedule, production's own order, is "-". Plain data; any thread.
+// that is: first the holds (h: first and last choice, the party's name), then kind (s step, o
+// outcome, w wake, c crash, f fault, d data, b buggify, l latency), number of the choice, the
+// option's name@detail with unusual bytes as %XX, and #N if N others with that label come before
+// it. The empty schedule, production's own order, is "-". Plain data; any thread.
 #ifndef MILLRACE_ENGINE_EXPLORE_SCHEDULE_H_
 #define MILLRACE_ENGINE_EXPLORE_SCHEDULE_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "millrace/engine/scheduler/decider.h"
 
 namespace millrace {
 
+// At step choices `first` to `last`, whoever has this name is taken only if nobody else can run.
+struct Hold {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  std::string party;
+};
+
 struct Schedule {
   std::vector<Decision> deviations;  // by ordinal
+  std::vector<Hold> holds;           // where there is no deviation, these count
+
+  size_t size() const { return deviations.size() + holds.size(); }
+  // Of a step choice without a deviation: the first option that is not held back; 0 if all are.
+  size_t FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options) const;
 
   std::string ToText() const;
   // InvalidArgument, with the place, if it is not the text of a schedule.

@@ -1,6 +1,7 @@
 #include "millrace/engine/explore/shrink.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -9,7 +10,14 @@
 namespace millrace {
 namespace {
 
-using Deviations = std::vector<Decision>;
+// How many choices later than recorded a deviation may find its option: with an earlier one gone
+// the run is a little shorter or longer.
+constexpr uint64_t kSlack = 6;
+// A run that has no end must not have it for the hold alone: whoever was held back gets the second
+// half of the choices to make up for it.
+constexpr std::string_view kNoEnd = "O11 no end";
+// Parties that were passed over fewer times are not worth a hold.
+constexpr size_t kPassedOverMin = 3;
 
 bool HasLabel(const Option& option, std::string_view label) {
   return label.size() == option.name.size() + 1 + option.detail.size() &&
@@ -17,41 +25,87 @@ bool HasLabel(const Option& option, std::string_view label) {
          label.substr(option.name.size() + 1) == option.detail;
 }
 
-// Replays shortened schedules, one after the other. Where a deviation does not fit, because an
-// earlier one is gone, production's order is kept instead.
+// Takes a schedule's deviations where they fit, and production's order elsewhere.
+class LooseReplay {
+ public:
+  void Begin(const Schedule& schedule) {
+    schedule_ = &schedule;
+    left_ = schedule.deviations;
+    ordinal_ = 0;
+  }
+  bool is_over() const { return left_.empty(); }
+
+  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) {
+    const uint64_t ordinal = ordinal_++;
+    while (!left_.empty() && left_.front().ordinal + kSlack < ordinal) left_.remove_prefix(1);
+    if (!left_.empty() && left_.front().ordinal <= ordinal && left_.front().kind == kind) {
+      const Decision& wanted = left_.front();
+      uint32_t equals = 0;
+      size_t found = options.size();
+      for (size_t i = 0; i < options.size(); ++i) {
+        if (!HasLabel(options[i], wanted.label)) continue;
+        found = i;
+        if (equals++ == wanted.equals_before) break;
+      }
+      if (found < options.size()) {
+        left_.remove_prefix(1);
+        return found;
+      }
+    }
+    return kind == ChoiceKind::kStep ? schedule_->FirstNotHeld(ordinal, options) : 0;
+  }
+
+ private:
+  const Schedule* schedule_ = nullptr;
+  absl::Span<const Decision> left_;
+  uint64_t ordinal_ = 0;
+};
+
+// Replays shortened schedules, one after the other.
 class Candidates final : public Strategy {
  public:
-  explicit Candidates(absl::Span<const Deviations> candidates) : candidates_(candidates) {}
+  explicit Candidates(absl::Span<const Schedule> candidates) : candidates_(candidates) {}
 
   std::string_view name() const override { return "shrink"; }
   bool repeats() const override { return true; }
   bool BeginRun() override {
-    if (next_candidate_ == candidates_.size()) return false;
-    current_ = candidates_[next_candidate_++];
-    ordinal_ = 0;
+    if (next_ == candidates_.size()) return false;
+    replay_.Begin(candidates_[next_++]);
     return true;
   }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
-    const uint64_t ordinal = ordinal_++;
-    while (!current_.empty() && current_.front().ordinal < ordinal) current_.remove_prefix(1);
-    if (current_.empty() || current_.front().ordinal != ordinal) return 0;
-    const Decision& wanted = current_.front();
-    if (wanted.kind != kind) return 0;
-    uint32_t equals = 0;
-    size_t last = 0;
-    for (size_t i = 0; i < options.size(); ++i) {
-      if (!HasLabel(options[i], wanted.label)) continue;
-      last = i;
-      if (equals++ == wanted.equals_before) break;
-    }
-    return last;
+    return replay_.Pick(kind, options);
   }
 
  private:
-  const absl::Span<const Deviations> candidates_;
-  size_t next_candidate_ = 0;
-  absl::Span<const Decision> current_;
-  uint64_t ordinal_ = 0;
+  const absl::Span<const Schedule> candidates_;
+  size_t next_ = 0;
+  LooseReplay replay_;
+};
+
+// The beginning of a schedule, and behind it every run with few delays.
+class FewDelaysBehind final : public Strategy {
+ public:
+  FewDelaysBehind(const Schedule& beginning, uint32_t delays)
+      : beginning_(beginning), search_(delays) {}
+
+  std::string_view name() const override { return "shrink"; }
+  bool repeats() const override { return true; }
+  bool BeginRun() override {
+    replay_.Begin(beginning_);
+    return search_.BeginRun();
+  }
+  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
+    if (!replay_.is_over()) return replay_.Pick(kind, options);
+    const bool is_order = kind == ChoiceKind::kStep || kind == ChoiceKind::kWake;
+    return is_order ? search_.Pick(kind, options) : 0;
+  }
+  void EndRun(const RunSummary& summary) override { search_.EndRun(summary); }
+
+ private:
+  const Schedule& beginning_;
+  LooseReplay replay_;
+  DelayBounded search_;
 };
 
 class Shrinker {
@@ -60,9 +114,12 @@ class Shrinker {
       : scenario_(scenario), options_(options), best_(finding), start_(clock_.Now()) {}
 
   void ShrinkAll() {
-    FindWithFewDelays();
+    if (IsScheduleOnly()) FindWithFewDelays(2);
+    HoldBackWhoeverWaited();
     CutTheEnd();
     TakeOutParts();
+    ShortenHolds();
+    if (IsScheduleOnly() && schedule().holds.empty()) FindBehindBeginnings();
   }
 
   const Finding& best() const { return best_; }
@@ -70,7 +127,7 @@ class Shrinker {
   Nanoseconds time() const { return clock_.Now() - start_; }
 
  private:
-  const Deviations& deviations() const { return best_.schedule.deviations; }
+  const Schedule& schedule() const { return best_.schedule; }
 
   ExploreOptions Budget(uint64_t schedules) const {
     ExploreOptions options;
@@ -80,69 +137,219 @@ class Shrinker {
     options.budget.time = std::max<Nanoseconds>(options_.time_max - time(), 0);
     return options;
   }
+  // A part of what is left.
+  ExploreOptions BudgetOf(uint64_t share) const {
+    ExploreOptions options = Budget(options_.replays_max / share);
+    options.budget.time =
+        std::min(options.budget.time, options_.time_max / static_cast<Nanoseconds>(share));
+    return options;
+  }
   bool IsSpent() const { return replays_ >= options_.replays_max || time() >= options_.time_max; }
 
-  // Whether a run went wrong in the same way with fewer deviations; then it is the best.
-  bool IsBetter(const ExploreReport& report) {
-    if (!report.finding || report.finding->failure.signature != best_.failure.signature ||
-        report.finding->recording.failure.signature != best_.failure.signature ||
-        report.finding->schedule.deviations.size() >= deviations().size()) {
-      return false;
-    }
+  bool IsScheduleOnly() const {
+    return std::all_of(schedule().deviations.begin(), schedule().deviations.end(),
+                       [](const Decision& each) {
+                         return each.kind == ChoiceKind::kStep || each.kind == ChoiceKind::kWake;
+                       });
+  }
+
+  bool IsSameFailure(const ExploreReport& report) const {
+    return report.finding && report.finding->failure.signature == best_.failure.signature &&
+           report.finding->recording.failure.signature == best_.failure.signature;
+  }
+
+  // Keeps a run that went wrong in the same way, if its schedule is shorter.
+  bool Keep(const Finding& finding, Schedule shorter) {
+    if (shorter.size() >= schedule().size()) return false;
     const uint64_t at_schedule = best_.at_schedule;
-    best_ = *report.finding;
+    best_ = finding;
+    best_.schedule = std::move(shorter);
     best_.at_schedule = at_schedule;
     return true;
   }
 
-  void FindWithFewDelays() {
-    const bool is_schedule_only =
-        std::all_of(deviations().begin(), deviations().end(), [](const Decision& each) {
-          return each.kind == ChoiceKind::kStep || each.kind == ChoiceKind::kWake;
-        });
-    if (!is_schedule_only) return;
-    Scenario orders = scenario_;
-    orders.explored = ChoiceKinds({ChoiceKind::kStep, ChoiceKind::kWake});
-    for (uint32_t bound = 0; bound <= 2 && deviations().size() > bound; ++bound) {
-      ExploreOptions options = Budget(options_.replays_max / 4);
-      options.budget.time = std::min(options.budget.time, options_.time_max / 4);
-      DelayBounded strategy(bound);
-      const ExploreReport report = Explore(orders, strategy, options);
-      replays_ += report.schedules;
-      if (report.finding) {
-        IsBetter(report);
-        return;
-      }
+  // One run found by a search, written down as deviations alone.
+  bool Search(Strategy& strategy, const ExploreOptions& options) {
+    const ExploreReport report = Explore(scenario_, strategy, options);
+    replays_ += report.schedules;
+    return IsSameFailure(report) && Keep(*report.finding, report.finding->schedule);
+  }
+
+  void FindWithFewDelays(uint32_t bound_max) {
+    const Schedule nothing;
+    for (uint32_t bound = 0; bound <= bound_max && schedule().size() > bound; ++bound) {
+      FewDelaysBehind strategy(nothing, bound);
+      if (Search(strategy, BudgetOf(6))) return;
     }
   }
 
-  // Tries candidates until one is better.
-  bool TryAll(absl::Span<const Deviations> candidates) {
+  // What is needed of the beginning, when a delay or two may take the place of the rest.
+  void FindBehindBeginnings() {
+    for (size_t length = 1; length + 1 < schedule().deviations.size() && !IsSpent(); ++length) {
+      const Schedule beginning = Prefix(length);
+      const auto rest = static_cast<uint32_t>(schedule().deviations.size() - length - 1);
+      FewDelaysBehind strategy(beginning, std::min(rest, 2u));
+      if (Search(strategy, BudgetOf(10))) length = 0;
+    }
+  }
+
+  // Tries candidates until one goes wrong in the same way and is shorter.
+  bool TryAll(absl::Span<const Schedule> candidates) {
     while (!candidates.empty() && !IsSpent()) {
       Candidates strategy(candidates);
       const ExploreReport report = Explore(scenario_, strategy, Budget(candidates.size()));
       replays_ += report.schedules;
-      if (IsBetter(report)) return true;
       if (!report.finding) return false;
-      candidates.remove_prefix(report.schedules);  // it went wrong in another way
+      const size_t tried = static_cast<size_t>(report.schedules);
+      if (IsSameFailure(report) && KeepCandidate(candidates[tried - 1], *report.finding)) {
+        return true;
+      }
+      candidates.remove_prefix(tried);
     }
     return false;
   }
 
+  // A run with holds is written down with them, if that is shorter than without.
+  bool KeepCandidate(const Schedule& candidate, const Finding& finding) {
+    const Schedule with_holds = BesideHolds(finding.recording, candidate.holds);
+    if (candidate.holds.empty() || finding.schedule.size() <= with_holds.size()) {
+      return Keep(finding, finding.schedule);
+    }
+    return with_holds.size() < schedule().size() && GoesWrong(with_holds) &&
+           Keep(finding, with_holds);
+  }
+
+  // A run as its deviations from what these holds alone lead to.
+  static Schedule BesideHolds(const Recording& recording, const std::vector<Hold>& holds) {
+    Schedule schedule;
+    schedule.holds = holds;
+    std::vector<Option> options;
+    for (const RecordedChoice& choice : recording.choices) {
+      options.clear();
+      for (const RecordedOption& each : choice.options) {
+        options.push_back({each.actor, each.name, each.detail});
+      }
+      const bool is_step = choice.kind == ChoiceKind::kStep;
+      if (choice.taken == (is_step ? schedule.FirstNotHeld(choice.ordinal, options) : 0)) continue;
+      schedule.deviations.push_back(choice.ToDecision());
+    }
+    return schedule;
+  }
+
+  // ---- Holds ------------------------------------------------------------------------------------
+
+  struct PassedOver {
+    std::string party;
+    std::vector<uint64_t> at;  // choices
+  };
+
+  std::vector<PassedOver> WhoWasPassedOver() const {
+    std::vector<PassedOver> parties;
+    for (const RecordedChoice& choice : best_.recording.choices) {
+      if (choice.kind != ChoiceKind::kStep || !choice.is_deviation()) continue;
+      for (size_t i = 0; i < choice.taken; ++i) {
+        const std::string& name = choice.options[i].name;
+        auto found = std::find_if(parties.begin(), parties.end(),
+                                  [&](const PassedOver& each) { return each.party == name; });
+        if (found == parties.end()) {
+          parties.push_back({name, {}});
+          found = parties.end() - 1;
+        }
+        if (found->at.empty() || found->at.back() != choice.ordinal) {
+          found->at.push_back(choice.ordinal);
+        }
+      }
+    }
+    std::erase_if(parties, [](const PassedOver& each) { return each.at.size() < kPassedOverMin; });
+    std::stable_sort(parties.begin(), parties.end(), [](const PassedOver& a, const PassedOver& b) {
+      return a.at.size() > b.at.size();
+    });
+    return parties;
+  }
+
+  void HoldBackWhoeverWaited() {
+    constexpr size_t kPartiesMax = 6;
+    std::vector<PassedOver> parties = WhoWasPassedOver();
+    parties.resize(std::min(parties.size(), kPartiesMax));
+    std::vector<Schedule> candidates;
+    for (size_t i = 0; i < parties.size(); ++i) {
+      AddHolds({parties[i]}, candidates);
+      for (size_t j = 0; j < i; ++j) AddHolds({parties[j], parties[i]}, candidates);
+    }
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Schedule& a, const Schedule& b) { return a.size() < b.size(); });
+    TryAll(candidates);
+  }
+
+  // These parties held from first to last, or to the end, in place of all other deviations, or
+  // besides those that were made before and after.
+  void AddHolds(const std::vector<PassedOver>& parties, std::vector<Schedule>& candidates) const {
+    const uint64_t last_max =
+        best_.failure.signature == kNoEnd ? scenario_.choices_max / 2 : scenario_.choices_max;
+    for (const bool to_the_end : {true, false}) {
+      Schedule only;
+      for (const PassedOver& each : parties) {
+        const uint64_t last = to_the_end ? last_max : std::min(last_max, each.at.back());
+        only.holds.push_back({each.at.front(), std::max(each.at.front(), last), each.party});
+      }
+      Schedule with_rest = only;
+      for (const Decision& each : schedule().deviations) {
+        const bool is_covered =
+            std::any_of(only.holds.begin(), only.holds.end(), [&](const Hold& hold) {
+              return hold.first <= each.ordinal && each.ordinal <= hold.last;
+            });
+        if (!is_covered) with_rest.deviations.push_back(each);
+      }
+      candidates.push_back(std::move(only));
+      if (!with_rest.deviations.empty()) candidates.push_back(std::move(with_rest));
+    }
+  }
+
+  // A hold that ends sooner says more. As long it is no more than one deviation, so any that goes
+  // wrong will do.
+  void ShortenHolds() {
+    for (size_t i = 0; i < schedule().holds.size(); ++i) {
+      while (!IsSpent()) {
+        Schedule shorter = schedule();
+        Hold& hold = shorter.holds[i];
+        hold.last = hold.first + (hold.last - hold.first) / 2;
+        if (hold.last == schedule().holds[i].last || !GoesWrong(shorter)) break;
+        best_.schedule = shorter;
+      }
+    }
+    if (!schedule().holds.empty())
+      best_.recording = Replay(scenario_, schedule(), Budget(1)).recording;
+  }
+  bool GoesWrong(const Schedule& candidate) {
+    ExploreOptions options;
+    options.isolation = options_.isolation;
+    ++replays_;
+    const ReplayReport replay = Replay(scenario_, candidate, options);
+    return replay.stale.ok() && replay.recording.failure.signature == best_.failure.signature;
+  }
+
+  // ---- Delta debugging --------------------------------------------------------------------------
+
+  Schedule Prefix(size_t length) const {
+    Schedule prefix = schedule();
+    prefix.deviations.resize(length);
+    return prefix;
+  }
+
   void CutTheEnd() {
-    std::vector<Deviations> prefixes;
-    for (size_t length = 0; length < deviations().size(); ++length) {
-      prefixes.emplace_back(deviations().begin(),
-                            deviations().begin() + static_cast<ptrdiff_t>(length));
+    std::vector<Schedule> prefixes;
+    for (size_t length = 0; length < schedule().deviations.size(); ++length) {
+      prefixes.push_back(Prefix(length));
     }
     TryAll(prefixes);
   }
 
   void TakeOutParts() {
-    for (size_t part = std::max<size_t>(deviations().size() / 2, 1); part > 0 && !IsSpent();) {
+    auto half = [&] { return std::max<size_t>(schedule().deviations.size() / 2, 1); };
+    for (size_t part = half(); part > 0 && !IsSpent();) {
       if (TryAll(WithoutEachPart(part))) {
-        part = std::min(part, std::max<size_t>(deviations().size() / 2, 1));
-        if (deviations().empty()) return;
+        part = std::min(part, half());
+        if (schedule().deviations.empty()) return;
       } else {
         part /= 2;
       }
@@ -150,14 +357,14 @@ class Shrinker {
   }
 
   // From the end: what comes late is less likely to move the rest.
-  std::vector<Deviations> WithoutEachPart(size_t part) const {
-    std::vector<Deviations> candidates;
-    const size_t count = deviations().size();
+  std::vector<Schedule> WithoutEachPart(size_t part) const {
+    std::vector<Schedule> candidates;
+    const size_t count = schedule().deviations.size();
     for (size_t end = count; end > 0; end -= std::min(part, end)) {
-      Deviations shorter = deviations();
+      Schedule shorter = schedule();
       const size_t begin = end - std::min(part, end);
-      shorter.erase(shorter.begin() + static_cast<ptrdiff_t>(begin),
-                    shorter.begin() + static_cast<ptrdiff_t>(end));
+      shorter.deviations.erase(shorter.deviations.begin() + static_cast<ptrdiff_t>(begin),
+                               shorter.deviations.begin() + static_cast<ptrdiff_t>(end));
       candidates.push_back(std::move(shorter));
     }
     return candidates;
@@ -179,7 +386,7 @@ ShrinkReport Shrink(const Scenario& scenario, const Finding& finding,
   shrinker.ShrinkAll();
   ShrinkReport report;
   report.finding = shrinker.best();
-  report.deviations_before = finding.schedule.deviations.size();
+  report.deviations_before = finding.schedule.size();
   report.replays = shrinker.replays();
   report.time = shrinker.time();
   return report;

@@ -1,9 +1,13 @@
 // Shrink: makes a failing schedule short. Of the hundred deviations of a random run three or four
 // matter; a schedule that holds only those can be read.
 //
-// It looks for the same failure (by signature) first among the schedules with one and two delays,
-// then cuts what comes after the failure, then takes out halves, quarters, ... and single
-// deviations until none can be spared (delta debugging). Each try is one replay; the budget is for
+// It looks for the same failure (by signature) first among the schedules with one and two delays.
+// Then it holds back, for as long as it was passed over, each party that often was: what starves
+// somebody is one deviation that lasts and not a hundred. (Of a run without end no later than half
+// of the choices it may make: being held back is no reason to have no end.) Then it cuts what comes
+// after the failure, takes out halves, quarters, ... and single deviations until none can be spared
+// (delta debugging; what is left may come some choices later than it did), and looks for few delays
+// again, behind ever longer beginnings of what is left. Each try is one replay; the budget is for
 // all of them.
 #ifndef MILLRACE_ENGINE_EXPLORE_SHRINK_H_
 #define MILLRACE_ENGINE_EXPLORE_SHRINK_H_

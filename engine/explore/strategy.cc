@@ -34,6 +34,9 @@ size_t RandomChoices::Pick(ChoiceKind kind, absl::Span<const Option> options) {
     case ChoiceKind::kCrash:
       one_in = rates_.crash_one_in;
       break;
+    case ChoiceKind::kLatency:
+      one_in = rates_.latency_one_in;
+      break;
   }
   if (one_in == 0 || !faults_.OneIn(one_in)) return 0;
   return 1 + faults_.Below(options.size() - 1);

@@ -46,8 +46,8 @@ class Strategy {
   // Whether it repeats runs; then it is asked about every choice, explored or not.
   virtual bool repeats() const { return false; }
 
-  // Only for strategies that say so, as it costs a call per step: each step before it is taken,
-  // also where there was nothing to choose, and the shared objects it uses.
+  // Only for strategies that say so, when a run has begun, as it costs a call per step: each step
+  // before it is taken, also where there was nothing to choose, and the shared objects it uses.
   virtual bool wants_steps() const { return false; }
   virtual void OnStep(const Option& /*step*/) {}
   virtual void OnTouch(uint64_t /*object*/, StepAccess /*access*/) {}
@@ -67,6 +67,7 @@ struct FaultRates {
   // Buggify sites have two gates: in each run a site is active or not, and an active one fires on
   // some visits. The rate is that of both gates; 4 means 1 in 4 sites, 1 in 4 visits.
   uint32_t buggify_one_in = 0;
+  uint32_t latency_one_in = 0;
 };
 
 // What random strategies share: the choices that are no steps, drawn from streams of their own.

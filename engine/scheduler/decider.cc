@@ -2,6 +2,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 namespace {
@@ -35,8 +36,15 @@ std::string_view ChoiceKindName(ChoiceKind kind) {
       return "data";
     case ChoiceKind::kBuggify:
       return "buggify";
+    case ChoiceKind::kLatency:
+      return "latency";
   }
   return "unknown";
+}
+
+bool Decider::TakesOddBranch(const ExplorationSite& site) {
+  const Option options[] = {{0, site.name, "as ever"}, {0, site.name, "odd"}};
+  return Pick(ChoiceKind::kBuggify, options) != 0;
 }
 
 RandomStream::RandomStream(uint64_t seed, std::string_view stream_name) : state_(seed) {
@@ -80,6 +88,9 @@ size_t RandomDecider::Choose(ChoiceKind kind, size_t count) {
       break;
     case ChoiceKind::kBuggify:
       one_in = faults_.buggify_one_in;
+      break;
+    case ChoiceKind::kLatency:
+      one_in = faults_.latency_one_in;
       break;
   }
   if (one_in == 0 || !faults_stream_.OneIn(one_in)) return 0;

@@ -21,6 +21,8 @@
 
 namespace millrace {
 
+struct ExplorationSite;  // millrace/engine/scheduler/exploration_site.h
+
 enum class ChoiceKind : uint8_t {
   kStep,     // what happens next: a coroutine runs, an I/O completes, a timer fires
   kOutcome,  // how an I/O ends: ok, error before its effect, error after it, torn
@@ -29,8 +31,9 @@ enum class ChoiceKind : uint8_t {
   kFault,    // whether a fallible allocation or a named site misbehaves
   kData,     // a test's own choice (sizes, offsets, commands)
   kBuggify,  // whether a named site takes its odd but legal branch (MILLRACE_BUGGIFY)
+  kLatency,  // how long an I/O takes, or whether its file stalls
 };
-inline constexpr size_t kChoiceKinds = 7;
+inline constexpr size_t kChoiceKinds = 8;
 
 std::string_view ChoiceKindName(ChoiceKind kind);
 
@@ -71,6 +74,12 @@ class Decider {
   virtual size_t Pick(ChoiceKind kind, absl::Span<const Option> options) = 0;
   // Who wants to hear of steps; asked once, when a scheduler is made. Null: nobody.
   virtual StepObserver* observer() { return nullptr; }
+  // Whether a MILLRACE_BUGGIFY site takes its odd branch, asked at each visit: a choice of the kind
+  // kBuggify, unless the decider answers without making one of it.
+  virtual bool TakesOddBranch(const ExplorationSite& site);
+  // The code came by a site, which is ExplorationSites()[index]: a MILLRACE_SOMETIMES whose
+  // condition held, a MILLRACE_ALWAYS, or a MILLRACE_BUGGIFY that took its odd branch.
+  virtual void OnSite(const ExplorationSite& site, size_t index) {}
 };
 
 // Always option 0: production's order, through the seam. Useful to count choice points.
@@ -120,11 +129,12 @@ class RandomDecider final : public Decider {
  public:
   enum class Recording : bool { kOff, kOn };
   struct Faults {
-    // One in N outcomes, faults, crashes or visits of a buggify site deviates; 0 means never.
+    // One in N outcomes, faults, crashes, visits of a buggify site or latencies deviates; 0: never.
     uint32_t outcome_one_in = 0;
     uint32_t fault_one_in = 0;
     uint32_t crash_one_in = 0;
     uint32_t buggify_one_in = 0;
+    uint32_t latency_one_in = 0;
   };
   explicit RandomDecider(uint64_t seed) : RandomDecider(seed, Faults{}) {}
   RandomDecider(uint64_t seed, Faults faults, Recording recording = Recording::kOn);

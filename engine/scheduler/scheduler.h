@@ -26,7 +26,16 @@
 namespace millrace {
 
 class EngineObserver;
+class Scheduler;
 class StackPool;
+
+namespace internal {
+
+// The initial-exec model makes reading it one instruction.
+extern
+    __attribute__((tls_model("initial-exec"))) constinit thread_local Scheduler* current_scheduler;
+
+}  // namespace internal
 
 // A moment at which a function is called on the home thread. Owned by the caller; must be disarmed
 // or fired before it is destroyed (checked). Arm through Scheduler::Arm.

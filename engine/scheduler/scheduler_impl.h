@@ -15,14 +15,6 @@
 
 namespace millrace {
 
-namespace internal {
-
-// The initial-exec model makes reading it one instruction.
-extern
-    __attribute__((tls_model("initial-exec"))) constinit thread_local Scheduler* current_scheduler;
-
-}  // namespace internal
-
 struct Scheduler::Impl {
   std::unique_ptr<StackPool> own_stacks;
   StackPool* stacks = nullptr;  // its own, or one shared with other schedulers

@@ -112,13 +112,12 @@ bool PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report
   const Finding& finding = shrunk.finding;
   Print(StrCat("  found by    ", report.strategy, ", schedule ", report.schedules, ", ",
                Seconds(report.time), "\n"));
-  Print(StrCat("  shrunk      ", shrunk.deviations_before, " to ",
-               finding.schedule.deviations.size(), " deviations in ", shrunk.replays, " replays, ",
-               Seconds(shrunk.time), "\n"));
+  Print(StrCat("  shrunk      ", shrunk.deviations_before, " to ", finding.schedule.size(),
+               " deviations in ", shrunk.replays, " replays, ", Seconds(shrunk.time), "\n"));
   Print(StrCat("  oracle      ", finding.failure.signature, "\n"));
   Print(StrCat("  failure     ", FirstLine(finding.failure.text), "\n"));
-  Print(StrCat("  schedule    ", finding.schedule.deviations.size(), " of ",
-               finding.recording.choices.size(), " choices are not production's\n"));
+  Print(StrCat("  schedule    ", finding.schedule.size(), " of ", finding.recording.choices.size(),
+               " choices are not production's\n"));
   Print(StrCat("  replay      race_gallery run ", entry.id, " --replay=", finding.schedule.ToText(),
                "\n"));
   return html.empty() || WritePage(entry, finding, html);

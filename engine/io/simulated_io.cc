@@ -43,6 +43,14 @@ bool NeedsSpace(SimulatedOperation operation) {
   }
 }
 
+// The latencies that may be chosen besides the one that is set: one that lets a few others pass,
+// one that lets many, and a stall that outlasts what a job waits between two looks at its work.
+constexpr Nanoseconds kSlow = 2 * kMillisecond;
+constexpr Nanoseconds kVerySlow = 20 * kMillisecond;
+constexpr Nanoseconds kStall = 200 * kMillisecond;
+// More pieces are not chosen one by one.
+constexpr size_t kPiecesChosenMax = 10;
+
 bool IsOnFile(IoOpcode opcode) { return opcode != IoOpcode::kMemory && opcode != IoOpcode::kCall; }
 
 }  // namespace
@@ -84,7 +92,7 @@ void SimulatedIo::Submit(IoRequest& request) {
       if (Open* source = Find(request.source)) ++source->in_flight;
     }
   }
-  const Nanoseconds latency = latency_[static_cast<size_t>(OperationOf(request))];
+  const Nanoseconds latency = ChooseLatency(request);
   if (latency == 0) {
     ready_.push_back(&request);
     return;
@@ -94,6 +102,23 @@ void SimulatedIo::Submit(IoRequest& request) {
   while (after != nullptr && after->due > request.due) after = delayed_.Before(*after);
   delayed_.InsertAfter(after, request);
   scheduler_.Arm(timer_, delayed_.front()->due);
+}
+
+Nanoseconds SimulatedIo::ChooseLatency(const IoRequest& request) {
+  const Nanoseconds as_set = latency_[static_cast<size_t>(OperationOf(request))];
+  if (!has_latency_choices_) return as_set;
+  const std::string object(ObjectOf(request));
+  const Option options[] = {{request.ordinal, request.label, "as set"},
+                            {request.ordinal, request.label, "slow"},
+                            {request.ordinal, request.label, "very slow"},
+                            {request.ordinal, request.label, "its file stalls"}};
+  const Nanoseconds latencies[] = {as_set, kSlow, kVerySlow, as_set};
+  const size_t chosen = scheduler_.Choose(ChoiceKind::kLatency, options);
+  const Nanoseconds now = scheduler_.Now();
+  if (chosen == 3) stalled_until_[object] = now + kStall;
+  const auto stall = stalled_until_.find(object);
+  const Nanoseconds stalled = stall == stalled_until_.end() ? 0 : stall->second - now;
+  return std::max(latencies[chosen], stalled);
 }
 
 void SimulatedIo::ReleaseDue() {
@@ -121,6 +146,8 @@ void SimulatedIo::TakeStep(size_t index) {
   if (MayCrash(request, "crash before")) return;  // the request fails in a step of its own
   ready_.erase(ready_.begin() + static_cast<ptrdiff_t>(index));
 
+  scheduler_.Touch("file", ObjectOf(request),
+                   operation == SimulatedOperation::kRead ? StepAccess::kRead : StepAccess::kWrite);
   Outcome outcome{.has_effect = false, .error_number = EIO};
   if (!is_crashed_) outcome = ChooseOutcome(request, operation);
   request.result = 0;
@@ -218,6 +245,16 @@ bool SimulatedIo::MayCrash(const IoRequest& request, std::string_view when) {
   const Option choices[] = {{request.ordinal, request.label, "go on"},
                             {request.ordinal, request.label, when}};
   if (scheduler_.Choose(ChoiceKind::kCrash, choices) == 0) return false;
+  size_t pieces = 0;
+  Crash([&](const UnflushedPiece&) { return ++pieces > kPiecesChosenMax; });
+  if (pieces <= kPiecesChosenMax) {
+    crashed_disk_ = Crash([&](const UnflushedPiece& piece) {
+      const Option fates[] = {{piece.effect, piece.path, "piece lost"},
+                              {piece.effect, piece.path, "piece survives"}};
+      return scheduler_.Choose(ChoiceKind::kData, fates) != 0;
+    });
+    return true;
+  }
   const Option survivors[] = {{request.ordinal, request.label, "nothing survives"},
                               {request.ordinal, request.label, "everything survives"},
                               {request.ordinal, request.label, "pattern 1 survives"},

@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/functional/function_ref.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/engine/io/simulated_disk.h"
@@ -79,6 +80,10 @@ class SimulatedIo final : public IoBackend, public StepSource {
     latency_[static_cast<size_t>(operation)] = latency;
   }
   void SetLatency(Nanoseconds latency) { latency_.fill(latency); }
+  // Lets the decider choose how long each request takes (kLatency): as set, some milliseconds,
+  // many, or that its file stalls, so that whatever is asked of the file meanwhile ends later
+  // still.
+  void SetLatencyChoices(bool are_on) { has_latency_choices_ = are_on; }
 
   // The machine stops. Returns the disk as found afterwards: what is durable and, of all that was
   // completed but not flushed or in flight, the pieces that `survives` keeps. From here on every
@@ -90,9 +95,9 @@ class SimulatedIo final : public IoBackend, public StepSource {
   void ForEachInFlight(absl::FunctionRef<void(const IoRequest& request, const SimulatedFile& file,
                                               const SimulatedFile* source)>
                            visit) const;
-  // Lets the decider crash the machine before and after every effect on the disk (kCrash); which
-  // pieces survive it chooses too: none, all, or one of two in some pattern (kData). The crashed
-  // disk waits in TakeCrashedDisk().
+  // Lets the decider crash the machine before and after every effect on the disk (kCrash). It
+  // chooses, too, what survives (kData): of up to ten pieces each one, so every subset; of more,
+  // none, all, or one of two in some pattern. The crashed disk waits in TakeCrashedDisk().
   void SetCrashPoints(bool are_on) { has_crash_points_ = are_on; }
   std::unique_ptr<SimulatedDisk> TakeCrashedDisk() { return std::move(crashed_disk_); }
 
@@ -153,6 +158,7 @@ class SimulatedIo final : public IoBackend, public StepSource {
   const Open* Find(IoFile file) const { return const_cast<SimulatedIo*>(this)->Find(file); }
   std::string_view ObjectOf(const IoRequest& request);
 
+  Nanoseconds ChooseLatency(const IoRequest& request);
   Outcome ChooseOutcome(IoRequest& request, SimulatedOperation operation);
   const IoFailure* MatchFailure(IoRequest& request, SimulatedOperation operation);
   uint64_t ChooseTear(const IoRequest& request);
@@ -183,6 +189,8 @@ class SimulatedIo final : public IoBackend, public StepSource {
   std::array<uint64_t, kSimulatedOperations> completed_ = {};
   std::array<Nanoseconds, kSimulatedOperations> latency_ = {};
   std::vector<char> scratch_;
+  bool has_latency_choices_ = false;
+  absl::btree_map<std::string, Nanoseconds> stalled_until_;  // by file, or label of kMemory
   bool has_crash_points_ = false;
   bool is_crashed_ = false;
   std::unique_ptr<SimulatedDisk> crashed_disk_;

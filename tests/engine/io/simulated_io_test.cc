@@ -1,7 +1,9 @@
 #include "millrace/engine/io/simulated_io.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -369,6 +371,72 @@ TEST(SimulatedCrash, WhatWasSyncedSurvivesEveryCrash) {
   }
   EXPECT_GT(crashes, 300);
   EXPECT_GT(losses, 20);  // else the crashes would be too kind to find anything
+}
+
+// Two sectors unflushed: each of the four subsets is left by some crash.
+TEST(SimulatedCrash, EverySubsetOfFewPiecesIsChosen) {
+  std::set<std::string> left;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    RandomDecider decider(seed, {.crash_one_in = 3});
+    SimulatedDisk disk;
+    disk.Put("a", std::string(1024, '-'));
+    auto engine = Simulated(&disk, &decider);
+    EXPECT_TRUE(engine
+                    ->Run([&]() MILLRACE_MAY_SUSPEND {
+                      auto file = engine->io().CoOpen("a", {.writable = true});
+                      if (!file.ok()) return;
+                      engine->simulated_io()->SetCrashPoints(true);
+                      CoWriteText(engine->io(), *file, 0, std::string(1024, '+'));
+                      engine->io().CoClose(*file);
+                    })
+                    .ok());
+    if (!engine->simulated_io()->is_crashed()) continue;
+    const std::string content = engine->simulated_io()->TakeCrashedDisk()->Contents("a");
+    left.insert({content.front(), content.back()});
+  }
+  EXPECT_EQ(left, (std::set<std::string>{"--", "-+", "+-", "++"}));
+}
+
+// A file that stalls keeps everything waiting that is asked of it; another file does not care.
+TEST(SimulatedLatency, AStalledFileHoldsUpItsOwnRequestsOnly) {
+  class StallsTheFirst final : public Decider {
+   public:
+    size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
+      if (kind != ChoiceKind::kLatency || std::exchange(has_stalled_, true)) return 0;
+      return options.size() - 1;
+    }
+
+   private:
+    bool has_stalled_ = false;
+  };
+  StallsTheFirst decider;
+  SimulatedDisk disk;
+  disk.Put("a", "x");
+  disk.Put("b", "x");
+  auto engine = Simulated(&disk, &decider);
+  std::string order;
+  EXPECT_TRUE(engine
+                  ->Run([&]() MILLRACE_MAY_SUSPEND {
+                    const IoFile a = CoOpenOrFail(*engine, "a");
+                    const IoFile b = CoOpenOrFail(*engine, "b");
+                    engine->simulated_io()->SetLatencyChoices(true);
+                    TaskScope scope("readers");
+                    auto read = [&](IoFile file, char name) {
+                      scope.Spawn("reader", [&, file, name]() MILLRACE_MAY_SUSPEND {
+                        CoReadText(engine->io(), file, 0, 1);
+                        order += name;
+                      });
+                    };
+                    read(a, '1');
+                    read(a, '2');
+                    read(b, '3');
+                    EXPECT_TRUE(scope.CoJoin().ok());
+                    engine->io().CoClose(a);
+                    engine->io().CoClose(b);
+                  })
+                  .ok());
+  EXPECT_EQ(order, "312");
+  EXPECT_GE(engine->clock().Now(), 200 * kMillisecond);
 }
 
 TEST(SimulatedSchedule, EqualSeedsGiveEqualTraces) {

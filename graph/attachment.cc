@@ -6,6 +6,7 @@
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction_plan.h"
@@ -44,6 +45,7 @@ bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned
   queued.request = &request;
   queued.can_be_turned_away = can_be_turned_away;
   queue.PushBack(queued);
+  MILLRACE_SOMETIMES(queue.size() > 1, "attachment: two requests wait for the end of a drain");
   queued.waiter.CoWait("attachment.queue", this);
   MILLRACE_MUTANT(kR20b) {
     if (!request.is_active()) request.Begin(*edge.child);

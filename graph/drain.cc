@@ -8,6 +8,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/observer.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/graph_internals.h"
@@ -147,6 +148,7 @@ void UncoverAttachment(SectionCore& section, AttachmentCore& attachment) {
 
 // The same for a node. A filter that holds requests back lets them go while it is covered.
 void CoverNode(SectionCore& section, Node& node) {
+  internal::TouchHere("requests of", node.name, StepAccess::kWrite);
   node.sections.push_back(&section);
   if (node.driver->kind() == NodeKind::kFilter) {
     static_cast<FilterDriver&>(*node.driver).BeginDrain();
@@ -154,6 +156,7 @@ void CoverNode(SectionCore& section, Node& node) {
 }
 
 void UncoverNode(SectionCore& section, Node& node) {
+  internal::TouchHere("requests of", node.name, StepAccess::kWrite);
   std::erase(node.sections, &section);
   if (node.driver->kind() == NodeKind::kFilter) {
     static_cast<FilterDriver&>(*node.driver).EndDrain();
@@ -236,6 +239,7 @@ void SectionTable::End(SectionCore& section) {
 }
 
 void SectionTable::Grant(SectionCore& section) {
+  MILLRACE_SOMETIMES(&section != pending_.front(), "drain: a younger section is granted first");
   pending_.Remove(section);
   section.is_granted = true;
   for (const HolderRef& owner : section.owners) {
@@ -262,6 +266,7 @@ void SectionTable::OnNodeAtRest(const Node& node) {
   SectionCore* oldest = nullptr;
   for (SectionCore* section : node.sections) {
     if (section->is_granted) continue;
+    MILLRACE_SOMETIMES(oldest != nullptr, "drain: two sections wait for one node");
     // Two that wait here: in order of age, as always.
     if (oldest != nullptr) return GrantWhatIsAtRest();
     oldest = section;
@@ -283,6 +288,8 @@ void SectionTable::Recompute(absl::Span<Node* const> children) {
     }
   }
   if (affected.empty()) return;
+  MILLRACE_SOMETIMES(!affected.front()->is_granted,
+                     "drain: the graph changes below one that waits");
   const Hold hold(*this);
   std::vector<Cover> covers(affected.size());
   for (size_t i = 0; i < affected.size(); ++i) ComputeCover(*affected[i], &covers[i]);
@@ -312,6 +319,8 @@ void SectionTable::Recompute(absl::Span<Node* const> children) {
   }
   // R18: everything new is quiesced before anything is released.
   for (size_t i = 0; i < affected.size(); ++i) {
+    MILLRACE_SOMETIMES(!covers[i].new_attachments.empty(), "drain: a user comes into a section");
+    MILLRACE_SOMETIMES(!covers[i].old_attachments.empty(), "drain: a user leaves a section");
     for (Node* node : covers[i].new_nodes) CoverNode(*affected[i], *node);
     for (AttachmentCore* attachment : covers[i].new_attachments) {
       CoverAttachment(*affected[i], *attachment);
@@ -378,6 +387,7 @@ void TellSpan(const SectionCore& section, TimelineSpan::Kind kind, Nanoseconds b
 absl::StatusOr<DrainedSection> DrainedSection::CoBegin(Graph& graph, std::vector<NodeId> nodes,
                                                        std::vector<HolderRef> owners) {
   GraphInternals& internals = GraphInternals::Of(graph);
+  if (MILLRACE_BUGGIFY("drain: yields before it begins")) CoYield("drain.odd");
   for (NodeId node : nodes) {
     if (internals.Resolve(node) == nullptr) return internals.StaleError(node);
   }
@@ -386,7 +396,9 @@ absl::StatusOr<DrainedSection> DrainedSection::CoBegin(Graph& graph, std::vector
   core->owners = std::move(owners);
   core->begun_at = graph.engine().clock().Now();
   internals.sections.Begin(*core);
+  MILLRACE_SOMETIMES(!core->is_granted, "drain: waits for others to come to rest");
   if (!core->is_granted) core->waiter.CoWait("drain.begin", core.get());
+  MILLRACE_ALWAYS(core->is_granted, "drain: whoever returns from its begin was granted it");
   core->granted_at = graph.engine().clock().Now();
   TellSpan(*core, TimelineSpan::Kind::kDrainPending, core->begun_at);
   for (const HolderRef& owner : core->owners) {

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/freeze_core.h"
 #include "millrace/graph/graph_internals.h"
 
@@ -70,6 +71,7 @@ absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeI
                                         internals.Resolve(top)->name, "': node '",
                                         internals.Resolve(last)->name, "' is not in it"));
     }
+    MILLRACE_SOMETIMES(edge->lease != nullptr, "freeze: refused for somebody else's lease");
     if (edge->lease != nullptr) return RefuseFrozen(*edge);
     Node* child = edge->child;
     MILLRACE_MUTANT(kR06b) {  // a walk along backing links alone
@@ -79,6 +81,7 @@ absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeI
       }
     }
     if (child->is_filter() && static_cast<FilterDriver&>(*child->driver).is_unleasable()) {
+      MILLRACE_SOMETIMES(true, "freeze: refused for a filter that must be removable");
       return RefuseUnleasable(*edge);
     }
     edges.push_back(edge);

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/io/in_flight_request.h"
@@ -30,6 +31,7 @@ void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
 }
 
 void Graph::CoWaitForReaper() {
+  MILLRACE_SOMETIMES(!internals_->closing.empty(), "graph: somebody waits for a node to close");
   CoWaitForClosed({internals_->closing.begin(), internals_->closing.end()});
 }
 
@@ -124,6 +126,7 @@ void GraphInternals::Bury(Node* node, std::string_view removed_by) {
 
 void GraphInternals::CoReap(std::unique_ptr<Node> node) {
   const NodeId id = node->id;
+  if (MILLRACE_BUGGIFY("graph: a dropped node is closed late")) CoYield("reaper.odd");
   CoCloseDropped(std::move(node));
   closing.erase(id);
   closed.Notify();

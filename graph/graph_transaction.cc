@@ -10,6 +10,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction_plan.h"
 #include "millrace/graph/io/node_context.h"
@@ -374,6 +375,7 @@ AppliedEdit GraphTransaction::Apply() {
   MILLRACE_CHECK(!plan_->is_rehearsal, "applied a plan that was only rehearsed");
   GraphInternals& internals = GraphInternals::Of(graph());
   internals.BumpRevision();  // G8
+  internal::TouchHere("graph", {}, StepAccess::kWrite);
   AppliedEdit edit;
   edit.revision = graph().revision();
   ProposedGraph& proposed = plan_->proposed;

@@ -6,6 +6,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/file_name.h"
 #include "millrace/graph/graph_internals.h"
@@ -197,6 +198,7 @@ std::vector<NodeId> GraphReader::Nodes() const {
 
 GraphView::GraphView(Graph& graph) : GraphReader(graph, nullptr) {
   graph.engine().scheduler().OnViewOpened();
+  internal::TouchHere("graph", {}, StepAccess::kRead);
 }
 
 GraphView::~GraphView() { graph().engine().scheduler().OnViewClosed(); }

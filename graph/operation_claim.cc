@@ -7,6 +7,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/proposed_graph.h"
@@ -56,6 +57,7 @@ absl::Status OperationClaim::Check(const GraphReader& reader, NodeId id, Operati
   const auto newest =
       std::find_if(node->claims.rbegin(), node->claims.rend(),
                    [&](const OperationClaimRecord& c) { return c.operations.Contains(operation); });
+  MILLRACE_SOMETIMES(newest != node->claims.rend(), "claim: refused for somebody else's");
   if (newest == node->claims.rend()) return absl::OkStatus();
   Conflict conflict;
   conflict.reason = ConflictReason::kNodeBusy;

@@ -8,6 +8,7 @@
 #include "millrace/engine/job/job_refusal.h"
 #include "millrace/engine/job/job_tables.h"
 #include "millrace/engine/job/job_transaction.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 
@@ -94,6 +95,7 @@ void Job::Transition(JobState to) {
                  StrCat("J1: job '", id_, "' cannot go from ", JobStateName(state_), " to ",
                         JobStateName(to)));
   if (state_ == to) return;
+  internal::TouchHere("job", id_, StepAccess::kWrite);
   state_ = to;
   scheduler_.MixTrace((number_.value() << 8) | static_cast<uint64_t>(to));
   Emit(JobEventKind::kStatusChange);
@@ -164,11 +166,13 @@ absl::Status Job::CoWaitUntilOver() {
 // ---- Quiescable and steps -----------------------------------------------------------------------
 
 void Job::BeginQuiesce() {
+  internal::TouchHere("job", id_, StepAccess::kWrite);
   ++quiesce_count_;
   Kick();  // so that a sleeping job comes to its pause point now
 }
 
 void Job::EndQuiesce() {
+  internal::TouchHere("job", id_, StepAccess::kWrite);
   MILLRACE_CHECK(quiesce_count_ > 0, "a job's quiesce ended more often than begun");
   if (--quiesce_count_ == 0) parked_.WakeAll();
 }
@@ -217,6 +221,7 @@ void Job::CoWaitWhileHeld(absl::Span<Job* const> jobs) {
     }
     const ParkedWait wait(*jobs[i]);
     jobs[i]->parked_.CoWait("job.held", &wait);
+    MILLRACE_SOMETIMES(jobs[i]->is_held_by_drain(), "job: let go by one drain, held by the next");
     i = 0;  // another one may have been caught meanwhile
   }
 }
@@ -230,7 +235,8 @@ void Job::CoBeginSteps(absl::Span<Job* const> jobs) {
 }
 
 void Job::EndStep() {
-  MILLRACE_CHECK(is_in_step_, "ended a step that was not begun");
+  internal::TouchHere("job", id_, StepAccess::kWrite);
+  MILLRACE_ALWAYS(is_in_step_, "job: a step that ends was begun");
   is_in_step_ = false;
   if (is_quiet()) NotifyQuiet();
 }
@@ -260,9 +266,12 @@ void Job::CoPark() {
 
 void Job::CoPausePoint() {
   CheckInRun();
+  internal::TouchHere("job", id_, StepAccess::kRead);
+  if (MILLRACE_BUGGIFY("job: yields at a pause point")) CoYield("job.odd");
   if (!must_park()) return;
   body_->CoStopIo();
   // It may have been resumed while its requests ended.
+  MILLRACE_SOMETIMES(!must_park(), "job: resumed before it has parked");
   if (must_park()) CoPark();
   body_->OnRestartIo();
 }
@@ -333,11 +342,13 @@ ErrorAction Job::HandleError(OnError policy, IoOperation operation, const absl::
 // ---- Verbs --------------------------------------------------------------------------------------
 
 void Job::PauseForUser() {
+  internal::TouchHere("job", id_, StepAccess::kWrite);
   is_paused_by_user_ = true;
   Kick();
 }
 
 void Job::UndoUserPause() {
+  internal::TouchHere("job", id_, StepAccess::kWrite);
   is_paused_by_user_ = false;
   io_status_ = JobIoStatus::kOk;
   body_->OnUserResume();
@@ -380,6 +391,7 @@ absl::Status Job::Complete() {
 }
 
 void Job::MarkCancelled(bool force) {
+  internal::TouchHere("job", id_, StepAccess::kWrite);
   if (body_->OnCancel(force)) force = true;
   if (is_paused_by_user_) UndoUserPause();
   // A soft cancel asks for an end that has come by itself once CoRun() has returned.

@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/mutant.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 namespace {
@@ -18,7 +19,7 @@ void EndSteps(absl::Span<Job* const> jobs) {
 // ---- Members come and go ------------------------------------------------------------------------
 
 void JobTransaction::Add(Job& job) {
-  MILLRACE_CHECK(is_open(), "a job joins a transaction that has begun to end");
+  MILLRACE_ALWAYS(is_open(), "job: a transaction that ends takes no more members");
   members_.insert(members_.begin(), &job);
 }
 
@@ -30,6 +31,7 @@ void JobTransaction::Remove(Job& job) {
 
 void JobTransaction::CoArrive(Job& job, absl::Status result) {
   if (job.is_held_by_drain()) {
+    MILLRACE_SOMETIMES(true, "job: a completion is held up by somebody's drain");
     // Completing is a step like any other; its state stays what it was, and nobody is told.
     job.EndStep();
     Job* const self = &job;
@@ -76,6 +78,7 @@ bool JobTransaction::Cancel(Job& job, bool force) {
   if (!job.has_arrived()) {
     job.WakeForVerb();
   } else if (job.is_cancelled() && (phase_ == Phase::kOpen || phase_ == Phase::kPending)) {
+    MILLRACE_SOMETIMES(true, "job: cancelled after its work was done");
     BeginAbort(&job);
   }
   return true;
@@ -207,6 +210,8 @@ void JobTransaction::CoFinish(Job& job) {
   Job* const self = &job;
   Job::CoBeginSteps({&self, 1});
   // J3: one of the two, and no other code calls either for a job that has begun to end.
+  MILLRACE_ALWAYS(phase_ == Phase::kCommitted || phase_ == Phase::kAborting,
+                  "J3: a job that finishes is committed or aborted");
   if (phase_ == Phase::kCommitted) {
     if (absl::Status status = job.body().CoFollowUp(); !status.ok()) {
       job.result_ = std::move(status);

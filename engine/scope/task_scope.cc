@@ -3,6 +3,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
@@ -37,6 +38,7 @@ void TaskScope::ReportOfRunning(absl::Status status) {
 }
 
 void TaskScope::Fail(absl::Status status) {
+  MILLRACE_SOMETIMES(!status_.ok(), "scope: a second error comes after the first");
   if (!status_.ok()) return;
   status_ = std::move(status);
   Cancel();
@@ -44,6 +46,7 @@ void TaskScope::Fail(absl::Status status) {
 
 absl::Status TaskScope::CoJoin() {
   while (!children_.empty()) joiners_.CoWait("scope.join", this);
+  if (MILLRACE_BUGGIFY("scope: yields after it has joined")) CoYield("scope.odd");
   return status_;
 }
 
@@ -63,7 +66,9 @@ void TaskScope::Cancel() {
          scope = coroutine->open_scopes.After(*scope)) {
       scope->Cancel();
     }
-    if (Waiter* waiter = coroutine->cancellable_waiter) waiter->queue->Cancel(*waiter);
+    Waiter* const waiter = coroutine->cancellable_waiter;
+    MILLRACE_SOMETIMES(waiter != nullptr, "scope: a cancel reaches a coroutine that waits");
+    if (waiter != nullptr) waiter->queue->Cancel(*waiter);
   }
 }
 

@@ -3,6 +3,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 
@@ -20,6 +21,7 @@ void Mutex::CoLock() {
     owner_id_ = Coroutine::Current()->id();
     return;
   }
+  if (MILLRACE_BUGGIFY("mutex: yields before it locks")) CoYield("mutex.odd");
   if (!TryLock()) waiters_.CoWait("mutex.lock", this);
 }
 
@@ -27,6 +29,7 @@ bool Mutex::TryLock() {
   const Coroutine* self = Coroutine::Current();
   MILLRACE_CHECK(self != nullptr, "mutex locked outside a coroutine");
   MILLRACE_CHECK(owner_id_ != self->id(), "mutex locked twice by one coroutine");
+  internal::TouchHere("mutex", name_, StepAccess::kWrite);
   if (is_locked()) return false;
   owner_id_ = self->id();
   return true;
@@ -34,6 +37,7 @@ bool Mutex::TryLock() {
 
 void Mutex::Unlock() {
   MILLRACE_CHECK(is_held_by_me(), "mutex unlocked by a coroutine that does not hold it");
+  internal::TouchHere("mutex", name_, StepAccess::kWrite);
   MILLRACE_MUTANT(kR20c) {  // free until the woken one runs
     owner_id_ = 0;
     waiters_.WakeOne();

@@ -3,6 +3,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 
@@ -26,6 +27,7 @@ bool RangeLock::MustWait(const Hold& hold) const {
 
 void RangeLock::Enter(ByteRange range, LockMode mode, Hold& hold) {
   MILLRACE_CHECK(hold.lock_ == nullptr, "range lock acquired into a hold that is in use");
+  internal::TouchHere("range lock", name_, StepAccess::kWrite);
   const Coroutine* self = Coroutine::Current();
   hold.lock_ = this;
   hold.range_ = range;
@@ -36,6 +38,7 @@ void RangeLock::Enter(ByteRange range, LockMode mode, Hold& hold) {
 }
 
 void RangeLock::CoAcquire(ByteRange range, LockMode mode, Hold& hold) {
+  if (MILLRACE_BUGGIFY("range lock: yields before it acquires")) CoYield("range_lock.odd");
   Enter(range, mode, hold);
   if (hold.is_granted_) return;
   ++waiting_;
@@ -55,6 +58,7 @@ void RangeLock::Hold::Release() {
   if (lock_ == nullptr) return;
   MILLRACE_CHECK(is_granted_, "range lock released while its acquirer still waits");
   RangeLock* lock = lock_;
+  internal::TouchHere("range lock", lock->name_, StepAccess::kWrite);
   lock_ = nullptr;
   is_granted_ = false;
   lock->holds_.Remove(*this);
@@ -66,6 +70,7 @@ void RangeLock::GrantAfterRelease() {
     if (each->is_granted_ || MustWait(*each)) continue;
     each->is_granted_ = true;
     --waiting_;
+    MILLRACE_SOMETIMES(waiting_ > 0, "range lock: one waiter is granted, another goes on waiting");
     each->queue_.WakeOne();
   }
 }

@@ -2,10 +2,12 @@
 
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 
 bool Semaphore::TryAcquire(uint64_t permits) {
+  internal::TouchHere("semaphore", name_, StepAccess::kWrite);
   Grant();  // lets go of cancelled requests that have not run yet
   if (!requests_.empty() || available_ < permits) return false;
   available_ -= permits;
@@ -34,6 +36,7 @@ absl::Status Semaphore::CoAcquireCancellable(uint64_t permits) {
 }
 
 void Semaphore::Release(uint64_t permits) {
+  internal::TouchHere("semaphore", name_, StepAccess::kWrite);
   available_ += permits;
   Grant();
 }
@@ -44,6 +47,7 @@ void Semaphore::Grant() {
     const bool is_cancelled = request->queue.empty();
     if (!is_cancelled && available_ < request->permits) return;
     requests_.Remove(*request);
+    MILLRACE_SOMETIMES(is_cancelled, "semaphore: a cancelled request is passed over");
     if (is_cancelled) continue;
     available_ -= request->permits;
     request->granted = true;

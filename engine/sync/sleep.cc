@@ -2,6 +2,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 namespace {
@@ -24,8 +25,9 @@ struct TimedWait final : Waitable {
 
 absl::Status CoSleepUntil(Nanoseconds deadline) {
   Scheduler& scheduler = *Scheduler::Current();
-  TimedWait wait(deadline);
-  if (deadline != kNever) scheduler.Arm(wait.timer, deadline);
+  const bool is_late = deadline < kNever - kMillisecond && MILLRACE_BUGGIFY("sleep: ends late");
+  TimedWait wait(is_late ? deadline + kMillisecond : deadline);
+  if (deadline != kNever) scheduler.Arm(wait.timer, wait.deadline);
   absl::Status status = wait.queue.CoWaitCancellable("sleep", &wait);
   scheduler.Disarm(wait.timer);
   return status;

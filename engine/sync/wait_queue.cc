@@ -2,6 +2,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
@@ -38,7 +39,9 @@ const Coroutine* WaitQueue::WakeOneAndName() {
       options.push_back(
           {each->coroutine->number, each->coroutine->name(), each->coroutine->parked_at});
     }
-    waiter = waiters_.At(scheduler->Choose(ChoiceKind::kWake, options));
+    const size_t chosen = scheduler->Choose(ChoiceKind::kWake, options);
+    MILLRACE_SOMETIMES(chosen > 0, "wait queue: somebody is woken out of turn");
+    waiter = waiters_.At(chosen);
   }
   Wake(*waiter);
   return waiter->coroutine;

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/io/io_buffer.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/io/node_io.h"
 #include "millrace/graph/io/protocol_io.h"
 
@@ -14,6 +15,7 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kZeroPieceBytes = 64 * 1024;
+constexpr uint64_t kSectorBytes = 512;
 
 // What the layers below show; zeroes beyond their end, or without any.
 absl::Status CoReadBacking(Node& node, uint64_t offset, const IoVector& target)
@@ -84,8 +86,9 @@ absl::Status CoReadFormat(Node& node, FormatDriver& driver, uint64_t offset,
                           const IoVector& target) {
   for (uint64_t done = 0; done < target.bytes();) {
     const uint64_t position = offset + done;
-    MILLRACE_ASSIGN_OR_RETURN(Extent extent,
-                              driver.CoMap(ByteRange(position, target.bytes() - done)));
+    uint64_t asked = target.bytes() - done;
+    if (MILLRACE_BUGGIFY("format: reads sector by sector")) asked = std::min(asked, kSectorBytes);
+    MILLRACE_ASSIGN_OR_RETURN(Extent extent, driver.CoMap(ByteRange(position, asked)));
     MILLRACE_CHECK(extent.bytes > 0 && extent.bytes <= target.bytes() - done,
                    "a driver mapped nothing, or more than asked");
     MILLRACE_RETURN_IF_ERROR(
@@ -99,9 +102,12 @@ absl::Status CoWriteFormat(Node& node, FormatDriver& driver, uint64_t offset,
                            const IoVector& source, WriteFlags flags) {
   for (uint64_t done = 0; done < source.bytes();) {
     const uint64_t position = offset + done;
+    uint64_t asked = source.bytes() - done;
+    if (MILLRACE_BUGGIFY("format: writes sector by sector")) asked = std::min(asked, kSectorBytes);
     MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Allocation> allocation,
-                              driver.CoAllocate(ByteRange(position, source.bytes() - done), flags));
+                              driver.CoAllocate(ByteRange(position, asked), flags));
     if (allocation->bytes() == 0) {
+      MILLRACE_SOMETIMES(true, "format: somebody was faster to fill what was unallocated");
       // Somebody else's data are here already; ours would be the same or older.
       MILLRACE_CHECK(flags.only_if_unallocated && allocation->skip_bytes() > 0,
                      "an allocation made no progress");

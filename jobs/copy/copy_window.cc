@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 
@@ -34,6 +35,7 @@ CopyStretch* CopyWindow::FailedFront() {
 
 void CopyWindow::CoMove(CopyStretch& stretch) {
   stretch.result = mover_.CoMove(stretch.pieces);
+  MILLRACE_SOMETIMES(&stretch != stretches_.front().get(), "copy: a later stretch ends first");
   const bool is_ok = stretch.result.status.ok();
   stretch.state = is_ok ? State::kDone : State::kFailed;
   failed_ += is_ok ? 0 : 1;
@@ -50,7 +52,7 @@ void CopyWindow::CoStart(CopyStretch& stretch, TaskScope& scope, std::function<v
     ended_.Notify();
   };
   // No stack for one more coroutine: this one does it.
-  if (!scope.Spawn("copy", main)) main();
+  if (MILLRACE_BUGGIFY("copy: no coroutine for a piece") || !scope.Spawn("copy", main)) main();
 }
 
 void CopyWindow::Retry(CopyStretch& stretch) {
@@ -100,6 +102,7 @@ void CopyWindow::CoWaitForOne() {
 
 void CopyWindow::CoWaitForAll() {
   ended_.CoWaitUntil([this] { return moving_ == 0; });
+  MILLRACE_ALWAYS(moving_ == 0, "copy: nothing is in flight once all was waited for");
 }
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/jobs/copy/copy_tuning.h"
 
 namespace millrace {
@@ -42,6 +43,7 @@ absl::Status ExtentCursor::CoAsk(uint64_t offset, uint64_t end) {
 }
 
 absl::StatusOr<AllocationRun> ExtentCursor::CoAt(uint64_t offset, uint64_t end, bool step_by_step) {
+  if (MILLRACE_BUGGIFY("copy: asks again for what is known")) Forget();
   if (std::optional<AllocationRun> known = Known(offset); known && !step_by_step) return *known;
   if (!step_by_step && CoAsk(offset, end).ok()) return *Known(offset);
   // Asked step by step, an error is met at the place that it belongs to.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 namespace {
@@ -13,6 +14,7 @@ constexpr size_t kBatchesBesideGuest = 1;
 constexpr uint64_t kBatchBytesBesideGuest = 128 * 1024;
 // How far a batch may reach: its target's clusters are held from its first piece to its last.
 constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
+constexpr uint64_t kSectorBytes = 512;
 
 ChainPart PartOf(const AllocationRun& run, uint64_t offset, uint64_t bytes) {
   ChainPart part;
@@ -54,6 +56,7 @@ LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
   Allowance allowance;
   if (path_->wants_events) return allowance;
   allowance.batches = options_.tuning.batches_max;
+  if (MILLRACE_BUGGIFY("copy: one batch at a time")) allowance.batches = 1;
   const bool is_guest_active = guests_.IsGuestActive();
   if (is_guest_active) {
     allowance.batches = std::min(allowance.batches, kBatchesBesideGuest);
@@ -73,6 +76,7 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
     context.CoPausePoint();
     if (context.is_cancelled()) return absl::OkStatus();
     if (window_.has_failed()) {
+      MILLRACE_SOMETIMES(window_.moving() > 0, "copy: one stretch fails while another moves");
       window_.CoWaitForAll();
       context.Advance(window_.Settle());
       if (CopyStretch* failed = window_.FailedFront()) {
@@ -100,6 +104,7 @@ bool LinearCopier::MustCopy(const AllocationRun& run) const {
 absl::Status LinearCopier::CoStartNext(JobContext& context, TaskScope& scope,
                                        const Allowance& allowance) {
   context.CoBeforePiece();
+  MILLRACE_SOMETIMES(!path_, "copy: paused and let go before a piece");
   // Others have had their turn: something may have failed, or the job been paused and let go.
   if (context.is_cancelled() || !path_) return absl::OkStatus();
   CopyStretch* stretch = window_.FirstWaiting();
@@ -127,7 +132,8 @@ absl::StatusOr<CopyStretch> LinearCopier::CoCut(const Allowance& allowance) {
     stretch.range = ByteRange(cursor_, run.bytes);
     return stretch;
   }
-  const uint64_t bytes = std::min(run.bytes, allowance.piece_bytes);
+  const bool is_short = MILLRACE_BUGGIFY("copy: a piece of one sector");
+  const uint64_t bytes = std::min(run.bytes, is_short ? kSectorBytes : allowance.piece_bytes);
   stretch.range = ByteRange(cursor_, bytes);
   stretch.pieces.push_back(PartOf(run, cursor_, bytes));
   AddNeighbours(allowance, stretch);
@@ -136,6 +142,7 @@ absl::StatusOr<CopyStretch> LinearCopier::CoCut(const Allowance& allowance) {
 
 // As far as it is known what comes next; asking would mean waiting.
 void LinearCopier::AddNeighbours(const Allowance& allowance, CopyStretch& stretch) {
+  if (MILLRACE_BUGGIFY("copy: a piece travels alone")) return;
   uint64_t moved = stretch.bytes_to_move();
   const uint64_t reach = stretch.range.offset + kBatchSpanMax;
   for (uint64_t at = stretch.range.end(); at < std::min(end_, reach);) {
@@ -167,6 +174,7 @@ absl::StatusOr<ErrorAction> LinearCopier::ApplyPolicy(JobContext& context,
 
 absl::Status LinearCopier::HandleFailure(JobContext& context, CopyStretch& stretch) {
   if (stretch.pieces.size() > 1) {
+    MILLRACE_SOMETIMES(true, "copy: a batch that failed is tried piece by piece");
     window_.RetryInPieces(stretch);
     return absl::OkStatus();
   }

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
 namespace {
@@ -39,7 +40,9 @@ uint64_t MirrorCopier::Room() const {
   if (batches_in_flight_ >= kBatchesMax) return 0;
   if (pieces_.empty()) return piece_bytes_max_;
   const uint64_t left = options_.buffer_bytes - std::min(options_.buffer_bytes, bytes_in_flight_);
-  return std::min(piece_bytes_max_, AlignDown(left, dirty_.granularity()));
+  const uint64_t room = std::min(piece_bytes_max_, AlignDown(left, dirty_.granularity()));
+  const bool is_small = room > 0 && MILLRACE_BUGGIFY("mirror: room for one granule only");
+  return is_small ? dirty_.granularity() : room;
 }
 
 std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_max) const {
@@ -79,6 +82,9 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
   }
   bool is_marked_again = !piece->status.ok();
   MILLRACE_MUTANT(kM08) is_marked_again = false;
+  MILLRACE_SOMETIMES(!is_marked_again && dirty_.NextDirty(piece->range.offset, 1).has_value() &&
+                         dirty_.NextDirty(piece->range.offset, 1)->offset < piece->range.end(),
+                     "mirror: the guest has written to a piece in flight");
   if (is_marked_again) dirty_.Set(piece->range);
   bytes_in_flight_ -= piece->range.bytes;
   MirrorPiece ended = std::move(*piece);
@@ -102,6 +108,7 @@ absl::Status MirrorCopier::CoDecide(MirrorPiece& piece) {
       return absl::OkStatus();
     }
   }
+  MILLRACE_SOMETIMES(bytes == 0, "mirror: a granule is part data, part none");
   if (bytes == 0) {
     // Mixed within one granule: it is read, which is right for all of it.
     bytes = std::min(area.bytes, dirty_.granularity());
@@ -207,7 +214,8 @@ MirrorPiece MirrorCopier::CoStart(ByteRange area, uint64_t bytes_max, TaskScope&
   const auto main = [this, batch, on_done]()
                         MILLRACE_MAY_SUSPEND { CoPerformBatch(batch, on_done); };
   // No stack for one more coroutine: this one does it.
-  if (!scope.Spawn("mirror/piece", main)) main();
+  const bool stays = MILLRACE_BUGGIFY("mirror: no coroutine for a batch");
+  if (stays || !scope.Spawn("mirror/piece", main)) main();
   return last;
 }
 

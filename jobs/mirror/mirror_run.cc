@@ -6,6 +6,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
@@ -53,6 +54,7 @@ void MirrorJob::CoStopIo() {
   is_at_rest_ = true;
   guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
   copier_.CoWaitForAll();
+  MILLRACE_ALWAYS(copier_.pieces_in_flight() == 0, "mirror: nothing in flight when it is stopped");
 }
 
 void MirrorJob::OnRestartIo() {
@@ -177,6 +179,8 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     }
     // From here to the next suspension the marks stay as they are.
     const bool is_done = context.is_ready() && IsNearlyClean();
+    MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),
+                       "mirror: the rest is copied under the drain");
     if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
       CoStartPiece(context, scope, *area);
     } else if (copier_.pieces_in_flight() > 0) {
@@ -245,6 +249,7 @@ void MirrorJob::CoWaitForChanges(JobContext& context) {
   is_idle_ = true;
   context.CoIdle();
   is_idle_ = false;
+  MILLRACE_SOMETIMES(!dirty().is_clean(), "mirror: the guest writes while it is ready");
   if (!dirty().is_clean() && !is_ending()) context.CoSleep(kReadySlice);
 }
 

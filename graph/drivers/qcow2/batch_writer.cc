@@ -6,6 +6,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace::qcow2 {
 namespace {
@@ -106,7 +107,8 @@ void BatchWriter::SetPlaces(uint64_t cluster_bytes, ClusterBatch& batch) {
 
 absl::StatusOr<std::unique_ptr<BatchAllocation>> BatchWriter::CoAllocate(
     absl::Span<const ByteRange> ranges, WriteFlags flags) {
-  if (!Suits(ranges)) return std::unique_ptr<BatchAllocation>();
+  const bool is_refused = MILLRACE_BUGGIFY("qcow2: takes no batches");
+  if (is_refused || !Suits(ranges)) return std::unique_ptr<BatchAllocation>();
   auto batch = std::make_unique<ClusterBatch>();
   const uint64_t begin = ranges.front().offset;
   writer_.guest_ranges().CoAcquire(ByteRange(begin, ranges.back().end() - begin),

@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace::qcow2 {
 namespace {
@@ -125,6 +126,7 @@ absl::StatusOr<bool> ClusterWriter::CoTryInPlace(ByteRange range, ClusterAllocat
   // While we waited, the clusters may have been zeroed, discarded or become somebody's copy.
   MILLRACE_ASSIGN_OR_RETURN(plan, CoPlan(range, false));
   if (plan.placement != Placement::kInPlace) {
+    MILLRACE_SOMETIMES(true, "qcow2: clusters have changed while a write in place waited");
     allocation.hold_.Release();
     return false;
   }
@@ -141,7 +143,9 @@ absl::StatusOr<std::unique_ptr<Allocation>> ClusterWriter::CoAllocate(ByteRange 
   const Geometry& geometry = image_.geometry();
   const uint64_t table_bytes = geometry.l2_table_guest_bytes();
   const uint64_t table_end = AlignDown(range.offset, table_bytes) + table_bytes;
-  const uint64_t bytes_max = std::max(kAllocationBytesMax, geometry.cluster_bytes());
+  const uint64_t bytes_max = MILLRACE_BUGGIFY("qcow2: allocates cluster by cluster")
+                                 ? geometry.cluster_bytes()
+                                 : std::max(kAllocationBytesMax, geometry.cluster_bytes());
   range.bytes = std::min({range.bytes, table_end - range.offset, bytes_max});
   auto allocation = std::make_unique<ClusterAllocation>();
   if (!flags.only_if_unallocated) {

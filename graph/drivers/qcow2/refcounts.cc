@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 #include "millrace/graph/drivers/qcow2/refcount_codec.h"
 
@@ -125,6 +126,7 @@ absl::StatusOr<ClusterRun> Refcounts::CoSearch(uint64_t start, uint64_t count_mi
 }
 
 absl::StatusOr<ClusterRun> Refcounts::CoAllocate(uint64_t count_max) {
+  if (MILLRACE_BUGGIFY("qcow2: hands out single clusters")) count_max = 1;
   MutexLock lock(CoHold(mutex_));
   MILLRACE_RETURN_IF_ERROR(image_.write_error());
   image_.file().CoEvent("cluster_alloc");

@@ -7,6 +7,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace::qcow2 {
 namespace {
@@ -96,6 +97,7 @@ TableCache::~TableCache() {
 absl::StatusOr<TableCache::SliceRef> TableCache::CoGet(TableKind kind, HostOffset offset) {
   if (auto found = slices_.find(SliceOffset(offset)); found != slices_.end()) {
     std::shared_ptr<Slice> slice = found->second;
+    MILLRACE_SOMETIMES(slice->is_loading, "qcow2: two want a table that is being loaded");
     if (slice->is_loading) {
       slice->loaded.CoWait();
       MILLRACE_RETURN_IF_ERROR(slice->load_status);
@@ -130,6 +132,7 @@ uint8_t* TableCache::Change(SliceRef& ref, HostOffset offset, uint64_t bytes) {
   MILLRACE_CHECK(
       offset.value() >= slice.offset && offset.value() + bytes <= slice.offset + slice_bytes_,
       "a change of a table leaves its slice");
+  MILLRACE_SOMETIMES(slice.data.use_count() > 1, "qcow2: a table changes while it is written");
   if (slice.data.use_count() > 1) {
     std::shared_ptr<uint8_t[]> copy(new uint8_t[slice_bytes_]);
     std::memcpy(copy.get(), slice.data.get(), slice_bytes_);
@@ -242,8 +245,9 @@ void TableCache::Detach(Slice& slice) {
 
 void TableCache::EvictBeyondLimit() {
   Slice* slice = lists_->by_use.front();
+  const uint64_t bytes_max = MILLRACE_BUGGIFY("qcow2: evicts tables early") ? 0 : bytes_max_;
   // A few steps per call: a cache full of slices in use must not cost a walk per lookup.
-  for (int steps = 0; slice != nullptr && bytes() > bytes_max_ && steps < 16; ++steps) {
+  for (int steps = 0; slice != nullptr && bytes() > bytes_max && steps < 16; ++steps) {
     Slice* next = lists_->by_use.After(*slice);
     const auto found = slices_.find(slice->offset);
     const bool is_free = found->second.use_count() == 1 && !slice->is_dirty();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace::qcow2 {
 
@@ -26,6 +27,7 @@ absl::Status Writeback::CoRun(bool with_refcounts) {
   }
   round.l2 = cache.TakeDirty(TableKind::kL2);
   round.l1 = cache.TakeDirty(TableKind::kL1);
+  MILLRACE_SOMETIMES(!round.l1.empty(), "qcow2: a round of metadata reaches the L1 table");
   const uint64_t number = next_round_++;
   absl::Status status = CoWriteInOrder(round);
   if (status.ok()) {

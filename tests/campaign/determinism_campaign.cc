@@ -17,7 +17,7 @@ constexpr uint64_t kSeedsOfABlock = 200;
 absl::Status RunBlock(uint64_t block, CampaignCounts& counts) {
   const std::vector<Scenario> scenarios = AllScenarios();
   const Scenario& scenario = scenarios[block % scenarios.size()];
-  RandomWalk strategy(block * kSeedsOfABlock);
+  RandomWalk strategy(block * kSeedsOfABlock, kCatalogueRates);
   const ExploreReport report =
       Explore(scenario, strategy, {.budget = {.schedules = kSeedsOfABlock}, .run_twice_one_in = 1});
   counts["seeds run twice"] += report.schedules;

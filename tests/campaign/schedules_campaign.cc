@@ -12,6 +12,7 @@
 #include "millrace/engine/explore/portfolio.h"
 #include "millrace/engine/explore/regression_test.h"
 #include "millrace/engine/explore/shrink.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "tests/campaign/campaign.h"
 #include "tests/scenarios/exploration/catalogue.h"
 
@@ -20,16 +21,26 @@ namespace {
 
 constexpr uint64_t kSchedulesOfABlock = 2000;
 
+// How often each site of the library was met; also those that were not.
+void CountSites(const ExploreReport& report, CampaignCounts& counts) {
+  const auto sites = ExplorationSites();
+  for (size_t i = 0; i < report.site_hits.size(); ++i) {
+    counts[StrCat("site ", ExplorationSiteKindName(sites[i]->kind), " ", sites[i]->name)] +=
+        report.site_hits[i];
+  }
+}
+
 absl::Status RunBlock(uint64_t block, CampaignCounts& counts) {
   const std::vector<Scenario> scenarios = AllScenarios();
   const Scenario& scenario = scenarios[block % scenarios.size()];
-  Portfolio strategy(block);
+  Portfolio strategy(block, kCatalogueRates);
   const ExploreReport report = Explore(
       scenario, strategy, {.budget = {.schedules = kSchedulesOfABlock}, .counts_traces = true});
   counts["schedules"] += report.schedules;
   counts["steps"] += report.steps;
   counts["traces"] += report.traces;
   counts["traces seen once"] += report.traces_seen_once;
+  CountSites(report, counts);
   if (!report.finding) return absl::OkStatus();
   const Finding finding = Shrink(scenario, *report.finding).finding;
   return absl::InternalError(StrCat(scenario.name, ": ", finding.failure.signature, ": ",

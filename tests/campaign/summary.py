@@ -11,7 +11,8 @@ def main(path):
     sums = ledger.sums(ledger.read(path))
     for campaign, total in sorted(sums.items()):
         hours = total['seconds'] / 3600
-        counts = ', '.join(f'{count:,} {name}' for name, count in sorted(total['counts'].items()))
+        counts = ', '.join(f'{count:,} {name}' for name, count in sorted(total['counts'].items())
+                           if not name.startswith('site '))
         since = f', since the failure of {total["last_failure"]}' if total['last_failure'] else ''
         print(f'{campaign}: {hours:.2f} h in {total["slices"]} slices, {total["seeds"]:,} seeds'
               f'{": " + counts if counts else ""}{since}')

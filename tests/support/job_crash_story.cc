@@ -173,7 +173,8 @@ class Story {
   absl::Status Run() {
     MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry_));
     MILLRACE_RETURN_IF_ERROR(MakeImages());
-    RandomDecider schedule(seed_, {}, RandomDecider::Recording::kOff);
+    RandomDecider schedule(seed_, {.buggify_one_in = seed_ % 3 == 0 ? 8u : 0u},
+                           RandomDecider::Recording::kOff);
     CrashLog log(random_.OneIn(4) ? nullptr : &schedule);
     SectorHistory history(initial_);
     MILLRACE_RETURN_IF_ERROR(RunJob(log, history));

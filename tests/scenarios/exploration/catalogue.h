@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "millrace/engine/explore/scenario.h"
+#include "millrace/engine/explore/strategy.h"
 
 namespace millrace {
 
@@ -15,10 +16,22 @@ namespace millrace {
 std::vector<Scenario> ParallelCases();
 // Two jobs on neighbouring, separate and overlapping ranges, in both orders of ending.
 std::vector<Scenario> PairsOfJobs();
-// One job against guest I/O, drain, pause, cancel, snapshot, filter insertion, an I/O error.
+// One job against guest I/O, drain, pause, cancel, resize, snapshot, filter insertion, an I/O
+// error.
 std::vector<Scenario> JobsAgainstOthers();
+// A guest and a job on qcow2 images, and a power failure at any moment.
+std::vector<Scenario> CrashScenarios();
+// Some of the above with odd branches, slow requests and stalls.
+std::vector<Scenario> OddScenarios();
 // Three or four parties of a few steps each, small enough for every order: complete under DPOR.
 std::vector<Scenario> MicroScenarios();
+
+// How often random strategies shall deviate where a scenario explores more than orders.
+inline constexpr FaultRates kCatalogueRates = {.outcome_one_in = 30,
+                                               .crash_one_in = 40,
+                                               .fault_one_in = 30,
+                                               .buggify_one_in = 4,
+                                               .latency_one_in = 6};
 
 // All but the micro scenarios.
 std::vector<Scenario> StoryScenarios();

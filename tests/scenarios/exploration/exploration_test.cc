@@ -19,7 +19,7 @@ namespace {
 class Exploration : public testing::TestWithParam<Scenario> {};
 
 TEST_P(Exploration, GoesWellUnderThePortfolio) {
-  Portfolio strategy(1);
+  Portfolio strategy(1, kCatalogueRates);
   const ExploreReport report = Explore(
       GetParam(), strategy,
       {.budget = {.schedules = std::min<uint64_t>(SeedCount(), 300)}, .run_twice_one_in = 4});
@@ -27,7 +27,7 @@ TEST_P(Exploration, GoesWellUnderThePortfolio) {
   const Finding& finding = Shrink(GetParam(), *report.finding).finding;
   ADD_FAILURE() << finding.failure.signature << "\n"
                 << finding.failure.text << "\n"
-                << finding.schedule.deviations.size() << " deviations; "
+                << finding.schedule.size() << " deviations; "
                 << ReplayLine("schedules", GetParam().name, finding);
 }
 

@@ -149,6 +149,7 @@ std::vector<Scenario> GraphMicroScenarios() {
   return {
       Acts("a drain and a write", {Drains(1, "a"), writes}),
       Acts("a drain below and a write", {Drains(0, "a"), writes}),
+      Acts("a drain, a write and a read", {Drains(1, "a"), writes, reads}),
       Acts("two drains of one node", {Drains(1, "a"), Drains(1, "b")}),
       Acts("two drains of one node and a write", {Drains(1, "a"), Drains(1, "b"), writes}),
       Acts("drains of both nodes", {Drains(1, "a"), Drains(0, "b")}),

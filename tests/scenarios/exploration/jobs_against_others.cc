@@ -12,6 +12,8 @@
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/graph/operation_claim.h"
+#include "millrace/jobs/mirror/mirror_job.h"
 #include "tests/scenarios/exploration/catalogue.h"
 #include "tests/scenarios/exploration/story_scenario.h"
 
@@ -20,19 +22,58 @@ namespace {
 
 constexpr size_t kLayers = 4;
 
-enum class Kind { kStream, kCommit, kActiveCommit };
+enum class Kind { kStream, kCommit, kActiveCommit, kMirror };
 
-// n2's data goes up into it, or it goes down into n1; an active commit takes n3 down into n2. The
-// job stays when it is over, so that its end is not missed.
-absl::Status CoStart(ChainStory& story, Kind kind) MILLRACE_MAY_SUSPEND {
+// An empty image of the disk's size beside the chain.
+absl::StatusOr<NodeId> CoAddTarget(ChainStory& story, Attachment& keeper) MILLRACE_MAY_SUSPEND {
+  MemoryOverlayOptions driver;
+  driver.bytes = ChainStoryOptions().bytes;
+  driver.filename = "target";
+  NodeId node;
+  {
+    GraphTransaction change(story.graph());
+    change.OnBehalfOf(story.chain().monitor_holder);
+    node = change.AddNode(MakeMemoryOverlayDriver(std::move(driver)), {.name = "target"});
+    AttachmentOptions keep;
+    keep.holder = story.chain().monitor_holder;
+    keep.stays_at_node = true;
+    keeper = change.Attach(node, keep);
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(story.graph(), node));
+  return node;
+}
+
+absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late) MILLRACE_MAY_SUSPEND {
+  Attachment keeper;
+  MirrorOptions options;
+  options.spec.finalizes_automatically = !finalizes_late;
+  options.spec.id = "job";
+  options.spec.dismisses_automatically = false;
+  options.source = story.chain().guest.node();
+  options.granularity = 512;
+  MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddTarget(story, keeper));
+  absl::Status started = CoStartMirror(story.graph(), story.jobs(), std::move(options)).status();
+  keeper.CoDetach();
+  return started;
+}
+
+// n2's data goes up into it, or it goes down into n1; an active commit takes n3 down into n2, a
+// mirror all of the disk to an image beside it. The job stays when it is over, so that its end is
+// not missed.
+absl::Status CoStart(ChainStory& story, Kind kind, bool finalizes_late = false)
+    MILLRACE_MAY_SUSPEND {
+  if (kind == Kind::kMirror) return CoStartMirrorJob(story, finalizes_late);
   if (kind == Kind::kStream) {
     StreamOptions options = story.StreamToBottom("job", 2, 1);
     options.spec.dismisses_automatically = false;
+    options.spec.finalizes_automatically = !finalizes_late;
     return story.CoStart(std::move(options));
   }
   CommitOptions options =
       kind == Kind::kCommit ? story.Commit("job", 2, 1) : story.Commit("job", 3, 2);
   options.spec.dismisses_automatically = false;
+  options.spec.finalizes_automatically = !finalizes_late;
   return story.CoStart(std::move(options));
 }
 
@@ -44,13 +85,15 @@ std::string_view NameOf(Kind kind) {
       return "commit";
     case Kind::kActiveCommit:
       return "active commit";
+    case Kind::kMirror:
+      return "mirror";
   }
   return "";
 }
 
-// Waits for the end; an active commit is completed when it is ready.
+// Waits for the end; what becomes ready is completed then.
 absl::Status CoEnd(ChainStory& story, Kind kind) MILLRACE_MAY_SUSPEND {
-  while (kind == Kind::kActiveCommit) {
+  while (kind == Kind::kActiveCommit || kind == Kind::kMirror) {
     MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, story.jobs().Query("job"));
     if (info.state == JobState::kConcluded) break;
     if (info.state == JobState::kReady) {
@@ -180,6 +223,30 @@ absl::Status CoSnapshot(ChainStory& story) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+// The guest's disk grows, as a client makes it, unless a job has it for itself.
+absl::StatusOr<Attachment> AttachToResize(ChainStory& story) MILLRACE_OPENS_VIEW {
+  const NodeId disk = story.chain().guest.node();
+  {
+    GraphView view(story.graph());
+    MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, disk, Operation::kResize));
+  }
+  AttachmentOptions options;
+  options.holder = story.chain().monitor_holder;
+  options.permissions = {kResize, kAllPermissions};
+  return Attachment::Attach(story.graph(), disk, options);
+}
+
+absl::Status CoResize(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  CoYield("other.resize");
+  absl::StatusOr<Attachment> resizer = AttachToResize(story);
+  EXPECT_TRUE(resizer.ok() || absl::IsFailedPrecondition(resizer.status())) << resizer.status();
+  if (!resizer.ok()) return absl::OkStatus();
+  story.views().OnWritten(kLayers - 1);
+  const absl::Status resized = resizer->CoResize(ChainStoryOptions().bytes + 4 * 512);
+  resizer->CoDetach();
+  return resized;
+}
+
 absl::Status CoInsertFilter(ChainStory& story, size_t layer) MILLRACE_MAY_SUSPEND {
   const absl::Status inserted = story.CoInsertFilter("f", story.node(layer));
   EXPECT_TRUE(inserted.ok() || absl::IsFailedPrecondition(inserted) || absl::IsNotFound(inserted))
@@ -195,6 +262,39 @@ absl::Status CoInsertAndRemove(ChainStory& story, size_t layer) MILLRACE_MAY_SUS
   EXPECT_TRUE(removed.ok() || absl::IsFailedPrecondition(removed) || absl::IsNotFound(removed))
       << removed;
   return absl::OkStatus();
+}
+
+// Cancels the job once it is pending, unless it has been finalized before that.
+absl::Status CoCancelPending(ChainStory& story, bool force) MILLRACE_MAY_SUSPEND {
+  for (;;) {
+    const absl::StatusOr<JobInfo> info = story.jobs().Query("job");
+    if (!info.ok() || info->state == JobState::kConcluded) return absl::OkStatus();
+    if (info->state == JobState::kPending) {
+      story.jobs().Cancel("job", force).IgnoreError();
+      return absl::OkStatus();
+    }
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  }
+}
+
+// The user finalizes it and cancels it, in some order.
+Scenario AgainstALateCancel(Kind kind, bool force) {
+  return StoryScenario(
+      StrCat(NameOf(kind), " against a ", force ? "forced " : "", "cancel when it is pending"),
+      {.layers = kLayers, .guest_rounds = 0},
+      [=](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_RETURN_IF_ERROR(CoStart(story, kind, true));
+        TaskScope scope("users");
+        scope.Spawn("finalizer", [&]() MILLRACE_MAY_SUSPEND {
+          story.CoFinalize("job").IgnoreError();  // it may be over
+        });
+        scope.Spawn("canceller",
+                    [&]() MILLRACE_MAY_SUSPEND { return CoCancelPending(story, force); });
+        const absl::Status over = CoEnd(story, kind);
+        EXPECT_TRUE(over.ok() || absl::IsCancelled(over)) << over;
+        TakeIn(story, kind, over.ok());
+        return scope.CoJoin();
+      });
 }
 
 // One read of a layer below the guest's fails, with every job policy that ends the job.
@@ -220,7 +320,7 @@ Scenario AgainstAnError(Kind kind, size_t nth) {
 
 std::vector<Scenario> JobsAgainstOthers() {
   std::vector<Scenario> scenarios;
-  for (const Kind kind : {Kind::kStream, Kind::kCommit, Kind::kActiveCommit}) {
+  for (const Kind kind : {Kind::kStream, Kind::kCommit, Kind::kActiveCommit, Kind::kMirror}) {
     auto add = [&](std::string name, int guest_rounds, Other other) {
       scenarios.push_back(Against(kind, std::move(name), guest_rounds, std::move(other)));
     };
@@ -240,6 +340,8 @@ std::vector<Scenario> JobsAgainstOthers() {
           [force](ScenarioRun&, ChainStory& story)
               MILLRACE_MAY_SUSPEND { return CoCancel(story, force); });
     }
+    add("a resize", 1,
+        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoResize(story); });
     add("a snapshot", 1,
         [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoSnapshot(story); });
     for (const size_t layer : {0u, 1u, 3u}) {
@@ -250,6 +352,7 @@ std::vector<Scenario> JobsAgainstOthers() {
     add("a filter that comes and goes", 0,
         [](ScenarioRun&, ChainStory& story)
             MILLRACE_MAY_SUSPEND { return CoInsertAndRemove(story, 0); });
+    for (const bool force : {false, true}) scenarios.push_back(AgainstALateCancel(kind, force));
     for (const size_t nth : {1u, 2u, 3u, 5u}) scenarios.push_back(AgainstAnError(kind, nth));
   }
   return scenarios;

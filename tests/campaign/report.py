@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""What the campaigns have shown, from the ledger: as text, as JSON, as a page with plots.
+
+    report.py [LEDGER] [--proofs FILE] [--gallery FILE] [--json FILE] [--html FILE]
+
+--proofs is what scenario_proofs printed (its PROVEN lines); --gallery what `race_gallery run --all`
+printed. Sums start again after a failure, as in ledger.py. The exit status is 1 if a site that is
+linked into the campaigns was never met: what a campaign never comes by it says nothing about.
+"""
+
+import argparse
+import html
+import json
+import math
+import pathlib
+import re
+import sys
+
+import ledger
+
+SITE = 'site '
+PROVEN = re.compile(r'^PROVEN (?P<name>.*?): (?P<proof>(?:delay bound (?P<bound>\d+) complete'
+                    r'|every behaviour seen): (?P<schedules>\d+) schedules.*)$')
+FOUND = re.compile(r'^(?P<mutant>[RM]\d+\w?) .* (?P<schedules>\d+) schedules +(?P<time>[\d.]+ m?s)  '
+                   r'(?P<end>.*)$')
+
+
+def proofs(lines):
+    """One entry for each scenario of which something was proven."""
+    found = []
+    for match in filter(None, map(PROVEN.match, lines)):
+        bound = match['bound']
+        found.append({'scenario': match['name'], 'proof': match['proof'],
+                      'bound': int(bound) if bound else None,
+                      'schedules': int(match['schedules'])})
+    return found
+
+
+def mutants(lines):
+    """One entry for each mutant of the gallery."""
+    return [{'mutant': match['mutant'], 'schedules': int(match['schedules']),
+             'time': match['time'], 'killed': match['end'] != 'no failure'}
+            for match in filter(None, map(FOUND.match, lines))]
+
+
+def sites(sums):
+    """{'kind name': hits} over all campaigns that know of sites."""
+    hits = {}
+    for total in sums.values():
+        for name, count in total['counts'].items():
+            if name.startswith(SITE):
+                hits[name[len(SITE):]] = hits.get(name[len(SITE):], 0) + count
+    return hits
+
+
+def report(entries, proof_lines=(), gallery_lines=()):
+    """Everything there is to say, as one JSON object."""
+    sums = ledger.sums(entries)
+
+    def count(name, campaigns=None):
+        return sum(total['counts'].get(name, 0) for campaign, total in sums.items()
+                   if campaigns is None or campaign in campaigns)
+    hits = sites(sums)
+    explored = count('schedules', ['schedules'])
+    seen_once = count('traces seen once')
+    found = mutants(gallery_lines)
+    return {
+        'commits': list(dict.fromkeys(entry['commit'] for entry in entries)),
+        'wall_seconds': sum(total['seconds'] for total in sums.values()),
+        'schedules': count('schedules') + 2 * count('seeds run twice'),
+        'steps': count('steps'),
+        'distinct_traces': count('traces'),
+        'next_is_new': seen_once / explored if explored else None,
+        'seeds_run_twice': count('seeds run twice'),
+        'crash_images': count('crash images'),
+        'crash_points': count('crash points'),
+        'restarts': count('restarts'),
+        'sites_met': sum(1 for value in hits.values() if value),
+        'sites': hits,
+        'sites_never_met': sorted(name for name, value in hits.items() if not value),
+        'proofs': proofs(proof_lines),
+        'mutants': found,
+        'mutants_killed': sum(1 for each in found if each['killed']),
+        'failures': sum(entry['failures'] for entry in entries),
+        'campaigns': {name: {key: total[key] for key in ('slices', 'seconds', 'seeds',
+                                                         'last_failure')}
+                      for name, total in sorted(sums.items())},
+    }
+
+
+def bounds_in_words(proven):
+    """'41 complete, 97 to delay bound 2, 12 to delay bound 1'"""
+    counts = {}
+    for each in proven:
+        counts[each['bound']] = counts.get(each['bound'], 0) + 1
+    words = [f'{counts.pop(None)} in every order'] if None in counts else []
+    words += [f'{counts[bound]} to delay bound {bound}' for bound in sorted(counts, reverse=True)]
+    return ', '.join(words) or 'not given (--proofs)'
+
+
+def rows(said):
+    """[(what, value)] of the report's head."""
+    chance = '-' if said['next_is_new'] is None else f'{said["next_is_new"]:.3f}'
+    killed = (f'{said["mutants_killed"]} of {len(said["mutants"])}' if said['mutants']
+              else 'not given (--gallery)')
+    return [
+        ('commits', ', '.join(said['commits'])),
+        ('wall time', f'{said["wall_seconds"] / 3600:.2f} h'),
+        ('schedules', f'{said["schedules"]:,}'),
+        ('distinct traces (within blocks of 2,000)', f'{said["distinct_traces"]:,}'),
+        ('chance that the next run of a block is new (f1/N)', chance),
+        ('seeds run twice with equal hashes', f'{said["seeds_run_twice"]:,}'),
+        ('crash images', f'{said["crash_images"]:,} at {said["crash_points"]:,} points, '
+                         f'{said["restarts"]:,} jobs started again'),
+        ('scenarios proven', bounds_in_words(said['proofs'])),
+        ('mutants killed', killed),
+        ('sites met (sometimes, always, buggify)', f'{said["sites_met"]} of {len(said["sites"])}'),
+        ('findings in the ledger', f'{said["failures"]}'),
+    ]
+
+
+def as_text(said):
+    head = rows(said)
+    width = max(len(what) for what, _ in head)
+    lines = [f'{what:<{width}}  {value}' for what, value in head]
+    lines += [f'never met: {name}' for name in said['sites_never_met']]
+    lines += [f'proven: {each["scenario"]}: {each["proof"]}' for each in said['proofs']]
+    return '\n'.join(lines) + '\n'
+
+
+def growth_plot(entries):
+    """Schedules and crash images, summed over the wall time of all slices."""
+    width, height = 640, 160
+    parts = []
+    for name, colour in (('schedules', '#2563eb'), ('crash images', '#d97706')):
+        total, seconds, points = 0, 0, [(0, 0)]
+        for entry in entries:
+            seconds += entry['seconds']
+            total += entry['counts'].get(name, 0)
+            points.append((seconds, total))
+        if not total:
+            continue
+        path = ' '.join(f'{width * at / seconds:.1f},{height - (height - 16) * value / total:.1f}'
+                        for at, value in points)
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
+                     f'<text x="8" y="{16 + 16 * len(parts)}" fill="{colour}">{total:,} {name}'
+                     '</text>')
+    return (f'<svg viewBox="0 0 {width} {height}" role="img"><rect width="{width}" '
+            f'height="{height}" fill="#f8fafc"/>{"".join(parts)}</svg>')
+
+
+def bar_plot(values):
+    """Bars of [(label, value)], as long as the logarithm of the value."""
+    if not values:
+        return '<p>nothing to show</p>'
+    row, left, width = 16, 380, 640
+    longest = max(math.log10(1 + value) for _, value in values) or 1
+    parts = []
+    for i, (label, value) in enumerate(values):
+        length = (width - left - 90) * math.log10(1 + value) / longest
+        parts.append(f'<text x="{left - 6}" y="{row * i + 12}" text-anchor="end">'
+                     f'{html.escape(label)}</text><rect x="{left}" y="{row * i + 3}" '
+                     f'width="{length:.1f}" height="10" fill="{"#2563eb" if value else "#dc2626"}"/>'
+                     f'<text x="{left + length + 5:.1f}" y="{row * i + 12}">{value:,}</text>')
+    return (f'<svg viewBox="0 0 {width} {row * len(values) + 4}" role="img">{"".join(parts)}</svg>')
+
+
+def as_html(said, entries):
+    head = ''.join(f'<tr><th>{html.escape(what)}</th><td>{html.escape(value)}</td></tr>'
+                   for what, value in rows(said))
+    by_hits = sorted(said['sites'].items(), key=lambda each: each[1])
+    by_schedules = [(each['scenario'], each['schedules']) for each in
+                    sorted(said['proofs'], key=lambda each: -each['schedules'])]
+    by_effort = [(each['mutant'], each['schedules'] if each['killed'] else 0)
+                 for each in said['mutants']]
+    sections = [('Growth', growth_plot(entries)),
+                ('Sites, and how often the campaigns came by', bar_plot(by_hits)),
+                ('Proofs, and how many schedules each took', bar_plot(by_schedules)),
+                ('Mutants, and the schedule that killed each', bar_plot(by_effort))]
+    body = ''.join(f'<h2>{title}</h2>{plot}' for title, plot in sections)
+    return ('<!doctype html><html lang="en"><meta charset="utf-8"><title>Millrace campaigns</title>'
+            '<style>body{font:15px system-ui,sans-serif;max-width:60rem;margin:2rem auto;'
+            'padding:0 1rem;color:#0f172a}th{text-align:left;font-weight:500;padding-right:2rem}'
+            'td,th{padding:.2rem 1rem .2rem 0;vertical-align:top;border-bottom:1px solid #e2e8f0}'
+            'svg{width:100%;font:10px system-ui,sans-serif}</style>'
+            f'<h1>Millrace campaigns</h1><table>{head}</table>{body}</html>\n')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('ledger', nargs='?', type=pathlib.Path,
+                        default=pathlib.Path(__file__).parent / 'ledger.jsonl')
+    for flag in ('--proofs', '--gallery', '--json', '--html'):
+        parser.add_argument(flag, type=pathlib.Path)
+    options = parser.parse_args()
+
+    def lines(path):
+        return path.read_text(encoding='utf-8').splitlines() if path else []
+    entries = ledger.read(options.ledger)
+    said = report(entries, lines(options.proofs), lines(options.gallery))
+    if options.json:
+        options.json.write_text(json.dumps(said, indent=2) + '\n', encoding='utf-8')
+    if options.html:
+        options.html.write_text(as_html(said, entries), encoding='utf-8')
+    sys.stdout.write(as_text(said))
+    return 1 if said['sites_never_met'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

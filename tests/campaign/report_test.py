@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""The report's arithmetic, and that it fails where a campaign never met what it has to meet."""
+
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+import report
+
+GALLERY = [
+    'R02   stream meets commit              120 schedules    0.31 s  O2: layer 3 shows something',
+    'R15   busy guest                     40000 schedules   12.00 s  no failure',
+    '1 of 2 found; time: median 0.31 s, longest 12.00 s',
+]
+PROOFS = [
+    '[ RUN      ] All/Bounds.HoldForEverySchedule/overlapping_1',
+    'PROVEN overlapping_1: delay bound 2 complete: 5051 schedules of up to 100 choices (12 ms)',
+    'PROVEN micro: a gate: every behaviour seen: 20 schedules (3 redundant) of up to 9 choices (1 ms)',
+]
+
+
+def line(campaign, failures=0, **counts):
+    return {'date': 'today', 'commit': 'c', 'campaign': campaign, 'seed_from': 1, 'seed_to': 2,
+            'counts': counts, 'failures': failures, 'seconds': 3600}
+
+
+class Report(unittest.TestCase):
+    ENTRIES = [
+        line('schedules', schedules=1000, traces=700,
+             **{'traces seen once': 250, 'site sometimes a': 3, 'site always b': 0}),
+        line('schedules', schedules=1000, **{'traces seen once': 250, 'site sometimes a': 4}),
+        line('determinism', **{'seeds run twice': 10}),
+        line('job_crash', **{'crash images': 5, 'crash points': 2}),
+    ]
+
+    def test_sums_and_names_what_was_shown(self):
+        said = report.report(self.ENTRIES, PROOFS, GALLERY)
+        self.assertEqual(said['schedules'], 2020)
+        self.assertEqual(said['next_is_new'], 0.25)
+        self.assertEqual(said['crash_images'], 5)
+        self.assertEqual(said['sites'], {'sometimes a': 7, 'always b': 0})
+        self.assertEqual(said['sites_never_met'], ['always b'])
+        self.assertEqual([(each['scenario'], each['bound']) for each in said['proofs']],
+                         [('overlapping_1', 2), ('micro: a gate', None)])
+        self.assertEqual(said['mutants_killed'], 1)
+        self.assertEqual(len(said['mutants']), 2)
+
+    def test_a_failure_ends_what_came_before_it(self):
+        said = report.report(self.ENTRIES + [line('job_crash', failures=1)])
+        self.assertEqual(said['crash_images'], 0)
+        self.assertEqual(said['failures'], 1)
+
+    def run_main(self, entries):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            (path / 'ledger').write_text('\n'.join(map(json.dumps, entries)), encoding='utf-8')
+            arguments = ['report.py', str(path / 'ledger'), '--json', str(path / 'j'), '--html',
+                         str(path / 'h')]
+            text = io.StringIO()
+            with mock.patch.object(sys, 'argv', arguments), contextlib.redirect_stdout(text):
+                status = report.main()
+            return status, text.getvalue(), json.loads((path / 'j').read_text(encoding='utf-8')), \
+                (path / 'h').read_text(encoding='utf-8')
+
+    def test_a_site_that_was_never_met_fails(self):
+        status, text, _, page = self.run_main(self.ENTRIES)
+        self.assertEqual(status, 1)
+        self.assertIn('never met: always b', text)
+        self.assertIn('#dc2626', page)  # its bar is the red one
+
+    def test_all_three_forms_say_the_same(self):
+        entries = self.ENTRIES + [line('schedules', **{'site always b': 1})]
+        status, text, said, page = self.run_main(entries)
+        self.assertEqual(status, 0)
+        self.assertIn('2,020', text)
+        self.assertEqual(said['schedules'], 2020)
+        self.assertIn('2,020', page)
+        self.assertIn('<svg', page)
+        self.assertNotIn('http', page)  # nothing is loaded from elsewhere
+
+    def test_an_empty_ledger_has_a_report(self):
+        status, text, _, page = self.run_main([])
+        self.assertEqual(status, 0)
+        self.assertIn('schedules', text)
+        self.assertIn('</html>', page)
+
+
+if __name__ == '__main__':
+    unittest.main()

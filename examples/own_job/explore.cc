@@ -18,6 +18,7 @@
 #include "millrace/engine/explore/portfolio.h"
 #include "millrace/engine/explore/regression_test.h"
 #include "millrace/engine/explore/shrink.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/drivers/memory_overlay.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
@@ -78,7 +79,8 @@ absl::Status CoScrubTwo(Graph& graph, JobManager& jobs) MILLRACE_MAY_SUSPEND {
 }
 
 Scenario TwoScrubs() {
-  return {"two scrubs", [](ScenarioRun& run) {
+  return {"two scrubs",
+          [](ScenarioRun& run) {
             Graph graph(run.engine());
             BlockJobCommitter committer(graph);
             JobManager jobs(run.engine(), committer);
@@ -88,7 +90,8 @@ Scenario TwoScrubs() {
               graph.CoClose();
               return status;
             });
-          }};
+          },
+          ChoiceKinds::Schedule().With(ChoiceKind::kBuggify)};
 }
 
 // Says what was shown, or what goes wrong and how to see it again.
@@ -96,6 +99,11 @@ bool Explored(Strategy& strategy) {
   const ExploreReport report = Explore(TwoScrubs(), strategy, {.budget = {.schedules = 100'000}});
   if (!report.finding) {
     std::cout << report.strategy << ": " << report.proof << '\n';
+    for (size_t i = 0; i < report.site_hits.size(); ++i) {
+      const std::string_view name = ExplorationSites()[i]->name;
+      if (name.substr(0, 6) == "scrub:")
+        std::cout << "  " << name << ": " << report.site_hits[i] << '\n';
+    }
     return true;
   }
   const Finding finding = Shrink(TwoScrubs(), *report.finding).finding;
@@ -135,6 +143,6 @@ int main(int argc, char** argv) {
   }
   DelayBounded few_delays(2);
   if (!Explored(few_delays)) return 1;
-  Portfolio portfolio(1);
+  Portfolio portfolio(1, {.buggify_one_in = 4});
   return Explored(portfolio) ? 0 : 1;
 }

@@ -208,10 +208,22 @@ absl::StatusOr<Attachment> AddFilter(Graph& graph, std::unique_ptr<FilterDriver>
   return attachment;
 }
 
+// Whether a filter that was added beside `below` stands above another one by now: who puts one in
+// place moves all that point at `below`, those that wait beside it included.
+bool IsElsewhere(const GraphReader& reader, NodeId filter, NodeId below) {
+  const absl::StatusOr<NodeView> view = reader.Resolve(filter);
+  const std::optional<NodeView> child = view.ok() ? view->FilteredOrBacking() : std::nullopt;
+  return child && child->id() != below;
+}
+
 absl::Status PutInPlace(Graph& graph, const DrainedSection& drained, NodeId filter, NodeId below,
                         const HolderRef& holder, FrozenChain* lease) MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
   change.Show(drained).OnBehalfOf(holder);
+  if (IsElsewhere(change, filter, below)) {
+    change.RemoveChild(filter, Role::kFiltered);
+    change.AddChild(filter, Role::kFiltered, below);
+  }
   change.ReplaceNode(below, filter);
   if (lease != nullptr) {
     change.Show(*lease);

@@ -157,11 +157,11 @@ std::vector<NodeId> BlockLayer::AllNodes() {
   return view.Nodes();
 }
 
-// A machine that ends comes to rest first: clients see its jobs pause and go on before they are
-// cancelled.
 void BlockLayer::CoBringToRest() {
   std::vector<NodeId> nodes = AllNodes();
   if (nodes.empty()) return;
+  // Makes filters let go of what they hold back. Refused only for nodes that have gone meanwhile,
+  // and they are quiet.
   absl::StatusOr<DrainedSection> drained =
       DrainedSection::CoBegin(graph_, std::move(nodes), {monitor()});
   if (drained.ok()) drained->End();
@@ -169,7 +169,7 @@ void BlockLayer::CoBringToRest() {
 
 void BlockLayer::CoShutdown() {
   ReleaseBreakPoints();
-  CoBringToRest();
+  CoBringToRest();  // clients see jobs pause and go on before they are cancelled
   jobs_.CoShutdown();
   CoCloseEverything();
   graph_.CoClose();

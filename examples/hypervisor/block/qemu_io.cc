@@ -171,6 +171,8 @@ std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
     CoAioFlush(layer);
   } else if (!target.backend->is_attached()) {
     PrintLikeQemuIo(StrCat(name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
+  } else if (name == "reopen") {
+    return CoRunReopen(layer, target, words);
   } else if (!CoRunInfoCommand(layer, target, words)) {
     ComplainLikeQemuIo(StrCat("command \"", name, "\" not found\n"));
   }

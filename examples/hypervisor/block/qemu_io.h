@@ -85,6 +85,10 @@ void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoR
 bool CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
                       const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND;
 
+// reopen; answers with what it was refused for.
+std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
+                        const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND;
+
 }  // namespace millrace
 
 #endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_QEMU_IO_H_

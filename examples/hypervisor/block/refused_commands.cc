@@ -79,15 +79,6 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
   return json::object();
 }
 
-// ---- A machine without processors -----------------------------------------------------------------
-
-// Guest devices that are reset wait until what they have asked for is done.
-CommandResult CoSystemReset(BlockLayer& layer) MILLRACE_MAY_SUSPEND {
-  layer.CoBringToRest();
-  layer.host().events.Emit("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
-  return json::object();
-}
-
 }  // namespace
 
 void RegisterRefusedCommands(BlockLayer& layer) {
@@ -101,11 +92,6 @@ void RegisterRefusedCommands(BlockLayer& layer) {
   commands.Register({.name = "query-iothreads",
                      .arguments = {{}},
                      .handler = [&layer](const json::object&) { return QueryIothreads(layer); }});
-  commands.Register({.name = "system_reset",
-                     .arguments = {{}},
-                     .handler = [&layer](const json::object&)
-                                    MILLRACE_MAY_SUSPEND { return CoSystemReset(layer); },
-                     .replies_first = true});
   commands.Register({.name = "x-blockdev-set-iothread",
                      .arguments = {{{"node-name"},
                                     {"iothread", ArgumentType::kAny},

@@ -1,21 +1,14 @@
-// query-status, stop, cont. There are no virtual CPUs: what stops is what guests have begun. As in
-// QEMU, when `stop` returns nothing is in flight anywhere, jobs have stood still for a moment, and
-// what guests have written is on stable storage; jobs, exports and qemu-io go on.
+// query-status, stop, cont, system_reset. There are no virtual CPUs: what stops is what guests have
+// begun. As in QEMU, when `stop` returns nothing is in flight anywhere, jobs have stood still for a
+// moment, and what guests have written is on stable storage; jobs, exports and qemu-io go on.
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
-#include "millrace/graph/drain.h"
-#include "millrace/graph/graph_view.h"
 
 namespace millrace {
 namespace {
-
-std::vector<NodeId> AllNodes(BlockLayer& layer) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  return view.Nodes();
-}
 
 // Lets all that drives hold back pass while it lives.
 class OpenThrottles {
@@ -39,14 +32,7 @@ class OpenThrottles {
 
 void CoDrainAll(BlockLayer& layer) MILLRACE_MAY_SUSPEND {
   const OpenThrottles open(layer);
-  const std::vector<NodeId> nodes = AllNodes(layer);
-  if (!nodes.empty()) {
-    // Makes filters let go of what they hold back. Refused only for nodes that have gone meanwhile,
-    // and they are quiet.
-    absl::StatusOr<DrainedSection> drained =
-        DrainedSection::CoBegin(layer.graph(), nodes, {layer.monitor()});
-    if (drained.ok()) drained->End();
-  }
+  layer.CoBringToRest();
   // What a drive's own limits held back enters the graph only now.
   layer.CoWaitForGuestRequests();
 }
@@ -65,6 +51,13 @@ CommandResult CoStop(BlockLayer& layer, bool& is_running) MILLRACE_MAY_SUSPEND {
     CoDrainAll(layer);
   }
   CoFlushAll(layer);
+  return json::object();
+}
+
+// Guest devices that are reset wait until what they have asked for is done.
+CommandResult CoSystemReset(BlockLayer& layer) MILLRACE_MAY_SUSPEND {
+  CoDrainAll(layer);
+  layer.host().events.Emit("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
   return json::object();
 }
 
@@ -98,6 +91,11 @@ void RegisterRunStateCommands(BlockLayer& layer) {
   commands.SetPlanner("cont", [](const json::object&) -> PlanResult {
     return PlanOfStep("say that the guest runs");
   });
+  commands.Register({.name = "system_reset",
+                     .arguments = {{}},
+                     .handler = [&layer](const json::object&)
+                                    MILLRACE_MAY_SUSPEND { return CoSystemReset(layer); },
+                     .replies_first = true});
 }
 
 }  // namespace millrace

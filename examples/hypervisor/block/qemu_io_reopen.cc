@@ -1,0 +1,166 @@
+// qemu-io's reopen: "reopen [(-r|-w)] [-c cache] [-o options]". Read-only or not, with the files
+// below that follow; the cache mode, as far as it can be changed on an open image; of options only
+// read-only.
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/qemu_io.h"
+#include "examples/hypervisor/block/refusal.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/open_node.h"
+#include "millrace/graph/reopen_nodes.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::string_view kUsage =
+    "reopen [(-r|-w)] [-c cache] [-o options] -- reopens an image with new options\n";
+
+struct CacheMode {
+  std::string_view name;
+  bool is_direct;
+  bool ignores_flushes;
+  bool writes_through;
+};
+
+constexpr CacheMode kCacheModes[] = {
+    {"none", true, false, false},         {"off", true, false, false},
+    {"writeback", false, false, false},   {"unsafe", false, true, false},
+    {"writethrough", false, false, true}, {"directsync", true, false, true}};
+
+struct ReopenRequest {
+  std::optional<bool> is_read_only;
+  bool yields = false;  // -r: the back end itself gives up writing
+  const CacheMode* cache = nullptr;
+  bool is_malformed = false;  // answered with the usage
+};
+
+absl::Status TakeReadOnly(bool is_read_only, ReopenRequest* request) {
+  if (request->is_read_only) return GenericError("Only one -r/-w option may be given");
+  request->is_read_only = is_read_only;
+  request->yields = is_read_only;
+  return absl::OkStatus();
+}
+
+absl::Status TakeCache(const std::string& name, ReopenRequest* request) {
+  for (const CacheMode& mode : kCacheModes) {
+    if (mode.name == name) request->cache = &mode;
+  }
+  return request->cache != nullptr ? absl::OkStatus()
+                                   : GenericError(StrCat("Invalid cache option: ", name));
+}
+
+absl::Status TakeOptions(const std::string& text, bool has_flag, ReopenRequest* request) {
+  const std::vector<std::string> options = absl::StrSplit(ToAbsl(text), ',');
+  for (const std::string_view option : options) {
+    const size_t equals = option.find('=');
+    const std::string_view name = option.substr(0, equals);
+    if (name != "read-only") return GenericError(StrCat("Cannot change the option '", name, "'"));
+    if (has_flag) return GenericError("Cannot set both -r/-w and 'read-only'");
+    request->is_read_only = equals == option.npos || option.substr(equals + 1) == "on";
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ReopenRequest> Parse(const std::vector<std::string>& words) {
+  ReopenRequest request;
+  std::optional<std::string> options;
+  for (size_t i = 1; i < words.size(); ++i) {
+    const bool has_value = i + 1 < words.size();
+    if (words[i] == "-r" || words[i] == "-w") {
+      MILLRACE_RETURN_IF_ERROR(TakeReadOnly(words[i] == "-r", &request));
+    } else if (words[i] == "-c" && has_value) {
+      MILLRACE_RETURN_IF_ERROR(TakeCache(words[++i], &request));
+    } else if (words[i] == "-o" && has_value) {
+      options = words[++i];
+    } else {
+      request.is_malformed = true;
+      return request;
+    }
+  }
+  if (options) {
+    MILLRACE_RETURN_IF_ERROR(TakeOptions(*options, request.is_read_only.has_value(), &request));
+  }
+  return request;
+}
+
+absl::StatusOr<NodeChange> CacheChange(BlockLayer& layer, NodeId id, const CacheMode& mode)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
+  if (node.io_options().is_direct != mode.is_direct) {
+    return GenericError("Cannot change the option 'cache.direct'");
+  }
+  NodeChange change;
+  change.node = id;
+  change.io = node.io_options();
+  change.io->ignores_flushes = mode.ignores_flushes;
+  return change;
+}
+
+absl::Status CoSetCache(BlockLayer& layer, const QemuIoTarget& target, const CacheMode& mode)
+    MILLRACE_MAY_SUSPEND {
+  Drive* const drive = target.drive;
+  const bool changes_drive = drive != nullptr && drive->writes_through != mode.writes_through;
+  if (changes_drive && drive->device != nullptr) {
+    return GenericError("Cannot change cache.writeback: Device attached");
+  }
+  std::vector<NodeChange> changes;
+  MILLRACE_ASSIGN_OR_RETURN(NodeChange change, CacheChange(layer, target.backend->node(), mode));
+  changes.push_back(std::move(change));
+  MILLRACE_RETURN_IF_ERROR(CoReopenNodes(layer.graph(), std::move(changes), layer.monitor()));
+  if (changes_drive) drive->writes_through = mode.writes_through;
+  return absl::OkStatus();
+}
+
+// Also of a guest device on it, which asks for writing again only when it is plugged in.
+absl::Status GiveUpWriting(BlockLayer& layer, const Attachment& backend) MILLRACE_OPENS_VIEW {
+  const Permissions now = backend.permissions();
+  GraphTransaction change(layer.graph());
+  change.SetPermissions(backend, {now.used - kWrite - kWriteUnchanged, now.shared});
+  return change.Commit().status();
+}
+
+absl::Status CheckReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
+  if (!node.cumulative_permissions().used.Intersects(kWrite)) return absl::OkStatus();
+  return GenericError(
+      StrCat("Read-only block node '", node.name(), "' cannot support read-write users"));
+}
+
+absl::Status CoReopen(BlockLayer& layer, const QemuIoTarget& target, const ReopenRequest& request)
+    MILLRACE_MAY_SUSPEND {
+  const NodeId node = target.backend->node();
+  if (request.cache != nullptr) {
+    MILLRACE_RETURN_IF_ERROR(CoSetCache(layer, target, *request.cache));
+  }
+  if (!request.is_read_only) return absl::OkStatus();
+  if (request.yields) MILLRACE_RETURN_IF_ERROR(GiveUpWriting(layer, *target.backend));
+  if (*request.is_read_only) MILLRACE_RETURN_IF_ERROR(CheckReadOnly(layer, node));
+  return CoSetReadOnly(layer.graph(), node, *request.is_read_only, layer.monitor());
+}
+
+}  // namespace
+
+std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
+                        const std::vector<std::string>& words) {
+  const absl::StatusOr<ReopenRequest> request = Parse(words);
+  if (request.ok() && request->is_malformed) {
+    PrintLikeQemuIo(kUsage);
+    return {};
+  }
+  const absl::Status status = request.ok() ? CoReopen(layer, target, *request) : request.status();
+  if (status.ok()) return {};
+  return StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
+}
+
+}  // namespace millrace

@@ -12,8 +12,13 @@ from qmp import QmpClient, QmpError  # noqa: E402,F401
 _TICK = os.sysconf('SC_CLK_TCK')
 
 
+def connect_client(path):
+    return QmpClient.connect(path, timeout=600)
+
+
 class Daemon:
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, connect=connect_client):
+        """`connect` makes the client, `qmp`, of the monitor's path: see wire.Wire for another."""
         self.folder = pathlib.Path(folder)
         self.socket = str(self.folder / 'nbd.sock')
         monitor = self.folder / 'qmp.sock'
@@ -23,7 +28,7 @@ class Daemon:
         self.process = subprocess.Popen(
             [program, '--chardev', f'socket,id=qmp,path={monitor},server=on,wait=off',
              '--monitor', 'chardev=qmp'], stdout=self.log, stderr=self.log)
-        self.qmp = QmpClient.connect(monitor, timeout=600)
+        self.qmp = connect(monitor)
 
     def __enter__(self):
         return self
@@ -78,3 +83,8 @@ class Daemon:
         fields = pathlib.Path(f'/proc/{self.process.pid}/stat').read_text().rpartition(')')[2]
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / _TICK
+
+    def memory_kb(self):
+        """What is resident."""
+        pages = int(pathlib.Path(f'/proc/{self.process.pid}/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE') / 1024

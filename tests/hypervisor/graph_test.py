@@ -291,3 +291,25 @@ class Devices(Case):
             self.vm.command('device_del', id='disk')
             self.vm.qmp.wait_event('DEVICE_DELETED', device='disk')
         self.vm.command('blockdev-del', node_name='n')
+
+
+class Edges(Case):
+    def test_a_job_that_waits_to_be_dismissed_is_there(self):
+        self.images.chain('base.img', 'top.img')
+        self.vm.drive(self.images.path('top.img'), 'node-name=top').launch()
+        target = self.images.create('target.img', MIB)
+        self.vm.qmp.execute('blockdev-add', {'driver': 'qcow2', 'node-name': 'target', 'file': {
+            'driver': 'file', 'filename': target}})
+        self.vm.command('blockdev-mirror', device='drive0', target='target', sync='full',
+                        job_id='job', auto_dismiss=False)
+        self.wait_ready('job', 'mirror')
+        self.vm.command('job-complete', id='job')
+        self.wait_status('job', 'concluded')
+        for is_there in (True, False):
+            graph = self.vm.command('x-debug-query-block-graph')
+            jobs = [node for node in graph['nodes'] if node['type'] == 'block-job']
+            self.assertEqual([job['name'] for job in jobs], ['job'] if is_there else [])
+            if is_there:
+                ends = {edge[end] for edge in graph['edges'] for end in ('parent', 'child')}
+                self.assertNotIn(jobs[0]['id'], ends)
+                self.vm.command('job-dismiss', id='job')

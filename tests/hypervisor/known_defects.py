@@ -93,6 +93,15 @@ def _overlay_by_its_device(_, difference):
     return bool(told and ours) and told[1] == ours[1] and told[2] == 'drive0'
 
 
+def _lost_below_raw(story, difference):
+    if not difference[1].startswith('content '):
+        return False
+    raws = {arguments.get('node-name') for name, arguments in story.commands()
+            if name == 'blockdev-add' and arguments.get('driver') == 'raw'}
+    return any(name == 'blockdev-mirror' and arguments.get('device') in raws
+               for name, arguments in story.commands())
+
+
 DEFECTS = (
     Defect('a held mirror went on',
            'a job that is held by its speed does one more piece at each drain; a mirror so becomes '
@@ -109,6 +118,10 @@ DEFECTS = (
            'who is in the way of a node is called by the name it had when the link was made: an '
            'overlay whose backing link a job has changed by its device, all others by their node',
            _overlay_by_its_device),
+    Defect('a mirror through raw lost data',
+           'of a raw node over an overlay a mirror copies what the overlay itself holds, and '
+           'discards what only its backing images do',
+           _lost_below_raw),
 )
 
 

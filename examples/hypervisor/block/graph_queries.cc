@@ -26,12 +26,13 @@ json::array PermissionNames(const json::array& permissions) {
 
 class EdgeLister {
  public:
-  json::object List(const json::object& graph) {
+  json::object List(const json::object& graph, const std::vector<std::string>& jobs) {
     const json::array& nodes = graph.at("nodes").get_array();
     for (const json::value& node : nodes) {
       Enter("block-driver", std::string(View(node.at("name").get_string())), "");
     }
     for (const json::value& node : nodes) ListNode(node.get_object());
+    for (const std::string& job : jobs) Enter("block-job", job, "");
     return {{"edges", std::move(edges_)}, {"nodes", std::move(nodes_)}};
   }
 
@@ -80,8 +81,9 @@ class EdgeLister {
 
 }  // namespace
 
-json::object DescribeEdgesForQuery(const GraphReader& reader) {
-  return EdgeLister().List(json::parse(DescribeJson(reader)).get_object());
+json::object DescribeEdgesForQuery(const GraphReader& reader,
+                                   const std::vector<std::string>& jobs) {
+  return EdgeLister().List(json::parse(DescribeJson(reader)).get_object(), jobs);
 }
 
 }  // namespace millrace

@@ -2,12 +2,16 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_GRAPH_QUERIES_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_GRAPH_QUERIES_H_
 
+#include <string>
+#include <vector>
+
 #include "examples/hypervisor/qmp/json.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
 
-json::object DescribeEdgesForQuery(const GraphReader& reader);
+// `jobs`: ids of all block jobs, those included that are over and wait to be dismissed.
+json::object DescribeEdgesForQuery(const GraphReader& reader, const std::vector<std::string>& jobs);
 
 }  // namespace millrace
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/create_job.h"
 #include "examples/hypervisor/block/graph_queries.h"
 #include "examples/hypervisor/block/image_queries.h"
 #include "examples/hypervisor/block/node_list_text.h"
@@ -73,8 +74,12 @@ CommandText QueryNodesAsText(BlockLayer& layer, bool flat) MILLRACE_OPENS_VIEW {
 }
 
 CommandResult QueryEdges(BlockLayer& layer) MILLRACE_OPENS_VIEW {
+  std::vector<std::string> jobs;
+  for (const JobInfo& job : layer.jobs().QueryAll()) {
+    if (!job.is_internal && job.type != kCreateJobType) jobs.push_back(job.id);
+  }
   GraphView view(layer.graph());
-  return DescribeEdgesForQuery(view);
+  return DescribeEdgesForQuery(view, jobs);
 }
 
 }  // namespace

@@ -35,11 +35,11 @@ std::optional<NodeView> BackingChainNext(NodeView node) {
   return SkipFilters(*backing);
 }
 
-std::vector<NodeId> ChainFrom(NodeView top) {
+std::vector<NodeId> ChainFrom(NodeView top, NodeId last) {
   std::vector<NodeId> ids;
   FirstBelow(top, [&](NodeView n) {
     ids.push_back(n.id());
-    return false;
+    return n.id() == last;
   });
   return ids;
 }

@@ -18,8 +18,9 @@ NodeView SkipFilters(NodeView node);
 NodeView SkipImplicitFilters(NodeView node);
 // The next image below: filters of both ends skipped. Nothing at the bottom.
 std::optional<NodeView> BackingChainNext(NodeView node);
-// The nodes from `top` down by filtered and backing links, top included.
-std::vector<NodeId> ChainFrom(NodeView top);
+// The nodes from `top` down by filtered and backing links, top included; down to `last`, included,
+// if it is there. Give it where you can: a chain has no bound.
+std::vector<NodeId> ChainFrom(NodeView top, NodeId last = NodeId());
 bool ChainContains(NodeView top, NodeView wanted);
 // The lowest non-filter image at or below `active` whose next image is `base` (filters of base
 // skipped); without a base, the bottom-most image. Nothing if there is none.

@@ -115,7 +115,7 @@ bool FileNames::IsOverridden(const Node& node) {
   }
   const std::string header = HeaderName(node);
   for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
-    if (edge->role == Role::kBacking) return names_[Below(*edge)].shown != header;
+    if (edge->role == Role::kBacking) return Of(*Below(*edge)).shown != header;
   }
   return !header.empty();
 }
@@ -170,6 +170,8 @@ const FileName& FileNames::Of(const Node& top) {
     const size_t before = open.size();
     if (!names_.contains(&node)) {
       for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
+        // Past filters a name has nothing of the backing image in it.
+        if (backing_ == Backing::kPastFilters && edge->role == Role::kBacking) continue;
         const Node* child = Below(*edge);
         if (!names_.contains(child)) open.push_back(child);
       }

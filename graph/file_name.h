@@ -7,9 +7,10 @@
 //   json    "json:{"driver": "qcow2", "file": {...}}" where no such name exists: a filter, options
 //           that change what is read, or a backing image other than the one the header leads to.
 //
-// A name depends on everything below the node. FileNames remembers what it has worked out, so that
-// asking for all layers of a chain costs no more than asking for its top; it walks without
-// recursion, because a chain has no bound. Lives inside a view; nothing suspends.
+// A name depends on everything below the node (kAsItIs), or on its own files (kPastFilters).
+// FileNames remembers what it has worked out, so that asking for all layers of a chain costs no
+// more than asking for its top; it walks without recursion, because a chain has no bound. Lives
+// inside a view; nothing suspends.
 #ifndef MILLRACE_GRAPH_FILE_NAME_H_
 #define MILLRACE_GRAPH_FILE_NAME_H_
 

@@ -26,7 +26,7 @@ absl::Status CoPutFilterAbove(Graph& graph, BlockJobProofs& proofs,
 
 void HoldImagesBetween(GraphTransaction& change, const NodeView& above, const NodeView& below,
                        BlockJobProofs* proofs) {
-  for (NodeId id : ChainFrom(above)) {
+  for (NodeId id : ChainFrom(above, below.id())) {
     if (id == below.id()) return;
     if (id == above.id()) continue;
     PermissionSet shared = kWriteUnchanged | kWrite;

@@ -64,9 +64,8 @@ absl::Status CheckActive(const CommitOptions& options, const NodeView& top, bool
 absl::Status CheckClaims(const GraphReader& view, const NodeView& root, const NodeView& top,
                          const NodeView& base) {
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, root.id(), Operation::kCommitSource));
-  for (NodeId id : ChainFrom(top)) {
+  for (NodeId id : ChainFrom(top, base.id())) {
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, id, Operation::kCommitTarget));
-    if (id == base.id()) break;
   }
   return CheckOverlays(view, root, top);
 }
@@ -108,10 +107,7 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   // The guest's writes to the root do not concern a commit of what lies below it, but QEMU claims
   // it all the same; an active commit claims the filter that it puts there.
   if (!is_active) proofs.ClaimAll(graph, root.id());
-  for (NodeId id : ChainFrom(top)) {
-    proofs.ClaimAll(graph, id);
-    if (id == base.id()) break;
-  }
+  for (NodeId id : ChainFrom(top, base.id())) proofs.ClaimAll(graph, id);
   return proofs;
 }
 

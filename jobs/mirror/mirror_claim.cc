@@ -108,7 +108,7 @@ void ClaimNodes(Graph& graph, const NodeView& source, MirrorProofs* proofs) {
   proofs->ClaimAll(graph, proofs->source);
   proofs->ClaimAll(graph, proofs->target);
   if (!proofs->is_target_below) return;
-  for (NodeId id : ChainFrom(source)) {
+  for (NodeId id : ChainFrom(source, proofs->target)) {
     if (id == proofs->target) break;
     if (id != proofs->source) proofs->ClaimAll(graph, id);
   }

@@ -97,12 +97,12 @@ absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& o
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));
   MILLRACE_RETURN_IF_ERROR(CheckBase(view, top, options));
   std::vector<NodeId> owned;
-  for (NodeId id : ChainFrom(top)) {
-    if (options.base && id == *options.base) break;
+  const NodeId last = options.base.value_or(options.bottom.value_or(NodeId()));
+  for (NodeId id : ChainFrom(top, last)) {
+    if (id == options.base) break;
     // From the top down, so that the first busy node is the one that is named.
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, id, Operation::kStream));
     owned.push_back(id);
-    if (options.bottom && id == *options.bottom) break;
   }
   MILLRACE_ASSIGN_OR_RETURN(StreamRange range, RangeOf(view, top, options));
   MILLRACE_MUTANT(kR01b) {

@@ -27,7 +27,7 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId le
   change.OnBehalfOf(proofs.holder);
   absl::StatusOr<NodeView> start = change.Resolve(top);
   MILLRACE_RETURN_IF_ERROR(start.status());
-  for (NodeId id : ChainFrom(*start)) {
+  for (NodeId id : ChainFrom(*start, lease_end)) {
     AttachmentOptions keep;
     keep.holder = proofs.holder;
     keep.purpose = id == top ? "active node" : "intermediate node";
@@ -37,7 +37,6 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId le
     keep.queues_requests = false;
     keep.stays_at_node = true;
     proofs.attachments.push_back(change.Attach(id, std::move(keep)));
-    if (id == lease_end) break;
   }
   return change.Commit().status();
 }

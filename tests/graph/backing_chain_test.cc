@@ -56,6 +56,20 @@ TEST_F(BackingChainTest, TheNextImageIsBelowAllFilters) {
   });
 }
 
+TEST_F(BackingChainTest, AChainEndsAtTheBottomOrWhereItIsToldTo) {
+  RunOnChain([&](const GraphReader& view) {
+    const auto names = [&](std::string_view top, NodeId last) {
+      std::string text;
+      for (NodeId id : ChainFrom(Named(view, top), last)) text += view.Resolve(id)->name() + " ";
+      return text;
+    };
+    EXPECT_EQ(names("high", NodeId()), "high n2 two one n1 n0 ");
+    EXPECT_EQ(names("high", Named(view, "two").id()), "high n2 two ");
+    EXPECT_EQ(names("n2", Named(view, "n2").id()), "n2 ");
+    EXPECT_EQ(names("one", Named(view, "high").id()), "one n1 n0 ") << "it is not there";
+  });
+}
+
 TEST_F(BackingChainTest, TheOverlayOfABaseIsTheImageThatShowsIt) {
   RunOnChain([&](const GraphReader& view) {
     const NodeView high = Named(view, "high");

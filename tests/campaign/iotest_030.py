@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,8 @@ def main():
     parser.add_argument('--ledger', action='store_true')
     options = parser.parse_args()
     options.program = str(pathlib.Path(options.program).resolve())
+    # So that what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     start = time.monotonic()
     with Load(options.load):
         good, cases = {'programs': run_programs, 'qmp': run_qmp}[options.form](options)

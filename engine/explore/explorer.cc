@@ -317,7 +317,10 @@ ExploreReport Explore(const Scenario& scenario, Strategy& strategy, const Explor
   report.log = end.stderr_text;
   Failure failure{shared.signature.Get(), shared.text.Get()};
   if (!end.is_clean) failure = FailureOfCrash(end);
-  if (!failure.signature.empty()) {
+  const std::string& wanted = options.wanted_signature;
+  if (!failure.signature.empty() && !wanted.empty() && failure.signature != wanted) {
+    report.finding = Finding{std::move(failure), {}, {}, shared.schedules};
+  } else if (!failure.signature.empty()) {
     report.finding =
         Describe(scenario, options, failure,
                  absl::MakeConstSpan(shared.indices).first(shared.choice_count), shared.schedules);

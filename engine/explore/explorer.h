@@ -43,6 +43,9 @@ struct ExploreOptions {
   bool counts_traces = false;
   // Every n-th run is made twice, and has to take the same steps both times; 0: none.
   uint64_t run_twice_one_in = 0;
+  // If not empty, a finding of another signature is told without its schedule and recording, which
+  // take a run more: for searches that want one failure only.
+  std::string wanted_signature;
   // A run that says nothing for so long is a finding ("hang").
   uint32_t hang_seconds = 60;
 };

@@ -114,11 +114,12 @@ class Shrinker {
       : scenario_(scenario), options_(options), best_(finding), start_(clock_.Now()) {}
 
   void ShrinkAll() {
-    if (IsScheduleOnly()) FindWithFewDelays(2);
+    if (IsScheduleOnly()) FindWithFewDelays(0, 1);
     HoldBackWhoeverWaited();
     CutTheEnd();
     TakeOutParts();
     ShortenHolds();
+    if (IsScheduleOnly()) FindWithFewDelays(2, 2);
     if (IsScheduleOnly() && schedule().holds.empty()) FindBehindBeginnings();
   }
 
@@ -132,6 +133,7 @@ class Shrinker {
   ExploreOptions Budget(uint64_t schedules) const {
     ExploreOptions options;
     options.isolation = options_.isolation;
+    options.wanted_signature = best_.failure.signature;
     const uint64_t left = options_.replays_max - std::min(options_.replays_max, replays_);
     options.budget.schedules = std::min(schedules, left);
     options.budget.time = std::max<Nanoseconds>(options_.time_max - time(), 0);
@@ -175,9 +177,9 @@ class Shrinker {
     return IsSameFailure(report) && Keep(*report.finding, report.finding->schedule);
   }
 
-  void FindWithFewDelays(uint32_t bound_max) {
+  void FindWithFewDelays(uint32_t bound_min, uint32_t bound_max) {
     const Schedule nothing;
-    for (uint32_t bound = 0; bound <= bound_max && schedule().size() > bound; ++bound) {
+    for (uint32_t bound = bound_min; bound <= bound_max && schedule().size() > bound; ++bound) {
       FewDelaysBehind strategy(nothing, bound);
       if (Search(strategy, BudgetOf(6))) return;
     }
@@ -286,7 +288,7 @@ class Shrinker {
   void AddHolds(const std::vector<PassedOver>& parties, std::vector<Schedule>& candidates) const {
     const uint64_t last_max =
         best_.failure.signature == kNoEnd ? scenario_.choices_max / 2 : scenario_.choices_max;
-    for (const bool to_the_end : {true, false}) {
+    for (const bool to_the_end : {false, true}) {
       Schedule only;
       for (const PassedOver& each : parties) {
         const uint64_t last = to_the_end ? last_max : std::min(last_max, each.at.back());

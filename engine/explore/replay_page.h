@@ -5,8 +5,9 @@
 //
 // One file: no network, no other files. The graph is drawn if the recording has snapshots of it:
 // notes of kind "graph" whose text is what graph/describe.h's DescribeJson() says and whose object
-// is the graph in one line. The page opens at the first deviation, or where its fragment says:
-// "page.html#step=12". Whatever the recording holds is escaped. Plain text; any thread.
+// is the graph in one line. The page opens at the first deviation, without one at the failure, or
+// where its fragment says: "page.html#step=12". Whatever the recording holds is escaped. Plain
+// text; any thread.
 #ifndef MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 #define MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 

@@ -347,7 +347,7 @@ indexNotes();
 buildLanes();
 buildTrack();
 buildWords();
-show(stepOfFragment() ?? deviationSteps[0] ?? 0);
+show(stepOfFragment() ?? deviationSteps[0] ?? (hasFailed ? data.failedStep : 0));
 )js";
 
 }  // namespace millrace

@@ -116,6 +116,7 @@ footer p.soft { color: var(--soft); }
 #replay { display: block; margin-top: 8px; padding: 5px 8px; border-radius: 4px;
           background: var(--ground); overflow-wrap: anywhere; user-select: all; }
 #replay:empty, #explanation:empty { display: none; }
+#explanation { white-space: pre-line; }
 noscript pre { padding: 0 20px; overflow: auto; }
 )css";
 

@@ -50,6 +50,7 @@ bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned
   MILLRACE_MUTANT(kR20b) {
     if (!request.is_active()) request.Begin(*edge.child);
   }
+  if (!request.is_active()) --idle_uses;  // turned away
   return request.is_active();
 }
 
@@ -58,6 +59,7 @@ void AttachmentCore::TurnAwayQueued() {
     QueuedRequest* const next = queue.After(*queued);
     if (queued->can_be_turned_away) {
       queue.Remove(*queued);
+      ++idle_uses;  // until it runs: it is on no node
       queued->waiter.WakeOne();
     }
     queued = next;
@@ -194,13 +196,15 @@ void Attachment::CoDetach() {
   Graph& graph = core_->graph;
   std::vector<NodeId> dropped;
   for (bool is_detached = false; !is_detached;) {
-    while (core_->uses > 0) core_->unused.CoWait("attachment.detach", core_.get());
+    bool waits = true;
+    MILLRACE_MUTANT(kM22) waits = false;  // the drain has waited for all that is in flight
+    while (waits && core_->uses > 0) core_->unused.CoWait("attachment.detach", core_.get());
     // Requests of others through nodes that go with it, and its own, end before it goes.
     const NodeId at = node();
     absl::StatusOr<DrainedSection> drained =
         DrainedSection::CoBegin(graph, {at}, {core_->options.holder});
     // While that waited, the attachment may have moved to another node.
-    if (!drained.ok() || node() != at || core_->uses > 0) continue;
+    if (!drained.ok() || node() != at || (waits && core_->uses > 0)) continue;
     absl::StatusOr<std::vector<NodeId>> gone = Detach();
     MILLRACE_CHECK(gone.ok(), StrCat("G4: a lease hangs on somebody else's attachment: ",
                                      gone.status().ToString()));

@@ -65,7 +65,7 @@ struct AttachmentCore final : Waitable {
   std::vector<SectionCore*> sections;  // that count one unit of quiesce_count each
   uint64_t cover_mark = 0;             // for the section table
   int uses = 0;                        // operations under way, queued ones included
-  int idle_uses = 0;                   // of them, the guest server's that serve nothing now
+  int idle_uses = 0;                   // of them, those without a request on the node
   WaitQueue unused;                    // woken when uses comes back to 0
   IntrusiveList<QueuedRequest, &QueuedRequest::link> queue;
   std::unique_ptr<GuestServer> guest_server;  // once its port was asked for

@@ -127,17 +127,46 @@ absl::Status Attachment::CoFlush() {
   return core.CoFlush(request);
 }
 
+namespace {
+
+// An operation of its attachment that has no request of the attachment's in flight.
+class IdleUse {
+ public:
+  explicit IdleUse(AttachmentCore& core) : core_(core) { ++core_.idle_uses; }
+  ~IdleUse() { --core_.idle_uses; }
+  IdleUse(const IdleUse&) = delete;
+  IdleUse& operator=(const IdleUse&) = delete;
+
+ private:
+  AttachmentCore& core_;
+};
+
+// What is cut off must not be written meanwhile: it would come back when the node grows again. So
+// the section is nobody's who has requests, and those of the attachment itself queue, too; a job,
+// whose requests never queue, has none on their way while it resizes.
+absl::Status CoShrink(AttachmentCore& core, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+  const HolderRef& user = core.options.holder;
+  const HolderRef owner = core.options.queues_requests ? MakeHolder(user->id, "resize") : user;
+  const IdleUse idle(core);
+  for (;;) {
+    const NodeId at = core.edge.child->id;
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(core.graph, {at}, {owner}));
+    if (core.edge.child->id != at) continue;  // it has moved while the drain waited
+    MILLRACE_MUTANT(kR74) drained.End();      // at rest for a moment
+    InFlightRequest request(*core.edge.child);
+    return CoResizeNode(request.node(), bytes);
+  }
+}
+
+}  // namespace
+
 absl::Status Attachment::CoResize(uint64_t bytes) {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
   MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
-  DrainedSection drained;
-  if (bytes < core.edge.child->driver->bytes()) {
-    // What is cut off must not be written meanwhile: it would come back when the node grows again.
-    MILLRACE_ASSIGN_OR_RETURN(
-        drained, DrainedSection::CoBegin(core.graph, {core.edge.child->id}, {core.options.holder}));
-  }
+  if (bytes < core.edge.child->driver->bytes()) return CoShrink(core, bytes);
   InFlightRequest request;
   core.CoEnter(request);
   return CoResizeNode(request.node(), bytes);

@@ -50,6 +50,7 @@ enum class Mutant : uint8_t {
   kR20c,
   kR21,
   kR22,
+  kR23,
   kR24b,
   kR25,
   kR26b,
@@ -59,8 +60,10 @@ enum class Mutant : uint8_t {
   kR29b,
   kR32,
   kR33,
+  kR34,
   kR35,
   kR36,
+  kR40,
   kR41,
   kR42,
   kR43,
@@ -80,10 +83,15 @@ enum class Mutant : uint8_t {
   kR67,
   kR69,
   kR72,
+  kR74,
+  kR75,
   kR77,
+  kR80,
   kR81,
   kR82,
   kR83,
+  kR84a,
+  kR84b,
   kR90,
   kM01,
   kM02,
@@ -92,6 +100,19 @@ enum class Mutant : uint8_t {
   kM06,
   kM08,
   kM10,
+  kM11,
+  kM13,
+  kM14,
+  kM15,
+  kM16,
+  kM17,
+  kM18,
+  kM19,
+  kM20,
+  kM21,
+  kM22,
+  kM23,
+  kM24,
 };
 
 #if defined(MILLRACE_MUTATED)
@@ -105,6 +126,8 @@ constexpr bool MutantBuilt(Mutant) { return false; }
 // Defined by the program that chooses the mutant; the library only names them in discarded code.
 bool MutantActive(Mutant mutant);
 std::any& MutantNoteOf(uint64_t key);
+// Suspends where the annotations do not allow it: for bugs that do not compile as such.
+void MutantYield();
 
 // What the active mutant remembers under a key of its own choice; at first, a T of its own.
 template <typename T>

@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/io/simulated_io.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/event.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/drivers/memory.h"
@@ -66,6 +69,31 @@ TEST_F(ResizeTest, WhatIsGainedReadsAsZeroesAboveALongerBacking) {
       });
     }
   }
+}
+
+TEST_F(ResizeTest, ShrinkingWaitsForWritesOfTheSameAttachment) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMake(*graph_, 8 * kCluster, 8 * kCluster));
+    AttachmentOptions options;
+    options.holder = MakeHolder("user", "device");
+    options.permissions = {kConsistentRead | kWrite | kResize, kAllPermissions};
+    MILLRACE_ASSIGN_OR_RETURN(Attachment user, Attachment::Attach(*graph_, chain.top(), options));
+    graph_->engine().simulated_io()->SetLatency(kMillisecond);
+    const std::string data(kCluster, 'w');
+    TaskScope writer("writer");
+    writer.Spawn("writer", [&]() MILLRACE_MAY_SUSPEND {
+      return user.CoWrite(6 * kCluster, IoVector::OfConst(data.data(), data.size()));
+    });
+    CoYield();
+    MILLRACE_RETURN_IF_ERROR(user.CoResize(4 * kCluster));
+    MILLRACE_RETURN_IF_ERROR(writer.CoJoin());
+    MILLRACE_RETURN_IF_ERROR(user.CoResize(8 * kCluster));
+    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(chain.guest));
+    EXPECT_EQ(content, std::string(4 * kCluster, 'b') + std::string(4 * kCluster, '\0'));
+    user.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
 }
 
 TEST_F(ResizeTest, ThroughAFilterAsWell) {

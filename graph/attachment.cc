@@ -197,12 +197,12 @@ void Attachment::CoDetach() {
   std::vector<NodeId> dropped;
   for (bool is_detached = false; !is_detached;) {
     bool waits = true;
-    MILLRACE_MUTANT(kM22) waits = false;  // the drain has waited for all that is in flight
+    MILLRACE_MUTANT(kM22) waits = false;  // what it has on its way is nobody's affair
     while (waits && core_->uses > 0) core_->unused.CoWait("attachment.detach", core_.get());
     // Requests of others through nodes that go with it, and its own, end before it goes.
     const NodeId at = node();
-    absl::StatusOr<DrainedSection> drained =
-        DrainedSection::CoBegin(graph, {at}, {core_->options.holder});
+    absl::StatusOr<DrainedSection> drained = DrainedSection();
+    if (waits) drained = DrainedSection::CoBegin(graph, {at}, {core_->options.holder});
     // While that waited, the attachment may have moved to another node.
     if (!drained.ok() || node() != at || (waits && core_->uses > 0)) continue;
     absl::StatusOr<std::vector<NodeId>> gone = Detach();

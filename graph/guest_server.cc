@@ -53,7 +53,9 @@ GuestServer::~GuestServer() { Close(); }
 void GuestServer::Close() {
   if (queue_->is_closed()) return;
   queue_->Close([this](GuestRequest& request) { waiting_.PushBack(request); });
-  core_.TurnAwayQueued();
+  bool turns_away = true;
+  MILLRACE_MUTANT(kM23) turns_away = false;  // they will be served when the drain is over
+  if (turns_away) core_.TurnAwayQueued();
   while (GuestRequest* request = waiting_.PopFront()) Complete(*request, CancelledStatus());
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_internals.h"
@@ -28,6 +29,7 @@ class Reopener {
     for (const NodeChange& change : changes_) touched.push_back(change.node);
     MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                               DrainedSection::CoBegin(graph_, touched, {holder_}));
+    MILLRACE_MUTANT(kM17) drained.End();  // it has been at rest
     absl::Status status = CoPrepare();
     absl::StatusOr<AppliedEdit> edit = AppliedEdit();
     if (status.ok()) {
@@ -78,7 +80,10 @@ class Reopener {
     StageReopen(edit, changes_);
     absl::StatusOr<AppliedEdit> applied = edit.Commit();
     if (!applied.ok()) return applied;
-    for (NodeChange& change : changes_) Take(change);
+    for (NodeChange& change : changes_) {
+      MILLRACE_MUTANT(kR23) MutantYield();  // others run between one node and the next
+      Take(change);
+    }
     return applied;
   }
 
@@ -94,6 +99,7 @@ class Reopener {
       if (is_done) {
         each.node->driver->CommitReopen(each.writable);
       } else {
+        MILLRACE_MUTANT(kM18) continue;  // nothing has changed, so nothing is to be undone
         each.node->driver->CoAbortReopen(each.writable);
       }
     }

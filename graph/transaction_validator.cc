@@ -339,6 +339,7 @@ Permissions TransactionValidator::CumulativeOf(const Node& node) const {
 // Follows changes from the touched nodes down, to wherever they stop to matter. The graph has no
 // cycle, so this ends.
 absl::Status TransactionValidator::DerivePermissions() {
+  MILLRACE_MUTANT(kR75) MutantYield();  // a node's answer takes I/O
   std::deque<Node*> work;
   auto touch = [&](Node* node) {
     if (node == nullptr) return;

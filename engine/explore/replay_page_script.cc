@@ -238,6 +238,19 @@ function buildWords() {
   if (data.deviations.length === 0) {
     element(list, 'li', '', "Nowhere: production's own order does this.");
   }
+  // Where to look first: the failure is often noticed long after.
+  const shapeOf = (note) => JSON.stringify(snapshots[note.graph].map(
+      (node) => [node.name, (node.edges || []).map((edge) => edge.child)]));
+  const changes = graphNotes.filter((note, i) => i > 0 && note.step <= data.failedStep &&
+      shapeOf(note) !== shapeOf(graphNotes[i - 1]));
+  if (hasFailed && changes.length > 0) {
+    const { step } = changes[changes.length - 1];
+    const item = element(list, 'li');
+    element(item, 'b', '', `step ${step}`);
+    element(item, 'span', '', 'nodes or links change for the last time before the failure');
+    item.dataset.step = step;
+    item.addEventListener('click', () => show(step));
+  }
 }
 function line(kind, text, className) {
   const paragraph = element(byId('now'), 'p', className);

@@ -100,7 +100,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #now .kind { display: inline-block; min-width: 56px; margin-right: 6px; color: var(--soft); }
 footer { display: grid; grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); gap: 12px;
          padding: 12px 20px 14px; }
-footer section { padding: 10px 14px; max-height: 180px; overflow: auto; }
+footer section { padding: 10px 14px; max-height: 232px; overflow: auto; }
 footer { font-size: 13px; }
 footer p { margin: 4px 0 0; }
 footer p.soft { color: var(--soft); }

@@ -269,7 +269,9 @@ void Job::CoPausePoint() {
   internal::TouchHere("job", id_, StepAccess::kRead);
   if (MILLRACE_BUGGIFY("job: yields at a pause point")) CoYield("job.odd");
   if (!must_park()) return;
-  body_->CoStopIo();
+  bool stops_io = true;
+  MILLRACE_MUTANT(kM13) stops_io = false;  // it begins nothing; what it has begun goes on
+  if (stops_io) body_->CoStopIo();
   // It may have been resumed while its requests ended.
   MILLRACE_SOMETIMES(!must_park(), "job: resumed before it has parked");
   if (must_park()) CoPark();

@@ -258,6 +258,12 @@ bool JobManager::has_concluded_job() const {
 
 void JobManager::CoShutdown() {
   is_shutting_down_ = true;
+  MILLRACE_MUTANT(kR40) {  // one walk along the list, from which jobs go meanwhile
+    for (size_t i = 0; i < jobs_.size(); ++i) {
+      CoShutDown(*std::next(jobs_.begin(), static_cast<std::ptrdiff_t>(i))->second);
+    }
+    something_ended_.CoWaitUntil([&] { return jobs_.empty(); });
+  }
   while (!jobs_.empty()) {
     std::vector<JobNumber> numbers;  // newest first
     for (auto each = jobs_.rbegin(); each != jobs_.rend(); ++each) numbers.push_back(each->first);

@@ -197,7 +197,10 @@ void JobTransaction::BeginAbort(Job* trigger) {
 void JobTransaction::CoFinishAll() {
   while (!members_.empty()) {
     Job& job = *members_.front();
-    while (job.is_started() && !job.has_arrived()) changed_.CoWait("job.transaction", this);
+    while (job.is_started() && !job.has_arrived()) {
+      MILLRACE_MUTANT(kM19) break;  // it has been told to stop
+      changed_.CoWait("job.transaction", this);
+    }
     CoFinish(job);
     changed_.WakeAll();
   }

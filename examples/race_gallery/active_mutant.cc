@@ -2,6 +2,9 @@
 
 #include <map>
 
+#include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/coroutine/coroutine.h"
+
 namespace millrace {
 namespace {
 
@@ -12,6 +15,7 @@ thread_local std::map<uint64_t, std::any> notes;
 
 bool MutantActive(Mutant mutant) { return mutant == active; }
 std::any& MutantNoteOf(uint64_t key) { return notes[key]; }
+void MutantYield() MILLRACE_NO_ANALYSIS { CoYield(); }
 
 namespace gallery {
 

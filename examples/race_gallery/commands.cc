@@ -10,6 +10,7 @@
 #include "examples/race_gallery/entries.h"
 #include "examples/race_gallery/play.h"
 #include "examples/race_gallery/races.h"
+#include "examples/race_gallery/words.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/explore/replay_page.h"
 #include "millrace/engine/explore/shrink.h"
@@ -28,6 +29,9 @@ constexpr char kUsage[] =
     "  To write a script: run ID --script [--last=P,P...] [--first=P,P...], with "
     "patterns\n"
     "  as in play.h.\n";
+
+// Random schedules per policy, unless fewer are asked for.
+constexpr uint64_t kDebateSchedules = 500;
 
 struct Flags {
   std::string command;
@@ -64,17 +68,12 @@ std::vector<const Entry*> MutantsOf(std::string_view race) {
 }
 
 std::string StandingOf(const Race& race) {
-  switch (race.race_class) {
-    case RaceClass::kMutant:
-      break;
-    case RaceClass::kExcluded:
-      return StrCat("does not compile: ", race.note);
-    case RaceClass::kWaits:
-      return StrCat("waits for ", race.note);
-  }
+  if (race.race_class == RaceClass::kWaits) return StrCat("waits for ", race.note);
   std::string ids;
   for (const Entry* entry : MutantsOf(race.id)) StrAppend(&ids, ids.empty() ? "" : " ", entry->id);
-  return ids;
+  if (race.race_class == RaceClass::kMutant) return ids;
+  return StrCat("does not compile: ", race.note,
+                ids.empty() ? std::string() : StrCat("; past the compiler: ", ids));
 }
 
 void PrintList() {
@@ -96,8 +95,8 @@ void PrintList() {
 bool WritePage(const Entry& entry, const Finding& finding, const std::string& path) {
   std::ofstream file(path);
   file << ReplayPage(finding.recording,
-                     {.title = StrCat(entry.id, ": ", entry.scene.name),
-                      .explanation = std::string(entry.restores),
+                     {.title = TitleOf(entry),
+                      .explanation = Explain(entry, finding.failure),
                       .replay_line = StrCat("race_gallery run ", entry.id,
                                             " --replay=", finding.schedule.ToText())});
   file.close();
@@ -116,6 +115,9 @@ bool PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report
                " deviations in ", shrunk.replays, " replays, ", Seconds(shrunk.time), "\n"));
   Print(StrCat("  oracle      ", finding.failure.signature, "\n"));
   Print(StrCat("  failure     ", FirstLine(finding.failure.text), "\n"));
+  if (const std::string_view invariant = InvariantOf(finding.failure); !invariant.empty()) {
+    Print(StrCat("  must hold   ", invariant, "\n"));
+  }
   Print(StrCat("  schedule    ", finding.schedule.size(), " of ", finding.recording.choices.size(),
                " choices are not production's\n"));
   Print(StrCat("  replay      race_gallery run ", entry.id, " --replay=", finding.schedule.ToText(),
@@ -124,7 +126,8 @@ bool PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report
 }
 
 void PrintHead(const Entry& entry) {
-  Print(StrCat(entry.id, "  ", entry.restores, "\n", "  scene       ", entry.scene.name, "\n"));
+  Print(StrCat(entry.id, "  ", entry.restores, "\n", "  scene       ", entry.scene.name, ": ",
+               StoryOf(entry.scene.name), "\n"));
 }
 
 bool ReplayEntry(const Entry& entry, const Flags& flags) {
@@ -168,13 +171,51 @@ bool RunOne(const Entry& entry, const Flags& flags) {
     if (!PrintFinding(entry, mutant, report, flags.html)) return false;
   } else {
     Print(StrCat("  no failure in ", report.schedules, " schedules, ", Seconds(report.time), "\n"));
+    if (flags.script && !report.proof.empty()) Print(StrCat("  ", report.proof, "\n"));
   }
   return report.finding.has_value() != flags.fixed;
+}
+
+// What the shrinker made of a finding, as columns.
+struct ShrunkColumns {
+  size_t deviations = 0;
+  Nanoseconds time = 0;
+};
+
+void PrintRow(const Entry& entry, const ExploreReport& report,
+              const std::optional<ShrunkColumns>& shrunk) {
+  char line[160];
+  std::snprintf(line, sizeof(line), "%-5s %-28s %8llu schedules %9s  ", entry.id.data(),
+                entry.scene.name.data(), static_cast<unsigned long long>(report.schedules),
+                Seconds(report.time).c_str());
+  std::string text = line;
+  if (shrunk) {
+    std::snprintf(line, sizeof(line), "%3zu deviations %9s  ", shrunk->deviations,
+                  Seconds(shrunk->time).c_str());
+    text += line;
+  }
+  Print(StrCat(text,
+               report.finding ? StrCat(report.finding->failure.signature, ": ",
+                                       FirstLine(report.finding->failure.text))
+                              : "no failure",
+               "\n"));
+}
+
+std::string InWords(std::vector<ShrunkColumns> all) {
+  if (all.empty()) return "";
+  std::sort(all.begin(), all.end(), [](const ShrunkColumns& a, const ShrunkColumns& b) {
+    return a.deviations < b.deviations;
+  });
+  Nanoseconds longest = 0;
+  for (const ShrunkColumns& each : all) longest = std::max(longest, each.time);
+  return StrCat("shrunk: median ", all[all.size() / 2].deviations, ", most ", all.back().deviations,
+                " deviations, longest ", Seconds(longest), "\n");
 }
 
 // A line per mutant, and what it comes to.
 bool RunTable(const std::vector<const Entry*>& entries, const Flags& flags) {
   std::vector<Nanoseconds> times;
+  std::vector<ShrunkColumns> all_shrunk;
   size_t as_wished = 0;
   for (const Entry* entry : entries) {
     const Mutant mutant = flags.fixed ? Mutant::kNone : entry->mutant;
@@ -182,21 +223,20 @@ bool RunTable(const std::vector<const Entry*>& entries, const Flags& flags) {
                                               : Search(entry->scene, mutant, flags.budget);
     times.push_back(report.time);
     if (report.finding.has_value() != flags.fixed) ++as_wished;
-    char line[128];
-    std::snprintf(line, sizeof(line), "%-5s %-28s %8llu schedules %9s  ", entry->id.data(),
-                  entry->scene.name.data(), static_cast<unsigned long long>(report.schedules),
-                  Seconds(report.time).c_str());
-    Print(StrCat(line,
-                 report.finding ? StrCat(report.finding->failure.signature, ": ",
-                                         FirstLine(report.finding->failure.text))
-                                : "no failure",
-                 "\n"));
+    std::optional<ShrunkColumns> shrunk;
+    if (report.finding && !flags.script) {
+      const ShrinkReport shortest = Shrink(ScenarioOf(entry->scene, mutant), *report.finding);
+      shrunk = {shortest.finding.schedule.size(), shortest.time};
+      all_shrunk.push_back(*shrunk);
+    }
+    PrintRow(*entry, report, shrunk);
   }
   if (times.empty()) return false;
   std::sort(times.begin(), times.end());
   Print(StrCat(as_wished, " of ", entries.size(),
                flags.fixed ? " survived by the engine as it is" : " found", "; time: median ",
-               Seconds(times[times.size() / 2]), ", longest ", Seconds(times.back()), "\n"));
+               Seconds(times[times.size() / 2]), ", longest ", Seconds(times.back()), "\n",
+               InWords(std::move(all_shrunk))));
   return as_wished == entries.size();
 }
 
@@ -225,23 +265,38 @@ bool Run(const Flags& flags) {
 
 // ---- debate -------------------------------------------------------------------------------------
 
+void PrintVerdict(const Policy& policy, const Verdict& verdict) {
+  char line[128];
+  std::snprintf(line, sizeof(line), "%-24s %5llu of %llu\n", policy.name.data(),
+                static_cast<unsigned long long>(verdict.failed),
+                static_cast<unsigned long long>(verdict.schedules));
+  Print(line);
+  Print(StrCat("    ", policy.claim, "\n"));
+  Print(StrCat("    in production's order ",
+               verdict.in_production.empty() ? "nothing happens" : verdict.in_production, "\n"));
+  for (const WayToFail& way : verdict.ways) {
+    std::snprintf(line, sizeof(line), "    %5llu  ",
+                  static_cast<unsigned long long>(way.schedules));
+    Print(StrCat(line, way.what, "\n"));
+  }
+  if (!verdict.proof.empty()) Print(StrCat("    ", verdict.proof, "\n"));
+  Print("\n");
+}
+
 bool Debate(const Flags& flags) {
+  const uint64_t schedules = std::min<uint64_t>(flags.budget.schedules, kDebateSchedules);
   Print(
-      "A stream into A down to B, above a commit whose filter F lies between B and C:\n"
-      "  A <- B <- [F] <- C <- D\n\n");
+      "A commit of C into D is at work, with its filter F between B and C, when a stream into A\n"
+      "starts whose base is C; where that is refused because of F, down to B instead:\n\n"
+      "    A <- B <- [F] <- C <- ... <- D      (n4 <- n3 <- [cf] <- n2 <- n1 <- n0)\n\n"
+      "Both end in whatever order. What must stream know then of what lies below B? Each policy\n"
+      "plays production's order and random orders. Allowed in the end is A <- D alone.\n\n"
+      "policy                   fails in schedules, and how\n");
   bool is_well = true;
   for (const Policy& policy : Policies()) {
-    const ExploreReport report = Search(DebateScene(), policy.mutant, flags.budget);
-    Print(StrCat(policy.name, ": ", policy.claim, "\n"));
-    if (report.finding) {
-      Print(StrCat("  fails in schedule ", report.schedules, " (", Seconds(report.time), "), ",
-                   report.finding->failure.signature, ": ", FirstLine(report.finding->failure.text),
-                   "\n"));
-    } else {
-      Print(StrCat("  no failure in ", report.schedules, " schedules (", Seconds(report.time),
-                   ")\n"));
-    }
-    if (report.finding.has_value() != (policy.mutant != Mutant::kNone)) is_well = false;
+    const Verdict verdict = Judge(policy, schedules, flags.budget.seed);
+    PrintVerdict(policy, verdict);
+    if ((verdict.failed > 0) != (policy.mutant != Mutant::kNone)) is_well = false;
   }
   return is_well;
 }

@@ -1,8 +1,46 @@
 #include "examples/race_gallery/debate.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "examples/race_gallery/entries.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/explore/delay_bounded.h"
+#include "millrace/engine/explore/random.h"
 
 namespace millrace::gallery {
+namespace {
+
+std::string WordsOf(const Failure& failure) {
+  return StrCat(failure.signature, ": ", failure.text.substr(0, failure.text.find('\n')));
+}
+
+// Two failures of one kind differ in numbers only.
+std::string KindOf(std::string words) {
+  words.erase(std::remove_if(words.begin(), words.end(),
+                             [](unsigned char c) { return std::isdigit(c) != 0; }),
+              words.end());
+  return words;
+}
+
+std::string FailureUnder(const Policy& policy, Strategy& strategy) {
+  const ExploreReport report =
+      Explore(ScenarioOf(DebateScene(), policy.mutant), strategy, {.budget = {.schedules = 1}});
+  return report.finding ? WordsOf(report.finding->failure) : std::string();
+}
+
+void Count(std::string words, std::vector<WayToFail>* ways) {
+  const auto known = std::find_if(ways->begin(), ways->end(), [&](const WayToFail& way) {
+    return KindOf(way.what) == KindOf(words);
+  });
+  if (known != ways->end()) {
+    ++known->schedules;
+  } else {
+    ways->push_back({std::move(words), 1});
+  }
+}
+
+}  // namespace
 
 const std::vector<Policy>& Policies() {
   static const auto* const policies = new std::vector<Policy>{
@@ -21,5 +59,30 @@ const std::vector<Policy>& Policies() {
 }
 
 const Scene& DebateScene() { return FindEntry("R01a")->scene; }
+
+Verdict Judge(const Policy& policy, uint64_t schedules, uint64_t seed) {
+  Verdict verdict;
+  verdict.schedules = schedules;
+  const Script production = {};
+  Scripted as_it_is(production);
+  verdict.in_production = FailureUnder(policy, as_it_is);
+  for (uint64_t i = 0; i < schedules; ++i) {
+    RandomWalk walk(seed + i);
+    std::string words = FailureUnder(policy, walk);
+    if (words.empty()) continue;
+    ++verdict.failed;
+    Count(std::move(words), &verdict.ways);
+  }
+  std::stable_sort(
+      verdict.ways.begin(), verdict.ways.end(),
+      [](const WayToFail& a, const WayToFail& b) { return a.schedules > b.schedules; });
+  if (verdict.failed > 0) return verdict;
+  DelayBounded delays(2);
+  const ExploreReport report = Explore(ScenarioOf(DebateScene(), policy.mutant), delays,
+                                       {.budget = {.schedules = 1'000'000}});
+  verdict.proof = report.finding ? WordsOf(report.finding->failure) : report.proof;
+  if (report.finding) ++verdict.failed;
+  return verdict;
+}
 
 }  // namespace millrace::gallery

@@ -22,6 +22,25 @@ const std::vector<Policy>& Policies();
 // The scene that all of them play.
 const Scene& DebateScene();
 
+// One way in which a policy fails.
+struct WayToFail {
+  std::string what;        // the first failure of this kind, digits and all
+  uint64_t schedules = 0;  // in how many of them
+};
+
+struct Verdict {
+  uint64_t schedules = 0;       // that were played, each in a random order of its own
+  uint64_t failed = 0;          // of them
+  std::vector<WayToFail> ways;  // the most frequent first
+  std::string in_production;    // how it fails in production's order; empty if it does not
+  // What no schedule of at most so many delays shows: the strategy's proof, or where it failed.
+  std::string proof;
+};
+
+// Plays the scene under a policy: production's order, `schedules` random ones, and for a policy
+// that survives them every one of up to two delays.
+Verdict Judge(const Policy& policy, uint64_t schedules, uint64_t seed);
+
 }  // namespace millrace::gallery
 
 #endif  // MILLRACE_EXAMPLES_RACE_GALLERY_DEBATE_H_

@@ -9,6 +9,7 @@ const std::vector<Entry>& Entries() {
     auto* all = new std::vector<Entry>;
     AddChainEntries(*all);
     AddDrainEntries(*all);
+    AddEditEntries(*all);
     AddJobEntries(*all);
     AddMicroEntries(*all);
     AddMirrorEntries(*all);

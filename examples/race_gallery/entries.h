@@ -29,6 +29,7 @@ const Entry* FindEntry(std::string_view id);
 // Each file of scenes adds its own.
 void AddChainEntries(std::vector<Entry>& entries);
 void AddDrainEntries(std::vector<Entry>& entries);
+void AddEditEntries(std::vector<Entry>& entries);
 void AddJobEntries(std::vector<Entry>& entries);
 void AddMicroEntries(std::vector<Entry>& entries);
 void AddMirrorEntries(std::vector<Entry>& entries);

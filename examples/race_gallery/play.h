@@ -21,6 +21,8 @@ struct Scene {
   StageOptions options;
   absl::Status (*play)(Stage& stage) = nullptr;
   bool judges_progress = false;  // then only a random walk is fair enough
+  // After Stage::CutPower(): a new machine on the disk that is left, with the model of the old one.
+  absl::Status (*after_power_cut)(Stage& stage) = nullptr;
 };
 
 // The scene as a story for the explorer, played by an engine with this bug.
@@ -28,10 +30,15 @@ Scenario ScenarioOf(const Scene& scene, Mutant mutant);
 
 // A schedule in words: what is put off for as long as anything else can happen, and what comes
 // first. Each pattern is "name@detail" as the choices are labelled; '*' at the end of either part
-// stands for the rest: "s@drain.begin", "c@*", "*@memory".
+// stands for the rest: "s@drain.begin", "c@*", "*@memory". What comes first may name the second,
+// third
+// ... of those that match: "t@memory#1". The order of `first` counts.
 struct Script {
   std::vector<std::string_view> last;
   std::vector<std::string_view> first;
+  // Instead of both: a shrunk recording, as `run` prints it after --replay=. Where it does not fit
+  // any more it says so, and shows nothing.
+  std::string_view recorded = {};
 };
 
 // Production's order, but for the script: one run.

@@ -241,7 +241,7 @@ void AddChainEntries(std::vector<Entry>& entries) {
                      Script()});
   entries.push_back({Mutant::kR07, "R07",
                      "drained means that nothing is in flight, not that the graph is yours",
-                     commit_first});
+                     commit_first, Script{.last = {"n5@memory"}}});
   entries.push_back({Mutant::kR08,
                      "R08",
                      "two reopens of one node at a time",

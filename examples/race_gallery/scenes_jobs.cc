@@ -62,7 +62,7 @@ absl::Status CoCancelAtAnyTime(Stage& stage) MILLRACE_MAY_SUSPEND {
   stage.engine().simulated_io()->SetLatency(kMillisecond);
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Stream("s", 3, 1)));
   stage.Spawn("user", [&stage]() MILLRACE_MAY_SUSPEND {
-    if (stage.Draw(2) == 1) {
+    if (stage.Draw(2, "cancelled in its way") == 1) {
       CoYieldTimes(30);
     } else {
       stage.CoWaitForState("s", JobState::kPending);
@@ -153,6 +153,42 @@ absl::Status CoShutDownTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+// Everything is shut down: two jobs are over and kept for dismissal, one is at work, slowly.
+absl::Status CoShutDownMany(Stage& stage) MILLRACE_MAY_SUSPEND {
+  for (const size_t top : {1u, 3u}) {
+    StreamOptions quick = stage.Stream(StrCat("q", top), top, top - 1);
+    quick.spec.dismisses_automatically = false;
+    MILLRACE_RETURN_IF_ERROR(stage.CoStart(quick));
+    stage.CoOver(StrCat("q", top)).IgnoreError();
+  }
+  StreamOptions slow = stage.Stream("s", 5, 3);
+  slow.spec.speed = 1;
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(slow));
+  CoYield();
+  stage.jobs().CoShutdown();
+  stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I11",
+                "shutting down waits for a job that nobody has told to stop");
+  return absl::OkStatus();
+}
+
+// A user's pause: once the job is called paused it does no I/O (J2), until it is resumed.
+absl::Status CoPauseMeansQuiet(Stage& stage) MILLRACE_MAY_SUSPEND {
+  StreamOptions stream = stage.Stream("s", 3, 0);
+  stream.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
+  CoYieldTimes(6);
+  if (stage.jobs().Pause("s").ok() && stage.CoWaitForState("s", JobState::kPaused)) {
+    const SimulatedIo& io = *stage.engine().simulated_io();
+    const uint64_t before = io.completed(SimulatedOperation::kMemory);
+    stage.CoSleep(kMillisecond);
+    stage.Require(io.completed(SimulatedOperation::kMemory) == before, "J2",
+                  "a paused job's requests go on");
+    stage.jobs().Resume("s").IgnoreError();
+  }
+  stage.CoEndsWell("s");
+  return absl::OkStatus();
+}
+
 // ---- Others in the way --------------------------------------------------------------------------
 
 // Somebody who lets nobody write to the base: the commit is refused, and works once he is gone.
@@ -233,14 +269,29 @@ absl::Status CoStreamIntoCommitsOverlay(Stage& stage) MILLRACE_MAY_SUSPEND {
 // One operation on the overlay fails: a job that fails leaves the chain as it was.
 absl::Status CoStreamWithOneError(Stage& stage) MILLRACE_MAY_SUSPEND {
   static constexpr uint64_t kNth[] = {11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13};
-  stage.engine().simulated_io()->Fail(
-      {.operation = SimulatedOperation::kMemory, .path = "n3", .nth = kNth[stage.Draw(13)]});
+  stage.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory,
+                                       .path = "n3",
+                                       .nth = kNth[stage.Draw(13, "operation that fails")]});
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Stream("s", 3, 1)));
   const absl::Status result = stage.CoOver("s");
   stage.engine().simulated_io()->ClearFailures();
   // A header that could not be written is the job's failure, too, and its edit stands.
   const bool is_of_header = std::string(result.message()).find("header") != std::string::npos;
   if (!result.ok() && !is_of_header) stage.RequireShape({"n3 <- n2 <- n1 <- n0"});
+  return absl::OkStatus();
+}
+
+// The same, piece by piece, with several on their way.
+absl::Status CoPieceFails(Stage& stage) MILLRACE_MAY_SUSPEND {
+  static constexpr uint64_t kNth[] = {4, 1, 2, 3, 5, 6, 7, 8};
+  stage.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory,
+                                       .path = "n3",
+                                       .nth = kNth[stage.Draw(8, "operation that fails")]});
+  StreamOptions stream = stage.Stream("s", 3, 1);
+  stream.spec.speed = int64_t{1} << 40;  // no limit in fact
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
+  stage.CoOver("s").IgnoreError();
+  stage.engine().simulated_io()->ClearFailures();
   return absl::OkStatus();
 }
 
@@ -285,10 +336,22 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
         {.layers = 5, .checks_read_only = false},
         &CoStreamIntoCommitsOverlay},
        Script{.last = {"user@yield", "n3@*"}, .first = {"c@*", "n0@*", "n1@*", "n2@*"}}});
+  entries.push_back(
+      {Mutant::kM11,
+       "M11",
+       "of the pieces that are copied at a time only the first one's error counts",
+       {"piece-fails", {.layers = 4, .guest_rounds = 0, .checks_views = false}, &CoPieceFails},
+       Script()});
+  entries.push_back({Mutant::kM13,
+                     "M13",
+                     "a job that pauses begins nothing, but what it has begun goes on",
+                     {"pause-means-quiet", alone, &CoPauseMeansQuiet},
+                     Script{.recorded = "s54:sleep@timer"}});
   entries.push_back({Mutant::kM06,
                      "M06",
                      "copy-on-read writes over what the guest wrote meanwhile",
-                     {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, nullptr}});
+                     {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, nullptr},
+                     Script{.last = {"n2@memory"}}});
   entries.back().scene.play = +[](Stage& stage) MILLRACE_NO_ANALYSIS -> absl::Status {
     MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Stream("s", 3, 0)));
     stage.CoEndsWell("s");
@@ -328,6 +391,14 @@ void AddJobEntries(std::vector<Entry>& entries) {
       {Mutant::kR26c, "R26c", "a cancel does not wake a job that sleeps", asleep, Script()});
   entries.push_back({Mutant::kR27, "R27",
                      "a job that has let go of its nodes insists on finding them", unplug,
+                     Script()});
+  entries.push_back({Mutant::kM19, "M19",
+                     "an abort does not wait for members that are still at work", two,
+                     Script{.first = {"sleep@timer"}}});
+  entries.push_back({Mutant::kR40,
+                     "R40",
+                     "the list of jobs is walked while jobs go from it",
+                     {"shut-down-many", {.layers = 6, .guest_rounds = 0}, &CoShutDownMany},
                      Script()});
   entries.push_back({Mutant::kR41,
                      "R41",

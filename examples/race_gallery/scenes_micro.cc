@@ -1,4 +1,5 @@
 // The smallest stages: a lock, a semaphore, a throttle group, two images, and nothing else.
+#include <array>
 #include <memory>
 #include <utility>
 
@@ -130,6 +131,28 @@ absl::Status CoNewLimits(Stage& stage) MILLRACE_MAY_SUSPEND {
   return requests.CoJoin();
 }
 
+// Three disks of a group ask for much at once: what passes is what the limit allows (I14).
+absl::Status CoGroupKeepsItsRate(Stage& stage) MILLRACE_MAY_SUSPEND {
+  ThrottleGroup group(stage.engine().scheduler(), "g", OneASecond());
+  std::array<std::unique_ptr<ThrottleGroup::Member>, 3> members;
+  int passed = 0;
+  TaskScope requests("requests");
+  for (std::unique_ptr<ThrottleGroup::Member>& member : members) {
+    member = std::make_unique<ThrottleGroup::Member>(group, "disk");
+    requests.Spawn("request", [&]() MILLRACE_MAY_SUSPEND {
+      for (int i = 0; i < 3; ++i) {
+        member->CoPass(ThrottleDirection::kRead, 1);
+        ++passed;
+        // The bucket holds one second's worth, and one more is let into it.
+        const Nanoseconds allowed = stage.engine().clock().Now() / kSecond + 2;
+        stage.Require(passed <= allowed, "I14",
+                      StrCat(passed, " requests have passed where ", allowed, " may"));
+      }
+    });
+  }
+  return requests.CoJoin();
+}
+
 // A throttle filter is opened above a node that is being drained.
 absl::Status CoOpenThrottleUnderDrain(Stage& stage) MILLRACE_MAY_SUSPEND {
   const auto group = std::make_shared<ThrottleGroup>(stage.engine().scheduler(), "g", OneASecond());
@@ -234,6 +257,16 @@ void AddMicroEntries(std::vector<Entry>& entries) {
                      "R49",
                      "who gives up waiting does not pass on what it was woken for",
                      {"cancel-first-waiter", bare, &CoCancelFirstWaiter},
+                     Script()});
+  entries.push_back({Mutant::kM24,
+                     "M24",
+                     "what a throttle group lets pass is charged when it runs, not when it may",
+                     {"group-keeps-its-rate", bare, &CoGroupKeepsItsRate},
+                     Script()});
+  entries.push_back({Mutant::kR75,
+                     "R75",
+                     "a node's answer about permissions takes I/O, and others run meanwhile",
+                     {"each-on-the-other", bare, &CoEachOnTheOther},
                      Script()});
   entries.push_back({Mutant::kR82,
                      "R82",

@@ -12,9 +12,14 @@
 namespace millrace::gallery {
 namespace {
 
-absl::Status CoPivot(Stage& stage, MirrorOptions options) MILLRACE_MAY_SUSPEND {
+absl::Status CoStartUntilReady(Stage& stage, const MirrorOptions& options) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
   stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  return absl::OkStatus();
+}
+
+absl::Status CoPivot(Stage& stage, MirrorOptions options) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
   // From here on the guest always has a request on its way.
   stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
   MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
@@ -44,25 +49,60 @@ absl::Status CoMirrorWithCoarseMarks(Stage& stage) MILLRACE_MAY_SUSPEND {
   return CoPivot(stage, std::move(options));
 }
 
+// The guest lands on the target in the middle of its writes, and none is lost.
+absl::Status CoPivotUnderWriter(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
+  stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
+  stage.Spawn("writer", [&stage]() MILLRACE_MAY_SUSPEND {
+    for (uint64_t sector = 0; sector < Stage::kSectors; sector += 2) {
+      MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, sector, 2));
+    }
+    return absl::OkStatus();
+  });
+  CoYield();
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  stage.CoEndsWell("m");
+  stage.Require(stage.chain().guest.node() == options.target, "I4",
+                "the guest is not on the target");
+  return absl::OkStatus();
+}
+
 // Four that never stop writing; the user's word must be done all the same.
 absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
-  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
-  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
+  stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
   const auto is_over = std::make_shared<bool>(false);  // the writers end after this function
   for (uint64_t i = 0; i < 4; ++i) {
     stage.Spawn("writer", [&stage, is_over, i]() MILLRACE_MAY_SUSPEND -> absl::Status {
-      for (int round = 0; round < 500 && !*is_over; ++round) {
+      for (int round = 0; round < 200 && !*is_over; ++round) {
         MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, i * 4, 2));
       }
       stage.Require(*is_over, "I11", "the mirror waits until nobody writes any more");
       return absl::OkStatus();
     });
   }
-  for (int i = 0; i < 8; ++i) CoYield();
+  stage.CoSleep(kMillisecond);  // so that there is always something to copy
   MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
   stage.CoEndsWell("m");
   *is_over = true;
+  return absl::OkStatus();
+}
+
+// Four places have changed and are copied; they change again meanwhile.
+absl::Status CoHotSpot(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
+  for (int round = 0; round < 2; ++round) {
+    for (uint64_t sector = 0; sector < Stage::kSectors; sector += 4) {
+      MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, sector, 1));
+    }
+    if (round == 0) stage.CoSleep(kSecond / 10);  // for so long a ready mirror lets them gather
+  }
+  stage.CoSleep(kSecond);
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  stage.CoEndsWell("m");
   return absl::OkStatus();
 }
 
@@ -78,20 +118,30 @@ void FailWrites(Stage& stage, bool is_persistent) {
 // The target fails when the user completes the mirror: the guest stays where it is and goes on.
 absl::Status CoTargetFailsAtTheEnd(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
-  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
-  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
-  stage.Spawn("fault", [&stage]() MILLRACE_MAY_SUSPEND {
-    for (int i = 0; i < 20; ++i) CoYield();
-    if (stage.StateOf("m") != JobState::kNull) FailWrites(stage, true);
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
+  stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
+  stage.views().OnWritten(stage.options().layers - 1);
+  int written = 0;
+  bool is_over = false;
+  TaskScope guest("guest");
+  guest.Spawn("writer", [&stage, &written, &is_over]() MILLRACE_MAY_SUSPEND {
+    while (!is_over) {
+      if (stage.disk().CoWrite(stage.chain().guest, 0, 2).ok()) ++written;
+    }
   });
+  CoYield();
+  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  // Its last copies are made in a drained section.
+  stage.CoSleep(kMillisecond / 16 *
+                static_cast<Nanoseconds>(1 + stage.Draw(8, "target fails after")));
+  FailWrites(stage, true);
   stage.CoOver("m").IgnoreError();
   stage.engine().simulated_io()->ClearFailures();
-  const uint64_t before = stage.guest_operations();
-  for (int i = 0; i < 100 && stage.guest_operations() == before; ++i) stage.CoSleep(kMillisecond);
-  stage.Require(stage.guest_operations() > before, "I8",
-                "the guest stands still after the job has ended");
-  return absl::OkStatus();
+  const int before = written;
+  for (int i = 0; i < 100 && written == before; ++i) stage.CoSleep(kMillisecond);
+  is_over = true;
+  stage.Require(written > before, "I8", "the guest stands still after the job has ended");
+  return guest.CoJoin();
 }
 
 // Several copies fail, and each stops the job; the user resumes it once.
@@ -115,8 +165,10 @@ absl::Status CoStopAndResume(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoIgnoreOneError(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
   options.on_target_error = OnError::kIgnore;
-  stage.engine().simulated_io()->Fail(
-      {.operation = SimulatedOperation::kMemory, .path = "t", .nth = 1 + stage.Draw(12)});
+  static constexpr uint64_t kNth[] = {11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12};
+  stage.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory,
+                                       .path = "t",
+                                       .nth = kNth[stage.Draw(12, "operation that fails")]});
   return CoPivot(stage, std::move(options));
 }
 
@@ -146,18 +198,20 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
   const StageOptions busy{.layers = 2, .guest_never_stops = true};
   const StageOptions quiet{.layers = 2, .guest_rounds = 0};
   const Scene pivot{"mirror-pivots", busy, &CoMirrorPivots};
+  const Scene under_writer{"pivot-under-writer", quiet, &CoPivotUnderWriter};
   entries.push_back({Mutant::kR10, "R10",
-                     "the marks are clean, then the drain begins, and nobody looks again", pivot});
-  entries.push_back(
-      {Mutant::kR12, "R12", "the job gives its permissions back before its last copies", pivot});
+                     "the marks are clean, then the drain begins, and nobody looks again",
+                     under_writer, Script()});
+  entries.push_back({Mutant::kR12, "R12",
+                     "the job gives its permissions back before its last copies", under_writer,
+                     Script()});
   entries.push_back(
       {Mutant::kR29a, "R29a", "a change is marked before the data are there", pivot, Script()});
   entries.push_back({Mutant::kR55,
                      "R55",
                      "a drained section is forgotten by who fails in it",
-                     {"target-fails-at-the-end",
-                      {.layers = 2, .guest_never_stops = true, .guest_retries = true},
-                      &CoTargetFailsAtTheEnd}});
+                     {"target-fails-at-the-end", quiet, &CoTargetFailsAtTheEnd},
+                     Script()});
   entries.push_back({Mutant::kR63,
                      "R63",
                      "each of several errors pauses the job once",
@@ -173,25 +227,25 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
                      "the mirror's filter is in place before its marks are",
                      {"mirror-slow-maps",
                       {.layers = 2, .map_takes_step = true, .guest_never_stops = true},
-                      &CoMirrorPivots}});
+                      &CoMirrorPivots},
+                     Script{.first = {"n1@memory#1"}}});
   entries.push_back({Mutant::kR13,
                      "R13",
                      "a copy waits for room, and is itself what takes the room",
                      {"mirror-with-small-buffer", quiet, &CoMirrorWithSmallBuffer},
                      Script()});
-  entries.push_back(
-      {Mutant::kR15,
-       "R15",
-       "the mirror ends only when nobody has written anything meanwhile",
-       {"complete-under-load", quiet, &CoCompleteUnderLoad, /*judges_progress=*/true}});
+  entries.push_back({Mutant::kR15,
+                     "R15",
+                     "the mirror ends only when nobody has written anything meanwhile",
+                     {"complete-under-load", quiet, &CoCompleteUnderLoad, /*judges_progress=*/true},
+                     Script()});
   entries.push_back({Mutant::kR29b, "R29b", "a mark is cleared after its place has been copied",
                      pivot, Script()});
   entries.push_back({Mutant::kR69,
                      "R69",
                      "one place is copied twice at a time",
-                     {"mirror-of-a-hot-spot",
-                      {.layers = 2, .guest_never_stops = true, .guest_sectors = 3},
-                      &CoMirrorPivots}});
+                     {"mirror-of-a-hot-spot", {.layers = 1, .guest_rounds = 0}, &CoHotSpot},
+                     Script{.first = {"n0@memory", "t@memory#3", "t@memory#2", "t@memory#1"}}});
   entries.push_back({Mutant::kR72,
                      "R72",
                      "what is smaller than a mark is nothing, again and again",
@@ -202,7 +256,8 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
   entries.push_back({Mutant::kM08,
                      "M08",
                      "what could not be copied is not marked again",
-                     {"ignore-one-error", busy, &CoIgnoreOneError}});
+                     {"ignore-one-error", busy, &CoIgnoreOneError},
+                     Script()});
 }
 
 }  // namespace millrace::gallery

@@ -5,6 +5,7 @@
 #include "examples/scenario_kit/graph_notes.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/simulated_io.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
 
@@ -56,9 +57,21 @@ void Stage::RequireHeaders() {
   }
 }
 
-size_t Stage::Draw(size_t count) {
-  const std::vector<Option> options(count, Option{0, "scene", "draw"});
+size_t Stage::Draw(size_t count, std::string_view what) {
+  std::vector<std::string> numbers;
+  for (size_t i = 0; i < count; ++i) numbers.push_back(StrCat(i));
+  std::vector<Option> options;
+  for (const std::string& number : numbers) options.push_back({0, what, number});
   return engine_.scheduler().Choose(ChoiceKind::kData, options);
+}
+
+void Stage::CutPower() {
+  // By its place in the file and, of several writes there, its age: so a script can name it.
+  disk_left_ = engine_.simulated_io()->Crash([this](const UnflushedPiece& piece) {
+    const std::string name = StrCat("sector ", piece.offset / TaggedDisk::kSector);
+    const Option options[] = {{0, name, "kept"}, {0, name, "lost"}};
+    return engine_.scheduler().Choose(ChoiceKind::kData, options) == 0;
+  });
 }
 
 // ---- Jobs ---------------------------------------------------------------------------------------

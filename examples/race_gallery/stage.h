@@ -36,6 +36,7 @@
 #include "examples/scenario_kit/tagged_disk.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/io/simulated_disk.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
 #include "millrace/engine/observer.h"
@@ -127,8 +128,14 @@ class Stage final : public ChainJobs {
   }
   void StopGuest() { guest_is_stopped_ = true; }
   uint64_t guest_operations() const { return guest_operations_; }
-  // A choice of the scene's own; 0 in production's order.
-  size_t Draw(size_t count);
+  // A choice of the scene's own, of a number below `count`; 0 in production's order. `what` is read
+  // by people: "power fails after".
+  size_t Draw(size_t count, std::string_view what);
+  // The machine stops here. The disk keeps what was flushed; of the rest every piece is kept, as in
+  // production, or lost, as the explorer chooses. Scene::after_power_cut is played on what is left.
+  void CutPower();
+  bool power_is_cut() const { return disk_left_ != nullptr; }
+  std::unique_ptr<SimulatedDisk> TakeDiskLeft() { return std::move(disk_left_); }
   void CoSleep(Nanoseconds duration) MILLRACE_MAY_SUSPEND { CoSleepFor(duration).IgnoreError(); }
 
   // ---- The play ---------------------------------------------------------------------------------
@@ -158,6 +165,7 @@ class Stage final : public ChainJobs {
   std::optional<TaskScope> actors_;
   bool guest_is_stopped_ = false;
   uint64_t guest_operations_ = 0;
+  std::unique_ptr<SimulatedDisk> disk_left_;
   bool has_failed_ = false;
   FailureListener on_failure_;
 };

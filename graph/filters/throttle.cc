@@ -29,6 +29,10 @@ class ThrottleDriver final : public FilterDriver {
 
   // Nothing waits in a drained filter.
   void TakeOptionsOf(Driver& fresh) override {
+    MILLRACE_MUTANT(kR34) {  // still registered with the group that it leaves
+      group_ = static_cast<ThrottleDriver&>(fresh).group_;
+      return;
+    }
     member_.reset();
     group_ = static_cast<ThrottleDriver&>(fresh).group_;
     member_.emplace(*group_, context().node_name());

@@ -2,10 +2,12 @@
 
 #include <memory>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/graph_internals.h"
 #include "millrace/graph/io/chain_parts.h"
 #include "millrace/graph/io/node_io.h"
 
@@ -24,6 +26,14 @@ Edge* NodeContext::FindEdge(ChildKey child) const {
 
 absl::StatusOr<Node*> NodeContext::Child(ChildKey child) const {
   Edge* edge = FindEdge(child);
+  MILLRACE_MUTANT(kR80) {  // the driver's own pointer, taken when it was first needed
+    if (edge != nullptr && child.role == Role::kFiltered) {
+      NodeId& first = MutantNote<NodeId>(uint64_t{node_.id.generation} << 32 | node_.id.slot);
+      if (!first.is_valid()) first = edge->child->id;
+      if (Node* known = GraphInternals::Of(node_.graph).Resolve(first)) return known;
+      return GraphInternals::Of(node_.graph).StaleError(first);
+    }
+  }
   if (edge != nullptr) return edge->child;
   return absl::FailedPreconditionError(StrCat("node '", node_.name, "' has no ",
                                               RoleName(child.role), " child number ", child.index));

@@ -48,6 +48,7 @@ class InsertFilterJob final : public BlockJob {
   // What the filter stands on now: while it waits beside the traffic, others may have put a filter
   // of theirs above its node, or another node in its place, and its own link went along.
   NodeId Below(const GraphReader& reader) const {
+    MILLRACE_MUTANT(kM21) return MutantNote<NodeId>(filter_.node().slot);  // of its start
     const absl::StatusOr<NodeView> filter = reader.Resolve(filter_.node());
     MILLRACE_CHECK(filter.ok(), "a filter went although its job is attached to it");
     return filter->Filtered()->id();
@@ -142,6 +143,7 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
   MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
                             CoAddFilterBeside(graph, std::move(filter), options.filter_name,
                                               options.below, KeeperOf(proofs)));
+  MILLRACE_MUTANT(kM21) MutantNote<NodeId>(attachment.node().slot) = options.below;
   auto job = std::make_unique<InsertFilterJob>(graph, std::move(proofs), std::move(attachment));
   return CoCreateAndStart(manager, std::move(options.spec), std::move(job));
 }

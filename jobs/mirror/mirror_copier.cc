@@ -182,7 +182,8 @@ void MirrorCopier::CoPerformBatch(const Batch& batch, const OnDone& on_done) {
   }
   // Which of them an error belongs to is known only when each is copied by itself.
   IoOperation ignored;
-  const bool are_copied = copies.size() > 1 && CoCopyTogether(copies, &ignored).ok();
+  bool are_copied = copies.size() > 1 && CoCopyTogether(copies, &ignored).ok();
+  MILLRACE_MUTANT(kM14) are_copied = copies.size() > 1;  // whatever became of it
   for (MirrorPiece* piece : batch) {
     if (!are_copied || piece->method != Method::kCopy) CoPerform(*piece);
     on_done(Release(piece));

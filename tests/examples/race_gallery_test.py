@@ -54,10 +54,26 @@ class Gallery(unittest.TestCase):
             if race_class == 'a':
                 self.assertTrue(any(m.startswith(race) for m in MUTANTS), race)
             elif race_class == 'b':
-                program = re.search(r'does not compile: (\S+)', rest).group(1)
+                program = re.search(r'does not compile: (\S+\.cc)', rest).group(1)
                 self.assertTrue((ROOT / 'tests/must_not_compile' / program).exists(), program)
             else:
                 self.assertRegex(rest, r'waits for \w', race)
+
+    def test_every_mutant_has_a_script_and_every_scene_a_story(self):
+        for mutant in sorted(MUTANTS):
+            said = output_of(GALLERY, 'run', mutant, '--script')
+            self.assertRegex(said, r'(?m)^  scene +[\w-]+: \w', mutant)
+            self.assertRegex(said, r'(?m)^  found by +script, schedule 1,', mutant)
+
+    def test_the_debate_tells_how_often_and_how_each_policy_fails(self):
+        said = output_of(GALLERY, 'debate', '--schedules=40')
+        verdicts = re.findall(r'(?m)^(\S.*?) +(\d+) of 40$', said)
+        self.assertEqual([name for name, _ in verdicts],
+                         ['above_base, frozen', 'above_base, not frozen', 'base_overlay only',
+                          'Millrace'])
+        for name, failed in verdicts:
+            self.assertEqual(int(failed) > 0, name != 'Millrace', name)
+        self.assertRegex(said, r'delay bound 2 complete')
 
     def test_the_command_line_is_held_to_its_words(self):
         for arguments in ([], ['run'], ['run', '--all', 'R02'], ['list', 'R02'], ['run', '--al']):
@@ -74,7 +90,8 @@ class Gallery(unittest.TestCase):
             text = page.read_text(encoding='utf-8')
             schedule = re.search(r'--replay=(\S+)', said).group(1)
             self.assertIn(schedule, text)
-            self.assertIn('commit', text)
+            self.assertIn('base swapped inside the drain', text)
+            self.assertIn('What must hold (', text)
             # At least one drawing of the graph: the nodes of the chain by name.
             self.assertRegex(text, r'"name\\?": \\?"n0')
             nowhere = subprocess.run([GALLERY, 'run', 'R02', f'--html={folder}/no/page.html'],

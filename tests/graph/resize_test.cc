@@ -74,6 +74,10 @@ TEST_F(ResizeTest, WhatIsGainedReadsAsZeroesAboveALongerBacking) {
 TEST_F(ResizeTest, ShrinkingWaitsForWritesOfTheSameAttachment) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMake(*graph_, 8 * kCluster, 8 * kCluster));
+    AttachmentOptions keep;
+    keep.holder = MakeHolder("monitor", "monitor");
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keeper, Attachment::Attach(*graph_, chain.top(), keep));
+    chain.guest.CoDetach();
     AttachmentOptions options;
     options.holder = MakeHolder("user", "device");
     options.permissions = {kConsistentRead | kWrite | kResize, kAllPermissions};
@@ -88,10 +92,10 @@ TEST_F(ResizeTest, ShrinkingWaitsForWritesOfTheSameAttachment) {
     MILLRACE_RETURN_IF_ERROR(user.CoResize(4 * kCluster));
     MILLRACE_RETURN_IF_ERROR(writer.CoJoin());
     MILLRACE_RETURN_IF_ERROR(user.CoResize(8 * kCluster));
-    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(chain.guest));
+    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(user));
     EXPECT_EQ(content, std::string(4 * kCluster, 'b') + std::string(4 * kCluster, '\0'));
     user.CoDetach();
-    chain.guest.CoDetach();
+    keeper.CoDetach();
     return absl::OkStatus();
   });
 }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scheduler/exploration_site.h"
@@ -64,6 +65,14 @@ absl::Status BatchWriter::CoPlan(ByteRange range, WriteFlags flags, ClusterBatch
   return absl::OkStatus();
 }
 
+absl::Status BatchWriter::CoPlanAll(absl::Span<const ByteRange> ranges, WriteFlags flags,
+                                    ClusterBatch& batch) {
+  for (const ByteRange& range : ranges) {
+    MILLRACE_RETURN_IF_ERROR(CoPlan(range, flags, batch));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BatchWriter::CoPlace(ClusterBatch& batch) {
   const Geometry& geometry = image_.geometry();
   // The tables first, so that what can fail has failed before anything is written.
@@ -111,18 +120,22 @@ absl::StatusOr<std::unique_ptr<BatchAllocation>> BatchWriter::CoAllocate(
   if (is_refused || !Suits(ranges)) return std::unique_ptr<BatchAllocation>();
   auto batch = std::make_unique<ClusterBatch>();
   const uint64_t begin = ranges.front().offset;
+  absl::Status status;
+  bool is_planned = false;
+  MILLRACE_MUTANT(kM15) {  // planned before the range is held
+    status = CoPlanAll(ranges, flags, *batch);
+    is_planned = true;
+  }
   writer_.guest_ranges().CoAcquire(ByteRange(begin, ranges.back().end() - begin),
                                    LockMode::kExclusive, batch->hold_);
-  absl::Status status;
-  for (const ByteRange& range : ranges) {
-    if (status.ok()) status = CoPlan(range, flags, *batch);
-  }
+  if (!is_planned) status = CoPlanAll(ranges, flags, *batch);
   if (status.ok()) status = CoPlace(*batch);
   if (!status.ok()) {
     CoAbandon(*batch);
     return status;
   }
   SetPlaces(image_.geometry().cluster_bytes(), *batch);
+  MILLRACE_MUTANT(kM16) batch->hold_.Release();  // its places are known
   return std::unique_ptr<BatchAllocation>(std::move(batch));
 }
 

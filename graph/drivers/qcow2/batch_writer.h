@@ -60,6 +60,8 @@ class BatchWriter {
   bool Suits(absl::Span<const ByteRange> ranges) const;
   // Decides for every cluster of `range` whether and where it is written.
   absl::Status CoPlan(ByteRange range, WriteFlags flags, ClusterBatch& batch) MILLRACE_MAY_SUSPEND;
+  absl::Status CoPlanAll(absl::Span<const ByteRange> ranges, WriteFlags flags, ClusterBatch& batch)
+      MILLRACE_MAY_SUSPEND;
   absl::Status CoPlanCluster(const L2Entry& entry, uint64_t guest, WriteFlags flags,
                              ClusterBatch& batch) MILLRACE_MAY_SUSPEND;
   // Makes the L2 tables and takes the host clusters that the plan needs.

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/drivers/qcow2/bitmap_directory.h"
@@ -332,6 +333,10 @@ absl::Status Qcow2Driver::CoShrink(uint64_t old_bytes, uint64_t bytes) {
   const uint64_t cluster = image.geometry().cluster_bytes();
   const uint64_t begin = AlignUp(bytes, cluster);
   const uint64_t end = AlignUp(old_bytes, cluster);
+  MILLRACE_MUTANT(kM20) {  // the size comes first
+    MILLRACE_RETURN_IF_ERROR(
+        image.CoEditHeader([bytes](Header& changed) { changed.bytes = bytes; }));
+  }
   if (begin < end) {
     MILLRACE_RETURN_IF_ERROR(parts_->writer.CoForget(ByteRange(begin, end - begin)));
     // What the header no longer covers must not be mapped any more: growing would show it again.

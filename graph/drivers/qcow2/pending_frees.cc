@@ -22,6 +22,8 @@ void PendingFrees::Add(ClusterRun run, bool discard) {
 
 bool PendingFrees::IsDue(const PendingFree& pending) const {
   MILLRACE_MUTANT(kR83) return true;  // whoever still knows it
+  // Whatever the tables on disk still say.
+  MILLRACE_MUTANT(kR84b) return image_.context().OldestRequest() > pending.request;
   return writeback_.durable_round() >= pending.round &&
          image_.context().OldestRequest() > pending.request;
 }

@@ -232,8 +232,9 @@ void AddLaterDrainEntries(std::vector<Entry>& entries) {
   const Scene pivot{"drain-source-during-pivot",
                     {.layers = 2, .is_owned = true, .guest_rounds = 0},
                     &CoDrainSourceDuringPivot};
-  entries.push_back(
-      {Mutant::kR36, "R36", "a user that moved away from a drained node is never let go", pivot, Script()});
+  entries.push_back({Mutant::kR36, "R36",
+                     "a user that moved away from a drained node is never let go", pivot,
+                     Script()});
   entries.push_back({Mutant::kR43,
                      "R43",
                      "a filter is inserted while requests are on their way",

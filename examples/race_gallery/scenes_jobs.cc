@@ -345,8 +345,7 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
   entries.push_back({Mutant::kM13,
                      "M13",
                      "a job that pauses begins nothing, but what it has begun goes on",
-                     {"pause-means-quiet", alone, &CoPauseMeansQuiet},
-                     Script{.recorded = "s54:sleep@timer"}});
+                     {"pause-means-quiet", alone, &CoPauseMeansQuiet}});
   entries.push_back({Mutant::kM06,
                      "M06",
                      "copy-on-read writes over what the guest wrote meanwhile",

@@ -244,8 +244,7 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
   entries.push_back({Mutant::kR69,
                      "R69",
                      "one place is copied twice at a time",
-                     {"mirror-of-a-hot-spot", {.layers = 1, .guest_rounds = 0}, &CoHotSpot},
-                     Script{.first = {"n0@memory", "t@memory#3", "t@memory#2", "t@memory#1"}}});
+                     {"mirror-of-a-hot-spot", {.layers = 1, .guest_rounds = 0}, &CoHotSpot}});
   entries.push_back({Mutant::kR72,
                      "R72",
                      "what is smaller than a mark is nothing, again and again",

@@ -274,6 +274,8 @@ void PrintVerdict(const Policy& policy, const Verdict& verdict) {
   Print(StrCat("    ", policy.claim, "\n"));
   Print(StrCat("    in production's order ",
                verdict.in_production.empty() ? "nothing happens" : verdict.in_production, "\n"));
+  Print(StrCat("    with the commit ahead ",
+               verdict.commit_first.empty() ? "nothing happens" : verdict.commit_first, "\n"));
   for (const WayToFail& way : verdict.ways) {
     std::snprintf(line, sizeof(line), "    %5llu  ",
                   static_cast<unsigned long long>(way.schedules));

@@ -66,6 +66,9 @@ Verdict Judge(const Policy& policy, uint64_t schedules, uint64_t seed) {
   const Script production = {};
   Scripted as_it_is(production);
   verdict.in_production = FailureUnder(policy, as_it_is);
+  const Script commit_first{.last = {"s@*"}};
+  Scripted stream_put_off(commit_first);
+  verdict.commit_first = FailureUnder(policy, stream_put_off);
   for (uint64_t i = 0; i < schedules; ++i) {
     RandomWalk walk(seed + i);
     std::string words = FailureUnder(policy, walk);

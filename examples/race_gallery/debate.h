@@ -33,6 +33,7 @@ struct Verdict {
   uint64_t failed = 0;          // of them
   std::vector<WayToFail> ways;  // the most frequent first
   std::string in_production;    // how it fails in production's order; empty if it does not
+  std::string commit_first;     // how if the stream is put off until the commit waits for it
   // What no schedule of at most so many delays shows: the strategy's proof, or where it failed.
   std::string proof;
 };

@@ -12,7 +12,9 @@
 //   MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, CoOpenImage(graph, registry, options));
 //   MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(graph, disk.top(), ...));
 //
-// Every image becomes two nodes: a file and a format above it (raw images too).
+// Every image becomes two nodes: a file and a format above it (raw images too). A gate like QEMU's
+// lets protocols in headers pass, as CoOpenTree does (graph/open_tree.h): "blkdebug:..." then puts
+// a filter between the two.
 #ifndef MILLRACE_GRAPH_OPEN_IMAGE_H_
 #define MILLRACE_GRAPH_OPEN_IMAGE_H_
 

@@ -2,6 +2,10 @@
 #ifndef MILLRACE_ENGINE_VERSION_H_
 #define MILLRACE_ENGINE_VERSION_H_
 
+#if defined(__cplusplus) && __cplusplus < 202002L
+#error "Millrace is a C++20 library: compile with -std=c++20 or later"
+#endif
+
 #define MILLRACE_VERSION_MAJOR 0
 #define MILLRACE_VERSION_MINOR 1
 #define MILLRACE_VERSION_PATCH 0

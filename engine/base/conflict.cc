@@ -1,10 +1,11 @@
 #include "millrace/engine/base/conflict.h"
 
+#include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <iterator>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 
@@ -64,9 +65,16 @@ constexpr NamedReason kReasons[] = {
     {ConflictReason::kMutuallyExclusive, "mutually-exclusive"},
     {ConflictReason::kInvalidOption, "invalid-option"},
     {ConflictReason::kSectionTimedOut, "section-timed-out"},
+    {ConflictReason::kDuplicateDeviceName, "duplicate-device-name"},
+    {ConflictReason::kNodeNotOpen, "node-not-open"},
+    {ConflictReason::kNothingAbove, "nothing-above"},
+    {ConflictReason::kNotAttached, "not-attached"},
+    {ConflictReason::kNotPermitted, "not-permitted"},
+    {ConflictReason::kOutOfRange, "out-of-range"},
     {ConflictReason::kImageLocked, "image-locked"},
     {ConflictReason::kForbiddenName, "forbidden-name"},
     {ConflictReason::kUnknownFormat, "unknown-format"},
+    {ConflictReason::kMissingFormat, "missing-format"},
     {ConflictReason::kOtherFormat, "other-format"},
     {ConflictReason::kHostFile, "host-file"},
     {ConflictReason::kUnsupportedFeature, "unsupported-feature"},
@@ -82,51 +90,91 @@ constexpr bool IsInOrder() {
 }
 static_assert(IsInOrder(), "every reason has a name, and they come in order");
 
-// The payload: the reason, then each field behind its length. It never leaves the process, so
-// numbers are in the machine's own byte order.
-class Writer {
- public:
-  void Number(uint64_t number) {
-    bytes_.append(reinterpret_cast<const char*>(&number), sizeof(number));
-  }
-  void Text(std::string_view text) {
-    Number(text.size());
-    bytes_.append(text);
-  }
-  std::string TakeBytes() { return std::move(bytes_); }
+// The payload is a line of text, so that a status is readable where it is printed:
+//
+//   {frozen-link | object: mid backing | holder: stream0, stream job, 42, backing | next: wait}
+//
+// Fields that are empty are left out. Characters that mean something here, and those that cannot be
+// printed, are written as '%' and two hexadecimal digits.
+constexpr std::string_view kFieldGap = " | ";
+constexpr std::string_view kPartGap = ", ";
+constexpr std::string_view kMeaningful = "%|{}";
+constexpr std::string_view kMeaningfulInPart = "%|{},";
+constexpr std::string_view kHexDigits = "0123456789abcdef";
 
- private:
-  std::string bytes_;
-};
-
-// A payload under our key may still have been written by somebody else: a short one reads as empty
-// fields and ends with is_complete() false.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : rest_(bytes) {}
-  uint64_t Number() {
-    uint64_t number = 0;
-    const std::string_view bytes = Take(sizeof(number));
-    if (bytes.size() == sizeof(number)) std::memcpy(&number, bytes.data(), sizeof(number));
-    return number;
-  }
-  std::string Text() { return std::string(Take(Number())); }
-  bool failed() const { return failed_; }
-  bool is_complete() const { return !failed_ && rest_.empty(); }
-
- private:
-  std::string_view Take(uint64_t count) {
-    if (count > rest_.size()) {
-      failed_ = true;
-      return {};
+void AppendEscaped(std::string_view text, std::string_view meaningful, std::string* out) {
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f && meaningful.find(c) == meaningful.npos) {
+      out->push_back(c);
+    } else {
+      out->push_back('%');
+      out->push_back(kHexDigits[byte >> 4]);
+      out->push_back(kHexDigits[byte & 15]);
     }
-    const std::string_view taken = rest_.substr(0, count);
-    rest_.remove_prefix(count);
-    return taken;
   }
-  std::string_view rest_;
-  bool failed_ = false;
-};
+}
+
+void AppendField(std::string_view key, std::string_view text, std::string* out) {
+  if (text.empty()) return;
+  StrAppend(out, kFieldGap, key, ": ");
+  AppendEscaped(text, kMeaningful, out);
+}
+
+void AppendHolder(const ConflictHolder& holder, std::string* out) {
+  StrAppend(out, kFieldGap, "holder: ");
+  AppendEscaped(holder.id, kMeaningfulInPart, out);
+  out->append(kPartGap);
+  AppendEscaped(holder.type, kMeaningfulInPart, out);
+  StrAppend(out, kPartGap, holder.since, kPartGap);
+  AppendEscaped(holder.as, kMeaningfulInPart, out);
+}
+
+// Nothing if it is not what AppendEscaped() writes.
+std::optional<std::string> Unescaped(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      plain.push_back(text[i]);
+      continue;
+    }
+    if (text.size() - i < 3) return std::nullopt;
+    const size_t high = kHexDigits.find(text[i + 1]);
+    const size_t low = kHexDigits.find(text[i + 2]);
+    if (high == kHexDigits.npos || low == kHexDigits.npos) return std::nullopt;
+    plain.push_back(static_cast<char>(high << 4 | low));
+    i += 2;
+  }
+  return plain;
+}
+
+// What stands before `gap`, which it takes off as well; all of `rest` if there is none.
+std::string_view TakeUntil(std::string_view gap, std::string_view* rest) {
+  const std::string_view taken = rest->substr(0, rest->find(gap));
+  rest->remove_prefix(std::min(rest->size(), taken.size() + gap.size()));
+  return taken;
+}
+
+bool ReadText(std::string_view text, std::string* value) {
+  std::optional<std::string> plain = Unescaped(text);
+  if (plain) *value = *std::move(plain);
+  return plain.has_value();
+}
+
+bool ReadHolder(std::string_view text, ConflictHolder* holder) {
+  if (!ReadText(TakeUntil(kPartGap, &text), &holder->id)) return false;
+  if (!ReadText(TakeUntil(kPartGap, &text), &holder->type)) return false;
+  if (!absl::SimpleAtoi(ToAbsl(TakeUntil(kPartGap, &text)), &holder->since)) return false;
+  return ReadText(text, &holder->as);
+}
+
+bool ReadField(std::string_view field, Conflict* conflict) {
+  const std::string_view key = TakeUntil(": ", &field);
+  if (key == "object") return ReadText(field, &conflict->object);
+  if (key == "next") return ReadText(field, &conflict->next_step);
+  if (key == "detail") return ReadText(field, &conflict->detail);
+  return key == "holder" && ReadHolder(field, &conflict->holders.emplace_back());
+}
 
 }  // namespace
 
@@ -135,46 +183,49 @@ std::string_view ConflictReasonName(ConflictReason reason) {
   return index < std::size(kReasons) ? kReasons[index].name : "unknown";
 }
 
+namespace {
+
+std::optional<ConflictReason> ReasonNamed(std::string_view name) {
+  const auto* const found = std::find_if(std::begin(kReasons), std::end(kReasons),
+                                         [name](const NamedReason& r) { return r.name == name; });
+  if (found != std::end(kReasons)) return found->reason;
+  return std::nullopt;
+}
+
+}  // namespace
+
 absl::Status ConflictStatus(absl::StatusCode code, const Conflict& conflict,
                             std::string_view text) {
   MILLRACE_CHECK(code != absl::StatusCode::kOk, "a conflict is not a success");
-  Writer writer;
-  writer.Number(static_cast<uint64_t>(conflict.reason));
-  writer.Text(conflict.object);
-  writer.Text(conflict.next_step);
-  writer.Text(conflict.detail);
-  writer.Number(conflict.holders.size());
-  for (const ConflictHolder& holder : conflict.holders) {
-    writer.Text(holder.id);
-    writer.Text(holder.type);
-    writer.Number(static_cast<uint64_t>(holder.since));
-    writer.Text(holder.as);
-  }
+  std::string payload = StrCat("{", ConflictReasonName(conflict.reason));
+  AppendField("object", conflict.object, &payload);
+  for (const ConflictHolder& holder : conflict.holders) AppendHolder(holder, &payload);
+  AppendField("next", conflict.next_step, &payload);
+  AppendField("detail", conflict.detail, &payload);
+  payload.push_back('}');
   absl::Status status(code, ToAbsl(text));
-  status.SetPayload(kConflictPayload, absl::Cord(writer.TakeBytes()));
+  status.SetPayload(kConflictPayload, absl::Cord(payload));
   return status;
+}
+
+absl::Status RefusalStatus(absl::StatusCode code, const Conflict& conflict, std::string_view text) {
+  return ConflictStatus(code, conflict, StrCat(text, "; ", conflict.next_step));
 }
 
 std::optional<Conflict> ConflictOf(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kConflictPayload);
   if (!payload) return std::nullopt;
-  const std::string bytes(*payload);
-  Reader reader(bytes);
+  const std::string text(*payload);
+  // It may have been written by somebody else under our key.
+  if (text.size() < 2 || text.front() != '{' || text.back() != '}') return std::nullopt;
+  std::string_view rest = std::string_view(text).substr(1, text.size() - 2);
+  const std::optional<ConflictReason> reason = ReasonNamed(TakeUntil(kFieldGap, &rest));
+  if (!reason) return std::nullopt;
   Conflict conflict;
-  conflict.reason = static_cast<ConflictReason>(reader.Number());
-  conflict.object = reader.Text();
-  conflict.next_step = reader.Text();
-  conflict.detail = reader.Text();
-  const uint64_t holders = reader.Number();
-  for (uint64_t i = 0; i < holders && !reader.failed(); ++i) {
-    ConflictHolder holder;
-    holder.id = reader.Text();
-    holder.type = reader.Text();
-    holder.since = static_cast<Nanoseconds>(reader.Number());
-    holder.as = reader.Text();
-    conflict.holders.push_back(std::move(holder));
+  conflict.reason = *reason;
+  while (!rest.empty()) {
+    if (!ReadField(TakeUntil(kFieldGap, &rest), &conflict)) return std::nullopt;
   }
-  if (!reader.is_complete()) return std::nullopt;
   return conflict;
 }
 

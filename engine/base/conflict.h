@@ -1,4 +1,12 @@
-// Conflict: why a request was refused, for programs. Every refusal of the library carries one.
+// Conflict: why a request was refused, for programs.
+//
+// Refusals carry one: whatever is not done because of the state of a job, a node, a file or an
+// image that somebody holds, because of a name that means nothing or something else, or because an
+// option is out of its range. Errors that are not about the request carry none: what the bytes of
+// an image say (DataLoss, InvalidArgument from a header), what the host answers to I/O (its errno
+// is attached, engine/io/io_error.h; of a file that cannot be opened there is a conflict,
+// kHostFile, as well), memory that cannot be had, and texts that cannot be parsed (options of
+// drivers, blkdebug's rules).
 //
 // It travels as a payload of the absl::Status, beside our own text for people. A caller that speaks
 // another protocol (QMP) renders its own words from it and never parses ours:
@@ -28,7 +36,7 @@ enum class ConflictReason : uint8_t {
   kUnknownJob,         // no job has this id
   kDuplicateJobId,     // a job (holder) has this id, perhaps concluded and not dismissed
   kMalformedJobId,     // not a letter followed by letters, digits, '-', '.' and '_'
-  kMissingJobId,       // an id must be given
+  kMissingJobId,       // an id must be given; detail "device": the node (object) lends no name
   kInternalJobId,      // an internal job cannot have an id
   kVerbNotAccepted,    // detail is "<verb> <state>", in wire names
   kAlreadyPaused,      // the user paused it before
@@ -58,7 +66,7 @@ enum class ConflictReason : uint8_t {
   kNodeInUse,            // somebody is attached to it, or a node points at it
   kNotInChain,           // not below the top of the chain
   kNotBacking,           // not a backing node of the given one
-  kSameNode,             // top and base are one node
+  kSameNode,             // top is base; detail may say who asked: "stream <top>", "mirror"
   kNoBacking,            // the node has nothing below
   kHasBacking,           // the node already has something below
   kIsFilter,             // a filter cannot be used here
@@ -71,12 +79,19 @@ enum class ConflictReason : uint8_t {
   kMutuallyExclusive,    // two options (detail) exclude each other
   kInvalidOption,        // an option's value; detail is "<option> <what it must be>"
   kSectionTimedOut,      // a drain did not come to rest in time; the holders hold it up
+  kDuplicateDeviceName,  // an attachment (holder), or a node (holder), has this name
+  kNodeNotOpen,          // the node was added and never opened
+  kNothingAbove,         // nobody would see an edit above the node: nothing that moves points at it
+  kNotAttached,          // the attachment has no node (a drive without a medium); no object
+  kNotPermitted,         // the attachment (holder) did not ask for the permission (detail)
+  kOutOfRange,           // the range lies beyond the end of the node; detail is its size in bytes
 
   // ---- Files and images -------------------------------------------------------------------------
   kImageLocked,        // somebody has the file open in a way that excludes ours; detail is the
                        // permission in quotes, behind "shared " if it is they who use it
   kForbiddenName,      // the open gate forbids the name
   kUnknownFormat,      // no driver is registered under this name
+  kMissingFormat,      // a format would have to be guessed where that is not safe
   kOtherFormat,        // the content is not of the format (object)
   kHostFile,           // the host refuses the file (object); its errno is attached
   kUnsupportedFeature  // detail names the feature
@@ -87,20 +102,21 @@ std::string_view ConflictReasonName(ConflictReason reason);
 
 // Who is in the way.
 struct ConflictHolder {
-  std::string id;         // "drive0"
-  std::string type;       // "stream job", "node", "attachment", "process"
+  std::string id{};       // "drive0"
+  std::string type{};     // "stream job", "node", "attachment", "process"
   Nanoseconds since = 0;  // engine time at which it took hold; 0 if it is not known
-  std::string as;         // by which edge ("root", "backing"), where that matters
+  // By which edge ("root", "backing"), where that matters; a process: its program, if it is known.
+  std::string as{};
 
   friend bool operator==(const ConflictHolder&, const ConflictHolder&) = default;
 };
 
 struct Conflict {
   ConflictReason reason = ConflictReason::kUnknownJob;
-  std::string object;
-  std::vector<ConflictHolder> holders;
-  std::string next_step;  // what to do next: "finalize or cancel 'drive0' first"
-  std::string detail;     // one more fact; its meaning is fixed per reason
+  std::string object{};
+  std::vector<ConflictHolder> holders{};
+  std::string next_step{};  // what to do next: "finalize or cancel 'drive0' first"
+  std::string detail{};     // one more fact; its meaning is fixed per reason
 
   friend bool operator==(const Conflict&, const Conflict&) = default;
 };
@@ -108,6 +124,9 @@ struct Conflict {
 // A failed status (`code` is not kOk) that carries `conflict`. `text` is for people and stands
 // alone; include the next step in it.
 absl::Status ConflictStatus(absl::StatusCode code, const Conflict& conflict, std::string_view text);
+
+// The same with the conflict's next step behind the text: "TEXT; NEXT STEP".
+absl::Status RefusalStatus(absl::StatusCode code, const Conflict& conflict, std::string_view text);
 
 // The conflict a status carries; nothing if it carries none.
 std::optional<Conflict> ConflictOf(const absl::Status& status);

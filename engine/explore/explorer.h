@@ -37,7 +37,7 @@ struct ExploreOptions {
     uint64_t steps = UINT64_MAX;
     Nanoseconds time = kNever;  // of the host's clock, looked at now and then
   };
-  Budget budget;
+  Budget budget{};
   Isolation isolation = Isolation::kChildProcess;
   // Counts how many different traces there were: an estimate of what is left to see. Costs a table.
   bool counts_traces = false;

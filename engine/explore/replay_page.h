@@ -18,9 +18,9 @@
 namespace millrace {
 
 struct ReplayPageOptions {
-  std::string title;        // the scenario's name if empty
-  std::string explanation;  // what should have held, or which bug this is; may be empty
-  std::string replay_line;  // the command that repeats the run (see ReplayLine()); may be empty
+  std::string title{};        // the scenario's name if empty
+  std::string explanation{};  // what should have held, or which bug this is; may be empty
+  std::string replay_line{};  // the command that repeats the run (see ReplayLine()); may be empty
 };
 
 std::string ReplayPage(const Recording& recording, const ReplayPageOptions& options = {});

@@ -4,9 +4,9 @@
 //   delay_bounded.h  every schedule with at most d delays of production's order: a proof
 //   pct.h            PCT and fair PCT: few priority changes, any bug of small depth
 //   pos.h            partial order sampling: reorders what touches the same objects
-//   exhaustive.h     every order of dependent steps (DPOR, sleep sets): a proof, for micro
-//   scenarios guided.h         mutates schedules that met something new portfolio.h      a mix of
-//   these
+//   exhaustive.h     every order of dependent steps (DPOR): a proof, for micro scenarios
+//   guided.h         mutates schedules that met something new
+//   portfolio.h      a mix of these
 //
 // An explorer calls BeginRun(), then Pick() for every choice of the run, then EndRun(). Everything
 // a strategy does follows from its seed and from what earlier runs showed, so that a campaign can

@@ -42,6 +42,8 @@ size_t HostIo::PollHelpers() {
 }
 
 void HostIo::CoCall(std::string_view label, absl::FunctionRef<void()> function) {
+  // Opening a file is how most uses of the wrong engine begin.
+  scheduler_.CheckIsHomeOf("the I/O backend");
   IoRequest request;
   request.opcode = IoOpcode::kCall;
   request.label = label;

@@ -3,12 +3,13 @@
 #include <fcntl.h>
 
 #include <cerrno>
-#include <string>
+#include <optional>
 
 #include "absl/container/inlined_vector.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/engine/io/lock_holder.h"
+#include "millrace/engine/io/lock_refusal.h"
 
 namespace millrace {
 namespace {
@@ -32,12 +33,9 @@ int SetLock(int descriptor, short type, uint64_t byte) {
 }
 
 absl::Status HeldByAnother(int descriptor, uint64_t byte, int owner_pid) {
-  std::string text = StrCat("lock byte ", byte, ": another open of this file holds it");
-  const std::string holder =
-      owner_pid > 0 ? DescribeProcess(owner_pid) : FindLockHolder(descriptor, byte);
-  if (!holder.empty()) StrAppend(&text, " (", holder, ")");
-  StrAppend(&text, "; close the file there first");
-  return WithErrno(absl::FailedPreconditionError(text), EAGAIN);
+  const std::optional<ConflictHolder> holder =
+      owner_pid > 0 ? ProcessHolder(owner_pid) : FindLockHolder(descriptor, byte);
+  return LockByteRefused(byte, holder);
 }
 
 }  // namespace

@@ -143,8 +143,8 @@ class IoBackend {
   virtual absl::StatusOr<FileExtent> CoFindExtent(IoFile file, uint64_t offset)
       MILLRACE_MAY_SUSPEND = 0;
   // Open-file-description locks on single bytes, all or nothing, without waiting. Each `bytes`
-  // entry is an offset. FailedPrecondition if somebody else holds one; the text names the holder
-  // where the host tells.
+  // entry is an offset. FailedPrecondition (kImageLocked) if somebody else holds one; the text and
+  // the conflict name the holder where the host tells.
   virtual absl::Status LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) = 0;
   virtual void UnlockBytes(IoFile file, absl::Span<const uint64_t> bytes) = 0;
   // FailedPrecondition if another open file description holds a lock on one of `bytes`.

@@ -76,18 +76,20 @@ bool HoldsLock(const std::string& fdinfo_path, const WantedLock& wanted) {
 
 }  // namespace
 
-std::string DescribeProcess(int pid) {
+ConflictHolder ProcessHolder(int pid) {
   SmallText name;
   size_t bytes = ReadSmall(StrCat("/proc/", pid, "/comm"), name);
   if (bytes > 0 && name[bytes - 1] == '\n') --bytes;
-  std::string text = pid == getpid() ? std::string("this process") : StrCat("process ", pid);
-  if (bytes > 0) StrAppend(&text, " (", std::string_view(name.data(), bytes), ")");
-  return text;
+  ConflictHolder holder;
+  holder.id = StrCat(pid);
+  holder.type = pid == getpid() ? "this process" : "process";
+  holder.as = std::string(name.data(), bytes);
+  return holder;
 }
 
-std::string FindLockHolder(int descriptor, uint64_t byte) {
+std::optional<ConflictHolder> FindLockHolder(int descriptor, uint64_t byte) {
   struct stat file;
-  if (fstat(descriptor, &file) != 0) return {};
+  if (fstat(descriptor, &file) != 0) return std::nullopt;
   const WantedLock wanted = {major(file.st_dev), minor(file.st_dev), file.st_ino, byte};
   const Directory processes(opendir("/proc"));
   int looked_at = 0;
@@ -99,11 +101,11 @@ std::string FindLockHolder(int descriptor, uint64_t byte) {
     for (dirent* each; descriptors && (each = readdir(descriptors.get())) != nullptr;) {
       if (!IsNumber(each->d_name)) continue;
       if (pid == getpid() && std::atoi(each->d_name) == descriptor) continue;
-      if (++looked_at > kDescriptorsLookedAtMax) return {};
-      if (HoldsLock(StrCat(folder, "/", each->d_name), wanted)) return DescribeProcess(pid);
+      if (++looked_at > kDescriptorsLookedAtMax) return std::nullopt;
+      if (HoldsLock(StrCat(folder, "/", each->d_name), wanted)) return ProcessHolder(pid);
     }
   }
-  return {};
+  return std::nullopt;
 }
 
 }  // namespace millrace

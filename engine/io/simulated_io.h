@@ -52,8 +52,8 @@ inline constexpr size_t kSimulatedOperations = 12;
 // Makes an operation fail. Matching operations are counted as they complete, from the moment the
 // failure is set.
 struct IoFailure {
-  std::optional<SimulatedOperation> operation;  // any but kClose if absent
-  std::string path;                             // any if empty; the label of kMemory requests
+  std::optional<SimulatedOperation> operation{};  // any but kClose if absent
+  std::string path{};                             // any if empty; the label of kMemory requests
   uint64_t nth = 1;
   int error_number = EIO;
   bool is_persistent = false;  // the N-th and all that follow

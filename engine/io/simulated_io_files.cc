@@ -6,6 +6,7 @@
 #include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
+#include "millrace/engine/io/lock_refusal.h"
 #include "millrace/engine/io/simulated_io.h"
 
 namespace millrace {
@@ -219,11 +220,8 @@ absl::StatusOr<FileExtent> SimulatedIo::CoFindExtent(IoFile file, uint64_t offse
 
 namespace {
 
-absl::Status HeldByAnother(uint64_t byte, std::string_view holder) {
-  return WithErrno(absl::FailedPreconditionError(StrCat("lock byte ", byte,
-                                                        ": another open of this file holds it (",
-                                                        holder, "); close the file there first")),
-                   EAGAIN);
+absl::Status HeldByAnother(uint64_t byte, const std::string& holder) {
+  return LockByteRefused(byte, ConflictHolder{.id = holder, .type = "simulated"});
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What a job does when its I/O fails: the user's policy, and what follows from it for one error
-// (semantics 1.8).
+// What a job does when its I/O fails: the user's policy, and what follows from it for one error,
+// as in QEMU.
 #ifndef MILLRACE_ENGINE_JOB_ERROR_POLICY_H_
 #define MILLRACE_ENGINE_JOB_ERROR_POLICY_H_
 

@@ -63,8 +63,7 @@ void Job::CoMain() {
     is_in_step_ = true;
   }
   is_in_run_ = true;
-  absl::Status status =
-      is_force_cancelled_ ? absl::CancelledError("cancelled") : body_->CoRun(context_);
+  absl::Status status = is_force_cancelled_ ? JobCancelled(*this) : body_->CoRun(context_);
   is_in_run_ = false;
   has_returned_ = true;
   const std::shared_ptr<JobTransaction> transaction = transaction_;

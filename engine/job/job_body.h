@@ -4,9 +4,8 @@
 // (may suspend, derives again). What a job will edit at its end it leases and claims in CoSetUp();
 // so its completion is never refused by another job.
 //
-//   -            CoSetUp()        takes leases, claims and attachments, inserts its filter; a
-//   refusal
-//                                 leaves no trace
+//   -            CoSetUp()        takes leases, claims and attachments, inserts its filter;
+//                                 a refusal leaves no trace
 //   created      OnCreated()      the last checks; a refusal is seen as created, null
 //   running      CoRun()          the work
 //   waiting      -                until all members of its transaction are done

@@ -1,4 +1,4 @@
-// JobEvent: something that happened to a job, as a client sees it (semantics 1.9).
+// JobEvent: something that happened to a job, as a client sees it.
 //
 // Delivered to EngineObserver::OnJobEvent in exact order. A job started and finished without
 // intervention says: status created, running, waiting, pending, then completed, then status

@@ -1,4 +1,4 @@
-// JobInfo: what a query shows of one job; a copy, for any client (semantics 1.10).
+// JobInfo: what a query shows of one job; a copy, for any client.
 #ifndef MILLRACE_ENGINE_JOB_JOB_INFO_H_
 #define MILLRACE_ENGINE_JOB_JOB_INFO_H_
 

@@ -38,7 +38,18 @@ JobManager::JobManager(Engine& engine, JobCommitter& committer)
 JobManager::~JobManager() {
   FreeRetired();
   MILLRACE_CHECK(jobs_.empty() && retired_.empty(),
-                 "job manager destroyed with jobs; CoShutdown() first");
+                 StrCat("job manager destroyed with jobs: ", DescribeJobs(),
+                        "; CoShutdown() it first, on every path"));
+}
+
+std::string JobManager::DescribeJobs() const {
+  std::string text;
+  const auto add = [&text](const Job& job, std::string_view state) {
+    StrAppend(&text, text.empty() ? "" : ", ", job.DescribeQuiescable(), " (", state, ")");
+  };
+  for (const auto& entry : jobs_) add(*entry.second, JobStateName(entry.second->state()));
+  for (const std::unique_ptr<Job>& job : retired_) add(*job, "its coroutine has yet to end");
+  return text;
 }
 
 // ---- Creating -----------------------------------------------------------------------------------
@@ -102,6 +113,7 @@ absl::Status JobManager::CoStart(JobKey key) {
   const CreationScope undoing(*this);
   const absl::Status status = NoCoroutine(*job, "start");
   job->transaction()->Remove(*job);
+  results_.Remember(job->number(), job->id(), status);
   CoUndoCreation(*job, status);
   return status;
 }
@@ -132,7 +144,7 @@ absl::StatusOr<Job*> JobManager::FindForVerb(JobKey key, JobVerb verb) const {
 
 absl::Status JobManager::CheckVerb(JobKey key, JobVerb verb, bool force) const {
   MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
-  // Clients see the order of these in the errors (semantics 1.2).
+  // Clients see the order of these in the errors; it is QEMU's.
   if (verb == JobVerb::kResume && !job->is_paused_by_user()) return NotPaused(*job);
   if (verb == JobVerb::kCancel && !force && job->is_paused_by_user()) {
     return PausedNeedsForce(*job);
@@ -218,8 +230,13 @@ std::vector<JobInfo> JobManager::QueryAll() const {
 }
 
 absl::Status JobManager::CoWaitUntilOver(JobKey key) {
-  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
-  return job->CoWaitUntilOver();
+  absl::StatusOr<Job*> job = Find(key);
+  if (job.ok()) return (*job)->CoWaitUntilOver();
+  const absl::Status* result =
+      key.is_number() ? results_.Find(key.number()) : results_.Find(key.id());
+  if (result != nullptr) return *result;
+  const bool has_existed = key.is_number() && key.number().value() < next_number_;
+  return UnknownEndedJob(key, has_existed);
 }
 
 // ---- Ending -------------------------------------------------------------------------------------
@@ -240,6 +257,7 @@ std::unique_ptr<Job> JobManager::TakeOut(Job& job) {
 
 void JobManager::Retire(Job& job) {
   FreeRetired();
+  results_.Remember(job.number(), job.id(), job.result());
   retired_.push_back(TakeOut(job));
   something_ended_.Notify();
 }
@@ -289,8 +307,10 @@ void JobManager::CoShutDown(Job& job) {
   } else if (!job.is_cancelled() && IsJobVerbAccepted(JobVerb::kCancel, job.state()) &&
              !Cancel(job.number(), true).ok()) {
     // Never started, and no coroutine can be had for its end: use this one.
+    const absl::Status status = JobCancelled(job);
     job.transaction()->Remove(job);
-    CoUndoCreation(job, absl::CancelledError("cancelled"));
+    results_.Remember(job.number(), job.id(), status);
+    CoUndoCreation(job, status);
   }
 }
 

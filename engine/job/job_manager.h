@@ -29,6 +29,7 @@
 #include "millrace/engine/job/job_body.h"
 #include "millrace/engine/job/job_committer.h"
 #include "millrace/engine/job/job_info.h"
+#include "millrace/engine/job/job_results.h"
 #include "millrace/engine/job/job_state.h"
 #include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/scheduler.h"
@@ -59,14 +60,14 @@ class JobKey {
 
 struct JobSpec {
   // Required, unless internal. The caller supplies the default (QEMU: the device's name).
-  std::optional<std::string> id;
+  std::optional<std::string> id{};
   // No id, no events, addressed by number only.
   bool is_internal = false;
   int64_t speed = 0;  // bytes a second; 0 is no limit
   bool finalizes_automatically = true;
   bool dismisses_automatically = true;
   // From NewTransaction(); null: the job has one of its own.
-  std::shared_ptr<JobTransaction> transaction;
+  std::shared_ptr<JobTransaction> transaction{};
 };
 
 class JobManager {
@@ -74,7 +75,7 @@ class JobManager {
   // All three outlive the manager.
   JobManager(Scheduler& scheduler, EngineObserver& observer, JobCommitter& committer);
   JobManager(Engine& engine, JobCommitter& committer);
-  // No job may be left (checked).
+  // No job may be left (checked; the message names those that are).
   ~JobManager();
   JobManager(const JobManager&) = delete;
   JobManager& operator=(const JobManager&) = delete;
@@ -135,8 +136,11 @@ class JobManager {
   std::vector<JobInfo> QueryAll() const;
   size_t live_jobs() const { return jobs_.size(); }
 
-  // Waits until the job is concluded (or gone) and returns how it ended; NotFound (kUnknownJob) if
-  // there is none to begin with. Not cancellable.
+  // Waits until the job is concluded (or gone) and returns how it ended. It need not be there any
+  // more: the results of the last JobResults::kKept (256) jobs that ended and were dismissed are
+  // kept. An id means the job that has it now, else the last one that had it. NotFound
+  // (kUnknownJob) if there has been no such job, or it ended too long ago, which the text tells
+  // apart for a number. A creation that was refused leaves no result behind. Not cancellable.
   absl::Status CoWaitUntilOver(JobKey key) MILLRACE_MAY_SUSPEND;
 
   // ---- Ending -----------------------------------------------------------------------------------
@@ -164,6 +168,7 @@ class JobManager {
   // One step of CoShutdown() for one job.
   void CoShutDown(Job& job) MILLRACE_MAY_SUSPEND;
   bool has_concluded_job() const;
+  std::string DescribeJobs() const;
 
   // Counts a CoCreate() or CoStart() under way, so that CoShutdown() waits for what it undoes.
   class CreationScope {
@@ -183,6 +188,7 @@ class JobManager {
   absl::btree_map<JobNumber, std::unique_ptr<Job>> jobs_;  // in order of creation
   absl::btree_map<std::string, Job*, std::less<>> by_id_;
   std::vector<std::unique_ptr<Job>> retired_;
+  JobResults results_;
   Condition something_ended_;
   uint64_t next_number_ = 1;
   int creations_ = 0;

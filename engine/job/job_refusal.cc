@@ -34,6 +34,21 @@ absl::Status UnknownJob(const JobKey& key) {
                         StrCat("no job '", name, "'; list the jobs, it may have ended"));
 }
 
+absl::Status UnknownEndedJob(const JobKey& key, bool has_existed) {
+  const std::string name = key.is_number() ? ToString(key.number()) : std::string(key.id());
+  std::string text = StrCat("no job '", name, "', and none of the last ", JobResults::kKept,
+                            " that ended was called so; list the jobs");
+  if (has_existed) {
+    text = StrCat("job '", name, "' has ended, but more than ", JobResults::kKept,
+                  " have ended since and its result is forgotten; ask sooner");
+  }
+  return ConflictStatus(StatusCode::kNotFound,
+                        {.reason = ConflictReason::kUnknownJob,
+                         .object = name,
+                         .next_step = has_existed ? "ask sooner" : "list the jobs"},
+                        text);
+}
+
 absl::Status DuplicateJobId(const Job& holder) {
   const std::string_view next = holder.state() == JobState::kConcluded
                                     ? "dismiss that job or choose another id"
@@ -112,6 +127,10 @@ absl::Status VerbNotAccepted(const Job& job, std::string_view verb) {
 absl::Status CancelledBeforeStart(const Job& job) {
   return OfJob(job, ConflictReason::kCancelledBefore,
                StrCat("cannot start job '", NameOf(job), "': it was cancelled"), "create it again");
+}
+
+absl::Status JobCancelled(const Job& job) {
+  return absl::CancelledError(StrCat(job.DescribeQuiescable(), " was cancelled"));
 }
 
 absl::Status NoCoroutine(const Job& job, std::string_view verb) {

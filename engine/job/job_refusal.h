@@ -12,6 +12,8 @@
 namespace millrace {
 
 absl::Status UnknownJob(const JobKey& key);
+// For whoever asks how a job ended. `has_existed`: it is only too long ago.
+absl::Status UnknownEndedJob(const JobKey& key, bool has_existed);
 absl::Status DuplicateJobId(const Job& holder);
 absl::Status MalformedJobId(std::string_view id);
 absl::Status MissingJobId();
@@ -22,6 +24,8 @@ absl::Status NegativeSpeed(std::string_view id, int64_t bytes_per_second);
 // `verb` is a wire name, or "start", which no table knows.
 absl::Status VerbNotAccepted(const Job& job, std::string_view verb);
 absl::Status CancelledBeforeStart(const Job& job);
+// Not a refusal: how a job ends that was cancelled.
+absl::Status JobCancelled(const Job& job);
 absl::Status NoCoroutine(const Job& job, std::string_view verb);
 absl::Status AlreadyPaused(const Job& job);
 absl::Status NotPaused(const Job& job);

@@ -1,6 +1,6 @@
 // The words of the job core: a job's state, and the verbs users apply to it.
 //
-// Wire names are QEMU's (semantics 1.1, 1.2). What may follow what, and which verb is accepted
+// Wire names are QEMU's. What may follow what, and which verb is accepted
 // where, is said once, in job_tables.h.
 #ifndef MILLRACE_ENGINE_JOB_JOB_STATE_H_
 #define MILLRACE_ENGINE_JOB_JOB_STATE_H_

@@ -1,5 +1,5 @@
 // The job core's two tables, in their one home: which state may follow which, and which verb is
-// accepted in which state (semantics 1.1 and 1.2; invariant J1). Code, documents and pictures are
+// accepted in which state (invariant J1). Code, documents and pictures are
 // made from these.
 #ifndef MILLRACE_ENGINE_JOB_JOB_TABLES_H_
 #define MILLRACE_ENGINE_JOB_JOB_TABLES_H_

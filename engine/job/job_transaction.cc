@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/mutant.h"
+#include "millrace/engine/job/job_refusal.h"
 #include "millrace/engine/scheduler/exploration_site.h"
 
 namespace millrace {
@@ -46,12 +47,12 @@ void JobTransaction::CoArriveUnstarted(Job& job) {
   Job* const self = &job;
   Job::CoWaitWhileHeld({&self, 1});
   // Unless another member's end has swept it away meanwhile.
-  if (phase_ == Phase::kOpen) Settle(job, absl::CancelledError("cancelled"));
+  if (phase_ == Phase::kOpen) Settle(job, JobCancelled(job));
   CoServe(job);
 }
 
 void JobTransaction::Settle(Job& job, absl::Status result) {
-  if (result.ok() && job.is_cancelled()) result = absl::CancelledError("cancelled");
+  if (result.ok() && job.is_cancelled()) result = JobCancelled(job);
   job.result_ = std::move(result);
   job.has_arrived_ = true;
   is_closed_ = true;
@@ -223,7 +224,7 @@ void JobTransaction::CoFinish(Job& job) {
   } else {
     bool keeps_result = !job.result_.ok();
     MILLRACE_MUTANT(kR57) keeps_result = true;  // its own work had been done
-    if (!keeps_result) job.result_ = absl::CancelledError("cancelled");
+    if (!keeps_result) job.result_ = JobCancelled(job);
     job.Transition(JobState::kAborting);
     job.body().CoAbort();
   }

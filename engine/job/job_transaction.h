@@ -1,4 +1,4 @@
-// JobTransaction: jobs that finish together, or not at all (semantics 1.7). Internal, except as the
+// JobTransaction: jobs that finish together, or not at all. Internal, except as the
 // opaque thing JobManager::NewTransaction() returns and JobSpec takes. Every job is in one, most in
 // one of their own.
 //

@@ -79,7 +79,7 @@ class Decider {
   virtual bool TakesOddBranch(const ExplorationSite& site);
   // The code came by a site, which is ExplorationSites()[index]: a MILLRACE_SOMETIMES whose
   // condition held, a MILLRACE_ALWAYS, or a MILLRACE_BUGGIFY that took its odd branch.
-  virtual void OnSite(const ExplorationSite& site, size_t index) {}
+  virtual void OnSite(const ExplorationSite& /*site*/, size_t /*index*/) {}
 };
 
 // Always option 0: production's order, through the seam. Useful to count choice points.

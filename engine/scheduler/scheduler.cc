@@ -6,6 +6,7 @@
 
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
 #include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/scheduler_impl.h"
@@ -31,6 +32,14 @@ Scheduler::~Scheduler() {
 }
 
 Scheduler* Scheduler::Current() { return internal::current_scheduler; }
+
+void Scheduler::CheckIsHomeOf(std::string_view what) const {
+  const Scheduler* const current = internal::current_scheduler;
+  if (current == nullptr || current == this || current->running_ == nullptr) return;
+  MILLRACE_CHECK(current == this,
+                 StrCat(what, " of one engine was used by coroutine '", current->running_->name(),
+                        "' of another; use it in coroutines of its own engine"));
+}
 
 // ---- Coroutines --------------------------------------------------------------------------------
 

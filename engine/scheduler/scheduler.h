@@ -183,6 +183,9 @@ class Scheduler {
   CoroutineState* running() const { return running_; }
   // The scheduler of the running coroutine; checks that there is one.
   static Scheduler& OfRunning();
+  // Checks that no coroutine of another engine runs now: `what` ("a graph") belongs to this one,
+  // and a wait for it would be in the wrong engine and never end. Host code may come from anywhere.
+  void CheckIsHomeOf(std::string_view what) const;
   void SuspendRunning(const char* yield_point, const Waitable* on);
   void YieldRunning(const char* yield_point);
   // Tells whether more external completions are expected (I/O in flight), for FindDeadlock.

@@ -1,6 +1,6 @@
 // RateLimiter: how long a job must wait so that it moves no more than `speed` bytes a second.
 //
-// QEMU's accounting (semantics 1.6): slices of 100 ms with a quota each; what overshoots the quota
+// QEMU's accounting: slices of 100 ms with a quota each; what overshoots the quota
 // is paid back exactly by stretching the slice, so one 512 KiB chunk at 64 KiB/s costs 8 s. The
 // caller sleeps in a loop until Account(0) asks for no more delay, because drains, set-speed and
 // resume wake sleepers early (race R24):

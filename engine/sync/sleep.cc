@@ -3,6 +3,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
 namespace {
@@ -24,7 +25,7 @@ struct TimedWait final : Waitable {
 }  // namespace
 
 absl::Status CoSleepUntil(Nanoseconds deadline) {
-  Scheduler& scheduler = *Scheduler::Current();
+  Scheduler& scheduler = Scheduler::OfRunning();
   const bool is_late = deadline < kNever - kMillisecond && MILLRACE_BUGGIFY("sleep: ends late");
   TimedWait wait(is_late ? deadline + kMillisecond : deadline);
   if (deadline != kNever) scheduler.Arm(wait.timer, wait.deadline);
@@ -34,7 +35,7 @@ absl::Status CoSleepUntil(Nanoseconds deadline) {
 }
 
 absl::Status CoSleepFor(Nanoseconds duration) {
-  const Nanoseconds now = Scheduler::Current()->Now();
+  const Nanoseconds now = Scheduler::OfRunning().Now();
   return CoSleepUntil(duration > kNever - now ? kNever : now + duration);
 }
 

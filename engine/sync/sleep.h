@@ -11,7 +11,7 @@
 namespace millrace {
 
 // Returns at `deadline` (kNever: never), or with CancelledError as soon as the coroutine's scope is
-// cancelled.
+// cancelled. In a coroutine only (checked).
 absl::Status CoSleepUntil(Nanoseconds deadline) MILLRACE_MAY_SUSPEND;
 absl::Status CoSleepFor(Nanoseconds duration) MILLRACE_MAY_SUSPEND;
 

@@ -16,6 +16,7 @@
 #include "millrace/engine/coroutine/stack_pool.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/sync/event.h"
+#include "millrace/engine/sync/sleep.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
@@ -234,8 +235,7 @@ TEST(StackPool, IsSharedByEnginesOneAfterAnother) {
   EXPECT_EQ(stacks.in_use(), 0u);
 }
 
-// ---- What the run-time half of the rules refuses
-// -------------------------------------------------
+// ---- What the run-time half of the rules refuses ------------------------------------------------
 
 // Each level writes one frame of 48 KiB at its far end only, so a guard of one page would be
 // stepped over.
@@ -266,6 +266,16 @@ void SuspendFromAPlainFunction() MILLRACE_NO_ANALYSIS { CoYield(); }
 
 TEST(CoroutineDeathTest, SuspendingOutsideACoroutineIsRefused) {
   EXPECT_DEATH(SuspendFromAPlainFunction(), "outside a coroutine");
+}
+
+void SleepInAPlainFunction() MILLRACE_NO_ANALYSIS { CoSleepFor(kMillisecond).IgnoreError(); }
+
+TEST(CoroutineDeathTest, SleepingOutsideACoroutineIsRefused) {
+  EXPECT_DEATH(SleepInAPlainFunction(), "outside a coroutine");
+  // Where a scheduler is driven, but by a callback.
+  auto engine = SimulatedEngine();
+  engine->Post(&SleepInAPlainFunction);
+  EXPECT_DEATH(engine->PollOnce(), "outside a coroutine");
 }
 
 TEST(CoroutineDeathTest, SuspendingWithAViewOpenIsRefused) {

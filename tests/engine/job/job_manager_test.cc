@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/job_harness.h"
 
@@ -216,7 +217,78 @@ TEST(JobManager, WaitingForAJobTellsHowItEnded) {
   const JobNumber job = world.Start("a", {.run = absl::DataLossError("corrupt")});
   world.Run([&]() MILLRACE_NO_ANALYSIS {
     EXPECT_EQ(world.jobs().CoWaitUntilOver(job).code(), absl::StatusCode::kDataLoss);
-    EXPECT_EQ(world.jobs().CoWaitUntilOver(job).code(), absl::StatusCode::kNotFound);
+  });
+}
+
+TEST(JobManager, AJobTellsHowItEndedAfterItIsGone) {
+  BareJobWorld world;
+  const JobNumber first = world.Start("a", {.run = absl::DataLossError("corrupt")});
+  world.Settle();
+  const JobNumber second = world.Start("a", {});
+  world.Settle();
+  EXPECT_EQ(world.jobs().live_jobs(), 0u);
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    EXPECT_EQ(world.jobs().CoWaitUntilOver(first).code(), absl::StatusCode::kDataLoss);
+    EXPECT_TRUE(world.jobs().CoWaitUntilOver(second).ok());
+    EXPECT_TRUE(world.jobs().CoWaitUntilOver("a").ok()) << "not the last job of that name";
+    const absl::Status never = world.jobs().CoWaitUntilOver("b");
+    EXPECT_EQ(never.code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(ConflictOf(never)->reason, ConflictReason::kUnknownJob);
+    EXPECT_EQ(world.jobs().CoWaitUntilOver(JobNumber(99)).code(), absl::StatusCode::kNotFound);
+  });
+}
+
+TEST(JobManager, AJobThatIsThereComesBeforeOneOfItsNameThatIsGone) {
+  BareJobWorld world;
+  world.Start("a", {});
+  world.Settle();
+  world.Start("a", {.pieces = 5, .run = absl::DataLossError("corrupt")});
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    EXPECT_EQ(world.jobs().CoWaitUntilOver("a").code(), absl::StatusCode::kDataLoss);
+  });
+}
+
+TEST(JobManager, ACreationThatWasRefusedLeavesTheEarlierResult) {
+  BareJobWorld world;
+  world.Start("a", {.run = absl::DataLossError("corrupt")});
+  world.Settle();
+  EXPECT_FALSE(Refused(world, {.id = "a", .speed = -1}, {}).ok());
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    EXPECT_EQ(world.jobs().CoWaitUntilOver("a").code(), absl::StatusCode::kDataLoss);
+  });
+}
+
+TEST(JobManager, ACancelledJobSaysWhichItWas) {
+  BareJobWorld world;
+  world.Start("a", {.idles = true});
+  world.RunReady();
+  ASSERT_TRUE(world.jobs().Cancel("a", true).ok());
+  world.Settle();
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    const absl::Status over = world.jobs().CoWaitUntilOver("a");
+    EXPECT_TRUE(absl::IsCancelled(over));
+    EXPECT_EQ(over.message(), "scripted job 'a' was cancelled");
+  });
+}
+
+TEST(JobManager, ForgetsTheOldestResultsAndSaysSo) {
+  BareJobWorld world;
+  const JobNumber oldest = world.Start("oldest", {.run = absl::DataLossError("corrupt")});
+  world.Settle();
+  for (size_t i = 1; i < JobResults::kKept; ++i) world.Start(StrCat("j", i), {.pieces = 0});
+  world.Settle();
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    EXPECT_EQ(world.jobs().CoWaitUntilOver("oldest").code(), absl::StatusCode::kDataLoss);
+  });
+  world.Start("last", {});
+  world.Settle();
+  world.Run([&]() MILLRACE_NO_ANALYSIS {
+    EXPECT_EQ(world.jobs().CoWaitUntilOver("oldest").code(), absl::StatusCode::kNotFound);
+    const absl::Status forgotten = world.jobs().CoWaitUntilOver(oldest);
+    EXPECT_EQ(forgotten.code(), absl::StatusCode::kNotFound);
+    EXPECT_NE(forgotten.message().find("has ended"), std::string::npos) << forgotten;
+    EXPECT_TRUE(world.jobs().CoWaitUntilOver("j1").ok());
+    EXPECT_TRUE(world.jobs().CoWaitUntilOver("last").ok());
   });
 }
 
@@ -372,7 +444,7 @@ TEST(JobManagerDeathTest, MustOutliveItsJobs) {
         });
         manager.reset();
       },
-      "job manager destroyed with jobs");
+      "job manager destroyed with jobs: scripted job 'a' .created.");
 }
 
 }  // namespace

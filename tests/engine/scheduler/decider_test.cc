@@ -86,8 +86,7 @@ TEST(RandomDecider, RecordsDeviationsOnlyAndNothingIfToldSo) {
   EXPECT_EQ(silent.choices(), 100u);
 }
 
-// ---- Replay
-// --------------------------------------------------------------------------------------
+// ---- Replay -------------------------------------------------------------------------------------
 
 Decision Deviation(uint64_t ordinal, std::string label, uint32_t equals_before = 0) {
   return {ordinal, ChoiceKind::kStep, equals_before, std::move(label)};

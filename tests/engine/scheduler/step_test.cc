@@ -141,8 +141,7 @@ TEST(RunOneStep, SaysWhenNothingCanHappenAnyMore) {
   EXPECT_EQ(everything.log().size(), 7u);
 }
 
-// ---- Timers
-// --------------------------------------------------------------------------------------
+// ---- Timers -------------------------------------------------------------------------------------
 
 class TimersTest : public testing::Test {
  protected:
@@ -247,8 +246,7 @@ TEST_F(TimersTest, DestroyingAnArmedTimerIsRefused) {
   EXPECT_DEATH(die(), "timer destroyed while armed");
 }
 
-// ---- Trace hash
-// ----------------------------------------------------------------------------------
+// ---- Trace hash ---------------------------------------------------------------------------------
 
 TEST(TraceHash, DiffersWhenTheOrderOfStepsDiffers) {
   std::vector<uint64_t> hashes;

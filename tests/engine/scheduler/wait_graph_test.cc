@@ -221,8 +221,7 @@ TEST(Deadlock, ASemaphoreSaysHowManyPermitsAreWantedAndLeft) {
   Cancel(*engine, scope);
 }
 
-// ---- What is not a deadlock
-// ----------------------------------------------------------------------
+// ---- What is not a deadlock ---------------------------------------------------------------------
 
 struct Idle final : Waitable {
   void DescribeWait(WaitDescription& description) const override {
@@ -275,8 +274,7 @@ TEST(Deadlock, PendingExternalCompletionsAreNotOne) {
   Cancel(*engine, scope);
 }
 
-// ---- Against a model
-// -----------------------------------------------------------------------------
+// ---- Against a model ----------------------------------------------------------------------------
 
 // A chain of waits far longer than a coroutine's stack is deep, examined from a coroutine.
 TEST(WaitCycle, IsSearchedWithoutRecursion) {

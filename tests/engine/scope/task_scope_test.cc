@@ -94,8 +94,7 @@ TEST(TaskScope, ChildrenMaySpawnIntoTheirOwnScope) {
   EXPECT_EQ(ran, 1);
 }
 
-// ---- Cancellation
-// --------------------------------------------------------------------------------
+// ---- Cancellation -------------------------------------------------------------------------------
 
 TEST(TaskScope, CancelReachesScopesOpenedBelowItAtAnyDepth) {
   auto engine = SimulatedEngine();
@@ -229,8 +228,7 @@ TEST(TaskScope, CancelBeforeTheWakeLeavesTheWakeToSomebodyElse) {
   EXPECT_TRUE(other_woke);
 }
 
-// ---- Against a model
-// -----------------------------------------------------------------------------
+// ---- Against a model ----------------------------------------------------------------------------
 
 // A random tree of scopes; each coroutine may cancel one of the scopes above it, or fail, and
 // sleeps in between. Model: a coroutine is cancelled iff a scope on its way to the root was
@@ -313,8 +311,7 @@ TEST(TaskScope, RandomTreesCancelExactlyWhatIsBelowAndAlwaysJoin) {
   Explore([](Engine& engine, uint64_t seed) { ScopeTree(engine, seed).Run(); });
 }
 
-// ---- Refused
-// -------------------------------------------------------------------------------------
+// ---- Refused ------------------------------------------------------------------------------------
 
 TEST(TaskScopeDeathTest, DestroyedBeforeItJoinedIsRefused) {
   auto engine = SimulatedEngine();

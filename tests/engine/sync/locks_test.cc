@@ -34,8 +34,7 @@ class LocksTest : public testing::Test {
   Log log_;
 };
 
-// ---- Semaphore
-// -----------------------------------------------------------------------------------
+// ---- Semaphore ----------------------------------------------------------------------------------
 
 class SemaphoreTest : public LocksTest {
  protected:
@@ -98,8 +97,7 @@ TEST_F(SemaphoreTest, ARequestThatWasGrantedKeepsItsPermitsWhenCancelledBeforeIt
   EXPECT_EQ(semaphore_.available(), 0u);
 }
 
-// ---- Range lock
-// ----------------------------------------------------------------------------------
+// ---- Range lock ---------------------------------------------------------------------------------
 
 class RangeLockTest : public LocksTest {
  protected:
@@ -211,8 +209,7 @@ TEST_F(RangeLockTest, MisuseIsRefused) {
   ExpectAllDone();
 }
 
-// ---- Rate limiter
-// --------------------------------------------------------------------------------
+// ---- Rate limiter -------------------------------------------------------------------------------
 
 TEST(RateLimiter, OvershootIsPaidBackExactly) {
   RateLimiter limiter;

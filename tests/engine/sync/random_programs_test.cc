@@ -58,8 +58,7 @@ void CoDawdle(RandomStream& random) MILLRACE_MAY_SUSPEND {
   }
 }
 
-// ---- Mutex
-// ---------------------------------------------------------------------------------------
+// ---- Mutex --------------------------------------------------------------------------------------
 
 TEST(RandomPrograms, AMutexAdmitsOneAndServesEverybody) {
   Explore([](Engine& engine, uint64_t seed) {
@@ -87,8 +86,7 @@ TEST(RandomPrograms, AMutexAdmitsOneAndServesEverybody) {
   });
 }
 
-// ---- Semaphore
-// -----------------------------------------------------------------------------------
+// ---- Semaphore ----------------------------------------------------------------------------------
 
 // Requests in a row; a request is granted when those before it are and the permits suffice.
 class SemaphoreModel {
@@ -178,8 +176,7 @@ TEST(RandomPrograms, ASemaphoreGrantsInOrderWhoeverIsCancelled) {
   });
 }
 
-// ---- Range lock
-// ----------------------------------------------------------------------------------
+// ---- Range lock ---------------------------------------------------------------------------------
 
 // Everybody who wants or has a range, in order of arrival, and who has which byte.
 class RangeModel {
@@ -264,8 +261,7 @@ TEST(RandomPrograms, ARangeLockExcludesAndNeverLetsALaterConflictOvertake) {
   });
 }
 
-// ---- Condition, gate, event
-// ----------------------------------------------------------------------
+// ---- Condition, gate, event ---------------------------------------------------------------------
 
 // Two producers and three consumers over a buffer of two places: nothing is lost, doubled or stuck.
 TEST(RandomPrograms, ABoundedBufferLosesNoItemAndNoWake) {
@@ -365,8 +361,7 @@ TEST(RandomPrograms, ATokenPassedByEventsIsNeverLost) {
   });
 }
 
-// ---- Sleeps and kicks
-// ----------------------------------------------------------------------------
+// ---- Sleeps and kicks ---------------------------------------------------------------------------
 
 // A sleeper that others kick at random moments sleeps until its deadline or a kick, never past its
 // deadline, and never for ever; the loop of a rate-limited job over it ends exactly on time.
@@ -396,8 +391,7 @@ TEST(RandomPrograms, AnInterruptibleSleepIsKickedAtAnyMoment) {
   });
 }
 
-// ---- Coroutines that cannot be started
-// -----------------------------------------------------------
+// ---- Coroutines that cannot be started ----------------------------------------------------------
 
 // One spawn in five finds no stack. The scope fails with ResourceExhausted, whatever had started is
 // cancelled and joined, and no stack stays behind (checked by Explore).

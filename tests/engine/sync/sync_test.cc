@@ -44,8 +44,7 @@ class SyncTest : public testing::Test {
   Log log_;
 };
 
-// ---- WaitQueue
-// -----------------------------------------------------------------------------------
+// ---- WaitQueue ----------------------------------------------------------------------------------
 
 using WaitQueueTest = SyncTest;
 
@@ -109,8 +108,7 @@ TEST_F(WaitQueueTest, EachWakeBelongsToOneWait) {
   ExpectAllDone();
 }
 
-// ---- Event
-// ---------------------------------------------------------------------------------------
+// ---- Event --------------------------------------------------------------------------------------
 
 using EventTest = SyncTest;
 
@@ -147,8 +145,7 @@ TEST_F(EventTest, ResetMakesTheNextWait) {
   ExpectAllDone();
 }
 
-// ---- Condition
-// -----------------------------------------------------------------------------------
+// ---- Condition ----------------------------------------------------------------------------------
 
 using ConditionTest = SyncTest;
 
@@ -189,8 +186,7 @@ TEST_F(ConditionTest, CancelEndsTheWaitUnlessThePredicateHolds) {
   EXPECT_TRUE(held.ok());
 }
 
-// ---- Gate
-// ----------------------------------------------------------------------------------------
+// ---- Gate ---------------------------------------------------------------------------------------
 
 using GateTest = SyncTest;
 
@@ -229,8 +225,7 @@ TEST(GateDeathTest, OpeningAnOpenGateIsRefused) {
   EXPECT_DEATH(gate.Open(), "opened more often");
 }
 
-// ---- Mutex
-// ---------------------------------------------------------------------------------------
+// ---- Mutex --------------------------------------------------------------------------------------
 
 using MutexTest = SyncTest;
 
@@ -301,8 +296,7 @@ TEST_F(MutexTest, ASuccessorAtTheSameAddressIsNotTakenForTheHolder) {
   ExpectAllDone();
 }
 
-// ---- Sleep
-// ---------------------------------------------------------------------------------------
+// ---- Sleep --------------------------------------------------------------------------------------
 
 using SleepTest = SyncTest;
 

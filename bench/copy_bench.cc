@@ -172,7 +172,7 @@ class ImageChain {
     }
     const absl::Status over = world_.jobs.CoWaitUntilOver("job");
     const double seconds = Seconds() - start;
-    MILLRACE_CHECK(over.ok() || absl::IsNotFound(over), over.ToString());
+    MILLRACE_CHECK(over.ok(), over.ToString());
     CoLetGo(guest, image);
     return seconds;
   }

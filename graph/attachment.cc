@@ -6,6 +6,7 @@
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
 #include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/graph_internals.h"
@@ -29,6 +30,7 @@ bool AttachmentCore::CoEnterUnlessTurnedAway(InFlightRequest& request) {
 }
 
 bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned_away) {
+  graph.engine().scheduler().CheckIsHomeOf("a graph");
   if (options.queues_requests) GraphInternals::Of(graph).CountGuestRequest();
   if (quiesce_count == 0 || !options.queues_requests) {
     // While a drain is pending its job may still finish what it is at; once it is granted, no more.

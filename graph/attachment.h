@@ -38,10 +38,10 @@ class Graph;
 struct AttachmentCore;
 
 struct AttachmentOptions {
-  HolderRef holder;
-  std::string purpose;      // "root", "main node", "intermediate node"
-  std::string device_name;  // "drive0"; empty: none. Unique among attachments.
-  Permissions permissions;
+  HolderRef holder{};
+  std::string purpose{};      // "root", "main node", "intermediate node"
+  std::string device_name{};  // "drive0"; empty: none. Unique among attachments.
+  Permissions permissions{};
   // Whether requests wait while the node is drained. Off for jobs.
   bool queues_requests = true;
   // Stays on its node when a filter is put above it or the node is replaced. On for jobs.

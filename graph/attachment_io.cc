@@ -2,6 +2,7 @@
 #include <string>
 #include <string_view>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -18,26 +19,39 @@ namespace {
 absl::Status CheckRange(const AttachmentCore& core, std::string_view operation, uint64_t offset,
                         uint64_t bytes) {
   const Node& node = *core.edge.child;
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   const uint64_t node_bytes = node.driver->bytes();
   if (ByteRange::IsRepresentable(offset, bytes) && offset + bytes <= node_bytes) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(StrCat("cannot ", operation, " ", bytes, " bytes at ", offset,
-                                           " of node '", node.name, "': it has ", node_bytes,
-                                           " bytes; stay inside, or resize it first"));
+  return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                       {.reason = ConflictReason::kOutOfRange,
+                        .object = node.name,
+                        .next_step = "stay inside, or resize it first",
+                        .detail = StrCat(node_bytes)},
+                       StrCat("cannot ", operation, " ", bytes, " bytes at ", offset, " of node '",
+                              node.InWords(), "': it has ", node_bytes, " bytes"));
 }
 
 absl::Status CheckPermission(const AttachmentCore& core, std::string_view operation,
                              PermissionSet any_of) {
   if (core.edge.permissions.used.Intersects(any_of)) return absl::OkStatus();
-  return absl::InvalidArgumentError(StrCat("cannot ", operation, " node '", core.edge.child->name,
-                                           "': ", core.options.holder->Describe(),
-                                           " did not ask for the permission '", any_of.ToString(),
-                                           "'; attach with it"));
+  const Holder& holder = *core.options.holder;
+  return RefusalStatus(
+      absl::StatusCode::kInvalidArgument,
+      {.reason = ConflictReason::kNotPermitted,
+       .object = core.edge.child->name,
+       .holders = {holder.AsConflictHolder()},
+       .next_step = "attach with it",
+       .detail = any_of.ToString()},
+      StrCat("cannot ", operation, " node '", core.edge.child->InWords(), "': ", holder.Describe(),
+             " did not ask for the permission '", any_of.ToString(), "'"));
 }
 
 absl::Status NotAttached() {
-  return absl::FailedPreconditionError("the attachment is not attached to a node; attach it first");
+  return RefusalStatus(absl::StatusCode::kFailedPrecondition,
+                       {.reason = ConflictReason::kNotAttached, .next_step = "attach it first"},
+                       "the attachment is not attached to a node");
 }
 
 }  // namespace
@@ -74,6 +88,7 @@ absl::Status AttachmentCore::CoDiscard(const InFlightRequest& entered, uint64_t 
 }
 
 absl::Status AttachmentCore::CoFlush(const InFlightRequest& entered) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(entered.node()));
   // A node that nobody may write has nothing to make durable.
   if (entered.node().is_read_only) return absl::OkStatus();
   return CoFlushNode(entered.node());
@@ -166,6 +181,7 @@ absl::Status Attachment::CoResize(uint64_t bytes) {
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
   MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(*core.edge.child));
   if (bytes < core.edge.child->driver->bytes()) return CoShrink(core, bytes);
   InFlightRequest request;
   core.CoEnter(request);

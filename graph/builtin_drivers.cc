@@ -211,23 +211,25 @@ Made MakeFaultInjection(const BuiltinDriverServices& services, const DriverOptio
 
 absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServices services) {
   MILLRACE_RETURN_IF_ERROR(registry.Register("memory", &MakeMemory, NodeKind::kProtocol));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("memory-overlay", &MakeMemoryOverlay));
+  MILLRACE_RETURN_IF_ERROR(
+      registry.Register("memory-overlay", &MakeMemoryOverlay, NodeKind::kFormat));
   for (const char* name : {"null", "null-co", "null-aio"}) {
     MILLRACE_RETURN_IF_ERROR(registry.Register(
         name, [name](const DriverOptions& options) { return MakeNull(name, options); },
         NodeKind::kProtocol));
   }
   MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile, NodeKind::kProtocol));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw, NodeKind::kFormat));
+  MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2, NodeKind::kFormat));
   MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead, NodeKind::kFilter));
   MILLRACE_RETURN_IF_ERROR(registry.Register(
       "blkdebug",
       [services](const DriverOptions& options) { return MakeFaultInjection(services, options); },
       NodeKind::kFilter));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("quorum", [services](const DriverOptions& options) {
-    return MakeQuorum(services, options);
-  }));
+  // Stands on nodes and not for a file name, as a format does.
+  MILLRACE_RETURN_IF_ERROR(registry.Register(
+      "quorum", [services](const DriverOptions& options) { return MakeQuorum(services, options); },
+      NodeKind::kFormat));
   return registry.Register(
       "throttle",
       [services = std::move(services)](const DriverOptions& options) {

@@ -30,11 +30,11 @@ namespace millrace {
 
 struct BuiltinDriverServices {
   // The throttle group of that name; null if there is none. Absent: there are no groups.
-  std::function<std::shared_ptr<ThrottleGroup>(std::string_view name)> find_throttle_group;
+  std::function<std::shared_ptr<ThrottleGroup>(std::string_view name)> find_throttle_group{};
   // Hears of requests that blkdebug's break points stop and let go. Absent: nobody does.
-  BreakPoints::Listener on_break;
+  BreakPoints::Listener on_break{};
   // Hears of bad children of quorums and of failed votes. Absent: nobody does.
-  std::function<void(const QuorumReport&)> on_quorum_report;
+  std::function<void(const QuorumReport&)> on_quorum_report{};
 };
 
 // AlreadyExists if the embedder has taken one of the names.

@@ -386,6 +386,7 @@ void TellSpan(const SectionCore& section, TimelineSpan::Kind kind, Nanoseconds b
 
 absl::StatusOr<DrainedSection> DrainedSection::CoBegin(Graph& graph, std::vector<NodeId> nodes,
                                                        std::vector<HolderRef> owners) {
+  graph.engine().scheduler().CheckIsHomeOf("a graph");
   GraphInternals& internals = GraphInternals::Of(graph);
   if (MILLRACE_BUGGIFY("drain: yields before it begins")) CoYield("drain.odd");
   for (NodeId node : nodes) {

@@ -1,9 +1,8 @@
 // Drivers: what a node is made of. A node is a place in the graph; its driver gives it bytes.
 //
-// There are three kinds (architecture, section 4), one interface each:
+// There are three kinds, one interface each:
 //   FormatDriver    answers where a range lives, and makes room; it moves no guest bytes itself.
-//   One
-//                   generic path (graph/io/node_io.h) does reads and writes from its answers, so
+//                   One generic path of the graph's does reads and writes from its answers, so
 //                   block status, "allocated above base", copying and zero detection are the same
 //                   answer.
 //   ProtocolDriver  the only kind that touches I/O: file, memory, null, nbd.
@@ -48,8 +47,8 @@ struct HostOffsetTag;
 using HostOffset = StrongInt<HostOffsetTag, uint64_t>;
 
 // A range of a chain, with what is known about it already: which layer decides it, and on which
-// state of the layers above (ChainRevision in graph/io/chain_parts.h) that knowledge rests. A hint:
-// whoever uses it checks the revision inside the request.
+// state of the layers above that knowledge rests. A hint: whoever uses it checks the revision
+// inside the request.
 struct ChainPart {
   ByteRange range;
   NodeId layer;  // invalid: not known
@@ -126,10 +125,9 @@ class Driver {
   // not change. The default follows the role.
   virtual Permissions DerivePermissions(const PermissionContext& context) const;
 
-  // ---- Going read-only or writable
-  // ---------------------------------------------------------------- Two steps, so that several
-  // nodes change together: prepare may suspend and fail, and changes nothing others can see; then
-  // exactly one of commit or abort. Called drained.
+  // ---- Going read-only or writable --------------------------------------------------------------
+  // Two steps, so that several nodes change together: prepare may suspend and fail, and changes
+  // nothing others can see; then exactly one of commit or abort. Called drained.
   virtual absl::Status CoPrepareReopen(bool /*writable*/) MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   }
@@ -144,7 +142,7 @@ class Driver {
   // copy of the whole (quorum).
   virtual bool data_children_show_the_same() const { return false; }
 
-  // Name shown to users: a path for protocols; "" lets the graph derive one (semantics 2.8).
+  // Name shown to users: a path for protocols; "" lets the graph derive one (graph/file_name.h).
   virtual std::string filename() const { return {}; }
   // Whether filename() is the value of the option "filename" (graph/file_name.h).
   virtual bool is_known_by_filename() const { return false; }
@@ -152,8 +150,8 @@ class Driver {
 
 // What a format image says about the image below it.
 struct BackingReference {
-  std::string filename;  // as in the header, not resolved; empty: none
-  std::string format;    // empty: not given
+  std::string filename{};  // as in the header, not resolved; empty: none
+  std::string format{};    // empty: not given
   friend bool operator==(const BackingReference&, const BackingReference&) = default;
 };
 
@@ -412,6 +410,8 @@ class DriverContext {
 
   virtual Engine& engine() const = 0;
   virtual const std::string& node_name() const = 0;
+  // For texts: the name, and that of the file below if the node's name was generated.
+  virtual std::string NodeInWords() const { return node_name(); }
   virtual bool is_read_only() const = 0;
 
   // ---- Children --------------------------------------------------------------------------------
@@ -446,11 +446,10 @@ class DriverContext {
   // Raises a named event on the primary child; costs nothing unless a filter there listens.
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND = 0;
 
-  // ---- Requests in flight on this node
-  // ------------------------------------------------------------ Requests are numbered as they
-  // start. A host cluster that was freed when request `n` was the newest may be reused once
-  // OldestRequest() > n: nobody who could have seen its old mapping is left (race R83). UINT64_MAX
-  // if none is in flight.
+  // ---- Requests in flight on this node ----------------------------------------------------------
+  // Requests are numbered as they start. A host cluster that was freed when request `n` was the
+  // newest may be reused once OldestRequest() > n: nobody who could have seen its old mapping is
+  // left (race R83). UINT64_MAX if none is in flight.
   virtual uint64_t NewestRequest() const = 0;
   virtual uint64_t OldestRequest() const = 0;
 

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -48,7 +49,16 @@ absl::Status DriverRegistry::Register(std::string name, Factory factory, NodeKin
 absl::StatusOr<std::unique_ptr<Driver>> DriverRegistry::Make(std::string_view name,
                                                              const DriverOptions& options) const {
   const auto found = factories_.find(std::string(name));
-  if (found != factories_.end()) return found->second.factory(options);
+  if (found != factories_.end()) {
+    absl::StatusOr<std::unique_ptr<Driver>> driver = found->second.factory(options);
+    MILLRACE_CHECK(
+        !driver.ok() || (*driver != nullptr && ((*driver)->kind() == NodeKind::kFilter) ==
+                                                   (found->second.kind == NodeKind::kFilter)),
+        StrCat("driver '", name,
+               "' was registered as a filter and is none, or the other "
+               "way round"));
+    return driver;
+  }
   Conflict conflict;
   conflict.reason = ConflictReason::kUnknownFormat;
   conflict.object = PrintableName(name);
@@ -56,6 +66,22 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverRegistry::Make(std::string_view na
   return ConflictStatus(
       absl::StatusCode::kNotFound, conflict,
       StrCat("no driver '", conflict.object, "'; there are: ", absl::StrJoin(names(), ", ")));
+}
+
+absl::StatusOr<std::unique_ptr<FilterDriver>> DriverRegistry::MakeFilter(
+    std::string_view name, const DriverOptions& options) const {
+  const std::optional<NodeKind> kind = KindOf(name);
+  if (kind && *kind != NodeKind::kFilter) {
+    return ConflictStatus(
+        absl::StatusCode::kInvalidArgument,
+        {.reason = ConflictReason::kNotFilter,
+         .object = std::string(name),
+         .next_step = "name a filter, as throttle or copy-on-read"},
+        StrCat("driver '", name, "' is not a filter; name a filter, as throttle or copy-on-read"));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Driver> driver, Make(name, options));
+  // Make() has checked the kind.
+  return std::unique_ptr<FilterDriver>(static_cast<FilterDriver*>(driver.release()));
 }
 
 std::optional<NodeKind> DriverRegistry::KindOf(std::string_view name) const {

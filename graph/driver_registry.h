@@ -11,7 +11,7 @@
 //     MILLRACE_RETURN_IF_ERROR(reader.Read("rate", &flaky.rate));
 //     MILLRACE_RETURN_IF_ERROR(reader.Finish());
 //     return MakeFlaky(flaky);
-//   });
+//   }, NodeKind::kFilter);
 #ifndef MILLRACE_GRAPH_DRIVER_REGISTRY_H_
 #define MILLRACE_GRAPH_DRIVER_REGISTRY_H_
 
@@ -38,11 +38,17 @@ class DriverRegistry {
   using Factory =
       absl::AnyInvocable<absl::StatusOr<std::unique_ptr<Driver>>(const DriverOptions&) const>;
 
+  // `kind` is how the name is used (KindOf); a filter is registered as one, and nothing else is.
   // AlreadyExists if the name is taken.
-  absl::Status Register(std::string name, Factory factory, NodeKind kind = NodeKind::kFormat);
-  // NotFound, with the names there are; else what the factory says.
+  absl::Status Register(std::string name, Factory factory, NodeKind kind);
+  // NotFound (kUnknownFormat), with the names there are; else what the factory says. A factory
+  // that makes a filter under a name that is none, or the other way round, has a bug (checked).
   absl::StatusOr<std::unique_ptr<Driver>> Make(std::string_view name,
                                                const DriverOptions& options) const;
+  // The same for a filter, as CoStartInsertFilter takes it. InvalidArgument (kNotFilter), without
+  // making one, if the name is another kind's.
+  absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFilter(std::string_view name,
+                                                           const DriverOptions& options) const;
   // The kind of node it makes, as it was registered; nothing if there is no driver of that name. A
   // protocol stands for a file name itself, any other driver on the node that the name stands for.
   std::optional<NodeKind> KindOf(std::string_view name) const;

@@ -1,9 +1,8 @@
 // The name of a node as clients see it: what queries show, what `base` and `top` are compared with,
-// and what an overlay's header is told about a new backing image (semantics 2.8).
+// and what an overlay's header is told about a new backing image.
 //
-//   exact   "disk.qcow2", "blkdebug:rules.cfg:disk.qcow2", "null-co://": opening that name again,
-//   as
-//           this node's format, gives the same nodes;
+//   exact   "disk.qcow2", "blkdebug:rules.cfg:disk.qcow2", "null-co://": opening that name
+//           again, as this node's format, gives the same nodes;
 //   json    "json:{"driver": "qcow2", "file": {...}}" where no such name exists: a filter, options
 //           that change what is read, or a backing image other than the one the header leads to.
 //

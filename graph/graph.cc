@@ -5,9 +5,11 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "millrace/graph/attachment_core.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/io/in_flight_request.h"
@@ -18,8 +20,12 @@ Graph::Graph(Engine& engine)
     : engine_(engine), internals_(std::make_unique<GraphInternals>(*this)) {}
 
 Graph::~Graph() {
-  MILLRACE_CHECK(node_count_ == 0, "graph destroyed while nodes are attached");
-  MILLRACE_CHECK(internals_->closing.empty(), "graph destroyed while nodes are being closed");
+  MILLRACE_CHECK(node_count_ == 0,
+                 StrCat("graph destroyed while nodes are attached: ", internals_->DescribeUsers(),
+                        "; detach first, on every path"));
+  MILLRACE_CHECK(internals_->closing.empty(),
+                 StrCat("graph destroyed while ", internals_->closing.size(),
+                        " nodes are being closed; CoClose() it first, on every path"));
 }
 
 void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
@@ -67,6 +73,19 @@ absl::Status GraphInternals::StaleError(NodeId id) const {
   conflict.next_step = "look the node up again";
   return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
                         StrCat(text, "; look the node up again"));
+}
+
+std::string GraphInternals::DescribeUsers() const {
+  std::string text;
+  for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
+    for (const Edge* edge = node->parents.front(); edge != nullptr;
+         edge = node->parents.After(*edge)) {
+      if (edge->attachment == nullptr) continue;
+      StrAppend(&text, text.empty() ? "" : ", ", "'", node->name, "' by ",
+                edge->attachment->options.holder->Describe());
+    }
+  }
+  return text;
 }
 
 Node* GraphInternals::FindByName(std::string_view name) const {
@@ -172,6 +191,19 @@ Edge* Node::FindChild(Role role) const {
     if (edge->role == role) return edge.get();
   }
   return nullptr;
+}
+
+std::string Node::InWords() const {
+  if (!name.starts_with('#')) return name;
+  const Node* file = this;
+  while (file->driver->kind() != NodeKind::kProtocol) {
+    const Edge* down = file->FindChild(Role::kPrimary);
+    if (down == nullptr) down = file->FindChild(Role::kFiltered);
+    if (down == nullptr) break;
+    file = down->child;
+  }
+  const std::string filename = file->driver->filename();
+  return filename.empty() ? name : StrCat(name, " (", PrintableName(filename), ")");
 }
 
 Edge* Node::FilteredOrBacking() const {

@@ -5,8 +5,9 @@
 // GraphTransaction; an edge changes only while its parent is drained (G6). Nodes that nobody points
 // at any more are closed by the reaper, a coroutine of the graph, after the edit.
 //
-// Home thread only. The graph must outlive everything that refers to it; before it goes, all
-// attachments must be gone and CoClose() must have run (checked).
+// Home thread only, and in coroutines of its own engine only (checked). The graph must outlive
+// everything that refers to it; before it goes, all attachments must be gone and CoClose() must
+// have run (checked).
 #ifndef MILLRACE_GRAPH_GRAPH_H_
 #define MILLRACE_GRAPH_GRAPH_H_
 

@@ -40,6 +40,8 @@ struct GraphInternals {
   // Null if the id is stale.
   Node* Resolve(NodeId id) const;
   absl::Status StaleError(NodeId id) const;
+  // Every attachment: "'disk' by guest device 'drive0'".
+  std::string DescribeUsers() const;
   Node* FindByName(std::string_view name) const;
   // Gives a node its slot, its id and its place in the tables.
   void Enter(std::unique_ptr<Node> node);

@@ -26,10 +26,20 @@ absl::Status NameError(ConflictReason reason, std::string_view name, std::string
   Conflict conflict;
   conflict.reason = reason;
   conflict.object = std::string(name);
-  conflict.detail = std::to_string(kNameBytesMax);
+  if (reason == ConflictReason::kNodeNameTooLong) conflict.detail = std::to_string(kNameBytesMax);
   conflict.next_step = std::string(next_step);
   return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
                         StrCat("cannot name a node '", name, "': ", text, "; ", next_step));
+}
+
+absl::Status DeviceNameTaken(std::string_view name, const ConflictHolder& owner) {
+  return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                       {.reason = ConflictReason::kDuplicateDeviceName,
+                        .object = std::string(name),
+                        .holders = {owner},
+                        .next_step = "choose another device name"},
+                       StrCat("cannot attach a device '", name, "': ", owner.type, " '", owner.id,
+                              "' has this name"));
 }
 
 absl::Status CheckNodeName(const ProposedGraph& proposed, const GraphInternals& internals,
@@ -72,6 +82,7 @@ GraphTransaction::GraphTransaction(Graph& graph)
 
 GraphTransaction::GraphTransaction(Graph& graph, std::unique_ptr<Plan> plan)
     : GraphReader(graph, &plan->proposed), plan_(std::move(plan)) {
+  graph.engine().scheduler().CheckIsHomeOf("a graph");
   graph.engine().scheduler().OnViewOpened();
 }
 
@@ -264,19 +275,27 @@ void GraphTransaction::ReplaceNode(NodeId from_id, NodeId to_id) {
   }
 }
 
+// Who has a name that a device is to get.
+std::optional<ConflictHolder> GraphTransaction::OwnerOfName(const std::string& name) {
+  const auto planned =
+      std::find_if(plan_->attached.begin(), plan_->attached.end(),
+                   [&](const AttachmentCore* core) { return core->options.device_name == name; });
+  if (planned != plan_->attached.end()) return (*planned)->options.holder->AsConflictHolder();
+  const GraphInternals& internals = GraphInternals::Of(graph());
+  if (const auto device = internals.devices.find(name); device != internals.devices.end()) {
+    return device->second->options.holder->AsConflictHolder();
+  }
+  if (plan_->proposed.FindByName(name) == nullptr) return std::nullopt;
+  return ConflictHolder{.id = name, .type = "node"};
+}
+
 Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
   auto core = std::make_unique<AttachmentCore>(graph());
   Staging();
   if (options.holder == nullptr) options.holder = MakeHolder("", "block device");
   if (!options.device_name.empty()) {
-    GraphInternals& internals = GraphInternals::Of(graph());
-    const bool is_planned = std::any_of(
-        plan_->attached.begin(), plan_->attached.end(),
-        [&](const AttachmentCore* c) { return c->options.device_name == options.device_name; });
-    if (is_planned || internals.devices.contains(options.device_name) ||
-        plan_->proposed.FindByName(options.device_name) != nullptr) {
-      Fail(NameError(ConflictReason::kDuplicateNodeName, options.device_name,
-                     "a device or node has this name", "choose another name"));
+    if (const std::optional<ConflictHolder> owner = OwnerOfName(options.device_name)) {
+      Fail(DeviceNameTaken(options.device_name, *owner));
     }
   }
   core->options = std::move(options);

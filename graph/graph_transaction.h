@@ -28,6 +28,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/driver.h"
@@ -39,17 +40,17 @@
 namespace millrace {
 
 struct NodeOptions {
-  std::string name;  // empty: a generated one ("#block12")
+  std::string name{};  // empty: a generated one ("#block12")
   bool is_read_only = false;
   bool is_implicit = false;
   // Whether it becomes writable, and read-only again, with the node that stands on it
   // (CoSetReadOnly). Off: it is as its user said, and who wants it otherwise is refused.
   bool follows_parent_access = true;
-  NodeIoOptions io;
-  std::vector<ToldOption> told;
+  NodeIoOptions io{};
+  std::vector<ToldOption> told{};
 };
 
-// A header that must follow an edit; see CoSyncBackingHeader.
+// A header that must follow an edit; see CoSyncBackingHeaders in graph/open_node.h.
 struct HeaderUpdate {
   NodeId overlay;
   uint64_t revision = 0;  // of the edit
@@ -71,23 +72,21 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   ~GraphTransaction() MILLRACE_RELEASE();
   static void* operator new(size_t) = delete;
 
-  // ---- Proofs
-  // ------------------------------------------------------------------------------------- Both must
-  // outlive the transaction.
+  // ---- Proofs -----------------------------------------------------------------------------------
+  // Both must outlive the transaction.
   GraphTransaction& Show(const DrainedSection& section);
   GraphTransaction& Show(const FrozenChain& lease);
   // Who asks; named in tombstones.
   GraphTransaction& OnBehalfOf(HolderRef holder);
 
-  // ---- Edits
-  // -------------------------------------------------------------------------------------- A new
-  // node around an unopened driver. It needs an edge to live; open it with CoOpenNode.
+  // ---- Edits ------------------------------------------------------------------------------------
+  // A new node around an unopened driver. It needs an edge to live; open it with CoOpenNode.
   NodeId AddNode(std::unique_ptr<Driver> driver, NodeOptions options);
   // `edge_name` is what the link is called in texts; empty: as the role says, "file" or "backing".
   void AddChild(NodeId parent, Role role, NodeId child, std::string edge_name = {});
   void RemoveChild(NodeId parent, Role role);
   // Points the backing of `overlay` at `base`, or at nothing. With `header`, the image's header is
-  // to follow (CoSyncBackingHeader).
+  // to follow (CoSyncBackingHeaders).
   void SetBacking(NodeId overlay, std::optional<NodeId> base,
                   std::optional<BackingReference> header);
   // The overlay's header is to say this once the edit is applied (CoSyncBackingHeaders).
@@ -106,7 +105,7 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   Attachment Attach(NodeId node, AttachmentOptions options);
   void Detach(Attachment& attachment);
   void SetPermissions(const Attachment& attachment, Permissions permissions);
-  // After CoPrepareReopen on its driver; see graph/reopen.h.
+  // After CoPrepareReopen on its driver; see CoSetReadOnly in graph/open_node.h.
   void SetReadOnly(NodeId node, bool is_read_only);
   // When applied, the lease covers the link from `filter`, just put above its top, as well.
   void ExtendLease(FrozenChain& lease, NodeId filter);
@@ -131,6 +130,7 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   GraphTransaction(Graph& graph, std::unique_ptr<Plan> plan) MILLRACE_RELEASE(kNoOpenView);
   void Fail(absl::Status status);
   Node* Need(NodeId id);
+  std::optional<ConflictHolder> OwnerOfName(const std::string& name);
   Plan& Staging();
   // A node that is closed lets go of its children.
   void ReleaseChildrenOf(Node& closed);

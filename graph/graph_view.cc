@@ -104,6 +104,13 @@ bool NodeView::has_attachment() const {
                      [](const Edge* edge) { return edge->parent == nullptr; });
 }
 
+bool NodeView::has_followers() const {
+  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
+  return std::any_of(edges.begin(), edges.end(), [](const Edge* edge) {
+    return edge->attachment == nullptr || !edge->attachment->options.stays_at_node;
+  });
+}
+
 size_t NodeView::user_count() const {
   const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
   return static_cast<size_t>(std::count_if(
@@ -197,6 +204,7 @@ std::vector<NodeId> GraphReader::Nodes() const {
 // ---- GraphView ---------------------------------------------------------------------------------
 
 GraphView::GraphView(Graph& graph) : GraphReader(graph, nullptr) {
+  graph.engine().scheduler().CheckIsHomeOf("a graph");
   graph.engine().scheduler().OnViewOpened();
   internal::TouchHere("graph", {}, StepAccess::kRead);
 }

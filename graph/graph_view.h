@@ -77,6 +77,9 @@ class NodeView {
   std::vector<NodeId> parents() const;
   // Whether some attachment points here directly.
   bool has_attachment() const;
+  // Whether somebody who points here would follow an edit above this node, as when a filter is put
+  // there: a parent node, or an attachment that does not stay (AttachmentOptions::stays_at_node).
+  bool has_followers() const;
   // How many attachments point here directly.
   size_t user_count() const;
   // How its I/O is treated before the driver sees it.

@@ -6,7 +6,13 @@ namespace millrace {
 
 bool GuestPort::Submit(GuestRequest& request) const {
   MILLRACE_CHECK(request.completion != nullptr, "guest request submitted without a completion");
-  return queue_ != nullptr && queue_->Push(request);
+  MILLRACE_CHECK(!request.is_under_way,
+                 "guest request submitted again before its completion was called");
+  if (queue_ == nullptr) return false;
+  request.is_under_way = true;  // before anybody else can see it
+  if (queue_->Push(request)) return true;
+  request.is_under_way = false;
+  return false;
 }
 
 }  // namespace millrace

@@ -1,14 +1,15 @@
 // GuestPort: how other threads do I/O through an attachment. What a hypervisor's device threads
 // hold while the graph, its jobs and their drains live on the engine's home thread.
 //
-//   GuestPort port = attachment.guest_port();             // home thread
+//   GuestPort port = attachment.guest_port();        // on the home thread
 //
-//   request.operation = GuestOperation::kWrite;           // a device's thread, per descriptor
-//   chain request.offset = sector * 512; request.iov = {pieces, piece_count};                  //
-//   guest memory, used in place request.completion = [](GuestRequest& done) { ... };  // on the
-//   home thread; or, to be told on
-//                                                         // the device's own: GuestCompletions
-//   if (!port.Submit(request)) ...                        // the attachment is gone
+//   request.operation = GuestOperation::kWrite;      // on a device's thread, for each request
+//   request.offset = sector * 512;
+//   request.iov = {pieces, piece_count};             // guest memory, used in place
+//   request.completion = [](GuestRequest& done) {    // called on the home thread; to be told on
+//     ...                                            // the device's own, see GuestCompletions
+//   };
+//   if (!port.Submit(request)) ...                   // the attachment is gone
 //
 // Cost. Submit() takes no lock and allocates nothing; a burst of requests wakes the home thread
 // once, so there is no call for batches.
@@ -23,7 +24,7 @@
 // The end. Attachment::CoDetach(), and its destruction, close the port. Every request whose
 // Submit() returned true is completed, exactly once: what was under way with its own result, what
 // had not started (arrived or queued at a drain) with Cancelled. From then on Submit() returns
-// false and does not touch the request. A port may be kept and asked for ever: after the detach,
+// false and leaves the request as it was. A port may be kept and asked for ever: after the detach,
 // and after the graph and the engine are gone.
 #ifndef MILLRACE_GRAPH_GUEST_PORT_H_
 #define MILLRACE_GRAPH_GUEST_PORT_H_
@@ -45,7 +46,8 @@ class GuestPort {
   GuestPort() = default;
 
   // Any thread, the home thread included, from coroutines, completions and outside of both. False:
-  // the request was not taken and its completion will not be called.
+  // the request was not taken and its completion will not be called. A request that is under way
+  // must not be submitted again (checked).
   [[nodiscard]] bool Submit(GuestRequest& request) const;
 
  private:

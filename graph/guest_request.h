@@ -3,7 +3,8 @@
 //
 // It is the submitter's own memory, most often a part of the device's own request, so that
 // submitting and completing allocate nothing. From Submit() until its completion is called, the
-// request, its array of iovecs and the buffers belong to the port: they stay where they are.
+// request, its array of iovecs and the buffers belong to the port: they stay where they are, and
+// the request is not submitted again (checked).
 //
 // Buffers are used in place, the guest's own memory too, from the first to the last byte; a guest
 // that changes one under way gets the old bytes, the new ones, or some of each. Any address, length
@@ -47,6 +48,8 @@ struct GuestRequest : SubmissionItem {
   absl::Span<const iovec> iov;     // kRead, kWrite
   Completion completion = nullptr;
   void* context = nullptr;  // the submitter's own
+
+  bool is_under_way = false;  // the port's own
 
   // Of the latest completion. The errors of Attachment::CoRead and its siblings; and Cancelled: the
   // attachment was detached first, and nothing of the request was done.

@@ -19,6 +19,7 @@ absl::Status CancelledStatus() {
 
 void Complete(GuestRequest& request, absl::Status status) {
   request.status = std::move(status);
+  request.is_under_way = false;
   request.completion(request);  // may have given the request's memory back
 }
 

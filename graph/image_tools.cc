@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/drivers/file.h"
@@ -35,21 +37,62 @@ absl::Status CoFill(WholeFile& file, const CreateImageOptions& options) MILLRACE
   return file.CoFlush();
 }
 
-absl::Status CheckCreateOptions(const CreateImageOptions& options) {
-  if (options.format == "qcow2") return absl::OkStatus();
+// "create 'PATH' WHAT".
+absl::Status RefuseToCreate(const CreateImageOptions& options, ConflictReason reason,
+                            std::string_view object, std::string_view what,
+                            std::string_view next_step, std::string_view detail = {}) {
+  return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                       {.reason = reason,
+                        .object = std::string(object),
+                        .next_step = std::string(next_step),
+                        .detail = std::string(detail)},
+                       StrCat("create '", options.path, "' ", what));
+}
+
+// What could not be opened afterwards is not made.
+absl::Status CheckBacking(const DriverRegistry& registry, const CreateImageOptions& options) {
+  const Qcow2CreateOptions& qcow2 = options.qcow2;
+  if (qcow2.backing_filename.empty()) return absl::OkStatus();
+  if (qcow2.backing_format.empty()) {
+    return RefuseToCreate(options, ConflictReason::kMissingFormat, qcow2.backing_filename,
+                          "over a backing file without its format: it would have to be guessed at "
+                          "every open, and a guest could choose the guess",
+                          "set backing_format");
+  }
+  if (!registry.KindOf(qcow2.backing_format)) {
+    return RefuseToCreate(
+        options, ConflictReason::kUnknownFormat, qcow2.backing_format,
+        StrCat("over a backing file of format '", PrintableName(qcow2.backing_format),
+               "': there is no such format here"),
+        "state one that there is, as qcow2 or raw");
+  }
+  if (qcow2.bytes == 0) {
+    return RefuseToCreate(options, ConflictReason::kInvalidOption, options.path,
+                          "as an overlay of 0 bytes: nothing of the backing file would show",
+                          "set bytes, to the size of the backing file as a rule",
+                          "bytes more than 0");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCreateOptions(const DriverRegistry& registry, const CreateImageOptions& options) {
+  if (options.format == "qcow2") return CheckBacking(registry, options);
   if (options.format != "raw") {
-    return absl::InvalidArgumentError(StrCat("create '", options.path, "' as '", options.format,
-                                             "': images can be made as qcow2 or raw"));
+    return RefuseToCreate(
+        options, ConflictReason::kUnknownFormat, options.format,
+        StrCat("as '", PrintableName(options.format), "': no images of this format can be made"),
+        "make it qcow2 or raw");
   }
   if (!options.qcow2.backing_filename.empty()) {
-    return absl::InvalidArgumentError(
-        StrCat("create '", options.path,
-               "' as raw with a backing file: raw images have none; make it qcow2"));
+    return RefuseToCreate(options, ConflictReason::kMutuallyExclusive, options.path,
+                          "as raw with a backing file: raw images have none", "make it qcow2",
+                          "format backing_filename");
   }
   if (options.qcow2.bytes > kRawBytesMax) {
-    return absl::InvalidArgumentError(StrCat("create '", options.path, "' with ",
-                                             options.qcow2.bytes, " bytes: at most ", kRawBytesMax,
-                                             " are possible"));
+    return RefuseToCreate(options, ConflictReason::kInvalidOption, options.path,
+                          StrCat("with ", options.qcow2.bytes, " bytes: it is too large"),
+                          StrCat("use at most ", kRawBytesMax),
+                          StrCat("bytes at most ", kRawBytesMax));
   }
   return absl::OkStatus();
 }
@@ -87,8 +130,12 @@ absl::StatusOr<ImageDescription> CoDescribe(OpenedFile& opened) MILLRACE_MAY_SUS
     return description;
   }
   if (opened.format != "qcow2") {
-    return absl::InvalidArgumentError(StrCat("describe '", opened.file->name(), "' as '",
-                                             opened.format, "': the formats are qcow2 and raw"));
+    return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                         {.reason = ConflictReason::kUnknownFormat,
+                          .object = opened.format,
+                          .next_step = "say qcow2 or raw"},
+                         StrCat("describe '", opened.file->name(), "' as '", opened.format,
+                                "': no images of this format can be described"));
   }
   MILLRACE_ASSIGN_OR_RETURN(description.qcow2, CoReadQcow2Info(*opened.file));
   description.bytes = description.qcow2->bytes;
@@ -100,7 +147,7 @@ absl::StatusOr<ImageDescription> CoDescribe(OpenedFile& opened) MILLRACE_MAY_SUS
 
 absl::Status CoCreateImage(Graph& graph, const DriverRegistry& registry,
                            const CreateImageOptions& options) {
-  MILLRACE_RETURN_IF_ERROR(CheckCreateOptions(options));
+  MILLRACE_RETURN_IF_ERROR(CheckCreateOptions(registry, options));
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<WholeFile> file,
                             CoOpenToCreate(graph, registry, options));
   absl::Status status = CoFill(*file, options);

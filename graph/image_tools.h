@@ -22,24 +22,26 @@
 namespace millrace {
 
 struct CreateImageOptions {
-  std::string path;
+  std::string path{};
   // "qcow2" or "raw".
   std::string format = "qcow2";
   // The size of a raw image is `qcow2.bytes` too; its other options are for qcow2 only.
-  Qcow2CreateOptions qcow2;
+  Qcow2CreateOptions qcow2{};
   // What to do if the file exists: empty it first, or refuse.
   bool overwrites = false;
 };
 
 // Makes the image. AlreadyExists: the file exists; FailedPrecondition (kImageLocked): it is in use;
-// InvalidArgument: an option is out of its range. A new file that could not be finished is left
-// behind: the library removes no files.
+// InvalidArgument: an option is out of its range, or CoOpenImage would refuse what was made: a
+// backing file without its format (kMissingFormat) or of a format that the registry does not know
+// (kUnknownFormat), or an overlay of 0 bytes. The backing file itself is not looked at. A new file
+// that could not be finished is left behind: the library removes no files.
 absl::Status CoCreateImage(Graph& graph, const DriverRegistry& registry,
                            const CreateImageOptions& options) MILLRACE_MAY_SUSPEND;
 
 struct ImagePathOptions {
-  std::string path;
-  std::string format;  // empty: guessed, "qcow2" or "raw"
+  std::string path{};
+  std::string format{};  // empty: guessed, "qcow2" or "raw"
   // Look at an image that somebody has open for writing; what is seen may be half of a change.
   bool ignores_locks = false;
 };

@@ -1,4 +1,4 @@
-// The checkers of G1-G9 (architecture, section 4). G6 and G9 are checked where they could break, in
+// The checkers of G1-G9 (graph/INVARIANTS.md). G6 and G9 are checked where they could break, in
 // the transaction's validation and in Suspend(); the rest is looked at here, over the whole graph.
 #include <algorithm>
 #include <string>

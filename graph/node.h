@@ -50,6 +50,9 @@ struct Node {
   Edge* FilteredOrBacking() const;
   bool is_filter() const { return driver->kind() == NodeKind::kFilter; }
   bool is_quiesced() const { return !sections.empty(); }
+  // For texts: its name; one that was generated says nothing to people, so the file below is named
+  // too: "#block6 (top.qcow2)".
+  std::string InWords() const;
   // Data are about to be written up to `end`.
   void NoteWrite(uint64_t end);
 

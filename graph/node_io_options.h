@@ -29,9 +29,9 @@ struct NodeIoOptions {
 
 // One of the options that a user gave a node's driver, as it was written.
 struct ToldOption {
-  std::string name;  // "size", "inject-error.0.event"
-  std::string text;  // "1048576", "read_aio"
-  std::string json;  // the same as a JSON value: "1048576", "\"read_aio\""
+  std::string name{};  // "size", "inject-error.0.event"
+  std::string text{};  // "1048576", "read_aio"
+  std::string json{};  // the same as a JSON value: "1048576", "\"read_aio\""
   // Whether it changes what is read: then it is a part of the node's name (graph/file_name.h).
   bool changes_content = false;
 };

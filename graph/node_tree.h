@@ -23,11 +23,11 @@ struct NodeTree;
 
 struct ChildTree {
   // The edge's name: "file", "image" (a filter's child), "backing", "children.0".
-  std::string name;
+  std::string name{};
   // The name of a node that exists, or of a device; then `tree` is null.
-  std::string reference;
+  std::string reference{};
   // Null without a reference: there is to be no such child, whatever the header says.
-  std::unique_ptr<NodeTree> tree;
+  std::unique_ptr<NodeTree> tree{};
 
   bool is_nothing() const { return reference.empty() && tree == nullptr; }
 };
@@ -37,30 +37,30 @@ inline constexpr size_t kNodeTreeDepthMax = 20;
 
 struct NodeTree {
   // A driver's name. Empty: that of `filename`'s protocol, or the format is guessed.
-  std::string driver;
+  std::string driver{};
   // A file name as people write it, with a protocol in front perhaps (see ParseFileName): for the
   // node itself if it is a protocol, else for its file below. Empty: none.
-  std::string filename;
+  std::string filename{};
   // The name is a plain path, whatever it looks like.
   bool is_plain_path = false;
   // Empty: a generated one.
-  std::string node_name;
+  std::string node_name{};
   // The driver's own options, as the registry's factories read them.
-  DriverOptions options;
-  std::vector<ChildTree> children;
+  DriverOptions options{};
+  std::vector<ChildTree> children{};
   // The options as they were written, where somebody wrote them.
-  std::vector<ToldOption> told;
+  std::vector<ToldOption> told{};
 
   // Absent: as the node above says (backing images: read-only), or as the default is.
-  std::optional<bool> is_read_only;
+  std::optional<bool> is_read_only{};
   // Read-only where the host does not let us write. Off by default.
-  std::optional<bool> falls_back_to_read_only;
-  std::optional<bool> direct;
-  std::optional<bool> ignores_flushes;
+  std::optional<bool> falls_back_to_read_only{};
+  std::optional<bool> direct{};
+  std::optional<bool> ignores_flushes{};
   // See NodeIoOptions; off by default.
-  std::optional<bool> shares_by_force;
+  std::optional<bool> shares_by_force{};
   // Absent: discards are ignored, except by a file below a format, which decides itself.
-  std::optional<bool> passes_discards;
+  std::optional<bool> passes_discards{};
   DetectZeroes detect_zeroes = DetectZeroes::kOff;
 
   ChildTree* FindChild(std::string_view name);

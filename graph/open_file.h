@@ -15,15 +15,15 @@
 namespace millrace {
 
 struct OpenFileOptions {
-  std::string path;
+  std::string path{};
   bool is_read_only = true;
   // O_DIRECT instead of the host's page cache.
   bool direct = false;
   // The file driver's "locking": auto, on, off.
   std::string locking = "auto";
-  std::string open_root;  // see FileOptions::open_root
+  std::string open_root{};  // see FileOptions::open_root
   // Who holds the file, in refusals and tombstones; null: one of its own, "monitor".
-  HolderRef holder;
+  HolderRef holder{};
 };
 
 // The answer keeps the node: an attachment that carries no permissions and stays there. Errors of

@@ -35,25 +35,25 @@ namespace millrace {
 
 struct OpenImageOptions {
   // The user's word: it does not pass the gate.
-  std::string path;
+  std::string path{};
   // A format driver's name. Empty: guessed from the first bytes, "qcow2" or "raw". A guess of raw
   // is good for reading only: whoever may write a raw disk could write another format's header
   // into it, and the next guess would believe that.
-  std::string format;
+  std::string format{};
   bool is_read_only = false;
   // O_DIRECT instead of the host's page cache.
   bool direct = false;
   // The file driver's "locking": auto, on, off.
   std::string locking = "auto";
   bool opens_backing = true;
-  OpenGatePolicy gate;
+  OpenGatePolicy gate{};
   // Names of the format nodes, from the top down; where there is none, or an empty one, the name is
   // generated: "#block12", or from the file's name ("disk.qcow2", then "disk.qcow2-2").
-  std::vector<std::string> node_names;
+  std::vector<std::string> node_names{};
   bool names_nodes_after_files = false;
   // Who holds the images, in refusals and tombstones; null: one of its own, "monitor". The same
   // holder's later edits of nodes that nobody else uses need no drain.
-  HolderRef holder;
+  HolderRef holder{};
   // Whether each image is held by itself, as nodes that a user added one by one are: it then stays
   // when a job takes it out of the chain. Otherwise only the top is, and the rest goes with it.
   bool holds_every_image = false;

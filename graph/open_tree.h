@@ -34,12 +34,12 @@
 namespace millrace {
 
 struct OpenTreeOptions {
-  OpenGatePolicy gate;
+  OpenGatePolicy gate{};
   // Who holds the nodes, in refusals and tombstones; null: one of its own, "monitor".
-  HolderRef holder;
+  HolderRef holder{};
   // What a name "json:{...}" means. Absent: there are no such names. In a header they are forbidden
   // all the same unless the gate is like QEMU's.
-  std::function<absl::StatusOr<NodeTree>(std::string_view json)> parse_json_name;
+  std::function<absl::StatusOr<NodeTree>(std::string_view json)> parse_json_name{};
   // A descriptor for a file name that means one the embedder holds open ("/dev/fdset/2"); the
   // driver closes it. Nothing: an ordinary name. Absent: all names are ordinary.
   std::function<absl::StatusOr<std::optional<int>>(const std::string& name, bool is_writable)>

@@ -49,10 +49,19 @@ inline constexpr PermissionSet kResize{8};
 inline constexpr PermissionSet kAllPermissions{15};
 
 struct Permissions {
-  PermissionSet used;
+  PermissionSet used{};
   PermissionSet shared = kAllPermissions;
   friend constexpr bool operator==(const Permissions&, const Permissions&) = default;
 };
+
+// What a guest's disk asks for: nobody else writes while the guest does, nor resizes the disk under
+// it, but all may read, and may write what is visible already, as stream and commit do below it. A
+// read-only disk leaves out the write; others are held off all the same. QEMU's devices ask for the
+// same.
+constexpr Permissions GuestDevicePermissions(bool is_writable = true) {
+  return {is_writable ? kConsistentRead | kWrite : kConsistentRead,
+          kConsistentRead | kWriteUnchanged};
+}
 
 // What DerivePermissions may depend on.
 struct PermissionContext {
@@ -62,7 +71,7 @@ struct PermissionContext {
   bool node_has_parents = true;
 };
 
-// The rules of semantics 2.3, for drivers to choose from.
+// QEMU's rules for the usual kinds of child, for drivers to choose from.
 Permissions DeriveForFilter(const PermissionContext& context);
 Permissions DeriveForBacking(const PermissionContext& context);
 Permissions DeriveForPrimary(const PermissionContext& context);  // data and metadata together

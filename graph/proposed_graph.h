@@ -20,9 +20,8 @@ class ProposedGraph {
  public:
   explicit ProposedGraph(Graph& graph) : graph_(graph) {}
 
-  // ---- Questions
-  // ---------------------------------------------------------------------------------- Where an
-  // edge would point; null if it would be gone.
+  // ---- Questions --------------------------------------------------------------------------------
+  // Where an edge would point; null if it would be gone.
   Node* ChildOf(const Edge& edge) const;
   std::vector<Edge*> ChildrenOf(const Node& node) const;
   std::vector<Edge*> ParentsOf(const Node& node) const;

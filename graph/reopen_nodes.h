@@ -27,20 +27,20 @@ namespace millrace {
 
 struct ChildChange {
   Role role = Role::kBacking;
-  std::string edge_name;  // "file", "backing"
+  std::string edge_name{};  // "file", "backing"
   // What is to stand there; nothing: the link goes.
-  std::optional<NodeId> child;
+  std::optional<NodeId> child{};
 };
 
 // What is absent stays as it is.
 struct NodeChange {
-  NodeId node;
-  std::optional<bool> is_read_only;
-  std::optional<NodeIoOptions> io;
-  std::optional<std::vector<ToldOption>> told;
+  NodeId node{};
+  std::optional<bool> is_read_only{};
+  std::optional<NodeIoOptions> io{};
+  std::optional<std::vector<ToldOption>> told{};
   // A driver of the same kind, made with the options that are to hold from now on, never opened.
-  std::unique_ptr<Driver> fresh;
-  std::vector<ChildChange> children;
+  std::unique_ptr<Driver> fresh{};
+  std::vector<ChildChange> children{};
 };
 
 class GraphTransaction;

@@ -17,7 +17,7 @@ enum class Role : uint8_t {
 
 std::string_view RoleName(Role role);
 
-// The three kinds of node (architecture, section 4).
+// The three kinds of node (graph/driver.h).
 enum class NodeKind : uint8_t { kFormat, kProtocol, kFilter };
 
 }  // namespace millrace

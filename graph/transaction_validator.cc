@@ -18,11 +18,6 @@ bool Contains(const std::vector<Element*>& elements, const Element* element) {
   return std::find(elements.begin(), elements.end(), element) != elements.end();
 }
 
-std::string DescribeUser(const Edge& edge) {
-  return edge.parent != nullptr ? StrCat("node '", edge.parent->name, "'")
-                                : edge.attachment->options.holder->Describe();
-}
-
 ConflictHolder HolderOf(const Edge& edge) {
   ConflictHolder holder{edge.parent != nullptr ? edge.parent->name : "", "node", 0, {}};
   if (edge.parent == nullptr) holder = edge.attachment->options.holder->AsConflictHolder();
@@ -31,6 +26,19 @@ ConflictHolder HolderOf(const Edge& edge) {
 }
 
 }  // namespace
+
+// A filter that a job has put there is named by its job, which people know.
+std::string TransactionValidator::DescribeUser(const Edge& edge) const {
+  if (edge.parent == nullptr) return edge.attachment->options.holder->Describe();
+  if (edge.parent->is_filter() && edge.parent->is_implicit) {
+    for (const Edge* user : proposed_.ParentsOf(*edge.parent)) {
+      if (user->attachment == nullptr) continue;
+      const Holder& holder = *user->attachment->options.holder;
+      if (holder.type.ends_with(" job")) return StrCat("the filter of ", holder.Describe());
+    }
+  }
+  return StrCat("node '", edge.parent->InWords(), "'");
+}
 
 absl::Status TransactionValidator::Run() {
   MILLRACE_RETURN_IF_ERROR(CheckAcyclic());
@@ -406,7 +414,7 @@ absl::Status TransactionValidator::CheckPermissions(Node& node) {
   }
   return ConflictStatus(
       absl::StatusCode::kPermissionDenied, conflict,
-      StrCat("cannot write to node '", node.name, "': it is read-only; ", conflict.next_step));
+      StrCat("cannot write to node '", node.InWords(), "': it is read-only; ", conflict.next_step));
 }
 
 absl::Status TransactionValidator::CheckConflicts(const Node& node) {
@@ -429,7 +437,7 @@ absl::Status TransactionValidator::CheckConflicts(const Node& node) {
       conflict.next_step = "end one of the two uses first";
       return ConflictStatus(
           absl::StatusCode::kFailedPrecondition, conflict,
-          StrCat("permission conflict on node '", node.name, "': '", refused.ToString(),
+          StrCat("permission conflict on node '", node.InWords(), "': '", refused.ToString(),
                  "' is required by ", DescribeUser(*user), " (uses it as '", user->name,
                  "') and unshared by ", DescribeUser(*other), " (uses it as '", other->name, "'); ",
                  conflict.next_step));

@@ -38,6 +38,7 @@ class TransactionValidator {
   absl::Status CheckConflicts(const Node& node);
   absl::Status ReserveInDriver(Node& node);
   absl::Status RefuseUndrained(const Edge& edge) const;
+  std::string DescribeUser(const Edge& edge) const;
   static absl::Status RefuseBusy(const AttachmentCore& attachment);
   bool IsFresh(const Node& node) const;
   bool IsCovered(const Node& node) const;

@@ -128,6 +128,13 @@ absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(device));
   const std::optional<std::string> id = JobIdFor(options, node);
+  if (!options.spec.id && id && id->empty()) {
+    return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kMissingJobId, node.name(),
+                     "device",
+                     StrCat("cannot create a job without an id on node '", node.name(),
+                            "': it has no device to be called after"),
+                     "set spec.id");
+  }
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
   return id.value_or("");
 }

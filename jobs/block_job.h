@@ -99,18 +99,19 @@ class BlockJobCommitter final : public JobCommitter {
 
 // What every block job's options have.
 struct BlockJobOptions {
-  JobSpec spec;  // id, speed, finalize and dismiss
+  JobSpec spec{};  // id, speed, finalize and dismiss
   OnError on_error = OnError::kReport;
-  std::string filter_name;  // of the job's filter; empty: a generated one, and implicit
-  CopyTuning copy;
+  std::string filter_name{};  // of the job's filter; empty: a generated one, and implicit
+  CopyTuning copy{};
 };
 
 // ---- For the factories of jobs ------------------------------------------------------------------
 
 // The job's id, or the default: the device name of `node`.
 std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeView& node);
-// The same for a job that is about to be created; errors as of JobManager::CheckNewId. Empty for an
-// internal job.
+// The same for a job that is about to be created; errors as of JobManager::CheckNewId, and
+// kMissingJobId with detail "device" where no id is given and no device is there to lend its name.
+// Empty for an internal job.
 absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
                                      const BlockJobOptions& options, NodeId device)
     MILLRACE_OPENS_VIEW;

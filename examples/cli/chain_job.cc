@@ -27,14 +27,15 @@ absl::Status CoRunOn(const OpenedImage& image, Session& session, ChainJob& job,
 absl::Status CoDo(Session& session, ChainJob& job, JobPlan* plan, std::vector<ChainLink>* chain)
     MILLRACE_MAY_SUSPEND {
   const JobFlags& flags = job.flags();
-  const bool is_read_only = flags.is_dry_run || !job.writes_to_top();
+  const OpenImageOptions options =
+      flags.is_dry_run ? flags.OptionsToPlan()
+                       : flags.session.OpenOptions(flags.image, !job.writes_to_top());
   MILLRACE_ASSIGN_OR_RETURN(OpenedImage image,
-                            CoOpenImage(session.graph(), session.registry(),
-                                        flags.session.OpenOptions(flags.image, is_read_only)));
+                            CoOpenImage(session.graph(), session.registry(), options));
   absl::Status status =
       flags.is_dry_run ? CoPlanOn(image, session, job, plan) : CoRunOn(image, session, job, chain);
   image.holds[0].CoDetach();
-  // Only now: our own locks would be in the way.
+  // Only now that the chain is closed: it was opened without locks, so this asks for all of them.
   if (status.ok() && flags.is_dry_run) CoFindOtherPrograms(session, flags, plan);
   return status;
 }

@@ -96,7 +96,7 @@ int RunCheck(Words words) {
   line.Option(
       "repair", "WHAT", &flags.repair,
       "leaks: give back leaked space; all: also wrong\nrefcounts and flags. Writes to the image");
-  flags.session.AddTo(line, /*can_ignore_locks=*/true);
+  flags.session.AddTo(line, /*has_force_share=*/true);
   line.Argument("IMAGE", &flags.path);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
@@ -124,7 +124,7 @@ int RunCheck(Words words) {
       return checked.status();
     });
   }
-  if (!status.ok()) return ReportError(status, flags.session.json);
+  if (!status.ok()) return ReportError(status, flags.session);
   flags.session.json ? PrintJson(flags, result) : PrintText(flags, result);
   return ExitCodeOf(result);
 }

@@ -146,7 +146,8 @@ int RunCreate(Words words) {
   if (status.ok()) {
     status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoCreate(session, flags); });
   }
-  if (!status.ok()) return ReportError(status, flags.json);
+  session_flags.json = flags.json;
+  if (!status.ok()) return ReportError(status, session_flags);
   if (flags.json) {
     JsonWriter json;
     json.BeginObject().Key("filename").String(flags.path).Key("format").String(flags.image.format);

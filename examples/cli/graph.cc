@@ -147,7 +147,7 @@ int RunGraph(Words words) {
   line.Flag("dot", &as_dot, "print a picture for Graphviz");
   line.Option("socket", "PATH", &remote.socket, "the QMP socket of a running daemon");
   line.Flag("svg", &remote.as_svg, "with --socket: print the picture itself");
-  flags.AddTo(line, /*can_ignore_locks=*/true);
+  flags.AddTo(line, /*has_force_share=*/true);
   line.Argument("IMAGE", &path, /*is_optional=*/true);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
@@ -164,7 +164,7 @@ int RunGraph(Words words) {
     status =
         session.Run([&]() MILLRACE_MAY_SUSPEND { return CoCollect(session, flags, path, &nodes); });
   }
-  if (!status.ok()) return ReportError(status, flags.json);
+  if (!status.ok()) return ReportError(status, flags);
   if (as_dot) {
     PrintDot(nodes);
   } else if (flags.json) {

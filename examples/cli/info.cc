@@ -200,7 +200,7 @@ int RunInfo(Words words) {
   bool is_whole_chain = false;
   CommandLine line("info", "info [OPTION...] IMAGE", kHelp);
   line.Flag("chain", &is_whole_chain, "describe the backing files too");
-  flags.AddTo(line, /*can_ignore_locks=*/true);
+  flags.AddTo(line, /*has_force_share=*/true);
   line.Argument("IMAGE", &path);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
@@ -212,7 +212,7 @@ int RunInfo(Words words) {
       return CoDescribeAll(session, flags, path, is_whole_chain, &all);
     });
   }
-  if (!status.ok()) return ReportError(status, flags.json);
+  if (!status.ok()) return ReportError(status, flags);
   if (flags.json) {
     JsonWriter json;
     if (is_whole_chain) json.BeginArray();

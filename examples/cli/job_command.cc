@@ -22,7 +22,7 @@ void JobFlags::AddTo(CommandLine& line) {
   line.Option("on-error", "WHAT", &on_error, "report (end the job) or ignore (go on, then fail)");
   line.Flag("dry-run", &is_dry_run, "say what would happen and who is in the way; write\nnothing");
   line.Flag("quiet", &is_quiet, "no progress bar");
-  session.AddTo(line, /*can_ignore_locks=*/false);
+  session.AddTo(line, /*has_force_share=*/false);
   line.Argument("IMAGE", &image);
 }
 
@@ -39,7 +39,23 @@ absl::Status JobFlags::ApplyTo(BlockJobOptions& options, std::string_view id) co
   return absl::OkStatus();
 }
 
+OpenImageOptions JobFlags::OptionsToPlan() const {
+  OpenImageOptions options = session.OpenOptions(image, /*is_read_only=*/true);
+  options.locking = "off";
+  return options;
+}
+
 // ---- Watching -----------------------------------------------------------------------------------
+
+namespace {
+
+std::string PhaseInWords(const JobInfo& info) {
+  if (info.state != JobState::kConcluded) return std::string(JobStateName(info.state));
+  if (info.status.ok()) return "done";
+  return absl::IsCancelled(info.status) ? "cancelled" : "failed";
+}
+
+}  // namespace
 
 absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job) {
   JobManager& jobs = session.jobs();
@@ -55,9 +71,8 @@ absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job) 
     absl::StatusOr<JobInfo> info = jobs.Query(job);
     if (!info.ok()) return info.status();
     const bool is_over = info->state == JobState::kConcluded;
-    const std::string phase =
-        is_over ? (info->status.ok() ? "done" : "failed") : std::string(JobStateName(info->state));
-    display.Show(session.engine().clock().Now(), {{info->id, phase, info->current, info->total}});
+    display.Show(session.engine().clock().Now(),
+                 {{info->id, PhaseInWords(*info), info->current, info->total}});
     if (is_over) {
       status = info->status;
       break;
@@ -84,12 +99,13 @@ void FindClaims(Graph& graph, JobPlan* plan) {
 }
 
 void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan) {
-  for (const size_t index : plan->written) {
+  for (size_t i = 0; i < plan->before.size(); ++i) {
     if (!plan->refusal.ok()) return;
-    // Opening for writing takes the locks that the job would take; nothing is written.
+    // Opening takes the locks that the job would take; nothing is written.
     OpenFileOptions options;
-    options.path = plan->before[index].path;
-    options.is_read_only = false;
+    options.path = plan->before[i].path;
+    options.is_read_only =
+        std::find(plan->written.begin(), plan->written.end(), i) == plan->written.end();
     options.direct = flags.session.direct;
     absl::StatusOr<std::unique_ptr<WholeFile>> file =
         WholeFile::CoOpen(session.graph(), session.registry(), options);
@@ -139,7 +155,7 @@ void PrintPlan(const JobPlan& plan) {
   if (plan.refusal.ok()) {
     puts("nobody is in the way; nothing was changed");
   } else {
-    printf("would be refused: %s\n", std::string(FromAbsl(plan.refusal.message())).c_str());
+    printf("would be refused: %s\n", TextOf(plan.refusal, false).c_str());
   }
 }
 
@@ -167,7 +183,7 @@ int ReportPlan(const JobPlan& plan, bool as_json) {
   WriteFiles(json, "writes", plan, plan.written);
   WriteFiles(json, "claims", plan, plan.claimed);
   json.Key("refused");
-  plan.refusal.ok() ? json.Null() : json.String(FromAbsl(plan.refusal.message()));
+  plan.refusal.ok() ? json.Null() : json.String(TextOf(plan.refusal, false));
   puts(json.EndObject().Take().c_str());
   return plan.refusal.ok() ? kExitSuccess : kExitRefused;
 }
@@ -181,7 +197,7 @@ int ReportJob(std::string_view job, const JobFlags& flags, const std::vector<Cha
             std::string(job).c_str());
     return kExitInterrupted;
   }
-  if (!status.ok()) return ReportError(status, flags.session.json);
+  if (!status.ok()) return ReportError(status, flags.session);
   if (flags.session.json) {
     JsonWriter json;
     json.BeginObject().Key("job").String(job).Key("chain");

@@ -24,6 +24,9 @@ struct JobFlags {
   void AddTo(CommandLine& line);
   // Copies what they say into a job's options. InvalidArgument: on_error.
   absl::Status ApplyTo(BlockJobOptions& options, std::string_view id) const;
+  // Options to open the chain with for a dry run: read-only, and nobody who has it open keeps us
+  // from looking, for CoFindOtherPrograms() asks who is in the way.
+  OpenImageOptions OptionsToPlan() const;
 };
 
 // What a job would do; indices count from the top of the chain.

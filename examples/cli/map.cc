@@ -71,7 +71,7 @@ int RunMap(Words words) {
   SessionFlags flags;
   std::string path;
   CommandLine line("map", "map [OPTION...] IMAGE", kHelp);
-  flags.AddTo(line, /*can_ignore_locks=*/true);
+  flags.AddTo(line, /*has_force_share=*/true);
   line.Argument("IMAGE", &path);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
@@ -80,7 +80,7 @@ int RunMap(Words words) {
   if (status.ok()) {
     status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoMap(session, flags, path); });
   }
-  return ReportError(status, flags.json);
+  return ReportError(status, flags);
 }
 
 }  // namespace millrace

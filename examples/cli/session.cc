@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <optional>
 
-#include "absl/strings/match.h"
 #include "examples/cli/exit_code.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/json_writer.h"
@@ -13,7 +12,8 @@
 
 namespace millrace {
 
-void SessionFlags::AddTo(CommandLine& line, bool can_ignore_locks) {
+void SessionFlags::AddTo(CommandLine& line, bool has_force_share) {
+  can_ignore_locks = has_force_share;
   line.Group("Opening images");
   line.Option("format", "FORMAT", &format,
               "qcow2 or raw; guessed from the first bytes if absent\n"
@@ -85,15 +85,37 @@ void Session::OnLog(LogLevel level, std::string_view line) {
           static_cast<int>(line.size()), line.data());
 }
 
-int ReportError(const absl::Status& status, bool as_json) {
-  if (status.ok()) return kExitSuccess;
-  const std::string_view message = FromAbsl(status.message());
-  fprintf(stderr, "millrace: %.*s\n", static_cast<int>(message.size()), message.data());
-  const std::optional<Conflict> conflict = ConflictOf(status);
-  if (conflict && !absl::StrContains(status.message(), ToAbsl(conflict->next_step))) {
-    fprintf(stderr, "millrace: what to do: %s\n", conflict->next_step.c_str());
+namespace {
+
+std::string NextStep(const Conflict& conflict, bool can_ignore_locks) {
+  if (conflict.reason != ConflictReason::kImageLocked) return conflict.next_step;
+  std::string step = "close it there first";
+  const bool is_for_a_look = conflict.next_step.find("force-share") != std::string::npos;
+  if (is_for_a_look && can_ignore_locks) {
+    step += ", or look at what may be half of a change with --force-share";
   }
-  if (as_json) {
+  return step;
+}
+
+}  // namespace
+
+std::string TextOf(const absl::Status& status, bool can_ignore_locks) {
+  std::string text(FromAbsl(status.message()));
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (!conflict || conflict->next_step.empty()) return text;
+  // The library's own advice, wherever it stands, gives way to ours.
+  const std::string step = NextStep(*conflict, can_ignore_locks);
+  const size_t place = text.find(conflict->next_step);
+  if (place == text.npos) return StrCat(text, "; ", step);
+  return text.replace(place, conflict->next_step.size(), step);
+}
+
+int ReportError(const absl::Status& status, const SessionFlags& flags) {
+  if (status.ok()) return kExitSuccess;
+  const std::string message = TextOf(status, flags.can_ignore_locks);
+  fprintf(stderr, "millrace: %s\n", message.c_str());
+  if (flags.json) {
+    const std::optional<Conflict> conflict = ConflictOf(status);
     JsonWriter json;
     json.BeginObject().Key("error").BeginObject().Key("text").String(message);
     if (conflict) {
@@ -102,7 +124,7 @@ int ReportError(const absl::Status& status, bool as_json) {
       for (const ConflictHolder& holder : conflict->holders) {
         json.BeginObject().Key("type").String(holder.type).Key("id").String(holder.id).EndObject();
       }
-      json.EndArray().Key("next-step").String(conflict->next_step);
+      json.EndArray().Key("next-step").String(NextStep(*conflict, flags.can_ignore_locks));
     }
     puts(json.EndObject().EndObject().Take().c_str());
   }

@@ -31,11 +31,12 @@ struct SessionFlags {
   std::string open_root;
   bool direct = false;
   bool like_qemu = false;
-  bool ignores_locks = false;  // only where `can_ignore_locks`
+  bool ignores_locks = false;     // only where `can_ignore_locks`
+  bool can_ignore_locks = false;  // set by AddTo()
   bool json = false;
 
   // Adds the options to a command's line.
-  void AddTo(CommandLine& line, bool can_ignore_locks);
+  void AddTo(CommandLine& line, bool has_force_share);
   // Options to open `path` with, read-only or not.
   OpenImageOptions OpenOptions(const std::string& path, bool is_read_only) const;
   ImagePathOptions PathOptions(const std::string& path) const;
@@ -77,9 +78,12 @@ class Session final : private EngineObserver {
   std::unique_ptr<JobManager> jobs_;
 };
 
+// The text of an error, with what to do next in the words of this program: of an image that is
+// locked, whether the command can look at it all the same.
+std::string TextOf(const absl::Status& status, bool can_ignore_locks);
 // Prints an error for people: "millrace: ..."; with --json, as a JSON object on standard output
 // too. Returns the exit code.
-int ReportError(const absl::Status& status, bool as_json);
+int ReportError(const absl::Status& status, const SessionFlags& flags);
 // For errors of the command line.
 int ReportUsage(const absl::Status& status);
 

@@ -24,7 +24,6 @@ constexpr Row kTexts[] = {
     // Jobs.
     {Reason::kDuplicateJobId, "Job ID '%o' already in use"},
     {Reason::kMalformedJobId, "Invalid job ID '%o'"},
-    {Reason::kMissingJobId, "An explicit job ID is required"},
     {Reason::kInternalJobId, "Cannot specify job ID for internal job"},
     {Reason::kVerbNotAccepted, "Job '%o' in state '%2' cannot accept command verb '%1'"},
     {Reason::kAlreadyPaused, "Job is already paused"},
@@ -39,13 +38,13 @@ constexpr Row kTexts[] = {
     {Reason::kUnleasableFilter, "Cannot freeze '%d' link to '%o'"},
     {Reason::kReadOnly, "Block node is read-only"},
     {Reason::kDuplicateNodeName, "Duplicate nodes with node-name='%o'"},
+    {Reason::kDuplicateDeviceName, "Duplicate nodes with node-name='%o'"},
     {Reason::kMalformedNodeName, "Invalid node-name: '%o'"},
     {Reason::kNodeNameTooLong, "Node name too long"},
     {Reason::kNodeNameIsDevice, "node-name=%o is conflicting with a device id"},
     {Reason::kNodeInUse, "Block device %o is in use"},
     {Reason::kNotInChain, "'%o' is not in the backing chain of '%d'"},
     {Reason::kNotBacking, "Node '%o' is not a backing image of '%d'"},
-    {Reason::kSameNode, "cannot commit an image into itself"},
     {Reason::kNoBacking, "cannot commit an image into itself"},
     {Reason::kCycle, "Making '%o' a %2 child of '%1' would create a cycle"},
     {Reason::kOtherFormat, "Image is not in %o format"},
@@ -180,8 +179,16 @@ std::string ConflictText(const Conflict& conflict) {
                     "' nor node-name='", conflict.object, "'");
     case Reason::kSameNode:
       if (conflict.detail == "mirror") return "Can't mirror node into itself";
-      if (conflict.detail != "through-filters") break;
-      return "Invalid files for merge: top and base are the same";
+      if (conflict.detail.starts_with("stream ")) {
+        return Fill("Node '%o' is not a backing image of '%2'", conflict);
+      }
+      if (conflict.detail == "through-filters") {
+        return "Invalid files for merge: top and base are the same";
+      }
+      return "cannot commit an image into itself";
+    case Reason::kMissingJobId:
+      // In QEMU the default is the device's name, the empty one too.
+      return conflict.detail == "device" ? "Invalid job ID ''" : "An explicit job ID is required";
     case Reason::kUnsupportedByDriver:
       return conflict.detail == "file" ? "A block device must be specified for \"file\"" : "";
     default:

@@ -12,53 +12,44 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
-#include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/open_image.h"
+#include "millrace/jobs/block_runtime.h"
 #include "millrace/jobs/stream/stream_job.h"
 
 namespace {
 
 using namespace millrace;  // NOLINT: an example reads better without prefixes
 
-absl::Status CoStreamUnderAGuest(Graph& graph, const DriverRegistry& drivers, JobManager& jobs,
-                                 const std::string& path) MILLRACE_MAY_SUSPEND {
+absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
+    MILLRACE_MAY_SUSPEND {
+  Graph& graph = blocks.graph();
   // README: begin
-  OpenImageOptions image;
-  image.path = path;
-  image.format = "qcow2";  // what lies below it is opened as its header says
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, CoOpenImage(graph, drivers, image));
-  AttachmentOptions device;
-  device.holder = MakeHolder("drive0", "guest device");
-  device.device_name = "drive0";
-  device.permissions = {kConsistentRead | kWrite, kConsistentRead | kWriteUnchanged};
+  // What lies below the image is opened as its header says.
+  const OpenImageOptions image{.path = path, .format = "qcow2"};
+  MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, CoOpenImage(graph, blocks.drivers(), image));
+  const AttachmentOptions device{.holder = MakeHolder("drive0", "guest device"),
+                                 .device_name = "drive0",
+                                 .permissions = GuestDevicePermissions()};
   MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(graph, disk.top(), device));
 
   StreamOptions stream;
   stream.top = disk.top();  // the job is called "drive0", as its device
-  absl::Status status = CoStartStream(graph, jobs, stream).status();
+  MILLRACE_RETURN_IF_ERROR(CoStartStream(graph, blocks.jobs(), stream).status());
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
     std::vector<char> sector(512);  // the guest goes on while the job works
     return guest.CoRead(0, IoVector(sector.data(), sector.size()));
   });
-  status.Update(jobs.CoWaitUntilOver("drive0"));
-  status.Update(scope.CoJoin());
-  // README: end
-  guest.CoDetach();
-  for (Attachment& hold : disk.holds) hold.CoDetach();
+  absl::Status status = blocks.jobs().CoWaitUntilOver("drive0");
+  status.Update(scope.CoJoin());  // before `guest` goes: nothing of it may be under way then
   return status;
+  // README: end
 }
 
 absl::Status CoMain(Engine& engine, const std::string& path) MILLRACE_MAY_SUSPEND {
-  DriverRegistry drivers;
-  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(drivers));
-  Graph graph(engine);
-  BlockJobCommitter committer(graph);
-  JobManager jobs(engine, committer);
-  absl::Status status = CoStreamUnderAGuest(graph, drivers, jobs, path);
-  jobs.CoShutdown();
-  graph.CoClose();
-  return status;
+  BlockRuntime blocks(engine);
+  // Whichever way it returns: the jobs are ended and the images closed.
+  return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoStreamUnderAGuest(blocks, path); });
 }
 
 }  // namespace

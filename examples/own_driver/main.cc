@@ -4,7 +4,7 @@
 //   own_driver
 //
 // Everything is in memory. The same filter could be given a name (DriverRegistry::Register) and
-// then be asked for by users.
+// then be asked for by users (DriverRegistry::MakeFilter).
 #include <cstdint>
 #include <iostream>
 #include <memory>
@@ -16,6 +16,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/jobs/block_runtime.h"
 #include "millrace/jobs/insert_filter/insert_filter_job.h"
 
 namespace {
@@ -32,7 +33,7 @@ absl::StatusOr<Attachment> AddDisk(Graph& graph) MILLRACE_OPENS_VIEW {
   AttachmentOptions guest;
   guest.holder = MakeHolder("drive0", "guest device");
   guest.device_name = "drive0";
-  guest.permissions = {kConsistentRead | kWrite, kConsistentRead | kWriteUnchanged};
+  guest.permissions = GuestDevicePermissions();
   Attachment attachment = change.Attach(disk, guest);
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   return attachment;
@@ -71,23 +72,24 @@ absl::Status CoMeasure(Graph& graph, JobManager& jobs, NodeId disk,
   return jobs.CoWaitUntilOver("remove");
 }
 
-absl::Status CoMain(Engine& engine, const std::shared_ptr<example::Heat>& heat)
-    MILLRACE_MAY_SUSPEND {
-  Graph graph(engine);
-  BlockJobCommitter committer(graph);
-  JobManager jobs(engine, committer);
+absl::Status CoMeasureAGuest(Graph& graph, JobManager& jobs,
+                             const std::shared_ptr<example::Heat>& heat) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(Attachment guest, AddDisk(graph));
-  absl::Status status = CoOpenNode(graph, guest.node());
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, guest.node()));
   bool stops = false;
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return CoGuest(guest, stops); });
-  if (status.ok()) status = CoMeasure(graph, jobs, guest.node(), heat);
+  absl::Status status = CoMeasure(graph, jobs, guest.node(), heat);
   stops = true;
   status.Update(scope.CoJoin());
-  jobs.CoShutdown();
-  guest.CoDetach();
-  graph.CoClose();
   return status;
+}
+
+absl::Status CoMain(Engine& engine, const std::shared_ptr<example::Heat>& heat)
+    MILLRACE_MAY_SUSPEND {
+  BlockRuntime blocks(engine);
+  return blocks.CoRun(
+      [&]() MILLRACE_MAY_SUSPEND { return CoMeasureAGuest(blocks.graph(), blocks.jobs(), heat); });
 }
 
 }  // namespace

@@ -1,8 +1,5 @@
 // The exploration of a job of one's own: two scrubs with one report, under every schedule of at
 // most two delays, and under random ones.
-//
-//   explore_own_job                        what was shown; exit status 0, or 1 if something is
-//   wrong explore_own_job --schedule=SCHEDULE    the same run again, step by step
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -26,6 +23,15 @@
 namespace {
 
 using namespace millrace;  // NOLINT: an example reads better without prefixes
+
+constexpr char kHelp[] =
+    "usage: explore_own_job [--scenario='two scrubs'] [--schedule=SCHEDULE]\n"
+    "\n"
+    "Runs two scrubs that share a report under every schedule of at most two delays, and under\n"
+    "random ones, and says what that shows. With a schedule, as a finding prints it: that run\n"
+    "again, step by step; a star marks where it leaves production's order.\n"
+    "\n"
+    "Exit status: 0 all is well, 1 something is wrong, 2 the command line was not understood.\n";
 
 constexpr uint64_t kSector = 512;
 constexpr uint64_t kSectors = 4;
@@ -70,8 +76,8 @@ absl::Status CoScrubTwo(Graph& graph, JobManager& jobs) MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, image));
     MILLRACE_RETURN_IF_ERROR(CoStart(graph, jobs, name, image, &report));
   }
-  jobs.CoWaitUntilOver("scrub-left").IgnoreError();  // it may be over and gone
-  jobs.CoWaitUntilOver("scrub-right").IgnoreError();
+  MILLRACE_RETURN_IF_ERROR(jobs.CoWaitUntilOver("scrub-left"));
+  MILLRACE_RETURN_IF_ERROR(jobs.CoWaitUntilOver("scrub-right"));
   for (Attachment& keeper : keepers) keeper.CoDetach();
   // The oracle: what must hold however the two have met.
   if (report.bytes_read == 2 * kStored * kSector) return absl::OkStatus();
@@ -95,7 +101,7 @@ Scenario TwoScrubs() {
 }
 
 // Says what was shown, or what goes wrong and how to see it again.
-bool Explored(Strategy& strategy) {
+bool Explored(Strategy& strategy, std::string_view program) {
   const ExploreReport report = Explore(TwoScrubs(), strategy, {.budget = {.schedules = 100'000}});
   if (!report.finding) {
     std::cout << report.strategy << ": " << report.proof << '\n';
@@ -108,7 +114,7 @@ bool Explored(Strategy& strategy) {
   }
   const Finding finding = Shrink(TwoScrubs(), *report.finding).finding;
   std::cout << finding.failure.text << '\n'
-            << ReplayLine("explore_own_job", "two scrubs", finding) << "\n\n"
+            << ReplayLine(program, "two scrubs", finding) << "\n\n"
             << RegressionTest("Scrub", "TwoScrubs()", finding);
   return false;
 }
@@ -135,14 +141,23 @@ int Repeat(std::string_view text) {
 
 int main(int argc, char** argv) {
   constexpr std::string_view kSchedule = "--schedule=";
+  std::string_view schedule;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
+    if (argument == "--help") {
+      std::cout << kHelp;
+      return 0;
+    }
     if (argument.substr(0, kSchedule.size()) == kSchedule) {
-      return Repeat(argument.substr(kSchedule.size()));
+      schedule = argument.substr(kSchedule.size());
+    } else if (argument != "--scenario=two scrubs") {
+      std::cerr << "explore_own_job: '" << argument << "' is not understood\n\n" << kHelp;
+      return 2;
     }
   }
+  if (!schedule.empty()) return Repeat(schedule);
   DelayBounded few_delays(2);
-  if (!Explored(few_delays)) return 1;
+  if (!Explored(few_delays, argv[0])) return 1;
   Portfolio portfolio(1, {.buggify_one_in = 4});
-  return Explored(portfolio) ? 0 : 1;
+  return Explored(portfolio, argv[0]) ? 0 : 1;
 }

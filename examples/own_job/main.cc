@@ -11,42 +11,32 @@
 #include "examples/own_job/scrub_job.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
-#include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/open_image.h"
+#include "millrace/jobs/block_runtime.h"
 
 namespace {
 
 using namespace millrace;  // NOLINT: an example reads better without prefixes
 
-absl::Status CoScrub(Graph& graph, JobManager& jobs, const std::string& path, int64_t speed,
+absl::Status CoScrub(BlockRuntime& blocks, const std::string& path, int64_t speed,
                      example::ScrubReport* report) MILLRACE_MAY_SUSPEND {
-  DriverRegistry drivers;
-  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(drivers));
-  OpenImageOptions image;
-  image.path = path;
-  image.is_read_only = true;
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage opened, CoOpenImage(graph, drivers, image));
+  const OpenImageOptions image{.path = path, .is_read_only = true};
+  MILLRACE_ASSIGN_OR_RETURN(OpenedImage opened,
+                            CoOpenImage(blocks.graph(), blocks.drivers(), image));
   example::ScrubOptions scrub;
   scrub.spec.id = "scrub0";
   scrub.spec.speed = speed;
   scrub.on_error = OnError::kIgnore;  // go on, and tell where
   scrub.image = opened.top();
   scrub.report = report;
-  absl::Status status = example::CoStartScrub(graph, jobs, scrub).status();
-  if (status.ok()) status = jobs.CoWaitUntilOver("scrub0");
-  for (Attachment& hold : opened.holds) hold.CoDetach();
-  return status;
+  MILLRACE_RETURN_IF_ERROR(example::CoStartScrub(blocks.graph(), blocks.jobs(), scrub).status());
+  return blocks.jobs().CoWaitUntilOver("scrub0");
 }
 
 absl::Status CoMain(Engine& engine, const std::string& path, int64_t speed,
                     example::ScrubReport* report) MILLRACE_MAY_SUSPEND {
-  Graph graph(engine);
-  BlockJobCommitter committer(graph);
-  JobManager jobs(engine, committer);
-  absl::Status status = CoScrub(graph, jobs, path, speed, report);
-  jobs.CoShutdown();
-  graph.CoClose();
-  return status;
+  BlockRuntime blocks(engine);
+  return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoScrub(blocks, path, speed, report); });
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ class Stage final : public ChainJobs {
   const StageOptions& options() const { return options_; }
 
   // ---- Oracles ----------------------------------------------------------------------------------
-  // An invariant of races.md does not hold. The first word counts, and ends the play.
+  // An invariant (graph/INVARIANTS.md) does not hold. The first word counts, and ends the play.
   void Fail(std::string_view invariant, std::string text);
   void Require(bool holds, std::string_view invariant, std::string text) {
     if (!holds) Fail(invariant, std::move(text));

@@ -24,6 +24,33 @@ bool IsUnsupported(int64_t result) {
   return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENODEV;
 }
 
+std::string_view WhatToDoAbout(int error_number) {
+  switch (error_number) {
+    case ENOENT:
+      return "check the name, and what it is relative to";
+    case EEXIST:
+      return "choose another name, or have it replaced";
+    case EACCES:
+    case EPERM:
+      return "check who may use the file and the folders that lead to it";
+    case EROFS:
+      return "open it read-only";
+    default:
+      return "see what the host says of this file";
+  }
+}
+
+// The same text and errno, with a conflict.
+absl::Status HostRefusesFile(const std::string& path, const absl::Status& status) {
+  const int error_number = ErrnoOf(status);
+  Conflict conflict;
+  conflict.reason = ConflictReason::kHostFile;
+  conflict.object = path;
+  conflict.next_step = std::string(WhatToDoAbout(error_number));
+  return WithErrno(ConflictStatus(status.code(), conflict, FromAbsl(status.message())),
+                   error_number);
+}
+
 class FileDriver final : public ProtocolDriver {
  public:
   explicit FileDriver(FileOptions options) : options_(std::move(options)) {}
@@ -162,12 +189,7 @@ absl::Status FileDriver::CoOpenFile(bool writable) {
     info_ = opened->info;
     return absl::OkStatus();
   }
-  Conflict conflict;
-  conflict.reason = ConflictReason::kHostFile;
-  conflict.object = options_.path;
-  return WithErrno(
-      ConflictStatus(opened.status().code(), conflict, FromAbsl(opened.status().message())),
-      ErrnoOf(opened.status()));
+  return HostRefusesFile(options_.path, opened.status());
 }
 
 absl::Status FileDriver::CoOpen(DriverContext& context) {
@@ -444,7 +466,9 @@ std::unique_ptr<ProtocolDriver> MakeFileDriver(FileOptions options) {
 
 absl::Status CoCreateFile(Engine& engine, const std::string& path, uint64_t bytes) {
   IoBackend& io = engine.io();
-  MILLRACE_ASSIGN_OR_RETURN(const IoFile file, io.CoOpen(path, {.writable = true, .create = true}));
+  const absl::StatusOr<IoFile> created = io.CoOpen(path, {.writable = true, .create = true});
+  if (!created.ok()) return HostRefusesFile(path, created.status());
+  const IoFile file = *created;
   IoRequest request;
   request.opcode = IoOpcode::kTruncate;
   request.file = file;

@@ -27,7 +27,7 @@ enum class FileLocking : uint8_t {
 };
 
 struct FileOptions {
-  std::string path;
+  std::string path{};
   // Used instead of opening `path` if not -1, and closed at the end, also after an error. Its
   // access mode must suit the node; `path` is then only the name in texts.
   int descriptor = -1;
@@ -35,7 +35,7 @@ struct FileOptions {
   FileLocking locking = FileLocking::kAutomatic;
   // Not empty: the file must lie below this folder, symbolic links followed; an absolute path
   // without links itself. PermissionDenied otherwise. For names that came through the open gate.
-  std::string open_root;
+  std::string open_root{};
 };
 
 std::unique_ptr<ProtocolDriver> MakeFileDriver(FileOptions options);

@@ -25,9 +25,9 @@ struct MemoryImage {
 };
 
 struct MemoryOptions {
-  uint64_t bytes = 0;                  // size of a new image; ignored if `image` is given
-  std::shared_ptr<MemoryImage> image;  // null: a new, empty one
-  std::string filename;                // what Driver::filename() answers
+  uint64_t bytes = 0;                    // size of a new image; ignored if `image` is given
+  std::shared_ptr<MemoryImage> image{};  // null: a new, empty one
+  std::string filename{};                // what Driver::filename() answers
 };
 
 std::unique_ptr<ProtocolDriver> MakeMemoryDriver(MemoryOptions options);

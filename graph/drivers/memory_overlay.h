@@ -40,10 +40,10 @@ struct MemoryOverlayImage {
 struct MemoryOverlayOptions {
   uint64_t bytes = 0;            // of a new image, as the next two; ignored if `image` is given
   uint64_t cluster_bytes = 512;  // a power of two
-  BackingReference backing;
-  std::shared_ptr<MemoryOverlayImage> image;  // null: a new, empty one
-  std::string filename;                       // what Driver::filename() answers
-  bool map_takes_step = false;                // CoMap suspends too, as loading a table would
+  BackingReference backing{};
+  std::shared_ptr<MemoryOverlayImage> image{};  // null: a new, empty one
+  std::string filename{};                       // what Driver::filename() answers
+  bool map_takes_step = false;                  // CoMap suspends too, as loading a table would
 };
 
 // The driver answers has_primary() with false.

@@ -19,8 +19,8 @@
 namespace millrace {
 
 struct RawOptions {
-  uint64_t offset = 0;            // where the image starts in the primary child
-  std::optional<uint64_t> bytes;  // size; absent: up to the child's end
+  uint64_t offset = 0;              // where the image starts in the primary child
+  std::optional<uint64_t> bytes{};  // size; absent: up to the child's end
 };
 
 // CoOpen: InvalidArgument if the window does not lie inside the child.

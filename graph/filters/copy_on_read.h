@@ -18,7 +18,7 @@
 namespace millrace {
 
 struct CopyOnReadOptions {
-  std::string bottom;  // a node name, in the chain below the child; empty: no limit
+  std::string bottom{};  // a node name, in the chain below the child; empty: no limit
   // A job's own filter, which must be removable when the job ends: nobody may lease a link to it.
   bool is_unleasable = false;
 };

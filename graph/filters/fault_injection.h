@@ -42,30 +42,30 @@ enum FaultIoType : uint8_t {
 inline constexpr uint8_t kFaultAnyIo = 31;
 
 struct FaultInjectRule {
-  std::string event;   // a name that IsFaultEvent() knows
-  uint32_t state = 0;  // only in this state; 0: in any
+  std::string event{};  // a name that IsFaultEvent() knows
+  uint32_t state = 0;   // only in this state; 0: in any
   int error_number = EIO;
   // Only requests that cover this sector of 512 bytes; absent: all, flushes included.
-  std::optional<uint64_t> sector;
+  std::optional<uint64_t> sector{};
   uint8_t io_types = kFaultAnyIo;
   bool once = false;
   bool immediately = false;
 };
 
 struct FaultSetStateRule {
-  std::string event;
+  std::string event{};
   uint32_t state = 0;  // only in this state; 0: in any
   uint32_t new_state = 1;
 };
 
 struct FaultInjectionOptions {
-  std::vector<FaultInjectRule> inject;
-  std::vector<FaultSetStateRule> set_state;
-  FaultLimits limits;
-  std::shared_ptr<BreakPoints> break_points;  // may be null
+  std::vector<FaultInjectRule> inject{};
+  std::vector<FaultSetStateRule> set_state{};
+  FaultLimits limits{};
+  std::shared_ptr<BreakPoints> break_points{};  // may be null
   // Permissions taken on the child, and withheld from its other users, whatever the parents do.
-  PermissionSet take_child_permissions;
-  PermissionSet unshare_child_permissions;
+  PermissionSet take_child_permissions{};
+  PermissionSet unshare_child_permissions{};
 };
 
 // InvalidArgument: a rule names no event, an errno that is none, or state 0 as the new one.

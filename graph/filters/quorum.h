@@ -46,7 +46,7 @@ struct QuorumOptions {
   QuorumReadPattern read_pattern = QuorumReadPattern::kQuorum;
   bool rewrite_corrupted = false;
   // Called in the middle of I/O; must not suspend. May be null.
-  std::function<void(const QuorumReport&)> on_report;
+  std::function<void(const QuorumReport&)> on_report{};
 };
 
 // Opening it is InvalidArgument if there are fewer children than votes needed, or none, or if a

@@ -29,9 +29,9 @@ struct ThrottleLimit {
 
 struct ThrottleLimits {
   // Bytes: total, or reads and writes apart, not both.
-  ThrottleLimit bytes_total, bytes_read, bytes_write;
+  ThrottleLimit bytes_total{}, bytes_read{}, bytes_write{};
   // Requests, likewise.
-  ThrottleLimit operations_total, operations_read, operations_write;
+  ThrottleLimit operations_total{}, operations_read{}, operations_write{};
   // A request larger than this counts as several; 0: each request is one.
   uint64_t operation_bytes = 0;
 

@@ -263,6 +263,7 @@ void PartsReader::Add(Node& file, uint64_t offset, const IoVector& memory) {
 
 absl::Status PartsReader::CoCollect(Node& layer, Node* deciding, ByteRange range,
                                     const IoVector& memory) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(layer));
   Hold(layer);
   if (IsProtocol(layer)) {
     Add(layer, range.offset, memory);

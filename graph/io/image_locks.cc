@@ -1,10 +1,14 @@
 #include "millrace/graph/io/image_locks.h"
 
+#include <optional>
+#include <utility>
+
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
+#include "millrace/engine/io/lock_refusal.h"
 
 namespace millrace {
 namespace {
@@ -35,7 +39,39 @@ std::vector<uint64_t> ImageLocks::BytesOf(const Permissions& permissions) {
   return BytesOfMask(MaskOf(permissions));
 }
 
+namespace {
+
+std::string HolderIn(const absl::Status& refusal) {
+  const std::optional<Conflict> conflict = ConflictOf(refusal);
+  if (!conflict || conflict->holders.empty()) return "somebody else who has it open";
+  return DescribeLockHolder(conflict->holders.front());
+}
+
+}  // namespace
+
+// What to do is the same whoever holds it: nobody's image is opened behind his back, but for a
+// look.
+absl::Status ImageLocks::Refused(const absl::Status& by_host, std::string detail, bool is_to_look,
+                                 std::string_view text) const {
+  Conflict conflict;
+  conflict.reason = ConflictReason::kImageLocked;
+  conflict.object = name_;
+  if (std::optional<Conflict> known = ConflictOf(by_host)) {
+    conflict.holders = std::move(known->holders);
+  }
+  conflict.detail = std::move(detail);
+  conflict.next_step = "close the image there first";
+  if (is_to_look) {
+    conflict.next_step +=
+        ", or, if a look at what may be half of a change will do, open it read-only with "
+        "force-share";
+  }
+  return WithErrno(RefusalStatus(absl::StatusCode::kFailedPrecondition, conflict, text),
+                   ErrnoOf(by_host));
+}
+
 absl::Status ImageLocks::Probe(const Permissions& next) {
+  const bool is_to_write = next.used.Intersects(kWrite | kWriteUnchanged | kResize);
   for (int bit = 0; bit < kPermissionBits; ++bit) {
     const PermissionSet permission(static_cast<uint8_t>(1u << bit));
     const auto check = [&](uint64_t base, std::string_view want, std::string_view obstacle,
@@ -43,17 +79,10 @@ absl::Status ImageLocks::Probe(const Permissions& next) {
       const uint64_t byte = base + static_cast<uint64_t>(bit);
       const absl::Status status = io_.ProbeLocks(file_, absl::MakeConstSpan(&byte, 1));
       if (status.code() != absl::StatusCode::kFailedPrecondition) return status;
-      Conflict conflict;
-      conflict.reason = ConflictReason::kImageLocked;
-      conflict.object = name_;
-      conflict.detail = StrCat(kind, "\"", permission.ToString(), "\"");
-      conflict.next_step = "close the image there, or open it read-only or with locking off";
-      return WithErrno(
-          ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
-                         StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
-                                "': another user ", obstacle, ": ", FromAbsl(status.message()),
-                                ", or open the image read-only or with locking off")),
-          ErrnoOf(status));
+      const std::string holder = HolderIn(status);
+      return Refused(status, StrCat(kind, "\"", permission.ToString(), "\""), !is_to_write,
+                     StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
+                            "': ", holder, " ", obstacle));
     };
     // The order matters to nobody but the text: what we want comes before what we forbid.
     if (next.used.Contains(permission)) {
@@ -69,7 +98,12 @@ absl::Status ImageLocks::Probe(const Permissions& next) {
 absl::Status ImageLocks::Prepare(const Permissions& next) {
   if (is_prepared_) Abort();
   const ByteMask mask = MaskOf(next);
-  MILLRACE_RETURN_IF_ERROR(io_.LockBytes(file_, BytesOfMask(mask)));
+  const absl::Status locked = io_.LockBytes(file_, BytesOfMask(mask));
+  if (locked.code() == absl::StatusCode::kFailedPrecondition) {
+    return Refused(locked, "", /*is_to_look=*/false,
+                   StrCat("lock image '", name_, "': ", HolderIn(locked), " keeps all others out"));
+  }
+  MILLRACE_RETURN_IF_ERROR(locked);
   prepared_ = mask;
   is_prepared_ = true;
   // Locks first, then the check: the other way round, two users who come at the same time would

@@ -62,6 +62,9 @@ class ImageLocks {
   static ByteMask MaskOf(const Permissions& permissions);
   static std::vector<uint64_t> BytesOfMask(ByteMask mask);
   absl::Status Probe(const Permissions& next);
+  // What the host refused, told of the image: `is_to_look` if nothing was to be written.
+  absl::Status Refused(const absl::Status& by_host, std::string detail, bool is_to_look,
+                       std::string_view text) const;
 
   IoBackend& io_;
   IoFile file_;

@@ -16,6 +16,7 @@ class NodeContext final : public DriverContext {
 
   Engine& engine() const override;
   const std::string& node_name() const override { return node_.name; }
+  std::string NodeInWords() const override { return node_.InWords(); }
   bool is_read_only() const override { return node_.is_read_only; }
   bool HasChild(ChildKey child) const override { return FindEdge(child) != nullptr; }
   std::string ChildName(ChildKey child) const override;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/io/format_io.h"
@@ -25,7 +26,16 @@ Node* StandAside(Node& node, bool is_transparent) {
 
 }  // namespace
 
+absl::Status NotOpenError(const Node& node) {
+  return RefusalStatus(absl::StatusCode::kFailedPrecondition,
+                       {.reason = ConflictReason::kNodeNotOpen,
+                        .object = node.name,
+                        .next_step = "CoOpenNode it first"},
+                       StrCat("node '", node.name, "' is not open"));
+}
+
 absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (target.bytes() == 0) return absl::OkStatus();
   InFlightRequest request(node);
   switch (node.driver->kind()) {
@@ -43,6 +53,7 @@ absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) {
 }
 
 absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, WriteFlags flags) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (source.bytes() == 0) return absl::OkStatus();
   // A zero write gives no promise about durability.
   if (node.io.detect_zeroes != DetectZeroes::kOff && !flags.force_unit_access && source.IsZero()) {
@@ -74,6 +85,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
 }
 
 absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty()) return absl::OkStatus();
   InFlightRequest request(node);
   switch (node.driver->kind()) {
@@ -93,6 +105,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
 }
 
 absl::Status CoDiscardNode(Node& node, ByteRange range) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty() || node.io.ignores_discards) return absl::OkStatus();
   InFlightRequest request(node);
   switch (node.driver->kind()) {
@@ -111,6 +124,7 @@ namespace {
 enum class Owed : uint8_t { kAll, kOwnChanges };
 
 absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
@@ -139,6 +153,7 @@ absl::Status CoFlushNode(Node& node) { return CoFlush(node, Owed::kAll); }
 absl::Status CoFlushOwnChanges(Node& node) { return CoFlush(node, Owed::kOwnChanges); }
 
 absl::Status CoResizeNode(Node& node, uint64_t bytes) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
@@ -152,6 +167,7 @@ absl::Status CoResizeNode(Node& node, uint64_t bytes) {
 }
 
 absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:

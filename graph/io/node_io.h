@@ -16,6 +16,13 @@
 
 namespace millrace {
 
+// FailedPrecondition (kNodeNotOpen) for a node that was added and not opened yet. Everything below
+// asks it first.
+absl::Status NotOpenError(const Node& node);
+inline absl::Status CheckOpen(const Node& node) {
+  return __builtin_expect(node.is_open, 1) ? absl::OkStatus() : NotOpenError(node);
+}
+
 // `offset` and length lie inside the node (the caller checked).
 absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, WriteFlags flags)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
@@ -15,16 +16,27 @@ std::string Attempt(std::string_view holder, std::string_view name) {
   return StrCat("open backing file '", PrintableName(name), "' of '", PrintableName(holder), "': ");
 }
 
+// `why` ends the attempt's text.
+absl::Status Refuse(absl::StatusCode code, ConflictReason reason, std::string_view holder,
+                    std::string_view name, std::string_view why, std::string_view next_step) {
+  return RefusalStatus(code,
+                       {.reason = reason,
+                        .object = PrintableName(name),
+                        .next_step = std::string(next_step),
+                        .detail = PrintableName(holder)},
+                       StrCat(Attempt(holder, name), why));
+}
+
 absl::Status CheckName(std::string_view holder, std::string_view name) {
-  if (name.empty()) return absl::InvalidArgumentError(Attempt(holder, name) + "the name is empty");
+  std::string why;
+  if (name.empty()) why = "the name is empty";
   if (name.size() > kNameBytesMax) {
-    return absl::InvalidArgumentError(StrCat(Attempt(holder, name), "the name has ", name.size(),
-                                             " bytes; at most ", kNameBytesMax, " are allowed"));
+    why = StrCat("the name has ", name.size(), " bytes; at most ", kNameBytesMax, " are allowed");
   }
-  if (name.find('\0') != std::string_view::npos) {
-    return absl::InvalidArgumentError(Attempt(holder, name) + "the name contains a NUL byte");
-  }
-  return absl::OkStatus();
+  if (name.find('\0') != std::string_view::npos) why = "the name contains a NUL byte";
+  if (why.empty()) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument, ConflictReason::kForbiddenName, holder, name,
+                why, "correct the backing file name in the image");
 }
 
 constexpr std::string_view kFilePrefix = "file:";
@@ -43,19 +55,18 @@ absl::StatusOr<std::string_view> PlainPath(const OpenGatePolicy& policy, std::st
                                            std::string_view name) {
   if (!NamesProtocol(name)) return name;
   if (policy.like_qemu && IsFileName(name)) return name.substr(kFilePrefix.size());
-  return absl::PermissionDeniedError(
-      Attempt(holder, name) +
-      "a name in an image must be a plain path, not a protocol or json:; open that image yourself "
-      "and attach it, or write './' in front if it is a file of that name");
+  return Refuse(absl::StatusCode::kPermissionDenied, ConflictReason::kForbiddenName, holder, name,
+                "a name in an image must be a plain path, not a protocol or json:",
+                "open that image yourself and attach it, or write './' in front if it is a file of "
+                "that name");
 }
 
 absl::StatusOr<std::string> ResolvePath(std::string_view holder, std::string_view path) {
   if (path.front() == '/') return std::string(path);
   if (holder.empty()) {
-    return absl::FailedPreconditionError(
-        Attempt(holder, path) +
-        "a relative name, and the image that has it lies in no folder; name the backing file when "
-        "opening the image");
+    return Refuse(absl::StatusCode::kFailedPrecondition, ConflictReason::kForbiddenName, holder,
+                  path, "a relative name, and the image that has it lies in no folder",
+                  "name the backing file when opening the image");
   }
   const size_t slash = holder.rfind('/');
   if (slash == std::string_view::npos) return std::string(path);
@@ -65,9 +76,9 @@ absl::StatusOr<std::string> ResolvePath(std::string_view holder, std::string_vie
 absl::Status CheckConfined(const OpenGatePolicy& policy, std::string_view holder,
                            std::string_view name, std::string_view path) {
   if (policy.open_root.empty() || LiesBelow(path, policy.open_root)) return absl::OkStatus();
-  return absl::PermissionDeniedError(
-      StrCat(Attempt(holder, name), "only files below '", policy.open_root,
-             "' may be opened; move the image there, or widen the open root"));
+  return Refuse(absl::StatusCode::kPermissionDenied, ConflictReason::kForbiddenName, holder, name,
+                StrCat("only files below '", policy.open_root, "' may be opened"),
+                "move the image there, or widen the open root");
 }
 
 }  // namespace
@@ -104,10 +115,11 @@ absl::StatusOr<GatedImage> ResolveBackingReference(const OpenGatePolicy& policy,
   MILLRACE_ASSIGN_OR_RETURN(image.path, ResolvePath(holder, plain));
   MILLRACE_RETURN_IF_ERROR(CheckConfined(policy, holder, name, image.path));
   if (reference.format.empty() && !policy.like_qemu) {
-    return absl::FailedPreconditionError(
-        Attempt(holder, name) +
-        "the image does not say its format, and guessing it would let a guest choose; state the "
-        "format when opening, or write it into the image (qemu-img rebase -u -F FORMAT)");
+    return Refuse(absl::StatusCode::kFailedPrecondition, ConflictReason::kMissingFormat, holder,
+                  name,
+                  "the image does not say its format, and guessing it would let a guest choose",
+                  "state the format when opening, or write it into the image (qemu-img rebase -u "
+                  "-F FORMAT)");
   }
   image.format = reference.format;
   return image;

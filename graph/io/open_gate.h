@@ -41,7 +41,7 @@ struct OpenGatePolicy {
   bool like_qemu = false;
   // Empty: anywhere. Else an absolute path without symbolic links, "." and ".."; only files below
   // it may be opened.
-  std::string open_root;
+  std::string open_root{};
   size_t chain_depth_max = 256;  // images in a chain, the uppermost included
 };
 

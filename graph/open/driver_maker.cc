@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/status_context.h"
 #include "millrace/engine/base/status_macros.h"
@@ -25,9 +26,12 @@ absl::StatusOr<std::unique_ptr<Driver>> OnlyImageFormat(
       !absl::IsInvalidArgument(driver.status())) {
     return driver;
   }
-  return absl::InvalidArgumentError(
-      StrCat("open '", PrintableName(path), "' as '", PrintableName(tree.driver),
-             "': there is no such image format here; state one that there is, as qcow2 or raw"));
+  return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                       {.reason = ConflictReason::kUnknownFormat,
+                        .object = PrintableName(tree.driver),
+                        .next_step = "state one that there is, as qcow2 or raw"},
+                       StrCat("open '", PrintableName(path), "' as '", PrintableName(tree.driver),
+                              "': there is no such image format here"));
 }
 
 }  // namespace
@@ -57,10 +61,14 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoGuess(NodeTree& tree, con
                                                              std::string_view path) {
   MILLRACE_ASSIGN_OR_RETURN(tree.driver, CoGuessFormat(graph_, file));
   if (tree.driver == "raw" && !own.is_read_only) {
-    return absl::PermissionDeniedError(StrCat(
-        "open '", PrintableName(path),
-        "' for writing: its format was not given, and it looks like raw, where a guest could "
-        "write the header of another format; state the format if it is raw"));
+    return RefusalStatus(
+        absl::StatusCode::kPermissionDenied,
+        {.reason = ConflictReason::kMissingFormat,
+         .object = PrintableName(path),
+         .next_step = "state the format if it is raw"},
+        StrCat("open '", PrintableName(path),
+               "' for writing: its format was not given, and it looks like raw, where a guest "
+               "could write the header of another format"));
   }
   return registry_.Make(tree.driver, tree.options);
 }

@@ -1,5 +1,5 @@
 // commit: copies what the images from a top down hold into the base below them; then whatever stood
-// on the top stands on the base, and top and everything between go. (semantics 4.2)
+// on the top stands on the base, and top and everything between go.
 //
 //   before:  root <- over <- top <- mid <- base        after:  root <- over <- base
 //
@@ -29,11 +29,11 @@
 namespace millrace {
 
 struct CommitOptions : BlockJobOptions {
-  NodeId root;                 // the device
-  NodeId top;                  // the root or below it
-  std::optional<NodeId> base;  // below the top; none: the bottom-most image
+  NodeId root{};                 // the device
+  NodeId top{};                  // the root or below it
+  std::optional<NodeId> base{};  // below the top; none: the bottom-most image
   // What the overlays' headers are to say; empty: the name of the base. Not with an active layer.
-  std::string backing_filename;
+  std::string backing_filename{};
 };
 
 struct CommitProofs : BlockJobProofs {
@@ -43,7 +43,8 @@ struct CommitProofs : BlockJobProofs {
   bool is_active = false;  // the top is the active layer
 };
 
-// Takes every proof a commit needs, or names who is in the way. Order of checks: semantics 4.2.
+// Takes every proof a commit needs, or names who is in the way. The order of the checks is
+// QEMU's: clients see it in the errors.
 absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
 

@@ -42,15 +42,15 @@ namespace millrace {
 
 struct LinearCopyOptions {
   // The layers asked what they hold; see Attachment::CoAllocation.
-  NodeId first;
-  NodeId last;
-  NodeId target;  // one of them that needs no copy of what it holds; invalid: none
+  NodeId first{};
+  NodeId last{};
+  NodeId target{};  // one of them that needs no copy of what it holds; invalid: none
   OnError on_error = OnError::kReport;
   // Whether an ignored error skips the piece, and fails the job in the end; else it is tried again.
   bool ignoring_skips = false;
   // Whether errors of both sides are read errors to the user.
   bool names_reads_only = false;
-  CopyTuning tuning;
+  CopyTuning tuning{};
 };
 
 class LinearCopier {

@@ -95,6 +95,14 @@ absl::StatusOr<BlockJobProofs> ClaimForInsertFilter(Graph& graph,
                                                     const InsertFilterOptions& options) {
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView below, view.Resolve(options.below));
+  if (!below.has_followers()) {
+    return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kNothingAbove,
+                     below.name(), "",
+                     StrCat("cannot insert a filter above '", below.name(),
+                            "': nothing stands above it that would see the filter, and nothing "
+                            "would keep it"),
+                     "attach a device first, or open the node with the filter");
+  }
   BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "insert-filter");
   for (NodeId parent : below.parents()) {
     MILLRACE_RETURN_IF_ERROR(CheckNotLeased(view, parent, options.below, proofs.holder));
@@ -139,6 +147,11 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
                                               std::unique_ptr<FilterDriver> filter,
                                               InsertFilterOptions options) {
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
+  if (filter == nullptr) {
+    return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kNotFilter, "", "",
+                     "cannot insert a filter: none was given",
+                     "make one, as by DriverRegistry::MakeFilter");
+  }
   MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForInsertFilter(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
                             CoAddFilterBeside(graph, std::move(filter), options.filter_name,

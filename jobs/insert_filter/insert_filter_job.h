@@ -7,6 +7,12 @@
 // and keep the filter. Between start and edit the node is claimed, so that nobody leases a link to
 // it meanwhile and the edit cannot be refused; whoever replaces the node, or puts a filter of his
 // own above it, takes the waiting filter along.
+//
+// A node lives as long as somebody points at it, the filter too: it is there for whoever stands
+// above the node, and goes when the last of them does. What only holds the node
+// (OpenedImage::holds, a monitor's reference) stays where it is and sees nothing of a filter; with
+// nobody else above, the filter would go with the job that brought it, so such an insertion is
+// refused (kNothingAbove): attach the device first, or open the node with the filter.
 #ifndef MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_
 #define MILLRACE_JOBS_INSERT_FILTER_INSERT_FILTER_JOB_H_
 
@@ -20,9 +26,9 @@
 namespace millrace {
 
 struct InsertFilterOptions {
-  JobSpec spec;
-  NodeId below;             // the node that the filter will show
-  std::string filter_name;  // empty: a generated one
+  JobSpec spec{};
+  NodeId below{};             // the node that the filter will show
+  std::string filter_name{};  // empty: a generated one
 };
 
 // Takes every proof that the insertion needs, or names who is in the way; dropped again, it was a
@@ -31,15 +37,16 @@ absl::StatusOr<BlockJobProofs> ClaimForInsertFilter(Graph& graph,
                                                     const InsertFilterOptions& options)
     MILLRACE_OPENS_VIEW;
 
-// FailedPrecondition if a link above the node is leased by a job (kFrozenLink), or the filter
-// cannot have its permissions.
+// FailedPrecondition if a link above the node is leased by a job (kFrozenLink), nobody stands above
+// the node (kNothingAbove), or the filter cannot have its permissions. InvalidArgument (kNotFilter)
+// if there is no filter.
 absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
                                               std::unique_ptr<FilterDriver> filter,
                                               InsertFilterOptions options) MILLRACE_MAY_SUSPEND;
 
 struct RemoveFilterOptions {
-  JobSpec spec;
-  NodeId filter;
+  JobSpec spec{};
+  NodeId filter{};
 };
 
 // The same for the removal.

@@ -43,7 +43,7 @@ struct MirrorPiece {
 struct MirrorCopierOptions {
   uint64_t buffer_bytes = 0;  // memory of all pieces in flight; a multiple of the granularity
   bool unmap = true;
-  NodeId lowest;  // the target lies below this image in the source's chain; invalid: elsewhere
+  NodeId lowest{};  // the target lies below this image in the source's chain; invalid: elsewhere
 };
 
 class MirrorCopier {

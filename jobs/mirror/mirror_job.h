@@ -1,9 +1,8 @@
 // mirror: makes a target equal to a source while a guest goes on writing to the source, and then,
 // at the user's word, puts the target in the source's place.
 //
-//   mirror          guest -> [filter] -> source      ... target       after complete:  guest ->
-//   target active commit   guest -> [filter] -> top <- mid <- base           after complete:  guest
-//   -> base
+//   mirror          guest -> [filter] -> source   ... target    after complete:  guest -> target
+//   active commit   guest -> [filter] -> top <- mid <- base     after complete:  guest -> base
 //
 // Active commit is the mirror of a chain's top into the base below it: a job of type "commit" that
 // needs the guest's writes tracked, because its top is the active layer. One core serves both.
@@ -22,7 +21,7 @@
 //
 // What it owns: the source, its filter (nobody may lease a link to it) and the target, whose
 // operations are claimed; in a commit, all of [top .. base], leased. The target is nobody else's to
-// read or write while the job lives. (semantics 4.3, 4.4)
+// read or write while the job lives.
 #ifndef MILLRACE_JOBS_MIRROR_MIRROR_JOB_H_
 #define MILLRACE_JOBS_MIRROR_MIRROR_JOB_H_
 
@@ -72,8 +71,8 @@ inline constexpr int64_t kMirrorBufferBytes = 16 * 1024 * 1024;
 
 // `on_error` of the base is not used: each side has its own policy.
 struct MirrorOptions : BlockJobOptions {
-  NodeId source;  // the device: a node with users and no parent nodes
-  NodeId target;  // open, writable, of the same size
+  NodeId source{};  // the device: a node with users and no parent nodes
+  NodeId target{};  // open, writable, of the same size
   MirrorSync sync = MirrorSync::kFull;
   MirrorBacking backing = MirrorBacking::kAsItIs;
   // A failure to write the target never fails the guest's write: the change stays marked, and the
@@ -87,7 +86,7 @@ struct MirrorOptions : BlockJobOptions {
   OnError on_source_error = OnError::kReport;
   OnError on_target_error = OnError::kReport;
   // The node to put the target in the place of; empty: the source, without implicit filters on it.
-  std::string replaces;
+  std::string replaces{};
   // Whether zeroes may be written to the target by giving space back.
   bool unmap = true;
 };
@@ -109,7 +108,8 @@ struct MirrorProofs : BlockJobProofs {
   uint64_t buffer_bytes = 0;
 };
 
-// Takes every proof a mirror needs, or names who is in the way. Order of checks: semantics 4.4.
+// Takes every proof a mirror needs, or names who is in the way. The order of the checks is
+// QEMU's: clients see it in the errors.
 absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
 

@@ -39,7 +39,7 @@ absl::StatusOr<StreamRange> RangeToBottom(const NodeView& top, const NodeView& b
 }
 
 absl::StatusOr<StreamRange> RangeToBase(const NodeView& top, const NodeView& base) {
-  if (base == top || !ChainContains(top, base)) {
+  if (!ChainContains(top, base)) {
     return NotInChain(top, base.name(), ConflictReason::kNotBacking);
   }
   const std::optional<NodeView> overlay = FindOverlay(top, base);
@@ -65,12 +65,20 @@ absl::StatusOr<StreamRange> RangeOf(const GraphReader& view, const NodeView& top
   return StreamRange{SkipFilters(top).id(), lowest->id(), lowest->id()};
 }
 
+absl::Status BaseIsTop(const NodeView& top) {
+  return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kSameNode, top.name(),
+                   StrCat("stream ", top.name()),
+                   StrCat("cannot stream into '", top.name(), "': its base is the image itself"),
+                   "name a base below it, or none to stream everything");
+}
+
 // What is asked for must be below the top, before anything is said about who is busy.
 absl::Status CheckBase(const GraphReader& view, const NodeView& top, const StreamOptions& options) {
   if (options.bottom) return RangeOf(view, top, options).status();
   if (!options.base) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(const NodeView base, view.Resolve(*options.base));
-  if (!(base == top) && ChainContains(top, base)) return absl::OkStatus();
+  if (base == top) return BaseIsTop(top);
+  if (ChainContains(top, base)) return absl::OkStatus();
   return NotInChain(top, base.name(), ConflictReason::kNotBacking);
 }
 

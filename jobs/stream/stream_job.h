@@ -5,7 +5,7 @@
 //
 // What it owns is [top .. bottom]: links leased, operations claimed. Base is outside: it may be
 // replaced meanwhile by other jobs, and is derived as "whatever is below the leased chain now" at
-// the moment of the edit. Its filter (copy-on-read, above the top) goes with it. (semantics 4.1)
+// the moment of the edit. Its filter (copy-on-read, above the top) goes with it.
 #ifndef MILLRACE_JOBS_STREAM_STREAM_JOB_H_
 #define MILLRACE_JOBS_STREAM_STREAM_JOB_H_
 
@@ -25,12 +25,12 @@ namespace millrace {
 
 struct StreamOptions : BlockJobOptions {
   // The device: the top, or a filter above it.
-  NodeId top;
+  NodeId top{};
   // At most one of these two; neither: stream everything.
-  std::optional<NodeId> base;    // outside; may be another job's filter
-  std::optional<NodeId> bottom;  // the lowest image that is copied from; no filter
+  std::optional<NodeId> base{};    // outside; may be another job's filter
+  std::optional<NodeId> bottom{};  // the lowest image that is copied from; no filter
   // What the top's header is to say; empty: the name of the new backing. Only with a base.
-  std::string backing_filename;
+  std::string backing_filename{};
 };
 
 // What a stream has in its hands once nobody can get in its way any more.
@@ -39,7 +39,8 @@ struct StreamProofs : BlockJobProofs {
   NodeId bottom;   // the lowest image that is copied from
 };
 
-// Takes every proof a stream needs, or names who is in the way. Order of checks: semantics 4.1.
+// Takes every proof a stream needs, or names who is in the way. The order of the checks is
+// QEMU's: clients see it in the errors.
 absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
 

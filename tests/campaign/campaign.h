@@ -5,8 +5,8 @@
 // it for one seed after the other until the time is up:
 //
 //   int main(int argc, char** argv) {
-//     return millrace::RunCampaign(argc, argv, [](uint64_t seed, millrace::CampaignCounts& counts)
-//     {
+//     using namespace millrace;
+//     return RunCampaign(argc, argv, [](uint64_t seed, CampaignCounts& counts) {
 //       counts["steps"] += RunOnce(seed);
 //       return absl::OkStatus();           // an error is a finding; so is a crash
 //     });

@@ -6,10 +6,30 @@
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/engine/version.h"
 #include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_image.h"
+#include "millrace/jobs/insert_filter/insert_filter_job.h"
 #include "millrace/jobs/stream/stream_job.h"
 
+namespace {
+
+// Options are given by name, those that are wanted; nothing is said about the rest, at -Wextra.
+void NameOptions() {
+  using namespace millrace;  // NOLINT
+  static_cast<void>(OpenImageOptions{.path = "a", .format = "qcow2"});
+  static_cast<void>(CreateImageOptions{.path = "a", .qcow2 = {.bytes = 512, .version = 2}});
+  static_cast<void>(ImagePathOptions{.path = "a"});
+  static_cast<void>(AttachmentOptions{.device_name = "a", .permissions = GuestDevicePermissions()});
+  static_cast<void>(NodeOptions{.name = "a"});
+  static_cast<void>(JobSpec{.id = "a"});
+  static_cast<void>(InsertFilterOptions{.spec = {.speed = 1}});
+  static_cast<void>(Conflict{.object = "a"});
+}
+
+}  // namespace
+
 int main() {
+  NameOptions();
   absl::StatusOr<std::unique_ptr<millrace::Engine>> engine = millrace::Engine::Create({});
   if (!engine.ok()) return 1;
   absl::Status status = (*engine)->Run(

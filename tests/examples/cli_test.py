@@ -339,6 +339,26 @@ class Locks(Cli):
             words = (*command, 'a.qcow2') + (('2M',) if command[0] == 'create' else ())
             self.run_cli(*words, expect=FAILURE)
 
+    def test_a_refusal_names_the_program_and_advises_what_this_command_can_do(self):
+        holder = f'process {self.other.pid} (qemu-io)'
+        looked = self.run_cli('info', 'a.qcow2', expect=FAILURE).stderr
+        self.assertIn(holder, looked)
+        self.assertIn('--force-share', looked)
+        for command in (('stream', 'a.qcow2'), ('check', '--repair', 'all', 'a.qcow2')):
+            wrote = self.run_cli(*command, expect=FAILURE).stderr
+            self.assertIn(holder, wrote)
+            self.assertIn('close it there first', wrote)
+        refused = json.loads(self.run_cli('info', '--json', 'a.qcow2', expect=FAILURE).stdout)
+        self.assertEqual(refused['error']['reason'], 'image-locked')
+        self.assertEqual(refused['error']['holders'],
+                         [{'type': 'process', 'id': str(self.other.pid)}])
+
+    def test_a_dry_run_under_a_lock_says_that_the_job_would_be_refused(self):
+        text = self.run_cli('stream', '--dry-run', 'a.qcow2', expect=REFUSED).stdout
+        self.assertIn('would be refused: lock image', text)
+        self.assertIn(f'process {self.other.pid} (qemu-io)', text)
+        self.assertNotIn('force-share', text)
+
 
 @needs_qemu
 class Jobs(Cli):
@@ -448,6 +468,7 @@ class Jobs(Cli):
                 _, errors = job.communicate(timeout=60)
                 self.assertEqual(job.returncode, INTERRUPTED, line + errors)
                 self.assertIn('cancelled', errors)
+                self.assertNotIn('failed', errors)
                 self.check_all()
                 self.assertEqual(self.backing('top.qcow2'), 'mid.qcow2')
                 self.assertEqual(self.content('top.qcow2'), before)

@@ -9,11 +9,16 @@ found=$("$planted") || status=$?
 [ "$status" = 1 ]
 grep -q "bytes read" <<<"$found"
 grep -q "^TEST(Scrub, " <<<"$found"
+grep -qF "replay: $planted --scenario='two scrubs' " <<<"$found"  # this binary, as it was called
 schedule=$(sed -n 's/^replay: .*--schedule=\([^ ]*\) .*/\1/p' <<<"$found")
 [ -n "$schedule" ]
 status=0
-again=$("$planted" "--schedule=$schedule") || status=$?
+again=$("$planted" "--scenario=two scrubs" "--schedule=$schedule") || status=$?
 [ "$status" = 1 ]
 grep -q "bytes read" <<<"$again"
 # The sound one goes well under the same schedule.
 "$sound" "--schedule=$schedule" | grep -q "it goes well"
+"$sound" --help | grep -q "^usage: "
+status=0
+"$sound" --no-such-option 2>/dev/null || status=$?
+[ "$status" = 2 ]

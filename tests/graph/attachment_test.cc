@@ -1,6 +1,8 @@
 #include "millrace/graph/attachment.h"
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/qcow2/qcow2_driver.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
@@ -274,7 +276,115 @@ TEST_F(AttachmentDeathTest, AGraphThatStillHasNodesIsNotDestroyed) {
         });
         graph_.reset();
       },
-      "graph destroyed while nodes are attached");
+      "graph destroyed while nodes are attached: 'n2' by block device 'drive0'");
+}
+
+// Whoever waits in one engine for something of another waits for ever.
+TEST_F(AttachmentDeathTest, AGraphIsUsedInCoroutinesOfItsOwnEngineOnly) {
+  auto other = Engine::Create({.simulated = true}).value();
+  const auto looking = [&] {
+    (void)other->Run([&]() MILLRACE_MAY_SUSPEND { GraphView view(*graph_); });
+  };
+  EXPECT_DEATH(looking(), "a graph of one engine was used by coroutine 'main' of another");
+  const auto reading = [&] {
+    absl::StatusOr<MemoryChain> chain = absl::InternalError("not made");
+    (void)engine_->Run([&]() MILLRACE_MAY_SUSPEND {
+      chain = CoMakeMemoryChain(*graph_, {}, false);
+      return chain.status();
+    });
+    (void)other->Run([&]() MILLRACE_MAY_SUSPEND {
+      char byte = 0;
+      return chain->guest.CoRead(0, IoVector(&byte, 1));
+    });
+  };
+  EXPECT_DEATH(reading(), "a graph of one engine was used by coroutine 'main' of another");
+}
+
+TEST_F(AttachmentTest, ANodeThatWasNotOpenedAnswersWithARefusal) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    Attachment user;
+    {
+      GraphTransaction change(*graph_);
+      const NodeId node = change.AddNode(MakeMemoryDriver({.bytes = 4096}), {.name = "d"});
+      user = change.Attach(node, {.permissions = {kAllPermissions, kAllPermissions}});
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    std::string bytes(512, 'x');
+    const IoVector memory(bytes.data(), bytes.size());
+    const ByteRange range(0, 512);
+    ExpectConflict(user.CoRead(0, memory), ConflictReason::kNodeNotOpen, "d");
+    ExpectConflict(user.CoWrite(0, memory), ConflictReason::kNodeNotOpen, "d");
+    ExpectConflict(user.CoWriteZeroes(range), ConflictReason::kNodeNotOpen, "d");
+    ExpectConflict(user.CoDiscard(range), ConflictReason::kNodeNotOpen, "d");
+    ExpectConflict(user.CoFlush(), ConflictReason::kNodeNotOpen, "d");
+    ExpectConflict(user.CoResize(8192), ConflictReason::kNodeNotOpen, "d");
+    ExpectConflict(user.CoAllocation(range, {}, {}).status(), ConflictReason::kNodeNotOpen, "d");
+    const absl::Status read = user.CoRead(0, memory);
+    EXPECT_EQ(read.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(read.message(), "node 'd' is not open; CoOpenNode it first");
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, user.node()));
+    EXPECT_TRUE(user.CoRead(0, memory).ok());
+    user.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// A format reads its file when it is opened.
+TEST_F(AttachmentTest, AnOpenFormatNeedsAnOpenFile) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    Attachment user;
+    {
+      GraphTransaction change(*graph_);
+      const NodeId file = change.AddNode(MakeMemoryDriver({.bytes = 65536}), {.name = "file"});
+      const NodeId format = change.AddNode(MakeQcow2Driver({}), {.name = "format"});
+      change.AddChild(format, Role::kPrimary, file);
+      user = change.Attach(format, {});
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    ExpectConflict(CoOpenNode(*graph_, user.node()), ConflictReason::kNodeNotOpen, "file");
+    user.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, RefusalsOfRequestsSayWhy) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    MILLRACE_ASSIGN_OR_RETURN(
+        Attachment reader, Attachment::Attach(*graph_, chain.top(),
+                                              {.holder = MakeHolder("r", "reader"),
+                                               .permissions = {kConsistentRead, kAllPermissions}}));
+    std::string bytes(512, 'x');
+    const IoVector memory(bytes.data(), bytes.size());
+    ExpectConflict(reader.CoWrite(0, memory), ConflictReason::kNotPermitted, "n2");
+    EXPECT_EQ(ConflictOf(reader.CoWrite(0, memory))->holders.at(0).id, "r");
+    ExpectConflict(reader.CoRead(reader.bytes(), memory), ConflictReason::kOutOfRange, "n2");
+    reader.CoDetach();
+    ExpectConflict(reader.CoRead(0, memory), ConflictReason::kNotAttached, "");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(AttachmentTest, ADeviceNameBelongsToOneAndTheRefusalNamesIt) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    const AttachmentOptions device{.holder = MakeHolder("a", "guest device"),
+                                   .device_name = "virtio0"};
+    MILLRACE_ASSIGN_OR_RETURN(Attachment first,
+                              Attachment::Attach(*graph_, chain.nodes[0], device));
+    absl::Status again = Attachment::Attach(*graph_, chain.nodes[0], device).status();
+    ExpectConflict(again, ConflictReason::kDuplicateDeviceName, "virtio0");
+    EXPECT_EQ(again.message(),
+              "cannot attach a device 'virtio0': guest device 'a' has this name; choose another "
+              "device name");
+    again = Attachment::Attach(*graph_, chain.nodes[0], {.device_name = "n1"}).status();
+    ExpectConflict(again, ConflictReason::kDuplicateDeviceName, "n1");
+    EXPECT_EQ(ConflictOf(again)->holders.at(0).type, "node");
+    first.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace

@@ -7,9 +7,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/drivers/null.h"
+#include "millrace/graph/filters/copy_on_read.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
@@ -106,9 +108,29 @@ TEST_F(DriverRegistryTest, EmbeddersAddTheirOwnUnderFreeNames) {
   const auto factory = [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
     return MakeNullDriver({});
   };
-  EXPECT_TRUE(registry_.Register("own", factory).ok());
+  EXPECT_TRUE(registry_.Register("own", factory, NodeKind::kProtocol).ok());
   EXPECT_TRUE(registry_.Make("own", {}).ok());
-  EXPECT_EQ(registry_.Register("file", factory).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(registry_.Register("file", factory, NodeKind::kProtocol).code(),
+            absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(DriverRegistryTest, FiltersAreMadeAsFilters) {
+  const auto filter = registry_.MakeFilter("copy-on-read", {});
+  ASSERT_TRUE(filter.ok()) << filter.status();
+  EXPECT_EQ((*filter)->driver_name(), "copy-on-read");
+  const absl::Status format = registry_.MakeFilter("qcow2", {}).status();
+  EXPECT_EQ(format.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ConflictOf(format)->reason, ConflictReason::kNotFilter);
+  EXPECT_EQ(ConflictOf(registry_.MakeFilter("no-such-driver", {}).status())->reason,
+            ConflictReason::kUnknownFormat);
+}
+
+TEST_F(DriverRegistryTest, AFilterIsRegisteredAsOne) {
+  const auto factory = [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
+    return MakeCopyOnReadDriver({});
+  };
+  ASSERT_TRUE(registry_.Register("own", factory, NodeKind::kFormat).ok());
+  EXPECT_DEATH(registry_.Make("own", {}).IgnoreError(), "registered as a filter");
 }
 
 }  // namespace

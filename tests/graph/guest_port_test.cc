@@ -299,6 +299,43 @@ TEST(GuestPort, ErrorsOfARequestComeWithItsCompletion) {
   });
 }
 
+TEST(GuestPortDeathTest, ARequestThatIsUnderWayIsNotSubmittedAgain) {
+  const auto twice = [] {
+    auto engine = SimulatedEngine();
+    RunOverChain(*engine, [](Graph&, MemoryChain& chain) {
+      GuestPort port = chain.guest.guest_port();
+      GuestRequest request;
+      request.operation = GuestOperation::kFlush;
+      request.completion = [](GuestRequest&) {};
+      EXPECT_TRUE(port.Submit(request));
+      EXPECT_FALSE(port.Submit(request));
+      return absl::OkStatus();
+    });
+  };
+  EXPECT_DEATH(twice(), "submitted again before its completion");
+}
+
+TEST(GuestPort, ACompletionMaySubmitItsRequestAgain) {
+  auto engine = SimulatedEngine();
+  RunOverChain(*engine, [&](Graph&, MemoryChain& chain) MILLRACE_MAY_SUSPEND {
+    struct Again : GuestRequest {
+      GuestPort port;
+      int left = 3;
+    } request;
+    request.port = chain.guest.guest_port();
+    request.operation = GuestOperation::kFlush;
+    request.completion = [](GuestRequest& done) {
+      auto& again = static_cast<Again&>(done);
+      if (--again.left > 0) {
+        EXPECT_TRUE(again.port.Submit(again));
+      }
+    };
+    EXPECT_TRUE(request.port.Submit(request));
+    while (request.left > 0) CoYield();
+    return absl::OkStatus();
+  });
+}
+
 TEST(GuestPort, APortRefusesOnceItsAttachmentItsGraphAndItsEngineAreGone) {
   GuestPort port;
   Recorded request;

@@ -29,10 +29,12 @@ class OpenImageTest : public ::testing::Test {
   OpenImageTest() {
     EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
     EXPECT_TRUE(registry_
-                    .Register("toy",
-                              [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
-                                return MakeToyDriver();
-                              })
+                    .Register(
+                        "toy",
+                        [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
+                          return MakeToyDriver();
+                        },
+                        NodeKind::kFormat)
                     .ok());
     // "top <- mid <- base" in one folder, and a raw image below.
     disk_.Put("a/top", ToyImage("mid", "toy", "UDUU", 't'));

@@ -47,10 +47,12 @@ class OpenTreeTest : public ::testing::Test {
   OpenTreeTest() {
     EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
     EXPECT_TRUE(registry_
-                    .Register("toy",
-                              [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
-                                return MakeToyDriver();
-                              })
+                    .Register(
+                        "toy",
+                        [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
+                          return MakeToyDriver();
+                        },
+                        NodeKind::kFormat)
                     .ok());
     // "top <- mid <- base" in one folder.
     disk_.Put("a/top", ToyImage("mid", "toy", "UDUU", 't'));

@@ -200,13 +200,13 @@ TEST_F(TransactionTest, TwoDevicesOfOneNameAreRefusedInOnePlanToo) {
     for (const char* name : {"drive0", "n1"}) {
       GraphTransaction change(*graph_);
       Attachment second = change.Attach(chain.top(), {.holder = me_, .device_name = name});
-      ExpectConflict(change.Validate(), ConflictReason::kDuplicateNodeName, name);
+      ExpectConflict(change.Validate(), ConflictReason::kDuplicateDeviceName, name);
     }
     {
       GraphTransaction change(*graph_);
       Attachment one = change.Attach(chain.top(), {.holder = me_, .device_name = "drive7"});
       Attachment two = change.Attach(chain.top(), {.holder = me_, .device_name = "drive7"});
-      ExpectConflict(change.Validate(), ConflictReason::kDuplicateNodeName, "drive7");
+      ExpectConflict(change.Validate(), ConflictReason::kDuplicateDeviceName, "drive7");
     }
     chain.guest.CoDetach();
     return absl::OkStatus();

@@ -54,7 +54,6 @@ class BatchWorld {
     }
     absl::Status result = start(world_, image.images);
     if (result.ok()) result = world_.jobs().CoWaitUntilOver("j");
-    if (absl::IsNotFound(result)) result = absl::OkStatus();
     result.Update(scope.CoJoin());
     result.Update(disk_.CoVerifyAll(guest));
     const std::string shown = PathBelow(guest);

@@ -67,8 +67,7 @@ constexpr char kTarget[] = "target";
 
 // How the job ended; OK if it is gone by now.
 absl::Status CoOver(JobWorld& world, JobKey key) MILLRACE_MAY_SUSPEND {
-  const absl::Status over = world.jobs().CoWaitUntilOver(key);
-  return absl::IsNotFound(over) ? absl::OkStatus() : over;
+  return world.jobs().CoWaitUntilOver(key);
 }
 
 absl::Status CoCompleteWhenReady(JobWorld& world) MILLRACE_MAY_SUSPEND {

@@ -155,8 +155,7 @@ struct MirrorWorld {
   }
   // What waiting for a job returns, if it is gone already: how it ended is in the events.
   absl::Status CoWaitUntilOver(JobKey job) MILLRACE_MAY_SUSPEND {
-    absl::Status status = jobs().CoWaitUntilOver(job);
-    return absl::IsNotFound(status) ? absl::OkStatus() : status;
+    return jobs().CoWaitUntilOver(job);
   }
   std::string Shape() MILLRACE_OPENS_VIEW { return chain.Shape(graph()); }
   bool IsReadOnly(NodeId node) MILLRACE_OPENS_VIEW { return millrace::IsReadOnly(graph(), node); }

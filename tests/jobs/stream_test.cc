@@ -9,6 +9,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/chain_story.h"
+#include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
@@ -76,6 +77,18 @@ TEST(StreamJob, DeviceThatIsAFilterDirectlyAboveTheBaseHasNothingToFill) {
     const std::optional<Conflict> conflict = ConflictOf(refused);
     EXPECT_TRUE(conflict && conflict->object == "n1") << refused;
     EXPECT_EQ(story.Shape(), "n2 <- [f] <- n1 <- n0");
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, RefusalsSayWhatIsWrongWithTheRequest) {
+  TellChainStory({.layers = 3}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    ExpectConflict(story.CoStart(story.Stream("s", 1, 1)), ConflictReason::kSameNode, "n1");
+    StreamOptions unnamed;
+    unnamed.top = story.node(1);  // which has no device
+    const absl::Status refused = CoStartStream(story.graph(), story.jobs(), unnamed).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+    ExpectConflict(refused, ConflictReason::kMissingJobId, "n1");
     return absl::OkStatus();
   });
 }

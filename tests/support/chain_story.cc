@@ -68,10 +68,7 @@ absl::Status ChainStory::CoRemoveFilter(NodeId filter) {
   return CoOver(number);
 }
 
-absl::Status ChainStory::CoOver(JobKey key) {
-  absl::Status over = jobs().CoWaitUntilOver(key);
-  return absl::IsNotFound(over) ? absl::OkStatus() : over;
-}
+absl::Status ChainStory::CoOver(JobKey key) { return jobs().CoWaitUntilOver(key); }
 
 absl::Status ChainStory::CoFinalize(JobKey key) {
   for (;;) {

@@ -58,7 +58,7 @@ class ChainStory final : public ChainJobs {
   // Puts a filter that passes everything above a node, as a job, and waits for it.
   absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
   absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
-  // How the job ended; OK if it is gone by now.
+  // How the job ended.
   absl::Status CoOver(JobKey key) MILLRACE_MAY_SUSPEND;
   // Waits until the job is pending, then finalizes it.
   absl::Status CoFinalize(JobKey key) MILLRACE_MAY_SUSPEND;

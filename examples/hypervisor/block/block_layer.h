@@ -2,8 +2,7 @@
 // back ends with a name) and guest devices, over one graph and its jobs.
 //
 //   drive    an attachment to the top of a tree of nodes, named "drive0": what QMP's `device`
-//   means,
-//            what queries list, what HMP's qemu-io works on;
+//            means, what queries list, what HMP's qemu-io works on;
 //   device   a guest's disk controller. It does no I/O of its own; it takes permissions on a drive.
 //            A device made over a node gets a drive without a name.
 //

@@ -23,9 +23,7 @@ absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFilter(BlockLayer& layer, cons
   if (!tree.children.empty() || !tree.filename.empty()) {
     return GenericError("The filter's child is the node that it is put above");
   }
-  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Driver> driver,
-                            layer.registry().Make(tree.driver, tree.options));
-  return std::unique_ptr<FilterDriver>(static_cast<FilterDriver*>(driver.release()));
+  return layer.registry().MakeFilter(tree.driver, tree.options);
 }
 
 struct Insertion {

@@ -1,4 +1,4 @@
-// Job events as QMP events (semantics 1.9), and jobs as queries show them.
+// Job events as QMP events, and jobs as queries show them.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_JOB_EVENTS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_JOB_EVENTS_H_
 

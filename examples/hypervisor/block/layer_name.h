@@ -1,5 +1,5 @@
-// Finding a layer of a backing chain by its file name: what `base` and `top` of QMP commands say
-// (semantics 2.8).
+// Finding a layer of a backing chain by its file name: what `base` and `top` of QMP commands
+// say.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_LAYER_NAME_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_LAYER_NAME_H_
 

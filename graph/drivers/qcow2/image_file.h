@@ -55,9 +55,9 @@ class ImageFile {
 // The primary child of the node behind `context`, which must outlive it.
 class ChildFile final : public ImageFile {
  public:
-  explicit ChildFile(DriverContext& context) : context_(context) {}
+  explicit ChildFile(DriverContext& context) : context_(context), name_(context.NodeInWords()) {}
 
-  std::string_view name() const override { return context_.node_name(); }
+  std::string_view name() const override { return name_; }
   uint64_t bytes() const override { return context_.ChildBytes(Role::kPrimary); }
   absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWrite(uint64_t offset, const IoVector& source) override MILLRACE_MAY_SUSPEND;
@@ -69,6 +69,7 @@ class ChildFile final : public ImageFile {
 
  private:
   DriverContext& context_;
+  const std::string name_;
 };
 
 // A protocol driver that the caller has opened and closes; it must outlive this object.

@@ -27,8 +27,8 @@ struct Qcow2CreateOptions {
   bool lazy_refcounts = false;     // needs version 3
   Qcow2Compression compression = Qcow2Compression::kZlib;  // others than zlib need version 3
   Qcow2Preallocation preallocation = Qcow2Preallocation::kOff;
-  std::string backing_filename;  // as it is to stand in the header; empty: none
-  std::string backing_format;    // empty: not given; only together with a backing file name
+  std::string backing_filename{};  // as it is to stand in the header; empty: none
+  std::string backing_format{};    // empty: not given; only together with a backing file name
 };
 
 // Writes an empty image into `file`, which is emptied first, and flushes it. InvalidArgument names

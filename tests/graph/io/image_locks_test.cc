@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/graph/drivers/file.h"
@@ -73,6 +74,13 @@ TEST_F(ImageLocksTest, AWriterAndAReaderRefuseEachOtherAndReadersDoNot) {
     const absl::Status refused = Take(*second, kReader);
     EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_NE(refused.message().find("this process"), std::string::npos) << refused;
+    // A reader may look all the same; nobody is told to write behind the other's back.
+    const Conflict conflict = ConflictOf(refused).value();
+    EXPECT_EQ(conflict.holders.at(0).type, "this process");
+    EXPECT_NE(conflict.next_step.find("force-share"), std::string::npos);
+    const absl::Status writer = Take(*second, kWriter);
+    EXPECT_EQ(ConflictOf(writer).value().next_step, "close the image there first");
+    EXPECT_EQ(writer.message().find("off"), std::string::npos) << writer;
     EXPECT_TRUE(Take(*first, kReader).ok());
     EXPECT_TRUE(Take(*second, kReader).ok());
     EXPECT_EQ(Take(*first, kWriter).code(), absl::StatusCode::kFailedPrecondition);
@@ -182,6 +190,11 @@ TEST_F(ImageLocksTest, WeRefuseAnImageThatAQemuDaemonHoldsAndNameIt) {
     EXPECT_NE(refused.message().find("process " + std::to_string(pid) + " (qemu-storage-da"),
               std::string::npos)
         << refused;
+    const Conflict conflict = ConflictOf(refused).value();
+    EXPECT_EQ(conflict.reason, ConflictReason::kImageLocked);
+    EXPECT_EQ(conflict.holders.at(0).type, "process");
+    EXPECT_EQ(conflict.holders.at(0).id, std::to_string(pid));
+    EXPECT_EQ(conflict.holders.at(0).as, "qemu-storage-da");
     EXPECT_TRUE(Take(*driver, {kConsistentRead, kAllPermissions}).ok());
     driver->CoClose();
     return absl::OkStatus();

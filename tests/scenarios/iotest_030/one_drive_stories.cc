@@ -59,7 +59,7 @@ absl::Status CoDeviceNotFound(ChainStory& story) MILLRACE_MAY_SUSPEND {
 absl::Status CoJobIdMissing(ChainStory& story) MILLRACE_MAY_SUSPEND {
   StreamOptions stream;  // without an id, of a node that is no device
   stream.top = story.node(1);
-  return MustBeRefused(story.CoStart(stream), ConflictReason::kMalformedJobId, "");
+  return MustBeRefused(story.CoStart(stream), ConflictReason::kMissingJobId, "n1");
 }
 
 // It must not spin where the lower image has ended.

@@ -117,7 +117,7 @@ absl::Status CoStreamBaseNodeName(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(
       MustBeRefused(story.CoStart(story.Stream("a", 4, 6)), ConflictReason::kNotBacking, "n6"));
   MILLRACE_RETURN_IF_ERROR(
-      MustBeRefused(story.CoStart(story.Stream("b", 4, 4)), ConflictReason::kNotBacking, "n4"));
+      MustBeRefused(story.CoStart(story.Stream("b", 4, 4)), ConflictReason::kSameNode, "n4"));
   MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 4, 2)));
   MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
   return MustBeShape(story, "n8 <- n7 <- n6 <- n5 <- n4 <- n2 <- n1 <- n0");

@@ -1,0 +1,68 @@
+#include "millrace/jobs/block_runtime.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "examples/scenario_kit/memory_chain.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/jobs/stream/stream_job.h"
+#include "tests/support/simulation.h"
+
+namespace millrace {
+namespace {
+
+absl::Status CoLeaveEarly(BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(blocks.graph(), {}, false));
+  StreamOptions stream;
+  stream.spec.id = "s";
+  stream.spec.speed = 1;  // it will not end by itself
+  stream.top = chain.top();
+  MILLRACE_RETURN_IF_ERROR(CoStartStream(blocks.graph(), blocks.jobs(), stream).status());
+  return absl::DataLossError("the work failed in the middle");
+}
+
+TEST(BlockRuntime, EndsItsJobsAndClosesItsImagesOnAnEarlyReturn) {
+  auto engine = SimulatedEngine();
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND {
+    BlockRuntime blocks(*engine);
+    absl::Status result = blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoLeaveEarly(blocks); });
+    EXPECT_EQ(blocks.graph().node_count(), 0u);
+    EXPECT_EQ(blocks.jobs().live_jobs(), 0u);
+    EXPECT_TRUE(absl::IsCancelled(blocks.jobs().CoWaitUntilOver("s")));
+    return result;
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+}
+
+TEST(BlockRuntime, KnowsTheLibrarysDriversAndTakesOthers) {
+  auto engine = SimulatedEngine();
+  BlockRuntime blocks(*engine);
+  EXPECT_TRUE(blocks.drivers().Make("qcow2", {}).ok());
+  EXPECT_TRUE(blocks.drivers()
+                  .Register(
+                      "own", [&](const DriverOptions&) { return blocks.drivers().Make("raw", {}); },
+                      NodeKind::kFormat)
+                  .ok());
+  EXPECT_TRUE(blocks.drivers().Make("own", {}).ok());
+}
+
+TEST(BlockRuntimeDeathTest, DestroyedWithoutItsEndNamesWhoHoldsWhat) {
+  const auto forget = [] {
+    auto engine = SimulatedEngine();
+    Attachment guest;
+    auto blocks = std::make_unique<BlockRuntime>(*engine);
+    (void)engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(blocks->graph(), {}, false));
+      guest = std::move(chain.guest);
+      return absl::OkStatus();
+    });
+    blocks.reset();
+  };
+  EXPECT_DEATH(forget(), "nodes are attached: '.*' by block device 'drive0'");
+}
+
+}  // namespace
+}  // namespace millrace

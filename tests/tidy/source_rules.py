@@ -273,6 +273,29 @@ def nothing_is_left_for_later(source):
 
 
 @rule
+def dividers_stand_alone(source):
+    """A divider is one line, its title in it; clang-format breaks longer ones into the next comment."""
+    for number, text in enumerate(source.text.splitlines(), 1):
+        if re.match(r'\s*// ?-{20,}', text):
+            yield number, 'a divider that was broken in two: "// ---- Title ----..." of 100 columns'
+
+
+@rule
+def options_can_be_given_by_name(source):
+    """{.path = ..., .format = ...} must not warn of the members that are left out (-Wextra)."""
+    if not in_library(source) or not source.is_header:
+        return
+    named = r'(?:Options|Spec|Policy|Limits|Services|Rule|Tree|Change)'
+    for line, match in source.find(rf'(?s)^( *)struct (\w*{named})\b[^;{{]*\{{[^\n]*\n(.*?)^\1\}};'):
+        depth = 0
+        for offset, text in enumerate(match.group(3).split('\n'), 1):
+            member = re.match(r'\s+(?:[\w:&*]|<[^;]*>)+(?: const)?[\s*&]+(\w+(?:, \w+)*);', text)
+            if depth == 0 and member and not re.match(r'\s+(using|static|friend|return)\b', text):
+                yield line + offset, f'{match.group(2)}::{member.group(1)} has no default: give it {{}}'
+            depth += text.count('{') - text.count('}')
+
+
+@rule
 def no_machine_is_named(source):
     """Paths of the machine the code was written on mean nothing elsewhere."""
     for number, text in enumerate(source.text.splitlines(), 1):

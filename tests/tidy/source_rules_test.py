@@ -108,6 +108,21 @@ CASES = {
     'nothing_is_left_for_later': (
         [('graph/a.cc', '// TO' + 'DO: more\n')],
         [('graph/a.cc', 'kToDoList\n')]),
+    'dividers_stand_alone': (
+        [('graph/a.h', '  // ---- Edits\n  // ' + '-' * 80 + ' A new\n  // node.\n'),
+         ('graph/a.h', '// ---- A title that is long\n// ' + '-' * 60 + '\n')],
+        [('graph/a.h', '  // ---- Edits ' + '-' * 80 + '\n  // A new node.\n'),
+         ('graph/a.h', '//   stream --dry-run      says what would happen\n')]),
+    'options_can_be_given_by_name': (
+        [('graph/a.h', 'struct AOptions {\n  std::string path;\n};\n'),
+         ('graph/a.h', 'struct AOptions {\n  int x = 0;\n  NodeId base;  // why\n};\n'),
+         ('jobs/a.h', 'struct JobSpec {\n  std::optional<std::string> id;\n};\n'),
+         ('jobs/a.h', 'struct ALimits {\n  Limit total, read;\n};\n'),
+         ('jobs/a.h', 'struct AOptions : BOptions {\n  std::function<void(int)> f;\n};\n')],
+        [('graph/a.h', 'struct AOptions {\n  std::string path{};\n  int x = 0;\n};\n'),
+         ('graph/a.h', 'struct AOptions {\n  int x = 0;\n  void F() {\n    G();\n    int y;\n  }\n};\n'),
+         ('graph/a.h', 'struct Node {\n  std::string name;\n};\n'),
+         ('tests/a.h', 'struct AOptions {\n  std::string path;\n};\n')]),
     'no_machine_is_named': (
         [('tests/a.cc', 'path = "/ro' + 'ot/image";\n')],
         [('tests/a.cc', '// reads and/or writes: root/work\n')]),

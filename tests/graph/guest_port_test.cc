@@ -331,7 +331,7 @@ TEST(GuestPort, ACompletionMaySubmitItsRequestAgain) {
       }
     };
     EXPECT_TRUE(request.port.Submit(request));
-    while (request.left > 0) CoYield();
+    CoWaitWhile([&] { return request.left > 0; });
     return absl::OkStatus();
   });
 }

@@ -92,7 +92,7 @@ class RefusalData(Case):
         for reason, obj, arguments in (
                 ('duplicate-job-id', 's', dict(device='n0', job_id='s')),
                 ('malformed-job-id', '1', dict(device='n1', base_node='n0', job_id='1')),
-                ('malformed-job-id', '', dict(device='n1', base_node='n0')),
+                ('missing-job-id', 'n1', dict(device='n1', base_node='n0')),
                 ('negative-speed', 'x', dict(device='n1', base_node='n0', job_id='x', speed=-1))):
             self.check(reason, obj, STREAM, **arguments)
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/scheduler/exploration_site.h"
@@ -100,9 +101,10 @@ absl::Status ScrubJob::CoReadIfStored(uint64_t offset, uint64_t* bytes, JobConte
                             graph().engine().buffers().TryTake(run.bytes, "scrub"));
 #ifdef EXAMPLE_PLANTED_BUG
   // What explore.cc shows the explorer to find: a value that was read before a suspension is
-  // written back after it.
-  const uint64_t bytes_read = report_.bytes_read;
+  // written back after it. In production's order nobody comes between.
   MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
+  const uint64_t bytes_read = report_.bytes_read;
+  CoYield();
   report_.bytes_read = bytes_read + run.bytes;
 #else
   MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));

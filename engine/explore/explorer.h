@@ -45,7 +45,7 @@ struct ExploreOptions {
   uint64_t run_twice_one_in = 0;
   // If not empty, a finding of another signature is told without its schedule and recording, which
   // take a run more: for searches that want one failure only.
-  std::string wanted_signature;
+  std::string wanted_signature{};
   // A run that says nothing for so long is a finding ("hang").
   uint32_t hang_seconds = 60;
 };

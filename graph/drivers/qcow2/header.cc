@@ -257,7 +257,8 @@ bool HoldsWholeHeader(absl::Span<const uint8_t> start) {
       name_bytes > start.size() - name_offset) {
     return false;
   }
-  return HoldsWholeExtensions(start.subspan(header_bytes));
+  // What is wrong with a header is said of the whole cluster, whose end its message names.
+  return HoldsWholeExtensions(start.subspan(header_bytes)) && ParseHeader(start).ok();
 }
 
 absl::StatusOr<Header> ParseHeader(absl::Span<const uint8_t> first_cluster) {

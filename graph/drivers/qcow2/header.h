@@ -73,7 +73,7 @@ struct Header {
 absl::StatusOr<uint64_t> HeaderClusterBytes(absl::Span<const uint8_t> start);
 
 // Whether ParseHeader finds all it looks at in `start`, the first bytes of the first cluster, so
-// that the rest need not be read. False whenever that is in doubt.
+// that the rest need not be read. False whenever that is in doubt, and for a header that is wrong.
 bool HoldsWholeHeader(absl::Span<const uint8_t> start);
 
 // Parses what stands in the first cluster (less of it if the file is shorter).

@@ -45,6 +45,11 @@ uint64_t MirrorCopier::Room() const {
   return is_small ? dirty_.granularity() : room;
 }
 
+bool MirrorCopier::IsInFlight(ByteRange range) const {
+  return std::any_of(pieces_.begin(), pieces_.end(),
+                     [&](const Slot& piece) { return piece->range.Overlaps(range); });
+}
+
 std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_max) const {
   for (uint64_t at = from;;) {
     const std::optional<ByteRange> area = dirty_.NextDirty(at, bytes_max);

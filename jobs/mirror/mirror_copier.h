@@ -62,6 +62,8 @@ class MirrorCopier {
   // The first marked area at or after `from`, at most `bytes_max` long, that no piece in flight
   // overlaps. Nothing if there is none.
   std::optional<ByteRange> NextFree(uint64_t from, uint64_t bytes_max) const;
+  // Whether a piece in flight overlaps the range.
+  bool IsInFlight(ByteRange range) const;
   // Whether the target was written since the last successful flush, or never flushed.
   bool needs_flush() const { return needs_flush_; }
 

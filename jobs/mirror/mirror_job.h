@@ -180,10 +180,13 @@ class MirrorJob final : public BlockJob {
   // In the guest's request: copies what is marked in the range.
   void CoSyncWrite(ByteRange range) MILLRACE_MAY_SUSPEND;
   void CoEndSync() MILLRACE_MAY_SUSPEND;
+  bool MustWaitForPieces(bool is_done) const;
+  bool MustFlush() const;
   std::optional<ByteRange> NextArea() const;
   // At the end: copies what is marked, about `bytes` of it at most, one piece after the other.
   absl::Status CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   void OnPieceDone(const MirrorPiece& piece);
+  void CountEndWork(const MirrorPiece& piece);
   void ApplyPolicy(IoOperation operation, const absl::Status& status);
   // Whether what is left is little enough to be copied under the drain.
   bool IsNearlyClean();
@@ -209,7 +212,9 @@ class MirrorJob final : public BlockJob {
   bool must_back_off_ = false;  // an error was ignored: do not try again at once
   bool is_at_rest_ = false;     // between CoStopIo() and OnRestartIo()
   size_t guest_syncs_ = 0;      // requests of the guest in CoSyncWrite()
+  size_t guest_pieces_ = 0;     // of the pieces in flight
   Condition guest_sync_done_{"guest writes to a mirror"};
+  bool is_own_work_flushed_ = false;   // nothing of the job's own since the last flush
   bool is_idle_ = false;               // asleep until something is marked
   bool is_completing_ = false;         // the user said `complete`
   std::optional<uint64_t> end_work_;   // bytes yet to be copied before the end may come

@@ -43,6 +43,12 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   const absl::Status status = CoMirror(context, scope);
   CoEndSync();
   copier_.CoWaitForAll();
+  // What guests have copied since the job's last flush.
+  while (status.ok() && failure_.ok() && copier_.needs_flush() && !context.is_cancelled()) {
+    context.CoPausePoint();
+    if (std::exchange(must_back_off_, false)) context.CoSleep(kBackOff);
+    CoFlushTarget();
+  }
   // Pieces report to OnPieceDone(); the scope itself fails only for want of a stack, and then the
   // piece was done without one.
   scope.CoJoin().IgnoreError();
@@ -64,8 +70,9 @@ void MirrorJob::OnRestartIo() {
 
 // ---- Copying in the guest's requests -------------------------------------------------------------
 
-// The mark is set already, so whatever is left undone here is done by the job. Each turn takes an
-// area or waits for one in flight; as many as there are granules, and some, are enough unless
+// The mark is set already, so whatever is left undone here is done by the job. A granule without a
+// mark may be on its way in somebody else's piece: the guest goes on when it has arrived. Each turn
+// takes an area or waits for room; as many as there are granules, and some, are enough unless
 // others write there too, and they copy what they write.
 void MirrorJob::CoSyncWrite(ByteRange range) {
   ++guest_syncs_;
@@ -73,21 +80,29 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
   const uint64_t begin = AlignDown(range.offset, granularity);
   const uint64_t end = std::min(AlignUp(range.end(), granularity), set_up_.filter.bytes());
   uint64_t turns = (end - begin) / granularity + MirrorCopier::kBatchesMax;
-  while (turns-- > 0 && failure_.ok() && !is_at_rest_ && !context().is_cancelled()) {
+  while (turns > 0 && failure_.ok() && !is_at_rest_ && !context().is_cancelled()) {
     const std::optional<ByteRange> marked = dirty().NextDirty(begin, end - begin);
-    if (!marked || marked->offset >= end) break;
+    if (!marked || marked->offset >= end) {
+      if (!copier_.IsInFlight(ByteRange(begin, end - begin))) break;
+      copier_.CoWaitForOne();
+      continue;
+    }
+    --turns;
     const std::optional<ByteRange> area =
         copier_.NextFree(begin, std::min(end - begin, std::max(copier_.Room(), granularity)));
     if (!area || area->offset >= end) {
       copier_.CoWaitForOne();
       continue;
     }
+    ++guest_pieces_;
     const MirrorPiece piece =
         copier_.CoCopyNow(ByteRange(area->offset, std::min(area->end(), end) - area->offset));
+    --guest_pieces_;
     if (!piece.status.ok()) {
       ApplyPolicy(piece.failed_operation, piece.status);
       break;
     }
+    CountEndWork(piece);
   }
   --guest_syncs_;
   guest_sync_done_.Notify();
@@ -183,11 +198,11 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
                        "mirror: the rest is copied under the drain");
     if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
       CoStartPiece(context, scope, *area);
-    } else if (copier_.pieces_in_flight() > 0) {
+    } else if (MustWaitForPieces(is_done)) {
       copier_.CoWaitForOne();
     } else if (context.is_ready() && !is_ending()) {
       CoWaitForChanges(context);
-    } else if (copier_.needs_flush()) {
+    } else if (MustFlush()) {
       CoFlushTarget();
     } else if (!context.is_ready()) {
       CoBecomeReady(context);
@@ -203,9 +218,24 @@ void MirrorJob::CoBecomeReady(JobContext& context) {
   if (context.speed() != 0) {
     context.CoBeforePiece();
     // The guest may have gone on writing meanwhile.
-    if (context.is_cancelled() || !dirty().is_clean() || copier_.needs_flush()) return;
+    if (context.is_cancelled() || !dirty().is_clean() || MustFlush()) return;
   }
   context.BecomeReady();
+}
+
+// For the job's own; and for the guests' where what is marked overlaps them or lacks room. Guests
+// that are never at rest would hold the job for ever otherwise.
+bool MirrorJob::MustWaitForPieces(bool is_done) const {
+  const bool is_held_up = !is_done && !set_up_.changes->bitmap().is_clean();
+  return copier_.pieces_in_flight() > (is_held_up ? 0 : guest_pieces_);
+}
+
+// What the job itself has copied is flushed before it is ready, and before it ends. Guests whose
+// writes go to the target as well may never leave a moment in which nothing is to be flushed:
+// theirs is flushed under the drain.
+bool MirrorJob::MustFlush() const {
+  return copier_.needs_flush() &&
+         !(options_.copy_mode == MirrorCopyMode::kWriteBlocking && is_own_work_flushed_);
 }
 
 std::optional<ByteRange> MirrorJob::NextArea() const {
@@ -226,6 +256,7 @@ void MirrorJob::CoStartPiece(JobContext& context, TaskScope& scope, ByteRange ar
     paced_ = *dirty().NextDirty(area.offset, buffer_bytes_);
   }
   uint64_t copied_bytes = 0;
+  is_own_work_flushed_ = false;
   const MirrorPiece piece = copier_.CoStart(
       area, BatchBytesMax(context), scope, [this](const MirrorPiece& done) { OnPieceDone(done); },
       &copied_bytes);
@@ -256,7 +287,9 @@ void MirrorJob::CoWaitForChanges(JobContext& context) {
 void MirrorJob::CoFlushTarget() {
   if (absl::Status status = copier_.CoFlush(); !status.ok()) {
     ApplyPolicy(IoOperation::kWrite, status);
+    return;
   }
+  is_own_work_flushed_ = true;
 }
 
 // ---- What becomes of pieces --------------------------------------------------------------------
@@ -267,6 +300,10 @@ void MirrorJob::OnPieceDone(const MirrorPiece& piece) {
     return;
   }
   context().Advance(piece.range.bytes);
+  CountEndWork(piece);
+}
+
+void MirrorJob::CountEndWork(const MirrorPiece& piece) {
   if (end_work_) end_work_ = *end_work_ - std::min(*end_work_, piece.range.bytes);
 }
 

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/io/simulated_io.h"
 #include "tests/jobs/mirror_support.h"
 
 namespace millrace {
@@ -301,6 +302,39 @@ TEST(Mirror, WriteBlockingWritesTheTargetBeforeTheGuestGoesOn) {
         EXPECT_EQ(world.target->map[8], MemoryOverlayImage::Cluster::kData);
         return absl::OkStatus();
       });
+}
+
+// Guests that write without a pause: something of theirs is always on its way to the target.
+TEST(Mirror, WriteBlockingIsReadyAndOverWhileGuestsGoOnWriting) {
+  for (const bool completes : {true, false}) {
+    MirrorEventLog log;
+    RunMirrorOnce(
+        {.has_guest = false}, log,
+        [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+          options.copy_mode = MirrorCopyMode::kWriteBlocking;
+          options.granularity = TaggedDisk::kSector;
+          static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
+          bool is_over = false;
+          TaskScope guests("guests");
+          for (const uint64_t sector : {3, 9}) {
+            guests.Spawn("guest", [&, sector]() MILLRACE_MAY_SUSPEND -> absl::Status {
+              for (int i = 0; i < 500 && !is_over; ++i) {
+                MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, sector, 1));
+              }
+              EXPECT_TRUE(is_over);
+              return absl::OkStatus();
+            });
+          }
+          MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+          EXPECT_TRUE(world.CoWaitUntilReady("m"));
+          MILLRACE_RETURN_IF_ERROR(completes ? world.jobs().Complete("m")
+                                             : world.jobs().Cancel("m", false));
+          MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+          is_over = true;
+          return guests.CoJoin();
+        });
+  }
 }
 
 TEST(Mirror, WriteBlockingCancelledByForceLetsTheGuestGo) {

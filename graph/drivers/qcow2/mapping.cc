@@ -275,6 +275,7 @@ absl::Status Mapping::CoWriteGrownL1(ClusterRun run, uint64_t entries) {
 absl::Status Mapping::CoGrowL1(uint64_t entries) {
   RangeLock::Hold hold;
   making_tables_.CoAcquire(ByteRange(0, kBytesMax), LockMode::kExclusive, hold);
+  if (entries <= image_.header().l1_entries) return absl::OkStatus();  // another has grown it
   const Geometry& geometry = image_.geometry();
   const ClusterRun old{geometry.ClusterOf(HostOffset(image_.header().l1_offset)),
                        geometry.ClustersFor(uint64_t{image_.header().l1_entries} * 8)};

@@ -317,7 +317,7 @@ TEST(Mirror, WriteBlockingIsReadyAndOverWhileGuestsGoOnWriting) {
           static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
           bool is_over = false;
           TaskScope guests("guests");
-          for (const uint64_t sector : {3, 9}) {
+          for (const uint64_t sector : {3u, 9u}) {
             guests.Spawn("guest", [&, sector]() MILLRACE_MAY_SUSPEND -> absl::Status {
               for (int i = 0; i < 500 && !is_over; ++i) {
                 MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, sector, 1));

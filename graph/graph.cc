@@ -184,7 +184,7 @@ std::vector<NodeId> GraphInternals::ReleaseChildren(Node& dead) {
   return std::move(edit->dropped);
 }
 
-Node::~Node() = default;
+Node::~Node() { LetGoOfChangeRecords(); }
 
 Edge* Node::FindChild(Role role) const {
   for (const std::unique_ptr<Edge>& edge : children) {

@@ -26,6 +26,7 @@ namespace millrace {
 
 class Graph;
 struct Node;
+class ChangeRecord;
 struct AttachmentCore;
 struct FrozenChainCore;
 struct SectionCore;
@@ -55,6 +56,10 @@ struct Node {
   std::string InWords() const;
   // Data are about to be written up to `end`.
   void NoteWrite(uint64_t end);
+  // For the change records: a write has ended, the length is another one, the node goes.
+  void NoteChange(ByteRange range);
+  void NoteResize();
+  void LetGoOfChangeRecords();
 
   Graph& graph;
   NodeId id;
@@ -70,6 +75,7 @@ struct Node {
   uint64_t highest_write_end = 0;
   uint64_t write_threshold = 0;  // 0: none; see write_threshold.h
   std::function<void(uint64_t exceeded_by)> on_write_threshold;
+  std::vector<ChangeRecord*> change_records;
   std::vector<ToldOption> told;  // what a user said to the driver
   // What the image that the header leads to was called when it was opened.
   std::optional<std::string> backing_name;
@@ -97,6 +103,22 @@ struct Node {
   std::unique_ptr<RangeLock> alignment_lock;
 
   ListLink all_link;  // in Graph's list of live nodes
+};
+
+// Tells the change records of a node when the write that it stands for has ended. Declared after
+// the write's InFlightRequest, so that no drain is granted in between.
+class ChangeNote {
+ public:
+  ChangeNote(Node& node, ByteRange range) : node_(node), range_(range) {}
+  ~ChangeNote() {
+    if (!node_.change_records.empty()) node_.NoteChange(range_);
+  }
+  ChangeNote(const ChangeNote&) = delete;
+  ChangeNote& operator=(const ChangeNote&) = delete;
+
+ private:
+  Node& node_;
+  const ByteRange range_;
 };
 
 }  // namespace millrace

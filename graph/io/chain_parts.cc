@@ -469,7 +469,11 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
   MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<BatchAllocation> batch,
                             AsFormat(node).CoAllocateBatch(ranges, flags));
   if (batch == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
-  return CoWriteBatch(node, *file, *batch, ranges, memory);
+  absl::Status status = CoWriteBatch(node, *file, *batch, ranges, memory);
+  if (!node.change_records.empty()) {
+    for (const ByteRange& range : ranges) node.NoteChange(range);
+  }
+  return status;
 }
 
 }  // namespace millrace

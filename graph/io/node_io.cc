@@ -62,6 +62,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
                               .only_if_unallocated = flags.only_if_unallocated});
   }
   InFlightRequest request(node);
+  const ChangeNote note(node, ByteRange(offset, source.bytes()));
   node.NoteWrite(offset + source.bytes());
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
@@ -88,6 +89,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty()) return absl::OkStatus();
   InFlightRequest request(node);
+  const ChangeNote note(node, range);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoWriteZeroesFormat(node, AsFormat(node), range, flags);
@@ -108,6 +110,7 @@ absl::Status CoDiscardNode(Node& node, ByteRange range) {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty() || node.io.ignores_discards) return absl::OkStatus();
   InFlightRequest request(node);
+  const ChangeNote note(node, range);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoDiscardFormat(node, AsFormat(node), range);
@@ -152,9 +155,9 @@ absl::Status CoFlushNode(Node& node) { return CoFlush(node, Owed::kAll); }
 
 absl::Status CoFlushOwnChanges(Node& node) { return CoFlush(node, Owed::kOwnChanges); }
 
-absl::Status CoResizeNode(Node& node, uint64_t bytes) {
-  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
-  InFlightRequest request(node);
+namespace {
+
+absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND {
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoResizeFormat(node, AsFormat(node), bytes);
@@ -164,6 +167,16 @@ absl::Status CoResizeNode(Node& node, uint64_t bytes) {
       break;
   }
   return AsFilter(node).CoResize(bytes);
+}
+
+}  // namespace
+
+absl::Status CoResizeNode(Node& node, uint64_t bytes) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
+  InFlightRequest request(node);
+  absl::Status status = CoResizeDriver(node, bytes);
+  node.NoteResize();
+  return status;
 }
 
 absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {

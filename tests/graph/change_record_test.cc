@@ -1,0 +1,145 @@
+// What was written to a node while a record was kept.
+#include "millrace/graph/change_record.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "tests/support/graph_fixture.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kGranule = 512;
+
+using ChangeRecordTest = GraphFixture;
+
+// The dirty areas: "0+512 2048+1024".
+std::string Areas(const ChangeRecord& record) {
+  std::string areas;
+  const DirtyBitmap& bitmap = record.bitmap();
+  for (uint64_t at = 0; at < bitmap.bytes();) {
+    const std::optional<ByteRange> area = bitmap.NextDirty(at, bitmap.bytes());
+    if (!area) break;
+    if (!areas.empty()) areas += ' ';
+    areas += std::to_string(area->offset) + '+' + std::to_string(area->bytes);
+    at = area->end();
+  }
+  return areas;
+}
+
+absl::Status CoPut(Attachment& guest, uint64_t offset, size_t bytes) MILLRACE_MAY_SUSPEND {
+  const std::string data(bytes, 'x');
+  return guest.CoWrite(offset, IoVector::OfConst(data.data(), data.size()));
+}
+
+TEST_F(ChangeRecordTest, NotesWritesZeroWritesAndDiscardsOfItsNodeOnly) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 2}, false));
+    MILLRACE_ASSIGN_OR_RETURN(const auto top, ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    MILLRACE_ASSIGN_OR_RETURN(const auto coarse,
+                              ChangeRecord::Start(*graph_, chain.top(), 4 * kGranule));
+    MILLRACE_ASSIGN_OR_RETURN(const auto below,
+                              ChangeRecord::Start(*graph_, chain.nodes[0], kGranule));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 10, 1));
+    MILLRACE_RETURN_IF_ERROR(chain.guest.CoWriteZeroes(ByteRange(4 * kGranule, kGranule), {}));
+    MILLRACE_RETURN_IF_ERROR(chain.guest.CoDiscard(ByteRange(6 * kGranule, kGranule)));
+    EXPECT_EQ(Areas(*top), "0+512 2048+512 3072+512");
+    EXPECT_EQ(Areas(*coarse), "0+4096");
+    EXPECT_EQ(Areas(*below), "");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ChangeRecordTest, NotesWhatIsWrittenInManyPartsAtOnce) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    MILLRACE_ASSIGN_OR_RETURN(const auto record,
+                              ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    const std::vector<ByteRange> parts = {ByteRange(0, kGranule),
+                                          ByteRange(8 * kGranule, 2 * kGranule)};
+    const std::string data(3 * kGranule, 'x');
+    MILLRACE_RETURN_IF_ERROR(
+        chain.guest.CoWriteParts(parts, IoVector::OfConst(data.data(), data.size()), {}));
+    EXPECT_EQ(Areas(*record), "0+512 4096+1024");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ChangeRecordTest, RestsWhileItDoesNotRecord) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    MILLRACE_ASSIGN_OR_RETURN(const auto record,
+                              ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 0, 1));
+    record->SetRecording(false);
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, kGranule, 1));
+    record->SetRecording(true);
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 2 * kGranule, 1));
+    EXPECT_EQ(Areas(*record), "0+512 1024+512");
+    record->Clear();
+    EXPECT_EQ(Areas(*record), "");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ChangeRecordTest, FollowsTheLengthOfItsNode) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    const uint64_t bytes = chain.guest.bytes();
+    MILLRACE_ASSIGN_OR_RETURN(const auto record,
+                              ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, bytes - 1, 1));
+    AttachmentOptions options = Keep(MakeHolder("monitor", "monitor"));
+    options.permissions = {kResize, kAllPermissions};
+    MILLRACE_ASSIGN_OR_RETURN(Attachment resizer,
+                              Attachment::Attach(*graph_, chain.top(), options));
+    MILLRACE_RETURN_IF_ERROR(resizer.CoResize(2 * bytes));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 2 * bytes - 1, 1));
+    EXPECT_EQ(Areas(*record), std::to_string(bytes - kGranule) + "+512 " +
+                                  std::to_string(2 * bytes - kGranule) + "+512");
+    MILLRACE_RETURN_IF_ERROR(resizer.CoResize(bytes));
+    EXPECT_EQ(Areas(*record), std::to_string(bytes - kGranule) + "+512");
+    resizer.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ChangeRecordTest, OutlivesItsNodeAndTakesOverWhatOthersNoted) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    MILLRACE_ASSIGN_OR_RETURN(const auto fine, ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    MILLRACE_ASSIGN_OR_RETURN(const auto coarse,
+                              ChangeRecord::Start(*graph_, chain.top(), 2 * kGranule));
+    coarse->SetRecording(false);
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 5 * kGranule, 1));
+    EXPECT_EQ(fine->node(), chain.top());
+    chain.guest.CoDetach();
+    EXPECT_EQ(fine->node(), std::nullopt);
+    coarse->Merge(*fine);
+    EXPECT_EQ(Areas(*coarse), "2048+1024");
+    coarse->Merge(*coarse);
+    EXPECT_EQ(Areas(*coarse), "2048+1024");
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ChangeRecordTest, IsRefusedOverANodeThatIsGone) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    const NodeId gone = chain.top();
+    chain.guest.CoDetach();
+    EXPECT_EQ(ChangeRecord::Start(*graph_, gone, kGranule).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+}  // namespace millrace

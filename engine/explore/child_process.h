@@ -38,7 +38,8 @@ struct ChildEnd {
 ChildEnd RunInChild(absl::FunctionRef<void()> function);
 // In the child: ends it here, cleanly, without running anything else.
 [[noreturn]] void EndChild();
-// In the child: the kernel kills it unless this is called again within so many seconds; 0: never.
+// In the child: the kernel kills it unless this is called again within so many seconds of processor
+// time, or twenty times as many of the clock's; 0: never.
 void KillChildAfter(uint32_t seconds);
 
 }  // namespace millrace

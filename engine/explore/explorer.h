@@ -46,7 +46,8 @@ struct ExploreOptions {
   // If not empty, a finding of another signature is told without its schedule and recording, which
   // take a run more: for searches that want one failure only.
   std::string wanted_signature{};
-  // A run that says nothing for so long is a finding ("hang").
+  // A run that says nothing for so long, in processor time (or twenty times as long by the clock),
+  // is a finding: "killed by signal ...".
   uint32_t hang_seconds = 60;
 };
 

@@ -1,6 +1,7 @@
 #include "millrace/engine/explore/shrink.h"
 
 #include <algorithm>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -116,7 +117,9 @@ class Shrinker {
   void ShrinkAll() {
     if (IsScheduleOnly()) FindWithFewDelays(0, 1);
     HoldBackWhoeverWaited();
+    TakeOutHolds();
     CutTheEnd();
+    TakeOutLabels();
     TakeOutParts();
     ShortenHolds();
     if (IsScheduleOnly()) FindWithFewDelays(2, 2);
@@ -272,11 +275,16 @@ class Shrinker {
   void HoldBackWhoeverWaited() {
     constexpr size_t kPartiesMax = 6;
     std::vector<PassedOver> parties = WhoWasPassedOver();
-    parties.resize(std::min(parties.size(), kPartiesMax));
     std::vector<Schedule> candidates;
+    // All, if no few are enough: who can be spared is seen afterwards.
+    if (parties.size() > 3) AddHolds(parties, candidates);
+    parties.resize(std::min(parties.size(), kPartiesMax));
     for (size_t i = 0; i < parties.size(); ++i) {
       AddHolds({parties[i]}, candidates);
-      for (size_t j = 0; j < i; ++j) AddHolds({parties[j], parties[i]}, candidates);
+      for (size_t j = 0; j < i; ++j) {
+        AddHolds({parties[j], parties[i]}, candidates);
+        for (size_t k = 0; k < j; ++k) AddHolds({parties[k], parties[j], parties[i]}, candidates);
+      }
     }
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Schedule& a, const Schedule& b) { return a.size() < b.size(); });
@@ -304,6 +312,15 @@ class Shrinker {
       }
       candidates.push_back(std::move(only));
       if (!with_rest.deviations.empty()) candidates.push_back(std::move(with_rest));
+    }
+  }
+
+  void TakeOutHolds() {
+    for (size_t i = schedule().holds.size(); i-- > 0 && !IsSpent();) {
+      Schedule shorter = schedule();
+      shorter.holds.erase(shorter.holds.begin() + static_cast<ptrdiff_t>(i));
+      TryAll(absl::MakeConstSpan(&shorter, 1));
+      i = std::min(i, schedule().holds.size());
     }
   }
 
@@ -344,6 +361,21 @@ class Shrinker {
       prefixes.push_back(Prefix(length));
     }
     TryAll(prefixes);
+  }
+
+  // All that one party does out of turn at one place: what belongs together lies far apart in a
+  // long schedule, and is no part of it that could be cut out.
+  void TakeOutLabels() {
+    std::vector<std::string> labels;
+    for (const Decision& each : schedule().deviations) labels.push_back(each.label);
+    std::sort(labels.begin(), labels.end());
+    labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
+    for (const std::string& label : labels) {
+      if (IsSpent()) return;
+      Schedule shorter = schedule();
+      std::erase_if(shorter.deviations, [&](const Decision& each) { return each.label == label; });
+      if (shorter.size() + 1 < schedule().size()) TryAll(absl::MakeConstSpan(&shorter, 1));
+    }
   }
 
   void TakeOutParts() {

@@ -5,10 +5,10 @@
 // Then it holds back, for as long as it was passed over, each party that often was: what starves
 // somebody is one deviation that lasts and not a hundred. (Of a run without end no later than half
 // of the choices it may make: being held back is no reason to have no end.) Then it cuts what comes
-// after the failure, takes out halves, quarters, ... and single deviations until none can be spared
-// (delta debugging; what is left may come some choices later than it did), and looks for few delays
-// again, behind ever longer beginnings of what is left. Each try is one replay; the budget is for
-// all of them.
+// after the failure, takes out all deviations of one label, and halves, quarters, ... and single
+// deviations until none can be spared (delta debugging; what is left may come some choices later
+// than it did), and looks for few delays again, behind ever longer beginnings of what is left. Each
+// try is one replay; the budget is for all of them.
 #ifndef MILLRACE_ENGINE_EXPLORE_SHRINK_H_
 #define MILLRACE_ENGINE_EXPLORE_SHRINK_H_
 

@@ -21,6 +21,7 @@ import ledger
 SITE = 'site '
 PROVEN = re.compile(r'^PROVEN (?P<name>.*?): (?P<proof>(?:delay bound (?P<bound>\d+) complete'
                     r'|every behaviour seen): (?P<schedules>\d+) schedules.*)$')
+BOUND = re.compile(r'^(?P<not>not )?proven to bound (?P<bound>\d+): (?P<name>.*)$')
 FOUND = re.compile(r'^(?P<mutant>[RM]\d+\w?) .* (?P<schedules>\d+) schedules +(?P<time>[\d.]+ m?s)  '
                    r'(?P<end>.*)$')
 
@@ -34,6 +35,33 @@ def proofs(lines):
                       'bound': int(bound) if bound else None,
                       'schedules': int(match['schedules'])})
     return found
+
+
+def nightly_proofs(entries):
+    """The same of the campaign that proves bounds, each of the latest commit it was tried at."""
+    latest = {}
+    for entry in entries:
+        for count, schedules in entry['counts'].items():
+            if match := BOUND.match(count):
+                latest[match['name']] = {
+                    'scenario': match['name'], 'bound': int(match['bound']),
+                    'schedules': schedules, 'is_complete': not match['not'],
+                    'proof': f'delay bound {match["bound"]} '
+                             f'{"not " if match["not"] else ""}complete: {schedules} schedules, '
+                             f'at {entry["commit"]}'}
+    return list(latest.values())
+
+
+def best_proofs(of_the_build, of_the_nights):
+    """Of each scenario what says most."""
+    best = {each['scenario']: each for each in of_the_build}
+    for each in of_the_nights:
+        known = best.get(each['scenario'])
+        if each['is_complete'] and (known is None or known['bound'] is None
+                                    or known['bound'] <= each['bound']):
+            best[each['scenario']] = {key: each[key] for key in
+                                      ('scenario', 'proof', 'bound', 'schedules')}
+    return list(best.values())
 
 
 def mutants(lines):
@@ -64,6 +92,7 @@ def report(entries, proof_lines=(), gallery_lines=()):
     explored = count('schedules', ['schedules'])
     seen_once = count('traces seen once')
     found = mutants(gallery_lines)
+    nights = nightly_proofs(entries)
     return {
         'commits': list(dict.fromkeys(entry['commit'] for entry in entries)),
         'wall_seconds': sum(total['seconds'] for total in sums.values()),
@@ -78,7 +107,9 @@ def report(entries, proof_lines=(), gallery_lines=()):
         'sites_met': sum(1 for value in hits.values() if value),
         'sites': hits,
         'sites_never_met': sorted(name for name, value in hits.items() if not value),
-        'proofs': proofs(proof_lines),
+        'proofs': best_proofs(proofs(proof_lines), nights),
+        'not_proven': [each['proof'] + ': ' + each['scenario'] for each in nights
+                       if not each['is_complete']],
         'mutants': found,
         'mutants_killed': sum(1 for each in found if each['killed']),
         'failures': sum(entry['failures'] for entry in entries),
@@ -107,7 +138,7 @@ def rows(said):
         ('commits', ', '.join(said['commits'])),
         ('wall time', f'{said["wall_seconds"] / 3600:.2f} h'),
         ('schedules', f'{said["schedules"]:,}'),
-        ('distinct traces (within blocks of 2,000)', f'{said["distinct_traces"]:,}'),
+        ('distinct traces (within blocks)', f'{said["distinct_traces"]:,}'),
         ('chance that the next run of a block is new (f1/N)', chance),
         ('seeds run twice with equal hashes', f'{said["seeds_run_twice"]:,}'),
         ('crash images', f'{said["crash_images"]:,} at {said["crash_points"]:,} points, '
@@ -124,6 +155,7 @@ def as_text(said):
     width = max(len(what) for what, _ in head)
     lines = [f'{what:<{width}}  {value}' for what, value in head]
     lines += [f'never met: {name}' for name in said['sites_never_met']]
+    lines += [f'not proven: {each}' for each in said['not_proven']]
     lines += [f'proven: {each["scenario"]}: {each["proof"]}' for each in said['proofs']]
     return '\n'.join(lines) + '\n'
 

@@ -55,6 +55,16 @@ class Report(unittest.TestCase):
         self.assertEqual(said['crash_images'], 0)
         self.assertEqual(said['failures'], 1)
 
+    def test_the_larger_bound_of_build_and_night_counts(self):
+        nights = [line('bounds', schedules=9, **{'proven to bound 3: overlapping_1': 9}),
+                  line('bounds', schedules=8, **{'not proven to bound 2: pairs': 8})]
+        said = report.report(nights, PROOFS)
+        bounds = {each['scenario']: each['bound'] for each in said['proofs']}
+        self.assertEqual(bounds, {'overlapping_1': 3, 'micro: a gate': None})
+        self.assertEqual(len(said['not_proven']), 1)
+        self.assertIn('not proven: ', report.as_text(said))
+        self.assertEqual(said['schedules'], 17)
+
     def run_main(self, entries):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder)

@@ -1,9 +1,6 @@
 // What is proven for which scenario: every behaviour of the micro scenarios, and for the others
-// every schedule up to a number of delays: two for those of up to 150 choice points, one for the
-// rest. With MILLRACE_NIGHTLY set it is two for all, and three for those of up to 60 points. A line
-// for each says what was shown; tests/campaign/report.py reads them.
-#include <algorithm>
-#include <cstdlib>
+// every schedule up to a number of delays: see bounds.h. A line for each says what was shown;
+// tests/campaign/report.py reads them.
 #include <iostream>
 #include <string>
 #include <vector>
@@ -18,30 +15,21 @@
 #include "millrace/engine/explore/regression_test.h"
 #include "millrace/engine/explore/shrink.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "tests/scenarios/exploration/bounds.h"
 #include "tests/scenarios/exploration/catalogue.h"
 #include "tests/scenarios/exploration/scenario_names.h"
 
 namespace millrace {
 namespace {
 
-constexpr uint64_t kChoicesOfASmallScenario = 150;
-constexpr uint64_t kChoicesOfATinyScenario = 60;
-
-bool IsNightly() { return std::getenv("MILLRACE_NIGHTLY") != nullptr; }
-
 // What takes longer is too large a scenario.
-uint64_t SchedulesMax() { return IsNightly() ? 100'000'000 : 3'000'000; }
-Nanoseconds TimeMax() { return (IsNightly() ? 3600 : 120) * kSecond; }
-
-uint32_t BoundFor(uint64_t choice_points) {
-  if (IsNightly()) return choice_points <= kChoicesOfATinyScenario ? 3 : 2;
-  return choice_points <= kChoicesOfASmallScenario ? 2 : 1;
-}
+constexpr uint64_t kSchedulesMax = 3'000'000;
+constexpr Nanoseconds kTimeMax = 120 * kSecond;
 
 // Proves what the strategy can prove, and says so.
 void Prove(const Scenario& scenario, Strategy& strategy) {
   const ExploreReport report =
-      Explore(scenario, strategy, {.budget = {.schedules = SchedulesMax(), .time = TimeMax()}});
+      Explore(scenario, strategy, {.budget = {.schedules = kSchedulesMax, .time = kTimeMax}});
   if (report.finding) {
     const Finding finding = Shrink(scenario, *report.finding).finding;
     ADD_FAILURE() << finding.failure.signature << "\n"
@@ -54,18 +42,10 @@ void Prove(const Scenario& scenario, Strategy& strategy) {
             << report.time / kMillisecond << " ms)" << std::endl;
 }
 
-// Choices that production's own run makes, of the kinds that are explored.
-uint64_t ChoicePointsOf(const Scenario& scenario) {
-  const Recording canonical = Replay(scenario, Schedule()).recording;
-  return static_cast<uint64_t>(
-      std::count_if(canonical.choices.begin(), canonical.choices.end(),
-                    [&](const RecordedChoice& each) { return scenario.explored.Has(each.kind); }));
-}
-
 class Bounds : public testing::TestWithParam<Scenario> {};
 
 TEST_P(Bounds, HoldForEverySchedule) {
-  DelayBounded strategy(MILLRACE_ASAN ? 1 : BoundFor(ChoicePointsOf(GetParam())));
+  DelayBounded strategy(MILLRACE_ASAN ? 1 : DailyBoundOf(ChoicePointsOf(GetParam())));
   Prove(GetParam(), strategy);
 }
 

@@ -45,6 +45,8 @@ struct CrashStage {
   DriverRegistry registry;
   SimulatedDisk disk;
   Fates fates = Fates(kSectors);
+  // Whether the job of the run that is under way has moved the guest's disk.
+  bool has_moved = false;
   // Outlives the engines of the run that is under way.
   std::unique_ptr<SimulatedDisk> disk_of_run;
 };
@@ -87,14 +89,34 @@ absl::Status CoMakeImage(CrashStage& stage, Graph& graph, size_t layer) MILLRACE
   return result;
 }
 
+// Which layers the job works on. Those that move the guest's disk do it on a chain of four.
+CrashCase CaseOf(CrashJob job) {
+  CrashCase crash_case;
+  crash_case.job = job;
+  crash_case.layers = job == CrashJob::kActiveCommit || job == CrashJob::kMirror ? 4 : 3;
+  crash_case.sectors = crash_case.lowest_sectors = kSectors;
+  crash_case.top = 1;
+  if (job == CrashJob::kStream) crash_case.top = 2;
+  if (job == CrashJob::kCommit) crash_case.base = 0;
+  if (job == CrashJob::kActiveCommit) {
+    crash_case.top = 3;
+    crash_case.base = 1;
+  }
+  return crash_case;
+}
+
+absl::Status CoMakeTarget(CrashStage& stage, Graph& graph) MILLRACE_MAY_SUSPEND {
+  CreateImageOptions create;
+  create.path = CrashCase::kTargetPath;
+  create.qcow2.cluster_bytes = kClusterBytes;
+  create.qcow2.bytes = kSectors * kSector;
+  return CoCreateImage(graph, stage.registry, create);
+}
+
 std::shared_ptr<CrashStage> MakeStage(CrashJob job) {
   auto stage = std::make_shared<CrashStage>();
   CrashCase& crash_case = stage->crash_case;
-  crash_case.job = job;
-  crash_case.layers = 3;
-  crash_case.sectors = crash_case.lowest_sectors = kSectors;
-  crash_case.top = job == CrashJob::kStream ? 2 : 1;
-  if (job == CrashJob::kCommit) crash_case.base = 0;
+  crash_case = CaseOf(job);
   for (size_t layer = 0; layer < crash_case.layers; ++layer) {
     Qcow2CreateOptions image;
     image.cluster_bytes = kClusterBytes;
@@ -113,6 +135,7 @@ std::shared_ptr<CrashStage> MakeStage(CrashJob job) {
     for (size_t layer = 0; layer < crash_case.layers && result.ok(); ++layer) {
       result = CoMakeImage(*stage, graph, layer);
     }
+    if (result.ok() && job == CrashJob::kMirror) result = CoMakeTarget(*stage, graph);
     graph.CoClose();
     return result;
   });
@@ -169,8 +192,10 @@ absl::Status CoWork(JobWorld& world, CrashStage& stage, const OpenCrashCase& ope
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return CoUseDisk(guest, fates); });
   scope.Spawn("trim", [&]() MILLRACE_MAY_SUSPEND { return CoTrimDisk(guest, fates); });
+  const NodeId moved = open.MovedNode(world.graph(), stage.crash_case);
   absl::Status result = CoRunCrashJobs(world, stage.crash_case, open);
   result.Update(scope.CoJoin());
+  stage.has_moved = moved.is_valid() && guest.node() == moved;
   guest.CoDetach();
   return result;
 }
@@ -221,8 +246,8 @@ absl::Status CheckView(const std::vector<std::string>& paths,
   return absl::OkStatus();
 }
 
-absl::Status CheckWhatIsLeft(const CrashStage& stage, const SimulatedDisk& disk,
-                             const Fates& fates) {
+absl::Status CheckWhatIsLeft(const CrashStage& stage, const SimulatedDisk& disk, const Fates& fates,
+                             bool has_crashed) {
   const std::vector<std::string> paths = disk.Paths();
   std::vector<ExaminedImage> images;
   // Nothing is to be chosen here.
@@ -238,7 +263,11 @@ absl::Status CheckWhatIsLeft(const CrashStage& stage, const SimulatedDisk& disk,
     return absl::DataLossError(
         StrCat("O8: an image is damaged: ", paths[i], ": ", images[i].status.ToString()));
   }
-  return CheckView(paths, images, stage.crash_case.root_path(), fates);
+  const absl::Status status = CheckView(paths, images, stage.crash_case.root_path(), fates);
+  if (!stage.has_moved) return status;
+  // The power failed before the guest's disk was moved, or after it.
+  const absl::Status moved = CheckView(paths, images, stage.crash_case.moved_path(), fates);
+  return has_crashed && status.ok() ? status : moved;
 }
 
 Scenario Crash(CrashJob job) {
@@ -252,6 +281,7 @@ Scenario Crash(CrashJob job) {
   scenario.choices_max = 200'000;  // who polls while a file stalls makes many
   scenario.body = [stage](ScenarioRun& run) -> absl::Status {
     run.SetFaults(false);
+    stage->has_moved = false;
     stage->disk_of_run = stage->disk.Clone();
     Fates fates = stage->fates;
     Engine& engine = run.NewEngine(stage->disk_of_run.get());
@@ -260,7 +290,9 @@ Scenario Crash(CrashJob job) {
       return CoRunUntilCrash(run, engine, *stage, fates);
     }));
     const std::unique_ptr<SimulatedDisk> crashed = engine.simulated_io()->TakeCrashedDisk();
-    return CheckWhatIsLeft(*stage, crashed == nullptr ? *stage->disk_of_run : *crashed, fates);
+    const bool has_crashed = crashed != nullptr;
+    return CheckWhatIsLeft(*stage, has_crashed ? *crashed : *stage->disk_of_run, fates,
+                           has_crashed);
   };
   return scenario;
 }
@@ -269,8 +301,8 @@ Scenario Crash(CrashJob job) {
 
 std::vector<Scenario> CrashScenarios() {
   std::vector<Scenario> scenarios;
-  for (const CrashJob job :
-       {CrashJob::kNone, CrashJob::kStream, CrashJob::kCommit, CrashJob::kInsertFilter}) {
+  for (const CrashJob job : {CrashJob::kNone, CrashJob::kStream, CrashJob::kCommit,
+                             CrashJob::kInsertFilter, CrashJob::kActiveCommit, CrashJob::kMirror}) {
     scenarios.push_back(Crash(job));
   }
   return scenarios;

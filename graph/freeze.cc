@@ -46,6 +46,7 @@ absl::Status RefuseFrozen(const Edge& edge) {
 }  // namespace
 
 FrozenChainCore::~FrozenChainCore() {
+  internal::TouchHere("graph", {}, StepAccess::kWrite);  // who looks next finds it otherwise
   for (Edge* edge : edges) edge->lease = nullptr;
 }
 
@@ -87,6 +88,7 @@ absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeI
     edges.push_back(edge);
     node = child;
   }
+  internal::TouchHere("graph", {}, StepAccess::kWrite);
   auto core = std::make_unique<FrozenChainCore>();
   core->holder = std::move(holder);
   core->top = top;

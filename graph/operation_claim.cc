@@ -27,6 +27,7 @@ OperationClaim::OperationClaim(Graph& graph, NodeId node, OperationSet operation
   GraphInternals& internals = GraphInternals::Of(graph);
   Node* claimed = internals.Resolve(node);
   MILLRACE_CHECK(claimed != nullptr, "claimed operations on a node that is gone");
+  internal::TouchHere("graph", {}, StepAccess::kWrite);
   ordinal_ = internals.next_claim++;
   claimed->claims.push_back({operations, std::move(holder), ordinal_});
 }
@@ -44,6 +45,7 @@ OperationClaim& OperationClaim::operator=(OperationClaim&& other) noexcept {
 
 void OperationClaim::Release() {
   if (graph_ == nullptr) return;
+  internal::TouchHere("graph", {}, StepAccess::kWrite);
   // A node that has gone took its claims with it.
   if (Node* node = GraphInternals::Of(*std::exchange(graph_, nullptr)).Resolve(node_)) {
     std::erase_if(node->claims,

@@ -59,6 +59,7 @@ bool Exhaustive::BeginRun() {
   sleep_.clear();
   enabled_.clear();
   promises_.clear();
+  deeds_.clear();
   return true;
 }
 
@@ -183,6 +184,22 @@ void Exhaustive::OnStep(const Option& step) {
   }
   node_of_next_ = kNoNode;
   is_event_open_ = true;
+  NoteDeed(step);
+}
+
+// Parties are numbered as they begin, which differs from run to run: what they did is kept by name.
+void Exhaustive::NoteDeed(const Option& step) {
+  const uint64_t party = PartyOf(step);
+  auto deeds = std::find_if(deeds_.begin(), deeds_.end(),
+                            [&](const Deeds& each) { return each.party == party; });
+  if (deeds == deeds_.end()) deeds = deeds_.insert(deeds_.end(), {party, HashText(step.name)});
+  deeds->hash = Mix(deeds->hash, PlaceOf(step));
+}
+
+uint64_t Exhaustive::OutcomeOf(const RunSummary& summary) const {
+  uint64_t all = 0;  // in any order
+  for (const Deeds& each : deeds_) all += each.hash;
+  return Mix(all, summary.outcome);
 }
 
 void Exhaustive::OnTouch(uint64_t object, StepAccess access) {
@@ -210,7 +227,10 @@ void Exhaustive::OnFootprint(bool is_complete) {
 void Exhaustive::FinishEvent() {
   if (!is_event_open_) return;
   is_event_open_ = false;
-  const Event& event = events_[event_count_ - 1];
+  Event& event = events_[event_count_ - 1];
+  StepFootprint& footprint = event.footprint;
+  if (dependence_ == Dependence::kEverything) footprint.is_complete = false;
+  if (dependence_ == Dependence::kTouches && !footprint.is_empty()) footprint.is_complete = true;
   if (event.node != kNoNode) {
     Node& node = path_[event.node];
     if (node.has_footprint) {
@@ -278,8 +298,9 @@ void Exhaustive::Reverse(size_t earlier, size_t later) {
   node.to_try |= can_start ? Bit(wanted) : starters & (~starters + 1);
 }
 
-void Exhaustive::EndRun(const RunSummary&) {
+void Exhaustive::EndRun(const RunSummary& summary) {
   FinishEvent();
+  if (!is_redundant_) outcomes_.insert(OutcomeOf(summary));
   const size_t events = std::min(event_count_, events_to_race_);
   for (size_t i = 0; i < events; ++i) FindRaces(i);
   MILLRACE_CHECK(depth_ == length_,

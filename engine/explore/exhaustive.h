@@ -8,13 +8,26 @@
 // footprints that do not meet (footprint.h); a step without one depends on all others, so without
 // footprints this is every interleaving.
 //
+// The engine, the graph and the jobs report what their steps touch (Scheduler::Touch), for
+// strategies that sample. Dependence::kTouches takes those reports for the whole truth, also of
+// steps that nobody made a promise for; a step that reported nothing still depends on all. That
+// needs far fewer schedules, and is as good as the reports are: for a scenario it is to be held
+// against Dependence::kEverything, which reorders all steps, as tests/scenarios/exploration does
+// for the micro scenarios, by outcomes().
+//
 // Choices within steps (wake orders, outcomes, data, where explored) are all taken. When BeginRun()
 // says false, every behaviour of the scenario was seen. At most 64 options per choice.
 #ifndef MILLRACE_ENGINE_EXPLORE_EXHAUSTIVE_H_
 #define MILLRACE_ENGINE_EXPLORE_EXHAUSTIVE_H_
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "millrace/engine/explore/step_footprint.h"
 #include "millrace/engine/explore/strategy.h"
@@ -23,7 +36,12 @@ namespace millrace {
 
 class Exhaustive final : public Strategy {
  public:
-  Exhaustive() = default;
+  enum class Dependence : uint8_t {
+    kEverything,  // no step is independent of another: every interleaving
+    kPromises,    // steps with complete footprints may be
+    kTouches,     // and steps that reported anything
+  };
+  explicit Exhaustive(Dependence dependence = Dependence::kPromises) : dependence_(dependence) {}
 
   std::string_view name() const override { return "exhaustive"; }
   bool BeginRun() override;
@@ -39,6 +57,11 @@ class Exhaustive final : public Strategy {
   uint64_t schedules() const { return schedules_; }
   // Runs that turned out to repeat what was seen, up to independent steps.
   uint64_t redundant() const { return redundant_; }
+  // What came of the runs, each as a number: what the scenario says of it (ScenarioRun::Outcome),
+  // and what each party did, which is the row of its steps. Runs that differ in the order of
+  // independent steps only have the same; so fewer of them than under kEverything means that a
+  // footprint is not complete. Redundant runs do not count.
+  const absl::btree_set<uint64_t>& outcomes() const { return outcomes_; }
 
  private:
   struct Asleep {
@@ -79,6 +102,9 @@ class Exhaustive final : public Strategy {
   // Who can run now, and since which event; tells the node of the latest event who no longer can.
   void NoteEnabled(absl::Span<const Option> options);
   void FinishEvent();
+  // Adds the step to what its party has done.
+  void NoteDeed(const Option& step);
+  uint64_t OutcomeOf(const RunSummary& summary) const;
   bool GoOnFrom(Node& node);
   // Orders the event after those it depends on, and plans to see the races reversed.
   void FindRaces(size_t event);
@@ -86,6 +112,15 @@ class Exhaustive final : public Strategy {
   bool IsBefore(size_t earlier, size_t later) const;
   static void AddBefore(Event& event, size_t index, const Event& earlier);
 
+  // What a party did in this run.
+  struct Deeds {
+    uint64_t party = 0;
+    uint64_t hash = 0;
+  };
+
+  const Dependence dependence_;
+  absl::btree_set<uint64_t> outcomes_;
+  std::vector<Deeds> deeds_;
   std::vector<Node> path_;     // storage is kept beyond length_
   size_t length_ = 0;          // nodes of the path
   size_t depth_ = 0;           // nodes passed in this run

@@ -158,7 +158,8 @@ class Explorer {
       run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr,
                        this);
       run.Finish(scenario_.body(run));
-      summary = {decider_.choices(), run.steps(), run.trace_hash(), run.has_failed()};
+      summary = {decider_.choices(), run.steps(), run.trace_hash(), run.outcome(),
+                 run.has_failed()};
       if (run.has_failed()) shared_.SetFailure(run.failure());
       run_ = nullptr;
     }

@@ -6,6 +6,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/stack_pool.h"
+#include "millrace/engine/explore/party.h"
 
 namespace millrace {
 
@@ -34,8 +35,12 @@ size_t ScenarioRun::Choose(std::string_view what, absl::Span<const std::string_v
 void ScenarioRun::Fail(std::string signature, std::string text) {
   if (has_failed()) return;
   Note("failure", signature, text);
-  failure_ = {std::move(signature), std::move(text)};
+  Failure failure{std::move(signature), std::move(text)};
+  if (tolerance_ && tolerance_(failure)) return;
+  failure_ = std::move(failure);
 }
+
+void ScenarioRun::Outcome(std::string_view text) { outcome_ = HashText(text, outcome_); }
 
 void ScenarioRun::Abandon(std::string signature, std::string text) {
   Fail(std::move(signature), std::move(text));

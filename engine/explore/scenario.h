@@ -119,6 +119,15 @@ class ScenarioRun {
   // exploration's child process here. Where the exploration has none it is a failed check.
   [[noreturn]] void Abandon(std::string signature, std::string text);
 
+  // What came of the run, in words: two runs that say the same, in the same order, have behaved
+  // alike as far as the scenario can see. For comparing what strategies get to see.
+  void Outcome(std::string_view text);
+
+  // Failures for which this says true are no findings: what a fault that was planted leads to, as
+  // long as the error is a clean one. What is left behind by such a run is a finding all the same.
+  using Tolerance = std::function<bool(const Failure& failure)>;
+  void SetTolerance(Tolerance tolerance) { tolerance_ = std::move(tolerance); }
+
   // A remark for the recording: kind "oracle", object "sector 3", any text.
   void Note(std::string_view kind, std::string_view object, std::string_view text);
 
@@ -133,6 +142,7 @@ class ScenarioRun {
   void Finish(const absl::Status& status);
   uint64_t steps() const;
   uint64_t trace_hash() const;
+  uint64_t outcome() const { return outcome_; }
 
  private:
   [[noreturn]] void AbandonInDeadlock(Engine& engine);
@@ -141,6 +151,8 @@ class ScenarioRun {
   StackPool& stacks_;
   std::vector<std::unique_ptr<Engine>> engines_;
   Failure failure_;
+  Tolerance tolerance_;
+  uint64_t outcome_ = 0;
   bool has_faults_ = true;
   Abandoner abandoner_ = nullptr;
   void* abandoner_context_ = nullptr;

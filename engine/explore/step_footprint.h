@@ -21,6 +21,7 @@ struct StepFootprint {
     reads.clear();
     writes.clear();
   }
+  bool is_empty() const { return reads.empty() && writes.empty(); }
   void Add(uint64_t object, StepAccess access) {
     auto& objects = access == StepAccess::kWrite ? writes : reads;
     if (!Has(objects, object)) objects.push_back(object);

@@ -29,6 +29,7 @@ struct RunSummary {
   uint64_t choices = 0;     // all that were asked
   uint64_t steps = 0;       // of the scheduler
   uint64_t trace_hash = 0;  // equal for equal steps
+  uint64_t outcome = 0;     // equal for equal ScenarioRun::Outcome()s
   bool has_failed = false;
 };
 

@@ -345,7 +345,8 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
   entries.push_back({Mutant::kM13,
                      "M13",
                      "a job that pauses begins nothing, but what it has begun goes on",
-                     {"pause-means-quiet", alone, &CoPauseMeansQuiet}});
+                     {"pause-means-quiet", alone, &CoPauseMeansQuiet},
+                     Script{.recorded = "s54:sleep@timer"}});
   entries.push_back({Mutant::kM06,
                      "M06",
                      "copy-on-read writes over what the guest wrote meanwhile",

@@ -22,6 +22,12 @@ absl::Status CoGuest(MemoryChain& chain, TaggedDisk& disk, int rounds) MILLRACE_
   return absl::OkStatus();
 }
 
+// What the guest has lost counts for more than an error that somebody was told of.
+void Judge(absl::Status& result, const absl::Status& seen) {
+  if (absl::IsDataLoss(seen) && !absl::IsDataLoss(result)) result = seen;
+  result.Update(seen);
+}
+
 absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t seed,
                     ChainStoryBody body) MILLRACE_MAY_SUSPEND {
   MemoryChainOptions layers;
@@ -40,9 +46,9 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
   guest.Spawn("guest",
               [&]() MILLRACE_MAY_SUSPEND { return CoGuest(chain, disk, options.guest_rounds); });
   absl::Status result = body(story);
-  result.Update(guest.CoJoin());
+  Judge(result, guest.CoJoin());
   world.jobs().CoShutdown();
-  result.Update(disk.CoVerifyAll(chain.guest));
+  Judge(result, disk.CoVerifyAll(chain.guest));
   result.Update(story.views().Check(chain, world.graph()));
   world.CoClose(chain);
   return result;

@@ -1,7 +1,9 @@
 // The graph's own protocols: drains, leases, edits and requests that meet on one small chain.
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -27,6 +29,8 @@ struct Pond {
   ScenarioRun& run;
   Graph& graph;
   MemoryChain chain;
+  // What became of each party's attempt, for ScenarioRun::Outcome().
+  std::map<std::string, absl::StatusCode> attempts;
 };
 
 using Act = std::function<absl::Status(Pond&)>;
@@ -42,12 +46,20 @@ Scenario Acts(std::string name, std::vector<Act> acts) {
                 options.bytes = 2 * 512;
                 MILLRACE_ASSIGN_OR_RETURN(pond.chain, CoMakeMemoryChain(graph, options, true));
                 TaskScope scope("acts");
+                std::vector<absl::Status> ends(acts.size());
                 for (size_t i = 0; i < acts.size(); ++i) {
-                  scope.Spawn(StrCat("act", i),
-                              [&, i]() MILLRACE_MAY_SUSPEND { return acts[i](pond); });
+                  scope.Spawn(StrCat("act", i), [&, i]() MILLRACE_MAY_SUSPEND {
+                    ends[i] = acts[i](pond);
+                    return ends[i];
+                  });
                 }
                 absl::Status status = scope.CoJoin();
                 status.Update(graph.CheckInvariants());
+                for (const absl::Status& end : ends) run.Outcome(end.ToString());
+                for (const auto& [who, code] : pond.attempts) {
+                  run.Outcome(StrCat(who, absl::StatusCodeToString(code)));
+                }
+                run.Outcome(pond.chain.Shape(graph));
                 pond.chain.guest.CoDetach();
                 pond.chain.monitor.clear();
                 graph.CoClose();
@@ -87,6 +99,7 @@ absl::StatusOr<FrozenChain> Freeze(Pond& pond, const char* who) MILLRACE_OPENS_V
 
 absl::Status CoFreeze(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND {
   const absl::StatusOr<FrozenChain> lease = Freeze(pond, who);
+  pond.attempts[who] = lease.status().code();
   // Somebody else has the link for themselves, or has cut it.
   EXPECT_TRUE(lease.ok() || absl::IsFailedPrecondition(lease.status()) ||
               absl::IsNotFound(lease.status()))
@@ -108,6 +121,7 @@ absl::Status CoCut(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND {
       DrainedSection drained,
       DrainedSection::CoBegin(pond.graph, {pond.chain.nodes[1]}, {pond.Party(who)}));
   const absl::Status cut = Cut(pond, drained, who);
+  pond.attempts[who] = cut.code();
   EXPECT_TRUE(cut.ok() || absl::IsFailedPrecondition(cut)) << cut;
   return absl::OkStatus();
 }

@@ -22,6 +22,12 @@ ScriptedJob::Script ShortScript() {
   return script;
 }
 
+void SayWhatCameOf(ScenarioRun& run, const absl::Status& over, const JobTrace& trace) {
+  run.Outcome(over.ToString());
+  for (const std::string& call : trace.calls) run.Outcome(call);
+  run.Outcome(StrCat(trace.pieces_done));
+}
+
 // Starts job "a", does `other` beside it, and waits for the end of both. The job ends exactly once
 // and cleans up.
 Scenario JobAnd(std::string what, ScriptedJob::Script script, JobSpec spec,
@@ -42,6 +48,7 @@ Scenario JobAnd(std::string what, ScriptedJob::Script script, JobSpec spec,
                 EXPECT_EQ(trace.Count("clean"), 1u);
                 EXPECT_LE(trace.Count("stage") + trace.Count("abort"), 1u);
                 EXPECT_FALSE(trace.has_io_in_flight);
+                SayWhatCameOf(run, over, trace);
                 return status;
               });
             });
@@ -100,6 +107,9 @@ Scenario TwoCompletions(bool in_transaction, bool one_fails) {
                 // J3: all members commit, or none.
                 const uint64_t aborted =
                     world.trace(one).Count("abort") + world.trace(two).Count("abort");
+                for (const JobNumber each : {one, two}) {
+                  SayWhatCameOf(run, absl::OkStatus(), world.trace(each));
+                }
                 const uint64_t wanted = !one_fails ? 0u : (in_transaction ? 2u : 1u);
                 EXPECT_EQ(aborted, wanted);
                 return absl::OkStatus();

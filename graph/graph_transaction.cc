@@ -369,6 +369,7 @@ std::string GraphTransaction::DescribePlan() const {
 
 absl::Status GraphTransaction::Validate() {
   MILLRACE_CHECK(plan_ != nullptr, "a transaction was used after it had been applied");
+  internal::TouchHere("graph", {}, StepAccess::kRead);  // also if it is refused
   plan_->is_closed = true;
   TransactionValidator::DropReservations(*plan_);
   plan_->is_validated = false;

@@ -90,12 +90,14 @@ absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
-// One place has changed and is copied; it changes again meanwhile.
+// Four places have changed and are copied; they change again meanwhile.
 absl::Status CoHotSpot(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
   MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
   for (int round = 0; round < 2; ++round) {
-    MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, 4, 1));
+    for (uint64_t sector = 0; sector < Stage::kSectors; sector += 4) {
+      MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, sector, 1));
+    }
     if (round == 0) stage.CoSleep(kSecond / 10);  // for so long a ready mirror lets them gather
   }
   stage.CoSleep(kSecond);

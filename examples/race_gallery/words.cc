@@ -174,9 +174,8 @@ constexpr Words kStories[] = {
     {"complete-under-load",
      "Mirror 'm' has copied the disk to 't'; four writers never stop. The user completes it."},
     {"mirror-of-a-hot-spot",
-     "Mirror 'm' has copied the disk to 't'. A sector is written and is to be copied; it is "
-     "written "
-     "again while that is done."},
+     "Mirror 'm' has copied the disk to 't'. Four sectors are written and are to be copied; they "
+     "are written again while that is done."},
     {"mirror-with-coarse-marks",
      "Mirror 'm' marks what is to be copied in units larger than what the images' maps can tell."},
     {"ignore-one-error",

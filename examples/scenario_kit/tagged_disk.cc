@@ -18,6 +18,30 @@ std::vector<uint8_t> TaggedDisk::Content(uint64_t sector, uint32_t version) {
   return content;
 }
 
+absl::Status TaggedDisk::CoChange(uint64_t sector, uint64_t count, uint32_t version, Write write) {
+  absl::Status status = write();
+  for (uint64_t i = sector; i < sector + count; ++i) {
+    if (!status.ok()) {
+      failed_[i].push_back(version);
+      continue;
+    }
+    failed_.erase(i);
+    versions_[i] = version;
+  }
+  return status;
+}
+
+bool TaggedDisk::MayHold(uint64_t sector, const uint8_t* content) const {
+  const auto holds = [&](uint32_t version) {
+    const std::vector<uint8_t> wanted = Content(sector, version);
+    return std::equal(wanted.begin(), wanted.end(), content);
+  };
+  if (holds(versions_[sector])) return true;
+  const auto failed = failed_.find(sector);
+  return failed != failed_.end() &&
+         std::any_of(failed->second.begin(), failed->second.end(), holds);
+}
+
 absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64_t count) {
   const uint32_t version = next_version_++;
   std::vector<uint8_t> data;
@@ -25,29 +49,24 @@ absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64
     const std::vector<uint8_t> content = Content(sector + i, version);
     data.insert(data.end(), content.begin(), content.end());
   }
-  MILLRACE_RETURN_IF_ERROR(
-      attachment.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size())));
-  std::fill_n(versions_.begin() + static_cast<ptrdiff_t>(sector), count, version);
-  return absl::OkStatus();
+  return CoChange(sector, count, version, [&]() MILLRACE_MAY_SUSPEND {
+    return attachment.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size()));
+  });
 }
 
 absl::Status TaggedDisk::CoZero(Attachment& attachment, uint64_t sector, uint64_t count,
                                 bool discard) {
   const ByteRange range(sector * kSector, count * kSector);
-  MILLRACE_RETURN_IF_ERROR(discard ? attachment.CoDiscard(range) : attachment.CoWriteZeroes(range));
-  std::fill_n(versions_.begin() + static_cast<ptrdiff_t>(sector), count, 0);
-  return absl::OkStatus();
+  return CoChange(sector, count, 0, [&]() MILLRACE_MAY_SUSPEND {
+    return discard ? attachment.CoDiscard(range) : attachment.CoWriteZeroes(range);
+  });
 }
 
 absl::Status TaggedDisk::CoVerify(Attachment& attachment, uint64_t sector, uint64_t count) {
   std::vector<uint8_t> data(count * kSector, 0xee);
   MILLRACE_RETURN_IF_ERROR(attachment.CoRead(sector * kSector, IoVector(data.data(), data.size())));
   for (uint64_t i = 0; i < count; ++i) {
-    const std::vector<uint8_t> wanted = Content(sector + i, versions_[sector + i]);
-    if (std::equal(wanted.begin(), wanted.end(),
-                   data.begin() + static_cast<ptrdiff_t>(i * kSector))) {
-      continue;
-    }
+    if (MayHold(sector + i, &data[i * kSector])) continue;
     uint32_t found = 0;
     std::memcpy(&found, data.data() + i * kSector + 8, sizeof(found));
     return absl::DataLossError(StrCat("I2: sector ", sector + i, " holds version ", found,

@@ -4,8 +4,10 @@
 #define MILLRACE_EXAMPLES_SCENARIO_KIT_TAGGED_DISK_H_
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/capabilities.h"
@@ -23,7 +25,8 @@ class TaggedDisk {
   uint64_t sectors() const { return versions_.size(); }
   // Content of a sector at a version; version 0 is zeroes.
   static std::vector<uint8_t> Content(uint64_t sector, uint32_t version);
-  // Writes a new version of some sectors through the attachment.
+  // Writes a new version of some sectors through the attachment. A write that fails may have been
+  // done all the same: then either version is right, until the next one that succeeds.
   absl::Status CoWrite(Attachment& attachment, uint64_t sector, uint64_t count)
       MILLRACE_MAY_SUSPEND;
   // Makes some sectors zeroes, by writing them or by discarding.
@@ -41,7 +44,13 @@ class TaggedDisk {
   const std::vector<uint32_t>& versions() const { return versions_; }
 
  private:
+  using Write = absl::FunctionRef<absl::Status()>;
+  absl::Status CoChange(uint64_t sector, uint64_t count, uint32_t version, Write write)
+      MILLRACE_MAY_SUSPEND;
+  bool MayHold(uint64_t sector, const uint8_t* content) const;
+
   std::vector<uint32_t> versions_;
+  std::map<uint64_t, std::vector<uint32_t>> failed_;  // versions, by sector
   uint32_t next_version_ = 1;
 };
 

@@ -175,6 +175,11 @@ std::vector<Scenario> GraphMicroScenarios() {
       Acts("a cut and a drain", {Cuts("a"), Drains(1, "b")}),
       Acts("a user that comes and goes, and a drain", {AttachesAndDetaches("a"), Drains(0, "b")}),
       Acts("two users that come and go", {AttachesAndDetaches("a"), AttachesAndDetaches("b")}),
+      Acts("two drains of one node, a write and a read",
+           {Drains(1, "a"), Drains(1, "b"), writes, reads}),
+      Acts("two leases, a cut and a read", {Freezes("a"), Freezes("b"), Cuts("c"), reads}),
+      Acts("a user that comes and goes, two drains and a read",
+           {AttachesAndDetaches("a"), Drains(0, "b"), Drains(1, "c"), reads}),
   };
 }
 

@@ -57,9 +57,10 @@ def told(value):
     return 'absent' if value is MISSING else json.dumps(value)[:300]
 
 
-def run_both(text, programs, timeout):
+def run_both(text, programs, timeout, **images):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda program: ScriptRun(text, program, timeout).run(), programs))
+        return list(pool.map(lambda program: ScriptRun(text, program, timeout, **images).run(),
+                             programs))
 
 
 def unequal(answers, others):
@@ -104,14 +105,14 @@ class Comparison:
         return lines
 
 
-def compare(name, text, programs, timeout=TIMEOUT, again=False):
+def compare(name, text, programs, timeout=TIMEOUT, again=False, **images):
     """Runs a script on both. With `again` a second run of the first program says in what it does
-    not even equal itself: that is left out.
+    not even equal itself: that is left out. `images` are options of ScriptRun.
     """
-    answers = run_both(text, programs, timeout)
+    answers = run_both(text, programs, timeout, **images)
     found = unequal(*answers)
     if found and again:
-        second = ScriptRun(text, programs[0], timeout).run()
+        second = ScriptRun(text, programs[0], timeout, **images).run()
         unstable = {(number, path) for number, _, path, *_ in unequal(answers[0], second)}
         found = [one for one in found if (one[0], one[2]) not in unstable]
     return Comparison(name, programs, answers, found)

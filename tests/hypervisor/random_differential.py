@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Random scripts of jobs on QEMU and on millraced, as a campaign (tests/campaign/campaign.h).
 
+Those with a drive run on qemu-system, the others on qemu-storage-daemon.
+
     random_differential.py --seconds S --seed-start N     as the nightly calls it
     random_differential.py --count N [--seed M]           N scripts from seed M on
     random_differential.py --seed N                       one again, its differences in full
@@ -20,6 +22,7 @@ import json
 import pathlib
 import signal
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -29,15 +32,40 @@ import known_defects  # noqa: E402
 from differential import compare  # noqa: E402
 from run import SKIPPED  # noqa: E402
 from support import backend  # noqa: E402
+from support.image_store import ImageStore  # noqa: E402
 from support.random_script import RandomScript  # noqa: E402
 
 QEMU_DIED = 'QEMU died'
 FINDINGS_MAX = 10  # the first ones are the ones to mend
 
 
-def run_one(seed, programs):
+class Store:
+    """Images of all scripts, and what was told of them: each thread has its own."""
+
+    def __init__(self):
+        self._local = threading.local()
+        self._all = []
+
+    def images(self, text):
+        """Options of ScriptRun, for all runs of one script."""
+        if not hasattr(self._local, 'store'):
+            self._local.store = ImageStore()
+            self._all.append(self._local.store)
+        store = self._local.store
+        images = store.make(text)
+        return {'put_images': lambda folder: store.copy(images, folder), 'seen': {}}
+
+    def close(self):
+        for store in self._all:
+            store.close()
+
+
+def run_one(seed, programs, store):
     """(seed, verdict, lines): verdict is same, differ, QEMU died, or a defect's name."""
-    found = compare(f'seed {seed}', RandomScript(seed).text(), programs, again=True)
+    script = RandomScript(seed)
+    text = script.text()
+    chosen = [programs[0] if script.has_devices else programs[1], programs[2]]
+    found = compare(f'seed {seed}', text, chosen, again=True, **store.images(text))
     lines = found.lines()
     if not lines:
         return seed, 'same', lines
@@ -52,6 +80,7 @@ class Campaign:
         self._programs = programs
         self._keep = keep
         self._is_stopped = False
+        self._store = Store()
         self.verdicts = {}
 
     def stop(self, *_):
@@ -67,8 +96,9 @@ class Campaign:
                     seed = next(seeds, None)
                     if seed is None:
                         break
-                    pending.add(pool.submit(run_one, seed, self._programs))
+                    pending.add(pool.submit(run_one, seed, self._programs, self._store))
                 if not pending:
+                    self._store.close()
                     return
                 done, pending = concurrent.futures.wait(
                     pending, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -108,17 +138,19 @@ def main():
     parser.add_argument('--seed-start', type=int)
     parser.add_argument('--seed', type=int)
     parser.add_argument('--count', type=int)
-    parser.add_argument('-j', type=int, default=2, help='scripts at a time')
+    parser.add_argument('-j', type=int, default=4, help='scripts at a time')
     parser.add_argument('--keep', type=pathlib.Path, metavar='DIR',
                         help='scripts that differ are written there')
     options = parser.parse_args()
-    programs = [backend.find('qemu'), backend.find('millraced')]
+    programs = [backend.find(name) for name in ('qemu', 'qemu-storage-daemon', 'millraced')]
     for program in programs:
         if program.missing:
             print(f'SKIPPED: {program.missing}')
             return SKIPPED
     if options.seed is not None and options.count is None:
-        _, verdict, lines = run_one(options.seed, programs)
+        store = Store()
+        _, verdict, lines = run_one(options.seed, programs, store)
+        store.close()
         print('\n'.join([*lines, verdict]))
         options.count = 0
     first = options.seed_start if options.seed_start is not None else options.seed or 1

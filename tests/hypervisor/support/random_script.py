@@ -5,6 +5,7 @@ its base has something to copy, so a job of speed 1 does not end by itself; one 
 does, and is waited for as all others are: until it has done its first piece, or rests, or is over.
 Only mirrors are kept for dismissal: what a stream or commit has cut out of a chain is gone with its
 end here, and with its dismissal in QEMU. At the end all jobs are let go and end, so that images are compared when no job is half done.
+Every other script is for programs without drives and devices: QEMU's storage daemon.
 Commands are valid and invalid; what comes next does not depend on whether they are refused, save
 that one waits for a job only if it has started.
 """
@@ -15,9 +16,15 @@ import random
 SIZE = '64M'
 
 
+def has_devices(seed):
+    """Whether the script of this seed has a drive, with a guest that writes to it."""
+    return seed % 2 == 1
+
+
 class RandomScript:
     def __init__(self, seed):
         self._random = random.Random(seed)
+        self.has_devices = has_devices(seed)
         self._layers = self._random.randint(3, 6)
         self._lines = [f'# seed {seed}']
         self._nodes = [f'n{i}' for i in range(self._layers)]
@@ -48,13 +55,25 @@ class RandomScript:
                              for _ in range(self._random.randint(1, 3)))
             stripes = ';'.join(f'write -q -z {k * 4}M 4M' for k in range(i, 16, self._layers))
             self._say(f'fill {name} qcow2 {stripes}{writes}')
-        for i in reversed(range(self._layers)):
-            options.append(f'{prefix}node-name=n{i}')
-            prefix += 'backing.'
         self._say('image target.img ' + SIZE)
-        self._say(f'drive if=virtio,id=drive0,file=DIR/{self._files[-1]},format=qcow2,'
-                  + ','.join(options))
+        if self.has_devices:
+            for i in reversed(range(self._layers)):
+                options.append(f'{prefix}node-name=n{i}')
+                prefix += 'backing.'
+            self._say(f'drive if=virtio,id=drive0,file=DIR/{self._files[-1]},format=qcow2,'
+                      + ','.join(options))
+        else:
+            for i, name in enumerate(self._files):
+                self._say('blockdev ' + ','.join((
+                    f'driver=qcow2,node-name=n{i},file.driver=file,file.filename=DIR/{name}',
+                    *([f'backing=n{i - 1}'] if i else []),
+                    *(['read-only=on'] if i < self._layers - 1 else []))))
         self._say('start')
+
+    @property
+    def _device(self):
+        """What stands on top of the chain, or the image there."""
+        return 'drive0' if self.has_devices else f'n{self._layers - 1}'
 
     def _say(self, line):
         self._lines.append(line)
@@ -91,17 +110,17 @@ class RandomScript:
             {}, {'base_node': self._node()}, {'base_node': self._node()},
             {'bottom': self._node()}, {'base': f'DIR/{self._random.choice(self._files)}'}))
         self._start('block-stream', {'waits': 'pending', 'ends': 'finished'},
-                    device=self._random.choice(self._nodes + ['drive0', 'nowhere']),
+                    device=self._random.choice(self._nodes + [self._device, 'nowhere']),
                     filter_node_name=self._filter(), **below)
 
     def _commit(self):
         self._start('block-commit', {'waits': 'pending', 'ends': 'finished'},
-                    device=self._random.choice(['drive0'] * 6 + self._nodes),
+                    device=self._random.choice([self._device] * 6 + self._nodes),
                     top_node=self._random.choice(self._nodes[:-1] + ['nowhere']),
                     base_node=self._maybe(self._node(), 0.8), filter_node_name=self._filter())
 
     def _active_commit(self):
-        self._start('block-commit', {'waits': 'ready', 'ends': 'ready'}, device='drive0',
+        self._start('block-commit', {'waits': 'ready', 'ends': 'ready'}, device=self._device,
                     base_node=self._maybe(self._node(), 0.8), filter_node_name=self._filter())
 
     def _mirror(self):
@@ -110,7 +129,7 @@ class RandomScript:
                       file={'driver': 'file', 'filename': 'DIR/target.img'})
             self._nodes.append('target')
         self._start('blockdev-mirror', {'waits': 'ready', 'ends': 'ready'},
-                    device=self._random.choice(['drive0', 'drive0', self._node()]),
+                    device=self._random.choice([self._device, self._device, self._node()]),
                     target=self._random.choice(['target', 'target', self._node()]),
                     sync=self._random.choice(('full', 'top', 'none')),
                     filter_node_name=self._filter())
@@ -148,6 +167,8 @@ class RandomScript:
     # ---- Nodes and the guest ---------------------------------------------------------------------
 
     def _write(self):
+        if not self.has_devices:
+            return
         self._say(f'io drive0 write -P {self._random.randint(1, 255)} '
                   f'{self._random.randrange(1024) * 64}K 64K')
 
@@ -155,7 +176,8 @@ class RandomScript:
         name = f's{len(self._files)}'
         self._ask('blockdev-snapshot-sync', snapshot_file=f'DIR/{name}.img',
                   snapshot_node_name=name, **self._random.choice(
-                      ({'device': 'drive0'}, {'node-name': self._node()})))
+                      ({'device': self._device} if self.has_devices
+                       else {'node-name': self._device}, {'node-name': self._node()})))
         self._nodes.append(name)
         self._files.append(f'{name}.img')
 
@@ -170,7 +192,8 @@ class RandomScript:
 
     def _look(self):
         self._ask(*self._random.choice((
-            ('query-jobs',), ('query-block-jobs',), ('query-block',),
+            ('query-jobs',), ('query-block-jobs',),
+            ('query-block' if self.has_devices else 'query-named-block-nodes',),
             ('x-debug-query-block-graph',))))
 
     def _end(self):

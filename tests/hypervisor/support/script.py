@@ -35,6 +35,7 @@ import shutil
 import tempfile
 import time
 
+from support.image_store import PREFIX, digest_of_chain
 from support.images import Images
 from support.machine import Machine, QmpClosed, QmpTimeout
 
@@ -54,10 +55,16 @@ class Transcript:
 
 
 class ScriptRun:
-    def __init__(self, text, backend, timeout):
+    """One run. With `put_images`, a function of the folder, the images are there and need not be
+    made; `seen`, a dictionary for all runs, keeps what was told of images that are equal.
+    """
+
+    def __init__(self, text, backend, timeout, put_images=None, seen=None):
         self._lines = text.splitlines()
         self._timeout = timeout
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix='millrace-script-'))
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._put_images = put_images
+        self._seen = seen
         self._images = Images(self._folder)
         self._vm = Machine(backend, self._folder)
         self._names = {}
@@ -67,6 +74,8 @@ class ScriptRun:
 
     def run(self):
         try:
+            if self._put_images:
+                self._put_images(self._folder)
             for number, line in enumerate(self._lines, 1):
                 line = re.sub(r'(^|\s)#.*', '', line).strip()
                 if line:
@@ -91,6 +100,8 @@ class ScriptRun:
         words = rest.split()
         vm, images = self._vm, self._images
         add = lambda answer: self.transcript.add(number, line, answer)  # noqa: E731
+        if verb in ('image', 'overlay', 'fill') and self._put_images:
+            return
         if verb == 'image':
             images.create(words[0], words[1], words[2] if len(words) > 2 else 'qcow2')
         elif verb == 'overlay':
@@ -151,9 +162,9 @@ class ScriptRun:
         elif verb == 'check':
             add(images.run('qemu-img', 'check', '-q', images.path(words[0]), expect=(0, 1, 2, 3)))
         elif verb == 'header':
-            self._header(words[0], add)
+            add(self._looked_at(self._header, words[0]))
         elif verb == 'content':
-            self._content(words[0], add)
+            add(self._looked_at(self._content, words[0]))
         elif verb == 'same':
             add(images.same_content(words[0], words[1]))
         else:
@@ -175,26 +186,34 @@ class ScriptRun:
             data = dict(word.split('=', 1) for word in words[1:])
             qmp.wait_event(words[0], timeout=self._timeout, **data)
 
-    def _header(self, name, add):
-        if not (self._folder / name).exists():
-            add('no such file')
-            return
+    def _looked_at(self, look, name):
+        """What `look` tells of an image, if there is one."""
+        path = self._folder / name
+        if not path.exists():
+            return 'no such file'
+        digest = digest_of_chain(path) if self._seen is not None else None
+        if digest is None:
+            return look(name)
+        key = look.__name__, digest
+        if key not in self._seen:
+            self._seen[key] = look(name), str(self._folder)
+        told, folder = self._seen[key]
+        return json.loads(json.dumps(told).replace(folder, str(self._folder)))
+
+    def _header(self, name):
         info = self._images.info(name)
         backing = info.get('backing-filename')
         if backing and backing.startswith('json:'):
             # QEMU puts a filter that stood between into the name; Millrace the image's plain name.
             backing = json.loads(backing[len('json:'):])['file'].get('filename', backing)
-        add([backing, info['virtual-size'],
-             self._images.run('qemu-img', 'check', '-q', self._images.path(name),
-                              expect=(0, 1, 2, 3))])
+        return [backing, info['virtual-size'],
+                self._images.run('qemu-img', 'check', '-q', self._images.path(name),
+                                 expect=(0, 1, 2, 3))]
 
-    def _content(self, name, add):
-        if not (self._folder / name).exists():
-            add('no such file')
-            return
+    def _content(self, name):
         raw = self._folder / 'content.raw'
         self._images.run('qemu-img', 'convert', '-O', 'raw', self._images.path(name), str(raw))
-        add(_hash_of_data(raw))
+        return _hash_of_data(raw)
 
     def _wait_rest(self, until, ident):
         """Waits for what follows from the last command: until the job rests somewhere."""

@@ -18,13 +18,24 @@ std::string NameOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() ? node->name() : std::string();
 }
 
-// Holds the nodes of the chain below the filter, with the permissions of a stream's edges. What the
-// guest writes passes from the top to the overlay, through filters perhaps; nobody writes below.
-absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId lease_end)
-    MILLRACE_OPENS_VIEW {
+constexpr absl::string_view kStepPayload = "millrace/stream-step";
+constexpr absl::string_view kMakeFilterStep = "make filter";
+constexpr absl::string_view kPutFilterInPlaceStep = "put filter in place";
+
+absl::Status At(absl::string_view step, absl::Status status) {
+  if (!status.ok()) status.SetPayload(kStepPayload, absl::Cord(step));
+  return status;
+}
+
+// Holds the nodes of the chain below the filter, with the permissions of a stream's edges, and from
+// now on reads through the filter. What the guest writes passes from the top to the overlay,
+// through filters perhaps; nobody writes below.
+absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, const Attachment& reader, NodeId top,
+                       NodeId lease_end) MILLRACE_OPENS_VIEW {
   bool is_written = true;
   GraphTransaction change(graph);
   change.OnBehalfOf(proofs.holder);
+  change.SetPermissions(reader, {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite});
   absl::StatusOr<NodeView> start = change.Resolve(top);
   MILLRACE_RETURN_IF_ERROR(start.status());
   for (NodeId id : ChainFrom(*start, lease_end)) {
@@ -42,6 +53,12 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, NodeId top, NodeId le
 }
 
 }  // namespace
+
+StreamStep StreamStepOf(const absl::Status& refusal) {
+  const absl::optional<absl::Cord> step = refusal.GetPayload(kStepPayload);
+  if (!step.has_value()) return StreamStep::kOther;
+  return *step == kMakeFilterStep ? StreamStep::kMakeFilter : StreamStep::kPutFilterInPlace;
+}
 
 // What the filter is made to read, it keeps.
 class StreamJob::Mover final : public CopyMover {
@@ -94,7 +111,8 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   AttachmentOptions keeper;
   keeper.holder = proofs.holder;
   keeper.purpose = "main node";
-  keeper.permissions = {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite};
+  // Nothing is read yet: whoever is in the way of the filter itself is told first, as in QEMU.
+  keeper.permissions = {kNoPermissions, kConsistentRead | kWriteUnchanged | kWrite};
   keeper.queues_requests = false;
   keeper.stays_at_node = true;
   CopyOnReadOptions filter;
@@ -102,10 +120,11 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   filter.is_unleasable = true;
   absl::StatusOr<Attachment> reader = CoAddFilterBeside(
       graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, std::move(keeper));
-  absl::Status status = reader.status();
-  if (status.ok()) status = HoldNodes(graph, proofs, top, lease_end);
+  absl::Status status = At(kMakeFilterStep, reader.status());
+  if (status.ok()) status = HoldNodes(graph, proofs, *reader, top, lease_end);
   if (status.ok()) {
-    status = CoPutFilterInPlace(graph, reader->node(), top, proofs.holder, &proofs.chain);
+    status = At(kPutFilterInPlaceStep,
+                CoPutFilterInPlace(graph, reader->node(), top, proofs.holder, &proofs.chain));
   }
   if (!status.ok()) {
     std::vector<Attachment*> attachments;

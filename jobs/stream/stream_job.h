@@ -44,8 +44,14 @@ struct StreamProofs : BlockJobProofs {
 absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
 
-// Claims, sets up, creates and starts a stream job. On error nothing of it is left. The graph and
-// the manager outlive the job; the manager's committer must be a BlockJobCommitter of this graph.
+// Which step of its set-up a refusal comes from; only these two have a place of their own in QEMU's
+// words ("Could not create node: ...", "Could not replace node: ...").
+enum class StreamStep { kOther, kMakeFilter, kPutFilterInPlace };
+StreamStep StreamStepOf(const absl::Status& refusal);
+
+// Claims, sets up, creates and starts a stream job. On error nothing of it is left, and
+// StreamStepOf() tells how far it came. The graph and the manager outlive the job; the manager's
+// committer must be a BlockJobCommitter of this graph.
 absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options)
     MILLRACE_MAY_SUSPEND;
 

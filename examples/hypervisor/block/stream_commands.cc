@@ -86,20 +86,16 @@ absl::StatusOr<std::optional<NodeId>> StreamBottom(BlockLayer& layer, ArgumentRe
   return bottom;
 }
 
-// A name that its filter cannot have.
+// What is in the way of its filter, in the words in which QEMU tells of the filter.
 absl::Status AsFilterFailure(const absl::Status& status) {
+  const StreamStep step = StreamStepOf(status);
   const std::optional<Conflict> conflict = ConflictOf(status);
-  if (!conflict) return status;
-  switch (conflict->reason) {
-    case ConflictReason::kDuplicateNodeName:
-    case ConflictReason::kMalformedNodeName:
-    case ConflictReason::kNodeNameTooLong:
-    case ConflictReason::kNodeNameIsDevice:
-      return WithConflictOf(
-          GenericError(StrCat("Could not create node: ", ConflictText(*conflict))), status);
-    default:
-      return status;
-  }
+  if (step == StreamStep::kOther || !conflict) return status;
+  const std::string text = ConflictText(*conflict);
+  if (text.empty()) return status;
+  const std::string_view what =
+      step == StreamStep::kMakeFilter ? "Could not create node: " : "Could not replace node: ";
+  return WithConflictOf(GenericError(StrCat(what, text)), status);
 }
 
 }  // namespace

@@ -15,16 +15,12 @@ absl::Status Refuse(ConflictReason reason, const NodeView& node, std::string_vie
                    StrCat("cannot commit '", node.name(), "': ", text), next_step);
 }
 
-// The base, the lowest image that is copied from, checked against the top.
+// The base, checked against the top: the user's, or the lowest image there is.
 absl::StatusOr<NodeView> BaseOf(const GraphReader& view, const NodeView& top,
                                 const CommitOptions& options) {
   if (!options.base) {
     const std::optional<NodeView> lowest = FindOverlay(top, std::nullopt);
-    if (!lowest || *lowest == SkipFilters(top)) {
-      return Refuse(ConflictReason::kNoBacking, top, "there is no image below it",
-                    "choose an image with a backing file");
-    }
-    return *lowest;
+    return lowest ? *lowest : SkipFilters(top);
   }
   MILLRACE_ASSIGN_OR_RETURN(const NodeView base, view.Resolve(*options.base));
   if (!ChainContains(top, base)) {
@@ -36,11 +32,16 @@ absl::StatusOr<NodeView> BaseOf(const GraphReader& view, const NodeView& top,
 }
 
 // Said after who is busy, as in QEMU.
-absl::Status CheckAreDifferent(const NodeView& top, const NodeView& base) {
+absl::Status CheckAreDifferent(const NodeView& top, const NodeView& base,
+                               const CommitOptions& options, bool is_active) {
   if (!(SkipFilters(base) == SkipFilters(top))) return absl::OkStatus();
+  if (!options.base && base == top) {
+    return Refuse(ConflictReason::kNoBacking, top, "there is no image below it",
+                  "choose an image with a backing file");
+  }
+  const std::string_view how = is_active ? "mirror" : "through-filters";
   return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kSameNode, top.name(),
-                   base == top ? "" : "through-filters",
-                   StrCat("cannot commit '", top.name(), "' into itself"),
+                   base == top ? "" : how, StrCat("cannot commit '", top.name(), "' into itself"),
                    "name a base below the top");
 }
 
@@ -85,9 +86,9 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   }
   MILLRACE_ASSIGN_OR_RETURN(const NodeView base, BaseOf(view, top, options));
   MILLRACE_RETURN_IF_ERROR(CheckClaims(view, root, top, base));
-  MILLRACE_RETURN_IF_ERROR(CheckAreDifferent(top, base));
   const bool has_writer = top.cumulative_permissions().used.Intersects(kWrite);
   const bool is_active = has_writer || SkipFilters(top) == SkipFilters(root);
+  MILLRACE_RETURN_IF_ERROR(CheckAreDifferent(top, base, options, is_active));
   if (is_active) MILLRACE_RETURN_IF_ERROR(CheckActive(options, top, has_writer && !(top == root)));
   const std::optional<NodeView> lowest = FindOverlay(top, base);
   if (!lowest) {

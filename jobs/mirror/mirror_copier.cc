@@ -45,9 +45,10 @@ uint64_t MirrorCopier::Room() const {
   return is_small ? dirty_.granularity() : room;
 }
 
-bool MirrorCopier::IsInFlight(ByteRange range) const {
-  return std::any_of(pieces_.begin(), pieces_.end(),
-                     [&](const Slot& piece) { return piece->range.Overlaps(range); });
+std::shared_ptr<const MirrorPiece> MirrorCopier::PieceAt(uint64_t offset) const {
+  const auto found = std::find_if(pieces_.begin(), pieces_.end(),
+                                  [&](const Slot& piece) { return piece->range.Contains(offset); });
+  return found == pieces_.end() ? nullptr : *found;
 }
 
 std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_max) const {
@@ -74,8 +75,9 @@ MirrorPiece* MirrorCopier::Take(ByteRange area) {
   // I17: cleared before the source is looked at. What changes from here on is marked again.
   dirty_.Reset(area);
   MILLRACE_MUTANT(kR29b) dirty_.Set(area);  // cleared when it has been copied
-  auto piece = std::make_unique<MirrorPiece>();
+  auto piece = std::make_shared<MirrorPiece>();
   piece->range = area;
+  piece->number = next_number_++;
   bytes_in_flight_ += area.bytes;
   pieces_.push_back(std::move(piece));
   return pieces_.back().get();
@@ -92,7 +94,8 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
                      "mirror: the guest has written to a piece in flight");
   if (is_marked_again) dirty_.Set(piece->range);
   bytes_in_flight_ -= piece->range.bytes;
-  MirrorPiece ended = std::move(*piece);
+  piece->is_over = true;
+  MirrorPiece ended = *piece;
   std::erase_if(pieces_, [&](const Slot& slot) { return slot.get() == piece; });
   piece_done_.Notify();
   return ended;
@@ -234,6 +237,10 @@ MirrorPiece MirrorCopier::CoCopyNow(ByteRange area) {
 
 void MirrorCopier::CoWaitForOne() {
   if (!pieces_.empty()) piece_done_.CoWait();
+}
+
+void MirrorCopier::CoWaitFor(const MirrorPiece& piece) {
+  piece_done_.CoWaitUntil([&] { return piece.is_over; });
 }
 
 void MirrorCopier::CoWaitForAll() {

@@ -38,6 +38,8 @@ struct MirrorPiece {
   Method method = Method::kCopy;
   absl::Status status;
   IoOperation failed_operation = IoOperation::kRead;  // if status is not OK
+  uint64_t number = 0;                                // pieces count up as they start
+  bool is_over = false;
 };
 
 struct MirrorCopierOptions {
@@ -62,8 +64,11 @@ class MirrorCopier {
   // The first marked area at or after `from`, at most `bytes_max` long, that no piece in flight
   // overlaps. Nothing if there is none.
   std::optional<ByteRange> NextFree(uint64_t from, uint64_t bytes_max) const;
-  // Whether a piece in flight overlaps the range.
-  bool IsInFlight(ByteRange range) const;
+  // The piece in flight over `offset`; null if there is none. It may be kept and looked at when it
+  // is over.
+  std::shared_ptr<const MirrorPiece> PieceAt(uint64_t offset) const;
+  // What the next piece to start will be numbered.
+  uint64_t next_number() const { return next_number_; }
   // Whether the target was written since the last successful flush, or never flushed.
   bool needs_flush() const { return needs_flush_; }
 
@@ -78,12 +83,14 @@ class MirrorCopier {
   MirrorPiece CoCopyNow(ByteRange area) MILLRACE_MAY_SUSPEND;
   // Returns when a piece has ended; at once if none is in flight.
   void CoWaitForOne() MILLRACE_MAY_SUSPEND;
+  // Returns when that one is over.
+  void CoWaitFor(const MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
   void CoWaitForAll() MILLRACE_MAY_SUSPEND;
   absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
 
  private:
   // In flight: its range is taken.
-  using Slot = std::unique_ptr<MirrorPiece>;
+  using Slot = std::shared_ptr<MirrorPiece>;
 
   using OnDone = std::function<void(const MirrorPiece&)>;
   // Pieces of one coroutine.
@@ -111,6 +118,7 @@ class MirrorCopier {
   std::vector<Slot> pieces_;
   size_t batches_in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
+  uint64_t next_number_ = 1;
   bool needs_flush_ = true;  // so that a target that nobody wrote is flushed once, too
   Condition piece_done_{"mirror piece"};
 };

@@ -70,39 +70,40 @@ void MirrorJob::OnRestartIo() {
 
 // ---- Copying in the guest's requests -------------------------------------------------------------
 
-// The mark is set already, so whatever is left undone here is done by the job. A granule without a
-// mark may be on its way in somebody else's piece: the guest goes on when it has arrived. Each turn
-// takes an area or waits for room; as many as there are granules, and some, are enough unless
-// others write there too, and they copy what they write.
+// The mark is set already, so whatever is left undone here is done by the job. What the guest has
+// written is in the target once a piece over it that started after the mark was set has ended well,
+// whosever it is: of others who write there too, and copy that, nobody needs to wait for the last.
 void MirrorJob::CoSyncWrite(ByteRange range) {
   ++guest_syncs_;
   const uint64_t granularity = dirty().granularity();
-  const uint64_t begin = AlignDown(range.offset, granularity);
   const uint64_t end = std::min(AlignUp(range.end(), granularity), set_up_.filter.bytes());
-  uint64_t turns = (end - begin) / granularity + MirrorCopier::kBatchesMax;
-  while (turns > 0 && failure_.ok() && !is_at_rest_ && !context().is_cancelled()) {
-    const std::optional<ByteRange> marked = dirty().NextDirty(begin, end - begin);
-    if (!marked || marked->offset >= end) {
-      if (!copier_.IsInFlight(ByteRange(begin, end - begin))) break;
-      copier_.CoWaitForOne();
+  const uint64_t first_number = copier_.next_number();
+  uint64_t at = AlignDown(range.offset, granularity);
+  while (at < end && failure_.ok() && !is_at_rest_ && !context().is_cancelled()) {
+    if (const std::shared_ptr<const MirrorPiece> others = copier_.PieceAt(at)) {
+      copier_.CoWaitFor(*others);
+      // It may have read what was there before, or left this part to another one.
+      if (others->number < first_number || !others->range.Contains(at)) continue;
+      if (!others->status.ok()) break;
+      at = others->range.end();
       continue;
     }
-    --turns;
-    const std::optional<ByteRange> area =
-        copier_.NextFree(begin, std::min(end - begin, std::max(copier_.Room(), granularity)));
-    if (!area || area->offset >= end) {
-      copier_.CoWaitForOne();
+    const uint64_t bytes = std::min(end - at, std::max(copier_.Room(), granularity));
+    const std::optional<ByteRange> area = copier_.NextFree(at, bytes);
+    if (!area || area->offset > at) {
+      // Not marked, so somebody has copied it meanwhile.
+      at += granularity;
       continue;
     }
     ++guest_pieces_;
-    const MirrorPiece piece =
-        copier_.CoCopyNow(ByteRange(area->offset, std::min(area->end(), end) - area->offset));
+    const MirrorPiece piece = copier_.CoCopyNow(ByteRange(at, std::min(area->end(), end) - at));
     --guest_pieces_;
     if (!piece.status.ok()) {
       ApplyPolicy(piece.failed_operation, piece.status);
       break;
     }
     CountEndWork(piece);
+    at = piece.range.end();
   }
   --guest_syncs_;
   guest_sync_done_.Notify();

@@ -59,6 +59,21 @@ absl::Status CheckTarget(const NodeView& source, const NodeView& target) {
                 "name that image as target");
 }
 
+// A target of new writes stands on the source in the end. Below a source that is a filter, in the
+// place of an image that the filter stands on, it would stand on itself.
+absl::Status CheckStandsOnSource(const NodeView& source, const NodeView& target,
+                                 const NodeView& replaced, const MirrorOptions& options) {
+  const bool stands_on_source =
+      options.backing == MirrorBacking::kOfSource && options.sync == MirrorSync::kNone;
+  if (!stands_on_source || replaced == source || !ChainContains(source, replaced)) {
+    return absl::OkStatus();
+  }
+  return Refuse(ConflictReason::kCycle, source.name(), StrCat(target.name(), " backing"),
+                StrCat("cannot put '", target.name(), "' on '", source.name(),
+                       "' and in the place of '", replaced.name(), "' below it"),
+                "replace the source itself, or copy the top image or all of it");
+}
+
 uint64_t DefaultGranularity(const NodeView& target) {
   constexpr uint64_t kLeast = 4 * 1024;
   constexpr uint64_t kMost = 64 * 1024;
@@ -155,6 +170,7 @@ absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& o
                   "give a positive size, or 0 for the default");
   }
   MILLRACE_RETURN_IF_ERROR(CheckTarget(source, target));
+  MILLRACE_RETURN_IF_ERROR(CheckStandsOnSource(source, target, replaced, options));
 
   MirrorProofs proofs;
   static_cast<BlockJobProofs&>(proofs) = BlockJobProofs::For(graph, job_id, "mirror");

@@ -134,6 +134,33 @@ TEST(Mirror, ReplacesTheImageBelowAFilter) {
       10);
 }
 
+// A target of new writes only stands on the source in the end: here it would stand on itself.
+TEST(Mirror, OfNewWritesOnlyDoesNotReplaceWhatItsSourceStandsOn) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.layers = 2}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        InsertFilterOptions insert;
+        insert.spec.id = "i";
+        insert.below = world.chain.top();
+        insert.filter_name = "pass";
+        MILLRACE_RETURN_IF_ERROR(
+            CoStartInsertFilter(world.graph(), world.jobs(), std::make_unique<PassFilter>(), insert)
+                .status());
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("i"));
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.source = world.chain.guest.node();
+        options.replaces = "n1";
+        options.sync = MirrorSync::kNone;
+        options.backing = MirrorBacking::kOfSource;
+        const absl::Status refused = CoStartMirror(world.graph(), world.jobs(), options).status();
+        const std::optional<Conflict> conflict = ConflictOf(refused);
+        EXPECT_TRUE(conflict && conflict->reason == ConflictReason::kCycle) << refused;
+        EXPECT_EQ(world.Shape(), "[pass] <- n1 <- n0");
+        return absl::OkStatus();
+      });
+}
+
 // A quorum "q" over three images "c0" to "c2", with the chain's guest on it.
 absl::Status CoPutQuorumUnderGuest(MirrorWorld& world,
                                    std::vector<std::shared_ptr<MemoryOverlayImage>>* images)

@@ -87,9 +87,16 @@ absl::Status CheckFormat(const std::string& format, bool has_backing) {
   return absl::OkStatus();
 }
 
+// What can be said of the job before there is a target.
+absl::Status CheckJob(BlockLayer& layer, const MirrorOptions& mirror) MILLRACE_OPENS_VIEW {
+  MILLRACE_RETURN_IF_ERROR(NewJobId(layer.graph(), layer.jobs(), mirror, mirror.source).status());
+  if (mirror.replaces.empty()) return absl::OkStatus();
+  GraphView view(layer.graph());
+  return CheckReplaced(view, mirror.replaces);
+}
+
 absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
                           const SourceFacts& source) MILLRACE_MAY_SUSPEND {
-  MILLRACE_RETURN_IF_ERROR(CheckFormat(request.format, !source.overlay_of.filename.empty()));
   CreateImageOptions image;
   image.path = request.filename;
   image.format = request.format;
@@ -114,16 +121,51 @@ absl::StatusOr<Attachment> CoOpenTarget(BlockLayer& layer, const DriveMirrorRequ
   return layer.CoOpen(std::move(tree));
 }
 
-CommandResult CoDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(DriveMirrorRequest request, ReadRequest(layer, arguments));
+// A request that nothing is known against before there is a target.
+struct PreparedMirror {
+  DriveMirrorRequest request;
+  SourceFacts source;
+};
+
+absl::StatusOr<PreparedMirror> PrepareDriveMirror(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
+  PreparedMirror prepared;
+  DriveMirrorRequest& request = prepared.request;
+  MILLRACE_ASSIGN_OR_RETURN(request, ReadRequest(layer, arguments));
   MirrorOptions& mirror = request.mirror;
-  MILLRACE_ASSIGN_OR_RETURN(const SourceFacts source, LookAtSource(layer, mirror));
+  MILLRACE_ASSIGN_OR_RETURN(prepared.source, LookAtSource(layer, mirror));
+  const SourceFacts& source = prepared.source;
   if (mirror.sync == MirrorSync::kTop && !source.has_backing) mirror.sync = MirrorSync::kFull;
   if (request.creates && request.format.empty()) request.format = source.driver;
   if (!mirror.replaces.empty() && request.node_name.empty()) {
     return GenericError("a node-name must be provided when replacing a named node of the graph");
   }
-  if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeTarget(layer, request, source));
+  if (request.creates) {
+    MILLRACE_RETURN_IF_ERROR(CheckFormat(request.format, !source.overlay_of.filename.empty()));
+    // A file that is there is not overwritten for a job that cannot be; QEMU would.
+    MILLRACE_RETURN_IF_ERROR(CheckJob(layer, mirror));
+  }
+  return prepared;
+}
+
+PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const PreparedMirror prepared, PrepareDriveMirror(layer, arguments));
+  const DriveMirrorRequest& request = prepared.request;
+  MILLRACE_RETURN_IF_ERROR(CheckJob(layer, request.mirror));
+  CommandPlan plan;
+  if (request.creates) {
+    plan.steps.push_back(StrCat("make the image '", request.filename, "' (", request.format, ")"));
+  }
+  plan.steps.push_back(StrCat("open '", request.filename, "' as the target"));
+  plan.steps.push_back("start a mirror of the device into it");
+  return plan;
+}
+
+CommandResult CoDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(PreparedMirror prepared, PrepareDriveMirror(layer, arguments));
+  const DriveMirrorRequest& request = prepared.request;
+  MirrorOptions mirror = request.mirror;
+  if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeTarget(layer, request, prepared.source));
   MILLRACE_ASSIGN_OR_RETURN(Attachment target, CoOpenTarget(layer, request));
   mirror.target = target.node();
   absl::Status status = CheckMirror(layer, mirror);
@@ -154,6 +196,9 @@ void RegisterDriveMirror(BlockLayer& layer) {
        .arguments = std::move(arguments),
        .handler = [&layer](const json::object& given)
                       MILLRACE_MAY_SUSPEND { return CoDriveMirror(layer, given); }});
+  layer.host().commands.SetPlanner(
+      "drive-mirror", [&layer](const json::object& given)
+                          MILLRACE_OPENS_VIEW { return PlanDriveMirror(layer, given); });
 }
 
 }  // namespace millrace

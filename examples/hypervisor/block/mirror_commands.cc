@@ -60,6 +60,17 @@ absl::Status CheckMirrorSource(BlockLayer& layer, NodeId id) {
   return CheckIsRootForJobs(source);
 }
 
+absl::Status CheckReplaced(const GraphReader& view, const std::string& name) {
+  absl::StatusOr<NodeView> replaced = view.Find(name);
+  if (!replaced.ok()) {
+    return Refuse(ConflictReason::kUnknownNode, name,
+                  StrCat("Failed to find node with node-name='", name, "'"),
+                  "name a node that there is");
+  }
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, replaced->id(), Operation::kReplace));
+  return CheckIsNoBacking(*replaced);
+}
+
 // Busy nodes are told before a bad job id, and before what else is wrong.
 absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
   {
@@ -70,14 +81,7 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
     MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(target));
     if (!options.replaces.empty()) {
-      absl::StatusOr<NodeView> replaced = view.Find(options.replaces);
-      if (!replaced.ok()) {
-        return Refuse(ConflictReason::kUnknownNode, options.replaces,
-                      StrCat("Failed to find node with node-name='", options.replaces, "'"),
-                      "name a node that there is");
-      }
-      MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, replaced->id(), Operation::kReplace));
-      MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(*replaced));
+      MILLRACE_RETURN_IF_ERROR(CheckReplaced(view, options.replaces));
     }
   }
   if (options.source == options.target) {

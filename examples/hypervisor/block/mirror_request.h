@@ -3,6 +3,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_MIRROR_REQUEST_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_MIRROR_REQUEST_H_
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +28,8 @@ void AppendMirrorArguments(std::vector<ArgumentSpec>* arguments);
 
 // "Need a root block node".
 absl::Status CheckMirrorSource(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW;
+// The node that a mirror is to replace: that it is there, and nobody else's.
+absl::Status CheckReplaced(const GraphReader& view, const std::string& name);
 // All that the mirror would be refused for, in QEMU's order; claims nothing.
 absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRACE_OPENS_VIEW;
 

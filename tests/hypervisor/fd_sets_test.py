@@ -2,8 +2,9 @@
 
 import os
 
-from support.case import Case
+from support.case import TIMEOUT, Case
 from support.images import MIB
+from support.machine import QmpClient
 
 
 class FdSets(Case):
@@ -57,6 +58,37 @@ class FdSets(Case):
         self.vm.command('blockdev-del', node_name='n')
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.holds('a.img', 7, 0, 65536))
+
+    def test_belongs_to_the_client_that_passed_it(self):
+        path = self.images.path('other.sock')
+        self.vm.chardev(f'socket,id=other,path={path},server=on,wait=off')
+        self.vm.monitor('chardev=other,mode=control')
+        self.vm.launch()
+        self.vm.command('cont')
+        other = QmpClient.connect(path, TIMEOUT)
+        self.addCleanup(other.close)
+        self.pass_descriptor()
+        self.vm.command('query-version')  # takes nothing
+        self.assertEqual(other.execute('add-fd')['error']['desc'],
+                         'No file descriptor supplied via SCM_RIGHTS')
+        other.pass_descriptor(self.file.fileno())
+        self.assertEqual(self.vm.reply('add-fd', fdset_id=1)['return']['fdset-id'], 1)
+        self.assertEqual(other.execute('add-fd', {'fdset-id': 2})['return']['fdset-id'], 2)
+        for client in (self.vm.qmp, other):
+            self.assertEqual(client.execute('add-fd')['error']['desc'],
+                             'No file descriptor supplied via SCM_RIGHTS')
+
+    def test_of_several_in_one_message_the_first_is_taken(self):
+        self.vm.launch()
+        self.vm.command('cont')
+        with open(self.path, 'rb') as readable:
+            self.vm.qmp.pass_descriptors(readable.fileno(), self.file.fileno())
+            self.vm.command('add-fd', fdset_id=1)
+        reply = self.vm.reply('blockdev-add', driver='file', node_name='n',
+                              filename='/dev/fdset/1')
+        self.assertIn('Permission denied', reply['error']['desc'])
+        self.vm.command('blockdev-add', driver='file', node_name='n', filename='/dev/fdset/1',
+                        read_only=True)
 
     def test_names(self):
         self.vm.launch()

@@ -185,8 +185,12 @@ class QmpClient:
 
     def pass_descriptor(self, fd):
         """Passes an open file along, for the command that follows: add-fd, getfd."""
+        self.pass_descriptors(fd)
+
+    def pass_descriptors(self, *fds):
+        """The same for several in one message; the daemon takes the first."""
         with self._sending:
-            socket.send_fds(self._socket, [b' '], [fd])
+            socket.send_fds(self._socket, [b' '], list(fds))
 
     def next_reply(self, timeout=None):
         """The next reply that carries no id of ours: answers to what send() sent."""

@@ -102,12 +102,13 @@ ssize_t Connection::ReadSome(char* bytes, size_t count) {
   message.msg_controllen = control.size();
   const ssize_t got = recvmsg(input_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (got < 0) return got;
+  bool is_first = true;
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     std::vector<int> fds((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
     std::memcpy(fds.data(), CMSG_DATA(part), fds.size() * sizeof(int));
     for (const int fd : fds) {
-      if (take_descriptor_) {
+      if (take_descriptor_ && std::exchange(is_first, false)) {
         take_descriptor_(fd);
       } else {
         close(fd);

@@ -33,8 +33,9 @@ class Connection {
   // Each may destroy the connection.
   void Start(std::function<void(std::string_view)> on_bytes, std::function<void()> on_end,
              std::function<void()> on_sent);
-  // What to do with descriptors that the client passes along (SCM_RIGHTS): `take` owns each that it
-  // is given, before `on_bytes` hears of the bytes they came with. Null: they are closed.
+  // What to do with a descriptor that the client passes along (SCM_RIGHTS), the first one of each
+  // message: `take` owns it, before `on_bytes` hears of the bytes it came with. The others are
+  // closed, and all of them if `take` is null.
   void SetDescriptorSink(std::function<void(int)> take) { take_descriptor_ = std::move(take); }
   // Reading begins on.
   void SetReading(bool is_reading);

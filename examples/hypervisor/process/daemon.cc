@@ -80,7 +80,7 @@ class Daemon {
         "monitor", [this](std::string_view text) { return hub_.AddFromOption(text, chardevs_); });
     options_.Register("add-fd",
                       [this](std::string_view text) { return fd_sets_.AddFromOption(text); });
-    hub_.SetDescriptorSink([this](int fd) { fd_sets_.Offer(fd); });
+    hub_.SetDescriptorPlace(&fd_sets_.offered());
     RegisterFdCommands(commands_, fd_sets_);
     options_.Register("object", [this](std::string_view text) { return AddObject(text); });
     for (const HypervisorPartFactory& factory : factories) parts_.push_back(factory(host_));

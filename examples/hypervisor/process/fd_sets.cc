@@ -21,7 +21,6 @@ constexpr std::string_view kPrefix = "/dev/fdset/";
 }  // namespace
 
 FdSets::~FdSets() {
-  if (offered_ >= 0) close(offered_);
   for (const auto& entry : sets_) {
     for (const Member& member : entry.second) close(member.fd);
   }
@@ -48,14 +47,9 @@ absl::Status FdSets::AddFromOption(std::string_view text) {
   return absl::OkStatus();
 }
 
-void FdSets::Offer(int fd) {
-  if (offered_ >= 0) close(offered_);
-  offered_ = fd;
-}
-
 absl::StatusOr<int> FdSets::TakeOffered() {
-  if (offered_ < 0) return GenericError("No file descriptor supplied via SCM_RIGHTS");
-  return std::exchange(offered_, -1);
+  if (!offered_.is_valid()) return GenericError("No file descriptor supplied via SCM_RIGHTS");
+  return offered_.Take();
 }
 
 int64_t FdSets::Add(int fd, std::optional<int64_t> set, std::string opaque) {

@@ -1,5 +1,5 @@
 // FdSets: descriptors handed to the program (--add-fd, add-fd), opened under the name
-// "/dev/fdset/N"; and those that clients pass with a request, before a command takes them.
+// "/dev/fdset/N"; and the one that came with the request that is being served.
 //
 // A set holds descriptors of one file with different access modes; opening the name duplicates the
 // one whose mode is wanted. The sets own their descriptors. Home thread only.
@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/hypervisor/process/passed_descriptor.h"
 
 namespace millrace {
 
@@ -30,9 +31,10 @@ class FdSets {
   absl::Status AddFromOption(std::string_view text);
 
   // ---- What clients pass along -------------------------------------------------------------------
-  // A descriptor that came with a request; the one before it, if nobody took that, is closed.
-  void Offer(int fd);
-  // The newest one, for the caller to own, or "No file descriptor supplied via SCM_RIGHTS".
+  // What came with the request that is being served; whoever serves it puts it there, and takes
+  // away what no command took.
+  PassedDescriptor& offered() { return offered_; }
+  // That one, for the caller to own, or "No file descriptor supplied via SCM_RIGHTS".
   absl::StatusOr<int> TakeOffered();
   // Puts it into a set (absent: the first number that is free); returns the number. Owns it.
   int64_t Add(int fd, std::optional<int64_t> set, std::string opaque);
@@ -59,7 +61,7 @@ class FdSets {
     int fd = -1;
     std::optional<std::string> opaque;
   };
-  int offered_ = -1;
+  PassedDescriptor offered_;
   std::map<int64_t, std::vector<Member>> sets_;
 };
 

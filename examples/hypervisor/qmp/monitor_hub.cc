@@ -68,7 +68,6 @@ void MonitorHub::Activate() {
 }
 
 void MonitorHub::Connect(Monitor& monitor, std::unique_ptr<Connection> connection) {
-  connection->SetDescriptorSink(take_descriptor_);
   monitor.current = std::make_shared<MonitorSession>(std::move(connection), monitor.layout,
                                                      [this] { changed_.Notify(); });
   monitor.current->Start(version_);
@@ -114,7 +113,9 @@ void MonitorHub::CoServeOne(MonitorSession& session) {
   std::unique_ptr<MonitorRequest> request = session.TakeRequest();
   const CommandSpec* const spec = commands_.Find(request->command);
   holds_events_ = spec != nullptr && spec->replies_first;
+  if (descriptor_place_ != nullptr) *descriptor_place_ = std::move(request->descriptor);
   CommandText result = CoRun(session, *request);
+  if (descriptor_place_ != nullptr) session.KeepDescriptor(std::move(*descriptor_place_));
   if (result.ok()) {
     session.SendReply(*request, *std::move(result));
   } else {

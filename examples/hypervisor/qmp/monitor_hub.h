@@ -6,7 +6,6 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_MONITOR_HUB_H_
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -44,8 +43,9 @@ class MonitorHub final : public EventSink {
   void Housekeep();
   bool has_unsent() const;
 
-  // Owns what clients pass along with their requests. Before the first monitor is active.
-  void SetDescriptorSink(std::function<void(int)> take) { take_descriptor_ = std::move(take); }
+  // Where commands look for what a client has passed along with the request that is served. It
+  // outlives the hub; null: nowhere.
+  void SetDescriptorPlace(PassedDescriptor* place) { descriptor_place_ = place; }
 
  private:
   struct Monitor {
@@ -70,7 +70,7 @@ class MonitorHub final : public EventSink {
   const CommandTable& commands_;
   const ErrorRenderer& renderer_;
   const json::object version_;
-  std::function<void(int)> take_descriptor_;
+  PassedDescriptor* descriptor_place_ = nullptr;
   std::vector<std::unique_ptr<Monitor>> monitors_;
   size_t turn_ = 0;
   Condition changed_;

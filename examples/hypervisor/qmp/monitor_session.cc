@@ -53,7 +53,9 @@ absl::Status ReadRequest(json::value& value, MonitorRequest* request) {
 
 MonitorSession::MonitorSession(std::unique_ptr<Connection> connection, JsonLayout layout,
                                std::function<void()> on_change)
-    : connection_(std::move(connection)), layout_(layout), on_change_(std::move(on_change)) {}
+    : connection_(std::move(connection)), layout_(layout), on_change_(std::move(on_change)) {
+  connection_->SetDescriptorSink([this](int fd) { arrived_ = PassedDescriptor(fd); });
+}
 
 void MonitorSession::Start(const json::object& version) {
   json::object greeting;
@@ -95,6 +97,7 @@ void MonitorSession::OnValue(absl::StatusOr<json::value> value) {
     }
     request->mistake = ReadRequest(*value, request.get());
   }
+  request->descriptor = std::move(arrived_);
   requests_.push_back(std::move(request));
 }
 
@@ -106,6 +109,8 @@ bool MonitorSession::has_servable_request() const {
 std::unique_ptr<MonitorRequest> MonitorSession::TakeRequest() {
   std::unique_ptr<MonitorRequest> request = std::move(requests_.front());
   requests_.pop_front();
+  PassedDescriptor older = std::move(left_over_);
+  if (!request->descriptor.is_valid()) request->descriptor = std::move(older);
   UpdateReading();
   return request;
 }

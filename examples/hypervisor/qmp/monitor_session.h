@@ -12,9 +12,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "examples/hypervisor/process/connection.h"
+#include "examples/hypervisor/process/passed_descriptor.h"
 #include "examples/hypervisor/qmp/json.h"
 #include "examples/hypervisor/qmp/json_format.h"
 #include "examples/hypervisor/qmp/json_text.h"
@@ -32,6 +34,7 @@ struct MonitorRequest {
   std::string command;
   json::object arguments;
   bool is_too_deep = false;  // the arguments are, for any handler
+  PassedDescriptor descriptor{};
 };
 
 class MonitorSession {
@@ -50,8 +53,10 @@ class MonitorSession {
 
   // Whether a request waits and its reply could be sent.
   bool has_servable_request() const;
-  // The oldest request.
+  // The oldest request, with the descriptor that came with it or was left over before it.
   std::unique_ptr<MonitorRequest> TakeRequest();
+  // What no command took: it waits for the client's next request that brings none of its own.
+  void KeepDescriptor(PassedDescriptor descriptor) { left_over_ = std::move(descriptor); }
   // `result`: the value of "return" in the session's layout.
   void SendReply(const MonitorRequest& request, TextRope result);
   void SendError(const MonitorRequest& request, const QmpErrorReply& error);
@@ -78,6 +83,8 @@ class MonitorSession {
   const std::function<void()> on_change_;
   JsonStream input_;
   std::deque<std::unique_ptr<MonitorRequest>> requests_;
+  PassedDescriptor arrived_;    // with bytes of a request that is not complete yet
+  PassedDescriptor left_over_;  // from a request that has been served
   bool has_negotiated_ = false;
   bool has_ended_ = false;
 };

@@ -140,7 +140,10 @@ void BlockLayer::OnLog(LogLevel level, std::string_view line) {
           line.data());
 }
 
-void BlockLayer::OnJobEvent(const JobEvent& event) { EmitJobEvent(host_.events, event); }
+void BlockLayer::OnJobEvent(const JobEvent& event) {
+  job_notes_.OnEvent(event);
+  EmitJobEvent(host_.events, event);
+}
 
 // ---- The end -----------------------------------------------------------------------------------
 
@@ -313,19 +316,30 @@ absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
   return drives_.back().get();
 }
 
-absl::Status BlockLayer::InsertMedium(Drive& drive, NodeId node) {
+AttachmentOptions BlockLayer::MediumOptions(const Drive& drive, bool is_read_only) const {
   AttachmentOptions options;
   const GuestDevice* device = drive.device.get();
   options.holder = MakeHolder(drive.id.empty() && device != nullptr ? device->id : drive.id,
                               "block device", host_.engine.clock().Now());
   options.purpose = "root";
   options.device_name = drive.id;
+  options.permissions.used = kConsistentRead;
+  if (device != nullptr) options.permissions = PermissionsOf(*device, is_read_only);
+  return options;
+}
+
+absl::Status BlockLayer::RehearseInsertMedium(const Drive& drive, NodeId node) {
+  GraphTransaction change(graph_);
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView view, change.Resolve(node));
+  const Attachment backend = change.Attach(node, MediumOptions(drive, view.is_read_only()));
+  return change.Rehearse();
+}
+
+absl::Status BlockLayer::InsertMedium(Drive& drive, NodeId node) {
   GraphTransaction change(graph_);
   absl::StatusOr<NodeView> view = change.Resolve(node);
   const bool is_read_only = view.ok() && view->is_read_only();
-  options.permissions.used = kConsistentRead;
-  if (device != nullptr) options.permissions = PermissionsOf(*device, is_read_only);
-  Attachment backend = change.Attach(node, std::move(options));
+  Attachment backend = change.Attach(node, MediumOptions(drive, is_read_only));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   drive.backend = std::move(backend);
   drive.is_read_only = is_read_only;

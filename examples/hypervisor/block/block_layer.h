@@ -24,6 +24,7 @@
 #include "examples/hypervisor/block/bus_table.h"
 #include "examples/hypervisor/block/drive_throttle.h"
 #include "examples/hypervisor/block/job_committer.h"
+#include "examples/hypervisor/block/job_notes.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
@@ -77,6 +78,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   HypervisorHost& host() { return host_; }
   Graph& graph() { return graph_; }
   JobManager& jobs() { return jobs_; }
+  JobNotes& job_notes() { return job_notes_; }
   const DriverRegistry& registry() const { return registry_; }
   const OpenTreeOptions& open_options() const { return open_options_; }
   const HolderRef& monitor() const { return open_options_.holder; }
@@ -122,6 +124,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
   // Puts a node into a drive without a medium.
   absl::Status InsertMedium(Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
+  // What that would refuse.
+  absl::Status RehearseInsertMedium(const Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
   // Another part's attachment (an export), which makes its node one in use; it outlives the note.
   void AddBackendUser(const Attachment& backend) { other_backends_.push_back(&backend); }
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
@@ -145,12 +149,14 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void CoHurryGuests() MILLRACE_MAY_SUSPEND;
   void CoCloseEverything() MILLRACE_MAY_SUSPEND;
   void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
+  AttachmentOptions MediumOptions(const Drive& drive, bool is_read_only) const;
 
   HypervisorHost& host_;
   DriverRegistry registry_;
   Graph graph_;
   DaemonJobCommitter committer_;
   JobManager jobs_;
+  JobNotes job_notes_;
   OpenTreeOptions open_options_;
   TaskScope guest_requests_;  // of qemu-io's aio_ commands
   Condition guest_request_done_;

@@ -24,7 +24,8 @@ json::object StatisticsOfNode(const NodeView& node) {
   return stats;
 }
 
-json::object DescribeNode(const NodeView& node, bool hides_implicit) {
+// A node alone, without what is below it.
+json::object DescribeAlone(const NodeView& node) {
   json::object shown = {{"node-name", node.name()}, {"stats", StatisticsOfNode(node)}};
   if (node.driver_name() == "file") {
     const DiscardCounts discards = node.discard_counts();
@@ -33,40 +34,64 @@ json::object DescribeNode(const NodeView& node, bool hides_implicit) {
                                 {"discard-nb-failed", discards.failed},
                                 {"discard-bytes-ok", discards.bytes}};
   }
-  const std::optional<NodeView> below =
-      node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
-  if (below) {
-    shown["parent"] =
-        DescribeNode(hides_implicit ? SkipImplicitFilters(*below) : *below, hides_implicit);
-  }
   return shown;
 }
 
-// With what is below it, nested; from the bottom up, so that no stack limits the chain.
-json::object DescribeDriveChain(const GraphReader& view, NodeId top) {
-  std::vector<json::object> layers;
-  for (std::optional<NodeId> id = top; id;) {
-    absl::StatusOr<NodeView> found = view.Resolve(*id);
-    id.reset();
-    if (!found.ok()) break;
-    const NodeView node = SkipImplicitFilters(*found);
-    layers.push_back(DescribeNode(node, true));
-    if (const std::optional<NodeView> below = node.FilteredOrBacking()) id = below->id();
-  }
-  while (layers.size() > 1) {
-    json::object last = std::move(layers.back());
-    layers.pop_back();
-    layers.back()["backing"] = std::move(last);
-  }
-  return layers.empty() ? json::object() : std::move(layers.front());
+// The one that holds the node's data, or shows what the node does.
+std::optional<NodeView> DataChild(const NodeView& node) {
+  return node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
 }
+
+json::object DescribeNode(const NodeView& node) {
+  json::object shown = DescribeAlone(node);
+  if (const std::optional<NodeView> below = DataChild(node)) shown["parent"] = DescribeNode(*below);
+  return shown;
+}
+
+// As a drive shows them: without implicit filters, and with "backing" for whatever shows through.
+// What is below a filter so stands there twice, as QEMU has it; where many filters stand on each
+// other, only the first ones are told twice.
+class DriveChain {
+ public:
+  // From the bottom up, so that no stack limits the chain.
+  json::object Describe(const NodeView& top) {
+    std::vector<NodeView> layers;
+    for (std::optional<NodeView> node = SkipImplicitFilters(top); node;) {
+      layers.push_back(*node);
+      const std::optional<NodeView> below = node->FilteredOrBacking();
+      node.reset();
+      if (below) node.emplace(SkipImplicitFilters(*below));
+    }
+    json::object shown;
+    for (size_t i = layers.size(); i-- > 0;) {
+      json::object layer = DescribeAlone(layers[i]);
+      ++told_;
+      const bool has_below = i + 1 < layers.size();
+      if (has_below && layers[i].is_filter()) {
+        layer["parent"] = told_ <= kToldMax ? shown : DescribeAlone(layers[i + 1]);
+        told_ *= 2;
+      } else if (const std::optional<NodeView> file = DataChild(layers[i])) {
+        layer["parent"] = Describe(*file);
+      }
+      if (has_below) layer["backing"] = std::move(shown);
+      shown = std::move(layer);
+    }
+    return shown;
+  }
+
+ private:
+  static constexpr size_t kToldMax = 1024;
+  size_t told_ = 0;  // about how many nodes have been described, each as often as it stands there
+};
 
 json::object DescribeDrive(const GraphReader& view, const Drive& drive, Nanoseconds now) {
   json::object shown;
   json::object stats = drive.statistics.Describe(now);
   if (drive.backend.is_attached()) {
-    shown = DescribeDriveChain(view, drive.backend.node());
-    stats["wr_highest_offset"] = shown.at("stats").at("wr_highest_offset");
+    if (const absl::StatusOr<NodeView> top = view.Resolve(drive.backend.node()); top.ok()) {
+      shown = DriveChain().Describe(*top);
+      stats["wr_highest_offset"] = shown.at("stats").at("wr_highest_offset");
+    }
   }
   shown["stats"] = std::move(stats);
   shown["device"] = drive.id;
@@ -80,7 +105,7 @@ CommandResult QueryBlockStats(BlockLayer& layer, bool of_nodes) MILLRACE_OPENS_V
   if (of_nodes) {
     for (NodeId id : view.Nodes()) {
       absl::StatusOr<NodeView> node = view.Resolve(id);
-      if (node.ok()) shown.push_back(DescribeNode(*node, false));
+      if (node.ok()) shown.push_back(DescribeNode(*node));
     }
     return shown;
   }

@@ -96,7 +96,8 @@ void RegisterQueries(BlockLayer& layer) {
                                     json::array jobs;
                                     for (const JobInfo& job : layer.jobs().QueryAll()) {
                                       if (!job.is_internal && job.type != kCreateJobType) {
-                                        jobs.push_back(DescribeBlockJob(job));
+                                        jobs.push_back(
+                                            DescribeBlockJob(layer.job_notes().Told(job)));
                                       }
                                     }
                                     return jobs;

@@ -80,6 +80,7 @@ void RegisterRunStateCommands(BlockLayer& layer) {
   commands.Register({.name = "cont",
                      .arguments = {{}},
                      .handler = [&layer, is_running](const json::object&) -> CommandResult {
+                       layer.job_notes().ForgetErrors(layer.jobs());
                        if (!std::exchange(*is_running, true)) {
                          layer.host().events.Emit("RESUME", {});
                        }

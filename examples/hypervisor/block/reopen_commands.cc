@@ -1,10 +1,12 @@
 // Changing what is open: blockdev-reopen, x-blockdev-change, block-set-write-threshold.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/plan_tools.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/reopen_request.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -14,19 +16,78 @@
 namespace millrace {
 namespace {
 
+bool Reaches(const GraphReader& reader, NodeId from, NodeId to) {
+  std::vector<NodeId> open = {from};
+  std::vector<NodeId> seen;
+  while (!open.empty()) {
+    const NodeId id = open.back();
+    open.pop_back();
+    if (id == to) return true;
+    if (std::find(seen.begin(), seen.end(), id) != seen.end()) continue;
+    seen.push_back(id);
+    const absl::StatusOr<NodeView> node = reader.Resolve(id);
+    if (!node.ok()) continue;
+    for (const Role role : {Role::kPrimary, Role::kBacking, Role::kFiltered}) {
+      if (const std::optional<NodeView> child = node->Child(role)) open.push_back(child->id());
+    }
+  }
+  return false;
+}
+
+// Links change one after the other, as they are named: no step may make a cycle, also if a later
+// one would open it.
+absl::Status CheckNoStepMakesACycle(BlockLayer& layer, const std::vector<NodeChange>& changes)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction steps(layer.graph());
+  for (const NodeChange& change : changes) {
+    for (const ChildChange& link : change.children) {
+      if (link.child && Reaches(steps, *link.child, change.node)) {
+        MILLRACE_ASSIGN_OR_RETURN(const NodeView parent, steps.Resolve(change.node));
+        MILLRACE_ASSIGN_OR_RETURN(const NodeView child, steps.Resolve(*link.child));
+        return Refuse(ConflictReason::kCycle, child.name(),
+                      StrCat("Making '", child.name(), "' a ", link.edge_name, " child of '",
+                             parent.name(), "' would create a cycle"),
+                      "name first what opens the way");
+      }
+      if (link.role == Role::kBacking) {
+        steps.SetBacking(change.node, link.child, std::nullopt);
+      } else {
+        steps.RemoveChild(change.node, link.role);
+        if (link.child) steps.AddChild(change.node, link.role, *link.child, link.edge_name);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<NodeChange>> ReadReopen(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const json::array* options = reader.OptionalArray("options");
   if (options == nullptr) return GenericError("Parameter 'options' is missing");
-  return ReadReopenRequest(layer, *options);
+  MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes, ReadReopenRequest(layer, *options));
+  MILLRACE_RETURN_IF_ERROR(CheckNoStepMakesACycle(layer, changes));
+  return changes;
+}
+
+// A node that is about to become read-only, and whose users write.
+absl::Status AsReopenFailure(BlockLayer& layer, const absl::Status& status) MILLRACE_OPENS_VIEW {
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (!conflict || conflict->reason != ConflictReason::kReadOnly) return status;
+  GraphView view(layer.graph());
+  const absl::StatusOr<NodeView> node = view.Find(conflict->object);
+  if (!node.ok() || node->is_read_only()) return status;
+  return WithConflictOf(GenericError(StrCat("Read-only block node '", conflict->object,
+                                            "' cannot support read-write users")),
+                        status);
 }
 
 CommandResult CoBlockdevReopen(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes, ReadReopen(layer, arguments));
-  MILLRACE_RETURN_IF_ERROR(CoReopenNodes(layer.graph(), std::move(changes), layer.monitor()));
-  return json::object();
+  const absl::Status status = CoReopenNodes(layer.graph(), std::move(changes), layer.monitor());
+  if (status.ok()) return json::object();
+  return AsReopenFailure(layer, status);
 }
 
 PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
@@ -45,7 +106,7 @@ PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
 // ---- x-blockdev-change -------------------------------------------------------------------------
 
 // Quorums are made with their children and keep them.
-CommandResult ChangeChildren(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+absl::Status ChangeChildren(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string parent_name = reader.String("parent");
   MILLRACE_ASSIGN_OR_RETURN(const NodeId id, layer.FindDeviceOrNode(parent_name));
@@ -66,14 +127,30 @@ CommandResult ChangeChildren(BlockLayer& layer, const json::object& arguments) M
 
 // ---- block-set-write-threshold -----------------------------------------------------------------
 
+absl::StatusOr<NodeId> FindForThreshold(BlockLayer& layer, const std::string& name)
+    MILLRACE_OPENS_VIEW {
+  absl::StatusOr<NodeId> node = layer.FindNode("", name);
+  if (!node.ok()) return GenericError(StrCat("Device '", name, "' not found"));
+  return node;
+}
+
+PlanResult PlanThreshold(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  const std::string name = reader.String("node-name");
+  MILLRACE_RETURN_IF_ERROR(FindForThreshold(layer, name).status());
+  const uint64_t threshold = reader.OptionalSize("write-threshold").value_or(0);
+  return PlanOfStep(threshold == 0
+                        ? StrCat("watch writes to '", name, "' no more")
+                        : StrCat("tell of a write to '", name, "' beyond ", threshold, " bytes"));
+}
+
 CommandResult SetThreshold(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string name = reader.String("node-name");
-  absl::StatusOr<NodeId> node = layer.FindNode("", name);
-  if (!node.ok()) return GenericError(StrCat("Device '", name, "' not found"));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, FindForThreshold(layer, name));
   const uint64_t threshold = reader.OptionalSize("write-threshold").value_or(0);
   MILLRACE_RETURN_IF_ERROR(SetWriteThreshold(
-      layer.graph(), *node, threshold, [&layer, name, threshold](uint64_t exceeded_by) {
+      layer.graph(), node, threshold, [&layer, name, threshold](uint64_t exceeded_by) {
         layer.host().events.Emit("BLOCK_WRITE_THRESHOLD", {{"node-name", name},
                                                            {"amount-exceeded", exceeded_by},
                                                            {"write-threshold", threshold}});
@@ -95,18 +172,26 @@ void RegisterReopenCommands(BlockLayer& layer) {
   commands.SetPlanner("blockdev-reopen",
                       [&layer](const json::object& arguments)
                           MILLRACE_OPENS_VIEW { return PlanBlockdevReopen(layer, arguments); });
-  commands.Register({.name = "x-blockdev-change",
-                     .arguments = {{{"parent"},
-                                    {"child", ArgumentType::kString, true},
-                                    {"node", ArgumentType::kString, true}}},
-                     .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
-                       return ChangeChildren(layer, arguments);
-                     }});
+  commands.Register(
+      {.name = "x-blockdev-change",
+       .arguments = {{{"parent"},
+                      {"child", ArgumentType::kString, true},
+                      {"node", ArgumentType::kString, true}}},
+       .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
+         return ChangeChildren(layer, arguments);
+       }});
+  commands.SetPlanner("x-blockdev-change",
+                      [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW -> PlanResult {
+                        return ChangeChildren(layer, arguments);
+                      });
   commands.Register({.name = "block-set-write-threshold",
                      .arguments = {{{"node-name"}, {"write-threshold", ArgumentType::kSize}}},
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
                        return SetThreshold(layer, arguments);
                      }});
+  commands.SetPlanner("block-set-write-threshold",
+                      [&layer](const json::object& arguments)
+                          MILLRACE_OPENS_VIEW { return PlanThreshold(layer, arguments); });
 }
 
 }  // namespace millrace

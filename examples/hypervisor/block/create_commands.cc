@@ -102,15 +102,28 @@ absl::StatusOr<CreateJob::Work> ReadWork(BlockLayer& layer, ArgumentReader& read
   return GenericError("Driver does not support blockdev-create");
 }
 
+absl::StatusOr<CreateJob::Work> ReadWorkOf(BlockLayer& layer, ArgumentReader& reader) {
+  std::optional<ArgumentReader> options = reader.OptionalObject("options");
+  if (!options) return GenericError("Parameter 'options' is missing");
+  return ReadWork(layer, *options);
+}
+
+// What the work itself would meet is the job's affair.
+PlanResult PlanBlockdevCreate(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::string id = reader.String("job-id");
+  MILLRACE_RETURN_IF_ERROR(ReadWorkOf(layer, reader).status());
+  MILLRACE_RETURN_IF_ERROR(layer.jobs().CheckNewId(id, false));
+  return PlanOfStep(StrCat("start the job '", id, "', which makes the image"));
+}
+
 CommandResult CoBlockdevCreate(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   JobSpec spec;
   spec.id = reader.String("job-id");
   spec.dismisses_automatically = false;
-  std::optional<ArgumentReader> options = reader.OptionalObject("options");
-  if (!options) return GenericError("Parameter 'options' is missing");
-  MILLRACE_ASSIGN_OR_RETURN(CreateJob::Work work, ReadWork(layer, *options));
+  MILLRACE_ASSIGN_OR_RETURN(CreateJob::Work work, ReadWorkOf(layer, reader));
   MILLRACE_ASSIGN_OR_RETURN(
       const JobNumber job,
       layer.jobs().CoCreate(std::move(spec), std::make_unique<CreateJob>(std::move(work))));
@@ -126,6 +139,9 @@ void RegisterCreateJob(BlockLayer& layer) {
        .arguments = {{{"job-id"}, {"options", ArgumentType::kObject}}},
        .handler = [&layer](const json::object& arguments)
                       MILLRACE_MAY_SUSPEND { return CoBlockdevCreate(layer, arguments); }});
+  layer.host().commands.SetPlanner("blockdev-create", [&layer](const json::object& arguments) {
+    return PlanBlockdevCreate(layer, arguments);
+  });
 }
 
 }  // namespace millrace

@@ -30,7 +30,13 @@ std::shared_ptr<ThrottleGroup> FindOrMakeGroup(BlockLayer& layer, const std::str
   return std::make_shared<ThrottleGroup>(layer.host().engine.scheduler(), name, limits);
 }
 
-CommandResult SetIoThrottle(BlockLayer& layer, const json::object& arguments) {
+struct ThrottleRequest {
+  Drive* drive = nullptr;
+  std::string group;
+  ThrottleLimits limits;
+};
+
+absl::StatusOr<ThrottleRequest> ReadIoThrottle(BlockLayer& layer, const json::object& arguments) {
   ArgumentReader reader(arguments);
   const std::optional<std::string> device = reader.OptionalString("device");
   const std::optional<std::string> id = reader.OptionalString("id");
@@ -44,14 +50,26 @@ CommandResult SetIoThrottle(BlockLayer& layer, const json::object& arguments) {
   if (!drive->backend.is_attached()) {
     return GenericError(StrCat("Device '", drive->id, "' has no medium"));
   }
-  ThrottleLimits limits;
-  ReadThrottleLimits(reader, LimitNames::kOfDrives, "", &limits);
-  const std::string group =
-      reader.OptionalString("group").value_or(device ? *device : id.value_or(""));
+  ThrottleRequest request;
+  request.drive = drive;
+  ReadThrottleLimits(reader, LimitNames::kOfDrives, "", &request.limits);
+  request.group = reader.OptionalString("group").value_or(device ? *device : id.value_or(""));
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  MILLRACE_RETURN_IF_ERROR(CheckThrottleLimits(limits));
-  MILLRACE_RETURN_IF_ERROR(SetDriveThrottle(layer, *drive, group, limits));
+  MILLRACE_RETURN_IF_ERROR(CheckThrottleLimits(request.limits));
+  return request;
+}
+
+CommandResult SetIoThrottle(BlockLayer& layer, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(const ThrottleRequest request, ReadIoThrottle(layer, arguments));
+  MILLRACE_RETURN_IF_ERROR(SetDriveThrottle(layer, *request.drive, request.group, request.limits));
   return json::object();
+}
+
+PlanResult PlanIoThrottle(BlockLayer& layer, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(const ThrottleRequest request, ReadIoThrottle(layer, arguments));
+  return PlanOfStep(HasAnyLimit(request.limits)
+                        ? StrCat("limit the drive as a member of the group '", request.group, "'")
+                        : std::string("take all limits off the drive"));
 }
 
 std::vector<ArgumentSpec> ThrottleArguments() {
@@ -108,6 +126,9 @@ void RegisterDriveThrottle(BlockLayer& layer) {
                                   .handler = [&layer](const json::object& arguments) {
                                     return SetIoThrottle(layer, arguments);
                                   }});
+  layer.host().commands.SetPlanner(
+      "block_set_io_throttle",
+      [&layer](const json::object& arguments) { return PlanIoThrottle(layer, arguments); });
 }
 
 }  // namespace millrace

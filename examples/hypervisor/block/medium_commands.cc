@@ -73,12 +73,15 @@ absl::Status CoRemove(const Slot& slot) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
-absl::Status Insert(BlockLayer& layer, const Slot& slot, NodeId node) MILLRACE_OPENS_VIEW {
+absl::Status CheckInsert(const Slot& slot) {
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
-  if (slot.drive->backend.is_attached()) {
-    return GenericError(StrCat("There already is a medium in device '", slot.name, "'"));
-  }
+  if (!slot.drive->backend.is_attached()) return absl::OkStatus();
+  return GenericError(StrCat("There already is a medium in device '", slot.name, "'"));
+}
+
+absl::Status Insert(BlockLayer& layer, const Slot& slot, NodeId node) MILLRACE_OPENS_VIEW {
+  MILLRACE_RETURN_IF_ERROR(CheckInsert(slot));
   return layer.InsertMedium(*slot.drive, node);
 }
 
@@ -159,6 +162,87 @@ CommandResult CoChangeMedium(BlockLayer& layer, const json::object& arguments)
   return json::object();
 }
 
+// ---- Plans -------------------------------------------------------------------------------------
+
+std::string TrayStep(const Slot& slot, bool open) {
+  if (!HasTray(*slot.drive)) return StrCat("nothing: device '", slot.name, "' has no tray");
+  if (slot.drive->is_tray_open == open) {
+    return StrCat("nothing: the tray of '", slot.name, "' is ", open ? "open" : "closed");
+  }
+  return StrCat(open ? "open" : "close", " the tray of '", slot.name, "'");
+}
+
+std::string RemoveStep(const Slot& slot) {
+  return slot.drive->backend.is_attached() ? StrCat("take the medium out of '", slot.name, "'")
+                                           : StrCat("nothing: '", slot.name, "' is empty");
+}
+
+PlanResult PlanTray(BlockLayer& layer, const json::object& arguments, bool open) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  return PlanOfStep(TrayStep(slot, open));
+}
+
+PlanResult PlanRemoveMedium(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
+  return PlanOfStep(RemoveStep(slot));
+}
+
+PlanResult PlanInsertMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
+  const std::string name = reader.String("node-name");
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, FreeNode(layer, name));
+  MILLRACE_RETURN_IF_ERROR(CheckInsert(slot));
+  MILLRACE_RETURN_IF_ERROR(layer.RehearseInsertMedium(*slot.drive, node));
+  return PlanOfStep(StrCat("put node '", name, "' into '", slot.name, "'"));
+}
+
+PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  CommandPlan plan = PlanOfStep(TrayStep(slot, true));
+  plan.steps.push_back(RemoveStep(slot));
+  return plan;
+}
+
+// The new image is opened before anything else; whether it can be, only the host can tell.
+PlanResult PlanChangeMedium(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  CommandPlan plan = PlanOfStep(StrCat("open '", reader.String("filename"), "'"));
+  plan.steps.push_back(TrayStep(slot, true));
+  plan.steps.push_back(RemoveStep(slot));
+  plan.steps.push_back(StrCat("put the new medium into '", slot.name, "', and close its tray"));
+  return plan;
+}
+
+void SetMediumPlanners(BlockLayer& layer) {
+  CommandTable& commands = layer.host().commands;
+  commands.SetPlanner("blockdev-open-tray",
+                      [&layer](const json::object& given) { return PlanTray(layer, given, true); });
+  commands.SetPlanner("blockdev-close-tray", [&layer](const json::object& given) {
+    return PlanTray(layer, given, false);
+  });
+  commands.SetPlanner("blockdev-remove-medium", [&layer](const json::object& given) {
+    return PlanRemoveMedium(layer, given);
+  });
+  commands.SetPlanner("blockdev-insert-medium",
+                      [&layer](const json::object& given)
+                          MILLRACE_OPENS_VIEW { return PlanInsertMedium(layer, given); });
+  commands.SetPlanner("eject",
+                      [&layer](const json::object& given) { return PlanEject(layer, given); });
+  commands.SetPlanner("blockdev-change-medium", [&layer](const json::object& given) {
+    return PlanChangeMedium(layer, given);
+  });
+}
+
 }  // namespace
 
 void RegisterMediumCommands(BlockLayer& layer) {
@@ -198,6 +282,7 @@ void RegisterMediumCommands(BlockLayer& layer) {
                                      {std::begin(kReadOnlyModes), std::end(kReadOnlyModes)}}}},
                      .handler = [&layer](const json::object& given)
                                     MILLRACE_MAY_SUSPEND { return CoChangeMedium(layer, given); }});
+  SetMediumPlanners(layer);
 }
 
 }  // namespace millrace

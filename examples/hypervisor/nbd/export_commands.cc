@@ -84,11 +84,7 @@ absl::Status ExportAdd(NbdPart& part, ArgumentReader& reader) MILLRACE_OPENS_VIE
 PlanResult PlanExportAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const ExportRequest request, ReadExportAdd(part, reader));
-  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
-  GraphTransaction change(part.layer().graph());
-  const Attachment backend = change.Attach(
-      request.node, ExportAttachment(part.layer().graph(), request.options.is_writable));
-  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  MILLRACE_RETURN_IF_ERROR(RehearseExport(part, request));
   return PlanOfStep(StrCat("export '", request.options.name, "' as '", request.options.id, "'"));
 }
 
@@ -141,6 +137,14 @@ absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   }
   if (!request.bitmap_refusal.empty()) return GenericError(request.bitmap_refusal);
   return absl::OkStatus();
+}
+
+absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) {
+  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
+  GraphTransaction change(part.layer().graph());
+  const Attachment backend = change.Attach(
+      request.node, ExportAttachment(part.layer().graph(), request.options.is_writable));
+  return change.Rehearse();
 }
 
 absl::Status AddExport(NbdPart& part, ExportRequest request) {

@@ -18,6 +18,9 @@ struct ExportRequest {
 // Refuses what AddExport() refuses, permissions excepted.
 absl::Status CheckExport(const NbdPart& part, const ExportRequest& request);
 
+// What AddExport() would refuse.
+absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) MILLRACE_OPENS_VIEW;
+
 // Checks what QEMU checks, in its order, and adds the export.
 absl::Status AddExport(NbdPart& part, ExportRequest request) MILLRACE_OPENS_VIEW;
 

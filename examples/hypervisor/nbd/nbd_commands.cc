@@ -1,4 +1,5 @@
 // nbd-server-start, nbd-server-stop, nbd-server-add, nbd-server-remove, --nbd-server.
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,7 +12,8 @@
 namespace millrace {
 namespace {
 
-absl::Status StartServer(NbdPart& part, ArgumentReader& reader, bool is_nested) {
+absl::StatusOr<NbdServerOptions> ReadServerOptions(NbdPart& part, ArgumentReader& reader,
+                                                   bool is_nested) {
   NbdServerOptions options;
   if (std::optional<ArgumentReader> address = reader.OptionalObject("addr")) {
     options.address = ReadSocketAddress(*address, is_nested);
@@ -30,11 +32,17 @@ absl::Status StartServer(NbdPart& part, ArgumentReader& reader, bool is_nested) 
   if (authorization.has_value()) {
     options.authorizer = AuthorizerFor(part.host().objects, *authorization);
   }
+  return options;
+}
+
+absl::Status StartServer(NbdPart& part, ArgumentReader& reader, bool is_nested) {
+  MILLRACE_ASSIGN_OR_RETURN(NbdServerOptions options, ReadServerOptions(part, reader, is_nested));
   return part.StartServer(std::move(options));
 }
 
 // The older command: the name is the id, and writable means "if it can be".
-CommandResult CoServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<ExportRequest> ReadServerAdd(NbdPart& part, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string device = reader.String("device");
   const std::optional<std::string> name = reader.OptionalString("name");
@@ -49,6 +57,11 @@ CommandResult CoServerAdd(NbdPart& part, const json::object& arguments) MILLRACE
   request.options.description = description.value_or("");
   request.options.is_writable = is_writable && !part.layer().IsReadOnly(node);
   if (bitmap.has_value()) request.bitmap_refusal = StrCat("Bitmap '", *bitmap, "' is not found");
+  return request;
+}
+
+CommandResult ServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(ExportRequest request, ReadServerAdd(part, arguments));
   MILLRACE_RETURN_IF_ERROR(AddExport(part, std::move(request)));
   return json::object();
 }
@@ -59,6 +72,51 @@ CommandResult ServerRemove(NbdPart& part, const json::object& arguments) {
   const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
   MILLRACE_RETURN_IF_ERROR(part.RemoveExport(name, is_hard));
   return json::object();
+}
+
+// ---- Plans -------------------------------------------------------------------------------------
+
+PlanResult PlanServerStart(NbdPart& part, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_RETURN_IF_ERROR(ReadServerOptions(part, reader, true).status());
+  if (part.is_server_running()) return GenericError("NBD server already running");
+  return PlanOfStep("listen for NBD clients");
+}
+
+PlanResult PlanServerStop(const NbdPart& part) {
+  if (!part.is_server_running()) return GenericError("NBD server not running");
+  CommandPlan plan = PlanOfStep("cut off all NBD clients, and listen no more");
+  for (const std::shared_ptr<NbdExport>& each : part.exports()) {
+    if (!each->is_ending()) plan.steps.push_back(StrCat("end the export '", each->id(), "'"));
+  }
+  return plan;
+}
+
+PlanResult PlanServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const ExportRequest request, ReadServerAdd(part, arguments));
+  MILLRACE_RETURN_IF_ERROR(RehearseExport(part, request));
+  return PlanOfStep(StrCat("export '", request.options.name, "'"));
+}
+
+PlanResult PlanServerRemove(const NbdPart& part, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::string name = reader.String("name");
+  const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
+  MILLRACE_RETURN_IF_ERROR(part.CheckRemoveExport(name, is_hard));
+  return PlanOfStep(StrCat("end the export '", name, "'"));
+}
+
+void SetServerPlanners(NbdPart& part) {
+  CommandTable& commands = part.host().commands;
+  commands.SetPlanner("nbd-server-start",
+                      [&part](const json::object& given) { return PlanServerStart(part, given); });
+  commands.SetPlanner("nbd-server-stop",
+                      [&part](const json::object&) { return PlanServerStop(part); });
+  commands.SetPlanner("nbd-server-add", [&part](const json::object& given) MILLRACE_OPENS_VIEW {
+    return PlanServerAdd(part, given);
+  });
+  commands.SetPlanner("nbd-server-remove",
+                      [&part](const json::object& given) { return PlanServerRemove(part, given); });
 }
 
 }  // namespace
@@ -79,13 +137,14 @@ void RegisterNbdServerCommands(NbdPart& part) {
                      }});
   commands.Register({.name = "nbd-server-add",
                      .handler = [&part](const json::object& arguments)
-                                    MILLRACE_MAY_SUSPEND { return CoServerAdd(part, arguments); }});
+                                    MILLRACE_MAY_SUSPEND { return ServerAdd(part, arguments); }});
   commands.Register(
       {.name = "nbd-server-remove",
        .arguments = {{{"name"}, {"mode", ArgumentType::kEnum, true, {"safe", "hard"}}}},
        .handler = [&part](const json::object& arguments) {
          return ServerRemove(part, arguments);
        }});
+  SetServerPlanners(part);
   part.host().options.Register("nbd-server", [&part](std::string_view text) -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, ""));
     ArgumentReader reader = value.Reader();

@@ -247,7 +247,8 @@ void RegisterDeviceCommands(BlockLayer& layer) {
          ArgumentReader reader(arguments);
          MILLRACE_RETURN_IF_ERROR(CoAddDevice(layer, reader));
          return json::object();
-       }});
+       },
+       .schema_type = "DeviceOptions"});
   layer.host().commands.Register({.name = "device_del",
                                   .arguments = {{{"id"}}},
                                   .handler =

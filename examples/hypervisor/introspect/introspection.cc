@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "examples/hypervisor/introspect/explain.h"
+#include "examples/hypervisor/introspect/schema_types.h"
 #include "examples/hypervisor/qmp/argument_reader.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/status_macros.h"
@@ -34,6 +35,9 @@ Introspection::Introspection(BlockLayer& layer)
   SetJobPlanners(layer);
   SetVerbPlanners(layer);
   SetNodePlanners(layer);
+  layer.host().commands.AddTypes(DescribeEvents());
+  layer.host().commands.AddTypes(DescribeObjectTypes());
+  layer.host().commands.AddTypes(DescribeDeviceTypes());
   RegisterPlan();
   RegisterExplain();
   RegisterTrace();

@@ -35,11 +35,12 @@ void RegisterQueries(CommandTable& commands) {
 }
 
 void RegisterObjectCommands(CommandTable& commands, ObjectRegistry& objects) {
-  commands.Register(
-      {.name = "object-add", .handler = [&objects](const json::object& arguments) -> CommandResult {
-         MILLRACE_RETURN_IF_ERROR(objects.Add(arguments, ScalarStyle::kTyped));
-         return Nothing();
-       }});
+  commands.Register({.name = "object-add",
+                     .handler = [&objects](const json::object& arguments) -> CommandResult {
+                       MILLRACE_RETURN_IF_ERROR(objects.Add(arguments, ScalarStyle::kTyped));
+                       return Nothing();
+                     },
+                     .schema_type = "ObjectOptions"});
   commands.Register({.name = "object-del",
                      .arguments = {{{"id", ArgumentType::kString}}},
                      .handler = [&objects](const json::object& arguments) -> CommandResult {

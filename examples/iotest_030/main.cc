@@ -29,7 +29,7 @@ namespace {
 
 constexpr char kHelp[] =
     "usage: iotest_030 [--case=NAME]... [--io=auto|io_uring|threads] [--repeat=N] [--seed=N]\n"
-    "                  [--no-qemu] [--keep] [--list]\n"
+    "                  [--deadline=SECONDS] [--no-qemu] [--keep] [--list]\n"
     "\n"
     "Runs the cases of QEMU's iotest 030 (image streaming, alone and beside other jobs) over real\n"
     "images in a temporary folder, and prints for each what was asked, what was refused with "
@@ -41,20 +41,20 @@ constexpr char kHelp[] =
     "  --repeat   all of it so many times, with seeds that count up; after the first time only\n"
     "             what fails is printed\n"
     "  --seed     from which the order is drawn in which held jobs are let go\n"
+    "  --deadline a case that takes longer does not go on (120 seconds)\n"
     "  --no-qemu  do not ask qemu-img and qemu-io, also where they are installed\n"
     "  --keep     leave the images behind, as is done after a failure\n"
     "  --list     print the names of the cases\n"
     "\n"
     "Exit status: 0 all cases are ok, 1 one is not, 2 usage.\n";
 
-// Only there to end a run in which what a case waits for never happens.
-constexpr Nanoseconds kDeadline = 120 * kSecond;
-
 struct Options {
   std::vector<std::string> cases;
   IoBackendKind io = IoBackendKind::kAutomatic;
   uint64_t repeat = 1;
   uint64_t seed = 1;
+  // Only there to end a run in which what a case waits for never happens.
+  uint64_t deadline_seconds = 120;
   bool asks_qemu = true;
   bool keeps_images = false;
   bool is_list_wanted = false;
@@ -112,7 +112,8 @@ class Runner {
                            Minutes* minutes) MILLRACE_MAY_SUSPEND {
     TaskScope watch("watch");
     watch.Spawn("watch", [&]() MILLRACE_MAY_SUSPEND {
-      if (!CoSleepFor(kDeadline).ok()) return;  // the case is over
+      const Nanoseconds deadline = static_cast<Nanoseconds>(options_.deadline_seconds) * kSecond;
+      if (!CoSleepFor(deadline).ok()) return;  // the case is over
       minutes->Fail(
           StrCat("it does not go on; who waits for what:\n", engine_->scheduler().DescribeWaits()));
       minutes->Print(stdout, which);
@@ -191,6 +192,9 @@ bool ParseOption(std::string_view name, std::string_view value, Options* options
   if (name == "--repeat") return ParseNumber(value, &options->repeat);
   if (name == "--seed") return ParseNumber(value, &options->seed);
   if (name == "--io") return ParseIo(value, options);
+  if (name == "--deadline") {
+    return ParseNumber(value, &options->deadline_seconds) && options->deadline_seconds <= 86400;
+  }
   if (name != "--case") return false;
   for (const Case& which : AllCases()) {
     if (which.name != value) continue;

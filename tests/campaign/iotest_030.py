@@ -10,6 +10,7 @@ qmp       those of tests/hypervisor/iotest_030_*_test.py over the control socket
 --ledger  appends a line to tests/campaign/ledger.jsonl; the campaign is called iotest_030_programs
           or iotest_030_qmp, and what was special about the run is in the names of its counts
 
+SIGTERM ends it early: what runs is ended and not counted, what was done is.
 The last line on stdout says how often all the cases have passed. Exit status: 0 they all did.
 """
 
@@ -31,7 +32,34 @@ import ledger  # noqa: E402
 import nightly  # noqa: E402
 
 BURNERS = 2
+# Of one case, in seconds: whoever measures stops campaigns for a while, and other work takes the
+# processors.
+DEADLINE = 900
 KILLED = (signal.SIGTERM, signal.SIGKILL)  # by whoever wanted the machine: it proves nothing
+
+
+class Children:
+    """Runs one child after the other, until SIGTERM comes."""
+
+    def __init__(self):
+        self._child = None
+        self.is_stopped = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_):
+        self.is_stopped = True
+        if self._child:
+            self._child.terminate()
+
+    def run(self, words, **options):
+        """(exit status, what it printed); a status of None says that it was stopped."""
+        if self.is_stopped:
+            return None, ''
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options) as self._child:
+            told = self._child.communicate()[0]
+        status, self._child = self._child.returncode, None
+        was_killed = status < 0 and -status in KILLED
+        return None if was_killed or self.is_stopped else status, told
 
 
 class Load:
@@ -51,40 +79,40 @@ class Load:
             burner.wait()
 
 
-def run_programs(options):
+def run_programs(options, children):
     """(times in which every case passed, times tried, cases run)"""
     listed = subprocess.run([options.program, '--list'], capture_output=True, text=True, check=True)
     cases, good = len(listed.stdout.splitlines()), 0
     for seed in range(1, options.times + 1):
-        done = subprocess.run([options.program, f'--seed={seed}', f'--io={options.io}'],
-                              stdout=subprocess.PIPE, text=True, check=False)
-        last = done.stdout.splitlines()[-1] if done.stdout else ''
-        if done.returncode < 0 and -done.returncode in KILLED:
+        status, told = children.run([options.program, f'--seed={seed}', f'--io={options.io}',
+                                     f'--deadline={DEADLINE}'])
+        last = told.splitlines()[-1] if told else ''
+        if status is None:
             return good, seed - 1, cases * (seed - 1)
-        if done.returncode == 0 and last == f'{cases} cases, 1 times: all ok':
+        if status == 0 and last == f'{cases} cases, 1 times: all ok':
             good += 1
         else:
-            print(f'seed {seed}:\n{done.stdout[-4000:]}', file=sys.stderr, flush=True)
+            print(f'seed {seed}:\n{told[-4000:]}', file=sys.stderr, flush=True)
     return good, options.times, cases * options.times
 
 
-def run_qmp(options):
+def run_qmp(options, children):
     """(times in which every case passed, times tried, cases run)"""
     good = cases = 0
     environment = {**os.environ, 'MILLRACED': options.program,
+                   'HYPERVISOR_TIMEOUT': str(DEADLINE),
                    'MILLRACED_OPTIONS': '' if options.io == 'auto' else f'--io {options.io}'}
     for turn in range(options.times):
-        done = subprocess.run(
+        status, told = children.run(
             [sys.executable, '-B', str(HERE.parent / 'hypervisor' / 'run.py'), '--backend',
-             'millraced', '-k', 'iotest_030'],
-            stdout=subprocess.PIPE, text=True, check=False, env=environment)
-        said = re.search(r'^millraced: (\d+) cases: (\d+) ok$', done.stdout, re.MULTILINE)
-        if done.returncode == 0 and said and said[1] == said[2]:
+             'millraced', '-k', 'iotest_030'], env=environment)
+        said = re.search(r'^millraced: (\d+) cases: (\d+) ok$', told, re.MULTILINE)
+        if status is None:
+            return good, turn, cases
+        if status == 0 and said and said[1] == said[2]:
             good, cases = good + 1, cases + int(said[1])
             continue
-        if done.returncode < 0 and -done.returncode in KILLED:
-            return good, turn, cases
-        print(f'time {turn + 1}:\n{done.stdout[-4000:]}', file=sys.stderr, flush=True)
+        print(f'time {turn + 1}:\n{told[-4000:]}', file=sys.stderr, flush=True)
     return good, options.times, cases
 
 
@@ -111,11 +139,11 @@ def main():
     parser.add_argument('--ledger', action='store_true')
     options = parser.parse_args()
     options.program = str(pathlib.Path(options.program).resolve())
-    # So that what was started is ended.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    children = Children()
     start = time.monotonic()
     with Load(options.load):
-        good, tried, cases = {'programs': run_programs, 'qmp': run_qmp}[options.form](options)
+        run = {'programs': run_programs, 'qmp': run_qmp}[options.form]
+        good, tried, cases = run(options, children)
     seconds = time.monotonic() - start
     if options.ledger and tried:
         append(options, good, tried, cases, seconds)

@@ -30,6 +30,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const Options& options) {
   engine->posted_ = std::make_unique<PostQueue>();
   engine->silent_observer_ = std::make_unique<EngineObserver>();
   engine->observer_ = options.observer ? options.observer : engine->silent_observer_.get();
+  engine->scheduler_->SetCounterObserver(options.observer);
   if (options.simulated) {
     auto simulated = std::make_unique<SimulatedIo>(*engine->scheduler_, options.disk);
     engine->simulated_io_ = simulated.get();

@@ -7,6 +7,7 @@
 #ifndef MILLRACE_ENGINE_OBSERVER_H_
 #define MILLRACE_ENGINE_OBSERVER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -35,6 +36,31 @@ struct TimelineSpan {
   int64_t result = 0;   // kIo: as of IoRequest
 };
 
+// What is counted, all there is. A request of the I/O backend counts when it has completed, a
+// failed one as an error only.
+enum class Counter : uint8_t {
+  kIoReads,        // "io.reads"
+  kIoReadBytes,    // "io.read.bytes"
+  kIoWrites,       // "io.writes"
+  kIoWriteBytes,   // "io.write.bytes"
+  kIoFlushes,      // "io.flushes"
+  kIoErrors,       // "io.errors"
+  kIoRegistered,   // "io.registered": reads and writes sent from memory that io_uring has pinned
+  kIoEnters,       // "io.enters": system calls that sent requests to io_uring, or waited for it
+  kGuestRequests,  // "guest.requests": begun by guests, as of Graph::guest_requests()
+  kDrainsBegun,    // "drain.begun"
+  kDrainsGranted,  // "drain.granted"
+  kLeases,         // "graph.leases": chains frozen
+  kGraphEdits,     // "graph.edits": transactions applied
+  kNodesVisited,   // "graph.nodes.visited": looked at by edits, leases and drains: what they cost
+  kJobsStarted,    // "job.started"
+  kJobsEnded,      // "job.ended": of those started, completed, failed or cancelled
+};
+inline constexpr size_t kCounters = static_cast<size_t>(Counter::kJobsEnded) + 1;
+
+// "io.read.bytes"; stable, for logs and metrics.
+std::string_view CounterName(Counter counter);
+
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
@@ -42,8 +68,8 @@ class EngineObserver {
   virtual void OnLog(LogLevel /*level*/, std::string_view /*line*/) {}
   // Job events in exact order (see JobEvent).
   virtual void OnJobEvent(const JobEvent& /*event*/) {}
-  // A named counter grew: "io.read.bytes", "drain.granted".
-  virtual void OnCounter(std::string_view /*counter*/, uint64_t /*delta*/) {}
+  // It grew by so much. Without an observer nothing is counted.
+  virtual void OnCounter(Counter /*counter*/, uint64_t /*delta*/) {}
   // Only while Engine::SetTimeline(true).
   virtual void OnSpan(const TimelineSpan& /*span*/) {}
 };

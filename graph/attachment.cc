@@ -31,7 +31,10 @@ bool AttachmentCore::CoEnterUnlessTurnedAway(InFlightRequest& request) {
 
 bool AttachmentCore::CoEnterOrQueue(InFlightRequest& request, bool can_be_turned_away) {
   graph.engine().scheduler().CheckIsHomeOf("a graph");
-  if (options.queues_requests) GraphInternals::Of(graph).CountGuestRequest();
+  if (options.queues_requests) {
+    GraphInternals::Of(graph).CountGuestRequest();
+    graph.engine().scheduler().Count(Counter::kGuestRequests);
+  }
   if (quiesce_count == 0 || !options.queues_requests) {
     // While a drain is pending its job may still finish what it is at; once it is granted, no more.
     for (const SectionCore* section : sections) {
@@ -145,6 +148,7 @@ const std::string& Attachment::device_name() const { return core_->options.devic
 Permissions Attachment::permissions() const {
   return is_attached() ? core_->edge.permissions : Permissions();
 }
+size_t Attachment::requests_in_flight() const { return core_ == nullptr ? 0 : core_->in_flight(); }
 uint64_t Attachment::bytes() const {
   return is_attached() ? core_->edge.child->driver->bytes() : 0;
 }

@@ -81,6 +81,8 @@ class Attachment {
   const HolderRef& holder() const;
   const std::string& device_name() const;
   uint64_t bytes() const;
+  // Operations of its own that have begun on its node and not ended; those that queue do not count.
+  size_t requests_in_flight() const;
   // What it uses and shares now.
   Permissions permissions() const;
 
@@ -115,6 +117,11 @@ class Attachment {
   absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
   // Everything acknowledged before is durable when it returns.
   absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
+  // One at a time on a node: of several, each finds the size that the one before has left. Where it
+  // cuts, it waits for a drained section of its own, so that nothing is written behind the new end:
+  // called by whoever holds a section over the node already, it would wait for its caller. If that
+  // section names this attachment's holder as an owner it is refused with FailedPrecondition
+  // (kNodeInUse); else that cannot be known, and it waits. Growing in one's own section is fine.
   absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
 
   // Whether the start of `range` is allocated in the chain from layer `first` down to layer `last`,

@@ -195,6 +195,7 @@ void SectionTable::ComputeCover(SectionCore& section, Cover* cover) {
   }
   for (size_t i = 0; i < cover->nodes.size(); ++i) {
     Node* node = cover->nodes[i];
+    graph_.engine().scheduler().Count(Counter::kNodesVisited);
     for (Edge* edge = node->parents.front(); edge != nullptr; edge = node->parents.After(*edge)) {
       if (edge->parent != nullptr) {
         AddToCover(*edge->parent, before, now, &cover->nodes, &cover->new_nodes);
@@ -210,6 +211,7 @@ void SectionTable::ComputeCover(SectionCore& section, Cover* cover) {
 void SectionTable::Begin(SectionCore& section) {
   const Hold hold(*this);
   section.ordinal = ++newest_ordinal_;
+  graph_.engine().scheduler().Count(Counter::kDrainsBegun);
   pending_.PushBack(section);
   Cover cover;
   ComputeCover(section, &cover);
@@ -242,6 +244,7 @@ void SectionTable::Grant(SectionCore& section) {
   MILLRACE_SOMETIMES(&section != pending_.front(), "drain: a younger section is granted first");
   pending_.Remove(section);
   section.is_granted = true;
+  graph_.engine().scheduler().Count(Counter::kDrainsGranted);
   for (const HolderRef& owner : section.owners) {
     if (owner->quiescable != nullptr) owner->quiescable->OnSectionGranted();
   }

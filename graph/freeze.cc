@@ -7,6 +7,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
 #include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/freeze_core.h"
 #include "millrace/graph/graph_internals.h"
@@ -65,7 +66,9 @@ absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeI
   if (node == nullptr) return internals.StaleError(top);
   if (internals.Resolve(last) == nullptr) return internals.StaleError(last);
   std::vector<Edge*> edges;
+  Scheduler& scheduler = reader.graph().engine().scheduler();
   while (node->id != last) {
+    scheduler.Count(Counter::kNodesVisited);
     Edge* edge = node->FilteredOrBacking();
     if (edge == nullptr) {
       return absl::NotFoundError(StrCat("cannot freeze the chain below '",
@@ -89,6 +92,7 @@ absl::StatusOr<FrozenChain> FrozenChain::Freeze(const GraphReader& reader, NodeI
     node = child;
   }
   internal::TouchHere("graph", {}, StepAccess::kWrite);
+  scheduler.Count(Counter::kLeases);
   auto core = std::make_unique<FrozenChainCore>();
   core->holder = std::move(holder);
   core->top = top;

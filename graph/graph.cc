@@ -17,9 +17,12 @@
 namespace millrace {
 
 Graph::Graph(Engine& engine)
-    : engine_(engine), internals_(std::make_unique<GraphInternals>(*this)) {}
+    : engine_(engine), internals_(std::make_unique<GraphInternals>(*this)) {
+  engine_.scheduler().AddInvariantChecker(this);
+}
 
 Graph::~Graph() {
+  engine_.scheduler().RemoveInvariantChecker(this);
   MILLRACE_CHECK(node_count_ == 0,
                  StrCat("graph destroyed while nodes are attached: ", internals_->DescribeUsers(),
                         "; detach first, on every path"));
@@ -91,6 +94,12 @@ std::string GraphInternals::DescribeUsers() const {
 Node* GraphInternals::FindByName(std::string_view name) const {
   auto found = by_name.find(std::string(name));
   return found == by_name.end() ? nullptr : found->second;
+}
+
+void GraphInternals::Publish(const std::vector<NodeId>& ids) {
+  for (NodeId id : ids) {
+    if (Node* node = Resolve(id)) node->is_half_open = false;
+  }
 }
 
 NodeId GraphInternals::ReserveId() {

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/intrusive_list.h"
+#include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/condition.h"
 #include "millrace/graph/node_id.h"
@@ -35,7 +36,7 @@ struct GraphInternals;
 struct Node;
 struct SectionCore;
 
-class Graph {
+class Graph final : public InvariantChecker {
  public:
   explicit Graph(Engine& engine);
   ~Graph();
@@ -59,8 +60,9 @@ class Graph {
   void CoClose() MILLRACE_MAY_SUSPEND;
 
   // G1-G9 over the whole graph: OK, or Internal naming the first invariant that does not hold, the
-  // node or edge, and what is wrong. Costs time proportional to the graph; for tests.
-  absl::Status CheckInvariants();
+  // node or edge, and what is wrong. Costs time proportional to the graph; for simulations, which
+  // also look at what each edit touched.
+  absl::Status CheckInvariants() override;
 
  private:
   friend struct GraphInternals;

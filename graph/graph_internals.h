@@ -10,6 +10,8 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/condition.h"
 #include "millrace/graph/drain_core.h"
@@ -43,6 +45,8 @@ struct GraphInternals {
   // Every attachment: "'disk' by guest device 'drive0'".
   std::string DescribeUsers() const;
   Node* FindByName(std::string_view name) const;
+  // These are whole now: views find them by their names. Those that are gone do not matter.
+  void Publish(const std::vector<NodeId>& nodes);
   // Gives a node its slot, its id and its place in the tables.
   void Enter(std::unique_ptr<Node> node);
   // A slot and id for a node that a transaction plans; given back by Forget if it is dropped.
@@ -58,6 +62,8 @@ struct GraphInternals {
   void CoCloseDropped(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
   // Lets go of what a closed node still holds; returns what nobody else holds.
   std::vector<NodeId> ReleaseChildren(Node& dead) MILLRACE_OPENS_VIEW;
+  // G1-G5 of these nodes only, as an edit has left them.
+  absl::Status CheckEdited(absl::Span<Node* const> edited) const;
   void BumpRevision() { ++graph.revision_; }
   void CountGuestRequest() { ++graph.guest_requests_; }
 

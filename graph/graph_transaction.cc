@@ -169,6 +169,7 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   node->is_implicit = options.is_implicit;
   node->told = std::move(options.told);
   node->follows_parent_access = options.follows_parent_access;
+  node->is_half_open = options.is_half_open;
   node->io = options.io;
   node->context = std::make_unique<NodeContext>(*node);
   const NodeId id = node->id;
@@ -395,6 +396,7 @@ AppliedEdit GraphTransaction::Apply() {
   MILLRACE_CHECK(!plan_->is_rehearsal, "applied a plan that was only rehearsed");
   GraphInternals& internals = GraphInternals::Of(graph());
   internals.BumpRevision();  // G8
+  graph().engine().scheduler().Count(Counter::kGraphEdits);
   internal::TouchHere("graph", {}, StepAccess::kWrite);
   AppliedEdit edit;
   edit.revision = graph().revision();
@@ -437,6 +439,7 @@ AppliedEdit GraphTransaction::Apply() {
     edit.headers.push_back({header.overlay->id, edit.revision});
   }
   internals.sections.Recompute(lower_ends);
+  CheckEdited(lower_ends);
   for (Node* orphan : plan_->orphans) {
     edit.dropped.push_back(orphan->id);
     internals.Bury(orphan, plan_->Requester());
@@ -444,6 +447,21 @@ AppliedEdit GraphTransaction::Apply() {
   plan_.reset();
   proposed_ = nullptr;
   return edit;
+}
+
+// What was touched is as it must be, where somebody wants to know.
+void GraphTransaction::CheckEdited(std::vector<Node*> lower_ends) const {
+  if (__builtin_expect(!graph().engine().scheduler().checks_edits(), 1)) return;
+  std::erase_if(lower_ends, [this](const Node* node) { return IsOrphan(node); });
+  const size_t ends = lower_ends.size();
+  for (size_t i = 0; i < ends; ++i) {
+    IntrusiveList<Edge, &Edge::child_side>& parents = lower_ends[i]->parents;
+    for (Edge* edge = parents.front(); edge != nullptr; edge = parents.After(*edge)) {
+      if (edge->parent != nullptr) lower_ends.push_back(edge->parent);
+    }
+  }
+  const absl::Status status = GraphInternals::Of(graph()).CheckEdited(lower_ends);
+  MILLRACE_CHECK(status.ok(), StrCat("an edit has left a broken graph: ", status.ToString()));
 }
 
 bool GraphTransaction::IsOrphan(const Node* node) const {

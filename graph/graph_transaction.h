@@ -46,6 +46,9 @@ struct NodeOptions {
   // Whether it becomes writable, and read-only again, with the node that stands on it
   // (CoSetReadOnly). Off: it is as its user said, and who wants it otherwise is refused.
   bool follows_parent_access = true;
+  // It and what is to stand below are still being opened: until GraphInternals::Publish, views do
+  // not find it by its name, so that nobody uses half a chain.
+  bool is_half_open = false;
   NodeIoOptions io{};
   std::vector<ToldOption> told{};
 };
@@ -136,6 +139,7 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   void ReleaseChildrenOf(Node& closed);
   AppliedEdit Apply();
   bool IsOrphan(const Node* node) const;
+  void CheckEdited(std::vector<Node*> lower_ends) const;
   void ApplyNewEdges(std::vector<Node*>* lower_ends);
   static void ForgetAttachment(Plan& plan, AttachmentCore& attachment);
 

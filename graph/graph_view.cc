@@ -160,7 +160,9 @@ absl::StatusOr<NodeView> GraphReader::Resolve(NodeId id) const {
 absl::StatusOr<NodeView> GraphReader::Find(std::string_view node_name) const {
   const Node* node = proposed_ != nullptr ? proposed_->FindByName(node_name)
                                           : GraphInternals::Of(graph_).FindByName(node_name);
-  if (node != nullptr) return NodeView(*this, *node);
+  // A plan must know all names that are taken.
+  const bool is_hidden = node != nullptr && proposed_ == nullptr && node->is_half_open;
+  if (node != nullptr && !is_hidden) return NodeView(*this, *node);
   Conflict conflict;
   conflict.reason = ConflictReason::kUnknownNode;
   conflict.object = std::string(node_name);

@@ -165,6 +165,17 @@ absl::Status CheckQuiet(const Node& node) {
 
 }  // namespace
 
+absl::Status GraphInternals::CheckEdited(absl::Span<Node* const> edited) const {
+  absl::btree_map<const Node*, int> state;  // looked up, not iterated
+  for (const Node* node : edited) {
+    MILLRACE_RETURN_IF_ERROR(CheckShape(*node));
+    MILLRACE_RETURN_IF_ERROR(CheckAcyclicFrom(*node, &state));
+    MILLRACE_RETURN_IF_ERROR(CheckLeases(*node));
+    MILLRACE_RETURN_IF_ERROR(CheckPermissions(*node));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Graph::CheckInvariants() {
   absl::btree_map<const Node*, int> state;  // looked up, not iterated
   for (const Node* node = internals_->nodes.front(); node != nullptr;

@@ -69,6 +69,7 @@ struct Node {
   bool is_read_only = false;
   bool is_implicit = false;           // put there by a job, not named by the user
   bool is_open = false;               // CoOpen succeeded
+  bool is_half_open = false;          // see NodeOptions
   bool needs_close = false;           // CoOpen was called
   bool follows_parent_access = true;  // see NodeOptions
   NodeIoOptions io;
@@ -99,6 +100,8 @@ struct Node {
   std::optional<BackingReference> wanted_reference;
   uint64_t backing_revision = 0;  // graph revision of the last change of the backing edge
   Mutex header_mutex;
+  // One resize at a time; made by the first.
+  std::unique_ptr<Mutex> resize_mutex;
   // Serialises unaligned writes; only where the driver wants alignment.
   std::unique_ptr<RangeLock> alignment_lock;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "millrace/engine/engine.h"
 #include "millrace/graph/graph_internals.h"
 
 namespace millrace {
@@ -14,6 +15,7 @@ Node* ProposedGraph::ChildOf(const Edge& edge) const {
 }
 
 std::vector<Edge*> ProposedGraph::ChildrenOf(const Node& node) const {
+  graph_.engine().scheduler().Count(Counter::kNodesVisited);
   std::vector<Edge*> edges;
   for (const std::unique_ptr<Edge>& edge : node.children) {
     if (ChildOf(*edge) != nullptr) edges.push_back(edge.get());
@@ -25,6 +27,7 @@ std::vector<Edge*> ProposedGraph::ChildrenOf(const Node& node) const {
 }
 
 std::vector<Edge*> ProposedGraph::ParentsOf(const Node& node) const {
+  graph_.engine().scheduler().Count(Counter::kNodesVisited);
   std::vector<Edge*> edges;
   for (Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
     if (ChildOf(*edge) == &node) edges.push_back(edge);

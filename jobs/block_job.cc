@@ -55,6 +55,23 @@ void BlockJob::StageEdit(JobEdit& edit) {
   StageGraphEdit(change);
 }
 
+size_t BlockJob::CountRequestsInFlight() {
+  size_t requests = 0;
+  for (const Attachment* attachment : IoAttachments()) requests += attachment->requests_in_flight();
+  return requests;
+}
+
+// What only keeps its nodes may stay until it is dismissed.
+std::string BlockJob::DescribeLeftovers() {
+  if (proofs_.chain.is_held()) return "a lease on its chain";
+  for (const Attachment* attachment : IoAttachments()) {
+    if (attachment->is_attached()) {
+      return StrCat("an attachment for I/O to node ", attachment->node().ToString());
+    }
+  }
+  return {};
+}
+
 void BlockJob::StageDetachAll(GraphTransaction& change) {
   for (Attachment* attachment : IoAttachments()) change.Detach(*attachment);
   for (Attachment& attachment : proofs_.attachments) change.Detach(attachment);

@@ -51,6 +51,8 @@ class BlockJob : public JobBody {
 
   absl::Status OnCreated() override;
   void StageEdit(JobEdit& edit) final;
+  size_t CountRequestsInFlight() override;
+  std::string DescribeLeftovers() override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoClean() override MILLRACE_MAY_SUSPEND;
 

@@ -22,6 +22,8 @@ namespace {
 constexpr uint64_t kChoicesMax = 1'000'000;
 constexpr size_t kRecordingBytes = 64 << 20;
 constexpr uint64_t kRunsPerLookAtTheClock = 64;
+constexpr uint64_t kRunsPerRunWithChecks = 64;
+constexpr std::string_view kBrokenInvariant = "INTERNAL ";  // see SignatureOf
 constexpr size_t kSitesMax = 1024;
 
 template <size_t kBytes>
@@ -155,6 +157,10 @@ class Explorer {
       ScenarioRun run(decider_, stacks_);
       run_ = &run;
       decider_.SetFaultSwitch(strategy_.repeats() ? nullptr : run.has_faults());
+      run.SetInvariantChecks(
+          scenario_.checks_invariants,
+          scenario_.checks_invariants &&
+              (strategy_.repeats() || shared_.schedules % kRunsPerRunWithChecks == 1));
       run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr,
                        this);
       run.Finish(scenario_.body(run));
@@ -182,6 +188,7 @@ class Explorer {
     decider.BeginRun();
     ScenarioRun run(decider, stacks_);
     run_ = &run;
+    run.SetInvariantChecks(scenario_.checks_invariants, false);
     run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr, this);
     run.Finish(scenario_.body(run));
     run_ = nullptr;
@@ -282,7 +289,13 @@ Finding Describe(const Scenario& scenario, const ExploreOptions& options, const 
   finding.failure = failure;
   finding.recording = std::move(repetition.recording);
   finding.schedule = finding.recording.ToSchedule();
-  if (finding.recording.failure.signature != failure.signature) {
+  if (finding.recording.failure.signature.starts_with(kBrokenInvariant)) {
+    // Looked at after every step, the run ended where the trouble began.
+    finding.failure = finding.recording.failure;
+    if (failure.signature != finding.failure.signature) {
+      finding.failure.text += StrCat("\n(later: ", failure.signature, ": ", failure.text, ")");
+    }
+  } else if (finding.recording.failure.signature != failure.signature) {
     finding.failure.text += StrCat(
         "\n(repeating its choices ended otherwise: ",
         finding.recording.failure.signature.empty() ? "well" : finding.recording.failure.signature,

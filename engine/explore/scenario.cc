@@ -22,7 +22,18 @@ Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
   options.disk = disk;
   options.observer = observer;
   engines_.push_back(*Engine::Create(options));
-  return *engines_.back();
+  Engine& engine = *engines_.back();
+  engine.scheduler().SetChecksEdits(checks_edits_);
+  if (checks_every_step_) {
+    engine.scheduler().SetStepCheck([this, &engine] { CheckInvariants(engine); });
+  }
+  return engine;
+}
+
+// Nothing can be relied upon afterwards, so the run does not go on.
+void ScenarioRun::CheckInvariants(Engine& engine) {
+  const absl::Status status = engine.scheduler().CheckInvariants();
+  if (!status.ok()) Abandon(SignatureOf(status), status.ToString());
 }
 
 size_t ScenarioRun::Choose(std::string_view what, absl::Span<const std::string_view> options) {

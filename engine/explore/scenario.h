@@ -12,6 +12,10 @@
 // kept from run to run. What it wants to vary it asks run.Choose() for. An error that it returns, a
 // failure it reports, a deadlock, a check that fails and a crash of the process are all findings.
 //
+// What the engine's graphs and jobs say of their own invariants (engine/scheduler/
+// invariant_checker.h) is asked after every step of one schedule in 64, and of every replay: what
+// does not hold is a finding, "INTERNAL G7". In all schedules, what an edit touches is looked at.
+//
 // Keep it small: few parties, few sectors, at most some 150 choice points, so that bounds can be
 // proven for it.
 #ifndef MILLRACE_ENGINE_EXPLORE_SCENARIO_H_
@@ -132,6 +136,11 @@ class ScenarioRun {
   void Note(std::string_view kind, std::string_view object, std::string_view text);
 
   // ---- For the explorer -------------------------------------------------------------------------
+  // How often invariants are looked at: after each edit, after every step. Before the body begins.
+  void SetInvariantChecks(bool after_edits, bool after_every_step) {
+    checks_edits_ = after_edits;
+    checks_every_step_ = after_every_step;
+  }
   using Abandoner = void (*)(void* context, const Failure& failure);
   void SetAbandoner(Abandoner abandoner, void* context) {
     abandoner_ = abandoner;
@@ -146,6 +155,7 @@ class ScenarioRun {
 
  private:
   [[noreturn]] void AbandonInDeadlock(Engine& engine);
+  void CheckInvariants(Engine& engine);
 
   Decider& decider_;
   StackPool& stacks_;
@@ -154,6 +164,8 @@ class ScenarioRun {
   Tolerance tolerance_;
   uint64_t outcome_ = 0;
   bool has_faults_ = true;
+  bool checks_edits_ = false;
+  bool checks_every_step_ = false;
   Abandoner abandoner_ = nullptr;
   void* abandoner_context_ = nullptr;
 };
@@ -166,6 +178,8 @@ struct Scenario {
   ChoiceKinds explored = ChoiceKinds::Schedule();
   // A run that makes more choices is a finding ("O11 no end").
   uint64_t choices_max = 20'000;
+  // Off: what is broken inside matters only where an oracle of the scenario's own sees it.
+  bool checks_invariants = true;
 };
 
 // The signature of an error; see Scenario::body.

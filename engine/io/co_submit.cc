@@ -105,6 +105,20 @@ absl::StatusOr<OpenedIoFile> IoBackend::CoOpenAndStat(const std::string& path,
   return opened;
 }
 
+void CountCompletion(Scheduler& scheduler, const IoRequest& request) {
+  if (request.opcode == IoOpcode::kMemory || request.opcode == IoOpcode::kCall) return;
+  if (request.result < 0) return scheduler.Count(Counter::kIoErrors);
+  if (request.opcode == IoOpcode::kRead) {
+    scheduler.Count(Counter::kIoReads);
+    scheduler.Count(Counter::kIoReadBytes, static_cast<uint64_t>(request.result));
+  } else if (request.opcode == IoOpcode::kWrite) {
+    scheduler.Count(Counter::kIoWrites);
+    scheduler.Count(Counter::kIoWriteBytes, static_cast<uint64_t>(request.result));
+  } else if (request.opcode == IoOpcode::kSync) {
+    scheduler.Count(Counter::kIoFlushes);
+  }
+}
+
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) {
   IoWait wait(request);
   request.context = &wait;

@@ -19,6 +19,7 @@ HostIo::~HostIo() {
 void HostIo::Complete(IoRequest& request) {
   --in_flight_;
   scheduler_.AddPendingExternal(-1);
+  CountCompletion(scheduler_, request);
   request.on_done(request);
 }
 

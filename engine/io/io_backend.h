@@ -158,6 +158,9 @@ enum class IoBackendKind : uint8_t { kAutomatic, kIoUring, kThreads };
 absl::StatusOr<std::unique_ptr<IoBackend>> CreateIoBackend(IoBackendKind kind,
                                                            Scheduler& scheduler);
 
+// What a completed request adds to the engine's counters. For backends, before `on_done`.
+void CountCompletion(Scheduler& scheduler, const IoRequest& request);
+
 // Submits and waits; returns request.result. `on_done` and `context` are set by this call.
 // Not cancellable: the host may be using the buffers.
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) MILLRACE_MAY_SUSPEND;

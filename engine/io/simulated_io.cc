@@ -166,6 +166,7 @@ void SimulatedIo::Finish(IoRequest& request) {
       if (Open* source = Find(request.source)) --source->in_flight;
     }
   }
+  CountCompletion(scheduler_, request);
   request.on_done(request);
 }
 

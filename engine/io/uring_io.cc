@@ -201,6 +201,7 @@ void UringIo::Prepare(io_uring_sqe* entry, const IoRequest& request) {
       const iovec& first = request.iov[0];
       const auto bytes = static_cast<unsigned>(first.iov_len);
       const int registered = count == 1 ? RegisteredIndex(first) : -1;
+      if (registered >= 0) scheduler_.Count(Counter::kIoRegistered);
       if (registered >= 0 && is_read) {
         io_uring_prep_read_fixed(entry, descriptor, first.iov_base, bytes, offset, registered);
       } else if (registered >= 0) {
@@ -249,6 +250,7 @@ void UringIo::Flush() {
   EnableOnHomeThread();
   FillRing();
   while (io_uring_sq_ready(&ring_) > 0) {
+    scheduler_.Count(Counter::kIoEnters);
     if (io_uring_submit(&ring_) <= 0) {
       // No memory, or too many completions waiting: the entries stay, and the next turn tries
       // again.
@@ -329,6 +331,7 @@ void UringIo::Block(Nanoseconds timeout) {
   __kernel_timespec limit;
   limit.tv_sec = timeout / kSecond;
   limit.tv_nsec = timeout % kSecond;
+  scheduler_.Count(Counter::kIoEnters);
   // One system call submits and waits. Whatever ends it, the caller polls next.
   io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, timeout == kNever ? nullptr : &limit,
                                    nullptr);

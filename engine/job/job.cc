@@ -44,6 +44,7 @@ bool Job::Spawn(Main main) {
 bool Job::Start() {
   if (!Spawn([this]() MILLRACE_MAY_SUSPEND { CoMain(); })) return false;
   is_started_ = true;
+  scheduler_.Count(Counter::kJobsStarted);
   Transition(JobState::kRunning);
   return true;
 }
@@ -124,13 +125,21 @@ void Job::Emit(JobEventKind kind) {
 void Job::Conclude() {
   MILLRACE_CHECK(granted_sections_ == 0 && quiet_waits_ == 0,
                  StrCat("J4: job '", id_, "' concludes with a drained section"));
+  const std::string left = body_->DescribeLeftovers();
+  MILLRACE_CHECK(left.empty(), StrCat("J4: job '", id_, "' concludes with ", left));
+  Scheduler& scheduler = scheduler_;  // this may be freed by whoever suspends, wrongly, below
+  const uint64_t step = scheduler.steps();
   if (is_started_) {
+    scheduler.Count(Counter::kJobsEnded);
     Emit(is_force_cancelled_ ? JobEventKind::kCancelled : JobEventKind::kCompleted);
   }
   Transition(JobState::kConcluded);
   TellResult();
   manager_.something_ended_.Notify();
   if (dismisses_automatically_ || !is_started_) Vanish();
+  MILLRACE_CHECK(scheduler.steps() == step,
+                 "J5: somebody suspended between the event that tells of a job's end and its "
+                 "dismissal: an observer, or the destructor of a body");
 }
 
 void Job::TellResult() {
@@ -240,6 +249,20 @@ void Job::EndStep() {
   if (is_quiet()) NotifyQuiet();
 }
 
+absl::Status Job::CheckInvariants() const {
+  const bool is_paused = state_ == JobState::kPaused || state_ == JobState::kStandby;
+  const size_t in_flight = is_paused ? body_->CountRequestsInFlight() : 0;
+  if (in_flight > 0) {
+    return absl::InternalError(StrCat("J2: ", DescribeQuiescable(), " is paused and has ",
+                                      in_flight, " requests in flight"));
+  }
+  if (state_ != JobState::kConcluded) return absl::OkStatus();
+  std::string left = body_->DescribeLeftovers();
+  if (granted_sections_ > 0) left = "a drained section";
+  if (left.empty()) return absl::OkStatus();
+  return absl::InternalError(StrCat("J4: ", DescribeQuiescable(), " is over and holds ", left));
+}
+
 // ---- In CoRun() ---------------------------------------------------------------------------------
 
 void Job::CheckInRun() const {
@@ -253,6 +276,9 @@ void Job::CoPark() {
   if (is_visible) {
     Transition(state == JobState::kReady ? JobState::kStandby : JobState::kPaused);
   }
+  const size_t in_flight = body_->CountRequestsInFlight();
+  MILLRACE_CHECK(in_flight == 0, StrCat("J2: ", DescribeQuiescable(), " pauses with ", in_flight,
+                                        " requests in flight"));
   if (is_in_step_) EndStep();
   const ParkedWait wait(*this);
   while (must_park()) {

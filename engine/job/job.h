@@ -96,7 +96,10 @@ class Job final : public Quiescable {
   // J1; mixes the state into the trace and tells the observer.
   void Transition(JobState to);
   void Emit(JobEventKind kind);
-  // Concluded, and null if nobody dismisses it by hand or it was never started.
+  // J2 and J4, as they stand between two steps.
+  absl::Status CheckInvariants() const;
+  // Concluded, and null if nobody dismisses it by hand or it was never started. J5: nobody suspends
+  // meanwhile.
   void Conclude();
   // To null: destroys the body and hands the job to the manager, which may free it at the next
   // opportunity; not to be touched afterwards, except by its own coroutine.

@@ -27,7 +27,9 @@
 #ifndef MILLRACE_ENGINE_JOB_JOB_BODY_H_
 #define MILLRACE_ENGINE_JOB_JOB_BODY_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -93,6 +95,14 @@ class JobBody {
   virtual void CoStopIo() MILLRACE_MAY_SUSPEND {}
   // After it was let go again (or did not have to park after all).
   virtual void OnRestartIo() {}
+
+  // ---- Invariants -------------------------------------------------------------------------------
+  // Checked by the core, always when it matters and in simulations after every step.
+  // J2: requests of it that are under way; none while it is paused.
+  virtual size_t CountRequestsInFlight() { return 0; }
+  // J4: what it still holds that must be gone by the end of CoClean() ("a lease on 'top'"); empty
+  // if nothing.
+  virtual std::string DescribeLeftovers() { return {}; }
 
   // ---- Verbs ------------------------------------------------------------------------------------
   // Whether the user may end it by `complete` (mirror). Such a job calls context.BecomeReady().

@@ -30,12 +30,15 @@ JobManager::JobManager(Scheduler& scheduler, EngineObserver& observer, JobCommit
     : scheduler_(scheduler),
       observer_(observer),
       committer_(committer),
-      something_ended_("a job's end") {}
+      something_ended_("a job's end") {
+  scheduler_.AddInvariantChecker(this);
+}
 
 JobManager::JobManager(Engine& engine, JobCommitter& committer)
     : JobManager(engine.scheduler(), engine.observer(), committer) {}
 
 JobManager::~JobManager() {
+  scheduler_.RemoveInvariantChecker(this);
   FreeRetired();
   MILLRACE_CHECK(jobs_.empty() && retired_.empty(),
                  StrCat("job manager destroyed with jobs: ", DescribeJobs(),
@@ -50,6 +53,11 @@ std::string JobManager::DescribeJobs() const {
   for (const auto& entry : jobs_) add(*entry.second, JobStateName(entry.second->state()));
   for (const std::unique_ptr<Job>& job : retired_) add(*job, "its coroutine has yet to end");
   return text;
+}
+
+absl::Status JobManager::CheckInvariants() {
+  for (const auto& entry : jobs_) MILLRACE_RETURN_IF_ERROR(entry.second->CheckInvariants());
+  return absl::OkStatus();
 }
 
 // ---- Creating -----------------------------------------------------------------------------------
@@ -298,6 +306,12 @@ void JobManager::CoShutdown() {
     ++job.pins_;
     job.scope_->CoJoin().IgnoreError();
     --job.pins_;
+  }
+  // The guests may still be there, and what the jobs have made of the graph: a good moment to look
+  // at all of it.
+  if (scheduler_.checks_edits()) {
+    const absl::Status status = scheduler_.CheckInvariants();
+    MILLRACE_CHECK(status.ok(), StrCat("when the jobs are over: ", status.ToString()));
   }
 }
 

@@ -32,6 +32,7 @@
 #include "millrace/engine/job/job_results.h"
 #include "millrace/engine/job/job_state.h"
 #include "millrace/engine/observer.h"
+#include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scheduler/scheduler.h"
 #include "millrace/engine/sync/condition.h"
 
@@ -70,7 +71,7 @@ struct JobSpec {
   std::shared_ptr<JobTransaction> transaction{};
 };
 
-class JobManager {
+class JobManager final : public InvariantChecker {
  public:
   // All three outlive the manager.
   JobManager(Scheduler& scheduler, EngineObserver& observer, JobCommitter& committer);
@@ -149,6 +150,9 @@ class JobManager {
   // Call it from a coroutine that is no job's, and hold no drained section: a drained job ends when
   // the drain has.
   void CoShutdown() MILLRACE_MAY_SUSPEND;
+
+  // J2 and J4 over all jobs; see InvariantChecker.
+  absl::Status CheckInvariants() override;
 
  private:
   friend class Job;

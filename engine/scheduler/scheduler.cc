@@ -6,9 +6,10 @@
 
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/coroutine_state.h"
-#include "millrace/engine/observer.h"
+#include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
@@ -164,6 +165,17 @@ size_t Scheduler::ChooseSlow(ChoiceKind kind, absl::Span<const Option> options) 
 }
 
 void Scheduler::RemoveStepSource(StepSource* source) { std::erase(sources_, source); }
+
+// ---- Invariants --------------------------------------------------------------------------------
+
+void Scheduler::RemoveInvariantChecker(InvariantChecker* checker) {
+  std::erase(checkers_, checker);
+}
+
+absl::Status Scheduler::CheckInvariants() {
+  for (InvariantChecker* checker : checkers_) MILLRACE_RETURN_IF_ERROR(checker->CheckInvariants());
+  return absl::OkStatus();
+}
 
 // ---- Timers ------------------------------------------------------------------------------------
 

@@ -17,15 +17,18 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/clock.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/engine/scheduler/wait.h"
 
 namespace millrace {
 
-class EngineObserver;
+class InvariantChecker;
 class Scheduler;
 class StackPool;
 
@@ -168,6 +171,28 @@ class Scheduler {
   void SetTimeline(EngineObserver* timeline) { timeline_ = timeline; }
   EngineObserver* timeline() const { return timeline_; }
 
+  // ---- Counters -------------------------------------------------------------------------------
+  // Who hears of counters; null, the default: nobody, and nothing is counted.
+  void SetCounterObserver(EngineObserver* observer) { counter_observer_ = observer; }
+  void Count(Counter counter, uint64_t delta = 1) {
+    if (__builtin_expect(counter_observer_ != nullptr, 0)) {
+      counter_observer_->OnCounter(counter, delta);
+    }
+  }
+
+  // ---- Invariants -----------------------------------------------------------------------------
+  // Checkers are owned by the caller and must be removed before they go.
+  void AddInvariantChecker(InvariantChecker* checker) { checkers_.push_back(checker); }
+  void RemoveInvariantChecker(InvariantChecker* checker);
+  // What every checker says, in order of adding; the first refusal.
+  absl::Status CheckInvariants();
+  // Whether graphs look at what each edit has touched, and at all of it when the jobs are over;
+  // what does not hold fails a check. Off by default.
+  void SetChecksEdits(bool checks) { checks_edits_ = checks; }
+  bool checks_edits() const { return checks_edits_; }
+  // Called after every step of a simulation (RunOneStep), outside of it. Null: nobody looks.
+  void SetStepCheck(absl::AnyInvocable<void()> check) { step_check_ = std::move(check); }
+
   // ---- For engine/scope, engine/sync and graph/ -----------------------------------------------
   // G9: no coroutine suspends while a view is open.
   void OnViewOpened() { ++open_views_; }
@@ -211,6 +236,9 @@ class Scheduler {
   Decider* const decider_;
   StepObserver* const observer_;
   EngineObserver* timeline_ = nullptr;
+  EngineObserver* counter_observer_ = nullptr;
+  std::vector<InvariantChecker*> checkers_;
+  absl::AnyInvocable<void()> step_check_;
   std::unique_ptr<Impl> impl_;
   CoroutineState* running_ = nullptr;
   std::vector<StepSource*> sources_;
@@ -221,6 +249,7 @@ class Scheduler {
   int64_t pending_external_ = 0;
   int open_views_ = 0;
   bool is_driven_ = false;
+  bool checks_edits_ = false;
 };
 
 }  // namespace millrace

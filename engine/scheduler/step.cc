@@ -8,8 +8,13 @@
 namespace millrace {
 
 bool Scheduler::RunOneStep() {
-  DrivingScope driving(*this);
-  return decider_ == nullptr ? TakeCanonicalStep() : TakeChosenStep();
+  bool was_taken;
+  {
+    DrivingScope driving(*this);
+    was_taken = decider_ == nullptr ? TakeCanonicalStep() : TakeChosenStep();
+  }
+  if (__builtin_expect(was_taken && step_check_ != nullptr, 0)) step_check_();
+  return was_taken;
 }
 
 // The same order as production's turn and as option 0 of TakeChosenStep(), without listing options.

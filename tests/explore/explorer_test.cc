@@ -6,8 +6,11 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/check.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/explore/delay_bounded.h"
 #include "millrace/engine/explore/random.h"
+#include "millrace/engine/scheduler/invariant_checker.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "tests/explore/racing_scenarios.h"
 
 namespace millrace {
@@ -250,6 +253,90 @@ TEST(Recording, HoldsEveryStepChoiceAndNoteInOrder) {
   EXPECT_EQ(recording.notes[1].step, 1u);
   EXPECT_EQ(recording.notes[1].object, "counter");
   EXPECT_EQ(recording.notes[1].text, "is 1");
+}
+
+// ---- Invariants ----------------------------------------------------------------------------------
+
+class Room final : public InvariantChecker {
+ public:
+  absl::Status CheckInvariants() override {
+    if (inside < 2) return absl::OkStatus();
+    return absl::InternalError("X7: room 3: two are in it");
+  }
+  void CoVisit() MILLRACE_MAY_SUSPEND {
+    ++inside;
+    has_been_full = has_been_full || inside == 2;
+    CoYield("inside");
+    --inside;
+  }
+
+  int inside = 0;
+  bool has_been_full = false;
+};
+
+enum class Visits { kAlways, kAsChosen, kAsChosenAndTellsAtTheEnd };
+
+// Two parties; while both are in the room, what is checked does not hold. Chosen first, they stay
+// outside.
+Scenario TwoInTheRoom(Visits visits) {
+  Scenario scenario;
+  scenario.name = "two in the room";
+  scenario.body = [visits](ScenarioRun& run) {
+    Room room;
+    Scheduler& scheduler = run.engine().scheduler();
+    scheduler.AddInvariantChecker(&room);
+    absl::Status status = run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      TaskScope scope("parties");
+      for (const char* name : {"a", "b"}) {
+        scope.Spawn(name, [&]() MILLRACE_MAY_SUSPEND {
+          const bool enters = visits == Visits::kAlways || run.Choose("enters", {"no", "yes"}) == 1;
+          if (enters) room.CoVisit();
+        });
+      }
+      return scope.CoJoin();
+    });
+    scheduler.RemoveInvariantChecker(&room);
+    if (visits == Visits::kAsChosenAndTellsAtTheEnd && room.has_been_full) {
+      status.Update(absl::DataLossError("late: it was full"));
+    }
+    return status;
+  };
+  return scenario;
+}
+
+TEST(Explore, ABrokenInvariantIsAFindingOfTheFirstScheduleAndOfItsReplay) {
+  const Scenario scenario = TwoInTheRoom(Visits::kAlways);
+  const ExploreReport report = ExploreAtRandom(scenario, {.budget = {.schedules = 63}});
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "INTERNAL X7");
+  EXPECT_EQ(report.schedules, 1u);
+  const ReplayReport replay = Replay(scenario, report.finding->schedule);
+  EXPECT_TRUE(replay.stale.ok()) << replay.stale;
+  EXPECT_EQ(replay.recording.failure.signature, "INTERNAL X7");
+}
+
+TEST(Explore, InvariantsAreLookedAtInOneScheduleIn64) {
+  DelayBounded strategy(2);
+  const Scenario scenario = TwoInTheRoom(Visits::kAsChosen);
+  const ExploreReport report = Explore(scenario, strategy, {.budget = {.schedules = 63}});
+  EXPECT_FALSE(report.finding) << report.finding->failure.text;
+}
+
+TEST(Explore, AFindingIsToldByTheInvariantThatBrokeFirst) {
+  DelayBounded strategy(2);
+  const Scenario scenario = TwoInTheRoom(Visits::kAsChosenAndTellsAtTheEnd);
+  const ExploreReport report = Explore(scenario, strategy, {.budget = {.schedules = 63}});
+  ASSERT_TRUE(report.finding);
+  EXPECT_GT(report.schedules, 1u) << "found by looking, not by its oracle";
+  EXPECT_EQ(report.finding->failure.signature, "INTERNAL X7");
+  EXPECT_NE(report.finding->failure.text.find("late"), std::string::npos);
+}
+
+TEST(Explore, AScenarioMayLookAtItsOwnOraclesOnly) {
+  Scenario scenario = TwoInTheRoom(Visits::kAlways);
+  scenario.checks_invariants = false;
+  const ExploreReport report = ExploreAtRandom(scenario, {.budget = {.schedules = 200}});
+  EXPECT_FALSE(report.finding) << report.finding->failure.text;
 }
 
 }  // namespace

@@ -79,6 +79,7 @@ class HandDrivenJob final : public Quiescable, public Waitable {
 // graph's invariants after each, or only at the end. A deadlock fails the test with its report.
 template <typename Body>
 absl::Status RunChecked(Engine& engine, Graph& graph, bool checks_every_step, Body&& body) {
+  engine.scheduler().SetChecksEdits(true);
   TaskScope scope(engine.scheduler(), "test");
   absl::Status result;
   scope.Spawn("test/main", [&]() MILLRACE_MAY_SUSPEND { result = body(); });

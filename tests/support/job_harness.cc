@@ -79,6 +79,7 @@ absl::Status ScriptedJob::CoRun(JobContext& context) {
 
 absl::Status ScriptedJob::CoPieces(JobContext& context) {
   for (uint64_t piece = 0; piece < script_.pieces;) {
+    trace_->has_io_in_flight = script_.forgets_io;
     context.CoBeforePiece();
     if (context.is_cancelled()) return absl::OkStatus();
     trace_->has_io_in_flight = true;

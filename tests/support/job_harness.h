@@ -57,6 +57,7 @@ struct JobTrace {
   uint64_t Count(std::string_view hook) const;
   bool is_destroyed = false;
   bool has_io_in_flight = false;
+  std::string leftovers;  // what it says it still holds
 };
 
 class ScriptedJob final : public JobBody {
@@ -71,6 +72,8 @@ class ScriptedJob final : public JobBody {
     bool has_ready_phase = false;
     // After its pieces, idles until it is cancelled.
     bool idles = false;
+    // A fault: it comes to its pause points with a request under way.
+    bool forgets_io = false;
     absl::Status set_up, created, run, prepare, follow_up;
     // Called in CoRun() before each piece with its index; an error goes through `on_error`.
     std::function<absl::Status(uint64_t piece)> io = nullptr;
@@ -94,6 +97,8 @@ class ScriptedJob final : public JobBody {
   absl::Status CoFollowUp() MILLRACE_MAY_SUSPEND override;
   void CoAbort() MILLRACE_MAY_SUSPEND override;
   void CoClean() MILLRACE_MAY_SUSPEND override;
+  size_t CountRequestsInFlight() override { return trace_->has_io_in_flight ? 1 : 0; }
+  std::string DescribeLeftovers() override { return trace_->leftovers; }
   void CoStopIo() MILLRACE_MAY_SUSPEND override;
   void OnRestartIo() override;
   bool can_complete() const override { return script_.has_ready_phase; }

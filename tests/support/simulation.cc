@@ -12,10 +12,27 @@ namespace millrace {
 namespace {
 
 constexpr char kOneSeed[] = "MILLRACE_TEST_SEED";
+constexpr uint64_t kSeedsPerSeedWithChecks = 64;
+
+// Whether graphs and jobs are asked for their invariants after every step: production's order, and
+// one seed in so many; and whatever is run alone.
+bool ChecksEveryStep(uint64_t seed) {
+  return seed % kSeedsPerSeedWithChecks <= 1 || std::getenv(kOneSeed) != nullptr;
+}
 
 // Runs the scenario to its end; returns the trace hash.
 uint64_t RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
   std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
+  engine->scheduler().SetChecksEdits(true);
+  bool is_broken = false;
+  if (ChecksEveryStep(seed)) {
+    engine->scheduler().SetStepCheck([&] {
+      if (is_broken) return;  // said once
+      const absl::Status status = engine->scheduler().CheckInvariants();
+      EXPECT_TRUE(status.ok()) << status;
+      is_broken = !status.ok();
+    });
+  }
   scenario(*engine, seed);
   EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
   EXPECT_EQ(stacks.in_use(), 0u);

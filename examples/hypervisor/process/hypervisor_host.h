@@ -40,7 +40,7 @@ class ObserverRelay final : public EngineObserver {
   void OnSpan(const TimelineSpan& span) override {
     if (timeline_ != nullptr) timeline_->OnSpan(span);
   }
-  void OnCounter(std::string_view counter, uint64_t delta) override {
+  void OnCounter(Counter counter, uint64_t delta) override {
     if (target_ != nullptr) target_->OnCounter(counter, delta);
   }
 

@@ -9,6 +9,8 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scheduler/scheduler.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
@@ -282,6 +284,53 @@ TEST(TraceHash, DiffersWhenAYieldPointDiffers) {
     for (uint64_t other : hashes) EXPECT_NE(scheduler.trace_hash(), other) << yield_point;
     hashes.push_back(scheduler.trace_hash());
   }
+}
+
+// ---- Invariants ----------------------------------------------------------------------------------
+
+class Broken final : public InvariantChecker {
+ public:
+  absl::Status CheckInvariants() override {
+    ++asked;
+    return is_broken ? absl::InternalError("X1: 'it': does not hold") : absl::OkStatus();
+  }
+  int asked = 0;
+  bool is_broken = false;
+};
+
+TEST(StepCheck, IsCalledAfterEveryStepOutsideOfIt) {
+  FifoDecider fifo;
+  for (Decider* decider : {static_cast<Decider*>(nullptr), static_cast<Decider*>(&fifo)}) {
+    const auto engine = SimulatedEngine(decider);
+    uint64_t calls = 0;
+    engine->scheduler().SetStepCheck([&] {
+      ++calls;
+      EXPECT_EQ(engine->scheduler().running(), nullptr);
+      EXPECT_EQ(engine->scheduler().steps(), calls);
+    });
+    const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      CoYield("somewhere");
+      return CoSleepFor(kMillisecond);
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_GE(calls, 4u);  // two halves, the timer, the rest
+  }
+}
+
+TEST(StepCheck, AsksEveryCheckerThatIsThereAndTellsTheFirstRefusal) {
+  const auto engine = SimulatedEngine(nullptr);
+  Broken first;
+  Broken second;
+  engine->scheduler().AddInvariantChecker(&first);
+  engine->scheduler().AddInvariantChecker(&second);
+  EXPECT_TRUE(engine->scheduler().CheckInvariants().ok());
+  second.is_broken = true;
+  EXPECT_EQ(engine->scheduler().CheckInvariants().message(), "X1: 'it': does not hold");
+  engine->scheduler().RemoveInvariantChecker(&second);
+  EXPECT_TRUE(engine->scheduler().CheckInvariants().ok());
+  EXPECT_EQ(first.asked, 3);
+  EXPECT_EQ(second.asked, 2);
+  engine->scheduler().RemoveInvariantChecker(&first);
 }
 
 }  // namespace

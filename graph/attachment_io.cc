@@ -1,4 +1,6 @@
 // Attachment's I/O: bounds, permissions, the queue at a drain, then the generic path.
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -9,6 +11,7 @@
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/drain.h"
+#include "millrace/graph/drain_core.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/io/chain_parts.h"
 #include "millrace/graph/io/node_io.h"
@@ -156,12 +159,50 @@ class IdleUse {
   AttachmentCore& core_;
 };
 
+Mutex& ResizeMutexOf(Node& node) {
+  if (node.resize_mutex == nullptr) node.resize_mutex = std::make_unique<Mutex>("resize");
+  return *node.resize_mutex;
+}
+
+// False, and nothing is done: by the time it has its turn, somebody else has made the node larger
+// than that.
+absl::StatusOr<bool> CoGrow(AttachmentCore& core, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+  InFlightRequest request;
+  core.CoEnter(request);
+  Node& node = request.node();
+  const MutexLock turn = CoHold(ResizeMutexOf(node));
+  if (bytes < node.driver->bytes()) return false;
+  MILLRACE_RETURN_IF_ERROR(CoResizeNode(node, bytes));
+  return true;
+}
+
+// A granted section of the attachment's own user would have to end first, which it will not do
+// before this returns.
+absl::Status CheckNotInOwnSection(const AttachmentCore& core) {
+  if (!core.options.queues_requests) return absl::OkStatus();  // a job: its sections do not exclude
+  const Node& node = *core.edge.child;
+  const HolderRef& user = core.options.holder;
+  const bool is_own = std::any_of(
+      node.sections.begin(), node.sections.end(),
+      [&](const SectionCore* section) { return section->is_granted && section->IsOwner(user); });
+  if (!is_own) return absl::OkStatus();
+  return RefusalStatus(
+      absl::StatusCode::kFailedPrecondition,
+      {.reason = ConflictReason::kNodeInUse,
+       .object = node.name,
+       .holders = {user->AsConflictHolder()},
+       .next_step = "end that section first"},
+      StrCat("cannot shrink node '", node.InWords(), "': ", user->Describe(),
+             " holds a drained section over it, and a shrink waits for one of its own"));
+}
+
 // What is cut off must not be written meanwhile: it would come back when the node grows again. So
 // the section is nobody's who has requests, and those of the attachment itself queue, too; a job,
 // whose requests never queue, has none on their way while it resizes.
 absl::Status CoShrink(AttachmentCore& core, uint64_t bytes) MILLRACE_MAY_SUSPEND {
   const HolderRef& user = core.options.holder;
   const HolderRef owner = core.options.queues_requests ? MakeHolder(user->id, "resize") : user;
+  MILLRACE_RETURN_IF_ERROR(CheckNotInOwnSection(core));
   const IdleUse idle(core);
   for (;;) {
     const NodeId at = core.edge.child->id;
@@ -170,6 +211,7 @@ absl::Status CoShrink(AttachmentCore& core, uint64_t bytes) MILLRACE_MAY_SUSPEND
     if (core.edge.child->id != at) continue;  // it has moved while the drain waited
     MILLRACE_MUTANT(kR74) drained.End();      // at rest for a moment
     InFlightRequest request(*core.edge.child);
+    const MutexLock turn = CoHold(ResizeMutexOf(request.node()));
     return CoResizeNode(request.node(), bytes);
   }
 }
@@ -182,10 +224,11 @@ absl::Status Attachment::CoResize(uint64_t bytes) {
   const AttachmentUse use(core);
   MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
   MILLRACE_RETURN_IF_ERROR(CheckOpen(*core.edge.child));
-  if (bytes < core.edge.child->driver->bytes()) return CoShrink(core, bytes);
-  InFlightRequest request;
-  core.CoEnter(request);
-  return CoResizeNode(request.node(), bytes);
+  if (bytes >= core.edge.child->driver->bytes()) {
+    MILLRACE_ASSIGN_OR_RETURN(const bool is_done, CoGrow(core, bytes));
+    if (is_done) return absl::OkStatus();
+  }
+  return CoShrink(core, bytes);
 }
 
 namespace {

@@ -11,7 +11,9 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/event.h"
 #include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/drain.h"
 #include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/graph_internals.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
@@ -282,6 +284,143 @@ TEST_F(ResizeTest, AWriteThatComesWhileANodeShrinksIsJudgedByTheNewSize) {
     EXPECT_TRUE(absl::IsInvalidArgument(written[1])) << written[1];
     EXPECT_TRUE(written[2].ok()) << written[2];
     disk.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// ---- Several at once -----------------------------------------------------------------------------
+
+// Notes each resize that reaches it, and whether the node was drained then.
+class ResizeSpy final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "spy"; }
+  absl::Status CoResize(uint64_t bytes) override MILLRACE_MAY_SUSPEND {
+    EXPECT_FALSE(is_in_resize) << "two at a time";
+    is_in_resize = true;
+    const bool cuts = bytes < this->bytes();
+    const bool is_drained = GraphInternals::Of(*graph).FindByName("spy")->is_quiesced();
+    if (cuts && !is_drained) cut_without_drain = true;
+    CoYield("spy");
+    absl::Status status = FilterDriver::CoResize(bytes);
+    is_in_resize = false;
+    return status;
+  }
+
+  Graph* graph = nullptr;
+  bool is_in_resize = false;
+  bool cut_without_drain = false;
+};
+
+// The spy above `bytes` of memory; every user below may resize.
+struct SpiedDisk {
+  ResizeSpy* spy = nullptr;
+  NodeId top;
+  Attachment keeper;
+
+  absl::StatusOr<Attachment> Attach(HolderRef holder, bool queues) MILLRACE_OPENS_VIEW {
+    AttachmentOptions options;
+    options.holder = std::move(holder);
+    options.permissions = {kConsistentRead | kWrite | kResize, kAllPermissions};
+    options.queues_requests = queues;
+    return Attachment::Attach(*spy->graph, top, options);
+  }
+};
+
+absl::StatusOr<NodeId> StageSpiedDisk(Graph& graph, uint64_t bytes, SpiedDisk* disk)
+    MILLRACE_OPENS_VIEW {
+  auto spy = std::make_unique<ResizeSpy>();
+  disk->spy = spy.get();
+  disk->spy->graph = &graph;
+  GraphTransaction change(graph);
+  const NodeId memory = change.AddNode(MakeMemoryDriver({.bytes = bytes}), {.name = "memory"});
+  disk->top = change.AddNode(std::move(spy), {.name = "spy"});
+  change.AddChild(disk->top, Role::kFiltered, memory);
+  disk->keeper = change.Attach(disk->top, {.holder = MakeHolder("keeper", "test")});
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return memory;
+}
+
+absl::Status CoMakeSpiedDisk(Graph& graph, uint64_t bytes, SpiedDisk* disk) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId memory, StageSpiedDisk(graph, bytes, disk));
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, memory));
+  return CoOpenNode(graph, disk->top);
+}
+
+// It was to grow when it came, and would cut by the time it has its turn.
+TEST_F(ResizeTest, AGrowthThatWaitedLooksAgainAndDrainsIfItCutsByNow) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    SpiedDisk disk;
+    MILLRACE_RETURN_IF_ERROR(CoMakeSpiedDisk(*graph_, 4 * kCluster, &disk));
+    const HolderRef owner = MakeHolder("owner", "test job");
+    MILLRACE_ASSIGN_OR_RETURN(Attachment late, disk.Attach(MakeHolder("late", "test"), true));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment owners, disk.Attach(owner, false));
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(*graph_, {disk.top}, {owner}));
+    TaskScope scope("late");
+    scope.Spawn("late", [&]() MILLRACE_MAY_SUSPEND { return late.CoResize(8 * kCluster); });
+    CoYield();  // it queues
+    MILLRACE_RETURN_IF_ERROR(owners.CoResize(12 * kCluster));
+    drained.End();
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_EQ(late.bytes(), 8 * kCluster);
+    EXPECT_FALSE(disk.spy->cut_without_drain);
+    owners.CoDetach();
+    late.CoDetach();
+    disk.keeper.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST(Resize, OfSeveralAtOnceNoneCutsWithoutADrainAndTheNodeHasTheSizeOfTheLast) {
+  Explore([](Engine& engine, uint64_t) {
+    Graph graph(engine);
+    const absl::Status status =
+        RunChecked(engine, graph, false, [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+          SpiedDisk disk;
+          MILLRACE_RETURN_IF_ERROR(CoMakeSpiedDisk(graph, 4 * kCluster, &disk));
+          std::vector<Attachment> users;
+          for (const char* name : {"a", "b", "c"}) {
+            MILLRACE_ASSIGN_OR_RETURN(Attachment user, disk.Attach(MakeHolder(name, "test"), true));
+            users.push_back(std::move(user));
+          }
+          const uint64_t sizes[] = {8 * kCluster, 12 * kCluster, 6 * kCluster};
+          uint64_t last = 0;
+          TaskScope scope("users");
+          for (size_t i = 0; i < users.size(); ++i) {
+            scope.Spawn("user", [&, i]() MILLRACE_MAY_SUSPEND -> absl::Status {
+              MILLRACE_RETURN_IF_ERROR(users[i].CoResize(sizes[i]));
+              last = sizes[i];
+              return absl::OkStatus();
+            });
+          }
+          MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+          EXPECT_FALSE(disk.spy->cut_without_drain);
+          EXPECT_EQ(disk.keeper.bytes(), last);
+          for (Attachment& user : users) user.CoDetach();
+          disk.keeper.CoDetach();
+          graph.CoClose();
+          return absl::OkStatus();
+        });
+    EXPECT_TRUE(status.ok()) << status;
+  });
+}
+
+TEST_F(ResizeTest, AShrinkInsideASectionOfItsOwnUserIsRefusedAndDoesNotWaitForEver) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    SpiedDisk disk;
+    MILLRACE_RETURN_IF_ERROR(CoMakeSpiedDisk(*graph_, 4 * kCluster, &disk));
+    const HolderRef me = MakeHolder("me", "embedder");
+    MILLRACE_ASSIGN_OR_RETURN(Attachment user, disk.Attach(me, true));
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(*graph_, {disk.top}, {me}));
+    ExpectConflict(user.CoResize(kCluster), ConflictReason::kNodeInUse, "spy");
+    EXPECT_EQ(user.bytes(), 4 * kCluster);
+    MILLRACE_RETURN_IF_ERROR(user.CoResize(6 * kCluster));  // growing is no trouble
+    drained.End();
+    MILLRACE_RETURN_IF_ERROR(user.CoResize(kCluster));
+    EXPECT_EQ(user.bytes(), kCluster);
+    user.CoDetach();
+    disk.keeper.CoDetach();
     return absl::OkStatus();
   });
 }

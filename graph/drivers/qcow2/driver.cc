@@ -242,9 +242,11 @@ absl::Status Qcow2Driver::CoDiscard(ByteRange range) {
 }
 
 uint64_t Qcow2Driver::zero_granularity() const {
-  return parts_->image.geometry().subcluster_bytes();
+  return parts_ == nullptr ? 1 : parts_->image.geometry().subcluster_bytes();
 }
-uint64_t Qcow2Driver::cluster_bytes() const { return parts_->image.geometry().cluster_bytes(); }
+uint64_t Qcow2Driver::cluster_bytes() const {
+  return parts_ == nullptr ? 1 : parts_->image.geometry().cluster_bytes();
+}
 
 absl::Status Qcow2Driver::CoReadEncoded(ByteRange range, const IoVector& target) {
   const Geometry& geometry = parts_->image.geometry();

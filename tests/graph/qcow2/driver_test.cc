@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/qcow2_info.h"
 #include "tests/support/qcow2_images.h"
@@ -485,6 +487,39 @@ TEST(Qcow2Info, TellsWhatTheImageSaysOfItself) {
     return absl::OkStatus();
   });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// ---- Resizes --------------------------------------------------------------------------------------
+
+// One L1 entry is for 2 MiB here. Of two that grow the table at once, the smaller comes second and
+// must not cut off entries that the larger has made.
+TEST_F(Qcow2Driver, OfTwoGrowthsOfTheL1TableTheLargerStays) {
+  for (const auto& [first, second] : {std::pair(8, 4), std::pair(4, 8)}) {
+    Create({});
+    Use([&, a = first, b = second](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      TaskScope scope("both");
+      for (int mebibytes : {a, b}) {
+        scope.Spawn("resize", [&node, mebibytes]() MILLRACE_MAY_SUSPEND {
+          return node.driver().CoResize(static_cast<uint64_t>(mebibytes) << 20, {});
+        });
+      }
+      return scope.CoJoin();
+    });
+    constexpr size_t kL1SizeAt = 36;
+    ASSERT_GT(disk_.live().size(), kL1SizeAt + 4);
+    EXPECT_EQ(disk_.live()[kL1SizeAt + 3], 4) << first << " and " << second;
+    ExpectClean();
+  }
+}
+
+TEST_F(Qcow2Driver, SaysSomethingHarmlessOfItselfBeforeItIsOpen) {
+  const std::unique_ptr<FormatDriver> driver = MakeQcow2Driver();
+  EXPECT_EQ(driver->bytes(), 0u);
+  EXPECT_EQ(driver->cluster_bytes(), 1u);
+  EXPECT_EQ(driver->zero_granularity(), 1u);
+  EXPECT_EQ(driver->backing_reference(), BackingReference());
+  EXPECT_TRUE(driver->facts().empty());
+  EXPECT_FALSE(driver->is_marked_dirty());
 }
 
 }  // namespace

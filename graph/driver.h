@@ -253,7 +253,8 @@ class FormatDriver : public Driver {
   // Forgets `range` (aligned likewise). May leave it as it is.
   virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
   virtual uint64_t zero_granularity() const { return 1; }
-  // Granularity at which space is handed out; copies are aligned to it where that helps.
+  // Granularity at which space is handed out; copies are aligned to it where that helps. Of an
+  // image that is not open, as zero_granularity(): 1.
   virtual uint64_t cluster_bytes() const { return zero_granularity(); }
 
   // Writes cached metadata in its safe order; the generic path flushes the primary child
@@ -326,6 +327,8 @@ class ProtocolDriver : public Driver {
   virtual absl::Status PreparePermissions(Permissions /*cumulative*/) { return absl::OkStatus(); }
   virtual void CommitPermissions() {}
   virtual void AbortPermissions() {}
+  // Whether the first would succeed now, without reserving anything or touching what is reserved.
+  virtual absl::Status RehearsePermissions(Permissions /*cumulative*/) { return absl::OkStatus(); }
 };
 
 class FilterDriver : public Driver {

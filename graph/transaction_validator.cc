@@ -8,6 +8,7 @@
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
 #include "millrace/graph/graph_internals.h"
 
 namespace millrace {
@@ -255,6 +256,7 @@ bool TransactionValidator::IsCovered(const Node& node) const {
 
 // Whether nobody but the requester can reach the node: no traffic needs to be stopped for an edit.
 bool TransactionValidator::IsFresh(const Node& node) const {
+  node.graph.engine().scheduler().Count(Counter::kNodesVisited);
   if (!node.requests.empty()) return false;
   for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
     if (edge->parent != nullptr) {
@@ -452,6 +454,7 @@ absl::Status TransactionValidator::ReserveInDriver(Node& node) {
   const bool becomes_writable = node.is_read_only && !proposed_.IsReadOnly(node);
   if (plan_.is_rehearsal && becomes_writable) return absl::OkStatus();
   auto& driver = static_cast<ProtocolDriver&>(*node.driver);
+  if (plan_.is_rehearsal) return driver.RehearsePermissions(CumulativeOf(node));
   MILLRACE_RETURN_IF_ERROR(driver.PreparePermissions(CumulativeOf(node)));
   plan_.reserved.push_back(&node);
   return absl::OkStatus();

@@ -77,6 +77,7 @@ class FileDriver final : public ProtocolDriver {
   absl::Status PreparePermissions(Permissions cumulative) override;
   void CommitPermissions() override;
   void AbortPermissions() override;
+  absl::Status RehearsePermissions(Permissions cumulative) override;
 
   absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
@@ -103,7 +104,7 @@ class FileDriver final : public ProtocolDriver {
   absl::Status CheckConfined() const;
   absl::Status OrWithoutLocks(absl::Status status);
   void ReleaseReserved() {
-    if (std::exchange(reserved_for_reopen_, false) && locks_ != nullptr) locks_->Abort();
+    if (locks_ != nullptr) locks_->DropReserve();
   }
   void Prepare(IoRequest& request, IoOpcode opcode, uint64_t offset, const IoVector& memory) const;
   // Returns bytes moved or -errno.
@@ -131,8 +132,6 @@ class FileDriver final : public ProtocolDriver {
   FileInfo info_;  // as opened; but for the size
   uint64_t bytes_ = 0;
   std::unique_ptr<ImageLocks> locks_;  // null: locking is off
-  // Whether what is reserved there is for CoPrepareReopen, not for the graph.
-  bool reserved_for_reopen_ = false;
   // Closes what CommitReopen, which must not suspend, let go of.
   std::unique_ptr<TaskScope> closers_;
   std::vector<IoFile> unclosed_;  // for want of a coroutine; closed at the end
@@ -232,10 +231,10 @@ absl::Status FileDriver::CoPrepareReopen(bool writable) {
     status = absl::FailedPreconditionError(
         StrCat(Text("reopen"), ": the path names another file by now; open that one anew"));
   }
-  // The graph asks for this again when it commits; until then nobody may object to a repair.
+  // The graph asks for this again when it commits; until then nobody may object to a repair,
+  // whatever else is edited meanwhile.
   if (status.ok() && writable && locks_ != nullptr) {
-    status = OrWithoutLocks(locks_->PrepareMore(kWrite));
-    reserved_for_reopen_ = status.ok();
+    status = OrWithoutLocks(locks_->Reserve(kWrite));
   }
   if (!status.ok()) {
     io().CoClose(std::exchange(other_, IoFile()));
@@ -269,9 +268,16 @@ void FileDriver::CoAbortReopen(bool writable) {
 }
 
 absl::Status FileDriver::PreparePermissions(Permissions cumulative) {
-  reserved_for_reopen_ = false;
   if (locks_ == nullptr) return absl::OkStatus();
   return OrWithoutLocks(locks_->Prepare(cumulative));
+}
+
+absl::Status FileDriver::RehearsePermissions(Permissions cumulative) {
+  if (locks_ == nullptr) return absl::OkStatus();
+  absl::Status status = locks_->Rehearse(cumulative);
+  // A host that cannot lock is no obstacle, unless the user says so.
+  const bool counts = absl::IsFailedPrecondition(status) || options_.locking == FileLocking::kOn;
+  return counts ? status : absl::OkStatus();
 }
 
 // What to do about a failure to lock: where the host cannot, go on without, if the user lets us.

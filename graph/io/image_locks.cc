@@ -95,15 +95,21 @@ absl::Status ImageLocks::Probe(const Permissions& next) {
   return absl::OkStatus();
 }
 
+absl::Status ImageLocks::Lock(ByteMask mask) {
+  const absl::Status locked = io_.LockBytes(file_, BytesOfMask(mask));
+  if (locked.code() != absl::StatusCode::kFailedPrecondition) return locked;
+  return Refused(locked, "", /*is_to_look=*/false,
+                 StrCat("lock image '", name_, "': ", HolderIn(locked), " keeps all others out"));
+}
+
+void ImageLocks::UnlockSince(ByteMask held_before) {
+  io_.UnlockBytes(file_, BytesOfMask(static_cast<ByteMask>(held_before & ~held())));
+}
+
 absl::Status ImageLocks::Prepare(const Permissions& next) {
   if (is_prepared_) Abort();
   const ByteMask mask = MaskOf(next);
-  const absl::Status locked = io_.LockBytes(file_, BytesOfMask(mask));
-  if (locked.code() == absl::StatusCode::kFailedPrecondition) {
-    return Refused(locked, "", /*is_to_look=*/false,
-                   StrCat("lock image '", name_, "': ", HolderIn(locked), " keeps all others out"));
-  }
-  MILLRACE_RETURN_IF_ERROR(locked);
+  MILLRACE_RETURN_IF_ERROR(Lock(mask));
   prepared_ = mask;
   is_prepared_ = true;
   // Locks first, then the check: the other way round, two users who come at the same time would
@@ -113,37 +119,50 @@ absl::Status ImageLocks::Prepare(const Permissions& next) {
   return status;
 }
 
-absl::Status ImageLocks::PrepareMore(PermissionSet more) {
-  const PermissionSet used(committed_ & kAllPermissions.bits());
-  const PermissionSet unshared(static_cast<uint8_t>(committed_ >> kPermissionBits));
-  return Prepare({used | more, kAllPermissions - unshared});
-}
-
 void ImageLocks::Commit() {
   if (!is_prepared_) return;
-  io_.UnlockBytes(file_, BytesOfMask(static_cast<ByteMask>(committed_ & ~prepared_)));
+  const ByteMask before = held();
   committed_ = prepared_;
   is_prepared_ = false;
+  UnlockSince(before);
 }
 
 void ImageLocks::Abort() {
   if (!is_prepared_) return;
-  io_.UnlockBytes(file_, BytesOfMask(static_cast<ByteMask>(prepared_ & ~committed_)));
+  const ByteMask before = held();
   is_prepared_ = false;
+  UnlockSince(before);
+}
+
+absl::Status ImageLocks::Reserve(PermissionSet more) {
+  DropReserve();
+  const ByteMask mask = MaskOf({more, kAllPermissions});
+  MILLRACE_RETURN_IF_ERROR(Lock(mask));
+  reserved_ = mask;
+  absl::Status status = Probe({more, kAllPermissions});
+  if (!status.ok()) DropReserve();
+  return status;
+}
+
+void ImageLocks::DropReserve() {
+  const ByteMask before = held();
+  reserved_ = 0;
+  UnlockSince(before);
 }
 
 absl::Status ImageLocks::MoveTo(IoFile other) {
-  const ByteMask held = static_cast<ByteMask>(committed_ | (is_prepared_ ? prepared_ : 0));
-  MILLRACE_RETURN_IF_ERROR(io_.LockBytes(other, BytesOfMask(held)));
-  io_.UnlockBytes(file_, BytesOfMask(held));
+  MILLRACE_RETURN_IF_ERROR(io_.LockBytes(other, BytesOfMask(held())));
+  io_.UnlockBytes(file_, BytesOfMask(held()));
   file_ = other;
   return absl::OkStatus();
 }
 
 void ImageLocks::Release() {
-  if (is_prepared_) Abort();
-  io_.UnlockBytes(file_, BytesOfMask(committed_));
+  const ByteMask before = held();
+  is_prepared_ = false;
   committed_ = 0;
+  reserved_ = 0;
+  UnlockSince(before);
 }
 
 }  // namespace millrace

@@ -40,12 +40,17 @@ class ImageLocks {
   // failure. FailedPrecondition: another user, named where the host tells; any other code: the host
   // cannot lock this file. A second call without Commit() or Abort() replaces the first.
   absl::Status Prepare(const Permissions& next);
-  // The same for what is held now and the use of `more`.
-  absl::Status PrepareMore(PermissionSet more);
+  // Whether Prepare() would be refused now. Takes nothing, and lets go of nothing.
+  absl::Status Rehearse(const Permissions& next) { return Probe(next); }
   // Lets go of what only the old permissions needed.
   void Commit();
   // Lets go of what only the prepared permissions needed.
   void Abort();
+
+  // Keeps the right to use `more` beside all that until DropReserve(), whatever is prepared,
+  // committed and aborted meanwhile. Errors as of Prepare(). A second call replaces the first.
+  absl::Status Reserve(PermissionSet more);
+  void DropReserve();
 
   // Takes all locks that are held on another open of the same file as well, then lets go of them
   // here. Cannot be refused by another user, who would need what is held here; a failure is the
@@ -62,6 +67,12 @@ class ImageLocks {
   static ByteMask MaskOf(const Permissions& permissions);
   static std::vector<uint64_t> BytesOfMask(ByteMask mask);
   absl::Status Probe(const Permissions& next);
+  absl::Status Lock(ByteMask mask);
+  ByteMask held() const {
+    return static_cast<ByteMask>(committed_ | reserved_ | (is_prepared_ ? prepared_ : 0));
+  }
+  // Lets go of what was held and is not any more.
+  void UnlockSince(ByteMask held_before);
   // What the host refused, told of the image: `is_to_look` if nothing was to be written.
   absl::Status Refused(const absl::Status& by_host, std::string detail, bool is_to_look,
                        std::string_view text) const;
@@ -72,6 +83,7 @@ class ImageLocks {
   ByteMask committed_ = 0;
   ByteMask prepared_ = 0;  // what Commit() will keep
   bool is_prepared_ = false;
+  ByteMask reserved_ = 0;
 };
 
 }  // namespace millrace

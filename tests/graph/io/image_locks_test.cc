@@ -130,6 +130,50 @@ TEST_F(ImageLocksTest, LocksMoveWithAReopen) {
   });
 }
 
+// What a reopen has reserved for a repair is not lost because somebody else edits the graph.
+TEST_F(ImageLocksTest, AReopensReserveOutlivesOtherEditsAndEndsWithTheReopen) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    const Permissions shy = {kConsistentRead, kConsistentRead};  // nobody may write beside it
+    auto first = CoOpenDriver();
+    auto second = CoOpenDriver();
+    EXPECT_TRUE(Take(*first, {kConsistentRead, kAllPermissions}).ok());
+    MILLRACE_RETURN_IF_ERROR(first->CoPrepareReopen(true));
+    EXPECT_FALSE(Take(*second, shy).ok()) << "nothing was reserved";
+    EXPECT_TRUE(first->RehearsePermissions(kReader).ok());
+    EXPECT_FALSE(Take(*second, shy).ok()) << "a dry run has let go of it";
+    EXPECT_TRUE(first->PreparePermissions({kConsistentRead, kAllPermissions}).ok());
+    first->AbortPermissions();
+    EXPECT_FALSE(Take(*second, shy).ok()) << "an edit that was dropped has let go of it";
+    EXPECT_TRUE(Take(*first, {kConsistentRead, kAllPermissions}).ok());
+    EXPECT_FALSE(Take(*second, shy).ok()) << "an edit that was applied has let go of it";
+    first->CoAbortReopen(true);
+    EXPECT_TRUE(Take(*second, shy).ok()) << "it was kept too long";
+    first->CoClose();
+    second->CoClose();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ImageLocksTest, ARehearsalIsRefusedLikeTheRealThingAndTakesNothing) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    auto first = CoOpenDriver();
+    auto second = CoOpenDriver();
+    EXPECT_TRUE(second->RehearsePermissions(kWriter).ok());
+    EXPECT_TRUE(Take(*first, kWriter).ok()) << "the rehearsal has locked something";
+    const absl::Status rehearsed = second->RehearsePermissions(kReader);
+    EXPECT_EQ(rehearsed, Take(*second, kReader));
+    EXPECT_EQ(ConflictOf(rehearsed).value().reason, ConflictReason::kImageLocked);
+    // A prepared change goes on.
+    EXPECT_TRUE(first->PreparePermissions(kReader).ok());
+    EXPECT_TRUE(first->RehearsePermissions(kWriter).ok());
+    first->CommitPermissions();
+    EXPECT_TRUE(Take(*second, kReader).ok());
+    first->CoClose();
+    second->CoClose();
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(ImageLocksTest, LockingOffSeesNobodyAndHidesFromAll) {
   Run([&]() MILLRACE_MAY_SUSPEND {
     auto first = CoOpenDriver(FileLocking::kOff);

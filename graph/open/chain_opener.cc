@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/file_name.h"
+#include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 
@@ -15,6 +16,14 @@ namespace millrace {
 
 absl::StatusOr<OpenedChain> ChainOpener::CoOpen(NodeTree tree, const Inherited& inherited,
                                                 ChainGuard guard) {
+  MILLRACE_ASSIGN_OR_RETURN(OpenedChain chain,
+                            CoOpenChain(std::move(tree), inherited, std::move(guard)));
+  GraphInternals::Of(graph_).Publish(layers_.added());
+  return chain;
+}
+
+absl::StatusOr<OpenedChain> ChainOpener::CoOpenChain(NodeTree tree, const Inherited& inherited,
+                                                     ChainGuard guard) {
   OpenedChain chain;
   MILLRACE_ASSIGN_OR_RETURN(Layer top, layers_.CoOpen(tree, inherited, guard));
   chain.images.push_back(top.hold.node());
@@ -47,7 +56,7 @@ absl::StatusOr<OpenedChain> ChainOpener::CoOpen(NodeTree tree, const Inherited& 
 absl::StatusOr<Attachment> ChainOpener::CoOpenSubtree(NodeTree tree, const Inherited& inherited,
                                                       ChainGuard guard) {
   MILLRACE_ASSIGN_OR_RETURN(OpenedChain chain,
-                            CoOpen(std::move(tree), inherited, std::move(guard)));
+                            CoOpenChain(std::move(tree), inherited, std::move(guard)));
   return std::move(chain.holds.front());
 }
 
@@ -99,7 +108,7 @@ absl::StatusOr<LayerOpener::Layer> ChainOpener::CoOpenAndLink(NodeTree& tree, No
   return status;
 }
 
-// Nobody else knows the overlay yet, so nothing needs to be drained.
+// Nobody else finds the overlay yet, so nothing needs to be drained.
 absl::Status ChainOpener::Link(NodeId overlay, NodeId backing) {
   GraphTransaction change(graph_);
   change.OnBehalfOf(rules_.holder);

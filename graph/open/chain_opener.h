@@ -37,12 +37,16 @@ class ChainOpener final : private SubtreeOpener {
         names_(registry, rules),
         layers_(graph, registry, rules, *this) {}
 
-  // `guard` has seen what is above. Whatever fails, all that was opened is closed again.
+  // `guard` has seen what is above. Whatever fails, all that was opened is closed again. Nobody
+  // finds a node of it by name before all of it is open.
   absl::StatusOr<OpenedChain> CoOpen(NodeTree tree, const Inherited& inherited, ChainGuard guard)
       MILLRACE_MAY_SUSPEND;
 
  private:
   using Layer = LayerOpener::Layer;
+
+  absl::StatusOr<OpenedChain> CoOpenChain(NodeTree tree, const Inherited& inherited,
+                                          ChainGuard guard) MILLRACE_MAY_SUSPEND;
 
   absl::StatusOr<Attachment> CoOpenSubtree(NodeTree tree, const Inherited& inherited,
                                            ChainGuard guard) override MILLRACE_MAY_SUSPEND;

@@ -1,5 +1,7 @@
 #include "millrace/graph/open/driver_maker.h"
 
+#include <unistd.h>
+
 #include <optional>
 #include <string>
 #include <utility>
@@ -40,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoMake(const NodeTree& tree
                                                             const Inherited& own,
                                                             std::string_view path) {
   DriverOptions options = tree.options;
+  std::optional<int> descriptor;
   if (tree.driver == "blkdebug") {
     MILLRACE_RETURN_IF_ERROR(CoReadConfig(own, options));
   }
@@ -49,9 +52,10 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoMake(const NodeTree& tree
     if (own.is_from_header && !rules_.gate.open_root.empty()) {
       options["open-root"] = rules_.gate.open_root;
     }
-    MILLRACE_RETURN_IF_ERROR(TakeDescriptor(!own.is_read_only, options));
+    MILLRACE_ASSIGN_OR_RETURN(descriptor, TakeDescriptor(!own.is_read_only, options));
   }
   absl::StatusOr<std::unique_ptr<Driver>> driver = registry_.Make(tree.driver, options);
+  if (!driver.ok() && descriptor) close(*descriptor);
   if (!rules_.only_image_formats || own.is_file) return driver;
   return OnlyImageFormat(std::move(driver), tree, path);
 }
@@ -74,13 +78,14 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoGuess(NodeTree& tree, con
 }
 
 // Some names stand for a file that the embedder has opened.
-absl::Status DriverMaker::TakeDescriptor(bool is_writable, DriverOptions& options) const {
+absl::StatusOr<std::optional<int>> DriverMaker::TakeDescriptor(bool is_writable,
+                                                               DriverOptions& options) const {
   const auto path = options.find("filename");
-  if (!rules_.open_descriptor || path == options.end()) return absl::OkStatus();
+  if (!rules_.open_descriptor || path == options.end()) return std::nullopt;
   MILLRACE_ASSIGN_OR_RETURN(const std::optional<int> descriptor,
                             rules_.open_descriptor(path->second, is_writable));
   if (descriptor) options["descriptor"] = StrCat(*descriptor);
-  return absl::OkStatus();
+  return descriptor;
 }
 
 // The option names a file; the driver wants its text.

@@ -5,6 +5,7 @@
 #define MILLRACE_GRAPH_OPEN_DRIVER_MAKER_H_
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -36,7 +37,9 @@ class DriverMaker {
       MILLRACE_MAY_SUSPEND;
 
  private:
-  absl::Status TakeDescriptor(bool is_writable, DriverOptions& options) const;
+  // The descriptor that `options` name from now on, if there is one: of whoever made no driver with
+  // it, to close.
+  absl::StatusOr<std::optional<int>> TakeDescriptor(bool is_writable, DriverOptions& options) const;
   absl::Status CoReadConfig(const Inherited& own, DriverOptions& options) MILLRACE_MAY_SUSPEND;
 
   Graph& graph_;

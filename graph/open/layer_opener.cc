@@ -174,12 +174,14 @@ absl::StatusOr<Attachment> LayerOpener::AddNode(const NodeTree& tree,
   if (options.name.empty() && !own.is_file && rules_.name_image) {
     options.name = rules_.name_image(change, own.depth, path);
   }
+  options.is_half_open = true;
   const NodeId id = change.AddNode(std::move(driver), std::move(options));
   for (const OpenedChild& child : children) {
     change.AddChild(id, child.role, child.hold.node(), child.name);
   }
   Attachment hold = change.Attach(id, ToHoldImage(rules_.holder));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  added_.push_back(id);
   return hold;
 }
 

@@ -56,6 +56,9 @@ class LayerOpener {
   // Holds the node, or the device's node, that has this name.
   absl::StatusOr<Attachment> AttachTo(const std::string& reference) MILLRACE_OPENS_VIEW;
 
+  // All nodes that were added, also those that are gone again.
+  const std::vector<NodeId>& added() const { return added_; }
+
  private:
   struct OpenedChild {
     std::string name;
@@ -87,6 +90,7 @@ class LayerOpener {
   SubtreeOpener& subtrees_;
   const TreeNames names_;
   DriverMaker drivers_;
+  std::vector<NodeId> added_;
 };
 
 // InvalidArgument: the driver of the tree has no child of this name.

@@ -1,5 +1,9 @@
 #include "millrace/graph/open_tree.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,8 +17,12 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/simulated_disk.h"
+#include "millrace/engine/io/simulated_io.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/filters/fault_injection.h"
+#include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/toy_format.h"
@@ -366,6 +374,78 @@ TEST_F(OpenTreeTest, FormatsAreGuessedFromWhatTheFileHolds) {
   NodeTree writable;
   writable.filename = "raw";
   ExpectRefused(std::move(writable), absl::StatusCode::kPermissionDenied, "format was not given");
+}
+
+// ---- Half open -----------------------------------------------------------------------------------
+
+// Half a chain shows zeroes where its backing is to show through.
+TEST_F(OpenTreeTest, ANamedNodeIsFoundOnlyWhenAllThatStandsBelowItIsOpen) {
+  InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
+    graph.engine().simulated_io()->SetLatency(kMillisecond);
+    const auto is_found = [&](std::string_view name) {
+      HostScope host;
+      GraphView view(graph);
+      return view.Find(name).ok();
+    };
+    absl::StatusOr<Attachment> hold = absl::UnknownError("not yet");
+    NodeTree tree = Image("a/top", "upper");
+    Below(tree, "backing", Image("a/mid", "middle"));
+    TaskScope scope("open");
+    scope.Spawn("open", [&]() MILLRACE_MAY_SUSPEND {
+      hold = CoOpen(graph, std::move(tree));
+      return absl::OkStatus();
+    });
+    size_t half_open = 0;
+    while (scope.live() > 0) {
+      const bool was_found = is_found("upper") || is_found("middle");
+      EXPECT_FALSE(was_found && absl::IsUnknown(hold.status())) << "after " << half_open;
+      half_open += GraphInternals::Of(graph).FindByName("upper") != nullptr ? 1 : 0;
+      CoSleepFor(kMillisecond / 4).IgnoreError();
+    }
+    EXPECT_TRUE(scope.CoJoin().ok());
+    EXPECT_GT(half_open, 3u) << "it was never there half open";
+    ASSERT_TRUE(hold.ok()) << hold.status();
+    EXPECT_TRUE(is_found("upper"));
+    EXPECT_TRUE(is_found("middle"));
+    EXPECT_EQ(Chain(graph, *hold), "upper <- middle <- #");
+    hold->CoDetach();
+  });
+}
+
+TEST_F(OpenTreeTest, ANameThatIsBeingOpenedIsTaken) {
+  InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
+    graph.engine().simulated_io()->SetLatency(kMillisecond);
+    absl::StatusOr<Attachment> first;
+    TaskScope scope("open");
+    scope.Spawn("open", [&]() MILLRACE_MAY_SUSPEND {
+      first = CoOpen(graph, Image("a/top", "disk"));
+      return absl::OkStatus();
+    });
+    while (GraphInternals::Of(graph).FindByName("disk") == nullptr) {
+      CoSleepFor(kMillisecond / 4).IgnoreError();
+    }
+    const absl::Status second = CoOpen(graph, Image("other", "disk")).status();
+    EXPECT_EQ(ConflictOf(second).value().reason, ConflictReason::kDuplicateNodeName) << second;
+    EXPECT_TRUE(scope.CoJoin().ok());
+    ASSERT_TRUE(first.ok()) << first.status();
+    first->CoDetach();
+  });
+}
+
+// ---- Descriptors ---------------------------------------------------------------------------------
+
+TEST_F(OpenTreeTest, ADescriptorIsClosedIfTheDriverRefusesItsOptions) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[1]);
+  options_.open_descriptor = [&](const std::string&, bool) -> absl::StatusOr<std::optional<int>> {
+    return ends[0];
+  };
+  NodeTree tree = Tree("file");
+  tree.options = {{"filename", "/dev/fdset/1"}, {"locking", "perhaps"}};
+  ExpectRefused(std::move(tree), absl::StatusCode::kInvalidArgument, "locking");
+  EXPECT_EQ(fcntl(ends[0], F_GETFD), -1) << "the descriptor is still open";
+  EXPECT_EQ(errno, EBADF);
 }
 
 }  // namespace

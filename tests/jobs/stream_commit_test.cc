@@ -1,12 +1,15 @@
 // Streams, commits and filter insertions that meet on one chain, with a guest at work.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/sync/sleep.h"
 #include "tests/support/chain_story.h"
 
 namespace millrace {
@@ -94,6 +97,44 @@ TEST(StreamMeetsCommit, TwoAdjacentStreamsAndACommitFinishTogether) {
     EXPECT_EQ(story.graph().node_count(), 5u);
     return absl::OkStatus();
   });
+}
+
+// The seed's case, each way round: all three wait for their user, who finalizes them in one step.
+TEST(StreamMeetsCommit, TwoStreamsAndACommitFinalizedInOneStepEndWellInEveryOrder) {
+  std::vector<std::string> order = {"c", "s2", "s4"};
+  do {
+    const auto tell = [&](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+      StreamOptions upper = story.StreamToBottom("s4", 4, 3);
+      StreamOptions lower = story.StreamToBottom("s2", 2, 1);
+      CommitOptions commit = story.Commit("c", 7, 5);
+      for (JobSpec* spec : {&upper.spec, &lower.spec, &commit.spec}) {
+        spec->finalizes_automatically = false;
+      }
+      MILLRACE_RETURN_IF_ERROR(story.CoStart(upper));
+      MILLRACE_RETURN_IF_ERROR(story.CoStart(lower));
+      MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
+      for (const std::string& id : order) {
+        while (story.jobs().Query(id)->state != JobState::kPending) {
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        }
+      }
+      for (const std::string& id : order) {
+        MILLRACE_RETURN_IF_ERROR(story.jobs().Finalize(id));  // does not suspend
+      }
+      for (const std::string& id : order) {
+        const absl::Status over = story.CoOver(id);
+        EXPECT_TRUE(over.ok()) << id << ": " << over;
+      }
+      story.views().OnCommitted(7, 5);
+      EXPECT_EQ(story.Shape(), "n8 <- n5 <- n4 <- n2 <- n0");
+      EXPECT_EQ(story.chain().Header(8), "img-5");
+      EXPECT_EQ(story.chain().Header(4), "img-2");
+      EXPECT_EQ(story.chain().Header(2), "img-0");
+      EXPECT_EQ(story.graph().node_count(), 5u);
+      return absl::OkStatus();
+    };
+    TellChainStory({.layers = 9, .cost = 6}, tell);
+  } while (std::next_permutation(order.begin(), order.end()));
 }
 
 TEST(InsertFilter, BetweenBottomAndBaseDuringAStreamSurvivesIt) {

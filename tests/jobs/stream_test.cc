@@ -38,6 +38,39 @@ TEST(StreamJob, ReadOnlyIntermediateBecomesWritableForTheJobOnly) {
                  });
 }
 
+// ---- What the header is to say ---------------------------------------------------------------------
+
+TEST(StreamJob, HeaderSaysWhatTheClientWantsAsBackingFile) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    StreamOptions options = story.Stream("s", 3, 0);
+    options.backing_filename = "../elsewhere/base.img";
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(options));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- n0");
+    EXPECT_EQ(story.chain().images[3]->backing,
+              (BackingReference{"../elsewhere/base.img", "memory-overlay"}));
+    // What it says is for others, who find the image under that name.
+    story.chain().images[3]->backing.filename = "img-0";
+    return absl::OkStatus();
+  });
+}
+
+TEST(StreamJob, BackingFileWithoutABaseIsRefused) {
+  TellChainStory({.layers = 3, .cost = 50},
+                 [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+                   StreamOptions options = story.Stream("s", 2, std::nullopt);
+                   options.backing_filename = "base.img";
+                   const absl::Status refused = story.CoStart(options);
+                   const std::optional<Conflict> conflict = ConflictOf(refused);
+                   EXPECT_TRUE(conflict.has_value()) << refused;
+                   if (conflict) {
+                     EXPECT_EQ(conflict->detail, "backing-file base");
+                   }
+                   EXPECT_EQ(story.Shape(), "n2 <- n1 <- n0");
+                   return absl::OkStatus();
+                 });
+}
+
 // ---- The device is a filter: the image below it gets the new backing, not the filter -------------
 
 TEST(StreamJob, DeviceThatIsAFilterOverAReadOnlyOverlay) {

@@ -1,0 +1,189 @@
+#include "tests/support/job_storm.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/decider.h"
+#include "millrace/engine/sync/sleep.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kLayers = 8;
+
+class Storm {
+ public:
+  explicit Storm(ChainStory& story) : story_(story), random_(story.seed(), "storm") {
+    for (size_t layer = 0; layer < kLayers; ++layer) expected_.insert(layer);
+  }
+
+  absl::Status CoRun() MILLRACE_MAY_SUSPEND {
+    for (int i = 0; i < 24; ++i) {
+      MILLRACE_RETURN_IF_ERROR(CoAct());
+      MILLRACE_RETURN_IF_ERROR(CoHarvest());
+      if (random_.OneIn(2)) MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMicrosecond));
+    }
+    while (!running_.empty()) {
+      for (const Running& job : running_) story_.jobs().Resume(job.id).IgnoreError();
+      MILLRACE_RETURN_IF_ERROR(CoHarvest());
+      MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMicrosecond));
+    }
+    const std::vector<size_t> layers = Layers();
+    if (std::set<size_t>(layers.begin(), layers.end()) == expected_) return absl::OkStatus();
+    return absl::InternalError(StrCat("the chain is not what the jobs say: ", story_.Shape()));
+  }
+
+ private:
+  struct Running {
+    std::string id;
+    std::vector<size_t> removes;  // layers that leave the chain if it succeeds
+    bool is_commit = false;
+    size_t top = 0;
+    size_t base = 0;  // of a commit
+  };
+
+  std::vector<size_t> Layers() MILLRACE_OPENS_VIEW {
+    return LayerViews::LayersInUse(story_.chain(), story_.graph());
+  }
+
+  absl::Status CoAct() MILLRACE_MAY_SUSPEND {
+    switch (random_.Below(8)) {
+      case 0:
+      case 1:
+      case 2:
+        return CoStream();
+      case 3:
+      case 4:
+        return CoCommit();
+      case 5:
+        return CoFilter();
+      case 6:
+        if (!running_.empty()) {
+          story_.jobs().Pause(Any().id).IgnoreError();
+          story_.jobs().Resume(Any().id).IgnoreError();
+        }
+        return absl::OkStatus();
+      default:
+        if (!running_.empty() && random_.OneIn(3)) {
+          story_.jobs().Cancel(Any().id, true).IgnoreError();
+        }
+        return absl::OkStatus();
+    }
+  }
+
+  const Running& Any() { return running_[random_.Below(running_.size())]; }
+
+  void Configure(JobSpec& spec) {
+    spec.id = StrCat("job", next_id_++);
+    spec.finalizes_automatically = !random_.OneIn(3);
+    spec.dismisses_automatically = false;  // so that no result is missed
+  }
+
+  absl::Status CoStream() MILLRACE_MAY_SUSPEND {
+    const std::vector<size_t> layers = Layers();  // from the top down
+    if (layers.size() < 2) return absl::OkStatus();
+    const size_t top = random_.Below(layers.size() - 1);
+    const size_t end = top + 1 + random_.Below(layers.size() - top - 1);
+    const bool to_bottom = random_.OneIn(2);
+    Running job;
+    job.top = layers[top];
+    // As of this step: the job takes its proofs before it suspends for the first time.
+    for (size_t i = top + 1; i < end + (to_bottom ? 1 : 0); ++i) job.removes.push_back(layers[i]);
+    StreamOptions options = to_bottom ? story_.StreamToBottom("", layers[top], layers[end])
+                                      : story_.Stream("", layers[top], layers[end]);
+    Configure(options.spec);
+    job.id = *options.spec.id;
+    if (story_.CoStart(std::move(options)).ok()) running_.push_back(std::move(job));
+    return absl::OkStatus();
+  }
+
+  absl::Status CoCommit() MILLRACE_MAY_SUSPEND {
+    const std::vector<size_t> layers = Layers();
+    if (layers.size() < 3) return absl::OkStatus();
+    const size_t top = 1 + random_.Below(layers.size() - 2);
+    const size_t base = top + 1 + random_.Below(layers.size() - top - 1);
+    Running job;
+    job.is_commit = true;
+    job.top = layers[top];
+    job.base = layers[base];
+    job.removes.assign(layers.begin() + static_cast<ptrdiff_t>(top),
+                       layers.begin() + static_cast<ptrdiff_t>(base));
+    CommitOptions options = story_.Commit("", layers[top], layers[base]);
+    Configure(options.spec);
+    job.id = *options.spec.id;
+    if (story_.CoStart(std::move(options)).ok()) running_.push_back(std::move(job));
+    return absl::OkStatus();
+  }
+
+  absl::Status CoFilter() MILLRACE_MAY_SUSPEND {
+    if (!filters_.empty() && random_.OneIn(2)) {
+      const size_t which = random_.Below(filters_.size());
+      const NodeId filter = story_.Find(filters_[which]);
+      if (!filter.is_valid() || story_.CoRemoveFilter(filter).ok()) {
+        filters_.erase(filters_.begin() + static_cast<ptrdiff_t>(which));
+      }
+      return absl::OkStatus();
+    }
+    const std::vector<size_t> layers = Layers();
+    const size_t layer = layers[random_.Below(layers.size())];
+    const std::string name = StrCat("filter", next_id_++);
+    if (story_.CoInsertFilter(name, story_.node(layer)).ok()) filters_.push_back(name);
+    return absl::OkStatus();
+  }
+
+  // Finalizes what waits for it, some of the time, and takes in what has ended.
+  absl::Status CoHarvest() MILLRACE_MAY_SUSPEND {
+    for (size_t i = 0; i < running_.size();) {
+      MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, story_.jobs().Query(running_[i].id));
+      if (info.state == JobState::kPending && random_.OneIn(2)) {
+        story_.jobs().Finalize(running_[i].id).IgnoreError();
+      }
+      if (info.state != JobState::kConcluded) {
+        ++i;
+        continue;
+      }
+      if (!info.status.ok() && !absl::IsCancelled(info.status)) return info.status;
+      TakeIn(running_[i], info.status.ok());
+      MILLRACE_RETURN_IF_ERROR(story_.jobs().Dismiss(running_[i].id));
+      running_.erase(running_.begin() + static_cast<ptrdiff_t>(i));
+    }
+    return absl::OkStatus();
+  }
+
+  void TakeIn(const Running& job, bool has_succeeded) {
+    if (has_succeeded) {
+      for (size_t layer : job.removes) expected_.erase(layer);
+      if (job.is_commit) story_.views().OnCommitted(job.top, job.base);
+    } else if (job.is_commit) {
+      // Half of the top may be in the base, where layers between them show it too.
+      for (size_t layer = job.base; layer < job.top; ++layer) story_.views().OnWritten(layer);
+    }
+  }
+
+  ChainStory& story_;
+  RandomStream random_;
+  std::set<size_t> expected_;
+  std::vector<Running> running_;
+  std::vector<std::string> filters_;
+  int next_id_ = 0;
+};
+
+}  // namespace
+
+ChainStoryOptions JobStormOptions(bool is_owned) {
+  ChainStoryOptions options;
+  options.layers = kLayers;
+  options.is_owned = is_owned;
+  options.guest_rounds = 20;
+  return options;
+}
+
+absl::Status CoRunJobStorm(ChainStory& story) { return Storm(story).CoRun(); }
+
+}  // namespace millrace

@@ -1,0 +1,21 @@
+// A storm: random streams, commits, filters, pauses, cancels and finalizes over one chain, with a
+// guest at work. Whatever is refused is refused; what is accepted must end well, and at the end the
+// chain is what the successful jobs say, in whatever order they ended.
+#ifndef MILLRACE_TESTS_SUPPORT_JOB_STORM_H_
+#define MILLRACE_TESTS_SUPPORT_JOB_STORM_H_
+
+#include "absl/status/status.h"
+#include "millrace/engine/base/capabilities.h"
+#include "tests/support/chain_story.h"
+
+namespace millrace {
+
+// The story that a storm is told on; `is_owned`: see ChainStoryOptions.
+ChainStoryOptions JobStormOptions(bool is_owned);
+
+// The body of the story; all that is random in it comes from the story's seed.
+absl::Status CoRunJobStorm(ChainStory& story) MILLRACE_MAY_SUSPEND;
+
+}  // namespace millrace
+
+#endif  // MILLRACE_TESTS_SUPPORT_JOB_STORM_H_

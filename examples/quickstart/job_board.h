@@ -1,9 +1,13 @@
-// JobBoard: what all jobs of an engine are doing, for a ProgressDisplay. Jobs that are gone stay on
-// the board as done or failed.
+// JobBoard: what all jobs of an engine are doing, for a ProgressDisplay, and what the engine has
+// counted. Jobs that are gone stay on the board as done or failed.
 #ifndef MILLRACE_EXAMPLES_QUICKSTART_JOB_BOARD_H_
 #define MILLRACE_EXAMPLES_QUICKSTART_JOB_BOARD_H_
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "examples/common/progress_display.h"
@@ -21,9 +25,13 @@ class JobBoard final : public EngineObserver {
   void Clear() { entries_.clear(); }
   // Warnings of the library, in order.
   const std::vector<std::string>& warnings() const { return warnings_; }
+  uint64_t Of(Counter counter) const { return counts_[static_cast<size_t>(counter)]; }
 
   void OnJobEvent(const JobEvent& event) override;
   void OnLog(LogLevel level, std::string_view line) override;
+  void OnCounter(Counter counter, uint64_t delta) override {
+    counts_[static_cast<size_t>(counter)] += delta;
+  }
 
  private:
   // Null for jobs that copy nothing, as those that insert filters.
@@ -31,6 +39,7 @@ class JobBoard final : public EngineObserver {
 
   std::vector<ProgressEntry> entries_;  // in order of creation
   std::vector<std::string> warnings_;
+  std::array<uint64_t, kCounters> counts_ = {};
 };
 
 }  // namespace millrace

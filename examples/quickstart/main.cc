@@ -77,11 +77,24 @@ class Quickstart {
       MILLRACE_ASSIGN_OR_RETURN(const std::string verdict, VerifyWithQemu(chain));
       printf("chain %s: %s\n", chain.name.c_str(), verdict.c_str());
     }
+    ShowCounts();
     return absl::OkStatus();
   }
   bool was_interrupted() const { return run_.was_interrupted(); }
 
  private:
+  void ShowCounts() const {
+    const auto count = [this](Counter counter) { return std::to_string(board_.Of(counter)); };
+    printf(
+        "counted: %s guest requests; %s reads (%s), %s writes (%s), %s flushes; %s jobs, "
+        "%s graph edits, %s drains, %s leases\n",
+        count(Counter::kGuestRequests).c_str(), count(Counter::kIoReads).c_str(),
+        BytesInWords(board_.Of(Counter::kIoReadBytes)).c_str(), count(Counter::kIoWrites).c_str(),
+        BytesInWords(board_.Of(Counter::kIoWriteBytes)).c_str(), count(Counter::kIoFlushes).c_str(),
+        count(Counter::kJobsEnded).c_str(), count(Counter::kGraphEdits).c_str(),
+        count(Counter::kDrainsGranted).c_str(), count(Counter::kLeases).c_str());
+  }
+
   absl::Status CoEverything() MILLRACE_MAY_SUSPEND {
     Graph graph(*engine_);
     absl::Status status = CoBuild(graph);

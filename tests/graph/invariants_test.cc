@@ -1,9 +1,14 @@
-// The checker of G7 itself: each way to break the invariant must be found, or tests that check it
-// after every step would prove nothing.
+// The checkers of G1 to G5 and G7 themselves: each way to break an invariant must be found, or tests
+// that look after every step would prove nothing.
+#include <utility>
+#include <vector>
+
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/drain_core.h"
+#include "millrace/graph/freeze_core.h"
 #include "millrace/graph/graph_internals.h"
+#include "millrace/graph/graph_view.h"
 #include "tests/support/graph_fixture.h"
 
 namespace millrace {
@@ -126,6 +131,129 @@ TEST_F(InvariantsTest, ACoverWithAGapAndTwoOwnersAtOnceAreFound) {
     chain.guest.CoDetach();
     return absl::OkStatus();
   });
+}
+
+// ---- G1 to G5 ------------------------------------------------------------------------------------
+
+void MoveEdge(Edge& edge, Node& child) {
+  edge.child->parents.Remove(edge);
+  edge.child = &child;
+  child.parents.PushBack(edge);
+}
+
+TEST_F(InvariantsTest, ACycleAndAChildThatDoesNotBelongAreFound) {  // G1
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    Node& middle = At(chain.nodes[1]);
+    Edge& down = *middle.FindChild(Role::kBacking);
+    MoveEdge(down, At(chain.nodes[2]));
+    ExpectBroken("G1: node 'n1': it is its own descendant");
+    MoveEdge(down, At(chain.nodes[0]));
+    down.role = Role::kFiltered;
+    ExpectBroken("G1: node 'n1': a format has at most one backing and no filtered child");
+    down.role = Role::kBacking;
+    ExpectHeld();
+    chain.guest.CoDetach();
+    chain.monitor.clear();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(InvariantsTest, AnEdgeThatOneEndDoesNotKnowIsFound) {  // G2
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    Node& middle = At(chain.nodes[1]);
+    Edge& down = *middle.FindChild(Role::kBacking);
+    down.parent = &At(chain.nodes[2]);
+    ExpectBroken("G2: node 'n1': a child edge has another parent");
+    down.parent = &middle;
+    down.child->parents.Remove(down);
+    ExpectBroken("G2: node 'n1': its child does not list the edge");
+    down.child->parents.PushBack(down);
+    ExpectHeld();
+    chain.guest.CoDetach();
+    chain.monitor.clear();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(InvariantsTest, ANodeThatNobodyPointsAtIsFound) {  // G3
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    Edge& root = AttachmentAccess::Core(chain.guest)->edge;
+    Node& top = At(chain.top());
+    top.parents.Remove(root);
+    ExpectBroken("G3: node 'n2': it lives although no edge points at it");
+    top.parents.PushBack(root);
+    ExpectHeld();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(InvariantsTest, ALeaseThatIsNotAsItWasTakenIsFound) {  // G4
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    Edge& down = *At(chain.nodes[1]).FindChild(Role::kBacking);
+    FrozenChainCore stray;
+    down.lease = &stray;
+    ExpectBroken("G4: node 'n1': a link carries a lease that does not list it");
+    down.lease = nullptr;
+    {
+      FrozenChain lease;
+      {
+        GraphView view(*graph_);
+        lease = *FrozenChain::Freeze(view, chain.top(), chain.nodes[0], me_);
+      }
+      ExpectHeld();
+      std::vector<Edge*>& edges = down.lease->edges;
+      std::swap(edges.front(), edges.back());
+      ExpectBroken("a leased chain has a gap");
+      std::swap(edges.front(), edges.back());
+      ExpectHeld();
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(InvariantsTest, PermissionsThatDoNotFollowOrExcludeEachOtherAreFound) {  // G5
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    Edge& down = *At(chain.nodes[1]).FindChild(Role::kBacking);
+    const Permissions right = down.permissions;
+    down.permissions.used = kAllPermissions;
+    ExpectBroken("G5: node 'n1': the permissions of its 'backing' link are not what follows");
+    down.permissions = right;
+    Edge& root = AttachmentAccess::Core(chain.guest)->edge;
+    AttachmentOptions options = Keep(other_);
+    options.permissions = {kConsistentRead, kAllPermissions};
+    MILLRACE_ASSIGN_OR_RETURN(Attachment reader, Attachment::Attach(*graph_, chain.top(), options));
+    const Permissions asked = root.permissions;
+    root.permissions.shared = kNoPermissions;
+    ExpectBroken("G5: node 'n2': two users' permissions exclude each other");
+    root.permissions = asked;
+    ExpectHeld();
+    reader.CoDetach();
+    chain.guest.CoDetach();
+    chain.monitor.clear();
+    return absl::OkStatus();
+  });
+}
+
+// What an edit leaves broken is found where it is applied.
+TEST_F(InvariantsTest, ABrokenEditIsCaughtWhereItIsApplied) {
+  EXPECT_DEATH(
+      {
+        Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+          At(chain.nodes[1]).FindChild(Role::kBacking)->role = Role::kFiltered;
+          MILLRACE_ASSIGN_OR_RETURN(Attachment one_more,
+                                    Attachment::Attach(*graph_, chain.nodes[1], Keep(me_)));
+          return absl::OkStatus();
+        });
+      },
+      "an edit has left a broken graph: INTERNAL: G1: node 'n1'");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The checkers of G1 to G5 and G7 themselves: each way to break an invariant must be found, or tests
-// that look after every step would prove nothing.
+// The checkers of G1 to G5 and G7 themselves: each way to break an invariant must be found, or
+// tests that look after every step would prove nothing.
 #include <utility>
 #include <vector>
 

@@ -97,6 +97,7 @@ Node* GraphInternals::FindByName(std::string_view name) const {
 }
 
 void GraphInternals::Publish(const std::vector<NodeId>& ids) {
+  internal::TouchHere("graph", {}, StepAccess::kWrite);
   for (NodeId id : ids) {
     if (Node* node = Resolve(id)) node->is_half_open = false;
   }

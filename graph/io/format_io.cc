@@ -149,6 +149,52 @@ absl::Status CoWriteZeroData(Node& node, FormatDriver& driver, ByteRange range, 
   return absl::OkStatus();
 }
 
+// Whether metadata alone says that all of `range` reads as zeroes.
+absl::StatusOr<bool> CoReadsAsZeroes(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND {
+  while (!range.empty()) {
+    MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
+                              CoAllocationInChain(node, range, nullptr, nullptr));
+    if (run.is_allocated && !run.is_zero) return false;
+    range = ByteRange(range.offset + run.bytes, range.bytes - run.bytes);
+  }
+  return true;
+}
+
+// Whether the unit can be marked as zero for the sake of `part`: nothing is written there, and what
+// shows through around the part are zeroes.
+absl::StatusOr<bool> CoMayMarkUnit(Node& node, FormatDriver& driver, ByteRange unit, ByteRange part)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const Extent extent, driver.CoMap(part));
+  if (extent.kind != ExtentKind::kUnallocated && extent.kind != ExtentKind::kZero) return false;
+  MILLRACE_ASSIGN_OR_RETURN(const bool before,
+                            CoReadsAsZeroes(node, {unit.offset, part.offset - unit.offset}));
+  if (!before) return false;
+  return CoReadsAsZeroes(node, {part.end(), unit.end() - part.end()});
+}
+
+// Zeroes in a part of a unit; the whole of it is marked where that changes nothing else, as in
+// QEMU, and space is taken only where it does not.
+absl::Status CoZeroPartOfUnit(Node& node, FormatDriver& driver, ByteRange part, ZeroFlags flags)
+    MILLRACE_MAY_SUSPEND {
+  if (part.empty()) return absl::OkStatus();
+  const uint64_t begin = AlignDown(part.offset, driver.zero_granularity());
+  const uint64_t end = std::min(begin + driver.zero_granularity(), driver.bytes());
+  const ByteRange unit(begin, end - begin);
+  MILLRACE_ASSIGN_OR_RETURN(const bool may_mark, CoMayMarkUnit(node, driver, unit, part));
+  if (may_mark) {
+    // Others may have written to the unit meanwhile: theirs stays.
+    const absl::Status status =
+        driver.CoWriteZeroes(unit, {.may_unmap = flags.may_unmap, .only_if_unallocated = true});
+    ++node.mapping_revision;
+    if (!status.ok() && !absl::IsUnimplemented(status)) return status;
+    if (status.ok()) {
+      MILLRACE_ASSIGN_OR_RETURN(const bool is_done, CoReadsAsZeroes(node, part));
+      if (is_done) return absl::OkStatus();
+    }
+  }
+  return CoWriteZeroData(node, driver, part, flags);
+}
+
 }  // namespace
 
 absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange range,
@@ -158,7 +204,7 @@ absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange ran
   const uint64_t from = std::min(AlignUp(range.offset, granularity), range.end());
   const uint64_t to = std::max(end != 0 ? end : AlignDown(range.end(), granularity), from);
   MILLRACE_RETURN_IF_ERROR(
-      CoWriteZeroData(node, driver, ByteRange(range.offset, from - range.offset), flags));
+      CoZeroPartOfUnit(node, driver, ByteRange(range.offset, from - range.offset), flags));
   if (from < to) {
     absl::Status status = driver.CoWriteZeroes(ByteRange(from, to - from), flags);
     ++node.mapping_revision;
@@ -167,7 +213,7 @@ absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange ran
     }
     MILLRACE_RETURN_IF_ERROR(status);
   }
-  return CoWriteZeroData(node, driver, ByteRange(to, range.end() - to), flags);
+  return CoZeroPartOfUnit(node, driver, ByteRange(to, range.end() - to), flags);
 }
 
 absl::Status CoDiscardFormat(Node& node, FormatDriver& driver, ByteRange range) {

@@ -59,7 +59,8 @@ inline std::vector<uint8_t> Pattern(uint64_t bytes, uint64_t seed) {
   return data;
 }
 
-// Options over the whole range of the format, with images small enough for tables to matter.
+// Options over the whole range of the format. Most images are small, so that tables matter; one in
+// twelve has clusters of 128 KiB to 2 MiB, and few of them.
 inline Qcow2CreateOptions RandomOptions(RandomStream& random) {
   Qcow2CreateOptions options;
   options.version = random.OneIn(4) ? 2 : 3;
@@ -69,10 +70,13 @@ inline Qcow2CreateOptions RandomOptions(RandomStream& random) {
     options.lazy_refcounts = random.OneIn(4);
     if (random.OneIn(3)) {
       options.extended_l2 = true;
-      options.cluster_bytes = uint64_t{16384} << random.Below(2);
+      options.cluster_bytes = uint64_t{16384} << random.Below(3);
     }
   }
-  options.bytes = 512 * (1 + random.Below(16 * options.cluster_bytes / 512 + 1000));
+  const bool is_large = random.OneIn(12);
+  if (is_large) options.cluster_bytes = uint64_t{131072} << random.Below(5);
+  const uint64_t clusters_max = is_large ? 4 : 16;
+  options.bytes = 512 * (1 + random.Below(clusters_max * options.cluster_bytes / 512 + 1000));
   if (random.OneIn(8)) options.preallocation = Qcow2Preallocation::kMetadata;
   return options;
 }

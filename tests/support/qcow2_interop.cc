@@ -133,9 +133,15 @@ class RoundTrip {
     return absl::OkStatus();
   }
   std::string RandomQemuCommand() {
-    const uint64_t unit = 512;
-    uint64_t offset = random_.Below(model_.size() / unit) * unit;
-    uint64_t bytes = std::min((1 + random_.Below(40)) * unit, model_.size() - offset);
+    // Sectors, or whole subclusters or clusters.
+    const uint64_t cluster = options_.cluster_bytes;
+    const uint64_t unit = random_.OneIn(2)       ? 512
+                          : random_.OneIn(2)     ? cluster
+                          : options_.extended_l2 ? cluster / 32
+                                                 : 512;
+    uint64_t offset = AlignDown(random_.Below(model_.size()), unit);
+    const uint64_t count = 1 + random_.Below(unit == 512 ? 40 : 3);
+    uint64_t bytes = std::min(count * unit, model_.size() - offset);
     const uint64_t pattern = 1 + random_.Below(255);
     // QEMU 7.2 marks its own images corrupt when it writes compressed data into clusters of 512
     // bytes ("overlaps with active L2 table"): such a turn would tell nothing about us.
@@ -147,7 +153,6 @@ class RoundTrip {
         return StrCat("discard ", offset, " ", bytes);
       case 2: {
         if (!may_compress) return StrCat("write -P ", pattern, " ", offset, " ", bytes);
-        const uint64_t cluster = options_.cluster_bytes;
         offset = AlignDown(offset, cluster);
         bytes = std::min(cluster, model_.size() - offset);
         return StrCat("write -c -P ", pattern, " ", offset, " ", bytes);
@@ -209,6 +214,7 @@ class RoundTrip {
       const bool same =
           has_data == (ours.kind == ExtentKind::kData || ours.kind == ExtentKind::kEncoded) &&
           is_ours == ours.is_allocated() &&
+          (is_ours && !has_data) == (ours.kind == ExtentKind::kZero) &&
           (ours.kind != ExtentKind::kData ||
            (theirs.has_offset && ours.host.value() == theirs.offset + done));
       if (!same) {

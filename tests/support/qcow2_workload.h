@@ -48,11 +48,20 @@ class Qcow2Workload {
 
  private:
   ByteRange RandomRange() {
+    if (random_.OneIn(6)) return WholeUnits();
     const uint64_t unit = random_.OneIn(3) ? 1 : random_.OneIn(2) ? 512 : 4096;
     const uint64_t offset = random_.Below(model_.size()) / unit * unit;
     const uint64_t limit = random_.OneIn(4) ? 256 * 1024 : 8192;
     const uint64_t bytes = 1 + random_.Below(limit);
     return ByteRange(offset, std::min(AlignUp(bytes, unit), model_.size() - offset));
+  }
+  // Clusters or subclusters: what is zeroed and discarded without touching its neighbours' bytes.
+  ByteRange WholeUnits() {
+    const FormatDriver& driver = node_.driver();
+    const uint64_t unit = random_.OneIn(2) ? driver.cluster_bytes() : driver.zero_granularity();
+    const uint64_t offset = AlignDown(random_.Below(model_.size()), unit);
+    const uint64_t bytes = unit * (1 + random_.Below(3));
+    return ByteRange(offset, std::min(bytes, model_.size() - offset));
   }
   absl::Status CoWrite(ByteRange range) MILLRACE_MAY_SUSPEND {
     const std::vector<uint8_t> data = Pattern(range.bytes, random_.Next());

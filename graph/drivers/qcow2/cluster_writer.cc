@@ -336,9 +336,10 @@ absl::Status ClusterWriter::ZeroEntry(L2Entry& entry, uint32_t subclusters, Zero
 
 absl::Status ClusterWriter::DiscardEntry(L2Entry& entry, uint32_t subclusters, ZeroFlags) const {
   const Geometry& geometry = image_.geometry();
-  // Parts of clusters, and what is not ours to forget, stay as they are.
+  // Parts of clusters stay as they are.
   if (subclusters != geometry.all_subclusters()) return absl::OkStatus();
-  if (entry.is_unallocated() && !entry.has_host()) return absl::OkStatus();
+  // What was never written reads as zeroes from now on too, as in QEMU, where a backing shows.
+  if (entry.is_unallocated() && !entry.has_host() && !has_backing()) return absl::OkStatus();
   entry = L2Entry();
   if (geometry.version >= 3) entry.zero = subclusters;
   return absl::OkStatus();
@@ -401,8 +402,9 @@ absl::Status ClusterWriter::CoZero(ByteRange range, ZeroFlags flags, bool pass_d
     range.bytes = AlignUp(range.end(), image_.geometry().cluster_bytes()) - range.offset;
   }
   if (image_.geometry().version < 3) {
-    // Without zero clusters, only what nothing shows through can be made to read as zeroes.
-    if (has_backing() || !flags.may_unmap) {
+    // Without zero clusters, only what nothing shows through can be made to read as zeroes: by
+    // forgetting it, whether or not its space was to be kept (QEMU does the same).
+    if (has_backing()) {
       return absl::UnimplementedError("version 2 images have no zero clusters");
     }
     if (flags.only_if_unallocated) return absl::OkStatus();
@@ -417,7 +419,8 @@ absl::Status ClusterWriter::CoDiscard(ByteRange range, bool pass_discards) {
   if (range.end() == image_.header().bytes) {
     range.bytes = AlignUp(range.end(), image_.geometry().cluster_bytes()) - range.offset;
   }
-  return CoChangeEntries(range, &ClusterWriter::DiscardEntry, {}, false, pass_discards);
+  return CoChangeEntries(range, &ClusterWriter::DiscardEntry, {}, /*makes_tables=*/has_backing(),
+                         pass_discards);
 }
 
 absl::Status ClusterWriter::CoForget(ByteRange range) {

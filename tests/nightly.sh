@@ -5,23 +5,27 @@
 #
 # Seeds go on where the ledger ends, and each slice goes to the campaign that has run least. The
 # exit status is 0 only without findings. One of them proves more delays than every build does. Then
-# tests/campaign/report.py says what all of it has shown (build/nightly/report.html); it fails if a
-# site of the library was never met.
+# clang-tidy reads the sources (build/nightly/clang_tidy.txt), and tests/campaign/report.py says what
+# all of it has shown (build/nightly/report.html); it fails if a site of the library was never met.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 tests/setup.sh tests
 cmake --preset release >/dev/null
-cmake --build --preset release --target campaigns example_hypervisor example_race_gallery \
-  scenario_proofs
+cmake --build --preset release --target campaigns example_cli example_hypervisor \
+  example_race_gallery scenario_proofs
 if compgen -G 'tests/fuzz/*_fuzz.cc' >/dev/null; then
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz
 fi
 status=0
-python3 -B tests/campaign/nightly.py "$@" build/release/campaigns build/fuzz/fuzzers || status=$?
+python3 -B tests/campaign/nightly.py "$@" build/release/campaigns build/fuzz/fuzzers \
+  build/release/examples/cli/millrace || status=$?
 mkdir -p build/nightly
+# What clang-tidy says of the sources; it needs no build, but a tree without precompiled headers.
+cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF >/dev/null
+tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
 build/release/tests/scenario_proofs >build/nightly/proofs.txt || status=$?
 build/release/examples/race_gallery/race_gallery run --all >build/nightly/gallery.txt || status=$?
 python3 -B tests/campaign/report.py --proofs build/nightly/proofs.txt \

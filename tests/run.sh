@@ -4,11 +4,20 @@
 #   tests/run.sh [preset]      dev, release (the default), asan-ubsan or tsan
 #
 # The tree is build/<preset>. The last line says "N passed, N failed"; the exit status is 0 only if
-# everything was built and nothing failed. A failing test's output, and the command that repeats it,
-# stand above. MILLRACE_TEST_SEEDS=N sets how many seeds the randomised tests run.
+# everything was built and nothing failed, and 2 for a preset that there is not. A failing test's
+# output, and the command that repeats it, stand above. MILLRACE_TEST_SEEDS=N sets how many seeds
+# the randomised tests run.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-release}
+case "$preset" in
+  dev | release | asan-ubsan | tsan) ;;
+  *)
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    [ "$preset" = -h ] || [ "$preset" = --help ] && exit 0
+    exit 2
+    ;;
+esac
 build=build/$preset
 results=$build/tests.xml
 start=$SECONDS

@@ -4,7 +4,8 @@
     fuzz_slice.py FUZZER --seconds S --seed-start N
 
 The corpus that grows is kept beside the fuzzer; it starts from tests/fuzz/corpus/<name>. One slice
-is one seed. A finding leaves its input beside the corpus.
+is one seed. A finding leaves its input beside the corpus. Memory out of proportion is one: inputs
+are of 1 MiB at most, so no single piece of memory has a reason to reach MALLOC_MIB_MAX.
 """
 
 import argparse
@@ -13,6 +14,9 @@ import pathlib
 import re
 import subprocess
 import sys
+
+MALLOC_MIB_MAX = 64
+RSS_MIB_MAX = 2048  # with the corpus and what the sanitizer keeps
 
 
 def main():
@@ -31,7 +35,7 @@ def main():
     result = subprocess.run(
         [str(options.fuzzer), f'-max_total_time={options.seconds}', f'-seed={options.seed_start}',
          f'-artifact_prefix={findings}/', '-print_final_stats=1', '-timeout=20',
-         '-rss_limit_mb=4096', str(grown), *([str(given)] if given.is_dir() else [])],
+         f'-malloc_limit_mb={MALLOC_MIB_MAX}', f'-rss_limit_mb={RSS_MIB_MAX}', str(grown), *([str(given)] if given.is_dir() else [])],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors='replace', check=False)
     sys.stderr.write(result.stderr[-20000:])
     executed = re.search(r'number_of_executed_units:\s*(\d+)', result.stderr)

@@ -4,7 +4,8 @@
     nightly.py --minutes N [--slice SECONDS] [--only NAME,...] FOLDER...
 
 Every executable in the FOLDERs is a campaign: tests/campaign/campaign.h says how it is called. One
-in a folder called "fuzzers" is a libFuzzer target and runs through fuzz_slice.py. Each slice goes
+in a folder called "fuzzers" is a libFuzzer target and runs through fuzz_slice.py. A FOLDER may be
+the tool `millrace` instead: hostile_slice.py shows it the hostile images. Each slice goes
 to the campaign that has run least so far; a line is appended to the ledger after each.
 """
 
@@ -28,6 +29,9 @@ def campaigns(folders):
     """{name: command} of every program in the folders."""
     found = {}
     for folder in map(pathlib.Path, folders):
+        if folder.is_file():
+            found['hostile_images'] = [sys.executable, '-B', str(HERE / 'hostile_slice.py'),
+                                       str(folder.resolve())]
         for program in sorted(folder.glob('*')) if folder.is_dir() else ():
             if not (program.is_file() and os.access(program, os.X_OK)):
                 continue

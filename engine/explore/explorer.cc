@@ -86,7 +86,8 @@ class Repeat final : public Strategy {
 // Follows a schedule by its labels.
 class Follow final : public Strategy {
  public:
-  explicit Follow(const Schedule& schedule) : schedule_(schedule), decider_(schedule.deviations) {}
+  explicit Follow(const Schedule& schedule)
+      : schedule_(schedule), holds_(schedule), decider_(schedule.deviations) {}
   std::string_view name() const override { return "replay"; }
   bool repeats() const override { return true; }
   bool BeginRun() override { return true; }
@@ -97,13 +98,15 @@ class Follow final : public Strategy {
     const bool deviates =
         next_ < schedule_.deviations.size() && schedule_.deviations[next_].ordinal == ordinal;
     if (deviates) ++next_;
-    const bool is_free = !deviates && kind == ChoiceKind::kStep && decider_.status().ok();
-    return is_free ? schedule_.FirstNotHeld(ordinal, options) : taken;
+    if (kind != ChoiceKind::kStep) return taken;
+    const size_t not_held = holds_.FirstNotHeld(ordinal, options);
+    return !deviates && decider_.status().ok() ? not_held : taken;
   }
   const ReplayDecider& decider() const { return decider_; }
 
  private:
   const Schedule& schedule_;
+  HoldFollower holds_;
   ReplayDecider decider_;
   uint64_t ordinal_ = 0;
   size_t next_ = 0;  // deviation

@@ -75,7 +75,14 @@ absl::StatusOr<Hold> ParseHold(std::string_view item) {
       !ParseNumber(numbers.substr(dash + 1), &hold.last) || hold.last < hold.first) {
     return BadText(item, "does not number its first and last choice");
   }
-  MILLRACE_ASSIGN_OR_RETURN(hold.party, Unescape(item, item.substr(colon + 1)));
+  std::string_view party = item.substr(colon + 1);
+  if (const size_t hash = party.find('#'); hash != std::string_view::npos) {
+    if (!ParseNumber(party.substr(hash + 1), &hold.which.emplace())) {
+      return BadText(item, "has no number after #");
+    }
+    party = party.substr(0, hash);
+  }
+  MILLRACE_ASSIGN_OR_RETURN(hold.party, Unescape(item, party));
   return hold;
 }
 
@@ -108,6 +115,7 @@ std::string Schedule::ToText() const {
   for (const Hold& each : holds) {
     StrAppend(&text, text.empty() ? "h" : ",h", each.first, "-", each.last, ":");
     AppendEscaped(each.party, &text);
+    if (each.which) StrAppend(&text, "#", *each.which);
   }
   for (const Decision& each : deviations) {
     if (!text.empty()) text.push_back(',');
@@ -142,22 +150,33 @@ absl::StatusOr<Schedule> Schedule::FromText(std::string_view text) {
   return schedule;
 }
 
-size_t Schedule::FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options) const {
-  for (size_t i = 0; i < options.size(); ++i) {
-    const bool is_held = std::any_of(holds.begin(), holds.end(), [&](const Hold& each) {
-      return each.first <= ordinal && ordinal <= each.last && each.party == options[i].name;
-    });
-    if (!is_held) return i;
+size_t HoldFollower::FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options) {
+  for (size_t i = 0; i < holds_->size(); ++i) {
+    const Hold& hold = (*holds_)[i];
+    if (!hold.which || hold.first != ordinal) continue;
+    uint32_t before = 0;
+    for (const Option& each : options) {
+      if (each.name == hold.party && before++ == *hold.which) actors_[i] = each.actor;
+    }
   }
-  return 0;
+  const auto is_held = [&](const Option& option) {
+    for (size_t i = 0; i < holds_->size(); ++i) {
+      const Hold& hold = (*holds_)[i];
+      if (ordinal < hold.first || hold.last < ordinal || hold.party != option.name) continue;
+      if (!hold.which || actors_[i] == option.actor) return true;
+    }
+    return false;
+  };
+  const auto free = std::find_if_not(options.begin(), options.end(), is_held);
+  return free == options.end() ? 0 : static_cast<size_t>(free - options.begin());
 }
 
 bool operator==(const Schedule& a, const Schedule& b) {
-  const bool same_holds =
-      std::equal(a.holds.begin(), a.holds.end(), b.holds.begin(), b.holds.end(),
-                 [](const Hold& x, const Hold& y) {
-                   return x.first == y.first && x.last == y.last && x.party == y.party;
-                 });
+  const bool same_holds = std::equal(a.holds.begin(), a.holds.end(), b.holds.begin(), b.holds.end(),
+                                     [](const Hold& x, const Hold& y) {
+                                       return x.first == y.first && x.last == y.last &&
+                                              x.party == y.party && x.which == y.which;
+                                     });
   return same_holds && std::equal(a.deviations.begin(), a.deviations.end(), b.deviations.begin(),
                                   b.deviations.end(), [](const Decision& x, const Decision& y) {
                                     return x.ordinal == y.ordinal && x.kind == y.kind &&

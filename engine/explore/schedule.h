@@ -7,7 +7,8 @@
 //
 //   h5-40:mirror0/copy,s12:stream0@drain.begin,o14:img-3@torn,s31:copy@io.read#2
 //
-// that is: first the holds (h: first and last choice, the party's name), then kind (s step, o
+// that is: first the holds (h: first and last choice, the party's name; #N if only one of that name
+// is meant, N of them being before it at the first choice), then kind (s step, o
 // outcome, w wake, c crash, f fault, d data, b buggify, l latency), number of the choice, the
 // option's name@detail with unusual bytes as %XX, and #N if N others with that label come before
 // it. The empty schedule, production's own order, is "-". Plain data; any thread.
@@ -16,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +33,8 @@ struct Hold {
   uint64_t first = 0;
   uint64_t last = 0;
   std::string party;
+  // Of several with that name only the one that at choice `first` has so many of them before it.
+  std::optional<uint32_t> which = std::nullopt;
 };
 
 struct Schedule {
@@ -38,8 +42,6 @@ struct Schedule {
   std::vector<Hold> holds;           // where there is no deviation, these count
 
   size_t size() const { return deviations.size() + holds.size(); }
-  // Of a step choice without a deviation: the first option that is not held back; 0 if all are.
-  size_t FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options) const;
 
   std::string ToText() const;
   // InvalidArgument, with the place, if it is not the text of a schedule.
@@ -47,6 +49,21 @@ struct Schedule {
 };
 
 bool operator==(const Schedule& a, const Schedule& b);
+
+// Who is held back at a choice, in one run after the schedule, which must outlive it.
+class HoldFollower {
+ public:
+  explicit HoldFollower(const Schedule& schedule)
+      : holds_(&schedule.holds), actors_(holds_->size()) {}
+
+  // To be called at every step choice, in order. The first option that is not held back, which is
+  // what happens where there is no deviation; 0 if all are.
+  size_t FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options);
+
+ private:
+  const std::vector<Hold>* holds_;
+  std::vector<uint64_t> actors_;  // of the holds that mean one party, once it is known; 0: not yet
+};
 
 }  // namespace millrace
 

@@ -1,6 +1,7 @@
 #include "millrace/engine/explore/shrink.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,7 +31,7 @@ bool HasLabel(const Option& option, std::string_view label) {
 class LooseReplay {
  public:
   void Begin(const Schedule& schedule) {
-    schedule_ = &schedule;
+    holds_.emplace(schedule);
     left_ = schedule.deviations;
     ordinal_ = 0;
   }
@@ -38,6 +39,7 @@ class LooseReplay {
 
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) {
     const uint64_t ordinal = ordinal_++;
+    const size_t free = kind == ChoiceKind::kStep ? holds_->FirstNotHeld(ordinal, options) : 0;
     while (!left_.empty() && left_.front().ordinal + kSlack < ordinal) left_.remove_prefix(1);
     if (!left_.empty() && left_.front().ordinal <= ordinal && left_.front().kind == kind) {
       const Decision& wanted = left_.front();
@@ -53,11 +55,11 @@ class LooseReplay {
         return found;
       }
     }
-    return kind == ChoiceKind::kStep ? schedule_->FirstNotHeld(ordinal, options) : 0;
+    return free;
   }
 
  private:
-  const Schedule* schedule_ = nullptr;
+  std::optional<HoldFollower> holds_;
   absl::Span<const Decision> left_;
   uint64_t ordinal_ = 0;
 };
@@ -228,6 +230,7 @@ class Shrinker {
   static Schedule BesideHolds(const Recording& recording, const std::vector<Hold>& holds) {
     Schedule schedule;
     schedule.holds = holds;
+    HoldFollower follower(schedule);
     std::vector<Option> options;
     for (const RecordedChoice& choice : recording.choices) {
       options.clear();
@@ -235,7 +238,7 @@ class Shrinker {
         options.push_back({each.actor, each.name, each.detail});
       }
       const bool is_step = choice.kind == ChoiceKind::kStep;
-      if (choice.taken == (is_step ? schedule.FirstNotHeld(choice.ordinal, options) : 0)) continue;
+      if (choice.taken == (is_step ? follower.FirstNotHeld(choice.ordinal, options) : 0)) continue;
       schedule.deviations.push_back(choice.ToDecision());
     }
     return schedule;
@@ -245,20 +248,31 @@ class Shrinker {
 
   struct PassedOver {
     std::string party;
-    std::vector<uint64_t> at;  // choices
+    uint64_t actor = 0;             // if it is one of several with that name
+    std::optional<uint32_t> which;  // the same
+    std::vector<uint64_t> at;       // choices
   };
 
-  std::vector<PassedOver> WhoWasPassedOver() const {
+  // By name, or each coroutine and each request by itself.
+  std::vector<PassedOver> WhoWasPassedOver(bool by_name) const {
     std::vector<PassedOver> parties;
     for (const RecordedChoice& choice : best_.recording.choices) {
       if (choice.kind != ChoiceKind::kStep || !choice.is_deviation()) continue;
       for (size_t i = 0; i < choice.taken; ++i) {
-        const std::string& name = choice.options[i].name;
-        auto found = std::find_if(parties.begin(), parties.end(),
-                                  [&](const PassedOver& each) { return each.party == name; });
+        const RecordedOption& option = choice.options[i];
+        const uint64_t actor = by_name ? 0 : option.actor;
+        if (!by_name && actor == 0) continue;  // a timer: its name says all
+        auto found = std::find_if(parties.begin(), parties.end(), [&](const PassedOver& each) {
+          return each.party == option.name && each.actor == actor;
+        });
         if (found == parties.end()) {
-          parties.push_back({name, {}});
+          parties.push_back({option.name, actor, std::nullopt, {}});
           found = parties.end() - 1;
+          if (!by_name) {
+            found->which = static_cast<uint32_t>(std::count_if(
+                choice.options.begin(), choice.options.begin() + static_cast<ptrdiff_t>(i),
+                [&](const RecordedOption& each) { return each.name == option.name; }));
+          }
         }
         if (found->at.empty() || found->at.back() != choice.ordinal) {
           found->at.push_back(choice.ordinal);
@@ -274,7 +288,7 @@ class Shrinker {
 
   void HoldBackWhoeverWaited() {
     constexpr size_t kPartiesMax = 6;
-    std::vector<PassedOver> parties = WhoWasPassedOver();
+    std::vector<PassedOver> parties = WhoWasPassedOver(true);
     std::vector<Schedule> candidates;
     // All, if no few are enough: who can be spared is seen afterwards.
     if (parties.size() > 3) AddHolds(parties, candidates);
@@ -285,6 +299,13 @@ class Shrinker {
         AddHolds({parties[j], parties[i]}, candidates);
         for (size_t k = 0; k < j; ++k) AddHolds({parties[k], parties[j], parties[i]}, candidates);
       }
+    }
+    // One of several with a name, as the only one or with another.
+    parties = WhoWasPassedOver(false);
+    parties.resize(std::min(parties.size(), kPartiesMax));
+    for (size_t i = 0; i < parties.size(); ++i) {
+      AddHolds({parties[i]}, candidates);
+      for (size_t j = 0; j < i; ++j) AddHolds({parties[j], parties[i]}, candidates);
     }
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Schedule& a, const Schedule& b) { return a.size() < b.size(); });
@@ -300,7 +321,8 @@ class Shrinker {
       Schedule only;
       for (const PassedOver& each : parties) {
         const uint64_t last = to_the_end ? last_max : std::min(last_max, each.at.back());
-        only.holds.push_back({each.at.front(), std::max(each.at.front(), last), each.party});
+        only.holds.push_back(
+            {each.at.front(), std::max(each.at.front(), last), each.party, each.which});
       }
       Schedule with_rest = only;
       for (const Decision& each : schedule().deviations) {

@@ -2,8 +2,9 @@
 // matter; a schedule that holds only those can be read.
 //
 // It looks for the same failure (by signature) first among the schedules with one and two delays.
-// Then it holds back, for as long as it was passed over, each party that often was: what starves
-// somebody is one deviation that lasts and not a hundred. (Of a run without end no later than half
+// Then it holds back, for as long as they were passed over, up to three parties that often were, or
+// one or two of several with the same name: what starves somebody is one deviation that lasts and
+// not a hundred. (Of a run without end no later than half
 // of the choices it may make: being held back is no reason to have no end.) Then it cuts what comes
 // after the failure, takes out all deviations of one label, and halves, quarters, ... and single
 // deviations until none can be spared (delta debugging; what is left may come some choices later

@@ -38,12 +38,26 @@ TEST(Schedule, HoldsComeFirstAndRoundTrip) {
 TEST(Schedule, WhoeverIsHeldGoesBehindTheOthersForThatLong) {
   const Schedule schedule{{}, {{5, 7, "a"}}};
   const Option options[] = {{1, "a", "x"}, {2, "b", "x"}};
-  EXPECT_EQ(schedule.FirstNotHeld(4, options), 0u);
-  EXPECT_EQ(schedule.FirstNotHeld(5, options), 1u);
-  EXPECT_EQ(schedule.FirstNotHeld(7, options), 1u);
-  EXPECT_EQ(schedule.FirstNotHeld(8, options), 0u);
+  HoldFollower held(schedule);
+  EXPECT_EQ(held.FirstNotHeld(4, options), 0u);
+  EXPECT_EQ(held.FirstNotHeld(5, options), 1u);
   const Option only[] = {{1, "a", "x"}, {3, "a", "y"}};
-  EXPECT_EQ(schedule.FirstNotHeld(5, only), 0u);
+  EXPECT_EQ(held.FirstNotHeld(6, only), 0u);
+  EXPECT_EQ(held.FirstNotHeld(7, options), 1u);
+  EXPECT_EQ(held.FirstNotHeld(8, options), 0u);
+}
+
+// Two requests of one file, say: the second is late.
+TEST(Schedule, OneOfSeveralWithANameIsHeldWhereverItStands) {
+  const Schedule schedule{{}, {{5, 9, "a", 1}}};
+  EXPECT_EQ(schedule.ToText(), "h5-9:a#1");
+  EXPECT_EQ(*Schedule::FromText(schedule.ToText()), schedule);
+  HoldFollower held(schedule);
+  const Option both[] = {{7, "a", "x"}, {8, "a", "x"}};
+  EXPECT_EQ(held.FirstNotHeld(5, both), 0u);
+  const Option turned[] = {{8, "a", "x"}, {7, "a", "x"}};
+  EXPECT_EQ(held.FirstNotHeld(6, turned), 1u);
+  EXPECT_EQ(held.FirstNotHeld(10, turned), 0u);
 }
 
 TEST(Schedule, ProductionsOrderIsADash) {
@@ -53,9 +67,11 @@ TEST(Schedule, ProductionsOrderIsADash) {
 
 TEST(Schedule, WhatIsNoScheduleIsRefusedWithItsPlace) {
   for (const char* text :
-       {"", "x1:a@b", "s:a@b", "s1", "s1:a@b,", "s2:a@b,s1:a@b", "s1:a@b,s1:c@d", "s1:a%2",
-        "s1:a%zz", "s1:a b", "s1:a@b#", "s1:a@b#x", "s-1:a@b", "h1:a", "h2-1:a", "h1-2", "h1-:a",
-        "s1:a@b,h2-3:c", "s99999999999999999999:a@b"}) {
+       {"",        "x1:a@b",        "s:a@b",         "s1",
+        "s1:a@b,", "s2:a@b,s1:a@b", "s1:a@b,s1:c@d", "s1:a%2",
+        "s1:a%zz", "s1:a b",        "s1:a@b#",       "s1:a@b#x",
+        "s-1:a@b", "h1:a",          "h2-1:a",        "h1-2",
+        "h1-:a",   "h1-2:a#",       "s1:a@b,h2-3:c", "s99999999999999999999:a@b"}) {
     const absl::Status status = Schedule::FromText(text).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
   }

@@ -51,6 +51,34 @@ TEST(Shrink, WhoeverStarvesIsHeldBackOnce) {
   EXPECT_EQ(replay.recording.failure.signature, "window seen");
 }
 
+// Goes wrong if none of three has come before the fourth has taken its steps.
+TEST(Shrink, ThreeThatStarveTogetherAreHeldBackOnceEach) {
+  const Scenario scenario{"nobody comes", [](ScenarioRun& run) {
+                            int came = 0;
+                            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              TaskScope scope("parties");
+                              for (const char* name : {"x", "y", "z"}) {
+                                scope.Spawn(name, [&]() MILLRACE_MAY_SUSPEND {
+                                  CoYield("comer.come");
+                                  ++came;
+                                });
+                              }
+                              scope.Spawn("host", [&]() MILLRACE_MAY_SUSPEND {
+                                for (int i = 0; i < 15; ++i) CoYield("host.wait");
+                                if (came == 0) run.Fail("nobody came", "all three are late");
+                              });
+                              return scope.CoJoin();
+                            });
+                          }};
+  Pct strategy({.seed = 1});
+  const ExploreReport found = Explore(scenario, strategy, {.budget = {.schedules = 10'000}});
+  ASSERT_TRUE(found.finding);
+  const ShrinkReport report = Shrink(scenario, *found.finding);
+  EXPECT_EQ(report.finding.failure.signature, "nobody came");
+  EXPECT_EQ(report.finding.schedule.holds.size(), 3u) << report.finding.schedule.ToText();
+  EXPECT_LE(report.finding.schedule.size(), 4u) << report.finding.schedule.ToText();
+}
+
 TEST(Shrink, AFailureOfProductionsOwnOrderNeedsNoDeviation) {
   const ShrinkReport report = Shrink(LostUpdate(), FindAtRandom(LostUpdate()));
   EXPECT_EQ(report.finding.schedule, Schedule());

@@ -168,10 +168,12 @@ absl::StatusOr<OpenCrashCase> CoOpenCrashCase(Graph& graph, const DriverRegistry
 namespace {
 
 // Waits for the end of a job; one that becomes ready is completed, and one that is pending
-// finalized, after a while in which the guest goes on.
+// finalized, after a while in which the guest goes on. A schedule may starve the job for as long as
+// somebody asks for it: then it is given up.
 absl::Status CoFinish(JobWorld& world, const std::string& id, bool must_finalize)
     MILLRACE_MAY_SUSPEND {
-  for (int polls = 0; polls < 1000; ++polls) {
+  constexpr int kPollsMax = 1000;
+  for (int polls = 0;; ++polls) {
     const absl::StatusOr<JobInfo> info = world.jobs().Query(id);
     if (!info.ok() || info->state == JobState::kConcluded) break;
     if (info->state == JobState::kReady && polls % 4 == 3) {
@@ -179,6 +181,11 @@ absl::Status CoFinish(JobWorld& world, const std::string& id, bool must_finalize
     } else if (info->state == JobState::kPending && must_finalize && polls % 4 == 3) {
       must_finalize = false;
       MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize(id));
+    }
+    if (polls == kPollsMax) {
+      world.jobs().Cancel(id, true).IgnoreError();
+      world.jobs().CoWaitUntilOver(id).IgnoreError();
+      return world.jobs().Dismiss(id);
     }
     MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
   }

@@ -2,7 +2,7 @@
 // written without any of them in mind? A mutant that only its own scene finds is a place where the
 // catalogue does not look.
 //
-//   race_gallery_catalogue [--seconds=N] [ID...]     N seconds per mutant at most, of this machine
+//   race_gallery_catalogue [--schedules=N] [ID...]    N of every scenario, 100 if it is not said
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -38,14 +38,12 @@ Scenario WithMutant(const Scenario& scenario, Mutant mutant) {
 }
 
 // Delays first, which are short and show most; then random orders.
-bool Look(const Scenario& scenario, Mutant mutant, uint64_t schedules, Nanoseconds time,
-          Found* found) {
+bool Look(const Scenario& scenario, Mutant mutant, uint64_t schedules, Found* found) {
   Portfolio strategy;
   strategy.Add(std::make_unique<DelayBounded>(1), 50);
   strategy.Add(std::make_unique<RandomWalk>(1), 50);
   ExploreOptions options;
   options.budget.schedules = schedules;
-  options.budget.time = time;
   options.hang_seconds = 10;
   const ExploreReport report = Explore(WithMutant(scenario, mutant), strategy, options);
   if (!report.finding) return false;
@@ -65,17 +63,15 @@ bool IsWanted(const Entry& entry, const std::vector<std::string_view>& ids) {
 
 int Main(const std::vector<std::string_view>& arguments) {
   std::vector<std::string_view> ids;
-  double seconds = 20;
+  uint64_t schedules = 100;
   for (std::string_view argument : arguments) {
-    if (argument.starts_with("--seconds=")) {
-      seconds = std::atof(argument.data() + argument.find('=') + 1);
+    if (argument.starts_with("--schedules=")) {
+      schedules = std::strtoull(argument.data() + argument.find('=') + 1, nullptr, 10);
     } else {
       ids.push_back(argument);
     }
   }
   const std::vector<Scenario> scenarios = AllScenarios();
-  const auto each_time = static_cast<Nanoseconds>(seconds * static_cast<double>(kSecond) /
-                                                  static_cast<double>(scenarios.size()));
   size_t looked_for = 0;
   std::vector<std::string_view> missed;
   for (const Entry& entry : Entries()) {
@@ -84,7 +80,7 @@ int Main(const std::vector<std::string_view>& arguments) {
     Found found;
     bool is_found = false;
     for (const Scenario& scenario : scenarios) {
-      is_found = Look(scenario, entry.mutant, 1'000, each_time, &found);
+      is_found = Look(scenario, entry.mutant, schedules, &found);
       if (is_found) break;
     }
     if (!is_found) missed.push_back(entry.id);

@@ -49,7 +49,8 @@ std::vector<Scenario> OddScenarios() {
 }
 
 std::vector<Scenario> MicroScenarios() {
-  return Joined({&EngineMicroScenarios, &JobMicroScenarios, &GraphMicroScenarios});
+  return Joined(
+      {&EngineMicroScenarios, &JobMicroScenarios, &GraphMicroScenarios, &ThrottleMicroScenarios});
 }
 
 std::vector<Scenario> AllScenarios() { return Joined({&StoryScenarios, &MicroScenarios}); }

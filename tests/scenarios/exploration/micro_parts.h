@@ -11,6 +11,7 @@ namespace millrace {
 std::vector<Scenario> EngineMicroScenarios();
 std::vector<Scenario> JobMicroScenarios();
 std::vector<Scenario> GraphMicroScenarios();
+std::vector<Scenario> ThrottleMicroScenarios();
 
 }  // namespace millrace
 

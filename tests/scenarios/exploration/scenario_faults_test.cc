@@ -23,8 +23,8 @@ enum class Lasts : uint8_t { kOnce, kForEver };
 
 // Without them the scenario itself waits for ever.
 bool IsWaitedFor(const Option& failure) {
-  constexpr std::string_view kParties[] = {"finalizer", "canceller", "setter",
-                                           "producer1", "producer2", "other"};
+  constexpr std::string_view kParties[] = {"finalizer", "canceller", "setter", "producer1",
+                                           "producer2", "other",     "user"};
   return failure.detail == "no stack" &&
          std::find(std::begin(kParties), std::end(kParties), failure.name) != std::end(kParties);
 }

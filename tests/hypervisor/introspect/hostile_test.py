@@ -107,6 +107,29 @@ class Hostile(Case):
         self.assertEqual(reply['error']['class'], 'GenericError')
         self.assertEqual(self.vm.command('query-jobs'), [])
 
+    def test_an_id_that_is_used_again_at_once(self):
+        other = self.raw()
+        other.sendall(b'{"execute": "qmp_capabilities"}'
+                      + b'{"execute": "query-jobs", "id": 1}{"execute": "none", "id": 1}' * 50)
+        lines = b''
+        while lines.count(b'"id": 1') < 100:
+            lines += other.recv(65536)
+        told = [json.loads(line) for line in lines.splitlines() if b'"id": 1' in line]
+        self.assertEqual(['return' in reply for reply in told], [True, False] * 50)
+
+    def test_descriptors_that_no_command_takes_are_closed(self):
+        before = self.descriptors()
+        with QmpClient.connect(self.path) as client, open('/dev/null', 'rb') as null:
+            held = self.descriptors()
+            for _ in range(100):
+                client.pass_descriptors(*[null.fileno()] * 20)
+                client.command('query-jobs')
+            self.assertLessEqual(self.descriptors(), held + 1)
+            for _ in range(100):
+                client.pass_descriptor(null.fileno())  # with a request that never comes
+        while self.descriptors() > before:
+            self.vm.command('query-jobs')
+
     def test_names_are_reserved_before_anything_is_waited_for(self):
         """Two monitors ask for the same id and the same node at once: each is given once."""
         other = QmpClient.connect(self.path)

@@ -196,6 +196,116 @@ class PlanOfCommands(Case):
         self.check('block-export-add', False, type='nbd', id='f', node_name='other', name='spare')
         self.check('block-export-del', True, id='e')
 
+    def test_media(self):
+        self.vm.command('blockdev-add', driver='raw', node_name='medium', file='free',
+                        read_only=True)
+        self.vm.command('device_add', driver='ide-cd', id='cd')
+        self.check('blockdev-open-tray', False, id='none')
+        self.check('blockdev-open-tray', False, id='cd', device='cd')
+        self.check('blockdev-open-tray', False, device='drive0')
+        self.check('eject', False, device='drive0')
+        self.check('blockdev-change-medium', False, device='drive0', filename=self.paths[0],
+                   format='qcow2', read_only_mode='read-only')
+        self.check('blockdev-insert-medium', False, id='cd', node_name='medium')
+        self.check('blockdev-remove-medium', False, id='cd')
+        plan = self.check('blockdev-open-tray', True, id='cd')
+        self.assertEqual(plan['steps'], ["open the tray of 'cd'"])
+        self.check('blockdev-open-tray', True, id='cd')
+        self.check('blockdev-insert-medium', False, id='cd', node_name='none')
+        self.check('blockdev-insert-medium', False, id='cd', node_name='top')
+        self.check('blockdev-insert-medium', True, id='cd', node_name='medium')
+        self.check('blockdev-insert-medium', False, id='cd', node_name='other')
+        self.check('blockdev-remove-medium', True, id='cd')
+        self.check('blockdev-close-tray', True, id='cd')
+        self.check('eject', True, id='cd')
+        plan = self.check('blockdev-change-medium', True, id='cd', filename=self.paths[0],
+                          format='raw', read_only_mode='read-only')
+        self.assertEqual(len(plan['steps']), 4)
+
+    def test_the_nbd_server(self):
+        address = {'type': 'unix', 'data': {'path': str(self.folder / 'nbd.sock')}}
+        self.check('nbd-server-stop', False)
+        self.check('nbd-server-add', False, device='spare')
+        self.check('nbd-server-start', False)
+        self.check('nbd-server-start', False, addr={'type': 'none', 'data': {}})
+        self.check('nbd-server-start', False, addr=address, tls_creds='none')
+        self.check('nbd-server-start', True, addr=address)
+        self.check('nbd-server-start', False, addr=address)
+        self.check('nbd-server-add', False, device='none')
+        self.check('nbd-server-add', False, device='spare', bitmap='b')
+        self.check('nbd-server-add', False, device='top', writable=True)
+        self.check('nbd-server-add', True, device='spare', name='e')
+        self.check('nbd-server-add', False, device='free', name='e')
+        self.check('nbd-server-remove', False, name='none')
+        self.check('nbd-server-remove', True, name='e')
+        self.vm.qmp.wait_event('BLOCK_EXPORT_DELETED', id='e')
+        plan = self.check('nbd-server-stop', True)
+        self.assertEqual(plan['steps'][0], 'cut off all NBD clients, and listen no more')
+
+    def test_limits(self):
+        none = {name: 0 for name in ('bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr')}
+
+        def check(does, **arguments):
+            # Names of this command have underscores.
+            plan = self.plan('block_set_io_throttle', {**none, **arguments})
+            reply = self.vm.qmp.execute('block_set_io_throttle', {**none, **arguments})
+            self.assertEqual(plan['accepted'], does, plan)
+            self.assertEqual('return' in reply, does, reply)
+            if not does:
+                self.assertEqual(plan['error']['desc'], reply['error']['desc'])
+        check(False, device='none')
+        check(False, device='drive0', id='x')
+        check(False, device='drive0', bps=1, bps_rd=1)
+        check(True, device='drive0', bps=1 << 30)
+        check(True, device='drive0')
+        self.check('block-set-write-threshold', False, node_name='none', write_threshold=1)
+        self.check('block-set-write-threshold', True, node_name='top', write_threshold=1)
+        self.check('block-set-write-threshold', True, node_name='top', write_threshold=0)
+        self.check('x-blockdev-change', False, parent='top', node='free')
+        self.check('x-blockdev-change', False, parent='none', child='x')
+
+    def test_blockdev_create(self):
+        def options(**changes):
+            return {'driver': 'file', 'filename': str(self.folder / 'made.img'), 'size': MIB,
+                    **changes}
+        self.check('blockdev-create', False, job_id='c')
+        self.check('blockdev-create', False, job_id='c', options={'driver': 'none'})
+        self.check('blockdev-create', False, job_id='c', options={'driver': 'null-co'})
+        self.check('blockdev-create', False, job_id='c', options=options(none=1))
+        self.check('blockdev-create', False, job_id='1', options=options())
+        self.check('blockdev-create', True, job_id='c', options=options())
+        self.wait_status('c', 'concluded')
+        self.check('blockdev-create', False, job_id='c', options=options())
+
+    def test_drive_mirror(self):
+        target = str(self.folder / 'target.img')
+        self.check('drive-mirror', False, device='none', target=target, sync='full')
+        self.check('drive-mirror', False, device='mid', target=target, sync='full')
+        self.check('drive-mirror', False, device='drive0', target=target, sync='bitmap')
+        self.check('drive-mirror', False, device='drive0', target=target, sync='full',
+                   format='null-co')
+        self.check('drive-mirror', False, device='drive0', target=target, sync='full', job_id='1')
+        self.check('drive-mirror', False, device='drive0', target=target, sync='full',
+                   replaces='top')
+        self.check('drive-mirror', False, device='drive0', target=target, sync='full',
+                   replaces='none', node_name='t')
+        self.assertNotIn('target.img', os.listdir(self.folder))
+        plan = self.check('drive-mirror', True, device='drive0', target=target, sync='full',
+                          node_name='t', job_id='m')
+        self.assertEqual(len(plan['steps']), 3)
+        self.check('drive-mirror', False, device='drive0', target=target, sync='full')
+
+    def test_drive_mirror_leaves_a_file_alone_if_its_job_cannot_be(self):
+        with open(self.folder / 'target.img', 'w', encoding='ascii') as file:
+            file.write('precious')
+        self.start_and_pause_a_stream()
+        for wrong in ({'job_id': 's'}, {'job_id': '1'},
+                      {'job_id': 'm', 'replaces': 'none', 'node_name': 't'}):
+            self.check('drive-mirror', False, device='spare', sync='full',
+                       target=str(self.folder / 'target.img'), **wrong)
+            with open(self.folder / 'target.img', encoding='ascii') as file:
+                self.assertEqual(file.read(), 'precious')
+
     def test_queries_and_the_guest(self):
         for name in ('query-block', 'query-jobs', 'stop', 'cont'):
             self.check(name, True)

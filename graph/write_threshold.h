@@ -1,8 +1,8 @@
 // Tells somebody, once, when a node is written beyond an offset: for thin images on a device that
 // must grow in time.
 //
-// Counted are writes of data to the node itself, whoever makes them; zero writes and discards take
-// no space. Home thread; nothing suspends.
+// Counted are writes to the node itself, whoever makes them and in however many parts, of zeroes
+// too, as QEMU counts them; discards take no space. Home thread; nothing suspends.
 #ifndef MILLRACE_GRAPH_WRITE_THRESHOLD_H_
 #define MILLRACE_GRAPH_WRITE_THRESHOLD_H_
 

@@ -461,6 +461,7 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
   if (node.io.detect_zeroes != DetectZeroes::kOff || flags.force_unit_access) {
     return CoWriteOneByOne(node, ranges, memory, flags);
   }
+  for (const ByteRange& range : ranges) node.NoteWrite(range.end());
   if (node.is_filter() && AsFilter(node).is_transparent_for_writes() && Below(node) != nullptr) {
     return CoWriteNodeParts(*Below(node), ranges, memory, flags);
   }

@@ -90,6 +90,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
   if (range.empty()) return absl::OkStatus();
   InFlightRequest request(node);
   const ChangeNote note(node, range);
+  node.NoteWrite(range.end());
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoWriteZeroesFormat(node, AsFormat(node), range, flags);

@@ -104,6 +104,7 @@ absl::Status CoReadProtocolParts(Node& node, ProtocolDriver& driver,
 absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
                                   absl::Span<const IoPart> parts) {
   if (parts.empty()) return absl::OkStatus();
+  for (const IoPart& part : parts) node.NoteWrite(part.offset + part.memory.bytes());
   const uint64_t alignment = driver.io_alignment();
   if (alignment <= 1) return driver.CoWriteScattered(parts);
   if (AreAligned(parts, alignment)) {

@@ -20,6 +20,7 @@
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_image.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/graph/write_threshold.h"
 #include "tests/support/job_fixture.h"
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
@@ -137,6 +138,39 @@ std::vector<ByteRange> RangesOf(const std::vector<ChainPart>& parts) {
   std::vector<ByteRange> ranges;
   for (const ChainPart& part : parts) ranges.push_back(part.range);
   return ranges;
+}
+
+// Of the image and of its file, whether a request is one piece, many at once, or zeroes.
+TEST(ChainParts, CountForWriteThresholds) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(1));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    MILLRACE_RETURN_IF_ERROR(images.CoFill(1, 1));  // tables are there
+    const NodeId image = images.top.node();
+    const NodeId file = [&]() MILLRACE_OPENS_VIEW {
+      GraphView view(images.graph());
+      return view.Resolve(image)->Child(Role::kPrimary)->id();
+    }();
+    const auto end_of = [&](NodeId node) MILLRACE_OPENS_VIEW {
+      GraphView view(images.graph());
+      return view.Resolve(node)->highest_write_end();
+    };
+    const uint64_t file_end = end_of(file);
+    uint64_t told = 0;
+    MILLRACE_RETURN_IF_ERROR(SetWriteThreshold(images.graph(), file, file_end + 4 * kCluster,
+                                               [&](uint64_t by) { told = by; }));
+    const std::vector<ByteRange> ranges = RangesOf(EverySecondCluster(8));
+    std::vector<uint8_t> data(8 * kCluster, 7);
+    MILLRACE_RETURN_IF_ERROR(
+        images.top.CoWriteParts(ranges, IoVector(data.data(), data.size()), {}));
+    EXPECT_EQ(end_of(image), ranges.back().end());
+    EXPECT_GE(end_of(file), file_end + 8 * kCluster);
+    EXPECT_GT(told, 0u);
+    MILLRACE_RETURN_IF_ERROR(
+        images.top.CoWriteZeroes(ByteRange((kClusters - 1) * kCluster, kCluster), {}));
+    EXPECT_EQ(end_of(image), kBytes);
+    return absl::OkStatus();
+  });
 }
 
 // ---- How many operations -----------------------------------------------------------------------

@@ -1,13 +1,17 @@
 #include "examples/hypervisor/block/node_checks.h"
 
+#include <vector>
+
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
 
 absl::Status CheckIsNoBacking(const NodeView& node) {
-  for (NodeId id : node.parents()) {
-    absl::StatusOr<NodeView> parent = node.reader().Resolve(id);
+  // Of several overlays the one that came last is told.
+  const std::vector<NodeId> parents = node.parents();
+  for (auto id = parents.rbegin(); id != parents.rend(); ++id) {
+    absl::StatusOr<NodeView> parent = node.reader().Resolve(*id);
     if (!parent.ok() || !parent->Backing() || !(*parent->Backing() == node)) continue;
     const std::string device = node.device_name();
     const std::string& object = device.empty() ? node.name() : device;

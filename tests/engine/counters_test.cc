@@ -72,8 +72,8 @@ TEST_P(IoCounters, TellReadsWritesAndFlushesThatHaveCompleted) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, IoCounters,
                          ::testing::Values(IoBackendKind::kIoUring, IoBackendKind::kThreads),
-                         [](const auto& info) {
-                           return info.param == IoBackendKind::kIoUring ? "uring" : "threads";
+                         [](const auto& suite) {
+                           return suite.param == IoBackendKind::kIoUring ? "uring" : "threads";
                          });
 
 TEST(SimulatedIoCounters, AreThoseOfARealBackend) {

@@ -1,7 +1,6 @@
 // The fault loop: one fixed sequence of operations, in which the N-th operation on the file fails,
 // for every N. Each failure is a clean error; nothing already written is lost, and the image stays
 // free of corruption whatever the driver did after the error.
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,89 +9,31 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "tests/support/faulted_guest.h"
 #include "tests/support/qcow2_images.h"
 
 namespace millrace {
 namespace {
 
-// The sequence, and which bytes the guest may see: after a failed write either value.
-class Sequence {
- public:
-  Sequence(FormatNode& node, std::vector<uint8_t> model)
-      : node_(node), model_(std::move(model)), other_(model_), third_(model_) {}
-
-  void CoRun() MILLRACE_MAY_SUSPEND {
-    const uint64_t cluster = node_.driver().cluster_bytes();
-    CoWrite(100, 50);
-    CoWrite(cluster * 3, 2 * cluster);
-    Count(node_.CoFlush());
-    CoZero(0, cluster);
-    CoWrite(cluster * 3 + 512, 1024);
-    CoDiscard(cluster * 4, cluster);
-    Count(node_.CoFlush());
-    Count(node_.CoPopulate(ByteRange(cluster * 6, cluster)));
-    CoWrite(model_.size() - 700, 700);
-    CoGrow();
-    CoWrite(model_.size() - 3000, 3000);
-    Count(node_.CoFlush());
-    for (uint64_t i = 0; i < 4; ++i) CoWrite((7 + 2 * i) * cluster + 10, 20);
-    Count(node_.CoFlush());
-    Count(node_.CoFlush());
-  }
-  // Whether the guest sees nothing impossible; the first wrong byte if it does.
-  absl::Status CoVerify(FormatNode& node) MILLRACE_MAY_SUSPEND {
-    std::vector<uint8_t> now(std::min<uint64_t>(node.driver().bytes(), model_.size()));
-    MILLRACE_RETURN_IF_ERROR(node.CoRead(0, absl::MakeSpan(now)));
-    for (uint64_t i = 0; i < now.size(); ++i) {
-      if (now[i] != model_[i] && now[i] != other_[i] && now[i] != third_[i]) {
-        return absl::InternalError(StrCat("byte ", i, " is ", int{now[i]}, ", not ", int{model_[i]},
-                                          ", ", int{other_[i]}, " or ", int{third_[i]}));
-      }
-    }
-    return absl::OkStatus();
-  }
-  int failures() const { return failures_; }
-
- private:
-  void Count(const absl::Status& status) { failures_ += status.ok() ? 0 : 1; }
-  void Remember(uint64_t offset, const std::vector<uint8_t>& data, const absl::Status& status) {
-    Count(status);
-    for (uint64_t i = 0; i < data.size(); ++i) {
-      const uint64_t at = offset + i;
-      third_[at] = status.ok() ? data[i] : other_[at];
-      other_[at] = status.ok() ? data[i] : model_[at];
-      model_[at] = data[i];
-    }
-  }
-  void CoWrite(uint64_t offset, uint64_t bytes) MILLRACE_MAY_SUSPEND {
-    const std::vector<uint8_t> data = Pattern(bytes, offset);
-    Remember(offset, data, node_.CoWrite(offset, data));
-  }
-  void CoZero(uint64_t offset, uint64_t bytes) MILLRACE_MAY_SUSPEND {
-    Remember(offset, std::vector<uint8_t>(bytes), node_.CoWriteZeroes(ByteRange(offset, bytes)));
-  }
-  void CoDiscard(uint64_t offset, uint64_t bytes) MILLRACE_MAY_SUSPEND {
-    Count(node_.CoDiscard(ByteRange(offset, bytes)));
-    for (uint64_t i = offset; i < offset + bytes; ++i) {
-      third_[i] = other_[i];
-      other_[i] = 0;
-    }
-  }
-  void CoGrow() MILLRACE_MAY_SUSPEND {
-    const absl::Status status = node_.CoResize(model_.size() * 3);
-    Count(status);
-    if (!status.ok()) return;
-    model_.resize(model_.size() * 3);
-    other_.resize(model_.size());
-    third_.resize(model_.size());
-  }
-
-  FormatNode& node_;
-  std::vector<uint8_t> model_;
-  std::vector<uint8_t> other_;
-  std::vector<uint8_t> third_;
-  int failures_ = 0;
-};
+// Writes, zeroes, discards, fills, grows and flushes.
+void CoRunSequence(FaultedGuest& guest) MILLRACE_MAY_SUSPEND {
+  const uint64_t cluster = guest.cluster();
+  guest.CoWrite(100, 50);
+  guest.CoWrite(cluster * 3, 2 * cluster);
+  guest.CoFlush();
+  guest.CoZero(0, cluster);
+  guest.CoWrite(cluster * 3 + 512, 1024);
+  guest.CoDiscard(cluster * 4, cluster);
+  guest.CoFlush();
+  guest.CoPopulate(cluster * 6, cluster);
+  guest.CoWrite(guest.bytes() - 700, 700);
+  guest.CoResize(guest.bytes() * 3);
+  guest.CoWrite(guest.bytes() - 3000, 3000);
+  guest.CoFlush();
+  for (uint64_t i = 0; i < 4; ++i) guest.CoWrite((7 + 2 * i) * cluster + 10, 20);
+  guest.CoFlush();
+  guest.CoFlush();
+}
 
 struct Case {
   const char* name;
@@ -136,21 +77,20 @@ uint64_t RunWithFault(const Case& test, const Fault& fault) {
         disk.FailNever();
         return absl::OkStatus();
       }
-      Sequence sequence(node, model);
-      sequence.CoRun();
+      FaultedGuest guest(node, model);
+      CoRunSequence(guest);
       operations = disk.operations();
       if (!for_ever) disk.FailNever();
-      const absl::Status seen = for_ever ? absl::OkStatus() : sequence.CoVerify(node);
+      const absl::Status seen = for_ever ? absl::OkStatus() : guest.CoVerify(node);
       node.CoClose();
       disk.FailNever();
       MILLRACE_RETURN_IF_ERROR(seen);
-      if (fault.at < operations && sequence.failures() == 0 && for_ever) {
+      if (fault.at < operations && guest.failures() == 0 && for_ever) {
         return absl::InternalError("a failure went unnoticed");
       }
       MILLRACE_RETURN_IF_ERROR(reopened.CoOpen());
-      // What a device that stays broken loses is what was not flushed.
-      absl::Status result;
-      if (!for_ever) result = sequence.CoVerify(reopened);
+      const absl::Status result =
+          for_ever ? guest.CoVerifyFlushed(reopened) : guest.CoVerify(reopened);
       reopened.CoClose();
       return result;
     });

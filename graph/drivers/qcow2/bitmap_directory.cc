@@ -26,7 +26,10 @@ absl::StatusOr<std::vector<BitmapEntry>> ParseBitmapDirectory(absl::Span<const u
   while (position < directory.size()) {
     const uint8_t* field = directory.data() + position;
     if (directory.size() - position < kFixedBytes) {
-      return absl::InvalidArgumentError("the bitmap directory ends inside an entry");
+      return absl::InvalidArgumentError(
+          StrCat("the bitmap directory of ", directory.size(), " bytes ends inside bitmap ",
+                 entries.size(), ", ", directory.size() - position, " bytes after its start (",
+                 kFixedBytes, " at least)"));
     }
     BitmapEntry entry;
     entry.table_offset = LoadBig<uint64_t>(field);
@@ -37,7 +40,10 @@ absl::StatusOr<std::vector<BitmapEntry>> ParseBitmapDirectory(absl::Span<const u
     const uint32_t name_bytes = LoadBig<uint16_t>(field + 18);
     const uint64_t extra_bytes = LoadBig<uint32_t>(field + 20);
     if (extra_bytes + name_bytes > directory.size() - position - kFixedBytes) {
-      return absl::InvalidArgumentError("a bitmap directory entry is longer than the directory");
+      return absl::InvalidArgumentError(
+          StrCat("bitmap ", entries.size(), " claims ", extra_bytes,
+                 " bytes of extra data and a name of ", name_bytes, " bytes; ",
+                 directory.size() - position - kFixedBytes, " are left in the bitmap directory"));
     }
     if (entry.granularity_bits < kGranularityBitsMin ||
         entry.granularity_bits > kGranularityBitsMax || name_bytes == 0 ||

@@ -140,8 +140,9 @@ absl::StatusOr<std::optional<BitmapsExtension>> FindBitmaps(
   bitmaps.bitmap_count = LoadBig<uint32_t>(&found->data[0]);
   bitmaps.directory_bytes = LoadBig<uint64_t>(&found->data[8]);
   bitmaps.directory_offset = LoadBig<uint64_t>(&found->data[16]);
-  if (LoadBig<uint32_t>(&found->data[4]) != 0) {
-    return absl::InvalidArgumentError("a reserved field of the bitmaps extension is not zero");
+  if (const auto reserved = LoadBig<uint32_t>(&found->data[4]); reserved != 0) {
+    return absl::InvalidArgumentError(
+        StrCat("the reserved field of the bitmaps extension is ", reserved, " instead of 0"));
   }
   if (bitmaps.bitmap_count == 0 || bitmaps.bitmap_count > kBitmapCountMax) {
     return absl::InvalidArgumentError(StrCat("the bitmaps extension counts ", bitmaps.bitmap_count,
@@ -154,9 +155,10 @@ absl::StatusOr<std::optional<BitmapsExtension>> FindBitmaps(
   if (bitmaps.directory_offset == 0 || bitmaps.directory_offset % cluster_bytes != 0 ||
       bitmaps.directory_offset > file_bytes ||
       bitmaps.directory_bytes > file_bytes - bitmaps.directory_offset) {
-    return absl::InvalidArgumentError(
-        StrCat("the bitmap directory at ", bitmaps.directory_offset,
-               " is not aligned to clusters or ends beyond the end of the file"));
+    return absl::InvalidArgumentError(StrCat(
+        "the bitmap directory at ", bitmaps.directory_offset, " with ", bitmaps.directory_bytes,
+        " bytes is not aligned to clusters of ", cluster_bytes,
+        " bytes, or does not lie between the header and the end of the file at ", file_bytes));
   }
   return std::optional<BitmapsExtension>(bitmaps);
 }

@@ -238,6 +238,8 @@ void WriteAttachment(JsonWriter& json, const GraphReader& reader, const Edge& ed
   WriteHolder(json, *options.holder);
   json.Key("purpose").String(edge.name).Key("device").String(options.device_name);
   json.Key("stays").Bool(options.stays_at_node);
+  json.Key("in-flight").Number(uint64_t{edge.attachment->in_flight()});
+  json.Key("queued").Number(uint64_t{edge.attachment->queue.size()});
   WritePermissions(json, Access::PermissionsOf(reader, edge));
   json.EndObject();
 }

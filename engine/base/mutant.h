@@ -124,7 +124,9 @@ constexpr bool MutantBuilt(Mutant) { return false; }
 #endif
 
 // Defined by the program that chooses the mutant; the library only names them in discarded code.
-bool MutantActive(Mutant mutant);
+// The place is where it is asked for, so that a recording can show where the bug acts.
+bool MutantActive(Mutant mutant, const char* function = __builtin_FUNCTION(),
+                  const char* file = __builtin_FILE());
 std::any& MutantNoteOf(uint64_t key);
 // Suspends where the annotations do not allow it: for bugs that do not compile as such.
 void MutantYield();

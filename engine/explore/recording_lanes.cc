@@ -89,14 +89,14 @@ std::string DescribeDeviation(const RecordedChoice& choice) {
   const RecordedOption& canonical = choice.options.front();
   const RecordedOption& taken = choice.options[choice.taken];
   if (choice.kind == ChoiceKind::kStep) {
-    return StrCat("canonical would have run ", PartyAt(canonical), "; here ", PartyAt(taken),
+    return StrCat("production would have run ", PartyAt(canonical), "; here ", PartyAt(taken),
                   " ran");
   }
   if (choice.kind == ChoiceKind::kWake) {
-    return StrCat("canonical would have woken ", PartyAt(canonical), "; here ", PartyAt(taken),
+    return StrCat("production would have woken ", PartyAt(canonical), "; here ", PartyAt(taken),
                   " was woken");
   }
-  return StrCat(std::string(ChoiceKindName(choice.kind)), ": canonical is '", canonical.detail,
+  return StrCat(std::string(ChoiceKindName(choice.kind)), ": production has '", canonical.detail,
                 "' of ", canonical.name, "; here it is '", taken.detail, "'",
                 taken.name == canonical.name ? "" : StrCat(" of ", taken.name));
 }
@@ -108,8 +108,13 @@ std::string DescribeVirtualTime(int64_t time_ns) {
   return text;
 }
 
-bool IsGraphSnapshot(const RecordedNote& note) {
-  return note.kind == "graph" && !note.text.empty() && note.text.front() == '{';
+bool IsSnapshot(const RecordedNote& note) {
+  return (note.kind == "graph" || note.kind == "jobs") && note.text.starts_with('{');
+}
+
+std::string_view PartyKindName(const RecordedOption& party) {
+  if (IsCoroutine(party)) return "coroutine";
+  return party.actor == 0 ? "timer" : "io";
 }
 
 size_t FailedStepOf(const Recording& recording) {

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "millrace/engine/explore/recording.h"
@@ -27,16 +28,19 @@ struct RecordingLanes {
 // What a step is, in its lane: "adder.write" of a coroutine, "write img-3: ok" of what shares one.
 std::string DescribeStep(const RecordedOption& party);
 
-// "canonical would have run b at adder.write; here a at adder.write ran", and for what is no step:
-// "outcome: canonical is 'ok' of write img-3; here it is 'torn'".
+// "production would have run b at adder.write; here a at adder.write ran", and for what is no step:
+// "outcome: production has 'ok' of write img-3; here it is 'torn'".
 std::string DescribeDeviation(const RecordedChoice& choice);
 
 // "0.300 ms"
 std::string DescribeVirtualTime(int64_t time_ns);
 
-// Whether a note is a snapshot of a graph, as graph/describe.h writes it: kind "graph", its text a
-// JSON object, its object the graph in one line or nothing.
-bool IsGraphSnapshot(const RecordedNote& note);
+// Whether a note is a snapshot rather than something that happened: kind "graph" or "jobs", its
+// text a JSON object, its object the same in one line or nothing.
+bool IsSnapshot(const RecordedNote& note);
+
+// What kind of party a step is of: "coroutine", "timer", or "io", an operation that comes back.
+std::string_view PartyKindName(const RecordedOption& party);
 
 // Index of the step in which it failed: where the failure was noted, or the last one; 0 if none.
 size_t FailedStepOf(const Recording& recording);

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "millrace/engine/base/json_writer.h"
@@ -61,7 +62,8 @@ void WriteSteps(JsonWriter& json, const Recording& recording, const RecordingLan
   for (size_t i = 0; i < recording.steps.size(); ++i) {
     const RecordedStep& step = recording.steps[i];
     json.BeginObject().Key("lane").Number(uint64_t{lanes.of_step[i]});
-    json.Key("text").String(DescribeStep(step.party)).Key("party").String(step.party.name);
+    json.Key("party").String(step.party.name).Key("from").String(step.party.detail);
+    json.Key("kind").String(PartyKindName(step.party));
     json.Key("time").String(DescribeVirtualTime(step.time_ns)).EndObject();
   }
   json.EndArray();
@@ -82,28 +84,29 @@ void WriteDeviations(JsonWriter& json, const Recording& recording) {
 // as a string, because its JSON is the caller's.
 void WriteNotes(JsonWriter& json, const Recording& recording) {
   std::map<std::string, uint64_t> index_of;
-  std::vector<std::string> graphs;
-  std::optional<uint64_t> latest;
+  std::vector<std::string> snapshots;
+  std::map<std::string, uint64_t> latest;  // by kind
   json.Key("notes").BeginArray();
   for (const RecordedNote& note : recording.notes) {
-    std::optional<uint64_t> graph;
-    if (IsGraphSnapshot(note)) {
-      const auto [found, is_new] = index_of.try_emplace(note.text, graphs.size());
-      if (is_new) graphs.push_back(note.text);
-      if (latest == found->second) continue;
-      latest = graph = found->second;
+    std::optional<uint64_t> snapshot;
+    if (IsSnapshot(note)) {
+      const auto [found, is_new] = index_of.try_emplace(note.text, snapshots.size());
+      if (is_new) snapshots.push_back(note.text);
+      const auto [known, is_first] = latest.try_emplace(note.kind, found->second);
+      if (!is_first && std::exchange(known->second, found->second) == found->second) continue;
+      snapshot = found->second;
     }
     json.BeginObject().Key("step").Number(uint64_t{note.step}).Key("kind").String(note.kind);
     json.Key("object").String(note.object);
-    if (graph) {
-      json.Key("graph").Number(*graph);
+    if (snapshot) {
+      json.Key("snapshot").Number(*snapshot);
     } else {
       json.Key("text").String(note.text);
     }
     json.EndObject();
   }
   json.EndArray();
-  WriteStrings(json, "graphs", graphs);
+  WriteStrings(json, "snapshots", snapshots);
 }
 
 std::string DataJson(const Recording& recording, const ReplayPageOptions& options) {
@@ -134,8 +137,9 @@ std::string ReplayPage(const Recording& recording, const ReplayPageOptions& opti
       title, "</title>\n<style>", kReplayPageStyle, "</style>\n</head>\n<body>\n<header><h1>",
       title, "</h1>", kReplayPageBody, "<noscript><pre>", HtmlEscaped(TimelineText(recording)),
       "</pre></noscript>\n<script type=\"application/json\" id=\"recording\">",
-      ScriptSafe(DataJson(recording, options)), "</script>\n<script>", kReplayPageGraphScript,
-      kReplayPageScript, "</script>\n</body>\n</html>\n");
+      ScriptSafe(DataJson(recording, options)), "</script>\n<script>", kReplayPageChangesScript,
+      kReplayPageLayoutScript, kReplayPageGraphScript, kReplayPageMomentsScript, kReplayPageScript,
+      "</script>\n</body>\n</html>\n");
 }
 
 }  // namespace millrace

@@ -1,13 +1,24 @@
-// A recording as a page that replays it step by step in a browser: lanes of steps on the left, the
-// graph on the right, what went wrong and where the run left production's order below.
+// A recording as a page that replays it step by step in a browser: on the left what went wrong, the
+// moments that matter, and a lane of steps per party; on the right the jobs, the graph, and what
+// the step changed.
 //
 //   std::string html = ReplayPage(finding.recording, {.title = "R02", .replay_line = ...});
 //
-// One file: no network, no other files. The graph is drawn if the recording has snapshots of it:
-// notes of kind "graph" whose text is what graph/describe.h's DescribeJson() says and whose object
-// is the graph in one line. The page opens at the first deviation, without one at the failure, or
-// where its fragment says: "page.html#step=12". Whatever the recording holds is escaped. Plain
-// text; any thread.
+// One file: no network, no other files. What it knows beyond steps it takes from notes:
+//
+//   kind     object                      text
+//   graph    the graph in one line       what graph/describe.h's DescribeJson() says of it
+//   jobs     the jobs in one line        {"jobs": [{"id", "type", "state", "held", "error"}]}
+//   act      who acts from outside       what they do: "finalizes job 'c'"
+//   mutant   "the restored bug acts"     where in the code
+//   failure  what is broken: "G7"        how; names in quotes and "a <- b" are shown in the drawing
+//
+// From what differs between snapshots it derives the moments: the last changes of links, roles,
+// leases and drains before the failure, whatever a job that is over still holds, nodes that come
+// back to where they were taken from, the bug, what is done from outside, and where the run left
+// production's order. It opens at the first of what should never be, else at the first deviation,
+// the bug, the failure; or where its fragment says: "page.html#step=12". Whatever the recording
+// holds is escaped. Plain text; any thread.
 #ifndef MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 #define MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 

@@ -1,4 +1,5 @@
-// The fixed parts of a replay page: its style sheet, its body, its script. Internal; not installed.
+// The fixed parts of a replay page: its style sheet, its body, its scripts. Internal; not
+// installed.
 #ifndef MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_PARTS_H_
 #define MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_PARTS_H_
 
@@ -6,8 +7,15 @@ namespace millrace {
 
 extern const char kReplayPageStyle[];
 extern const char kReplayPageBody[];
-// Draws the graph at a step; the other one calls it.
+// The scripts, in this order; each uses those before it.
+// What differs between two snapshots, what should never be, what a failure names.
+extern const char kReplayPageChangesScript[];
+// Where each node of a graph stands, and how links go around them.
+extern const char kReplayPageLayoutScript[];
+// Draws the graph at a step.
 extern const char kReplayPageGraphScript[];
+// Which steps matter, and why, in a sentence each.
+extern const char kReplayPageMomentsScript[];
 // Reads the JSON of the element "recording" and steps through it.
 extern const char kReplayPageScript[];
 

@@ -5,153 +5,253 @@ namespace millrace {
 const char kReplayPageStyle[] = R"css(
 :root { --ink: #1d2430; --soft: #5d6878; --line: #dde2e9; --paper: #fff; --ground: #f4f6f9;
         --blue: #2563c9; --blue-soft: #e4edfb; --orange: #c25a00; --orange-soft: #fff0dd;
-        --red: #c0202f; --red-soft: #fdeaec; --frozen: #0f7f8c; }
+        --red: #c0202f; --red-soft: #fdeaec; --green: #1a7337; --green-soft: #e5f5e9;
+        --violet: #7a3fb8; --violet-soft: #f1e8fb; --frozen: #0f7f8c; }
 * { box-sizing: border-box; }
+[hidden] { display: none !important; }
 html, body { height: 100%; margin: 0; }
-body { display: grid; grid-template-rows: auto auto minmax(0, 1fr) auto; background: var(--ground);
+body { display: grid; grid-template-rows: auto auto minmax(0, 1fr); background: var(--ground);
        color: var(--ink); font: 14px/1.45 "Inter", "Segoe UI", system-ui, "Liberation Sans",
        "DejaVu Sans", sans-serif; }
 code, .mono, pre { font-family: "JetBrains Mono", "SF Mono", Consolas, "Liberation Mono",
                    "DejaVu Sans Mono", monospace; font-size: 12px; }
-header { display: flex; align-items: baseline; gap: 14px; padding: 14px 20px 8px; }
+header { display: flex; align-items: baseline; gap: 14px; padding: 12px 20px 6px; }
 h1 { margin: 0; font-size: 20px; font-weight: 650; letter-spacing: -0.01em; }
-#scenario { color: var(--soft); }
-#signature { margin-left: auto; padding: 3px 12px; border-radius: 12px; font-weight: 600;
-             background: var(--red-soft); color: var(--red); }
-#signature.well { background: #e5f5e9; color: #1a7337; }
-nav { display: flex; align-items: center; gap: 6px; padding: 4px 20px 12px; }
-button { height: 30px; min-width: 34px; padding: 0 10px; border: 1px solid var(--line);
-         border-radius: 6px; background: var(--paper); color: var(--ink); font: inherit;
-         cursor: pointer; }
-button:hover:enabled { border-color: var(--blue); color: var(--blue); }
-button:disabled { opacity: 0.4; cursor: default; }
-#track { position: relative; flex: 1; margin: 0 12px; height: 30px; }
-#slider { width: 100%; margin: 7px 0 0; accent-color: var(--blue); }
-.tick { position: absolute; top: 0; width: 3px; height: 8px; margin-left: -1.5px;
-        border-radius: 1px; background: var(--orange); }
-.tick.failure { background: var(--red); }
-#where { min-width: 190px; text-align: right; font-variant-numeric: tabular-nums; }
-#where b { font-size: 16px; }
-#where span { color: var(--soft); }
-main { display: grid; grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); gap: 12px;
-       padding: 0 20px; min-height: 0; }
-section { display: flex; flex-direction: column; min-height: 0; border: 1px solid var(--line);
-          border-radius: 8px; background: var(--paper); overflow: hidden; }
 h2 { margin: 0; font-size: 11px; font-weight: 650; letter-spacing: 0.06em;
      text-transform: uppercase; color: var(--soft); }
+#scenario { color: var(--soft); }
+#glossary { position: relative; margin-left: auto; }
+#glossary summary { color: var(--blue); cursor: pointer; list-style: none; }
+#glossary dl { position: absolute; right: 0; top: 26px; z-index: 5; width: 560px; margin: 0;
+               padding: 12px 16px; border: 1px solid var(--line); border-radius: 8px;
+               background: var(--paper); box-shadow: 0 8px 30px #1d243022; font-size: 13px; }
+#glossary dt { float: left; clear: left; width: 96px; font-weight: 650; }
+#glossary dd { margin: 0 0 5px 104px; }
+#signature { padding: 3px 12px; border-radius: 12px; font-weight: 600;
+             background: var(--red-soft); color: var(--red); }
+#signature.well { background: var(--green-soft); color: var(--green); }
+nav { display: flex; align-items: center; gap: 6px; padding: 2px 20px 10px; }
+nav button { height: 30px; min-width: 34px; padding: 0 10px; border: 1px solid var(--line);
+             border-radius: 6px; background: var(--paper); color: var(--ink); font: inherit;
+             cursor: pointer; }
+nav button:hover:enabled { border-color: var(--blue); color: var(--blue); }
+nav button:disabled { opacity: 0.4; cursor: default; }
+#track { position: relative; flex: 1; margin: 0 12px; height: 30px; }
+#slider { width: 100%; margin: 8px 0 0; accent-color: var(--blue); }
+.tick { position: absolute; top: 0; width: 4px; height: 9px; margin-left: -2px;
+        border-radius: 1px; background: #8894a6; }
+.tick.act { background: var(--blue); }
+.tick.bug { background: var(--violet); }
+.tick.order { background: var(--orange); }
+.tick.stale, .tick.failure { background: var(--red); }
+#where { min-width: 130px; text-align: right; font-variant-numeric: tabular-nums; }
+#where b { font-size: 16px; }
+#where span { color: var(--soft); }
+main { display: grid; grid-template-columns: minmax(0, 9fr) minmax(0, 11fr); gap: 12px;
+       padding: 0 20px 14px; min-height: 0; }
+.side { display: flex; flex-direction: column; gap: 10px; min-height: 0; }
+section { display: flex; flex-direction: column; min-height: 0; border: 1px solid var(--line);
+          border-radius: 8px; background: var(--paper); overflow: hidden; }
+#wrong { flex: 0 1 auto; max-height: 36%; overflow: auto; padding: 9px 14px 10px; font-size: 13px;
+         border-left: 4px solid var(--red); }
+#wrong.well { border-left-color: var(--green); }
+#failure-text { margin: 3px 0 2px; white-space: pre-wrap; overflow-wrap: anywhere;
+                font-size: 12.5px; font-weight: 600; color: var(--red); }
+#failure-text:empty { display: none; }
+#wrong.well #failure-text { color: var(--ink); }
+#arrows { margin: 0 0 2px; color: var(--soft); font-size: 12px; }
+#explanation p { display: grid; grid-template-columns: 88px minmax(0, 1fr); margin: 3px 0 0;
+                 column-gap: 10px; }
+#explanation p span:only-child { grid-column: 1 / 3; }
+#explanation b { font-weight: 650; color: var(--soft); font-size: 12px; padding-top: 1px; }
+#why { flex: 0 1 auto; max-height: 37%; }
+#why > div { overflow: auto; padding: 9px 10px 8px; }
+#why h2 { padding: 0 4px 3px; }
+.moment:is(button) { display: flex; gap: 8px; width: 100%; padding: 3px 6px; border: 0;
+         border-left: 3px solid #b7c0cd; border-radius: 0 4px 4px 0; margin-top: 2px;
+         background: none; color: var(--ink); font: inherit; font-size: 12.5px; line-height: 1.35;
+         text-align: left; cursor: pointer; }
+.moment:is(button) b { min-width: 28px; text-align: right; color: var(--soft);
+                       font-variant-numeric: tabular-nums; }
+.moment:is(button):hover { background: var(--ground); }
+.moment.act:is(button) { border-left-color: var(--blue); }
+.moment.bug:is(button) { border-left-color: var(--violet); }
+.moment.order:is(button) { border-left-color: var(--orange); }
+.moment.stale:is(button), .moment.failure:is(button) { border-left-color: var(--red);
+                                                       color: var(--red); }
+.moment.current:is(button) { background: var(--blue-soft); font-weight: 600; }
+#orders { padding: 4px 6px 0; font-size: 12.5px; color: var(--soft); }
+#orders summary { cursor: pointer; }
+#deviations { margin: 2px 0 0; padding: 0; list-style: none; }
+#deviations li { cursor: pointer; }
+#deviations b { color: var(--orange); margin-right: 6px; font-variant-numeric: tabular-nums; }
+#replay { display: block; margin: 6px 4px 0; padding: 4px 8px; border-radius: 4px; font-size: 11px;
+          background: var(--ground); overflow-wrap: anywhere; user-select: all; }
+#replay:empty { display: none; }
+#paths { flex: 1 1 0; min-height: 150px; }
 #lanes { flex: 1; overflow: auto; scroll-behavior: auto; }
 #lanes table { border-collapse: separate; border-spacing: 0; min-width: 100%; }
-#lanes th { position: sticky; top: 0; z-index: 1; padding: 9px 8px 7px; background: var(--paper);
+#lanes th { position: sticky; top: 0; z-index: 2; padding: 7px 8px 5px; background: var(--paper);
             border-bottom: 1px solid var(--line); font-size: 12px; font-weight: 650;
             text-align: left; white-space: nowrap; }
-#lanes td { padding: 1px 4px; border-left: 1px solid #eef1f5; min-width: 92px; }
-#lanes th.number, #lanes td.number { min-width: 44px; padding: 0 8px; border-left: 0;
-            text-align: right; color: var(--soft); font-weight: 400;
-            font-variant-numeric: tabular-nums; font-size: 12px; }
-.block { display: block; height: 22px; padding: 1px 8px; border: 1px solid #c9d8f0;
-         border-radius: 4px; background: var(--blue-soft); font-size: 12px; line-height: 18px;
-         white-space: nowrap; overflow: hidden; text-overflow: ellipsis; max-width: 230px;
-         cursor: pointer; }
-tr.future .block { opacity: 0.45; }
-tr.current td { background: #eef3fb; }
+#lanes td { padding: 1px 3px; border-left: 1px solid #eef1f5; min-width: 84px; }
+#lanes .number { position: sticky; left: 0; z-index: 1; min-width: 44px; padding: 0 8px;
+            border-left: 0; background: var(--paper); text-align: right; color: var(--soft);
+            font-weight: 400; font-variant-numeric: tabular-nums; font-size: 12px;
+            white-space: nowrap; }
+#lanes th.number { z-index: 3; }
+#lanes tr.moment td.number { color: var(--ink); font-weight: 650; }
+.fold-head td { cursor: pointer; color: var(--soft); font-size: 12px; background: #fafbfd; }
+.fold-words { position: sticky; left: 58px; padding-left: 4px; }
+.fold-words::before { content: "\25b8\00a0"; }
+.fold.open .fold-words::before, .fold.here .fold-words::before { content: "\25be\00a0"; }
+.fold:not(.open):not(.here) tr.step { display: none; }
+.block { display: block; height: 21px; padding: 1px 7px; border: 1px solid #d5dfee;
+         border-radius: 4px; background: #f3f7fd; font-size: 12px; line-height: 17px;
+         color: #4a5768; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
+         max-width: 190px; cursor: pointer; }
+.block.telling { border-color: #9dbbe8; background: var(--blue-soft); color: var(--ink); }
+.block.bug { border-color: #c6a5ea; background: var(--violet-soft); color: var(--ink); }
+tr.future .block { opacity: 0.5; }
+tr.current td, #lanes tr.current td.number { background: #e9f0fb; }
 .block.deviation { border-color: #e8a860; background: var(--orange-soft); }
 .block.deviation::before { content: "\2731\00a0"; color: var(--orange); }
-.block.failed { border-color: #e59aa2; background: var(--red-soft); }
+.block.stale, .block.failed { border-color: #e59aa2; background: var(--red-soft); color: var(--red); }
 .block.current { border-color: var(--blue); background: var(--blue); color: #fff; }
 .block.current.deviation { border-color: var(--orange); background: var(--orange); }
 .block.current.deviation::before { color: #fff; }
-.block.current.failed { border-color: var(--red); background: var(--red); }
+.block.current.bug { border-color: var(--violet); background: var(--violet); }
+.block.current.stale, .block.current.failed { border-color: var(--red); background: var(--red); }
 tr.first-deviation td { border-top: 2px solid var(--orange); }
 #picture { flex: 1; min-height: 0; display: flex; flex-direction: column; }
-#picture .head { display: flex; gap: 12px; align-items: baseline; padding: 9px 14px 0; }
-#chain { color: var(--ink); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+#jobs { display: flex; flex-wrap: wrap; gap: 6px; padding: 9px 14px 2px; min-height: 36px; }
+.job { padding: 1px 10px; border: 1px solid var(--line); border-radius: 12px; font-size: 12.5px;
+       background: var(--ground); white-space: nowrap; }
+.job b { margin-right: 6px; }
+.job.fresh { border-color: var(--orange); background: var(--orange-soft); }
+.job.over { color: var(--soft); background: none; border-style: dashed; }
+.job.blamed { border-color: var(--red); background: var(--red-soft); color: var(--red); }
 #graph { flex: 1; min-height: 0; width: 100%; }
-#graph text { font-size: 12px; fill: var(--ink); }
-#graph .name { font-weight: 650; font-size: 13px; }
-#graph .small { font-size: 11px; fill: var(--soft); }
-#graph .box { fill: #f7f9fc; stroke: #8894a6; stroke-width: 1.3; }
-#graph .filter .box { stroke-dasharray: 5 3; fill: #fff; }
+#graph text { font-size: 12.5px; fill: var(--ink); }
+#graph .name { font-weight: 650; font-size: 14.5px; }
+#graph .small { fill: var(--soft); }
+#graph .state { font-size: 12px; fill: var(--soft); }
+#graph .box { fill: #f7f9fc; stroke: #8894a6; stroke-width: 1.4; }
+#graph .filter .box { stroke-dasharray: 6 3; fill: #fff; }
 #graph .drained .box { fill: url(#hatch); }
-#graph .dead .box { fill: var(--red-soft); stroke: var(--red); stroke-width: 2; }
-#graph .dead .name, #graph .dead .small { fill: var(--red); }
-#graph .new .box { stroke: #1a7337; stroke-width: 2; }
-#graph .edge { stroke: #8894a6; stroke-width: 1.4; fill: none; }
-#graph .frozen .edge { stroke: var(--frozen); stroke-width: 3; }
-#graph .frozen text { fill: var(--frozen); font-weight: 650; }
-#graph .gone .edge { stroke: var(--red); stroke-dasharray: 3 3; }
-#graph .gone text { fill: var(--red); }
+#graph .draining .box { fill: url(#hatch-light); }
+#graph .node.drained text.small, #graph .node.drained text.state, #graph .node.drained text.name,
+#graph .link text { paint-order: stroke; stroke: #fff; stroke-width: 4px; stroke-linejoin: round; }
+#graph .new .box { stroke: var(--green); stroke-width: 2.4; }
+#graph .new .state { fill: var(--green); }
+#graph .changed .box { stroke: var(--orange); stroke-width: 2.4; }
+#graph .dead .box, #graph .blamed .box { fill: var(--red-soft); stroke: var(--red);
+                                         stroke-width: 2.2; }
+#graph .blamed.drained .box { fill: url(#hatch); }
+#graph .dead text, #graph .blamed .name { fill: var(--red); }
+#graph .edge { stroke: #8894a6; stroke-width: 1.6; fill: none; }
+#graph .link text { font-size: 12px; fill: var(--soft); }
+#graph .leased .edge { stroke: var(--frozen); stroke-width: 3.2; }
+#graph .leased text { fill: var(--frozen); font-weight: 650; }
+#graph .link.changed .edge { stroke: var(--orange); stroke-width: 3; }
+#graph .link.changed text { fill: var(--orange); font-weight: 650; }
+#graph .link.gone .edge { stroke: var(--red); stroke-width: 1.8; stroke-dasharray: 5 4; }
+#graph .link.gone text { fill: var(--red); font-weight: 400; }
+#graph .link.bad .edge { stroke: var(--red); stroke-width: 3.4; }
+#graph .link.bad text { fill: var(--red); font-weight: 650; }
+#graph .user { fill: var(--soft); font-size: 12.5px; }
+#graph .user .who { font-weight: 650; fill: var(--ink); }
+#graph .user.device .who { fill: var(--blue); }
+#graph .user.quiet, #graph .user.quiet .who { fill: #98a2b0; font-weight: 400; }
+#graph .user .fresh { fill: var(--orange); font-weight: 650; }
+#graph .user .lost { fill: var(--red); text-decoration: line-through; }
+#graph .user .busy { fill: var(--blue); font-weight: 650; }
+#graph .user.stale, #graph .user.stale tspan { fill: var(--red); font-weight: 650; }
+#graph .user.blamed .who, #graph .user.blamed .busy { fill: var(--red); }
 #graph .badge rect { fill: var(--blue); }
+#graph .badge.zero rect { fill: #fff; stroke: var(--blue); }
 #graph .badge text { fill: #fff; font-weight: 650; font-size: 11px; }
-#legend { display: flex; flex-wrap: wrap; gap: 4px 14px; padding: 0 14px 8px; font-size: 11px;
+#graph .badge.zero text { fill: var(--blue); }
+#legend { display: flex; flex-wrap: wrap; gap: 2px 16px; padding: 0 14px 7px; font-size: 12px;
           color: var(--soft); }
-#legend i { display: inline-block; width: 18px; height: 10px; margin-right: 5px;
+#legend i { display: inline-block; width: 18px; height: 11px; margin-right: 5px;
             border: 1.3px solid #8894a6; border-radius: 2px; }
-#legend .l-frozen { height: 0; border: 0; border-top: 3px solid var(--frozen);
-                    vertical-align: middle; }
-#legend .l-drained { background: repeating-linear-gradient(45deg, #fff 0 3px, #c4ccd8 3px 4px); }
-#legend .l-dead { border-color: var(--red); background: var(--red-soft); }
-#legend .l-new { border-color: #1a7337; }
-#legend .l-filter { border-style: dashed; }
+#l-frozen i { height: 0; border: 0; border-top: 3px solid var(--frozen); vertical-align: middle; }
+#l-drained i { background: repeating-linear-gradient(135deg, #fff 0 3px, #b4bdcb 3px 4px); }
+#l-new i { border-color: var(--green); }
+#l-changed i { border-color: var(--orange); }
+#l-filter i { border-style: dashed; }
+#l-flight i { background: var(--blue); border-color: var(--blue); border-radius: 6px; }
+#l-bad i { border-color: var(--red); background: var(--red-soft); }
 #empty { margin: auto; color: var(--soft); }
-#now { border-top: 1px solid var(--line); padding: 8px 14px; height: 112px; overflow: auto; }
-#now p { margin: 1px 0; }
+#now { border-top: 1px solid var(--line); padding: 7px 14px; height: 138px; overflow: auto;
+       font-size: 13px; }
+#now p { display: flex; margin: 0; color: var(--soft); }
+#now p:first-child, #now .telling, #now .act { color: var(--ink); }
+#now .telling, #now .act { font-weight: 600; }
 #now .deviation { color: var(--orange); }
+#now .mutant { color: var(--violet); font-weight: 600; }
 #now .failure { color: var(--red); font-weight: 600; }
-#now .kind { display: inline-block; min-width: 56px; margin-right: 6px; color: var(--soft); }
-footer { display: grid; grid-template-columns: minmax(0, 11fr) minmax(0, 9fr); gap: 12px;
-         padding: 12px 20px 14px; }
-footer section { padding: 10px 14px; max-height: 232px; overflow: auto; }
-footer { font-size: 13px; }
-footer p { margin: 4px 0 0; }
-footer p.soft { color: var(--soft); }
-#failure-text { margin: 4px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-#wrong { border-left: 4px solid var(--red); }
-#wrong.well { border-left-color: #1a7337; }
-#why { border-left: 4px solid var(--orange); }
-#deviations { margin: 4px 0 0; padding: 0; list-style: none; }
-#deviations li { padding: 1px 0; cursor: pointer; }
-#deviations li:hover { color: var(--blue); }
-#deviations b { color: var(--orange); margin-right: 6px; font-variant-numeric: tabular-nums; }
-#deviations li.current { font-weight: 600; }
-#replay { display: block; margin-top: 8px; padding: 5px 8px; border-radius: 4px;
-          background: var(--ground); overflow-wrap: anywhere; user-select: all; }
-#replay:empty, #explanation:empty { display: none; }
-#explanation { white-space: pre-line; }
+#now .kind { flex: none; width: 62px; color: var(--soft); font-weight: 400; }
 noscript pre { padding: 0 20px; overflow: auto; }
+@media (max-height: 860px) {
+  #now { height: 108px; }
+  header { padding-top: 8px; }
+  #wrong { max-height: 34%; }
+  #why { max-height: 33%; }
+}
 )css";
 
 const char kReplayPageBody[] = R"html(
-<span id="scenario"></span><span id="signature"></span></header>
+<span id="scenario"></span>
+<details id="glossary"><summary>words used here</summary><dl>
+<dt>node</dt><dd>an image, or a filter in front of one; what it stands on is drawn below it</dd>
+<dt>filter</dt><dd>a node that only passes requests on; jobs put one above what they work on</dd>
+<dt>base</dt><dd>the image that a job leaves below its result, and links to in the end</dd>
+<dt>frozen</dt><dd>a link that only one holder may change, for as long as its job runs</dd>
+<dt>drained</dt><dd>at rest: no request goes through the node, and jobs above it wait, so that the
+graph can be changed; draining: not yet at rest</dd>
+<dt>in flight</dt><dd>requests that a node is working on; beside a user: those of its own that it
+has not been told the end of</dd>
+<dt>claims</dt><dd>nobody else may start an operation on the node</dd>
+<dt>ro</dt><dd>read-only</dd>
+<dt>lane</dt><dd>who runs: a coroutine, the disks (i/o), the clock (timers); one step runs at a
+time, from where it was woken to where it waits again</dd>
+<dt>production</dt><dd>the order in which a real machine runs the same steps: first come, first
+served</dd>
+</dl></details>
+<span id="signature"></span></header>
 <nav>
 <button id="first" title="first step (Home)">|&#x25C0;&#xFE0E;</button>
 <button id="back" title="one step back (left arrow)">&#x25C0;&#xFE0E;</button>
 <button id="play" title="play (space)">play</button>
 <button id="forward" title="one step forward (right arrow)">&#x25B6;&#xFE0E;</button>
 <button id="last" title="last step (End)">&#x25B6;&#xFE0E;|</button>
-<button id="previous-deviation" title="previous deviation (p)">&lsaquo; deviation</button>
-<button id="next-deviation" title="next deviation (n)">deviation &rsaquo;</button>
+<button id="previous-moment" title="previous moment (p)">&lsaquo; moment</button>
+<button id="next-moment" title="next moment (n)">moment &rsaquo;</button>
 <button id="to-failure" title="where it failed (f)">failure</button>
 <div id="track"><input id="slider" type="range" min="0" value="0" aria-label="step"></div>
 <div id="where"></div>
 </nav>
 <main>
-<section><div id="lanes"></div></section>
-<section><div id="picture">
-<div class="head"><h2>Graph</h2><code id="chain"></code></div>
+<div class="side">
+<section id="wrong"><h2 id="verdict">What went wrong</h2><pre id="failure-text"></pre>
+<p id="arrows">a &lt;- b: a stands on b; [f]: f is a filter</p><div id="explanation"></div></section>
+<section id="why"><div><h2>Moments</h2><div id="moments"></div>
+<details id="orders"><summary id="orders-head"></summary><ul id="deviations"></ul></details>
+<code id="replay"></code></div></section>
+<section id="paths"><div id="lanes"></div></section>
+</div>
+<section><div id="picture"><div id="jobs"></div>
 <svg id="graph" xmlns="http://www.w3.org/2000/svg" preserveAspectRatio="xMidYMid meet"></svg>
 <div id="empty" hidden>this recording holds no picture of a graph</div>
-<div id="legend"><span><i class="l-frozen"></i>frozen, by whom</span>
-<span><i class="l-drained"></i>drained</span><span><i class="l-filter"></i>filter</span>
-<span><i class="l-new"></i>new in this step</span>
-<span><i class="l-dead"></i>died in this step</span></div>
+<div id="legend"><span id="l-frozen"><i></i>frozen, by whom</span>
+<span id="l-drained"><i></i>drained</span><span id="l-filter"><i></i>filter</span>
+<span id="l-flight"><i></i>requests in flight</span>
+<span id="l-changed"><i></i>changed in this step</span><span id="l-new"><i></i>new</span>
+<span id="l-bad"><i></i>gone, or wrong</span></div>
 </div><div id="now"></div></section>
 </main>
-<footer>
-<section id="wrong"><h2 id="verdict">What went wrong</h2><p class="soft" id="explanation"></p>
-<pre id="failure-text"></pre></section>
-<section id="why"><h2>Where this run left production&rsquo;s order</h2><ul id="deviations"></ul>
-<code id="replay"></code></section>
-</footer>
 )html";
 
 }  // namespace millrace

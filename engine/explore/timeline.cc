@@ -1,6 +1,7 @@
 #include "millrace/engine/explore/timeline.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -79,14 +80,14 @@ class TimelineWriter {
       is_deviation_[choice.step] = true;
       remarks_[choice.step].push_back(StrCat("* ", OneLine(DescribeDeviation(choice))));
     }
-    std::string graph;
+    std::map<std::string, std::string> latest;  // snapshots, by kind
     for (const RecordedNote& note : recording_.notes) {
       if (note.step >= remarks_.size()) continue;
-      if (!IsGraphSnapshot(note)) {
+      if (!IsSnapshot(note)) {
         remarks_[note.step].push_back(NoteText(note));
-      } else if (note.object != graph) {
-        graph = note.object;
-        remarks_[note.step].push_back(StrCat("graph: ", OneLine(graph)));
+      } else if (note.object != latest[note.kind]) {
+        latest[note.kind] = note.object;
+        remarks_[note.step].push_back(StrCat(note.kind, ": ", OneLine(note.object)));
       }
     }
   }
@@ -173,7 +174,7 @@ std::string TimelineTraceJson(const Recording& recording) {
   }
   for (const RecordedNote& note : recording.notes) {
     const std::string name =
-        IsGraphSnapshot(note) ? StrCat("graph: ", note.object) : NoteText(note);
+        IsSnapshot(note) ? StrCat(note.kind, ": ", note.object) : NoteText(note);
     WriteInstant(json, note.kind, name, lane_of(note.step), note.step);
   }
   json.EndArray().Key("otherData").BeginObject().Key("scenario").String(recording.scenario);

@@ -2,7 +2,7 @@
 //
 //     #       vtime  stream0         commit0         notes
 //    12    0.300 ms  stream.prepare
-//    13    0.300 ms                  drain.begin *   * canonical would have run stream0 at ...
+//    13    0.300 ms                  drain.begin *   * production would have run stream0 at ...
 //    14    0.300 ms                  commit.edit     graph: A <- B <- D
 //    15    0.300 ms  stream.edit                     !! I1: C closed at #14, read at #15
 //

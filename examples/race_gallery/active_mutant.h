@@ -7,14 +7,21 @@
 #ifndef MILLRACE_EXAMPLES_RACE_GALLERY_ACTIVE_MUTANT_H_
 #define MILLRACE_EXAMPLES_RACE_GALLERY_ACTIVE_MUTANT_H_
 
+#include <functional>
+#include <string_view>
+
 #include "millrace/engine/base/mutant.h"
 
 namespace millrace::gallery {
 
 class ActiveMutant {
  public:
+  // Hears of each time that the bug acts: of the function, and of its file without folders.
+  using Listener = std::function<void(std::string_view function, std::string_view file)>;
+
   explicit ActiveMutant(Mutant mutant);
   ~ActiveMutant();
+  void SetListener(Listener listener);
   ActiveMutant(const ActiveMutant&) = delete;
   ActiveMutant& operator=(const ActiveMutant&) = delete;
 };

@@ -1,6 +1,7 @@
 #include "examples/race_gallery/play.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <utility>
@@ -72,12 +73,23 @@ absl::Status PlayOn(Engine& engine, Stage& stage, std::string_view name,
   return scope.Finish();
 }
 
+// Once a step, for the recording: "the restored bug acts in CoFinish() of stream_job.cc".
+void NoteWhereItActs(ActiveMutant& bug, ScenarioRun& run) {
+  if (run.engine().scheduler().observer() == nullptr) return;
+  bug.SetListener(
+      [&run, last = UINT64_MAX](std::string_view function, std::string_view file) mutable {
+        if (std::exchange(last, run.steps()) == run.steps()) return;
+        run.Note("mutant", "the restored bug acts", StrCat("in ", function, "() of ", file));
+      });
+}
+
 // `left`: what a power cut leaves; outlives the engines of the run.
 absl::Status Play(const Scene& scene, Mutant mutant, ScenarioRun& run,
                   std::unique_ptr<SimulatedDisk>& left) {
-  const ActiveMutant bug(mutant);
+  ActiveMutant bug(mutant);
   EventLog events;
   Engine& engine = run.NewEngine(nullptr, &events);
+  NoteWhereItActs(bug, run);
   TaggedDisk model(0);
   {
     Stage stage(engine, events, scene.options);

@@ -70,9 +70,9 @@ absl::Status CoFinalizeNeighbours(Stage& stage, std::string first, std::string s
     return stage.disk().CoWrite(stage.chain().guest, 14, 2);
   });
   CoYield();
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Finalize(first));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Finalize(first));
   CoYield();
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Finalize(second));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Finalize(second));
   stage.CoEndsWell("c");
   stage.CoEndsWell("s");
   stage.RequireShape({"n5 <- n4 <- n0"});
@@ -97,7 +97,7 @@ absl::Status CoStreamOnFilterThenCancel(Stage& stage) MILLRACE_MAY_SUSPEND {
   stream.base = stage.Find("cf");
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(std::move(stream)));
   stage.CoEndsWell("s");
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Cancel("c", true));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("c", true));
   stage.CoOver("c").IgnoreError();
   for (size_t layer : {0u, 1u}) stage.views().OnWritten(layer);
   stage.RequireShape({"n5 <- n4 <- n2 <- n1 <- n0"});
@@ -214,9 +214,10 @@ void AddChainEntries(std::vector<Entry>& entries) {
                      "only the overlay is kept, and the name of whatever is below goes into its "
                      "header",
                      seed, Script{.last = {"c@*"}}});
-  entries.push_back({Mutant::kR02, "R02",
-                     "base is fetched and held before the drain of the edit, which yields",
-                     commit_first, Script()});
+  entries.push_back(
+      {Mutant::kR02, "R02",
+       "a stream looks up its base before its last drain and holds on to it while others run",
+       commit_first, Script()});
   entries.push_back({Mutant::kR03, "R03",
                      "who stands on a commit's top is looked up before the drain of its edit",
                      stream_first, Script()});

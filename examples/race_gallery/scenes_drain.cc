@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "examples/race_gallery/entries.h"
+#include "examples/scenario_kit/run_notes.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/coroutine.h"
@@ -158,6 +159,8 @@ struct PortGuest {
   static void OnDone(GuestRequest& request) {
     auto& guest = *static_cast<PortGuest*>(request.context);
     ++guest.completed;
+    NoteAct(guest.stage.engine().scheduler(), "guest",
+            StrCat("is told of request ", &request - guest.requests.data() + 1, "'s end"));
     guest.stage.RequireOk(request.status, "I2", "a request of the guest's port");
     guest.stage.Require(!guest.is_drained, "I8",
                         "the guest is told of a request's end inside a drained section");
@@ -183,6 +186,7 @@ absl::Status CoDrainUnderPort(Stage& stage) MILLRACE_MAY_SUSPEND {
     request.context = &guest;
     if (!port.Submit(request)) return absl::InternalError("the port is closed");
   }
+  NoteAct(stage.engine().scheduler(), "guest", "asks for four reads through its port");
   for (int i = 0; i < 4; ++i) {
     CoYieldTimes(i);
     MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
@@ -216,7 +220,7 @@ absl::Status CoDrainSourceDuringPivot(Stage& stage) MILLRACE_MAY_SUSPEND {
     return stage.disk().CoWrite(stage.chain().guest, 0, 2);
   });
   CoYield();
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   // Whoever drains the source waits for the mirror, which waits for the guest.
   while (stage.StateOf("m") == JobState::kReady) CoYield();
   SpawnDrainer(stage, stage.chain().top(), 6);
@@ -304,7 +308,7 @@ void AddDrainEntries(std::vector<Entry>& entries) {
                      beside_stream, Script{.last = {"guest@attachment.queue"}}});
   entries.push_back({Mutant::kR21,
                      "R21",
-                     "in flight ends before the guest is told",
+                     "a request counts as over before its guest has been told of the end",
                      {"drain-under-port", {.layers = 1, .guest_rounds = 0}, &CoDrainUnderPort},
                      Script()});
   entries.push_back({Mutant::kR22, "R22",

@@ -150,7 +150,7 @@ absl::Status CoInsertTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
       CoStartInsertFilter(stage.graph(), stage.jobs(), MakePassFilter(), insert).status());
   stage.Require(stage.CoWaitForState("first", JobState::kPending), "I11", "never pending");
   MILLRACE_RETURN_IF_ERROR(CoInsert(stage, MakePassFilter(), 2));
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Finalize("first"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Finalize("first"));
   stage.CoEndsWell("first");
   stage.RequireShape({"n3 <- [e] <- [f] <- n2 <- n1 <- n0"});
   return absl::OkStatus();

@@ -25,7 +25,7 @@ absl::Status CoLetLoose(Stage& stage) MILLRACE_MAY_SUSPEND {
   stream.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   stage.CoSleep(kSecond);
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().SetSpeed("s", 0));
+  MILLRACE_RETURN_IF_ERROR(stage.user().SetSpeed("s", 0));
   stage.CoEndsWell("s");
   stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I11",
                 "a job without a speed limit sleeps on as if it had one");
@@ -37,7 +37,7 @@ absl::Status CoCancelAsleep(Stage& stage) MILLRACE_MAY_SUSPEND {
   stream.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   stage.CoSleep(kSecond);
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Cancel("s", true));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("s", true));
   stage.CoOver("s").IgnoreError();
   stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I12", "a cancelled job sleeps on");
   return absl::OkStatus();
@@ -67,7 +67,7 @@ absl::Status CoCancelAtAnyTime(Stage& stage) MILLRACE_MAY_SUSPEND {
     } else {
       stage.CoWaitForState("s", JobState::kPending);
     }
-    stage.jobs().Cancel("s", true).IgnoreError();
+    stage.user().Cancel("s", true).IgnoreError();
   });
   const absl::Status result = stage.CoOver("s");
   RequireOneStory(stage, "s", result, stage.Shape() == "n3 <- n1 <- n0");
@@ -85,7 +85,7 @@ absl::Status CoCancelOneOfTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(slow));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(quick));
   stage.CoSleep(kSecond);
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Cancel("s", true));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("s", true));
   RequireOneStory(stage, "s", stage.CoOver("s"), false);
   RequireOneStory(stage, "q", stage.CoOver("q"), false);
   stage.RequireShape({"n5 <- n4 <- n3 <- n2 <- n1 <- n0"});
@@ -97,7 +97,7 @@ absl::Status CoCancelCommitThenStream(Stage& stage) MILLRACE_MAY_SUSPEND {
   CommitOptions commit = stage.Commit("c", 3, 0);
   commit.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(commit));
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Cancel("c", true));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("c", true));
   stage.CoOver("c").IgnoreError();
   for (size_t layer : {0u, 1u, 2u}) stage.views().OnWritten(layer);
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Stream("s", 3, 0)));
@@ -114,7 +114,7 @@ absl::Status CoCancelByOldNumber(Stage& stage) MILLRACE_MAY_SUSPEND {
   StreamOptions other = stage.Stream("t", 3, 1);
   other.spec.speed = 1024;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(other));
-  stage.jobs().Cancel(old, true).IgnoreError();
+  stage.user().Cancel(old, true).IgnoreError();
   stage.CoEndsWell("t");
   return absl::OkStatus();
 }
@@ -177,13 +177,13 @@ absl::Status CoPauseMeansQuiet(Stage& stage) MILLRACE_MAY_SUSPEND {
   stream.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   CoYieldTimes(6);
-  if (stage.jobs().Pause("s").ok() && stage.CoWaitForState("s", JobState::kPaused)) {
+  if (stage.user().Pause("s").ok() && stage.CoWaitForState("s", JobState::kPaused)) {
     const SimulatedIo& io = *stage.engine().simulated_io();
     const uint64_t before = io.completed(SimulatedOperation::kMemory);
     stage.CoSleep(kMillisecond);
     stage.Require(io.completed(SimulatedOperation::kMemory) == before, "J2",
                   "a paused job's requests go on");
-    stage.jobs().Resume("s").IgnoreError();
+    stage.user().Resume("s").IgnoreError();
   }
   stage.CoEndsWell("s");
   return absl::OkStatus();
@@ -367,8 +367,9 @@ void AddJobEntries(std::vector<Entry>& entries) {
   const Scene two{"cancel-one-of-two", {.layers = 6, .guest_rounds = 0}, &CoCancelOneOfTwo};
   const Scene cancelled{"cancel-commit-then-stream", {.layers = 5}, &CoCancelCommitThenStream};
   const Scene unplug{"unplug-while-commit-ends", alone, &CoUnplugWhileCommitEnds};
-  entries.push_back(
-      {Mutant::kR06a, "R06a", "one link fewer is unfrozen than was frozen", cancelled, Script()});
+  entries.push_back({Mutant::kR06a, "R06a",
+                     "a job that ends unfreezes all links of its chain but the lowest one",
+                     cancelled, Script()});
   entries.push_back(
       {Mutant::kR09,
        "R09",

@@ -22,7 +22,7 @@ absl::Status CoPivot(Stage& stage, MirrorOptions options) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
   // From here on the guest always has a request on its way.
   stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   stage.Require(stage.chain().guest.node() == options.target, "I4",
                 "the guest is not on the target");
@@ -61,7 +61,7 @@ absl::Status CoPivotUnderWriter(Stage& stage) MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   });
   CoYield();
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   stage.Require(stage.chain().guest.node() == options.target, "I4",
                 "the guest is not on the target");
@@ -84,7 +84,7 @@ absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
     });
   }
   stage.CoSleep(kMillisecond);  // so that there is always something to copy
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   *is_over = true;
   return absl::OkStatus();
@@ -101,7 +101,7 @@ absl::Status CoHotSpot(Stage& stage) MILLRACE_MAY_SUSPEND {
     if (round == 0) stage.CoSleep(kSecond / 10);  // for so long a ready mirror lets them gather
   }
   stage.CoSleep(kSecond);
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   return absl::OkStatus();
 }
@@ -130,7 +130,7 @@ absl::Status CoTargetFailsAtTheEnd(Stage& stage) MILLRACE_MAY_SUSPEND {
     }
   });
   CoYield();
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   // Its last copies are made in a drained section.
   stage.CoSleep(kMillisecond / 16 *
                 static_cast<Nanoseconds>(1 + stage.Draw(8, "target fails after")));
@@ -152,10 +152,10 @@ absl::Status CoStopAndResume(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
   stage.Require(stage.CoWaitForState("m", JobState::kPaused), "I11", "the job does not stop");
   stage.engine().simulated_io()->ClearFailures();
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Resume("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Resume("m"));
   stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11",
                 "the job was resumed and does not go on");
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Cancel("m", true));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("m", true));
   stage.CoOver("m").IgnoreError();
   return absl::OkStatus();
 }
@@ -183,7 +183,7 @@ absl::Status CoCompleteWhileDrained(Stage& stage) MILLRACE_MAY_SUSPEND {
     MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
                               DrainedSection::CoBegin(stage.graph(), {stage.chain().top()}, {}));
     const size_t events = stage.events().events().size();
-    MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+    MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
     for (int i = 0; i < 6; ++i) CoYield();
     stage.Require(stage.events().events().size() == events, "I8",
                   "a job that a drain holds takes a step");

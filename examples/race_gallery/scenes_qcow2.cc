@@ -154,7 +154,7 @@ absl::Status CoMirrorInBatches(Stage& stage) MILLRACE_MAY_SUSPEND {
   mirror.on_target_error = OnError::kIgnore;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(mirror));
   stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
-  MILLRACE_RETURN_IF_ERROR(stage.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   stage.RequireOk(stage.disk().CoVerifyAll(guest.disk), "I2", "what the guest reads in the end");
   guest.CoClose();

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "examples/scenario_kit/graph_notes.h"
+#include "examples/scenario_kit/run_notes.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/simulated_io.h"
@@ -28,7 +28,18 @@ void Stage::Fail(std::string_view invariant, std::string text) {
 
 void Stage::LookAtGraph() {
   NoteGraph(graph_);
-  RequireOk(graph_.CheckInvariants(), "G", "the graph");
+  if (jobs_) NoteJobs(engine_.scheduler(), *jobs_);
+  RequireSoundGraph("now");
+}
+
+void Stage::RequireSoundGraph(std::string_view when) {
+  const absl::Status status = graph_.CheckInvariants();
+  if (status.ok()) return;
+  // "G7: node 'n0': it is drained for two owners at once"
+  const std::string words(status.message());
+  const size_t colon = words.find(": ");
+  if (colon == std::string::npos) return Fail("G", StrCat("the graph ", when, ": ", words));
+  Fail(words.substr(0, colon), StrCat("the graph ", when, ": ", words.substr(colon + 2)));
 }
 
 void Stage::RequireOk(const absl::Status& status, std::string_view invariant,
@@ -196,7 +207,7 @@ void Stage::CoLastLook() {
 }
 
 void Stage::CoTakeDown() {
-  RequireOk(graph_.CheckInvariants(), "G", "the graph in the end");
+  RequireSoundGraph("in the end");
   if (options_.layers > 0) chain_.guest.CoDetach();
   chain_.monitor.clear();
   keepers_.clear();

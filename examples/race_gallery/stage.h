@@ -34,6 +34,7 @@
 #include "examples/scenario_kit/layer_views.h"
 #include "examples/scenario_kit/memory_chain.h"
 #include "examples/scenario_kit/tagged_disk.h"
+#include "examples/scenario_kit/user_verbs.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/simulated_disk.h"
@@ -83,6 +84,8 @@ class Stage final : public ChainJobs {
   Engine& engine() { return engine_; }
   Graph& graph() override { return graph_; }
   JobManager& jobs() override { return *jobs_; }
+  // The same for the scene's user, whose words are recorded.
+  UserVerbs user() { return UserVerbs(engine_.scheduler(), *jobs_); }
   MemoryChain& chain() override { return chain_; }
   TaggedDisk& disk() { return disk_; }
   LayerViews& views() { return *views_; }
@@ -143,6 +146,8 @@ class Stage final : public ChainJobs {
   void CoPlay(absl::Status (*scene)(Stage&)) MILLRACE_MAY_SUSPEND;
 
  private:
+  // The failure is named by the rule that is broken: "G7".
+  void RequireSoundGraph(std::string_view when) MILLRACE_OPENS_VIEW;
   absl::Status CoBuild() MILLRACE_MAY_SUSPEND;
   absl::Status CoGuest() MILLRACE_MAY_SUSPEND;
   // An operation of the guest's, again until it succeeds if the guest retries.

@@ -26,7 +26,7 @@ constexpr Words kInvariants[] = {
     {"I10", "something can always go on: nobody waits for what waits for him"},
     {"I11", "what nobody hinders comes to its end"},
     {"I12", "a cancelled job stops soon and ends as cancelled"},
-    {"I13", "a job ends once, and what it reports is what it has done"},
+    {"I13", "a job that nobody disturbs succeeds; it ends once, and reports what it has done"},
     {"I14", "what passes within some time is what the limit allows"},
     {"I15",
      "all of a change happens or none of it: the chain is what the jobs would have made of "
@@ -93,8 +93,9 @@ constexpr Words kStories[] = {
     {"move-onto-drained-filter",
      "The guest is moved onto the filter 'f', which somebody has drained."},
     {"drain-under-port",
-     "A guest has asked for four reads through its port; a user drains its disk four times, and in "
-     "a section the guest must not hear of anything."},
+     "A guest asks for four reads of the disk 'drive0' through its port, a queue to the engine; a "
+     "user drains the disk's node n0 four times. From when a drain is complete to its end no "
+     "request may be under way, and one is until the guest has been told of its end."},
     {"discards-and-drains",
      "A guest discards and reads; a drainer drains its disk again and again."},
     {"drain-source-during-pivot",
@@ -110,7 +111,8 @@ constexpr Words kStories[] = {
      "Streams 's' and 'q' are to succeed together or not at all. 'q' is done, 's' is slow, and the "
      "user cancels it."},
     {"cancel-commit-then-stream",
-     "Commit 'c' of n3 into n0 is cancelled; then stream 's' works on the same range."},
+     "Commit 'c' would merge n3, n2 and n1 into n0, and the user cancels it; then stream 's' "
+     "fills n3 from n2 and n1. Nothing of 'c' may be in its way."},
     {"cancel-by-old-number",
      "An owner cancels a job by the number of one that is long over; stream 't' has nothing to do "
      "with it."},
@@ -266,8 +268,7 @@ std::string TitleOf(const Entry& entry) {
 std::string Explain(const Entry& entry, const Failure& failure) {
   std::string text = StrCat("The bug that was put in: ", entry.restores,
                             ".\nThe scene: ", StoryOf(entry.scene.name),
-                            " Lane 'scene' is the user; 'i/o' and 'timers' are what comes back "
-                            "from the disks and the clock. n0 is a chain's lowest image.");
+                            " Lane 'scene' is the user. n0 is a chain's lowest image.");
   if (const std::optional<Words> code = CodeOf(failure)) {
     StrAppend(&text, "\nWhat must hold (", code->first, "): ", code->second, ".");
   } else {

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "examples/scenario_kit/run_notes.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/engine.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
@@ -45,15 +48,23 @@ CommitOptions ChainJobs::Commit(std::string id, size_t top, size_t base) {
   return options;
 }
 
+void ChainJobs::NoteStart(std::string_view type, const JobSpec& spec) {
+  NoteAct(graph().engine().scheduler(), "user",
+          StrCat("starts ", type, " job '", spec.id.value_or(""), "'"));
+}
+
 absl::Status ChainJobs::CoStart(StreamOptions options) {
+  NoteStart("stream", options.spec);
   return CoStartStream(graph(), jobs(), std::move(options)).status();
 }
 
 absl::Status ChainJobs::CoStart(CommitOptions options) {
+  NoteStart("commit", options.spec);
   return CoStartCommit(graph(), jobs(), std::move(options)).status();
 }
 
 absl::Status ChainJobs::CoStart(MirrorOptions options) {
+  NoteStart("mirror", options.spec);
   return CoStartMirror(graph(), jobs(), std::move(options)).status();
 }
 

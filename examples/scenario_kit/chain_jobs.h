@@ -41,6 +41,9 @@ class ChainJobs {
   absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
   absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
   absl::Status CoStart(MirrorOptions options) MILLRACE_MAY_SUSPEND;
+
+ private:
+  void NoteStart(std::string_view type, const JobSpec& spec);
 };
 
 // A filter that passes everything.

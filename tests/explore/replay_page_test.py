@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A replay page in a browser: it steps by key and by button, and shows what its recording holds.
+"""A replay page in a browser: it steps by key and by button, shows what its recording holds, and
+tells which steps matter and what they changed.
 
     replay_page_test.py EXPLORE_TEST [unittest arguments]
 
 Exits with 77 where there is no Chromium.
 """
 
+import html
 import json
 import os
 import pathlib
@@ -20,18 +22,24 @@ EXPLORE_TEST = ''
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser')
 FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
          '--disable-background-networking', '--disable-component-update', '--disable-sync']
-SAMPLE = 'ReplayPage.ShowsARecordedRunWithItsGraph'
+SAMPLES = ('ReplayPage.ShowsARecordedRunWithItsGraph:'
+           'ReplayPage.IsWrittenOfAStoryToldBySnapshots')
 
 
-class ReplayPage(unittest.TestCase):
+class Page(unittest.TestCase):
+    """One of the pages that the samples write, in a browser."""
+    NAME = ''
+
     @classmethod
     def setUpClass(cls):
+        if not cls.NAME:
+            raise unittest.SkipTest('what the others have in common')
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix='millrace-page-'))
         cls.addClassCleanup(shutil.rmtree, cls.folder)
-        subprocess.run([EXPLORE_TEST, f'--gtest_filter={SAMPLE}'], check=True, timeout=120,
+        subprocess.run([EXPLORE_TEST, f'--gtest_filter={SAMPLES}'], check=True, timeout=120,
                        stdout=subprocess.DEVNULL,
                        env={**os.environ, 'MILLRACE_PAGE_FOLDER': str(cls.folder)})
-        cls.page = (cls.folder / 'page.html').read_text()
+        cls.page = (cls.folder / cls.NAME).read_text()
         data = re.search(r'id="recording">(.*?)</script>', cls.page, re.DOTALL).group(1)
         cls.data = json.loads(data)
         cls.last = len(cls.data['steps']) - 1
@@ -41,8 +49,9 @@ class ReplayPage(unittest.TestCase):
         page = self.folder / 'scripted.html'
         page.write_text(self.page.replace('</body>', f'<script>{script}</script></body>'))
         done = subprocess.run(
-            [BROWSER, *FLAGS, f'--user-data-dir={self.folder / "profile"}', '--dump-dom',
-             f'{page.as_uri()}{fragment}'], capture_output=True, text=True, timeout=120)
+            [BROWSER, *FLAGS, f'--user-data-dir={self.folder / "profile"}',
+             '--window-size=1280,800', '--dump-dom', f'{page.as_uri()}{fragment}'],
+            capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)
         # Only what the page made, not what it was made from.
         return re.sub(r'<script.*?</script>', '', done.stdout, flags=re.DOTALL)
@@ -50,10 +59,43 @@ class ReplayPage(unittest.TestCase):
     def step(self, dom):
         return int(re.search(r'<body[^>]* data-step="(\d+)"', dom).group(1))
 
+    def answer(self, script, fragment=''):
+        """What `script`, an expression, is worth on the page."""
+        dom = self.dom(fragment, f'document.body.dataset.answer = JSON.stringify({script});')
+        return json.loads(html.unescape(re.search(r' data-answer="([^"]*)"', dom).group(1)))
+
+    def graph_of(self, note):
+        is_graph = note['kind'] == 'graph' and 'snapshot' in note
+        return self.data['snapshots'][note['snapshot']] if is_graph else ''
+
     @staticmethod
     def press(*keys):
         return ''.join(f'document.dispatchEvent(new KeyboardEvent("keydown", {{key: "{key}"}}));'
                        for key in keys)
+
+
+# Pairs of words in the drawing that lie on one another, and words outside of it, in any step.
+COLLISIONS = """steps.flatMap((step) => {
+  show(step.index);
+  const frame = byId('graph').getBoundingClientRect();
+  const words = [...document.querySelectorAll('#graph text')].filter((each) => each.textContent)
+      .map((each) => ({ text: each.textContent, box: each.getBoundingClientRect() }));
+  const bad = words.filter(({ box }) => box.left < frame.left - 1 || box.right > frame.right + 1)
+      .map(({ text }) => `${step.index}: ${text} sticks out`);
+  words.forEach((one, i) => words.slice(i + 1).forEach((other) => {
+    const width = Math.min(one.box.right, other.box.right) -
+                  Math.max(one.box.left, other.box.left);
+    const height = Math.min(one.box.bottom, other.box.bottom) -
+                   Math.max(one.box.top, other.box.top);
+    // Lines of a text touch by their ascenders.
+    if (width > 1 && height > 4) bad.push(`${step.index}: ${one.text} on ${other.text}`);
+  }));
+  return bad;
+})"""
+
+
+class RecordedRun(Page):
+    NAME = 'page.html'
 
     def test_opens_at_the_first_deviation_or_where_the_fragment_says(self):
         self.assertEqual(self.step(self.dom()), self.data['deviations'][0]['step'])
@@ -76,7 +118,7 @@ class ReplayPage(unittest.TestCase):
         self.assertEqual(len(re.findall(r'class="block[^"]*\bcurrent\b', dom)), 1)
         deviations = {each['step'] for each in self.data['deviations']}
         self.assertEqual(len(re.findall(r'class="block[^"]*\bdeviation\b', dom)), len(deviations))
-        self.assertEqual(dom.count('<tr class="first-deviation'), 1)
+        self.assertEqual(len(re.findall(r'<tr class="step first-deviation\b', dom)), 1)
 
     def test_draws_the_graph_of_the_step_and_who_froze_it(self):
         step = next(note['step'] for note in self.data['notes']
@@ -88,7 +130,7 @@ class ReplayPage(unittest.TestCase):
         self.assertIn('frozen by stream0', dom)
 
     def test_shows_a_node_in_the_step_it_dies_in_and_not_later(self):
-        step = next(note['step'] for note in self.data['notes'] if 'graph' in note
+        step = next(note['step'] for note in self.data['notes'] if self.graph_of(note)
                     and '"name": "n1"' not in self.graph_of(note))
         self.assertRegex(self.dom(f'#step={step}'), r'class="node[^"]*\bdead\b[^"]*" data-node="n1"')
         self.assertNotIn('data-node="n1"', self.dom(f'#step={step + 1}'))
@@ -98,14 +140,180 @@ class ReplayPage(unittest.TestCase):
         self.assertIn('What went wrong: I15 shape', dom)
         self.assertIn('the chain is n2 &lt;- n0 &lt;/script&gt; &amp; "n1" died', dom)
         self.assertIn('--scenario=\'stream judged wrongly\'', dom)
-        self.assertIn('canonical would have run', dom)
+        self.assertIn('production would have run', dom)
+
+    def test_nothing_in_the_drawing_covers_anything_else(self):
+        self.assertEqual(self.answer(COLLISIONS), [])
+
+    def test_a_run_in_which_nothing_is_forgotten_has_no_moment_that_says_so(self):
+        self.assertEqual(self.answer('steps.filter((step) => step.weight >= 5)'
+                                     '.map((step) => sentenceOf(step, 9))'), [])
+
+    def test_the_step_where_the_chain_last_changed_is_a_moment(self):
+        step = max(note['step'] for note in self.data['notes'] if self.graph_of(note)
+                   and '"name": "n1"' in self.graph_of(note)) + 1
+        moments = self.answer('moments.map((each) => [each.step, each.text])')
+        self.assertTrue(any("'n1' goes" in text or 'now stands on n0' in text
+                            for _, text in moments), (step, moments))
 
     def test_the_trace_is_json(self):
         events = json.loads((self.folder / 'trace.json').read_text())['traceEvents']
         self.assertEqual(sum(each['ph'] == 'X' for each in events), self.last + 1)
 
-    def graph_of(self, note):
-        return self.data['graphs'][note['graph']] if 'graph' in note else ''
+
+class StoryOfAForgottenFreeze(Page):
+    """Told by replay_page_test.cc: job c ends in step 24 and leaves f's link to base frozen."""
+    NAME = 'story.html'
+
+    def moment(self, step):
+        return next((each for each in self.answer('moments') if each['step'] == step), None)
+
+    def links(self, step):
+        """What is drawn: the class of each link by its name, what has just gone apart."""
+        return {name: kinds.split() for kinds, name in self.answer(
+            '[...document.querySelectorAll("#graph [data-edge]")].map((each) => '
+            '[each.getAttribute("class"), (each.classList.contains("gone") ? "gone " : "") + '
+            'each.dataset.edge])', f'#step={step}')}
+
+    def changes(self, step):
+        return self.answer('[...document.querySelectorAll("#now p")].map((each) => '
+                           '[...each.children].map((part) => part.textContent).join(": "))',
+                           f'#step={step}')
+
+    def test_opens_where_a_job_that_is_over_first_holds_something(self):
+        self.assertEqual(self.step(self.dom()), 24)
+        moment = self.moment(24)
+        self.assertIn('stale', moment['kinds'])
+        self.assertIn('f\u2192base stays frozen by c, which is over', moment['text'])
+
+    def test_a_freeze_whose_owner_is_gone_is_drawn_as_wrong_and_not_before(self):
+        self.assertIn('stale', self.links(24)['f>base'])
+        self.assertIn('bad', self.links(24)['f>base'])
+        self.assertEqual(self.links(23)['f>base'], ['link', 'frozen', 'leased'])
+        self.assertIn('frozen by c, which is over', self.dom('#step=25'))
+
+    def test_the_bug_what_the_user_does_and_the_failure_are_moments(self):
+        self.assertEqual(self.moment(23)['kinds'], ['bug'])
+        self.assertIn('in End() of freeze.cc', self.moment(23)['text'])
+        self.assertIn("user starts commit job 'c'", self.moment(1)['text'])
+        self.assertIn('failure', self.moment(29)['kinds'])
+        self.assertIsNone(self.moment(10), 'nothing happens there')
+
+    def test_a_node_that_comes_back_is_told_with_the_step_that_took_it_away(self):
+        self.assertIn("it lives on only because s holds it as 'base'", self.moment(26)['text'])
+        self.assertIn('f is back below a disk, from where it was taken away in step 26',
+                      self.moment(28)['text'])
+
+    def test_moments_are_buttons_ticks_and_stops(self):
+        count = len(self.answer('moments'))
+        dom = self.dom()
+        self.assertEqual(len(re.findall(r'<button class="moment', dom)), count)
+        self.assertEqual(len(re.findall(r'class="tick', dom)), count)
+        self.assertEqual(self.step(self.dom('#step=24', self.press('n'))), 26)
+        self.assertEqual(self.step(self.dom('#step=24', self.press('p'))), 23)
+        click = 'document.querySelector(\'#moments [data-step="28"]\').click();'
+        self.assertEqual(self.step(self.dom('#step=0', click)), 28)
+
+    def test_a_step_says_what_it_changed_and_what_was_before(self):
+        self.assertIn('changes: top now stands on base, before on f', self.changes(26))
+        self.assertIn("changes: s holds f as 'base'", self.changes(26))
+        self.assertIn("changes: job 'c': running \u2192 pending", self.changes(22))
+        self.assertIn('changes: drive0: requests under way 0 \u2192 1', self.changes(28))
+        self.assertEqual(self.changes(12)[1:], ['changes: nothing'])
+
+    def test_a_replaced_link_stays_for_a_step_beside_the_new_one(self):
+        links = self.links(26)
+        self.assertIn('changed', links['top>base'])
+        self.assertIn('gone', links['gone top>f'])
+        self.assertNotIn('gone top>f', self.links(27))
+        self.assertNotIn('changed', self.links(27)['top>base'])
+
+    def test_nodes_keep_their_places_and_links_go_around_them(self):
+        places = self.answer('steps.map((step) => { show(step.index); return Object.fromEntries('
+                             '[...document.querySelectorAll("#graph [data-node]")].map((each) => ['
+                             'each.dataset.node, ["x", "y"].map((one) => '
+                             'each.querySelector("rect").getAttribute(one)).join()])); })')
+        for name in ('top', 'f', 'base'):
+            self.assertEqual(len({each[name] for each in places}), 1, name)
+        # Between top and base stands f: straight down, the new link would go through it.
+        crossed = self.answer(
+            '(() => { const path = document.querySelector(\'[data-edge="top>base"] path\'), box = '
+            'document.querySelector(\'[data-node="f"] rect\').getBBox(); let count = 0; '
+            'for (let at = 0; at <= path.getTotalLength(); ++at) { const p = '
+            'path.getPointAtLength(at); if (p.x > box.x && p.x < box.x + box.width && '
+            'p.y > box.y && p.y < box.y + box.height) ++count; } return count; })()', '#step=27')
+        self.assertEqual(crossed, 0)
+
+    def test_nothing_in_the_drawing_covers_anything_else(self):
+        self.assertEqual(self.answer(COLLISIONS), [])
+
+    def test_what_the_failure_names_is_marked_in_the_drawing_where_it_fails(self):
+        self.assertIn('blamed', self.links(29)['top>f'])
+        self.assertIn('blamed', self.links(29)['f>base'])
+        blamed = ('[...document.querySelectorAll(".blamed")].map((each) => '
+                  'each.dataset.node || each.dataset.job || each.dataset.edge)')
+        self.assertEqual(set(self.answer(blamed, '#step=29')), {'f', 's', 'top>f', 'f>base'})
+        self.assertEqual(self.answer(blamed, '#step=28'), [])
+
+    def test_both_counts_of_requests_are_drawn_where_they_differ(self):
+        words = self.answer('[...document.querySelectorAll(\'#graph [data-node="top"] text\')]'
+                            '.map((each) => [...each.querySelectorAll("title")].reduce((text, '
+                            'title) => text.replace(title.textContent, ""), each.textContent))',
+                            '#step=28')
+        self.assertIn('0 in flight', words)
+        self.assertIn('drive0: root (1 under way)', words)
+
+    def test_jobs_are_shown_with_their_states(self):
+        jobs = self.answer('[...document.querySelectorAll("#jobs .job")].map((each) => '
+                           '`${each.dataset.job} ${each.lastChild.textContent}`)', '#step=22')
+        self.assertEqual(jobs, ['c commit \u00b7 running \u2192 pending', 's stream \u00b7 running'])
+        later = self.answer('[...document.querySelectorAll("#jobs .job.over")].map((each) => '
+                            'each.dataset.job)', '#step=25')
+        self.assertEqual(later, ['c'])
+
+    def test_background_steps_are_one_row_that_opens(self):
+        visible = ('[...document.querySelectorAll("#lanes tr.step")].filter((row) => '
+                   'row.offsetHeight > 0).map((row) => Number(row.id.slice(5)))')
+        self.assertEqual(set(range(2, 22)) & set(self.answer(visible, '#step=24')), set())
+        self.assertIn('20 steps in the background', self.dom('#step=24'))
+        self.assertIn(12, self.answer(visible, '#step=12'))
+        opened = self.answer('(() => { document.querySelector(".fold-head").click(); return '
+                             f'{visible}; }})()', '#step=24')
+        self.assertIn(12, opened)
+
+    def test_the_lanes_follow_the_current_step_sideways(self):
+        seen = self.answer('[29, 1, 28].map((step) => { show(step); const box = '
+                           'byId("lanes").getBoundingClientRect(), block = document.querySelector('
+                           '".block.current").getBoundingClientRect(); return block.left >= '
+                           'box.left + 40 && block.right <= box.right && block.top >= box.top && '
+                           'block.bottom <= box.bottom; })')
+        self.assertEqual(seen, [True, True, True])
+
+    def test_steps_are_named_by_what_happened_else_by_what_woke_them(self):
+        text = {step: self.answer('document.querySelector(".block.current").textContent',
+                                  f'#step={step}') for step in (0, 1, 12, 22, 26)}
+        self.assertEqual(text, {0: 'starts', 1: "starts commit job 'c'", 12: 'woken from: job.wait',
+                                22: 'c pending', 26: 'top\u2192base'})
+
+    def test_a_clock_that_stands_still_is_not_shown_nor_a_doubt_that_has_no_ground(self):
+        words = self.answer('document.body.innerText', '#step=29')
+        self.assertNotIn('0.000 ms', words)
+        self.assertNotIn('may be missing', words)
+
+    def test_the_explanation_has_labels_and_the_words_are_explained(self):
+        self.assertEqual(self.answer('[...document.querySelectorAll("#explanation b")].map((each) =>'
+                                     ' each.textContent)'), ['The bug', 'The scene'])
+        for word in ('drained', 'frozen', 'claims', 'filter', 'base', 'production', 'in flight'):
+            self.assertIn(f'<dt>{word}</dt>', self.dom())
+
+
+class RunThatWentWell(Page):
+    NAME = 'well.html'
+
+    def test_has_no_empty_boxes(self):
+        shown = ('["why", "orders", "replay", "arrows"].filter((id) => '
+                 'byId(id).offsetHeight > 0)')
+        self.assertEqual(self.answer(shown), [])
 
 
 if __name__ == '__main__':

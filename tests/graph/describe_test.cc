@@ -93,7 +93,7 @@ TEST_F(DescribeTest, TheDataAreComplete) {
         R"("filename": "img-0", "read-only": true, "implicit": false, "drained": false, )"
         R"("requests": 0, "users": [], "edges": [], "claims": [])",
         R"("users": [{"holder": {"id": "drive0", "type": "block device", "since": 0}, )"
-        R"("purpose": "root", "device": "drive0", "stays": false, )"
+        R"("purpose": "root", "device": "drive0", "stays": false, "in-flight": 0, "queued": 0, )"
         R"("used": ["consistent read", "write"], )"
         R"("shared": ["consistent read", "write unchanged", "resize"]}])",
         R"("lease": {"id": "stream0", "type": "stream job", "since": 7})",

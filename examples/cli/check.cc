@@ -7,6 +7,7 @@
 #include "examples/cli/exit_code.h"
 #include "examples/cli/session.h"
 #include "millrace/engine/base/json_writer.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -117,11 +118,11 @@ int RunCheck(Words words) {
   Qcow2CheckResult result;
   absl::Status status = session.Start(flags.session);
   if (status.ok()) {
-    status = session.Run([&]() MILLRACE_MAY_SUSPEND {
-      absl::StatusOr<Qcow2CheckResult> checked = CoCheckImage(
-          session.graph(), session.registry(), flags.session.PathOptions(flags.path), options);
-      if (checked.ok()) result = *std::move(checked);
-      return checked.status();
+    status = session.Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(result,
+                                CoCheckImage(session.graph(), session.registry(),
+                                             flags.session.PathOptions(flags.path), options));
+      return absl::OkStatus();
     });
   }
   if (!status.ok()) return ReportError(status, flags.session);

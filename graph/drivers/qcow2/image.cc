@@ -29,7 +29,7 @@ absl::Status Image::Named(const absl::Status& status) const {
 }
 
 absl::Status Image::CoCorrupt(std::string_view what) {
-  const absl::Status error = Named(absl::DataLossError(
+  absl::Status error = Named(absl::DataLossError(
       ToAbsl(StrCat(what, "; check and repair the image before writing to it again"))));
   if (!write_error_.ok()) return error;
   write_error_ = Named(absl::DataLossError(

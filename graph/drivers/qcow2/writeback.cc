@@ -77,7 +77,7 @@ absl::Status Writeback::CoFlushFile() {
   const bool l2 = std::exchange(l2_unflushed_, false);
   const bool data = std::exchange(data_unflushed_, false);
   const uint64_t round = written_round_;
-  const absl::Status status = image_.file().CoFlush();
+  absl::Status status = image_.file().CoFlush();
   if (!status.ok()) {
     blocks_unflushed_ |= blocks;
     table_unflushed_ |= table;

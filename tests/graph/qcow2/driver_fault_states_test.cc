@@ -246,7 +246,9 @@ class Qcow2FaultStates : public testing::TestWithParam<State> {
 
   // What the guest cannot see: the snapshot, and the bitmaps.
   void ExpectKept(const CrashDisk& disk) {
-    if (has_snapshot_) EXPECT_EQ(ContentOf(SnapshotView(disk)), snapshot_);
+    if (has_snapshot_) {
+      EXPECT_EQ(ContentOf(SnapshotView(disk)), snapshot_);
+    }
     const std::vector<CraftedBitmap> now = BitmapsOf(disk);
     if (now.empty()) return;  // they do not count any more
     ASSERT_EQ(now.size(), bitmaps_.size());

@@ -178,6 +178,9 @@ void Refcounts::CoGrowFile(uint64_t ahead) {
   const uint64_t bytes = std::min(needed + AlignUp(ahead, geometry.cluster_bytes()),
                                   clusters_end() << geometry.cluster_bits);
   if (!end_before_growth_) end_before_growth_ = geometry.ClustersFor(old_bytes);
+  // With the host's blocks: a write into a hole takes the file for itself as well, and whoever
+  // reads it meanwhile, a guest for instance, waits. What lies below `needed` may be being written.
+  if (image_.file().CoWriteZeroes(ByteRange(needed, bytes - needed)).ok()) return;
   (void)image_.file().CoResize(bytes);
 }
 

@@ -33,9 +33,10 @@ class Refcounts {
   // gives the space back to the host.
   absl::Status CoRelease(ClusterRun run, bool discard) MILLRACE_MAY_SUSPEND;
 
-  // Makes the file long enough for what has been allocated, and `ahead` bytes more: writes that
-  // make a file longer exclude each other in the host, so that many at a time would only queue. A
-  // failure is none: then the writes themselves make it longer.
+  // Makes the file long enough for what has been allocated, and `ahead` bytes more, for which the
+  // host finds place at once: writes that make a file longer or fill its holes exclude each other
+  // and all reads in the host, so that many at a time would only queue. A failure is none: then the
+  // writes themselves make it longer.
   void CoGrowFile(uint64_t ahead) MILLRACE_MAY_SUSPEND;
   // Cuts off again what nothing uses of that. With nothing in flight.
   void CoTrimFile() MILLRACE_MAY_SUSPEND;

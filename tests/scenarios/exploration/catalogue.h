@@ -23,6 +23,8 @@ std::vector<Scenario> JobsAgainstOthers();
 std::vector<Scenario> CrashScenarios();
 // Some of the above with odd branches, slow requests and stalls.
 std::vector<Scenario> OddScenarios();
+// One job just when several of its pieces are in flight, and what meets it then.
+std::vector<Scenario> CopyWindows();
 // Three or four parties of a few steps each, small enough for every order: complete under DPOR.
 std::vector<Scenario> MicroScenarios();
 

@@ -24,6 +24,7 @@
 
 namespace millrace {
 
+class ChainIndex;
 class Graph;
 struct Node;
 class ChangeRecord;
@@ -90,6 +91,8 @@ struct Node {
   // Grows whenever the format has changed where its bytes live, before the request that did it
   // ends.
   uint64_t mapping_revision = 0;
+  // Of a long chain's top, once it was read; see io/chain_index.h.
+  std::shared_ptr<ChainIndex> chain_index;
   // Drained sections that cover this node.
   std::vector<SectionCore*> sections;
   uint64_t cover_mark = 0;  // for the section table

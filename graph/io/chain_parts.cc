@@ -40,7 +40,8 @@ Node* PlainPrimary(const Node& node) {
 
 // ---- What is known of a chain ------------------------------------------------------------------
 
-ChainRevisions::ChainRevisions(Node& start) {
+template <typename Visit>
+void ChainRevisions::Walk(Node& start, Visit visit) {
   constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
   Node* node = &start;
   while (node != nullptr && node->is_filter()) node = Below(*node);
@@ -48,11 +49,29 @@ ChainRevisions::ChainRevisions(Node& start) {
   uint64_t revision = 1;
   for (; node != nullptr; node = Below(*node)) {
     if (node->is_filter() && !AsFilter(*node).is_transparent_for_reads()) return;
-    if (!node->is_filter()) layers_.push_back({node, revision});
+    if (!node->is_filter() && visit(*node, revision)) return;
     revision = (revision ^ node->id.slot) * kFactor;
     revision = (revision ^ node->id.generation) * kFactor;
     revision = ((revision ^ node->mapping_revision) * kFactor) | 1;
   }
+}
+
+ChainRevisions::ChainRevisions(Node& start) {
+  Walk(start, [this](Node& layer, uint64_t revision) {
+    layers_.push_back({&layer, revision});
+    return false;
+  });
+}
+
+Node* ChainRevisions::FindIn(Node& start, NodeId id, uint64_t wanted) {
+  Node* found = nullptr;
+  if (wanted == 0) return found;
+  Walk(start, [&](Node& layer, uint64_t revision) {
+    if (layer.id != id) return false;
+    if (revision == wanted) found = &layer;
+    return true;
+  });
+  return found;
 }
 
 Node* ChainRevisions::Find(NodeId id, uint64_t revision) const {
@@ -101,6 +120,10 @@ class AllocationSurvey {
   explicit AllocationSurvey(ByteRange range) : gaps_({range}) {}
 
   bool is_complete() const { return gaps_.empty(); }
+  // From the first gap to the last; there is one.
+  ByteRange open_range() const {
+    return ByteRange(gaps_.front().offset, gaps_.back().end() - gaps_.front().offset);
+  }
   // Asks one layer about what is left; `is_top` as in CoAllocationInChain.
   absl::Status CoAsk(Node& layer, bool is_top) MILLRACE_MAY_SUSPEND;
   // Everything, in order; what nobody has is unallocated.
@@ -182,15 +205,75 @@ std::vector<std::pair<ByteRange, AllocationRun>> AllocationSurvey::Finish() {
 
 }  // namespace
 
+namespace {
+
+// Whose tables are fetched side by side.
+constexpr size_t kLayersTogether = 16;
+// A chain shorter than this is asked layer by layer: it needs few tables.
+constexpr size_t kLayersMany = 8;
+// A slice of a qcow2 table tells of that much with clusters of 16 KiB, and of more with larger
+// ones.
+constexpr uint64_t kFetchStep = uint64_t{8} << 20;
+
+// Makes the tables of a long chain's layers ready before they are asked one after the other: what
+// each has to fetch would add up. What they say is asked for again afterwards: it may have changed.
+class TableFetcher {
+ public:
+  // Layers from `first` (null: `top`) down to `last` (null: the bottom).
+  TableFetcher(Node& top, const Node* first, const Node* last);
+
+  // Before `layer` is asked about what lies in `range`.
+  void CoFetchBefore(const Node& layer, ByteRange range) MILLRACE_MAY_SUSPEND;
+
+ private:
+  static void CoFetch(Node& layer, ByteRange range) MILLRACE_MAY_SUSPEND;
+
+  std::vector<Node*> layers_;
+  size_t fetched_ = 0;
+};
+
+TableFetcher::TableFetcher(Node& top, const Node* first, const Node* last) {
+  bool is_inside = first == nullptr;
+  for (Node* node = &top; node != nullptr; node = Below(*node)) {
+    is_inside = is_inside || node == first;
+    if (is_inside && node->driver->kind() == NodeKind::kFormat) layers_.push_back(node);
+    if (node == last) break;
+  }
+  if (layers_.size() < kLayersMany) layers_.clear();
+}
+
+void TableFetcher::CoFetch(Node& layer, ByteRange range) {
+  const uint64_t end = std::min(range.end(), layer.driver->bytes());
+  for (uint64_t at = range.offset; at < end; at += kFetchStep) {
+    if (!CoMapNode(layer, ByteRange(at, 1)).ok()) return;  // the question itself will tell
+  }
+}
+
+void TableFetcher::CoFetchBefore(const Node& layer, ByteRange range) {
+  if (fetched_ == layers_.size() || layers_[fetched_] != &layer) return;
+  const size_t end = std::min(fetched_ + kLayersTogether, layers_.size());
+  TaskScope scope("fetch tables");
+  for (; fetched_ < end; ++fetched_) {
+    Node* const each = layers_[fetched_];
+    scope.Spawn("fetch tables", [each, range]() MILLRACE_MAY_SUSPEND { CoFetch(*each, range); });
+  }
+  // Fails only for want of a stack; then the table is fetched when it is asked for.
+  scope.CoJoin().IgnoreError();
+}
+
+}  // namespace
+
 absl::Status CoAllocationsInChain(Node& top, ByteRange range, const Node* first, const Node* last,
                                   std::vector<AllocationRun>* runs) {
   const InFlightRequest request(top);  // keeps every link below it in place
   AllocationSurvey survey(range);
   const ChainRevisions before(top);
+  TableFetcher fetcher(top, first, last);
   bool is_inside = first == nullptr;
   for (Node* node = &top; node != nullptr && !survey.is_complete(); node = Below(*node)) {
     is_inside = is_inside || node == first;
     if (is_inside && !node->is_filter()) {
+      fetcher.CoFetchBefore(*node, survey.open_range());
       MILLRACE_RETURN_IF_ERROR(survey.CoAsk(*node, node == &top));
     }
     if (node == last) break;

@@ -33,10 +33,16 @@ class ChainRevisions {
 
   // The layer, if it can be read past everything above it and `revision` still holds; else null.
   Node* Find(NodeId layer, uint64_t revision) const;
+  // The same without asking for any other layer: walks down to it and no further.
+  static Node* FindIn(Node& start, NodeId layer, uint64_t revision);
   // 0 if the layer is not there, or somebody above it must see the reads.
   uint64_t Of(NodeId layer) const;
 
  private:
+  // Calls `visit(layer, revision)` for each from the top down, until it returns true.
+  template <typename Visit>
+  static void Walk(Node& start, Visit visit);
+
   struct Layer {
     Node* node = nullptr;
     uint64_t revision = 0;

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/io/io_buffer.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "millrace/graph/io/chain_index.h"
 #include "millrace/graph/io/node_io.h"
 #include "millrace/graph/io/protocol_io.h"
 
@@ -28,7 +29,16 @@ absl::Status CoReadBacking(Node& node, uint64_t offset, const IoVector& target)
   }
   target.Fill(inside, 0, target.bytes() - inside);
   if (inside == 0) return absl::OkStatus();
-  return CoReadNode(*edge->child, offset, target.Slice(0, inside));
+  ChainIndex* const index = ChainIndex::Of(node);
+  if (index == nullptr) return CoReadNode(*edge->child, offset, target.Slice(0, inside));
+  for (uint64_t done = 0; done < inside;) {
+    ByteRange part(offset + done, inside - done);
+    Node* const layer = index->CoFind(node, part);
+    MILLRACE_RETURN_IF_ERROR(CoReadNode(layer != nullptr ? *layer : *edge->child, part.offset,
+                                        target.Slice(done, part.bytes)));
+    done += part.bytes;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CoReadExtent(Node& node, FormatDriver& driver, const Extent& extent, uint64_t offset,

@@ -180,7 +180,8 @@ void Refcounts::CoGrowFile(uint64_t ahead) {
   if (!end_before_growth_) end_before_growth_ = geometry.ClustersFor(old_bytes);
   // With the host's blocks: a write into a hole takes the file for itself as well, and whoever
   // reads it meanwhile, a guest for instance, waits. What lies below `needed` may be being written.
-  if (image_.file().CoWriteZeroes(ByteRange(needed, bytes - needed)).ok()) return;
+  const ByteRange ahead_of_all(needed, bytes - needed);
+  if (!ahead_of_all.empty() && image_.file().CoWriteZeroes(ahead_of_all).ok()) return;
   (void)image_.file().CoResize(bytes);
 }
 

@@ -61,9 +61,18 @@ absl::Status NotAttached() {
 
 // ---- A request that has entered ----------------------------------------------------------------
 
+namespace {
+
+GuestLoad* GuestLoadOf(const AttachmentCore& core) {
+  return core.options.queues_requests ? &core.graph.guest_load() : nullptr;
+}
+
+}  // namespace
+
 absl::Status AttachmentCore::CoRead(const InFlightRequest& entered, uint64_t offset,
                                     const IoVector& target) {
   MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "read", offset, target.bytes()));
+  const GuestLoad::Request timed(GuestLoadOf(*this), /*is_write=*/false);
   return CoReadNode(entered.node(), offset, target);
 }
 
@@ -72,6 +81,7 @@ absl::Status AttachmentCore::CoWrite(const InFlightRequest& entered, uint64_t of
   const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
   MILLRACE_RETURN_IF_ERROR(CheckPermission(*this, "write", needed));
   MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "write", offset, source.bytes()));
+  const GuestLoad::Request timed(GuestLoadOf(*this), /*is_write=*/true);
   return CoWriteNode(entered.node(), offset, source, flags);
 }
 

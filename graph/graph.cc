@@ -17,7 +17,9 @@
 namespace millrace {
 
 Graph::Graph(Engine& engine)
-    : engine_(engine), internals_(std::make_unique<GraphInternals>(*this)) {
+    : engine_(engine),
+      internals_(std::make_unique<GraphInternals>(*this)),
+      guest_load_(engine.clock()) {
   engine_.scheduler().AddInvariantChecker(this);
 }
 

@@ -25,6 +25,7 @@
 #include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/condition.h"
+#include "millrace/graph/guest_load.h"
 #include "millrace/graph/node_id.h"
 
 namespace millrace {
@@ -50,6 +51,8 @@ class Graph final : public InvariantChecker {
   // Requests that guests (attachments that queue while they are drained) have begun so far. Jobs
   // look at it to see whether somebody is waiting.
   uint64_t guest_requests() const { return guest_requests_; }
+  // How they fare.
+  GuestLoad& guest_load() { return guest_load_; }
 
   // Waits until these dropped nodes (AppliedEdit::dropped) are closed, with what only they held:
   // files closed, locks gone. Not for others: one stuck device must not hold up everybody.
@@ -72,6 +75,7 @@ class Graph final : public InvariantChecker {
   uint64_t revision_ = 0;
   size_t node_count_ = 0;
   uint64_t guest_requests_ = 0;
+  GuestLoad guest_load_;
 };
 
 }  // namespace millrace

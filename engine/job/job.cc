@@ -466,6 +466,7 @@ JobInfo Job::Describe() const {
   info.status = result_;
   info.error = JobErrorText(result_);
   info.created_at = created_at_;
+  if (body_ != nullptr) body_->Describe(info);
   return info;
 }
 

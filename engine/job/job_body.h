@@ -36,6 +36,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/job/job_context.h"
+#include "millrace/engine/job/job_info.h"
 
 namespace millrace {
 
@@ -103,6 +104,10 @@ class JobBody {
   // J4: what it still holds that must be gone by the end of CoClean() ("a lease on 'top'"); empty
   // if nothing.
   virtual std::string DescribeLeftovers() { return {}; }
+
+  // ---- Queries ----------------------------------------------------------------------------------
+  // Adds figures of its own to what the core says of the job.
+  virtual void Describe(JobInfo& /*info*/) const {}
 
   // ---- Verbs ------------------------------------------------------------------------------------
   // Whether the user may end it by `complete` (mirror). Such a job calls context.BecomeReady().

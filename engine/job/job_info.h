@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "millrace/engine/job/error_policy.h"
@@ -11,6 +12,12 @@
 #include "millrace/engine/scheduler/clock.h"
 
 namespace millrace {
+
+// What a job's body tells of itself besides.
+struct JobFigure {
+  std::string name;  // "latency-target"
+  uint64_t value = 0;
+};
 
 struct JobInfo {
   JobNumber number;
@@ -37,6 +44,7 @@ struct JobInfo {
   absl::Status status;  // how it ended, once it has (waiting or later)
   std::string error;    // JobErrorText(status)
   Nanoseconds created_at = 0;
+  std::vector<JobFigure> figures;
 };
 
 }  // namespace millrace

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "millrace/engine/scheduler/clock.h"
+
 namespace millrace {
 
 // What a job does when nothing makes it do less. Four requests of 1 MiB fill a fast device; more
@@ -12,6 +14,9 @@ namespace millrace {
 struct CopyTuning {
   size_t batches_max = 8;                    // at least 1
   uint64_t batch_bytes = uint64_t{1} << 20;  // of pieces that travel together
+  // What the job takes care not to make the 99th percentile of guests' reads and writes exceed; 0:
+  // it takes care of their mean instead (GuestWatch).
+  Nanoseconds latency_target = 0;
 };
 
 // One step of QEMU's stream and commit: no piece is longer. Progress, error offsets and the speed

@@ -1,37 +1,97 @@
-// GuestWatch: whether guests are using the disk just now, so that a job can step back.
+// GuestWatch: how much a copying job may do beside the guests.
+//
+// What a job has in flight is what guests' requests wait for. While guests use the disk, the job
+// has one small batch in flight; and it rests between batches for as large a part of the time as it
+// takes to keep the mean time of the guests' requests below kSlowdownMax of what they take
+// undisturbed (GuestLoad). It works for some milliseconds, then rests for some: what the guests'
+// requests take in the rests is the measure. However slow the guests become, it works for
+// kShareMin of the time: a job must end.
+//
+// With a latency target, the measure is the 99th percentile of all the guests' requests: the job
+// does as much as keeps it below the target, up to all that it does without guests.
+//
+// Home thread; nothing suspends. Costs a look at the clock for each batch.
 #ifndef MILLRACE_JOBS_COPY_GUEST_WATCH_H_
 #define MILLRACE_JOBS_COPY_GUEST_WATCH_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "millrace/engine/engine.h"
+#include "millrace/engine/job/job_info.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/guest_load.h"
 
 namespace millrace {
 
-// Home thread; nothing suspends. Costs a look at a counter and the clock.
 class GuestWatch {
  public:
-  explicit GuestWatch(Graph& graph) : graph_(graph), seen_(graph.guest_requests()) {}
+  // How much slower guests' requests may be on average: then at least 0.7 of them are done.
+  static constexpr double kSlowdownMax = 1.38;
+  static constexpr double kShareMin = 0.3;
+  // With a target that somebody has asked for.
+  static constexpr double kShareMinForTarget = 0.05;
 
-  // Whether a guest has asked for anything within the last kMemory.
-  bool IsGuestActive() {
-    const Nanoseconds now = graph_.engine().clock().Now();
-    if (graph_.guest_requests() != seen_) {
-      seen_ = graph_.guest_requests();
-      quiet_from_ = now + kMemory;
-    }
-    return now < quiet_from_;
-  }
+  // `latency_target`: of the 99th percentile; 0: none. `graph` must outlive the watch.
+  GuestWatch(Graph& graph, Nanoseconds latency_target);
+
+  // What the job may have in flight while guests are active.
+  struct Allowance {
+    size_t batches = 1;
+    uint64_t batch_bytes = 0;
+  };
+  // Nothing if no guest has asked for anything within the last kMemory.
+  std::optional<Allowance> AllowanceNow();
+  // Whether guests have written anything within the last kMemory.
+  bool AreGuestsWriting() const;
+
+  // What the job may have in flight with nobody to care for but other jobs that copy: `wanted`, or
+  // its share of the memory that the engine keeps for copies. More would have to be faulted in
+  // afresh each time, which takes longer than the disk does.
+  Allowance ShareOf(Allowance wanted) const;
+  // The job copies between these two.
+  void OnCopyingBegins() { load_.OnCopierBegin(); }
+  void OnCopyingEnds() { load_.OnCopierEnd(); }
+
+  // A batch is in flight between these two.
+  void OnBatchBegin();
+  void OnBatchEnd();
+  // How long the job must rest before its next batch; 0: it may go on. The rest counts as taken.
+  Nanoseconds TakeRest();
+
+  // Tells what the guests' requests took since the job began to copy, if there is a target.
+  void Describe(JobInfo& info) const;
 
  private:
   // Longer than a guest with one request at a time needs to ask again, shorter than what a user
   // would notice of a job that still steps back.
   static constexpr Nanoseconds kMemory = 50 * kMillisecond;
 
+  bool IsGuestActive();
+  void Adjust();
+  // How far above its limit what the guests see is; nothing if it is not known.
+  std::optional<double> Excess() const;
+  void BeginPeriod(Nanoseconds now);
+
   Graph& graph_;
+  GuestLoad& load_;
+  const Nanoseconds latency_target_;
+  const LatencyHistogram latencies_before_;  // as the watch began
   uint64_t seen_;
-  Nanoseconds quiet_from_ = 0;
+  Nanoseconds active_until_ = -1;
+
+  size_t in_flight_ = 0;
+  Nanoseconds busy_from_ = 0;
+  double share_ = 1;      // of the time, that the job works
+  double owed_rest_ = 0;  // nanoseconds
+  size_t level_ = 0;      // of what it may have in flight
+
+  // Since the share was last changed.
+  Nanoseconds period_begin_ = 0;
+  uint64_t period_ended_ = 0;
+  Nanoseconds period_latency_ = 0;
+  LatencyHistogram period_latencies_;
 };
 
 }  // namespace millrace

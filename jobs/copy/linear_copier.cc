@@ -9,9 +9,6 @@
 namespace millrace {
 namespace {
 
-// With a guest at work: enough to go on, little enough that its requests do not queue for long.
-constexpr size_t kBatchesBesideGuest = 1;
-constexpr uint64_t kBatchBytesBesideGuest = 128 * 1024;
 // How far a batch may reach: its target's clusters are held from its first piece to its last.
 constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 constexpr uint64_t kSectorBytes = 512;
@@ -32,7 +29,7 @@ LinearCopier::LinearCopier(Graph& graph, Attachment& reader, CopyMover& mover,
       options_(options),
       extents_(reader, options.first, options.last),
       window_(mover),
-      guests_(graph) {}
+      guests_(graph, options.tuning.latency_target) {}
 
 void LinearCopier::OnRestartIo() {
   extents_.Forget();
@@ -43,11 +40,13 @@ absl::Status LinearCopier::CoRun(JobContext& context, uint64_t bytes) {
   end_ = bytes;
   context.SetRemaining(bytes);
   TaskScope scope("copy");
+  guests_.OnCopyingBegins();
   absl::Status status = CoCopy(context, scope);
   window_.CoWaitForAll();
   // Stretches keep their errors; the scope itself fails only for want of a stack, and then the
   // stretch was copied without one.
   scope.CoJoin().IgnoreError();
+  guests_.OnCopyingEnds();
   return status.ok() ? first_error_ : status;
 }
 
@@ -55,18 +54,20 @@ LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
   if (!path_) path_ = mover_.Path();
   Allowance allowance;
   if (path_->wants_events) return allowance;
-  allowance.batches = options_.tuning.batches_max;
+  const GuestWatch::Allowance share =
+      guests_.ShareOf({options_.tuning.batches_max, options_.tuning.batch_bytes});
+  allowance.batches = share.batches;
   if (MILLRACE_BUGGIFY("copy: one batch at a time")) allowance.batches = 1;
-  const bool is_guest_active = guests_.IsGuestActive();
-  if (is_guest_active) {
-    allowance.batches = std::min(allowance.batches, kBatchesBesideGuest);
-    allowance.piece_bytes = std::min(allowance.piece_bytes, kBatchBytesBesideGuest);
+  const std::optional<GuestWatch::Allowance> beside_guests = guests_.AllowanceNow();
+  if (beside_guests) {
+    allowance.batches = std::min(allowance.batches, beside_guests->batches);
+    allowance.piece_bytes = std::min(allowance.piece_bytes, beside_guests->batch_bytes);
   }
   // What a speed limit may be ahead of is one piece.
   if (!path_->is_plain || context.speed() > 0) return allowance;
-  allowance.batch_bytes = options_.tuning.batch_bytes;
-  if (is_guest_active) {
-    allowance.batch_bytes = std::min(allowance.batch_bytes, kBatchBytesBesideGuest);
+  allowance.batch_bytes = share.batch_bytes;
+  if (beside_guests) {
+    allowance.batch_bytes = std::min(allowance.batch_bytes, beside_guests->batch_bytes);
   }
   return allowance;
 }
@@ -88,6 +89,10 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
     const Allowance allowance = AllowanceNow(context);
     const bool has_more = MayCut() || window_.FirstWaiting() != nullptr;
     if (has_more && window_.moving() < allowance.batches) {
+      if (const Nanoseconds rest = guests_.TakeRest(); rest > 0) {
+        context.CoSleep(rest);
+        continue;
+      }
       MILLRACE_RETURN_IF_ERROR(CoStartNext(context, scope, allowance));
     } else {
       window_.CoWaitForOne();
@@ -120,7 +125,11 @@ absl::Status LinearCopier::CoStartNext(JobContext& context, TaskScope& scope,
     return absl::OkStatus();
   }
   if (!std::exchange(stretch->is_charged, true)) context.AccountBytes(stretch->bytes_to_move());
-  window_.CoStart(*stretch, scope, [this, &context] { context.Advance(window_.Settle()); });
+  guests_.OnBatchBegin();
+  window_.CoStart(*stretch, scope, [this, &context] {
+    guests_.OnBatchEnd();
+    context.Advance(window_.Settle());
+  });
   return absl::OkStatus();
 }
 

@@ -15,7 +15,7 @@
 // anything is said about it: only then is it known which of them the error belongs to. Under fault
 // injection there is one piece at a time.
 //
-// While guests use the disk the window shrinks: what the job has in flight is what they wait for.
+// While guests use the disk the window shrinks, and the job rests in between (GuestWatch).
 //
 // Home thread. It lives in the job's body; everything passed in must outlive it.
 #ifndef MILLRACE_JOBS_COPY_LINEAR_COPIER_H_
@@ -62,6 +62,7 @@ class LinearCopier {
   // The body's hooks of these names.
   void CoStopIo() MILLRACE_MAY_SUSPEND { window_.CoWaitForAll(); }
   void OnRestartIo();
+  void Describe(JobInfo& info) const { guests_.Describe(info); }
 
  private:
   // What the window may hold now.

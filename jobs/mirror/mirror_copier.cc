@@ -34,13 +34,23 @@ MirrorCopier::MirrorCopier(Graph& graph, DirtyBitmap& dirty, Attachment& source,
       source_(source),
       target_(target),
       options_(options),
-      piece_bytes_max_(PieceBytesMax(options.buffer_bytes, dirty.granularity())) {}
+      piece_bytes_max_(PieceBytesMax(options.buffer_bytes, dirty.granularity())),
+      guests_(graph, options.latency_target) {}
 
-uint64_t MirrorCopier::Room() const {
-  if (batches_in_flight_ >= kBatchesMax) return 0;
-  if (pieces_.empty()) return piece_bytes_max_;
+uint64_t MirrorCopier::Room() {
+  size_t batches_max = kBatchesMax;
+  uint64_t bytes_max = piece_bytes_max_;
+  const std::optional<GuestWatch::Allowance> beside_guests = guests_.AllowanceNow();
+  if (beside_guests && !guests_.AreGuestsWriting()) {
+    batches_max = std::min(batches_max, beside_guests->batches);
+    const uint64_t granularity = dirty_.granularity();
+    bytes_max = std::min(bytes_max,
+                         std::max(AlignDown(beside_guests->batch_bytes, granularity), granularity));
+  }
+  if (batches_in_flight_ >= batches_max) return 0;
+  if (pieces_.empty()) return bytes_max;
   const uint64_t left = options_.buffer_bytes - std::min(options_.buffer_bytes, bytes_in_flight_);
-  const uint64_t room = std::min(piece_bytes_max_, AlignDown(left, dirty_.granularity()));
+  const uint64_t room = std::min(bytes_max, AlignDown(left, dirty_.granularity()));
   const bool is_small = room > 0 && MILLRACE_BUGGIFY("mirror: room for one granule only");
   return is_small ? dirty_.granularity() : room;
 }
@@ -197,6 +207,7 @@ void MirrorCopier::CoPerformBatch(const Batch& batch, const OnDone& on_done) {
     on_done(Release(piece));
   }
   --batches_in_flight_;
+  guests_.OnBatchEnd();
   piece_done_.Notify();
 }
 
@@ -220,6 +231,7 @@ MirrorPiece MirrorCopier::CoStart(ByteRange area, uint64_t bytes_max, TaskScope&
   }
   const MirrorPiece last = *batch.back();
   ++batches_in_flight_;
+  guests_.OnBatchBegin();
   const auto main = [this, batch, on_done]()
                         MILLRACE_MAY_SUSPEND { CoPerformBatch(batch, on_done); };
   // No stack for one more coroutine: this one does it.

@@ -28,6 +28,7 @@
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/io/dirty_bitmap.h"
+#include "millrace/jobs/copy/guest_watch.h"
 
 namespace millrace {
 
@@ -45,6 +46,7 @@ struct MirrorPiece {
 struct MirrorCopierOptions {
   uint64_t buffer_bytes = 0;  // memory of all pieces in flight; a multiple of the granularity
   bool unmap = true;
+  Nanoseconds latency_target = 0;  // as in CopyTuning
   NodeId lowest{};  // the target lies below this image in the source's chain; invalid: elsewhere
 };
 
@@ -60,7 +62,13 @@ class MirrorCopier {
   size_t pieces_in_flight() const { return pieces_.size(); }
   uint64_t bytes_in_flight() const { return bytes_in_flight_; }
   // How long a batch may be now, all pieces together; 0 if none may start before another has ended.
-  uint64_t Room() const;
+  // Beside guests that only read there is room for less (GuestWatch); what those write must be
+  // caught up with.
+  uint64_t Room();
+  uint64_t piece_bytes_max() const { return piece_bytes_max_; }
+  // How long the job must rest before its next piece; 0: not at all. The rest counts as taken.
+  Nanoseconds TakeRest() { return guests_.AreGuestsWriting() ? 0 : guests_.TakeRest(); }
+  void Describe(JobInfo& info) const { guests_.Describe(info); }
   // The first marked area at or after `from`, at most `bytes_max` long, that no piece in flight
   // overlaps. Nothing if there is none.
   std::optional<ByteRange> NextFree(uint64_t from, uint64_t bytes_max) const;
@@ -116,6 +124,7 @@ class MirrorCopier {
   const MirrorCopierOptions options_;
   const uint64_t piece_bytes_max_;
   std::vector<Slot> pieces_;
+  GuestWatch guests_;
   size_t batches_in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
   uint64_t next_number_ = 1;

@@ -136,6 +136,7 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
       copier_(graph, set_up_.changes->bitmap(), set_up_.filter, set_up_.writer,
               {.buffer_bytes = mirror_proofs.buffer_bytes,
                .unmap = options_.unmap,
+               .latency_target = options_.copy.latency_target,
                .lowest = mirror_proofs.lowest}) {}
 
 MirrorJob::~MirrorJob() { set_up_.changes->Stop(); }
@@ -198,7 +199,7 @@ absl::Status MirrorJob::CoCatchUp() {
 absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
   context().SetRemaining(dirty().dirty_bytes());
   for (uint64_t done = 0; done < bytes;) {
-    const std::optional<ByteRange> area = copier_.NextFree(0, copier_.Room());
+    const std::optional<ByteRange> area = copier_.NextFree(0, copier_.piece_bytes_max());
     if (!area) break;
     const MirrorPiece piece = copier_.CoCopyNow(*area);
     if (!piece.status.ok()) {

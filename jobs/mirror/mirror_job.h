@@ -151,6 +151,7 @@ class MirrorJob final : public BlockJob {
 
   void CoStopIo() override MILLRACE_MAY_SUSPEND;
   void OnRestartIo() override;
+  void Describe(JobInfo& info) const override { copier_.Describe(info); }
   bool can_complete() const override { return true; }
   absl::Status OnComplete() override;
   bool OnCancel(bool force) override;
@@ -182,7 +183,7 @@ class MirrorJob final : public BlockJob {
   void CoEndSync() MILLRACE_MAY_SUSPEND;
   bool MustWaitForPieces(bool is_done) const;
   bool MustFlush() const;
-  std::optional<ByteRange> NextArea() const;
+  std::optional<ByteRange> NextArea();
   // At the end: copies what is marked, about `bytes` of it at most, one piece after the other.
   absl::Status CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   void OnPieceDone(const MirrorPiece& piece);

@@ -198,7 +198,12 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),
                        "mirror: the rest is copied under the drain");
     if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
-      CoStartPiece(context, scope, *area);
+      const Nanoseconds rest = is_ending() ? 0 : copier_.TakeRest();
+      if (rest > 0) {
+        context.CoSleep(rest);
+      } else {
+        CoStartPiece(context, scope, *area);
+      }
     } else if (MustWaitForPieces(is_done)) {
       copier_.CoWaitForOne();
     } else if (context.is_ready() && !is_ending()) {
@@ -239,7 +244,7 @@ bool MirrorJob::MustFlush() const {
          !(options_.copy_mode == MirrorCopyMode::kWriteBlocking && is_own_work_flushed_);
 }
 
-std::optional<ByteRange> MirrorJob::NextArea() const {
+std::optional<ByteRange> MirrorJob::NextArea() {
   const uint64_t room = copier_.Room();
   if (room == 0) return std::nullopt;
   const std::optional<ByteRange> area = copier_.NextFree(cursor_, room);

@@ -71,6 +71,7 @@ class StreamJob final : public BlockJob {
   void CoAbort() override MILLRACE_MAY_SUSPEND;
   void CoStopIo() override MILLRACE_MAY_SUSPEND { copier_.CoStopIo(); }
   void OnRestartIo() override { copier_.OnRestartIo(); }
+  void Describe(JobInfo& info) const override { copier_.Describe(info); }
   ~StreamJob() override;
 
  private:

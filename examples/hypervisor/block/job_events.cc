@@ -8,6 +8,7 @@
 #include "examples/hypervisor/block/create_job.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/engine/job/error_policy.h"
 #include "millrace/engine/job/job_state.h"
 
@@ -88,6 +89,9 @@ json::object DescribeJob(const JobInfo& job) {
                         {"type", Text(job.type)},
                         {"id", Text(job.id)}};
   if (!job.error.empty()) shown["error"] = ErrorText(job.status, job.error);
+  for (const JobFigure& figure : job.figures) {
+    shown[StrCat("x-millrace-", figure.name)] = figure.value;
+  }
   return shown;
 }
 

@@ -16,6 +16,8 @@ void ReadBlockJobOptions(ArgumentReader& reader, BlockJobOptions* options) {
   options->spec.speed = reader.OptionalInteger("speed").value_or(0);
   options->spec.finalizes_automatically = reader.OptionalBool("auto-finalize").value_or(true);
   options->spec.dismisses_automatically = reader.OptionalBool("auto-dismiss").value_or(true);
+  options->copy.latency_target =
+      reader.OptionalUint32("x-millrace-latency-target").value_or(0) * kMicrosecond;
   options->filter_name = reader.OptionalString("filter-node-name").value_or("");
 }
 
@@ -25,6 +27,7 @@ void AppendBlockJobArguments(std::vector<ArgumentSpec>* arguments) {
   arguments->push_back({"filter-node-name", ArgumentType::kString, true});
   arguments->push_back({"auto-finalize", ArgumentType::kBool, true});
   arguments->push_back({"auto-dismiss", ArgumentType::kBool, true});
+  arguments->push_back({"x-millrace-latency-target", ArgumentType::kUint32, true});
 }
 
 ArgumentSpec OnErrorArgument(std::string_view name) {

@@ -18,7 +18,8 @@ inline constexpr std::string_view kOnErrorNames[] = {"report", "ignore", "enospc
 // The enum argument `name`; kReport if it is absent.
 OnError ReadOnError(ArgumentReader& reader, std::string_view name);
 
-// job-id, speed, auto-finalize, auto-dismiss, filter-node-name.
+// job-id, speed, auto-finalize, auto-dismiss, filter-node-name, and x-millrace-latency-target: what
+// the 99th percentile of guests' reads and writes is not to exceed, in microseconds; 0: none.
 void ReadBlockJobOptions(ArgumentReader& reader, BlockJobOptions* options);
 
 // The specifications of these, to be put behind a command's own.

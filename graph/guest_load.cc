@@ -63,13 +63,16 @@ GuestLoad::Request::Request(GuestLoad* load, bool is_write) : load_(load) {
   batches_begun_ = load_->batches_begun_;
   is_disturbed_ = load_->batches_in_flight_ > 0;
   ++load_->in_flight_;
+  load_->last_activity_ = begin_;
   if (is_write) load_->last_write_ = begin_;
 }
 
 GuestLoad::Request::~Request() {
   if (load_ == nullptr) return;
   GuestLoad& load = *load_;
-  const Nanoseconds latency = load.clock_.Now() - begin_;
+  const Nanoseconds end = load.clock_.Now();
+  const Nanoseconds latency = end - begin_;
+  load.last_activity_ = end;
   --load.in_flight_;
   ++load.ended_;
   load.total_latency_ += latency;

@@ -73,6 +73,8 @@ class GuestLoad {
 
   // Requests in flight now.
   size_t in_flight() const { return in_flight_; }
+  // When the last request began or ended; negative if there was none.
+  Nanoseconds last_activity() const { return last_activity_; }
   // When the last write began; negative if none did.
   Nanoseconds last_write() const { return last_write_; }
   // Of all requests that have ended.
@@ -88,6 +90,7 @@ class GuestLoad {
   size_t in_flight_ = 0;
   uint64_t ended_ = 0;
   Nanoseconds total_latency_ = 0;
+  Nanoseconds last_activity_ = -1;
   Nanoseconds last_write_ = -1;
   uint64_t undisturbed_ = 0;
   double undisturbed_mean_ = 0;

@@ -9,10 +9,15 @@
 namespace millrace {
 namespace {
 
-// What a job may have in flight beside guests; more than the first only below a latency target.
+// What a job may have in flight beside guests; more than the first only below a latency target. A
+// device serves one request after the other, so a guest's request waits for at most the rest of one
+// of ours: little, if ours is small. And while our next one is being prepared the device is the
+// guests' alone: with small pieces that is a larger part of the time, for which the job need not
+// rest.
 constexpr GuestWatch::Allowance kLevels[] = {
-    {1, uint64_t{256} << 10}, {1, uint64_t{512} << 10}, {1, uint64_t{1} << 20},
-    {2, uint64_t{1} << 20},   {4, uint64_t{1} << 20},   {8, uint64_t{1} << 20},
+    {1, uint64_t{64} << 10},  {1, uint64_t{128} << 10}, {1, uint64_t{256} << 10},
+    {1, uint64_t{512} << 10}, {1, uint64_t{1} << 20},   {2, uint64_t{1} << 20},
+    {4, uint64_t{1} << 20},   {8, uint64_t{1} << 20},
 };
 
 // One share is tried for so long, and so many requests.
@@ -42,7 +47,11 @@ GuestWatch::GuestWatch(Graph& graph, Nanoseconds latency_target)
       load_(graph.guest_load()),
       latency_target_(latency_target),
       latencies_before_(load_.latencies()),
-      seen_(graph.guest_requests()) {}
+      seen_(graph.guest_requests()) {
+  // Who used the disk just now goes on: the job's first batch is as small as the others.
+  if (load_.last_activity() >= 0) active_until_ = load_.last_activity() + kMemory;
+  BeginPeriod(graph.engine().clock().Now());
+}
 
 bool GuestWatch::IsGuestActive() {
   const Nanoseconds now = graph_.engine().clock().Now();

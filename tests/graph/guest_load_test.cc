@@ -70,7 +70,9 @@ TEST_F(GuestLoadTest, RequestsOfJobsDoNotCount) {
 }
 
 TEST_F(GuestLoadTest, CountsWhatEndsAndWhatIsUnderWay) {
+  EXPECT_LT(load_.last_activity(), 0);
   Serve(kMillisecond, [this] { EXPECT_EQ(load_.in_flight(), 1u); });
+  EXPECT_EQ(load_.last_activity(), clock_.Now());
   EXPECT_EQ(load_.in_flight(), 0u);
   EXPECT_EQ(load_.ended(), 1u);
   EXPECT_EQ(load_.total_latency(), kMillisecond);

@@ -136,6 +136,16 @@ TEST(GuestWatch, GuestThatComesLaterIsSparedToo) {
   });
 }
 
+TEST(GuestWatch, FirstBatchBesideAGuestIsSmall) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  Disk disk(*engine, 3 * kQuietLatency);
+  disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
+    EXPECT_FALSE(GuestWatch(self.graph(), 0).AllowanceNow());
+    CoSleepFor(kMillisecond).IgnoreError();
+    EXPECT_TRUE(GuestWatch(self.graph(), 0).AllowanceNow());
+  });
+}
+
 TEST(GuestWatch, TargetThatIsFarOffAllowsAllThereIs) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();
   Disk disk(*engine, 3 * kQuietLatency);

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/scheduler/exploration_site.h"
@@ -83,6 +84,7 @@ uint64_t TableCache::SliceRef::BytesFrom(HostOffset offset) const {
 
 TableCache::TableCache(ImageFile& file, const Geometry& geometry, uint64_t bytes_max)
     : file_(file),
+      table_bytes_(geometry.cluster_bytes()),
       slice_bytes_(std::min(geometry.cluster_bytes(), kSliceBytesMax)),
       bytes_max_(bytes_max),
       lists_(std::make_unique<Lists>()) {}
@@ -106,20 +108,44 @@ absl::StatusOr<TableCache::SliceRef> TableCache::CoGet(TableKind kind, HostOffse
     }
     return SliceRef(std::move(slice));
   }
-  std::shared_ptr<Slice> slice = Insert(kind, SliceOffset(offset));
-  slice->is_loading = true;
-  slice->load_status = CoLoad(*slice);
-  slice->is_loading = false;
-  // A failed slice leaves the cache, so that the next request tries again.
-  if (!slice->load_status.ok() && !slice->is_detached) Detach(*slice);
-  slice->loaded.Set();
-  MILLRACE_RETURN_IF_ERROR(slice->load_status);
-  return SliceRef(std::move(slice));
+  const SliceList slices = InsertMissing(kind, SliceOffset(offset));
+  CoLoad(slices);
+  MILLRACE_RETURN_IF_ERROR(slices.front()->load_status);
+  return SliceRef(slices.front());
 }
 
-absl::Status TableCache::CoLoad(Slice& slice) {
-  file_.CoEvent(LoadEvent(slice.kind));
-  return file_.CoRead(slice.offset, IoVector(slice.data.get(), slice_bytes_));
+TableCache::SliceList TableCache::InsertMissing(TableKind kind, uint64_t offset) {
+  SliceList slices = {Insert(kind, offset)};
+  const uint64_t end = AlignDown(offset, table_bytes_) + table_bytes_;
+  const auto before = slices_.find(offset - slice_bytes_);
+  const bool is_walk = kind == TableKind::kL2 && !IsAligned(offset, table_bytes_) &&
+                       before != slices_.end() && before->second->kind == kind;
+  const uint64_t room = bytes_max_ / 4;
+  for (uint64_t next = offset + slice_bytes_; is_walk && next < end; next += slice_bytes_) {
+    if (slices_.contains(next) || slices.size() * slice_bytes_ >= room) break;
+    slices.push_back(Insert(kind, next));
+  }
+  for (const auto& slice : slices) slice->is_loading = true;
+  return slices;
+}
+
+void TableCache::CoLoad(const SliceList& slices) {
+  absl::Status together = CoRead(slices);
+  for (const auto& slice : slices) {
+    // Which of them cannot be read is known only when each is read by itself.
+    slice->load_status = together.ok() || slices.size() == 1 ? together : CoRead({slice});
+    slice->is_loading = false;
+    // A failed slice leaves the cache, so that the next request tries again.
+    if (!slice->load_status.ok() && !slice->is_detached) Detach(*slice);
+    slice->loaded.Set();
+  }
+}
+
+absl::Status TableCache::CoRead(const SliceList& slices) {
+  file_.CoEvent(LoadEvent(slices.front()->kind));
+  IoVector target;
+  for (const auto& slice : slices) target.Append(slice->data.get(), slice_bytes_);
+  return file_.CoRead(slices.front()->offset, target);
 }
 
 TableCache::SliceRef TableCache::CreateZeroed(TableKind kind, HostOffset offset) {

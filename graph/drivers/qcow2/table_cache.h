@@ -2,9 +2,10 @@
 // needed, changed in memory, and written back in batches.
 //
 // A slice is at most 4 KiB of one table. Two coroutines that miss on the same slice wait for one
-// read. A lookup that hits does not suspend. A slice stays as long as somebody holds a SliceRef to
-// it or it has unwritten changes; beyond that the least recently used ones go when the cache is
-// larger than its limit.
+// read. Who walks through an L2 table (the slice before is there) has the rest of it read at once:
+// of a long chain, a job reads every table of every image. A lookup that hits does not suspend. A
+// slice stays as long as somebody holds a SliceRef to it or it has unwritten changes; beyond that
+// the least recently used ones go when the cache is larger than its limit.
 //
 // The order of writing is the owner's business (Writeback): TakeDirty() freezes what one kind of
 // table has unwritten, CoWrite() writes that, and Restore() takes it back after an error. Changes
@@ -99,7 +100,13 @@ class TableCache {
 
  private:
   std::shared_ptr<Slice> Insert(TableKind kind, uint64_t offset);
-  absl::Status CoLoad(Slice& slice) MILLRACE_MAY_SUSPEND;
+  using SliceList = std::vector<std::shared_ptr<Slice>>;
+  // The slice at `offset`, to be loaded; and the rest of its L2 table, if somebody walks through
+  // it.
+  SliceList InsertMissing(TableKind kind, uint64_t offset);
+  // Neighbours in one read. How it ended is told by each.
+  void CoLoad(const SliceList& slices) MILLRACE_MAY_SUSPEND;
+  absl::Status CoRead(const SliceList& slices) MILLRACE_MAY_SUSPEND;
   void MarkDirty(Slice& slice, uint32_t begin, uint32_t end);
   void ClearDirty(Slice& slice);
   void Touch(Slice& slice);
@@ -108,6 +115,7 @@ class TableCache {
   uint64_t SliceOffset(HostOffset offset) const { return offset.value() & ~(slice_bytes_ - 1); }
 
   ImageFile& file_;
+  const uint64_t table_bytes_;  // of an L2 table or refcount block: one cluster
   const uint64_t slice_bytes_;
   const uint64_t bytes_max_;
   absl::btree_map<uint64_t, std::shared_ptr<Slice>> slices_;  // by offset in the file

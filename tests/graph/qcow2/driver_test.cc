@@ -374,6 +374,55 @@ TEST_F(Qcow2Driver, RaisesQemusEventsForMetadata) {
   });
 }
 
+// An L2 table of four slices, each of which tells of 4 MiB.
+class Qcow2LongTable : public Qcow2Driver {
+ protected:
+  static constexpr uint64_t kStep = uint64_t{4} << 20;
+
+  void SetUp() override {
+    Create({.bytes = 4 * kStep, .extended_l2 = true});
+    Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (uint64_t i = 0; i < 4; ++i) {
+        MILLRACE_RETURN_IF_ERROR(node.CoWrite(i * kStep, Pattern(512, i)));
+      }
+      return absl::OkStatus();
+    });
+  }
+  int64_t Loads() {
+    return std::count(context_.events().begin(), context_.events().end(), "l2_load");
+  }
+};
+
+TEST_F(Qcow2LongTable, WhoWalksThroughItHasTheRestOfItReadAtOnce) {
+  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+    const int64_t before = Loads();
+    for (uint64_t i = 0; i < 4; ++i) MILLRACE_RETURN_IF_ERROR(CoHostOf(node, i * kStep).status());
+    EXPECT_EQ(Loads() - before, 2);
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(Qcow2LongTable, WhoJumpsAboutInItReadsOnlyWhatIsAskedFor) {
+  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+    const int64_t before = Loads();
+    for (const uint64_t i : {3u, 0u, 1u, 2u}) {
+      MILLRACE_RETURN_IF_ERROR(CoHostOf(node, i * kStep).status());
+    }
+    // The last but one goes on from 0 and takes what is between that and 3.
+    EXPECT_EQ(Loads() - before, 3);
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(Qcow2LongTable, ErrorBelongsToTheSliceThatCannotBeRead) {
+  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(CoHostOf(node, 0).status());
+    disk_.FailAt(0);  // the read of the rest; each by itself can be read
+    for (uint64_t i = 1; i < 4; ++i) MILLRACE_RETURN_IF_ERROR(CoHostOf(node, i * kStep).status());
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(Qcow2Driver, FlushingTwiceWritesOnce) {
   Create({});
   Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {

@@ -11,8 +11,12 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scheduler/decider.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/attachment_core.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/io/chain_index.h"
+#include "millrace/graph/open_node.h"
 #include "tests/support/job_fixture.h"
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
@@ -38,6 +42,7 @@ class DeepChain {
     options.map_takes_step = true;
     MILLRACE_ASSIGN_OR_RETURN(chain_, CoMakeMemoryChain(world_.graph(), options, false));
     content_.assign(kLayers, std::vector<uint8_t>(kClusters, 0));
+    is_gone_.assign(kLayers, false);
     RandomStream random(seed, "deep chain");
     for (size_t layer = 0; layer + 1 < kLayers; ++layer) {
       for (int i = 0; i < 5; ++i) {
@@ -69,7 +74,7 @@ class DeepChain {
   }
   absl::Status CoWrite(uint64_t cluster, uint8_t value) MILLRACE_MAY_SUSPEND {
     std::vector<uint8_t> data(kCluster, value);
-    content_[kLayers - 1][cluster] = value;
+    content_.back()[cluster] = value;
     return chain_.guest.CoWrite(cluster * kCluster, IoVector(data.data(), data.size()));
   }
   absl::StatusOr<std::vector<uint8_t>> CoRead(uint64_t offset, uint64_t bytes)
@@ -77,6 +82,58 @@ class DeepChain {
     std::vector<uint8_t> seen(bytes);
     MILLRACE_RETURN_IF_ERROR(chain_.guest.CoRead(offset, IoVector(seen.data(), seen.size())));
     return seen;
+  }
+  // A layer in the middle goes away, as at the end of a job or by a reopen.
+  absl::Status CoDrop(size_t layer) MILLRACE_MAY_SUSPEND {
+    const size_t above = NextInChain(layer);
+    const size_t below = PreviousInChain(layer);
+    MILLRACE_ASSIGN_OR_RETURN(
+        DrainedSection drained,
+        DrainedSection::CoBegin(world_.graph(), {chain_.nodes[above]}, {chain_.monitor_holder}));
+    const absl::Status status = Commit(drained, [&](GraphTransaction& change) {
+      change.SetBacking(chain_.nodes[above], chain_.nodes[below], std::nullopt);
+    });
+    if (status.ok()) is_gone_[layer] = true;
+    return status;
+  }
+  // A new, empty layer on top.
+  absl::Status CoSnapshot() MILLRACE_MAY_SUSPEND {
+    MemoryOverlayOptions driver;
+    driver.bytes = kBytes;
+    driver.cluster_bytes = kCluster;
+    const NodeId old_top = chain_.nodes.back();
+    NodeId added;
+    Attachment hold;
+    {
+      GraphTransaction change(world_.graph());
+      added = change.AddNode(MakeMemoryOverlayDriver(std::move(driver)), {});
+      AttachmentOptions keep;
+      keep.holder = chain_.monitor_holder;
+      keep.stays_at_node = true;
+      hold = change.Attach(added, keep);
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(world_.graph(), added));
+    MILLRACE_ASSIGN_OR_RETURN(
+        DrainedSection drained,
+        DrainedSection::CoBegin(world_.graph(), {old_top}, {chain_.monitor_holder}));
+    MILLRACE_RETURN_IF_ERROR(Commit(drained, [&](GraphTransaction& change) {
+      change.SetBacking(added, old_top, std::nullopt);
+      change.ReplaceNode(old_top, added);
+    }));
+    drained.End();
+    hold.CoDetach();
+    chain_.nodes.push_back(added);
+    content_.emplace_back(kClusters, 0);
+    is_gone_.push_back(false);
+    return absl::OkStatus();
+  }
+  // The guest asks for everything, whatever it may see.
+  absl::Status CoScan() MILLRACE_MAY_SUSPEND {
+    for (uint64_t at = 0; at < kBytes; at += kCluster) {
+      MILLRACE_RETURN_IF_ERROR(CoRead(at, 8).status());
+    }
+    return absl::OkStatus();
   }
   // The whole disk is what the layers make of it, however it is cut into reads.
   absl::Status CoVerify(RandomStream& random) MILLRACE_MAY_SUSPEND {
@@ -95,19 +152,48 @@ class DeepChain {
     return absl::OkStatus();
   }
   uint8_t Shown(uint64_t cluster) const {
-    for (size_t layer = kLayers; layer-- > 0;) {
-      if (content_[layer][cluster] != 0) return content_[layer][cluster];
+    for (size_t layer = content_.size(); layer-- > 0;) {
+      if (!is_gone_[layer] && content_[layer][cluster] != 0) return content_[layer][cluster];
     }
     return 0;
+  }
+  // A layer in the middle that is still there.
+  size_t AnyInTheMiddle(RandomStream& random) const {
+    for (;;) {
+      const size_t layer = 1 + random.Below(content_.size() - 2);
+      if (!is_gone_[layer]) return layer;
+    }
+  }
+  size_t layers() const {
+    return static_cast<size_t>(std::count(is_gone_.begin(), is_gone_.end(), false));
   }
 
   MemoryChain& chain() { return chain_; }
   void CoClose() MILLRACE_MAY_SUSPEND { world_.CoClose(chain_); }
 
  private:
+  size_t NextInChain(size_t layer) const {
+    do ++layer;
+    while (is_gone_[layer]);
+    return layer;
+  }
+  size_t PreviousInChain(size_t layer) const {
+    do --layer;
+    while (is_gone_[layer]);
+    return layer;
+  }
+  template <typename Stage>
+  absl::Status Commit(const DrainedSection& drained, Stage stage) MILLRACE_OPENS_VIEW {
+    GraphTransaction change(world_.graph());
+    change.OnBehalfOf(chain_.monitor_holder).Show(drained);
+    stage(change);
+    return change.Commit().status();
+  }
+
   JobWorld world_;
   MemoryChain chain_;
-  std::vector<std::vector<uint8_t>> content_;
+  std::vector<std::vector<uint8_t>> content_;  // of each layer, bottom first
+  std::vector<bool> is_gone_;
 };
 
 using Story = std::function<absl::Status(DeepChain& chain, RandomStream& random)>;
@@ -146,6 +232,42 @@ TEST(ChainIndex, ReadsShowWhatTheChainShowsWhateverHasChangedMeanwhile) {
     Tell(seed, story, *engine);
     if (testing::Test::HasFailure()) return;
   }
+}
+
+// Layers go away, a snapshot comes on top, layers are filled, the guest writes; meanwhile the index
+// is being used and learnt.
+absl::Status CoEditSomething(DeepChain& chain, RandomStream& random) MILLRACE_MAY_SUSPEND {
+  switch (random.Below(4)) {
+    case 0:
+      if (chain.layers() <= ChainIndex::kLayersMin + 2) return chain.CoSnapshot();
+      return chain.CoDrop(chain.AnyInTheMiddle(random));
+    case 1:
+      return chain.CoSnapshot();
+    case 2:
+      return chain.CoFill(chain.AnyInTheMiddle(random), random.Below(kClusters), 251);
+    default:
+      return chain.CoWrite(random.Below(kClusters), 252);
+  }
+}
+
+TEST(ChainIndex, EditsOfTheChainMakeItsAnswersVoid) {
+  Explore(
+      [](Engine& engine, uint64_t seed) {
+        const Story story = [](DeepChain& chain, RandomStream& random)
+                                MILLRACE_MAY_SUSPEND -> absl::Status {
+          for (int round = 0; round < 8; ++round) {
+            TaskScope scope("reads");
+            scope.Spawn("reads", [&]() MILLRACE_MAY_SUSPEND { return chain.CoScan(); });
+            absl::Status status = CoEditSomething(chain, random);
+            status.Update(scope.CoJoin());
+            status.Update(chain.CoVerify(random));
+            MILLRACE_RETURN_IF_ERROR(status);
+          }
+          return absl::OkStatus();
+        };
+        Tell(seed, story, engine);
+      },
+      /*cost=*/20);
 }
 
 // Looking into an image's map takes a step of the simulation here: layers that are asked show.

@@ -141,6 +141,12 @@ class Attachment {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteParts(absl::Span<const ByteRange> ranges, const IoVector& source,
                             WriteFlags flags = {}) MILLRACE_MAY_SUSPEND;
+  // Has the host copy, or share, what `parts` show into the same ranges of `target`'s image, so
+  // that the bytes do not pass through here. `memory` is as long as the parts together; it only
+  // names the bytes. False if that cannot be done: then nothing has changed, and the caller reads
+  // and writes.
+  bool CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& target,
+                       const IoVector& memory) MILLRACE_MAY_SUSPEND;
   // Reads without handing out, for what a filter at this attachment's node does when it is read
   // through. Ranges as above.
   absl::Status CoPrefetch(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND;

@@ -313,6 +313,25 @@ absl::Status Attachment::CoWriteParts(absl::Span<const ByteRange> ranges, const 
   return CoWriteNodeParts(request.node(), ranges, source, flags);
 }
 
+bool Attachment::CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& target,
+                                 const IoVector& memory) {
+  if (!is_attached() || !target.is_attached()) return false;
+  AttachmentCore& to = *target.core_;
+  const AttachmentUse use(*core_);
+  const AttachmentUse target_use(to);
+  InFlightRequest request;
+  core_->CoEnter(request);
+  InFlightRequest target_request;
+  to.CoEnter(target_request);
+  bool may_share = CheckPermission(to, "write", kWrite).ok();
+  for (const ChainPart& part : parts) {
+    may_share = may_share &&
+                CheckRange(*core_, "share", part.range.offset, part.range.bytes).ok() &&
+                CheckRange(to, "share", part.range.offset, part.range.bytes).ok();
+  }
+  return may_share && CoTryShareNodeParts(request.node(), parts, target_request.node(), memory);
+}
+
 absl::Status Attachment::CoPrefetch(absl::Span<const ChainPart> parts) {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;

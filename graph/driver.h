@@ -31,6 +31,7 @@
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/strong_int.h"
+#include "millrace/engine/io/io_backend.h"
 #include "millrace/graph/io/io_vector.h"
 #include "millrace/graph/node_id.h"
 #include "millrace/graph/permission.h"
@@ -97,6 +98,13 @@ struct ResizeFlags {
 struct IoPart {
   uint64_t offset = 0;
   IoVector memory;
+};
+
+// Bytes that go from one file to another.
+struct FileShare {
+  uint64_t source_offset = 0;
+  uint64_t target_offset = 0;
+  uint64_t bytes = 0;
 };
 
 class Driver {
@@ -307,6 +315,20 @@ class ProtocolDriver : public Driver {
   // Several reads or writes at once, in any order; the first error, if any. Each as above.
   virtual absl::Status CoReadScattered(absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoWriteScattered(absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
+  // What was written here is to be flushed soon: the host may begin with it. A hint.
+  virtual void CoStartWriteback(absl::Span<const ByteRange> /*ranges*/) MILLRACE_MAY_SUSPEND {}
+  // Has the host bring bytes of another file here, by copying them in its own memory, or by having
+  // both files use the same blocks. False if the host will not: parts may have been written, the
+  // rest not, and there is no use in asking again. Only if CoMayShareWith(source).
+  virtual bool CoShareFrom(ProtocolDriver& /*source*/, absl::Span<const FileShare> /*shares*/)
+      MILLRACE_MAY_SUSPEND {
+    return false;
+  }
+  virtual bool CoMayShareWith(const ProtocolDriver& /*source*/) MILLRACE_MAY_SUSPEND {
+    return false;
+  }
+  // The file of the host, as the engine's I/O knows it; invalid if there is none.
+  virtual IoFile io_file() const { return IoFile(); }
   // kData or kZero (a hole), never kUnallocated.
   virtual absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND = 0;
   // Offsets, lengths and memory of requests must be multiples of it; the caller bounces otherwise.

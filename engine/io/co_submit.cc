@@ -1,3 +1,5 @@
+#include <cerrno>
+
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/engine/observer.h"
@@ -107,16 +109,22 @@ absl::StatusOr<OpenedIoFile> IoBackend::CoOpenAndStat(const std::string& path,
 
 void CountCompletion(Scheduler& scheduler, const IoRequest& request) {
   if (request.opcode == IoOpcode::kMemory || request.opcode == IoOpcode::kCall) return;
+  // Where the host will not copy, the bytes are read and written.
+  if (request.opcode == IoOpcode::kCopyRange && request.result < 0) return;
   if (request.result < 0) return scheduler.Count(Counter::kIoErrors);
   if (request.opcode == IoOpcode::kRead) {
     scheduler.Count(Counter::kIoReads);
     scheduler.Count(Counter::kIoReadBytes, static_cast<uint64_t>(request.result));
-  } else if (request.opcode == IoOpcode::kWrite) {
+  } else if (request.opcode == IoOpcode::kWrite || request.opcode == IoOpcode::kCopyRange) {
     scheduler.Count(Counter::kIoWrites);
     scheduler.Count(Counter::kIoWriteBytes, static_cast<uint64_t>(request.result));
   } else if (request.opcode == IoOpcode::kSync) {
     scheduler.Count(Counter::kIoFlushes);
   }
+}
+
+int64_t IoBackend::CoCloneRange(IoFile, uint64_t, IoFile, uint64_t, uint64_t) {
+  return -EOPNOTSUPP;
 }
 
 int64_t CoSubmit(IoBackend& backend, IoRequest& request) {

@@ -1,6 +1,11 @@
 #include "millrace/engine/io/host_io.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
@@ -91,6 +96,27 @@ absl::StatusOr<FileExtent> HostIo::CoFindExtent(IoFile file, uint64_t offset) {
   absl::StatusOr<FileExtent> extent = absl::InternalError("the search did not run");
   CoCall("find extent", [&] { extent = FindHostExtent(file.number, offset); });
   return extent;
+}
+
+int64_t HostIo::CoCloneRange(IoFile source, uint64_t source_offset, IoFile target,
+                             uint64_t target_offset, uint64_t bytes) {
+  int64_t result = 0;
+  CoCall("clone range", [&] {
+    const file_clone_range range = {source.number, source_offset, bytes, target_offset};
+    if (ioctl(target.number, FICLONERANGE, &range) != 0) result = -errno;
+  });
+  return result;
+}
+
+void HostIo::CoStartWriteback(IoFile file, absl::Span<const ByteRange> ranges) {
+  // On a helper thread: the host waits where the device has enough to do already.
+  CoCall("start writing back", [&] {
+    for (const ByteRange& range : ranges) {
+      // An error is not lost: the next fdatasync() of the file meets it.
+      sync_file_range(file.number, static_cast<off64_t>(range.offset),
+                      static_cast<off64_t>(range.bytes), SYNC_FILE_RANGE_WRITE);
+    }
+  });
 }
 
 absl::Status HostIo::LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) {

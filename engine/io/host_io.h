@@ -30,6 +30,10 @@ class HostIo : public IoBackend {
   absl::StatusOr<FileInfo> CoStat(IoFile file) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<FileExtent> CoFindExtent(IoFile file, uint64_t offset) override
       MILLRACE_MAY_SUSPEND;
+  int64_t CoCloneRange(IoFile source, uint64_t source_offset, IoFile target, uint64_t target_offset,
+                       uint64_t bytes) override MILLRACE_MAY_SUSPEND;
+  void CoStartWriteback(IoFile file, absl::Span<const ByteRange> ranges) override
+      MILLRACE_MAY_SUSPEND;
   absl::Status LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) override;
   void UnlockBytes(IoFile file, absl::Span<const uint64_t> bytes) override;
   absl::Status ProbeLocks(IoFile file, absl::Span<const uint64_t> bytes) override;

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/intrusive_list.h"
 #include "millrace/engine/scheduler/clock.h"
@@ -142,6 +143,14 @@ class IoBackend {
   // Whether data or a hole starts at `offset`, and how far it reaches.
   virtual absl::StatusOr<FileExtent> CoFindExtent(IoFile file, uint64_t offset)
       MILLRACE_MAY_SUSPEND = 0;
+  // Has `bytes` of `target` use the same blocks as those of `source` until one of them is written
+  // (reflink). 0, or -errno: -EOPNOTSUPP, -EXDEV, -EINVAL where the host cannot.
+  virtual int64_t CoCloneRange(IoFile source, uint64_t source_offset, IoFile target,
+                               uint64_t target_offset, uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  // Tells the host to begin to write these ranges to the device, where they wait in its cache. A
+  // hint: it makes a later kSync shorter and promises nothing. Returns once the host has been told.
+  virtual void CoStartWriteback(IoFile /*file*/, absl::Span<const ByteRange> /*ranges*/)
+      MILLRACE_MAY_SUSPEND {}
   // Open-file-description locks on single bytes, all or nothing, without waiting. Each `bytes`
   // entry is an offset. FailedPrecondition (kImageLocked) if somebody else holds one; the text and
   // the conflict name the holder where the host tells.

@@ -143,9 +143,12 @@ absl::Status CoMirrorInBatches(Stage& stage) MILLRACE_MAY_SUSPEND {
   copy.path = "copy.qcow2";
   MILLRACE_RETURN_IF_ERROR(copy.CoCreateAndOpen(stage));
   copy.disk.CoDetach();
-  stage.engine().simulated_io()->Fail({.operation = SimulatedOperation::kWrite,
-                                       .path = copy.path,
-                                       .nth = 1 + stage.Draw(3, "write that fails")});
+  SimulatedIo& io = *stage.engine().simulated_io();
+  // A host that would copy from file to file by itself writes nothing that could fail.
+  io.Fail({.operation = SimulatedOperation::kCopyRange, .is_persistent = true});
+  io.Fail({.operation = SimulatedOperation::kWrite,
+           .path = copy.path,
+           .nth = 1 + stage.Draw(3, "write that fails")});
   MirrorOptions mirror;
   mirror.spec.id = "m";
   mirror.source = guest.image.top();

@@ -84,6 +84,11 @@ class FileDriver final : public ProtocolDriver {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoReadScattered(absl::Span<const IoPart> parts) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteScattered(absl::Span<const IoPart> parts) override MILLRACE_MAY_SUSPEND;
+  bool CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares) override
+      MILLRACE_MAY_SUSPEND;
+  bool CoMayShareWith(const ProtocolDriver& source) override MILLRACE_MAY_SUSPEND;
+  IoFile io_file() const override { return file_; }
+  void CoStartWriteback(absl::Span<const ByteRange> ranges) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND;
@@ -113,6 +118,9 @@ class FileDriver final : public ProtocolDriver {
   absl::Status FinishRead(uint64_t offset, const IoVector& target, int64_t result);
   absl::Status FinishWrite(uint64_t offset, const IoVector& source, int64_t result);
   absl::Status CoScattered(IoOpcode opcode, absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
+  bool MayCopyFrom(const ProtocolDriver& source) const;
+  bool CoCopyFrom(IoFile source, absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND;
+  bool CoCloneFrom(IoFile source, absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND;
   int64_t CoRange(IoOpcode opcode, ByteRange range) MILLRACE_MAY_SUSPEND;
   absl::Status ErrorAt(std::string_view what, uint64_t offset, int64_t result) const {
     return ErrnoStatus(static_cast<int>(-result), StrCat(Text(what), " at ", offset));
@@ -136,6 +144,7 @@ class FileDriver final : public ProtocolDriver {
   std::unique_ptr<TaskScope> closers_;
   std::vector<IoFile> unclosed_;  // for want of a coroutine; closed at the end
   bool can_punch_ = true;
+  std::optional<bool> can_share_;  // bytes of another file; not known before it was tried
   DiscardCounts discards_;
   absl::Status flush_error_;
   uint64_t changes_ = 0;
@@ -372,6 +381,66 @@ absl::Status FileDriver::CoReadScattered(absl::Span<const IoPart> parts) {
 
 absl::Status FileDriver::CoWriteScattered(absl::Span<const IoPart> parts) {
   return CoScattered(IoOpcode::kWrite, parts);
+}
+
+bool FileDriver::CoMayShareWith(const ProtocolDriver& source) {
+  const std::optional<FileIdentity> other = source.identity();
+  const IoFile from = source.io_file();
+  if (!from.is_valid() || !other || other->device != info_.device || other->inode == info_.inode) {
+    return false;
+  }
+  if (!can_share_ && !MayCopyFrom(source)) {
+    // Ill-aligned, so that nothing can come of it: a host that could refuses it for that.
+    can_share_ = io().CoCloneRange(from, 0, file_, 1, 1) == -EINVAL;
+  }
+  return can_share_.value_or(true);
+}
+
+// The host copies through its cache, which direct I/O is there to avoid; sharing does not.
+bool FileDriver::MayCopyFrom(const ProtocolDriver& source) const {
+  return info_.io_alignment == 1 && source.io_alignment() == 1;
+}
+
+bool FileDriver::CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares) {
+  const IoFile from = source.io_file();
+  const bool is_done = MayCopyFrom(source) ? CoCopyFrom(from, shares) : CoCloneFrom(from, shares);
+  ++changes_;
+  can_share_ = is_done && can_share_.value_or(true);
+  if (!is_done) return false;
+  for (const FileShare& share : shares) GrowTo(share.target_offset + share.bytes);
+  return true;
+}
+
+bool FileDriver::CoCopyFrom(IoFile source, absl::Span<const FileShare> shares) {
+  std::vector<IoRequest> requests(shares.size());
+  for (size_t i = 0; i < shares.size(); ++i) {
+    requests[i].opcode = IoOpcode::kCopyRange;
+    requests[i].file = file_;
+    requests[i].offset = shares[i].target_offset;
+    requests[i].bytes = shares[i].bytes;
+    requests[i].source = source;
+    requests[i].source_offset = shares[i].source_offset;
+    requests[i].label = context_->node_name();
+  }
+  CoSubmitAll(io(), absl::MakeSpan(requests));
+  return std::all_of(requests.begin(), requests.end(), [](const IoRequest& request) {
+    return request.result == static_cast<int64_t>(request.bytes);
+  });
+}
+
+bool FileDriver::CoCloneFrom(IoFile source, absl::Span<const FileShare> shares) {
+  for (const FileShare& share : shares) {
+    if (io().CoCloneRange(source, share.source_offset, file_, share.target_offset, share.bytes) !=
+        0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void FileDriver::CoStartWriteback(absl::Span<const ByteRange> ranges) {
+  const bool is_cached_by_host = info_.io_alignment == 1;
+  if (is_cached_by_host && !ranges.empty()) io().CoStartWriteback(file_, ranges);
 }
 
 absl::Status FileDriver::CoRead(uint64_t offset, const IoVector& target) {

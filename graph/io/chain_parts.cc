@@ -1,22 +1,18 @@
 #include "millrace/graph/io/chain_parts.h"
 
 #include <algorithm>
-#include <deque>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scope/task_scope.h"
-#include "millrace/graph/io/format_io.h"
 #include "millrace/graph/io/node_io.h"
+#include "millrace/graph/io/parts_reader.h"
 #include "millrace/graph/io/protocol_io.h"
 
 namespace millrace {
 namespace {
-
-// Pieces of memory that one read or write may have; well below the host's limit.
-constexpr size_t kPiecesMax = 256;
 
 FormatDriver& AsFormat(Node& node) { return static_cast<FormatDriver&>(*node.driver); }
 ProtocolDriver& AsProtocol(Node& node) { return static_cast<ProtocolDriver&>(*node.driver); }
@@ -27,13 +23,6 @@ bool IsProtocol(const Node& node) { return node.driver->kind() == NodeKind::kPro
 Node* Below(const Node& node) {
   Edge* const edge = node.FilteredOrBacking();
   return edge == nullptr ? nullptr : edge->child;
-}
-
-// The primary child, if the format's data lie in it with nobody in between.
-Node* PlainPrimary(const Node& node) {
-  Edge* const edge = node.FindChild(Role::kPrimary);
-  if (edge == nullptr || !IsProtocol(*edge->child)) return nullptr;
-  return edge->child;
 }
 
 }  // namespace
@@ -302,140 +291,6 @@ absl::Status CoAllocationsInChain(Node& top, ByteRange range, const Node* first,
 
 namespace {
 
-// Collects where the parts of one read lie, then reads each file once. Lives inside a request on
-// the start of the chain.
-class PartsReader {
- public:
-  // `layer` is the topmost layer; `deciding`, if not null, the one that decides what `layer` has
-  // not.
-  absl::Status CoCollect(Node& layer, Node* deciding, ByteRange range, const IoVector& memory)
-      MILLRACE_MAY_SUSPEND;
-  absl::Status CoRead() MILLRACE_MAY_SUSPEND;
-
- private:
-  struct File {
-    Node* node = nullptr;
-    std::vector<IoPart> parts;
-  };
-  static absl::Status CoReadFile(File& file) MILLRACE_MAY_SUSPEND;
-  absl::Status CoCollectExtent(Node& layer, Node* deciding, const Extent& extent, uint64_t offset,
-                               const IoVector& memory) MILLRACE_MAY_SUSPEND;
-  absl::Status CoCollectBelow(Node& layer, uint64_t offset, const IoVector& memory)
-      MILLRACE_MAY_SUSPEND;
-  void Add(Node& file, uint64_t offset, const IoVector& memory);
-  void Hold(Node& node);
-
-  std::vector<File> files_;
-  std::vector<Node*> held_;
-  std::deque<InFlightRequest> requests_;
-};
-
-void PartsReader::Hold(Node& node) {
-  if (std::find(held_.begin(), held_.end(), &node) != held_.end()) return;
-  held_.push_back(&node);
-  requests_.emplace_back().Begin(node);
-}
-
-void PartsReader::Add(Node& file, uint64_t offset, const IoVector& memory) {
-  Hold(file);
-  auto found = std::find_if(files_.begin(), files_.end(),
-                            [&](const File& each) { return each.node == &file; });
-  if (found == files_.end()) found = files_.insert(files_.end(), File{&file, {}});
-  found->parts.push_back({offset, memory});
-}
-
-absl::Status PartsReader::CoCollect(Node& layer, Node* deciding, ByteRange range,
-                                    const IoVector& memory) {
-  MILLRACE_RETURN_IF_ERROR(CheckOpen(layer));
-  Hold(layer);
-  if (IsProtocol(layer)) {
-    Add(layer, range.offset, memory);
-    return absl::OkStatus();
-  }
-  FormatDriver& driver = AsFormat(layer);
-  for (uint64_t done = 0; done < range.bytes;) {
-    const ByteRange rest(range.offset + done, range.bytes - done);
-    MILLRACE_ASSIGN_OR_RETURN(const Extent extent, driver.CoMap(rest));
-    MILLRACE_CHECK(extent.bytes > 0 && extent.bytes <= rest.bytes,
-                   "a driver mapped nothing, or more than asked");
-    MILLRACE_RETURN_IF_ERROR(
-        CoCollectExtent(layer, deciding, extent, rest.offset, memory.Slice(done, extent.bytes)));
-    done += extent.bytes;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status PartsReader::CoCollectExtent(Node& layer, Node* deciding, const Extent& extent,
-                                          uint64_t offset, const IoVector& memory) {
-  if (extent.kind == ExtentKind::kZero) {
-    memory.FillZero();
-    return absl::OkStatus();
-  }
-  if (extent.kind == ExtentKind::kUnallocated && deciding != nullptr) {
-    const uint64_t decided_bytes = deciding->driver->bytes();
-    if (offset + extent.bytes <= decided_bytes) {
-      return CoCollect(*deciding, nullptr, ByteRange(offset, extent.bytes), memory);
-    }
-  }
-  if (extent.kind == ExtentKind::kUnallocated) return CoCollectBelow(layer, offset, memory);
-  Node* const primary = PlainPrimary(layer);
-  if (extent.kind == ExtentKind::kData && primary != nullptr) {
-    Add(*primary, extent.host.value(), memory);
-    return absl::OkStatus();
-  }
-  return CoReadFormat(layer, AsFormat(layer), offset, memory);
-}
-
-// What the layers below show; zeroes beyond their end, or without any.
-absl::Status PartsReader::CoCollectBelow(Node& layer, uint64_t offset, const IoVector& memory) {
-  Node* below = Below(layer);
-  while (below != nullptr && below->is_filter() && AsFilter(*below).is_transparent_for_reads()) {
-    Hold(*below);
-    below = Below(*below);
-  }
-  uint64_t inside = 0;
-  if (below != nullptr && offset < below->driver->bytes()) {
-    inside = std::min(memory.bytes(), below->driver->bytes() - offset);
-  }
-  memory.Fill(inside, 0, memory.bytes() - inside);
-  if (inside == 0) return absl::OkStatus();
-  const IoVector part = memory.Slice(0, inside);
-  if (below->is_filter()) return CoReadNode(*below, offset, part);
-  return CoCollect(*below, nullptr, ByteRange(offset, inside), part);
-}
-
-// Parts in the order of the file; neighbours become one.
-std::vector<IoPart> InFileOrder(std::vector<IoPart> parts) {
-  std::sort(parts.begin(), parts.end(),
-            [](const IoPart& a, const IoPart& b) { return a.offset < b.offset; });
-  std::vector<IoPart> merged;
-  for (IoPart& part : parts) {
-    if (!merged.empty() && merged.back().offset + merged.back().memory.bytes() == part.offset &&
-        merged.back().memory.pieces().size() < kPiecesMax) {
-      merged.back().memory.Append(part.memory);
-    } else {
-      merged.push_back(std::move(part));
-    }
-  }
-  return merged;
-}
-
-absl::Status PartsReader::CoReadFile(File& file) {
-  return CoReadProtocolParts(*file.node, AsProtocol(*file.node),
-                             InFileOrder(std::move(file.parts)));
-}
-
-absl::Status PartsReader::CoRead() {
-  if (files_.empty()) return absl::OkStatus();
-  if (files_.size() == 1) return CoReadFile(files_.front());
-  // A chain's layers side by side: none has to wait for another.
-  TaskScope scope("read parts");
-  for (File& file : files_) {
-    scope.Spawn("read parts", [&file]() MILLRACE_MAY_SUSPEND { return CoReadFile(file); });
-  }
-  return scope.CoJoin();
-}
-
 absl::Status CoReadOneByOne(Node& node, absl::Span<const ChainPart> parts, const IoVector& memory)
     MILLRACE_MAY_SUSPEND {
   uint64_t done = 0;
@@ -460,20 +315,8 @@ absl::Status CoReadNodeParts(Node& node, absl::Span<const ChainPart> parts,
     }
     return CoReadNodeParts(*child, parts, memory);
   }
-  // Before anything can suspend: what changes from here on changes during this request.
-  std::vector<Node*> deciding;
-  const ChainRevisions revisions(node);
-  for (const ChainPart& part : parts) {
-    deciding.push_back(revisions.Find(part.layer, part.revision));
-  }
-  PartsReader reader;
-  uint64_t done = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const ByteRange range = parts[i].range;
-    MILLRACE_RETURN_IF_ERROR(
-        reader.CoCollect(node, deciding[i], range, memory.Slice(done, range.bytes)));
-    done += range.bytes;
-  }
+  PartsReader reader(PartsReader::Purpose::kRead);
+  MILLRACE_RETURN_IF_ERROR(reader.CoCollectParts(node, parts, memory));
   return reader.CoRead();
 }
 
@@ -508,20 +351,29 @@ Node* BatchFile(const Node& node) {
   return is_plain ? primary : nullptr;
 }
 
+// Ends a batch whose data have been written.
+absl::Status CoFinishBatch(Node& node, Node& file, BatchAllocation& batch,
+                           absl::Span<const ByteRange> written) MILLRACE_MAY_SUSPEND {
+  const absl::Status status = AsFormat(node).CoLinkBatch(batch);
+  ++node.mapping_revision;
+  // Jobs write in batches, and flush at their end: by then most of it is on the device.
+  if (status.ok() && !file.io.ignores_flushes) AsProtocol(file).CoStartWriteback(written);
+  return status;
+}
+
 absl::Status CoWriteBatch(Node& node, Node& file, BatchAllocation& batch,
                           absl::Span<const ByteRange> ranges, const IoVector& memory)
     MILLRACE_MAY_SUSPEND {
-  FormatDriver& driver = AsFormat(node);
   const InFlightRequest request(file);
-  absl::Status status =
-      CoWriteProtocolParts(file, AsProtocol(file), PartsOf(batch, ranges, memory));
+  const std::vector<IoPart> parts = PartsOf(batch, ranges, memory);
+  const absl::Status status = CoWriteProtocolParts(file, AsProtocol(file), parts);
   if (!status.ok()) {
-    driver.CoAbandonBatch(batch);
+    AsFormat(node).CoAbandonBatch(batch);
     return status;
   }
-  status = driver.CoLinkBatch(batch);
-  ++node.mapping_revision;
-  return status;
+  std::vector<ByteRange> written;
+  for (const IoPart& part : parts) written.emplace_back(part.offset, part.memory.bytes());
+  return CoFinishBatch(node, file, batch, written);
 }
 
 absl::Status CoWriteOneByOne(Node& node, absl::Span<const ByteRange> ranges, const IoVector& memory,
@@ -558,6 +410,141 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
     for (const ByteRange& range : ranges) node.NoteChange(range);
   }
   return status;
+}
+
+// ---- Sharing -----------------------------------------------------------------------------------
+
+namespace {
+
+// Where one piece of the memory that names the bytes lies in a file.
+struct Piece {
+  const char* begin = nullptr;
+  uint64_t bytes = 0;
+  Node* file = nullptr;
+  uint64_t offset = 0;
+};
+
+void AppendPieces(Node* file, const IoPart& part, std::vector<Piece>* pieces) {
+  uint64_t offset = part.offset;
+  for (const iovec& each : part.memory.pieces()) {
+    pieces->push_back({static_cast<const char*>(each.iov_base), each.iov_len, file, offset});
+    offset += each.iov_len;
+  }
+}
+
+// What goes from one file to the target's.
+struct Shares {
+  Node* source = nullptr;
+  std::vector<FileShare> shares;
+};
+
+void AddShare(const Piece& source, uint64_t skip, uint64_t target_offset, uint64_t bytes,
+              std::vector<Shares>* all) {
+  auto found = std::find_if(all->begin(), all->end(),
+                            [&](const Shares& each) { return each.source == source.file; });
+  if (found == all->end()) found = all->insert(all->end(), Shares{source.file, {}});
+  const FileShare share = {source.offset + skip, target_offset, bytes};
+  FileShare* const last = found->shares.empty() ? nullptr : &found->shares.back();
+  if (last != nullptr && last->source_offset + last->bytes == share.source_offset &&
+      last->target_offset + last->bytes == share.target_offset) {
+    last->bytes += share.bytes;
+  } else {
+    found->shares.push_back(share);
+  }
+}
+
+// Brings together what has the same place in memory; both lists ascend there, and `sources` has all
+// that `targets` has.
+std::vector<Shares> Pair(std::vector<Piece> sources, std::vector<Piece> targets) {
+  const auto before = [](const Piece& a, const Piece& b) { return a.begin < b.begin; };
+  std::sort(sources.begin(), sources.end(), before);
+  std::sort(targets.begin(), targets.end(), before);
+  std::vector<Shares> all;
+  auto source = sources.cbegin();
+  for (const Piece& target : targets) {
+    for (uint64_t done = 0; done < target.bytes;) {
+      while (source->begin + source->bytes <= target.begin + done) ++source;
+      const auto skip = static_cast<uint64_t>(target.begin + done - source->begin);
+      const uint64_t bytes = std::min(source->bytes - skip, target.bytes - done);
+      AddShare(*source, skip, target.offset + done, bytes, &all);
+      done += bytes;
+    }
+  }
+  return all;
+}
+
+// False if the host will not; then the batch is as good as never begun.
+bool CoShareBatch(Node& file, const std::vector<Shares>& all) MILLRACE_MAY_SUSPEND {
+  for (const Shares& each : all) {
+    if (!CoShareProtocol(file, AsProtocol(file), AsProtocol(*each.source), each.shares)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// The node whose tables say where in a file writes to `node` go; null if somebody must see them.
+Node* BatchTarget(Node& node) {
+  Node* target = &node;
+  while (target != nullptr && target->is_filter()) {
+    if (target->io.detect_zeroes != DetectZeroes::kOff) return nullptr;
+    target = AsFilter(*target).is_transparent_for_writes() ? Below(*target) : nullptr;
+  }
+  const bool is_format = target != nullptr && target->driver->kind() == NodeKind::kFormat &&
+                         target->io.detect_zeroes == DetectZeroes::kOff;
+  return is_format ? target : nullptr;
+}
+
+// The topmost layer that reads of `node` reach; null if somebody must see them.
+Node* ReadStart(Node& node) {
+  Node* start = &node;
+  while (start != nullptr && start->is_filter()) {
+    start = AsFilter(*start).is_transparent_for_reads() ? Below(*start) : nullptr;
+  }
+  return start;
+}
+
+}  // namespace
+
+bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& target,
+                         const IoVector& memory) {
+  const InFlightRequest from(source);
+  const InFlightRequest to(target);
+  Node* const top = ReadStart(source);
+  Node* const image = BatchTarget(target);
+  Node* const file = image == nullptr ? nullptr : BatchFile(*image);
+  if (parts.empty() || top == nullptr || file == nullptr) return false;
+  if (!AsProtocol(*file).io_file().is_valid()) return false;
+  PartsReader finder(PartsReader::Purpose::kFind);
+  if (!finder.CoCollectParts(*top, parts, memory).ok() || !finder.is_plain()) return false;
+  for (const PartsReader::File& each : finder.files()) {
+    if (!AsProtocol(*file).CoMayShareWith(AsProtocol(*each.node))) return false;
+  }
+  std::vector<ByteRange> ranges;
+  for (const ChainPart& part : parts) ranges.push_back(part.range);
+  absl::StatusOr<std::unique_ptr<BatchAllocation>> batch =
+      AsFormat(*image).CoAllocateBatch(ranges, {});
+  if (!batch.ok() || *batch == nullptr) return false;
+  const InFlightRequest request(*file);
+  std::vector<Piece> sources;
+  for (const PartsReader::File& each : finder.files()) {
+    for (const IoPart& part : each.parts) AppendPieces(each.node, part, &sources);
+  }
+  std::vector<Piece> targets;
+  std::vector<ByteRange> written;
+  for (const IoPart& part : PartsOf(**batch, ranges, memory)) {
+    AppendPieces(file, part, &targets);
+    written.emplace_back(part.offset, part.memory.bytes());
+  }
+  if (!CoShareBatch(*file, Pair(std::move(sources), std::move(targets)))) {
+    AsFormat(*image).CoAbandonBatch(**batch);
+    return false;
+  }
+  const bool is_done = CoFinishBatch(*image, *file, **batch, written).ok();
+  if (!image->change_records.empty()) {
+    for (const ByteRange& range : ranges) image->NoteChange(range);
+  }
+  return is_done;
 }
 
 }  // namespace millrace

@@ -55,6 +55,12 @@ absl::Status CoReadNodeParts(Node& node, absl::Span<const ChainPart> parts, cons
     MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
                               const IoVector& memory, WriteFlags flags) MILLRACE_MAY_SUSPEND;
+// Has the host copy, or share, what `parts` of `source` show into the same ranges of `target`, so
+// that the bytes do not pass through here. `memory` is as long as the parts together; it only names
+// the bytes. False if that cannot be done here or now: not all of it lies in files of one file
+// system, or the host will not. Then nothing has changed in `target`.
+bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& target,
+                         const IoVector& memory) MILLRACE_MAY_SUSPEND;
 // See Attachment::CoPrefetch.
 absl::Status CoPrefetchNode(Node& node, absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND;
 

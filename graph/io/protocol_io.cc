@@ -119,6 +119,20 @@ absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
   return absl::OkStatus();
 }
 
+bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
+                     absl::Span<const FileShare> shares) {
+  if (driver.io_alignment() <= 1) return driver.CoShareFrom(source, shares);
+  uint64_t from = kBytesMax;
+  uint64_t to = 0;
+  for (const FileShare& share : shares) {
+    from = std::min(from, share.target_offset);
+    to = std::max(to, share.target_offset + share.bytes);
+  }
+  RangeLock::Hold hold;
+  AlignmentLock(node).CoAcquire(ByteRange(from, to - from), LockMode::kShared, hold);
+  return driver.CoShareFrom(source, shares);
+}
+
 absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,
                                    ZeroFlags flags) {
   const uint64_t alignment = driver.io_alignment();

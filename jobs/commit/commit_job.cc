@@ -54,6 +54,8 @@ class CommitJob::Mover final : public CopyMover {
     absl::StatusOr<IoBuffer> buffer = graph_.engine().buffers().TryTake(bytes, "commit");
     if (!buffer.ok()) return {buffer.status(), IoOperation::kRead};
     const IoVector memory(buffer->data(), bytes);
+    if (reader_.CoTryShareParts(parts, writer_, memory))
+      return {absl::OkStatus(), IoOperation::kRead};
     absl::Status status = reader_.CoReadParts(parts, memory);
     if (!status.ok()) return {status, IoOperation::kRead};
     return {writer_.CoWriteParts(ranges, memory), IoOperation::kWrite};

@@ -187,6 +187,10 @@ absl::Status MirrorCopier::CoCopyTogether(const Batch& copies, IoOperation* oper
   *operation = IoOperation::kRead;
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, graph_.engine().buffers().TryTake(bytes, "mirror"));
   const IoVector memory(buffer.data(), bytes);
+  if (source_.CoTryShareParts(parts, target_, memory)) {
+    needs_flush_ = true;
+    return absl::OkStatus();
+  }
   MILLRACE_RETURN_IF_ERROR(source_.CoReadParts(parts, memory));
   *operation = IoOperation::kWrite;
   needs_flush_ = true;

@@ -1,7 +1,10 @@
 // Batches over qcow2 images: many clusters read, allocated, written and linked together, with a
 // guest that writes between them. Explored over completion orders; afterwards the guest's view is
 // right, and the images, reopened from their headers alone, are free of corruption and leaks.
+#include <cerrno>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,9 +13,11 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/simulated_io.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/change_record.h"
 #include "millrace/graph/file_name.h"
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_image.h"
@@ -38,7 +43,7 @@ class BatchWorld {
   }
 
   // `job` starts the job "j"; its images are from the top down.
-  using StartJob = absl::Status (*)(JobWorld&, const std::vector<NodeId>& images);
+  using StartJob = std::function<absl::Status(JobWorld&, const std::vector<NodeId>& images)>;
 
   absl::Status CoRun(StartJob start, bool has_guest) MILLRACE_MAY_SUSPEND {
     for (size_t layer = 0; layer < kLayers; ++layer) {
@@ -202,6 +207,45 @@ TEST_P(CopyBatch, LeavesSoundImagesThatShowWhatTheGuestWrote) {
 
 INSTANTIATE_TEST_SUITE_P(Jobs, CopyBatch,
                          testing::Values(&CoStreamPart, &CoCommitPart, &CoActiveCommit));
+
+SimulatedIo& SimulatedIoOf(Engine& engine) { return static_cast<SimulatedIo&>(engine.io()); }
+
+// What goes from one file of the host to another need not pass through the job's memory.
+TEST(SharedBatch, IsCopiedByTheHost) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  BatchWorld world(*engine);
+  std::unique_ptr<ChangeRecord> record;
+  const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
+                         MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(record, ChangeRecord::Start(jobs.graph(), images[3], kClusterBytes));
+    return CoCommitPart(jobs, images);
+  };
+  const absl::Status status =
+      engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, false); });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_FALSE(record->bitmap().is_clean()) << "what the host copies is a write, too";
+  EXPECT_GT(SimulatedIoOf(*engine).completed(SimulatedOperation::kCopyRange), 0u);
+}
+
+TEST(SharedBatch, IsReadAndWrittenWhereTheHostWillNotCopy) {
+  for (const int error : {EXDEV, EIO}) {
+    Explore(
+        [&](Engine& engine, uint64_t seed) {
+          SimulatedIo& io = SimulatedIoOf(engine);
+          // The first, or one after some that went well; with its effect or without.
+          io.Fail({.operation = SimulatedOperation::kCopyRange,
+                   .nth = 1 + seed % 5,
+                   .error_number = error,
+                   .is_persistent = true,
+                   .is_after_effect = seed % 2 == 1});
+          BatchWorld world(engine);
+          const absl::Status status =
+              engine.Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(&CoCommitPart, true); });
+          EXPECT_TRUE(status.ok()) << status;
+        },
+        /*cost=*/20);
+  }
+}
 
 }  // namespace
 }  // namespace millrace

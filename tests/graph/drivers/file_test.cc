@@ -311,6 +311,10 @@ TEST_P(FileDriverTest, KnowsWhetherAFlushOwesAnything) {
         const IoPart part{.offset = 1, .memory = IoVector::OfConst("c", 1)};
         MILLRACE_RETURN_IF_ERROR(driver.CoWriteScattered({&part, 1}));
         expect_owed("scattered writes");
+        MILLRACE_RETURN_IF_ERROR(driver.CoWrite(0, IoVector::OfConst("b", 1), {}));
+        const ByteRange written(0, 1);
+        driver.CoStartWriteback({&written, 1});
+        expect_owed("a write that is on its way to the device");
         MILLRACE_RETURN_IF_ERROR(driver.CoWriteZeroes(ByteRange(0, 4096), {}));
         expect_owed("zeroes");
         MILLRACE_RETURN_IF_ERROR(driver.CoDiscard(ByteRange(4096, 4096)));
@@ -323,6 +327,45 @@ TEST_P(FileDriverTest, KnowsWhetherAFlushOwesAnything) {
         return absl::OkStatus();
       });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// Buffered or direct, whatever the host's file system can do: either the bytes are there, or the
+// caller is told that they are not, and is told so without asking from then on.
+TEST_P(FileDriverTest, BytesOfAnotherFileArriveOrItIsSaidThatTheyDoNot) {
+  constexpr uint64_t kBlock = 4096;
+  for (const bool direct : {false, true}) {
+    Put(path_, std::string(2 * kBlock, 'a'));
+    const std::string other_path = folder_.File("other");
+    Put(other_path, std::string(kBlock, 'x') + std::string(kBlock, 'y'));
+    bool has_arrived = false;
+    const absl::Status status = Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      auto target = MakeFileDriver({.path = path_, .direct = direct});
+      auto source = MakeFileDriver({.path = other_path, .direct = direct});
+      absl::Status opened = target->CoOpen(*context_);
+      opened.Update(source->CoOpen(*read_only_context_));
+      EXPECT_FALSE(target->CoMayShareWith(*target)) << "one file";
+      const FileShare share = {
+          .source_offset = kBlock, .target_offset = 2 * kBlock, .bytes = kBlock};
+      if (opened.ok() && target->CoMayShareWith(*source)) {
+        EXPECT_EQ(target->bytes(), 2 * kBlock) << "asking changes nothing";
+        has_arrived = target->CoShareFrom(*source, {&share, 1});
+        EXPECT_EQ(target->CoMayShareWith(*source), has_arrived);
+        EXPECT_EQ(target->bytes(), has_arrived ? 3 * kBlock : 2 * kBlock);
+        const FileShare beyond = {.source_offset = kBlock, .target_offset = 0, .bytes = 2 * kBlock};
+        EXPECT_FALSE(target->CoShareFrom(*source, {&beyond, 1})) << "the source ends before";
+        EXPECT_FALSE(target->CoMayShareWith(*source)) << "after a failure";
+      }
+      source->CoClose();
+      target->CoClose();
+      return opened;
+    });
+    if (direct && status.code() == absl::StatusCode::kFailedPrecondition) continue;
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(direct || has_arrived) << "the host copies between two of its files";
+    const std::string content = Get(path_);
+    EXPECT_EQ(content.substr(kBlock, kBlock), std::string(kBlock, 'a'));
+    EXPECT_EQ(content.substr(2 * kBlock), std::string(has_arrived ? kBlock : 0, 'y'));
+  }
 }
 
 TEST_P(FileDriverTest, AnAbortedReopenLeavesTheModeAndNoDescriptor) {

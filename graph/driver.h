@@ -453,6 +453,12 @@ class DriverContext {
   virtual absl::Status CoDiscardChild(ChildKey child, ByteRange range) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoFlushChild(ChildKey child) MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoResizeChild(ChildKey child, uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
+  // Makes a file at least that long, with place on the host for `range`, in which nobody writes
+  // meanwhile; it reads as zeroes. Not a write of the child. Unimplemented if it is no file.
+  virtual absl::Status CoReserveInChild(ChildKey /*child*/, ByteRange /*range*/)
+      MILLRACE_MAY_SUSPEND {
+    return absl::UnimplementedError("reserve: not a file");
+  }
   virtual absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range)
       MILLRACE_MAY_SUSPEND = 0;
   // Several ranges at once, ascending and disjoint; `memory` holds one after the other. The hints

@@ -525,6 +525,9 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
   absl::StatusOr<std::unique_ptr<BatchAllocation>> batch =
       AsFormat(*image).CoAllocateBatch(ranges, {});
   if (!batch.ok() || *batch == nullptr) return false;
+  for (Node* node = &target; node != Below(*image); node = Below(*node)) {
+    node->NoteWrite(ranges.back().end());
+  }
   const InFlightRequest request(*file);
   std::vector<Piece> sources;
   for (const PartsReader::File& each : finder.files()) {

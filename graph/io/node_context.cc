@@ -74,6 +74,10 @@ absl::Status NodeContext::CoResizeChild(ChildKey child, uint64_t bytes) {
   MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
   return CoResizeNode(*node, bytes);
 }
+absl::Status NodeContext::CoReserveInChild(ChildKey child, ByteRange range) {
+  MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
+  return CoReserveInNode(*node, range);
+}
 absl::StatusOr<Extent> NodeContext::CoMapChild(ChildKey child, ByteRange range) {
   MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
   return CoMapNode(*node, range);

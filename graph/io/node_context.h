@@ -29,6 +29,7 @@ class NodeContext final : public DriverContext {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscardChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlushChild(ChildKey child) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoReserveInChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoResizeChild(ChildKey child, uint64_t bytes) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoReadChildParts(ChildKey child, absl::Span<const ChainPart> parts,

@@ -180,6 +180,15 @@ absl::Status CoResizeNode(Node& node, uint64_t bytes) {
   return status;
 }
 
+absl::Status CoReserveInNode(Node& node, ByteRange range) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
+  if (node.driver->kind() != NodeKind::kProtocol) {
+    return absl::UnimplementedError(StrCat("reserve in '", node.name, "': not a file"));
+  }
+  const InFlightRequest request(node);
+  return CoWriteZeroesProtocol(node, AsProtocol(node), range, {});
+}
+
 absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);

@@ -34,6 +34,8 @@ absl::Status CoFlushNode(Node& node) MILLRACE_MAY_SUSPEND;
 // may owe to others: asks nothing of a file that has been flushed since, or was not changed.
 absl::Status CoFlushOwnChanges(Node& node) MILLRACE_MAY_SUSPEND;
 absl::Status CoResizeNode(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND;
+// See DriverContext::CoReserveInChild.
+absl::Status CoReserveInNode(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND;
 // This layer's answer; filters are looked through.
 absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND;
 void CoRaiseEvent(Node& node, std::string_view event) MILLRACE_MAY_SUSPEND;

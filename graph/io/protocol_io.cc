@@ -121,6 +121,7 @@ absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
 
 bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
                      absl::Span<const FileShare> shares) {
+  for (const FileShare& share : shares) node.NoteWrite(share.target_offset + share.bytes);
   if (driver.io_alignment() <= 1) return driver.CoShareFrom(source, shares);
   uint64_t from = kBytesMax;
   uint64_t to = 0;

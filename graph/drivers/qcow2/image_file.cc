@@ -34,6 +34,9 @@ absl::Status ChildFile::CoFlush() { return context_.CoFlushChild(Role::kPrimary)
 absl::Status ChildFile::CoResize(uint64_t bytes) {
   return context_.CoResizeChild(Role::kPrimary, bytes);
 }
+absl::Status ChildFile::CoReserve(ByteRange range) {
+  return context_.CoReserveInChild(Role::kPrimary, range);
+}
 void ChildFile::CoEvent(std::string_view event) { context_.CoEvent(event); }
 
 absl::Status ProtocolFile::CoRead(uint64_t offset, const IoVector& target) {

@@ -40,6 +40,10 @@ class ImageFile {
   // What was written before is durable when this returns.
   virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND = 0;
+  // See DriverContext::CoReserveInChild.
+  virtual absl::Status CoReserve(ByteRange range) MILLRACE_MAY_SUSPEND {
+    return CoWriteZeroes(range);
+  }
   // A named event (semantics of blkdebug), for fault injection below.
   virtual void CoEvent(std::string_view /*event*/) MILLRACE_MAY_SUSPEND {}
 
@@ -65,6 +69,7 @@ class ChildFile final : public ImageFile {
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND;
   absl::Status CoResize(uint64_t bytes) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoReserve(ByteRange range) override MILLRACE_MAY_SUSPEND;
   void CoEvent(std::string_view event) override MILLRACE_MAY_SUSPEND;
 
  private:

@@ -181,7 +181,7 @@ void Refcounts::CoGrowFile(uint64_t ahead) {
   // With the host's blocks: a write into a hole takes the file for itself as well, and whoever
   // reads it meanwhile, a guest for instance, waits. What lies below `needed` may be being written.
   const ByteRange ahead_of_all(needed, bytes - needed);
-  if (!ahead_of_all.empty() && image_.file().CoWriteZeroes(ahead_of_all).ok()) return;
+  if (!ahead_of_all.empty() && image_.file().CoReserve(ahead_of_all).ok()) return;
   (void)image_.file().CoResize(bytes);
 }
 

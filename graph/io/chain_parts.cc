@@ -120,8 +120,10 @@ class AllocationSurvey {
 
  private:
   void Found(ByteRange range, NodeId layer, bool is_allocated, bool is_zero);
-  // What the layer says about a part of a gap.
-  void Answer(NodeId layer, const Extent& extent, ByteRange part);
+  // What lies beyond the end of a layer is no gap any more.
+  void CutAt(uint64_t layer_bytes, NodeId layer, bool is_top);
+  // The layer has all of `answered`.
+  void Answer(NodeId layer, const Extent& extent, ByteRange answered);
 
   std::vector<std::pair<ByteRange, AllocationRun>> found_;
   std::vector<ByteRange> gaps_;  // ascending
@@ -137,51 +139,49 @@ void AllocationSurvey::Found(ByteRange range, NodeId layer, bool is_allocated, b
 }
 
 absl::Status AllocationSurvey::CoAsk(Node& layer, bool is_top) {
-  const uint64_t layer_bytes = layer.driver->bytes();
-  std::vector<ByteRange> inside;
-  for (const ByteRange& gap : gaps_) {
-    if (gap.offset < layer_bytes) {
-      inside.emplace_back(gap.offset, std::min(gap.end(), layer_bytes) - gap.offset);
-    }
-    if (gap.end() > layer_bytes) {
-      // A layer shorter than the one above reads as zeroes beyond its end.
-      const uint64_t from = std::max(gap.offset, layer_bytes);
-      Found(ByteRange(from, gap.end() - from), layer.id, !is_top, true);
-    }
-  }
-  gaps_.clear();
-  if (inside.empty()) return absl::OkStatus();
-  const uint64_t begin = inside.front().offset;
+  CutAt(layer.driver->bytes(), layer.id, is_top);
+  if (gaps_.empty()) return absl::OkStatus();
   // Many small gaps: the layer tells its whole story once, rather than bit by bit.
   const std::vector<ByteRange> questions =
-      inside.size() <= kQuestionsMax
-          ? inside
-          : std::vector<ByteRange>{ByteRange(begin, inside.back().end() - begin)};
-  auto next = inside.cbegin();
+      gaps_.size() <= kQuestionsMax ? gaps_ : std::vector<ByteRange>{open_range()};
   for (const ByteRange& question : questions) {
     for (uint64_t at = question.offset; at < question.end();) {
       MILLRACE_ASSIGN_OR_RETURN(const Extent extent,
                                 CoMapNode(layer, ByteRange(at, question.end() - at)));
-      const ByteRange answered(at, extent.bytes);
-      for (; next != inside.cend() && next->offset < answered.end(); ++next) {
-        Answer(layer.id, extent, answered.Intersect(*next));
-        if (next->end() > answered.end()) break;
-      }
-      at = answered.end();
+      if (extent.is_allocated()) Answer(layer.id, extent, ByteRange(at, extent.bytes));
+      at += extent.bytes;
     }
   }
   return absl::OkStatus();
 }
 
-void AllocationSurvey::Answer(NodeId layer, const Extent& extent, ByteRange part) {
-  if (part.empty()) return;
-  if (extent.is_allocated()) {
-    Found(part, layer, true, extent.kind == ExtentKind::kZero);
-  } else if (!gaps_.empty() && gaps_.back().end() == part.offset) {
-    gaps_.back().bytes += part.bytes;
-  } else {
-    gaps_.push_back(part);
+// A layer shorter than the one above reads as zeroes beyond its end.
+void AllocationSurvey::CutAt(uint64_t layer_bytes, NodeId layer, bool is_top) {
+  while (!gaps_.empty() && gaps_.back().end() > layer_bytes) {
+    ByteRange& last = gaps_.back();
+    const uint64_t from = std::max(last.offset, layer_bytes);
+    Found(ByteRange(from, last.end() - from), layer, !is_top, true);
+    last.bytes = from - last.offset;
+    if (last.empty()) gaps_.pop_back();
   }
+}
+
+// Costs what it finds, not what is left: most layers of a long chain have little.
+void AllocationSurvey::Answer(NodeId layer, const Extent& extent, ByteRange answered) {
+  const auto first =
+      std::lower_bound(gaps_.begin(), gaps_.end(), answered.offset,
+                       [](const ByteRange& gap, uint64_t offset) { return gap.end() <= offset; });
+  auto last = first;
+  std::vector<ByteRange> left;  // of the gaps at both ends
+  for (; last != gaps_.end() && last->offset < answered.end(); ++last) {
+    const ByteRange part = answered.Intersect(*last);
+    Found(part, layer, true, extent.kind == ExtentKind::kZero);
+    if (last->offset < part.offset) {
+      left.emplace_back(last->offset, part.offset - last->offset);
+    }
+    if (part.end() < last->end()) left.emplace_back(part.end(), last->end() - part.end());
+  }
+  gaps_.insert(gaps_.erase(first, last), left.begin(), left.end());
 }
 
 std::vector<std::pair<ByteRange, AllocationRun>> AllocationSurvey::Finish() {

@@ -2,12 +2,14 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/job_events.h"
 #include "examples/hypervisor/block/qemu_io.h"
@@ -48,9 +50,60 @@ std::string CannotOpen(const std::string& filename, int error_number) {
   return StrCat("Could not open '", filename, "': ", ErrnoText(error_number));
 }
 
+// The nodes that a tree names as backing files, at any level.
+void CollectBackingNames(const NodeTree& tree, std::vector<std::string>* names) {
+  for (const ChildTree& child : tree.children) {
+    if (child.name == "backing" && !child.reference.empty()) names->push_back(child.reference);
+    if (child.tree != nullptr) CollectBackingNames(*child.tree, names);
+  }
+}
+
+// What a tree was, for the texts of its failures.
+struct OpenedTree {
+  explicit OpenedTree(const NodeTree& tree) : filename(FileNameOf(tree)) {
+    CollectBackingNames(tree, &backing_names);
+  }
+  bool NamesAsBacking(std::string_view node) const {
+    return std::find(backing_names.begin(), backing_names.end(), node) != backing_names.end();
+  }
+
+  const std::string filename;
+  std::vector<std::string> backing_names;
+};
+
+// What stands in the first, or in the second, pair of quotes.
+std::string Quoted(absl::string_view text, size_t which) {
+  const std::vector<std::string> parts = absl::StrSplit(text, '\'');
+  return parts.size() > 2 * which ? parts[2 * which - 1] : std::string();
+}
+
+// Mistakes in options that only their driver knows, and options that exclude each other.
+std::string OptionMistakeText(absl::string_view message) {
+  if (absl::StrContains(message, "force-share=on can only be used")) {
+    return "force-share=on can only be used with read-only images";
+  }
+  if (absl::StrContains(message, "detected zeroes can be unmapped only where")) {
+    return "setting detect-zeroes to unmap is not allowed without setting discard operation to "
+           "unmap";
+  }
+  if (absl::StrContains(message, "needs option 'throttle-group'")) {
+    return "Please specify a throttle group";
+  }
+  const size_t unknown = message.find("driver '");
+  if (unknown != absl::string_view::npos && absl::StrContains(message, "' has no option '")) {
+    const absl::string_view rest = message.substr(unknown);
+    return UnknownOptionText(Quoted(rest, 1), Quoted(rest, 2));
+  }
+  return {};
+}
+
 // Failures to open a file, as QEMU says them; all others as they are.
-absl::Status InQemuWords(const absl::Status& status, const std::string& filename) {
+absl::Status InQemuWords(const absl::Status& status, const OpenedTree& tree) {
   if (QmpErrorOf(status)) return status;
+  if (const std::string text = OptionMistakeText(status.message()); !text.empty()) {
+    const bool is_below = absl::StartsWith(status.message(), "backing file of '");
+    return GenericError(is_below ? StrCat("Could not open backing file: ", text) : text);
+  }
   if (absl::StartsWith(status.message(), "read the configuration: ") && CarriesErrno(status)) {
     return GenericError(
         StrCat("Could not read blkdebug config file: ", ErrnoText(ErrnoOf(status))));
@@ -60,9 +113,13 @@ absl::Status InQemuWords(const absl::Status& status, const std::string& filename
   if (conflict && conflict->reason == ConflictReason::kHostFile) {
     text = CannotOpen(conflict->object, ErrnoOf(status));
   } else if (!conflict && CarriesErrno(status)) {
-    text = CannotOpen(filename, ErrnoOf(status));
+    text = CannotOpen(tree.filename, ErrnoOf(status));
   }
   if (text.empty()) return status;
+  if (conflict && conflict->reason == ConflictReason::kUnknownNode &&
+      tree.NamesAsBacking(conflict->object)) {
+    return WithConflictOf(GenericError(StrCat("Could not open backing file: ", text)), status);
+  }
   const bool is_below = absl::StartsWith(status.message(), "backing file of '");
   if (is_below) return GenericError(StrCat("Could not open backing file: ", text));
   return conflict && conflict->reason != ConflictReason::kHostFile ? status : GenericError(text);
@@ -129,6 +186,8 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   RegisterMirror(*this);
   RegisterFilterCommands(*this);
   RegisterQemuIo(*this);
+  RegisterObjectProperties(*this);
+  RegisterBitmapCommands(*this);
   RegisterRunStateCommands(*this);
 }
 
@@ -220,10 +279,10 @@ void BlockLayer::CoWaitForGuestRequests() {
 // ---- Nodes -------------------------------------------------------------------------------------
 
 absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
-  const std::string filename = FileNameOf(tree);
+  const OpenedTree told(tree);
   absl::StatusOr<Attachment> hold = CoOpenTree(graph_, registry_, std::move(tree), open_options_);
   if (hold.ok()) return hold;
-  return InQemuWords(hold.status(), filename);
+  return InQemuWords(hold.status(), told);
 }
 
 absl::Status BlockLayer::CoAddNode(NodeTree tree) {
@@ -244,8 +303,9 @@ void BlockLayer::CoLetGoOfNode(std::string_view name) {
 absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string_view node_name) {
   GraphView view(graph_);
   if (!device.empty()) {
-    if (const Drive* drive = FindDrive(device); drive != nullptr && drive->backend.is_attached()) {
-      return drive->backend.node();
+    if (const Drive* drive = FindDrive(device)) {
+      if (drive->backend.is_attached()) return drive->backend.node();
+      return GenericError(StrCat("Device '", device, "' has no medium"));
     }
   }
   if (!node_name.empty()) {
@@ -295,6 +355,18 @@ Drive* BlockLayer::FindDriveOfDevice(std::string_view id_or_path) const {
     }
   }
   return nullptr;
+}
+
+absl::StatusOr<Drive*> BlockLayer::FindBackendOfDevice(const std::string& id) const {
+  Drive* drive = FindDriveOfDevice(id);
+  if (drive == nullptr && !HasDevice(id)) {
+    return DeviceNotFound(StrCat("Device '", id, "' not found"));
+  }
+  // A wrapper's drive belongs to a part of it, which has a path of its own.
+  const bool is_wrapper = drive != nullptr && drive->device->path != id &&
+                          drive->device->path.ends_with("/virtio-backend");
+  if (drive != nullptr && !is_wrapper) return drive;
+  return GenericError("Device does not have a block device backend");
 }
 
 absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,

@@ -25,6 +25,7 @@
 #include "examples/hypervisor/block/drive_throttle.h"
 #include "examples/hypervisor/block/job_committer.h"
 #include "examples/hypervisor/block/job_notes.h"
+#include "examples/hypervisor/block/user_bitmaps.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
@@ -102,11 +103,15 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // "Duplicate ID 'x' for drive".
   absl::Status CheckDriveId(std::string_view id) const;
   BusTable& buses() { return buses_; }
+  UserBitmaps& bitmaps() { return bitmaps_; }
   bool HasDevice(std::string_view id) const {
     return FindDriveOfDevice(id) != nullptr || buses_.HasController(id);
   }
   // By a device's id or path.
   Drive* FindDriveOfDevice(std::string_view id_or_path) const;
+  // The drive that commands mean by a device's "id": DeviceNotFound, or "Device does not have a
+  // block device backend" for a controller or a wrapper around the part that has it.
+  absl::StatusOr<Drive*> FindBackendOfDevice(const std::string& id) const;
   // Opens the tree and puts a drive on top.
   absl::StatusOr<Drive*> CoAddDrive(std::string id, NodeTree tree) MILLRACE_MAY_SUSPEND;
   // A drive without a medium.
@@ -166,6 +171,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   std::vector<const Attachment*> other_backends_;
   std::vector<std::shared_ptr<DriveThrottle>> left_throttles_;
   BusTable buses_;
+  UserBitmaps bitmaps_;
   int anonymous_devices_ = 0;
 };
 
@@ -178,6 +184,10 @@ void RegisterTransaction(BlockLayer& layer);
 void RegisterCreateJob(BlockLayer& layer);
 void RegisterRefusedCommands(BlockLayer& layer);
 void RegisterHumanCommands(BlockLayer& layer);
+void RegisterHumanInfo(BlockLayer& layer);
+void RegisterHumanRequests(BlockLayer& layer);
+void RegisterObjectProperties(BlockLayer& layer);
+void RegisterBitmapCommands(BlockLayer& layer);
 void RegisterMediumCommands(BlockLayer& layer);
 void RegisterDeviceCommands(BlockLayer& layer);
 void RegisterDriveOptions(BlockLayer& layer);

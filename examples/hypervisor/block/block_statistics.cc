@@ -1,11 +1,14 @@
 #include "examples/hypervisor/block/block_statistics.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
@@ -116,18 +119,86 @@ CommandResult QueryBlockStats(BlockLayer& layer, bool of_nodes) MILLRACE_OPENS_V
   return shown;
 }
 
+// ---- block-latency-histogram-set ---------------------------------------------------------------
+
+struct HistogramArgument {
+  std::string_view name;
+  std::string_view of;
+  CountedIo io;
+};
+
+constexpr HistogramArgument kHistograms[] = {{"boundaries-read", "read", CountedIo::kRead},
+                                             {"boundaries-write", "write", CountedIo::kWrite},
+                                             {"boundaries-flush", "flush", CountedIo::kFlush}};
+
+std::vector<uint64_t> ReadBoundaries(ArgumentReader& reader, std::string_view name,
+                                     const json::array& list) {
+  std::vector<uint64_t> boundaries;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const json::object one = {{"boundary", list[i]}};
+    ArgumentReader element = reader.Nested(StrCat(name, "[", i, "]"), one);
+    boundaries.push_back(element.OptionalSize("boundary").value_or(0));
+  }
+  return boundaries;
+}
+
+CommandResult SetHistograms(BlockLayer& layer, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const std::string id = reader.String("id");
+  const json::array* const all = reader.OptionalArray("boundaries");
+  const json::array* own[std::size(kHistograms)];
+  bool has_any = all != nullptr;
+  for (size_t i = 0; i < std::size(kHistograms); ++i) {
+    own[i] = reader.OptionalArray(kHistograms[i].name);
+    has_any = has_any || own[i] != nullptr;
+  }
+  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, layer.FindBackendOfDevice(id));
+  for (size_t i = 0; i < std::size(kHistograms); ++i) {
+    const json::array* const list = own[i] != nullptr ? own[i] : all;
+    if (list == nullptr && has_any) continue;
+    std::vector<uint64_t> boundaries;
+    if (list != nullptr) boundaries = ReadBoundaries(reader, kHistograms[i].name, *list);
+    MILLRACE_RETURN_IF_ERROR(reader.Finish());
+    if (!drive->statistics.SetHistogram(kHistograms[i].io, std::move(boundaries)).ok()) {
+      return GenericError(StrCat("Device '", id, "' set ", kHistograms[i].of, " boundaries fail"));
+    }
+  }
+  return json::object();
+}
+
 }  // namespace
+
+void LatencyHistogram::Count(Nanoseconds took) {
+  if (bins.empty()) return;
+  const auto above = std::upper_bound(boundaries.begin(), boundaries.end(),
+                                      static_cast<uint64_t>(std::max<Nanoseconds>(took, 0)));
+  ++bins[static_cast<size_t>(above - boundaries.begin())];
+}
+
+absl::Status DriveStatistics::SetHistogram(CountedIo io, std::vector<uint64_t> boundaries) {
+  uint64_t previous = 0;
+  for (const uint64_t boundary : boundaries) {
+    if (boundary <= previous) return absl::InvalidArgumentError("boundaries must ascend");
+    previous = boundary;
+  }
+  LatencyHistogram& histogram = Of(io).histogram;
+  histogram.bins.assign(boundaries.empty() ? 0 : boundaries.size() + 1, 0);
+  histogram.boundaries = std::move(boundaries);
+  return absl::OkStatus();
+}
 
 void DriveStatistics::CountDone(CountedIo io, uint64_t bytes, Nanoseconds took, Nanoseconds now) {
   Counters& counters = Of(io);
   counters.bytes += bytes;
   ++counters.operations;
   counters.total += took;
+  counters.histogram.Count(took);
   last_access_ = now;
 }
 
 void DriveStatistics::CountFailed(CountedIo io, Nanoseconds took, Nanoseconds now) {
   Counters& counters = Of(io);
+  counters.histogram.Count(took);
   ++counters.failed;
   if (!accounts_failed) return;
   counters.total += took;
@@ -155,6 +226,11 @@ json::object DriveStatistics::Describe(Nanoseconds now) const {
     stats[name + "_total_time_ns"] = counters.total;
     stats["failed_" + name + "_operations"] = counters.failed;
     stats["invalid_" + name + "_operations"] = counters.invalid;
+    if (!counters.histogram.bins.empty()) {
+      stats[name + "_latency_histogram"] = {
+          {"boundaries", json::value_from(counters.histogram.boundaries)},
+          {"bins", json::value_from(counters.histogram.bins)}};
+    }
   }
   if (last_access_ > 0) stats["idle_time_ns"] = now - last_access_;
   return stats;
@@ -168,6 +244,14 @@ void RegisterBlockStatistics(BlockLayer& layer) {
          ArgumentReader reader(arguments);
          return QueryBlockStats(layer, reader.OptionalBool("query-nodes").value_or(false));
        }});
+  std::vector<ArgumentSpec> arguments = {{"id"}, {"boundaries", ArgumentType::kArray, true}};
+  for (const HistogramArgument& each : kHistograms) {
+    arguments.push_back({std::string(each.name), ArgumentType::kArray, true});
+  }
+  layer.host().commands.Register(
+      {.name = "block-latency-histogram-set",
+       .arguments = std::move(arguments),
+       .handler = [&layer](const json::object& given) { return SetHistograms(layer, given); }});
 }
 
 }  // namespace millrace

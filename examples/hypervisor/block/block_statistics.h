@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "examples/hypervisor/qmp/json.h"
 #include "millrace/engine/scheduler/clock.h"
 
@@ -15,12 +17,24 @@ class BlockLayer;
 
 enum class CountedIo : uint8_t { kRead, kWrite, kFlush, kUnmap };
 
+// How many requests took how long. Bins are [0, b0), [b0, b1), ... [bn, infinity).
+struct LatencyHistogram {
+  std::vector<uint64_t> boundaries;  // nanoseconds, ascending
+  std::vector<uint64_t> bins;        // one more than boundaries; empty: there is no histogram
+
+  void Count(Nanoseconds took);
+};
+
 class DriveStatistics {
  public:
   // A request ended, or was refused before it began (`invalid`).
   void CountDone(CountedIo io, uint64_t bytes, Nanoseconds took, Nanoseconds now);
   void CountFailed(CountedIo io, Nanoseconds took, Nanoseconds now);
   void CountInvalid(CountedIo io, Nanoseconds now);
+
+  // Begins to sort requests by what they take; without boundaries no more. InvalidArgument unless
+  // they ascend from above zero.
+  absl::Status SetHistogram(CountedIo io, std::vector<uint64_t> boundaries);
 
   // BlockDeviceStats, but for wr_highest_offset, which is the node's.
   json::object Describe(Nanoseconds now) const;
@@ -36,6 +50,7 @@ class DriveStatistics {
     uint64_t invalid = 0;
     uint64_t failed = 0;
     Nanoseconds total = 0;
+    LatencyHistogram histogram;
   };
   Counters& Of(CountedIo io) { return counters_[static_cast<size_t>(io)]; }
 

@@ -18,7 +18,9 @@ struct DeviceModel {
   bool can_resize = false;
   bool is_removable = false;
   std::string_view bus = "PCI";
-  std::string_view owner = {};  // of the property "drive", where that is another part
+  std::string_view owner = {};      // of the property "drive", where that is another part
+  std::string_view fixed_bus = {};  // where it sits, if it can only be there from the start
+  bool needs_write = false;
 };
 
 constexpr DeviceModel kModels[] = {
@@ -28,11 +30,11 @@ constexpr DeviceModel kModels[] = {
     {"virtio-blk-device", "", true, false, "virtio-bus"},
     {"scsi-hd", "", true, false, "SCSI"},
     {"scsi-cd", "", false, true, "SCSI"},
-    {"ide-hd", "", false, false, "IDE"},
-    {"ide-cd", "", false, true, "IDE"},
+    {"ide-hd", "", false, false, "IDE", "", "ide.1", true},
+    {"ide-cd", "", false, true, "IDE", "", "ide.1"},
     {"nvme", "", true, false, "PCI"},
     {"usb-storage", "", true, false, "usb-bus"},
-    {"floppy", "", false, true, "floppy-bus"},
+    {"floppy", "", false, true, "floppy-bus", "", "floppy-bus.0"},
 };
 
 struct ControllerModel {
@@ -85,15 +87,25 @@ absl::StatusOr<Disk> FindDisk(BlockLayer& layer, const DeviceModel& model, const
     disk.node = *node;
   } else if (disk.drive->device != nullptr) {
     return GenericError(StrCat("Drive '", name, "' is already in use by another device"));
+  } else if (!disk.drive->backend.is_attached()) {
+    if (!model.is_removable) return GenericError("Device needs media, but drive is empty");
+  } else {
+    disk.node = disk.drive->backend.node();
+  }
+  if (model.needs_write && layer.IsReadOnly(disk.node)) {
+    return GenericError("Block node is read-only");
   }
   return disk;
 }
 
 absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader,
-                                       const DeviceModel& model) {
+                                       const DeviceModel& model, bool is_hotplug) {
   GuestDevice device;
   device.driver = std::string(model.name);
   device.id = reader.OptionalString("id").value_or("");
+  if (!device.id.empty() && !IsIdentifier(device.id)) {
+    return GenericError("Parameter 'id' expects an identifier");
+  }
   device.can_resize = model.can_resize;
   device.is_removable = model.is_removable;
   device.has_tray = model.is_removable && model.name != "floppy";
@@ -101,17 +113,20 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   device.iothread = reader.OptionalString("iothread").value_or("");
   if (!device.iothread.empty() &&
       layer.host().objects.Find("iothread", device.iothread) == nullptr) {
-    return GenericError(
-        StrCat("Property '", model.name, ".iothread' can't find value '", device.iothread, "'"));
+    return DeviceNotFound(StrCat("Device '", device.iothread, "' not found"));
   }
   const std::optional<std::string> bus = reader.OptionalString("bus");
   // Where it sits in the guest, and how it looks there, is all the same to us otherwise.
   reader.AcceptRest();
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  MILLRACE_RETURN_IF_ERROR(CheckBus(layer, model, bus));
+  if (is_hotplug && !model.fixed_bus.empty()) {
+    return GenericError(StrCat("Bus '", bus.value_or(std::string(model.fixed_bus)),
+                               "' does not support hotplugging"));
+  }
   if (!device.id.empty() && layer.HasDevice(device.id)) {
     return GenericError(StrCat("Duplicate device ID '", device.id, "'"));
   }
-  MILLRACE_RETURN_IF_ERROR(CheckBus(layer, model, bus));
   device.path = device.id.empty() ? layer.NextAnonymousPath(model.backend_suffix)
                                   : StrCat("/machine/peripheral/", device.id, model.backend_suffix);
   return device;
@@ -128,8 +143,7 @@ absl::StatusOr<std::string> ReadController(BlockLayer& layer, ArgumentReader& re
     return GenericError(StrCat("Duplicate device ID '", id, "'"));
   }
   if (!iothread.empty() && layer.host().objects.Find("iothread", iothread) == nullptr) {
-    return GenericError(
-        StrCat("Property '", model.name, ".iothread' can't find value '", iothread, "'"));
+    return DeviceNotFound(StrCat("Device '", iothread, "' not found"));
   }
   return id;
 }
@@ -143,10 +157,11 @@ struct DeviceRequest {
 };
 
 absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader& reader,
-                                               const DeviceModel& model) MILLRACE_OPENS_VIEW {
+                                               const DeviceModel& model, bool is_hotplug)
+    MILLRACE_OPENS_VIEW {
   const std::optional<std::string> drive_name = reader.OptionalString("drive");
   DeviceRequest request;
-  MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model));
+  MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model, is_hotplug));
   if (drive_name) {
     MILLRACE_ASSIGN_OR_RETURN(request.disk, FindDisk(layer, model, *drive_name));
   } else if (!model.is_removable) {
@@ -155,8 +170,8 @@ absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader
   return request;
 }
 
-absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& reader)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& reader,
+                                          bool is_hotplug) MILLRACE_OPENS_VIEW {
   const std::string name = reader.String("driver");
   if (!reader.ok()) return reader.Finish();
   for (const ControllerModel& controller : kControllers) {
@@ -167,13 +182,14 @@ absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& rea
     return request;
   }
   for (const DeviceModel& model : kModels) {
-    if (model.name == name) return ReadDrivenDevice(layer, reader, model);
+    if (model.name == name) return ReadDrivenDevice(layer, reader, model, is_hotplug);
   }
   return GenericError(StrCat("'", name, "' is not a valid device model name"));
 }
 
-absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader));
+absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, bool is_hotplug)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader, is_hotplug));
   if (request.controller != nullptr) {
     layer.buses().AddController(request.device.id, std::string(request.controller->bus));
     return absl::OkStatus();
@@ -191,9 +207,26 @@ absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_MAY
   return status;
 }
 
+// Properties of devices are texts, however a client writes them: true is "on", 1 is "1".
+json::object AsText(const json::object& arguments) {
+  json::object properties;
+  for (const auto& member : arguments) {
+    const json::value& value = member.value();
+    if (value.is_bool()) {
+      properties[member.key()] = value.get_bool() ? "on" : "off";
+    } else if (value.is_number()) {
+      properties[member.key()] = json::serialize(value);
+    } else {
+      properties[member.key()] = value;
+    }
+  }
+  return properties;
+}
+
 PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
-  ArgumentReader reader(arguments);
-  MILLRACE_ASSIGN_OR_RETURN(const DeviceRequest request, ReadRequest(layer, reader));
+  const json::object properties = AsText(arguments);
+  ArgumentReader reader(properties, ScalarStyle::kText);
+  MILLRACE_ASSIGN_OR_RETURN(const DeviceRequest request, ReadRequest(layer, reader, true));
   const std::string driver = reader.String("driver");
   if (request.disk) {
     MILLRACE_RETURN_IF_ERROR(
@@ -244,8 +277,9 @@ void RegisterDeviceCommands(BlockLayer& layer) {
   layer.host().commands.Register(
       {.name = "device_add",
        .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
-         ArgumentReader reader(arguments);
-         MILLRACE_RETURN_IF_ERROR(CoAddDevice(layer, reader));
+         const json::object properties = AsText(arguments);
+         ArgumentReader reader(properties, ScalarStyle::kText);
+         MILLRACE_RETURN_IF_ERROR(CoAddDevice(layer, reader, true));
          return json::object();
        },
        .schema_type = "DeviceOptions"});
@@ -267,7 +301,7 @@ void RegisterDeviceCommands(BlockLayer& layer) {
       "device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "driver"));
         ArgumentReader reader = value.Reader();
-        return CoAddDevice(layer, reader);
+        return CoAddDevice(layer, reader, false);
       });
 }
 

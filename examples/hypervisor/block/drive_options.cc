@@ -78,7 +78,9 @@ absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MA
   if (PrintsHelp(value.options.object)) return HelpWasPrinted();
   MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings, TakeDriveSettings(value.options.object));
   if (settings.id.empty()) {
-    settings.id = StrCat(settings.interface, CountOf(layer, settings.interface));
+    settings.id = StrCat(settings.interface, settings.index.empty()
+                                                 ? StrCat(CountOf(layer, settings.interface))
+                                                 : settings.index);
   }
   MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, CoOpenDrive(layer, settings, value));
   drive->goes_with_device = true;
@@ -90,6 +92,13 @@ absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MA
       layer, *drive, settings.throttle_group.empty() ? drive->id : settings.throttle_group,
       settings.limits));
   if (settings.interface == "none") return absl::OkStatus();
+  const bool has_medium = drive->backend.is_attached();
+  if (!has_medium && !settings.is_cdrom && settings.interface != "floppy") {
+    return GenericError("Device needs media, but drive is empty");
+  }
+  if (has_medium && settings.interface == "ide" && !settings.is_cdrom && drive->is_read_only) {
+    return GenericError("Block node is read-only");
+  }
   return layer.PlugIn(*drive, DeviceFor(layer, settings));
 }
 

@@ -124,6 +124,22 @@ absl::Status TakeInterface(json::object& options, DriveSettings* settings) {
   return GenericError(StrCat("unsupported bus type '", settings->interface, "'"));
 }
 
+// Options of the nodes whose values a drive's options are checked for in words of their own.
+absl::Status CheckWords(const json::object& options) {
+  const auto is_one_of = [&](const char* name, std::initializer_list<std::string_view> words) {
+    const json::value* value = options.if_contains(name);
+    return value == nullptr || !value->is_string() || IsOneOf(View(value->get_string()), words);
+  };
+  if (!is_one_of("discard", {"ignore", "off", "unmap", "on"})) {
+    return GenericError("Invalid discard option");
+  }
+  if (!is_one_of("detect-zeroes", {"off", "on", "unmap"})) {
+    return GenericError(
+        StrCat("invalid parameter value: ", View(options.at("detect-zeroes").get_string())));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
@@ -140,13 +156,20 @@ absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
   MILLRACE_RETURN_IF_ERROR(TakeErrorActions(options));
   MILLRACE_RETURN_IF_ERROR(TakeCacheMode(options, &settings));
   MILLRACE_RETURN_IF_ERROR(TakeThrottling(options, &settings));
-  if (auto format = TakeText(options, "format")) options["driver"] = *format;
+  if (auto format = TakeText(options, "format")) {
+    if (options.contains("driver")) {
+      return GenericError("Cannot specify both 'driver' and 'format'");
+    }
+    options["driver"] = *format;
+  }
+  MILLRACE_RETURN_IF_ERROR(CheckWords(options));
   if (auto aio = TakeText(options, "aio");
       aio && !IsOneOf(*aio, {"threads", "native", "io_uring"})) {
     return GenericError("invalid aio option");
   }
   // Where a drive sits in the guest is all the same to us.
-  for (const char* place : {"index", "bus", "unit"}) TakeText(options, place);
+  for (const char* place : {"bus", "unit"}) TakeText(options, place);
+  settings.index = TakeText(options, "index").value_or("");
   if (auto readonly = TakeText(options, "readonly")) options["read-only"] = *readonly;
   return settings;
 }

@@ -13,6 +13,7 @@ namespace millrace {
 struct DriveSettings {
   std::string id;
   std::string interface = "ide";
+  std::string index;  // among the drives of the interface; "" if it was not said
   bool is_cdrom = false;
   bool copies_on_read = false;
   bool writes_through = false;

@@ -43,12 +43,13 @@ absl::StatusOr<ThrottleRequest> ReadIoThrottle(BlockLayer& layer, const json::ob
   if (device.has_value() == id.has_value()) {
     return GenericError("Need exactly one of 'device' and 'id'");
   }
-  Drive* drive = device ? layer.FindDrive(*device) : layer.FindDriveOfDevice(*id);
-  if (drive == nullptr) {
-    return DeviceNotFound(StrCat("Device '", device.value_or(id.value_or("")), "' not found"));
+  Drive* drive = device ? layer.FindDrive(*device) : nullptr;
+  if (id) {
+    MILLRACE_ASSIGN_OR_RETURN(drive, layer.FindBackendOfDevice(*id));
   }
+  if (drive == nullptr) return DeviceNotFound(StrCat("Device '", *device, "' not found"));
   if (!drive->backend.is_attached()) {
-    return GenericError(StrCat("Device '", drive->id, "' has no medium"));
+    return GenericError("Device has no medium");
   }
   ThrottleRequest request;
   request.drive = drive;

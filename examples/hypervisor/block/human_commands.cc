@@ -1,10 +1,13 @@
-// Commands of the human monitor that tools still use, besides qemu-io: info, stop, cont, drive_del.
-// Each answers with what a terminal would show; nothing if all is well.
+// Commands of the human monitor that have no like in QMP: drive_add, drive_del; and those that take
+// options as a command line does: object_add, object_del, device_add, device_del.
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/human_tools.h"
+#include "examples/hypervisor/options/keyval.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_view.h"
@@ -13,45 +16,68 @@
 namespace millrace {
 namespace {
 
-std::string InfoJobs(BlockLayer& layer) {
-  std::string text;
-  for (const JobInfo& job : layer.jobs().QueryAll()) {
-    if (job.is_internal) continue;
-    StrAppend(&text, "Type ", job.type, ", device ", job.id, ": Completed ", job.current, " of ",
-              job.total, " bytes, speed limit ", job.speed, " bytes/s\r\n");
+std::string TextOf(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains({name.data(), name.size()});
+  return value == nullptr || !value->is_string() ? std::string()
+                                                 : std::string(View(value->get_string()));
+}
+
+// ---- drive_add, drive_del ----------------------------------------------------------------------
+
+// A node of the monitor's, as blockdev-add makes it.
+std::string CoAddNode(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
+  const absl::StatusOr<OptionValue> options = ParseKeyval(text, "driver");
+  if (!options.ok()) return HumanRefusal(layer, options.status());
+  if (TextOf(options->object, "node-name").empty()) {
+    return "'node-name' needs to be specified\r\n";
   }
-  return text.empty() ? "No active jobs\r\n" : text;
+  const absl::Status status = layer.host().options.CoRun("blockdev", text);
+  return status.ok() ? std::string() : HumanRefusal(layer, status);
 }
 
-// Runs a command of QMP that takes nothing.
-CommandResult CoAsk(BlockLayer& layer, std::string_view name) MILLRACE_MAY_SUSPEND {
-  return layer.host().commands.CoCall(name, json::object());
+std::string CoAddDrive(BlockLayer& layer, const json::object& given) MILLRACE_MAY_SUSPEND {
+  const std::string text = TextOf(given, "opts");
+  if (given.contains("node")) return CoAddNode(layer, text);
+  const absl::StatusOr<DriveOptionValue> options = ParseDriveOptions(text);
+  if (!options.ok()) return HumanRefusal(layer, options.status());
+  // A drive with a place in the guest cannot be plugged in; a PC's usual place is IDE.
+  constexpr std::string_view kInterfaces[] = {"none",   "ide", "scsi", "floppy",
+                                              "pflash", "mtd", "sd",   "virtio"};
+  std::string interface = TextOf(options->options.object, "if");
+  if (interface.empty()) interface = "ide";
+  if (interface != "none") {
+    const auto found = std::find(std::begin(kInterfaces), std::end(kInterfaces), interface);
+    return StrCat("Can't hot-add drive to type ", found - std::begin(kInterfaces), "\r\n");
+  }
+  const absl::Status status = layer.host().options.CoRun("drive", text);
+  return status.ok() ? "OK\r\n" : HumanRefusal(layer, status);
 }
 
-std::string CoInfoStatus(BlockLayer& layer) MILLRACE_MAY_SUSPEND {
-  const CommandResult status = CoAsk(layer, "query-status");
-  const bool runs = status.ok() && status->at("running").as_bool();
-  return StrCat("VM status: ", runs ? "running" : "paused", "\r\n");
+// "drive_del NODE" is blockdev-del.
+std::string CoDeleteNode(BlockLayer& layer, const std::string& name) MILLRACE_MAY_SUSPEND {
+  const json::object arguments = {{"node-name", name}};
+  const absl::Status status = layer.host().commands.CoCall("blockdev-del", arguments).status();
+  return status.ok() ? std::string() : HumanRefusal(layer, status);
 }
 
-std::string CoInfo(BlockLayer& layer, std::string_view what) MILLRACE_MAY_SUSPEND {
-  if (what == "block-jobs") return InfoJobs(layer);
-  if (what == "status") return CoInfoStatus(layer);
-  return StrCat("unknown command: 'info ", what, "'\r\n");
+absl::Status CheckClaims(BlockLayer& layer, const Drive& drive) MILLRACE_OPENS_VIEW {
+  if (!drive.backend.is_attached()) return absl::OkStatus();
+  GraphView view(layer.graph());
+  return OperationClaim::Check(view, drive.backend.node(), Operation::kDelete);
+}
+
+bool HasNode(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  return view.Find(name).ok();
 }
 
 // The drive goes, whatever stands on it; a guest device that had it keeps an empty place.
-std::string CoDeleteDrive(BlockLayer& layer, std::string_view id) MILLRACE_MAY_SUSPEND {
+std::string CoDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_MAY_SUSPEND {
+  if (HasNode(layer, id)) return CoDeleteNode(layer, id);
   Drive* const drive = layer.FindDrive(id);
   if (drive == nullptr) return StrCat("Device '", id, "' not found\r\n");
-  if (drive->backend.is_attached()) {
-    GraphView view(layer.graph());
-    const absl::Status claims =
-        OperationClaim::Check(view, drive->backend.node(), Operation::kDelete);
-    if (!claims.ok()) {
-      return StrCat(RenderError(claims, layer.host().renderer).desc, "\r\n");
-    }
-  }
+  const absl::Status claims = CheckClaims(layer, *drive);
+  if (!claims.ok()) return HumanRefusal(layer, claims);
   if (drive->device == nullptr) {
     layer.CoRemoveDrive(*drive);
   } else {
@@ -61,20 +87,41 @@ std::string CoDeleteDrive(BlockLayer& layer, std::string_view id) MILLRACE_MAY_S
   return "";
 }
 
+// ---- Objects and devices -----------------------------------------------------------------------
+
+std::string CoRunOption(BlockLayer& layer, std::string_view option, const json::object& given)
+    MILLRACE_MAY_SUSPEND {
+  return HumanResult(layer, layer.host().options.CoRun(option, TextOf(given, "options")));
+}
+
+void RegisterCommandLineOptions(BlockLayer& layer) {
+  RegisterHuman(layer, "object_add", {"object_add", "", {{"options", HmpKind::kRest}}},
+                [&layer](const json::object& given)
+                    MILLRACE_MAY_SUSPEND { return CoRunOption(layer, "object", given); });
+  RegisterHuman(layer, "device_add", {"device_add", "", {{"options"}}},
+                [&layer](const json::object& given)
+                    MILLRACE_MAY_SUSPEND { return CoRunOption(layer, "device", given); });
+  RegisterHuman(layer, "object_del", {"object_del", "", {{"id"}}},
+                [&layer](const json::object& given)
+                    MILLRACE_MAY_SUSPEND { return CoCallForHuman(layer, "object-del", given); });
+  RegisterHuman(layer, "device_del", {"device_del", "", {{"id"}}},
+                [&layer](const json::object& given)
+                    MILLRACE_MAY_SUSPEND { return CoCallForHuman(layer, "device_del", given); });
+}
+
 }  // namespace
 
 void RegisterHumanCommands(BlockLayer& layer) {
-  HmpTable& hmp = layer.host().hmp;
-  hmp.Register(
-      "info", [&layer](std::string_view what) MILLRACE_MAY_SUSPEND { return CoInfo(layer, what); });
-  for (const char* name : {"stop", "cont"}) {
-    hmp.Register(name, [&layer, name](std::string_view) MILLRACE_MAY_SUSPEND -> std::string {
-      const CommandResult done = CoAsk(layer, name);
-      return done.ok() ? "" : StrCat("Error: ", done.status().message(), "\r\n");
-    });
-  }
-  hmp.Register("drive_del", [&layer](std::string_view id)
-                                MILLRACE_MAY_SUSPEND { return CoDeleteDrive(layer, id); });
+  RegisterHumanInfo(layer);
+  RegisterHumanRequests(layer);
+  RegisterCommandLineOptions(layer);
+  RegisterHuman(layer, "drive_add",
+                {"drive_add", "", {{"node", HmpKind::kFlag, true, 'n'}, {"address"}, {"opts"}}},
+                [&layer](const json::object& given)
+                    MILLRACE_MAY_SUSPEND { return CoAddDrive(layer, given); });
+  RegisterHuman(layer, "drive_del", {"drive_del", "", {{"id", HmpKind::kDevice}}},
+                [&layer](const json::object& given)
+                    MILLRACE_MAY_SUSPEND { return CoDeleteDrive(layer, TextOf(given, "id")); });
 }
 
 }  // namespace millrace

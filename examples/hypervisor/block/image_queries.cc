@@ -136,6 +136,9 @@ json::object ImageQueries::DescribeNodeAround(const NodeView& node, const NodeSt
   if (std::optional<NodeView> backing = node.Backing()) {
     shown["backing_file"] = names_.Of(*backing).shown;
   }
+  if (json::array bitmaps = bitmaps_.Describe(node.id()); !bitmaps.empty()) {
+    shown["dirty-bitmaps"] = std::move(bitmaps);
+  }
   return shown;
 }
 

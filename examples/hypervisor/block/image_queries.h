@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "examples/hypervisor/block/user_bitmaps.h"
 #include "examples/hypervisor/qmp/json.h"
 #include "millrace/graph/file_name.h"
 #include "millrace/graph/graph_view.h"
@@ -15,8 +16,9 @@ namespace millrace {
 
 class ImageQueries {
  public:
-  // `reader` must outlive it, unchanged.
-  explicit ImageQueries(const GraphReader& reader) : names_(reader) {}
+  // Both must outlive it, unchanged.
+  ImageQueries(const GraphReader& reader, const UserBitmaps& bitmaps)
+      : names_(reader), bitmaps_(bitmaps) {}
 
   // ImageInfo of one node, without what is below it.
   json::object DescribeImage(const NodeView& node);
@@ -39,6 +41,7 @@ class ImageQueries {
   json::object DescribeChain(const NodeView& node, const NodeStyle& style, int64_t* depth);
 
   FileNames names_;
+  const UserBitmaps& bitmaps_;
 };
 
 }  // namespace millrace

@@ -22,14 +22,7 @@ struct Slot {
 };
 
 absl::StatusOr<Slot> FindByDevice(BlockLayer& layer, const std::string& id) {
-  Drive* drive = layer.FindDriveOfDevice(id);
-  if (drive == nullptr && !layer.HasDevice(id)) {
-    return DeviceNotFound(StrCat("Device '", id, "' not found"));
-  }
-  // A wrapper's drive belongs to a part of it.
-  if (drive == nullptr || drive->device->path.ends_with("/virtio-backend")) {
-    return GenericError("Device does not have a block device backend");
-  }
+  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, layer.FindBackendOfDevice(id));
   return Slot{drive, id};
 }
 

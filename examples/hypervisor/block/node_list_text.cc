@@ -97,8 +97,9 @@ class ImageTexts {
 
 }  // namespace
 
-TextRope DescribeNodesAsText(const GraphReader& view, const std::vector<NodeId>& ids, bool flat) {
-  ImageQueries images(view);
+TextRope DescribeNodesAsText(const GraphReader& view, const UserBitmaps& bitmaps,
+                             const std::vector<NodeId>& ids, bool flat) {
+  ImageQueries images(view, bitmaps);
   ImageTexts texts(view, images, flat);
   texts.PlaceAll(ids);
   TextRope list("[");

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "examples/hypervisor/block/user_bitmaps.h"
 #include "examples/hypervisor/qmp/text_rope.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/node_id.h"
@@ -14,7 +15,8 @@ namespace millrace {
 
 // A JSON array of BlockDeviceInfo, in the order of `ids`: byte for byte what FormatJson makes of
 // ImageQueries::DescribeNode(). Ids of no node are left out.
-TextRope DescribeNodesAsText(const GraphReader& view, const std::vector<NodeId>& ids, bool flat);
+TextRope DescribeNodesAsText(const GraphReader& view, const UserBitmaps& bitmaps,
+                             const std::vector<NodeId>& ids, bool flat);
 
 }  // namespace millrace
 

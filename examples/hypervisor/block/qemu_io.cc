@@ -22,11 +22,8 @@ void PrintLikeQemuIo(std::string_view text) {
 
 void ComplainLikeQemuIo(std::string_view text) { fwrite(text.data(), 1, text.size(), stderr); }
 
-namespace {
-
-// Takes what the command needs on top of what the back end has, as qemu-io does.
-absl::Status Request(BlockLayer& layer, const Attachment& backend, PermissionSet wanted)
-    MILLRACE_OPENS_VIEW {
+absl::Status RequestPermissions(BlockLayer& layer, const Attachment& backend,
+                                PermissionSet wanted) {
   const Permissions now = backend.permissions();
   if (now.used.Contains(wanted)) return absl::OkStatus();
   GraphTransaction change(layer.graph());
@@ -34,17 +31,12 @@ absl::Status Request(BlockLayer& layer, const Attachment& backend, PermissionSet
   return change.Commit().status();
 }
 
+namespace {
+
 absl::StatusOr<QemuIoTarget> TargetOfDevice(BlockLayer& layer, const std::string& name) {
-  Drive* drive = layer.FindDriveOfDevice(name);
-  // A wrapper's drive belongs to a part of it, which has a path of its own.
-  const bool is_wrapper = drive != nullptr && drive->device->id == name &&
-                          drive->device->path != name &&
-                          drive->device->path.ends_with("/virtio-backend");
-  if (is_wrapper || (drive == nullptr && layer.HasDevice(name))) {
-    return GenericError("Device does not have a block device backend");
-  }
-  if (drive == nullptr) return GenericError(StrCat("Device '", name, "' not found"));
-  return QemuIoTarget{&drive->backend, nullptr, drive};
+  absl::StatusOr<Drive*> drive = layer.FindBackendOfDevice(name);
+  if (!drive.ok()) return drive.status();
+  return QemuIoTarget{&(*drive)->backend, nullptr, *drive};
 }
 
 absl::StatusOr<QemuIoTarget> FindTarget(BlockLayer& layer, const std::string& name, bool is_device)
@@ -75,19 +67,24 @@ std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
                  const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
   QemuIoRequest request;
   if (auto mistake = ParseIoRequest(words, &request)) {
-    mistake->is_usage ? PrintLikeQemuIo(mistake->text) : ComplainLikeQemuIo(mistake->text);
+    ComplainLikeQemuIo(mistake->complaint);
+    PrintLikeQemuIo(mistake->output);
     return {};
   }
   if (!target.backend->is_attached()) {
     PrintLikeQemuIo(StrCat(request.name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
     return {};
   }
-  if (request.is_invalid && target.drive != nullptr) {
+  if (request.is_invalid) {
+    PrintLikeQemuIo(
+        StrCat("injecting invalid ", request.is_read() ? "read" : "write", " request\n"));
+    if (target.drive == nullptr) return {};
     target.drive->statistics.CountInvalid(request.is_read() ? CountedIo::kRead : CountedIo::kWrite,
                                           layer.host().engine.clock().Now());
     return {};
   }
-  const absl::Status status = Request(layer, *target.backend, WantedFor(target, request));
+  const absl::Status status =
+      RequestPermissions(layer, *target.backend, WantedFor(target, request));
   if (!status.ok()) return StrCat(RenderRefusal(status).desc, "\r\n");
   if (!request.is_asynchronous()) {
     CoRunIoRequest(layer, target, request);
@@ -112,8 +109,14 @@ void CoFlush(BlockLayer& layer, const QemuIoTarget& target) MILLRACE_MAY_SUSPEND
   }
 }
 
-// Waits until all that aio_ commands began is done.
-void CoAioFlush(BlockLayer& layer) MILLRACE_MAY_SUSPEND { layer.CoWaitForGuestRequests(); }
+// Waits until all that aio_ commands began is done; it is counted as a flush.
+void CoAioFlush(BlockLayer& layer, const QemuIoTarget& target) MILLRACE_MAY_SUSPEND {
+  const Nanoseconds start = layer.host().engine.clock().Now();
+  layer.CoWaitForGuestRequests();
+  if (target.drive == nullptr) return;
+  const Nanoseconds now = layer.host().engine.clock().Now();
+  target.drive->statistics.CountDone(CountedIo::kFlush, 0, now - start, now);
+}
 
 // ---- Break points ------------------------------------------------------------------------------
 
@@ -134,10 +137,6 @@ void SetBreak(BreakPoints* points, const std::string& event, const std::string& 
 void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std::string>& words)
     MILLRACE_MAY_SUSPEND {
   const bool is_break = words[0] == "break";
-  if (words.size() != (is_break ? 3u : 2u)) {
-    return ComplainLikeQemuIo(
-        StrCat("bad argument count ", words.size() - 1, " to ", words[0], "\n"));
-  }
   const std::shared_ptr<BreakPoints> points =
       backend.is_attached() ? BreakPointsBelow(layer.graph(), backend.node()) : nullptr;
   if (is_break) return SetBreak(points.get(), words[1], words[2]);
@@ -154,7 +153,16 @@ void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std
 }
 
 std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
-                         const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
+                         const std::vector<std::string>& given) MILLRACE_MAY_SUSPEND {
+  std::vector<std::string> words = given;
+  for (const auto& [alias, name] : {std::pair("r", "read"), std::pair("w", "write"),
+                                    std::pair("d", "discard"), std::pair("f", "flush")}) {
+    if (words[0] == alias) words[0] = name;
+  }
+  if (const std::optional<std::string> mistake = CheckWordCount(words)) {
+    ComplainLikeQemuIo(*mistake);
+    return {};
+  }
   const std::string& name = words[0];
   for (const char* io : {"read", "write", "readv", "writev", "aio_read", "aio_write", "discard"}) {
     if (name == io) return CoIo(layer, target, words);
@@ -165,15 +173,17 @@ std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
       return {};
     }
   }
-  if (name == "flush" || name == "f") {
+  if (name == "flush") {
     CoFlush(layer, target);
   } else if (name == "aio_flush") {
-    CoAioFlush(layer);
+    CoAioFlush(layer, target);
   } else if (!target.backend->is_attached()) {
     PrintLikeQemuIo(StrCat(name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
   } else if (name == "reopen") {
     return CoRunReopen(layer, target, words);
-  } else if (!CoRunInfoCommand(layer, target, words)) {
+  } else if (const auto answer = CoRunInfoCommand(layer, target, words)) {
+    return *answer;
+  } else {
     ComplainLikeQemuIo(StrCat("command \"", name, "\" not found\n"));
   }
   return {};

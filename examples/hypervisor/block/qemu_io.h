@@ -15,7 +15,9 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/permission.h"
 
 namespace millrace {
 
@@ -26,7 +28,7 @@ struct Drive;
 // A command in words; what stands in quotes is one.
 std::vector<std::string> SplitWords(std::string_view line);
 
-// "512", "64k", "0x200", "1M"; nothing if it is no number.
+// "512", "64k", "0x200", "1.5M"; nothing if it is no number.
 std::optional<uint64_t> ParseIoNumber(std::string_view text);
 
 // "64 KiB", "1.500 MiB", as qemu-io writes sizes.
@@ -61,11 +63,11 @@ struct QemuIoRequest {
   bool is_asynchronous() const { return name.compare(0, 4, "aio_") == 0; }
 };
 
-// The text of a mistake, or nothing. A mistake in the flags is told by the command's usage, on
-// stdout; others go to stderr.
+// A mistake, or nothing. Most are told among the output; what is wrong with the number of words or
+// with a flag is a complaint on stderr, the latter followed by the command's usage.
 struct QemuIoMistake {
-  std::string text;
-  bool is_usage = false;
+  std::string output;
+  std::string complaint = {};
 };
 std::optional<QemuIoMistake> ParseIoRequest(const std::vector<std::string>& words,
                                             QemuIoRequest* request);
@@ -77,13 +79,26 @@ struct QemuIoTarget {
   Drive* drive = nullptr;           // null for a node
 };
 
+// "bad argument count 1 to flush, expected 0 arguments"; nothing if the number of words is right,
+// or there is no such command.
+std::optional<std::string> CheckWordCount(const std::vector<std::string>& words);
+
+// "Parsing error: ..." for a word that should be a number.
+std::string NoNumber(std::string_view word);
+
+// Lets the back end do what the command needs on top of what it may, as qemu-io does.
+absl::Status RequestPermissions(BlockLayer& layer, const Attachment& backend, PermissionSet wanted)
+    MILLRACE_OPENS_VIEW;
+
 // Carries the request out and prints what came of it. The back end has the permissions.
 void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request)
     MILLRACE_MAY_SUSPEND;
 
-// length, info, alloc, map, truncate, sleep; false if it is none of these.
-bool CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
-                      const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND;
+// length, info, alloc, map, truncate, sleep; nothing if it is none of these, else what is answered
+// besides what is printed.
+std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
+                                            const std::vector<std::string>& words)
+    MILLRACE_MAY_SUSPEND;
 
 // reopen; answers with what it was refused for.
 std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,

@@ -1,10 +1,15 @@
 // What qemu-io says about an image, and what changes its size.
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_format.h"
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/human_tools.h"
+#include "examples/hypervisor/block/image_info_text.h"
+#include "examples/hypervisor/block/image_queries.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/byte_range.h"
@@ -28,15 +33,42 @@ NodeId ImageOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() ? SkipFilters(*node).id() : id;
 }
 
-void PrintInfo(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+// Where a machine's state would begin: behind the last L2 table that the disk needs.
+uint64_t VmStateOffset(const NodeView& node) {
+  if (node.driver_name() != "qcow2") return 0;
+  bool has_wide_entries = false;
+  for (const FormatFact& fact : node.facts()) {
+    if (fact.name == "extended-l2") has_wide_entries = std::get<bool>(fact.value);
+  }
+  const uint64_t entries = node.cluster_bytes() / (has_wide_entries ? 16 : 8);
+  return AlignUp(node.bytes(), node.cluster_bytes() * entries);
+}
+
+// Whether what the node stands on has anything to tell: files and qcow2 images have.
+bool HasInfo(const NodeView& node) {
+  if (node.is_filter() || node.driver_name() == "raw") {
+    const std::optional<NodeView> below =
+        node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
+    return below && HasInfo(*below);
+  }
+  return node.driver_name() == "qcow2" || node.driver_name() == "file";
+}
+
+// The facts of the format are answered, the rest is printed.
+std::string TellInfo(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Resolve(id);
-  if (!node.ok()) return;
-  std::string text = StrCat("format name: ", node->driver_name(), "\n");
-  if (node->cluster_bytes() > 1) {
-    StrAppend(&text, "cluster size: ", SizeText(node->cluster_bytes()), "\n");
+  if (!node.ok()) return {};
+  ImageQueries images(view, layer.bitmaps());
+  const std::string facts = FormatFactsText(images.DescribeImage(*node));
+  const uint64_t cluster = node->driver_name() == "qcow2" ? node->cluster_bytes() : 0;
+  PrintLikeQemuIo(StrCat("format name: ", node->driver_name(), "\n"));
+  if (HasInfo(*node)) {
+    PrintLikeQemuIo(StrCat("cluster size: ", SizeText(cluster),
+                           "\nvm state offset: ", SizeText(VmStateOffset(*node)), "\n"));
   }
-  PrintLikeQemuIo(text);
+  if (!facts.empty()) PrintLikeQemuIo("Format specific information:\n");
+  return TerminalLines(facts);
 }
 
 // Walks [offset, offset + bytes), run by run.
@@ -82,13 +114,14 @@ void CoMap(BlockLayer& layer, Attachment& backend) MILLRACE_MAY_SUSPEND {
 
 void CoAlloc(BlockLayer& layer, Attachment& backend, const std::vector<std::string>& words)
     MILLRACE_MAY_SUSPEND {
-  const std::optional<uint64_t> offset = words.size() > 1 ? ParseIoNumber(words[1]) : std::nullopt;
-  const std::optional<uint64_t> asked = words.size() > 2 ? ParseIoNumber(words[2]) : 512;
-  if (!offset || !asked || words.size() > 3) {
-    return ComplainLikeQemuIo("bad arguments to alloc, expected an offset and a length\n");
+  uint64_t numbers[] = {0, 512};
+  for (size_t i = 1; i < words.size(); ++i) {
+    const std::optional<uint64_t> number = ParseIoNumber(words[i]);
+    if (!number) return PrintLikeQemuIo(NoNumber(words[i]));
+    numbers[i - 1] = *number;
   }
-  const uint64_t from = std::min(*offset, backend.bytes());
-  const uint64_t bytes = std::min(*asked, backend.bytes() - from);
+  const uint64_t from = std::min(numbers[0], backend.bytes());
+  const uint64_t bytes = std::min(numbers[1], backend.bytes() - from);
   uint64_t allocated = 0;
   const absl::Status status =
       CoWalk(layer, backend, ByteRange(from, bytes), [&](ByteRange range, bool is_allocated) {
@@ -98,58 +131,77 @@ void CoAlloc(BlockLayer& layer, Attachment& backend, const std::vector<std::stri
     return ComplainLikeQemuIo(StrCat("is_allocated failed: ", ErrnoText(ErrnoOf(status)), "\n"));
   }
   PrintLikeQemuIo(
-      StrCat(allocated, "/", *asked, " bytes allocated at offset ", SizeText(*offset), "\n"));
+      StrCat(allocated, "/", bytes, " bytes allocated at offset ", SizeText(numbers[0]), "\n"));
 }
 
-absl::StatusOr<Attachment> TakeResizer(BlockLayer& layer, NodeId node) MILLRACE_OPENS_VIEW {
-  AttachmentOptions options;
-  options.holder = MakeHolder("", "block device");
-  options.purpose = "root";
-  options.permissions.used = kResize;
-  return Attachment::Attach(layer.graph(), node, std::move(options));
-}
+constexpr std::string_view kTruncateUsage =
+    "truncate [-m prealloc_mode] off -- truncates the current file at the given offset\n";
 
-void CoTruncate(BlockLayer& layer, Attachment& backend, const std::vector<std::string>& words)
-    MILLRACE_MAY_SUSPEND {
-  const std::optional<uint64_t> bytes = words.size() == 2 ? ParseIoNumber(words[1]) : std::nullopt;
-  if (!bytes) return ComplainLikeQemuIo("bad arguments to truncate, expected a size\n");
-  absl::StatusOr<Attachment> user = TakeResizer(layer, backend.node());
-  absl::Status status = user.status();
-  if (user.ok()) {
-    status = user->CoResize(*bytes);
-    user->CoDetach();
+// Answers with what it was refused for.
+std::string CoTruncate(BlockLayer& layer, Attachment& backend,
+                       const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
+  const absl::Status permitted = RequestPermissions(layer, backend, kWrite | kResize);
+  if (!permitted.ok()) return StrCat(RenderRefusal(permitted).desc, "\r\n");
+  size_t at = 1;
+  std::string mode = "off";
+  while (at < words.size() && words[at].starts_with('-')) {
+    if (words[at] != "-m" || at + 1 >= words.size()) {
+      ComplainLikeQemuIo(StrCat("truncate: invalid option -- '", words[at].substr(1, 1), "'\n"));
+      PrintLikeQemuIo(kTruncateUsage);
+      return {};
+    }
+    mode = words[at + 1];
+    at += 2;
   }
-  if (!status.ok()) ComplainLikeQemuIo(StrCat(RenderRefusal(status).desc, "\n"));
+  if (mode != "off" && mode != "metadata" && mode != "falloc" && mode != "full") {
+    return StrCat("Invalid preallocation mode '", mode, "'\r\n");
+  }
+  if (at == words.size()) {
+    PrintLikeQemuIo(kTruncateUsage);
+    return {};
+  }
+  const std::optional<uint64_t> bytes = ParseIoNumber(words[at]);
+  if (!bytes) {
+    PrintLikeQemuIo(NoNumber(words[at]));
+    return {};
+  }
+  if (mode != "off") {
+    return StrCat("millraced cannot preallocate what it adds to an image; leave '-m ", mode,
+                  "' out\r\n");
+  }
+  const absl::Status status = backend.CoResize(*bytes);
+  return status.ok() ? std::string() : StrCat(RenderRefusal(status).desc, "\r\n");
+}
+
+void CoSleepForWord(const std::string& word) MILLRACE_MAY_SUSPEND {
+  constexpr uint64_t kMostMilliseconds = 600000;
+  const std::optional<uint64_t> milliseconds = ParseIoNumber(word);
+  if (!milliseconds || *milliseconds > kMostMilliseconds) {
+    return PrintLikeQemuIo(StrCat(word, " is not a valid number\n"));
+  }
+  CoSleepFor(static_cast<Nanoseconds>(*milliseconds) * kMillisecond).IgnoreError();
 }
 
 }  // namespace
 
-bool CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
-                      const std::vector<std::string>& words) {
+std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
+                                            const std::vector<std::string>& words) {
   Attachment& backend = *target.backend;
   const std::string& name = words[0];
+  if (name == "truncate" || name == "t") return CoTruncate(layer, backend, words);
+  if (name == "info" || name == "i") return TellInfo(layer, backend.node());
   if (name == "length" || name == "l") {
     PrintLikeQemuIo(StrCat(SizeText(backend.bytes()), "\n"));
-  } else if (name == "info" || name == "i") {
-    PrintInfo(layer, backend.node());
   } else if (name == "map") {
     CoMap(layer, backend);
   } else if (name == "alloc") {
     CoAlloc(layer, backend, words);
-  } else if (name == "truncate" || name == "t") {
-    CoTruncate(layer, backend, words);
   } else if (name == "sleep") {
-    const std::optional<uint64_t> milliseconds =
-        words.size() == 2 ? ParseIoNumber(words[1]) : std::nullopt;
-    if (!milliseconds || *milliseconds > 600000) {
-      ComplainLikeQemuIo("bad arguments to sleep, expected milliseconds\n");
-    } else {
-      CoSleepFor(static_cast<Nanoseconds>(*milliseconds) * kMillisecond).IgnoreError();
-    }
+    CoSleepForWord(words[1]);
   } else {
-    return false;
+    return std::nullopt;
   }
-  return true;
+  return std::string();
 }
 
 }  // namespace millrace

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <utility>
 
@@ -49,12 +51,60 @@ std::optional<uint64_t> ParseIoNumber(std::string_view text) {
   const uint64_t number = std::strtoull(digits.c_str(), &end, is_hex ? 16 : 10);
   constexpr std::string_view kSuffixes = "bkmgtpe";
   if (*end == '\0') return number;
+  double fraction = 0;
+  if (*end == '.' && !is_hex) {
+    const std::string after(end);
+    char* fraction_end = nullptr;
+    fraction = std::strtod(after.c_str(), &fraction_end);
+    end += fraction_end - after.c_str();
+  }
   const size_t suffix =
       kSuffixes.find(static_cast<char>(absl::ascii_tolower(static_cast<unsigned char>(*end))));
   if (suffix == std::string_view::npos || end[1] != '\0') return std::nullopt;
   const int shift = 10 * static_cast<int>(suffix);
   if (number > (uint64_t{INT64_MAX} >> shift)) return std::nullopt;
-  return number << shift;
+  return (number << shift) + static_cast<uint64_t>(std::ldexp(fraction, shift));
+}
+
+std::string NoNumber(std::string_view word) {
+  // Digits and a suffix, or none: then it is only too large.
+  const size_t digits = std::min(word.find_first_not_of("0123456789"), word.size());
+  const std::string_view suffix = word.substr(digits);
+  const bool has_suffix =
+      suffix.size() == 1 &&
+      std::string_view("bkmgtpeBKMGTPE").find(suffix[0]) != std::string_view::npos;
+  if (digits > 0 && (suffix.empty() || has_suffix)) {
+    return StrCat("Parsing error: argument too large -- ", word, "\n");
+  }
+  return StrCat("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ", word,
+                "\n");
+}
+
+std::optional<std::string> CheckWordCount(const std::vector<std::string>& words) {
+  constexpr size_t kAny = SIZE_MAX;
+  struct Count {
+    std::string_view name;
+    size_t least;
+    size_t most;
+  };
+  constexpr Count kCounts[] = {
+      {"read", 2, kAny},      {"write", 2, kAny},   {"readv", 2, kAny},     {"writev", 2, kAny},
+      {"aio_read", 2, kAny},  {"discard", 2, kAny}, {"aio_write", 2, kAny}, {"alloc", 1, 2},
+      {"truncate", 1, 3},     {"t", 1, 3},          {"length", 0, 0},       {"l", 0, 0},
+      {"info", 0, 0},         {"i", 0, 0},          {"map", 0, 0},          {"flush", 0, 0},
+      {"aio_flush", 0, 0},    {"sleep", 1, 1},      {"break", 2, 2},        {"wait_break", 1, 1},
+      {"remove_break", 1, 1}, {"resume", 1, 1}};
+  const size_t given = words.size() - 1;
+  for (const Count& count : kCounts) {
+    if (count.name != words[0] || (given >= count.least && given <= count.most)) continue;
+    const std::string expected = count.most == kAny ? StrCat("at least ", count.least)
+                                 : count.most == count.least
+                                     ? StrCat(count.least)
+                                     : StrCat("between ", count.least, " and ", count.most);
+    return StrCat("bad argument count ", given, " to ", words[0], ", expected ", expected,
+                  " arguments\n");
+  }
+  return std::nullopt;
 }
 
 std::string IoSizeText(double bytes) {
@@ -105,6 +155,7 @@ class RequestParser {
 
   std::optional<QemuIoMistake> Parse() {
     request_.name = words_[0];
+    if (auto mistake = CheckWordCount(words_)) return QemuIoMistake{{}, *mistake};
     std::vector<std::string> numbers;
     for (at_ = 1; at_ < words_.size(); ++at_) {
       if (words_[at_].size() > 1 && words_[at_][0] == '-') {
@@ -119,21 +170,25 @@ class RequestParser {
 
  private:
   static std::optional<QemuIoMistake> Mistake(std::string text) {
-    return QemuIoMistake{std::move(text), false};
+    return QemuIoMistake{std::move(text)};
+  }
+  QemuIoMistake WrongFlag(std::string_view what, char flag) const {
+    return {std::string(UsageOf(request_.name)),
+            StrCat(request_.name, ": ", what, " -- '", std::string_view(&flag, 1), "'\n")};
   }
 
   // The value of a flag: the rest of its word, or the next word.
-  std::string Value(const std::string& word, size_t flag) {
-    std::string value = word.substr(flag + 1);
-    if (value.empty() && at_ + 1 < words_.size()) value = words_[++at_];
-    return value;
+  std::optional<std::string> Value(const std::string& word, size_t flag) {
+    if (flag + 1 < word.size()) return word.substr(flag + 1);
+    if (at_ + 1 < words_.size()) return words_[++at_];
+    mistake_ = WrongFlag("option requires an argument", word[flag]);
+    return std::nullopt;
   }
 
   bool TakePattern(const std::string& value) {
     const std::optional<uint64_t> pattern = ParseIoNumber(value);
     if (!pattern || *pattern > 255) {
-      // Told where qemu-io tells it: among its output.
-      mistake_ = {StrCat(value, " is not a valid pattern byte\n"), true};
+      mistake_ = {StrCat(value, " is not a valid pattern byte\n")};
       return false;
     }
     request_.pattern = static_cast<uint8_t>(*pattern);
@@ -143,9 +198,10 @@ class RequestParser {
   bool TakeNumberFlag(char flag, const std::string& value) {
     const std::optional<uint64_t> number = ParseIoNumber(value);
     if (!number) {
-      mistake_ = {StrCat("non-numeric length argument -- ", value, "\n"), false};
+      mistake_ = {NoNumber(value)};
       return false;
     }
+    has_part_ = true;
     if (flag == 's') {
       request_.compared_offset = *number;
     } else {
@@ -182,20 +238,25 @@ class RequestParser {
     }
   }
 
+  // A flag that has a value; it ends its word.
+  bool TakeValueFlag(const std::string& word, size_t flag) {
+    const std::optional<std::string> value = Value(word, flag);
+    if (!value) return false;
+    if (word[flag] == 'P') return TakePattern(*value);
+    if (word[flag] == 'l' || request_.is_read()) return TakeNumberFlag(word[flag], *value);
+    request_.pattern_file = *value;
+    return true;
+  }
+
   bool TakeFlags() {
     const std::string word = words_[at_];
     for (size_t i = 1; i < word.size(); ++i) {
-      if (word[i] == 'P') return TakePattern(Value(word, i));
-      if (word[i] == 's' && !request_.is_read()) {
-        request_.pattern_file = Value(word, i);
-        return true;
-      }
-      if (word[i] == 's' || word[i] == 'l') return TakeNumberFlag(word[i], Value(word, i));
+      if (word[i] == 'P' || word[i] == 's' || word[i] == 'l') return TakeValueFlag(word, i);
       // Once a way to say "aligned", and "by pread"; both mean nothing any more.
       if (word[i] == 'a' || word[i] == 'p') continue;
       bool* flag = PlainFlag(word[i]);
       if (flag == nullptr) {
-        mistake_ = {std::string(UsageOf(request_.name)), true};
+        mistake_ = WrongFlag("invalid option", word[i]);
         return false;
       }
       *flag = true;
@@ -215,33 +276,52 @@ class RequestParser {
     if (request_.may_unmap && !request_.writes_zeroes) {
       return Mistake("-u requires -z to be specified\n");
     }
+    if (has_part_ && !request_.pattern) return Mistake(std::string(UsageOf(request_.name)));
     if (!request_.is_read() && kinds > 1) {
       return Mistake("Only one of -z, -P, and -s can be specified at the same time\n");
     }
     return std::nullopt;
   }
 
-  // An offset and a length; several lengths for vectors.
-  std::optional<QemuIoMistake> TakeNumbers(const std::vector<std::string>& numbers) {
-    constexpr uint64_t kMost = (uint64_t{1} << 31) - 512;
-    const bool is_vector =
-        request_.is_asynchronous() || request_.name == "readv" || request_.name == "writev";
-    if (numbers.size() < 2 || (!is_vector && numbers.size() > 2)) {
-      return Mistake(StrCat("bad argument count ", words_.size() - 1, " to ", request_.name,
-                            ", expected at least 2 arguments\n"));
+  bool is_vector() const {
+    return request_.is_asynchronous() || request_.name == "readv" || request_.name == "writev";
+  }
+
+  // The length that a word tells is beyond what a request may have.
+  std::optional<QemuIoMistake> TooLong(const std::string& word) const {
+    if (is_vector() && !request_.writes_zeroes) {
+      return Mistake(StrCat("Argument '", word, "' exceeds maximum size ", kMost, "\n"));
     }
-    const std::optional<uint64_t> offset = ParseIoNumber(numbers[0]);
-    if (!offset) return Mistake(StrCat("non-numeric offset argument -- ", numbers[0], "\n"));
-    request_.offset = *offset;
+    return Mistake(StrCat("length cannot exceed ", kMost,
+                          request_.name == "write" ? " without -n" : "", ", given ", word, "\n"));
+  }
+
+  std::optional<QemuIoMistake> TakeLengths(const std::vector<std::string>& numbers) {
     request_.bytes = 0;
     for (size_t i = 1; i < numbers.size(); ++i) {
       const std::optional<uint64_t> bytes = ParseIoNumber(numbers[i]);
-      if (!bytes) return Mistake(StrCat("non-numeric length argument -- ", numbers[i], "\n"));
-      if (*bytes > kMost || request_.bytes > kMost - *bytes) {
-        return Mistake(StrCat("length cannot exceed ", kMost, ", given ", numbers[i], "\n"));
+      if (!bytes) return Mistake(NoNumber(numbers[i]));
+      if (*bytes > kMost && !request_.no_fallback) return TooLong(numbers[i]);
+      if (is_vector() && request_.bytes > kMost - *bytes) {
+        return Mistake(StrCat("The total number of bytes exceed the maximum size ", kMost, "\n"));
       }
       request_.bytes += *bytes;
     }
+    return std::nullopt;
+  }
+
+  // An offset and a length; several lengths for vectors.
+  std::optional<QemuIoMistake> TakeNumbers(const std::vector<std::string>& numbers) {
+    if (numbers.size() < 2 || (!is_vector() && numbers.size() > 2)) {
+      return Mistake(std::string(UsageOf(request_.name)));
+    }
+    const std::optional<uint64_t> offset = ParseIoNumber(numbers[0]);
+    if (!offset) return Mistake(NoNumber(numbers[0]));
+    request_.offset = *offset;
+    if (request_.writes_zeroes && numbers.size() > 2) {
+      return Mistake("-z supports only a single length parameter\n");
+    }
+    if (auto mistake = TakeLengths(numbers)) return mistake;
     const uint64_t compared = request_.compared_bytes.value_or(0);
     if (request_.is_read() && (request_.compared_offset > request_.bytes ||
                                compared > request_.bytes - request_.compared_offset)) {
@@ -250,9 +330,12 @@ class RequestParser {
     return std::nullopt;
   }
 
+  static constexpr uint64_t kMost = (uint64_t{1} << 31) - 512;
+
   const std::vector<std::string>& words_;
   QemuIoRequest& request_;
   size_t at_ = 0;
+  bool has_part_ = false;  // -s or -l of a read
   QemuIoMistake mistake_;
 };
 

@@ -39,8 +39,10 @@ void PrintReport(const QemuIoRequest& request, Nanoseconds took) {
   const double seconds = static_cast<double>(std::max<Nanoseconds>(took, 1)) / 1e9;
   const double rate = static_cast<double>(request.bytes) / seconds;
   if (request.is_condensed) {
-    return PrintLikeQemuIo(
-        absl::StrFormat("%d,1,%.4f,%.3f,%.3f\n", request.bytes, seconds, rate, 1 / seconds));
+    const auto hundredths = static_cast<uint64_t>(seconds * 100);
+    return PrintLikeQemuIo(absl::StrFormat(
+        "%d,1,%d:%02d:%02d.%02d,%.3f,%.3f\n", request.bytes, hundredths / 360000,
+        hundredths / 6000 % 60, hundredths / 100 % 60, hundredths % 100, rate, 1 / seconds));
   }
   PrintLikeQemuIo(absl::StrFormat(
       "%s %d/%d bytes at offset %d\n%s, 1 ops; %05.2f sec (%s/sec and %.4f ops/sec)\n",
@@ -203,7 +205,7 @@ void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoR
   }
   if (!run.matches()) {
     const uint64_t from = request.offset + request.compared_offset;
-    const uint64_t bytes = request.compared_bytes.value_or(request.bytes);
+    const uint64_t bytes = request.compared_bytes.value_or(request.bytes - request.compared_offset);
     PrintLikeQemuIo(
         StrCat("Pattern verification failed at offset ", from, ", ", bytes, " bytes\n"));
   }

@@ -36,7 +36,7 @@ json::object DescribeDrive(const GraphReader& view, ImageQueries& images, const 
 
 CommandResult QueryBlock(BlockLayer& layer) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  ImageQueries images(view);
+  ImageQueries images(view, layer.bitmaps());
   json::array drives;
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
     // A drive without a name that no device uses is nobody's.
@@ -59,7 +59,7 @@ std::vector<NodeId> NewestFirst(const GraphView& view) {
 
 CommandResult QueryNodes(BlockLayer& layer, bool flat) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  ImageQueries images(view);
+  ImageQueries images(view, layer.bitmaps());
   json::array nodes;
   for (NodeId id : NewestFirst(view)) {
     absl::StatusOr<NodeView> node = view.Resolve(id);
@@ -70,7 +70,7 @@ CommandResult QueryNodes(BlockLayer& layer, bool flat) MILLRACE_OPENS_VIEW {
 
 CommandText QueryNodesAsText(BlockLayer& layer, bool flat) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  return DescribeNodesAsText(view, NewestFirst(view), flat);
+  return DescribeNodesAsText(view, layer.bitmaps(), NewestFirst(view), flat);
 }
 
 CommandResult QueryEdges(BlockLayer& layer) MILLRACE_OPENS_VIEW {

@@ -28,13 +28,6 @@ constexpr Refused kRefused[] = {
      "internal snapshots cannot be taken of a live image; use "
      "blockdev-snapshot"},
     {"blockdev-snapshot-delete-internal-sync", "internal snapshots are kept as they are"},
-    {"block-dirty-bitmap-add", "dirty bitmaps of users are not supported"},
-    {"block-dirty-bitmap-remove", "dirty bitmaps of users are not supported"},
-    {"block-dirty-bitmap-clear", "dirty bitmaps of users are not supported"},
-    {"block-dirty-bitmap-enable", "dirty bitmaps of users are not supported"},
-    {"block-dirty-bitmap-disable", "dirty bitmaps of users are not supported"},
-    {"block-dirty-bitmap-merge", "dirty bitmaps of users are not supported"},
-    {"block-latency-histogram-set", "latencies are not sorted into histograms"},
     {"x-blockdev-amend", "images cannot be amended while they are open; use qemu-img"},
 };
 

@@ -49,6 +49,7 @@ absl::StatusOr<Drive*> CoAddOver(BlockLayer& layer, const std::string& id, const
   tree.filename = path;
   tree.is_plain_path = true;
   tree.passes_discards = true;
+  tree.ignores_flushes = true;  // it does not outlive the program
   tree.children.push_back({"backing", base.name, nullptr});
   return layer.CoAddDrive(id, std::move(tree));
 }

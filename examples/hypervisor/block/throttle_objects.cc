@@ -46,7 +46,9 @@ std::string Derived(LimitNames names, std::string_view base, std::string_view wh
 void ReadValue(ArgumentReader& reader, const std::string& name, uint64_t* value) {
   const json::value* given = reader.OptionalAny(name);
   if (given == nullptr) return;
-  if (given->is_int64() && given->get_int64() < 0) {
+  const bool is_negative = (given->is_int64() && given->get_int64() < 0) ||
+                           (given->is_string() && View(given->get_string()).starts_with('-'));
+  if (is_negative) {
     reader.Fail(GenericError(StrCat("bps/iops/max values must be within [0, ", kLimitMax, "]")));
     return;
   }

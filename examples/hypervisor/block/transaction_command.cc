@@ -6,6 +6,7 @@
 
 #include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/snapshot_commands.h"
+#include "examples/hypervisor/block/user_bitmaps.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
@@ -71,17 +72,32 @@ absl::Status CheckCompletionMode(ArgumentReader& reader, const std::vector<Actio
   return absl::OkStatus();
 }
 
+bool IsBitmapAction(const Action& action) { return action.type.starts_with("block-dirty-bitmap-"); }
+
 absl::Status RefuseAction(const Action& action) {
   if (action.type == "abort") {
     return GenericError("Transaction aborted using Abort action");
   }
   return GenericError(StrCat("Action '", action.type,
                              "' is not supported: in a transaction millraced takes "
-                             "blockdev-snapshot, blockdev-snapshot-sync and abort"));
+                             "blockdev-snapshot, blockdev-snapshot-sync, "
+                             "the block-dirty-bitmap commands and abort"));
 }
 
+// What was prepared, or done and can be taken back.
+struct Prepared {
+  std::vector<PreparedSnapshot> snapshots;
+  std::vector<BitmapUndo> undo;  // oldest first
+};
+
 absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& reader,
-                       std::vector<PreparedSnapshot>* prepared) MILLRACE_MAY_SUSPEND {
+                       Prepared* done) MILLRACE_MAY_SUSPEND {
+  std::vector<PreparedSnapshot>* const prepared = &done->snapshots;
+  if (IsBitmapAction(action)) {
+    MILLRACE_ASSIGN_OR_RETURN(BitmapUndo undo, ChangeBitmaps(layer, action.type, reader));
+    done->undo.push_back(std::move(undo));
+    return absl::OkStatus();
+  }
   if (action.type == "blockdev-snapshot") {
     MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
     for (const PreparedSnapshot& earlier : *prepared) {
@@ -106,16 +122,19 @@ CommandResult CoTransaction(BlockLayer& layer, const json::object& arguments) MI
   if (list == nullptr) return GenericError("Parameter 'actions' is missing");
   MILLRACE_ASSIGN_OR_RETURN(const std::vector<Action> actions, ReadActions(*list, reader));
   MILLRACE_RETURN_IF_ERROR(CheckCompletionMode(reader, actions));
-  std::vector<PreparedSnapshot> prepared;
+  Prepared prepared;
   absl::Status status;
   for (size_t i = 0; i < actions.size() && status.ok(); ++i) {
     ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
     status = CoPrepare(layer, actions[i], data, &prepared);
   }
-  if (status.ok() && !prepared.empty()) {
-    status = CoApplySnapshots(layer, std::move(prepared));
+  if (status.ok() && !prepared.snapshots.empty()) {
+    status = CoApplySnapshots(layer, std::move(prepared.snapshots));
   } else {
-    CoDropSnapshots(std::move(prepared));
+    CoDropSnapshots(std::move(prepared.snapshots));
+  }
+  if (!status.ok()) {
+    for (auto undo = prepared.undo.rbegin(); undo != prepared.undo.rend(); ++undo) (*undo)();
   }
   MILLRACE_RETURN_IF_ERROR(status);
   return json::object();
@@ -133,6 +152,10 @@ absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader&
   if (action.type == "blockdev-snapshot-sync") {
     MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request, ReadSnapshotSync(layer, reader));
     PlanSnapshotSync(GraphView(layer.graph()), request, plan);
+    return absl::OkStatus();
+  }
+  if (IsBitmapAction(action)) {
+    plan->steps.push_back(StrCat("carry out ", action.type));
     return absl::OkStatus();
   }
   return RefuseAction(action);

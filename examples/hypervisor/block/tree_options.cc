@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/qcow2_options.h"
 #include "examples/hypervisor/block/qemu_io.h"
@@ -335,8 +337,25 @@ class TreeReader {
 absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style) {
   TreeReader trees(style);
   NodeTree tree = trees.Read(reader, 1, style == TreeStyle::kBlockdev);
-  MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  return tree;
+  const absl::Status status = reader.Finish();
+  if (status.ok()) return tree;
+  // What a schema calls unexpected, the driver itself does not know.
+  const std::optional<QmpErrorReply> told = QmpErrorOf(status);
+  const std::vector<std::string> words = absl::StrSplit(told ? told->desc : std::string(), '\'');
+  if (style != TreeStyle::kDrive || tree.driver.empty() || words.size() != 3 ||
+      words[2] != " is unexpected" || absl::StrContains(words[1], ".")) {
+    return status;
+  }
+  return GenericError(UnknownOptionText(tree.driver, words[1]));
+}
+
+std::string UnknownOptionText(std::string_view driver, std::string_view option) {
+  for (const std::string_view protocol : {"file", "null-co", "null-aio", "nbd", "blkdebug"}) {
+    if (driver == protocol) {
+      return StrCat("Block protocol '", driver, "' doesn't support the option '", option, "'");
+    }
+  }
+  return StrCat("Block format '", driver, "' does not support the option '", option, "'");
 }
 
 absl::StatusOr<NodeTree> ParseJsonFileName(std::string_view text) {

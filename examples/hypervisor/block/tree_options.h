@@ -5,6 +5,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_TREE_OPTIONS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_TREE_OPTIONS_H_
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,9 @@ absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style);
 
 // What "json:{...}" means; `text` is what follows the colon.
 absl::StatusOr<NodeTree> ParseJsonFileName(std::string_view text);
+
+// An option that a driver does not have.
+std::string UnknownOptionText(std::string_view driver, std::string_view option);
 
 // Names of the formats that there are, for "format=help".
 std::vector<std::string_view> FormatNames();

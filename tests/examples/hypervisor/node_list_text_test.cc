@@ -26,12 +26,13 @@ class NodeListTextTest : public GraphFixture {
     for (int order = 0; order < 2; ++order) {
       std::reverse(ids.begin(), ids.end());
       for (const bool flat : {false, true}) {
-        ImageQueries images(view);
+        const UserBitmaps bitmaps;
+        ImageQueries images(view, bitmaps);
         json::array values;
         for (NodeId id : ids) {
           values.push_back(images.DescribeNode(*view.Resolve(id), {.flat = flat}));
         }
-        EXPECT_EQ(DescribeNodesAsText(view, ids, flat).ToString(),
+        EXPECT_EQ(DescribeNodesAsText(view, bitmaps, ids, flat).ToString(),
                   FormatJson(values, JsonLayout::kLine));
       }
     }

@@ -22,6 +22,8 @@ TEST(QemuIoParse, NumbersHaveSuffixesAndNothingBehindThem) {
   EXPECT_EQ(ParseIoNumber("64k"), 65536u);
   EXPECT_EQ(ParseIoNumber("0x200"), 512u);
   EXPECT_EQ(ParseIoNumber("1M"), 1u << 20);
+  EXPECT_EQ(ParseIoNumber("1.5k"), 1536u);
+  EXPECT_EQ(ParseIoNumber("1.5x"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("64kB"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("-1"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("9999999999G"), std::nullopt);
@@ -60,7 +62,7 @@ TEST(QemuIoParse, FlagsThatMakeNoSenseTogetherAreRefused) {
     QemuIoRequest request;
     const std::optional<QemuIoMistake> mistake = Parse(line, &request);
     ASSERT_TRUE(mistake) << line;
-    EXPECT_FALSE(mistake->is_usage) << line;
+    EXPECT_NE(mistake->output + mistake->complaint, "") << line;
   }
 }
 
@@ -68,8 +70,38 @@ TEST(QemuIoParse, AnUnknownFlagIsAnsweredByTheUsage) {
   QemuIoRequest request;
   const std::optional<QemuIoMistake> mistake = Parse("read -1 512", &request);
   ASSERT_TRUE(mistake);
-  EXPECT_TRUE(mistake->is_usage);
-  EXPECT_EQ(mistake->text.substr(0, 13), "read [-abCqv]");
+  EXPECT_EQ(mistake->complaint, "read: invalid option -- '1'\n");
+  EXPECT_EQ(mistake->output.substr(0, 13), "read [-abCqv]");
+}
+
+TEST(QemuIoParse, NumbersThatAreTooLargeAreToldApart) {
+  EXPECT_EQ(NoNumber("99999999999G"), "Parsing error: argument too large -- 99999999999G\n");
+  for (const char* word : {"x", "1x", "-1", "", "1.5x"}) {
+    EXPECT_EQ(NoNumber(word).substr(0, 28), "Parsing error: non-numeric a") << word;
+  }
+}
+
+TEST(QemuIoParse, TheNumberOfWordsIsCheckedFirst) {
+  EXPECT_EQ(CheckWordCount({"alloc"}),
+            "bad argument count 0 to alloc, expected between 1 and 2 arguments\n");
+  EXPECT_EQ(CheckWordCount({"flush", "x"}),
+            "bad argument count 1 to flush, expected 0 arguments\n");
+  EXPECT_EQ(CheckWordCount({"read", "0"}),
+            "bad argument count 1 to read, expected at least 2 arguments\n");
+  EXPECT_EQ(CheckWordCount({"read", "0", "1", "2", "3"}), std::nullopt);
+}
+
+TEST(QemuIoParse, LengthsBeyondARequestAreToldInTheWordsOfTheirCommand) {
+  QemuIoRequest request;
+  EXPECT_EQ(Parse("read 0 3G", &request)->output, "length cannot exceed 2147483136, given 3G\n");
+  EXPECT_EQ(Parse("write 0 3G", &request)->output,
+            "length cannot exceed 2147483136 without -n, given 3G\n");
+  EXPECT_EQ(Parse("readv 0 3G", &request)->output,
+            "Argument '3G' exceeds maximum size 2147483136\n");
+  EXPECT_EQ(Parse("readv 0 1G 1G", &request)->output,
+            "The total number of bytes exceed the maximum size 2147483136\n");
+  QemuIoRequest whole;
+  EXPECT_FALSE(Parse("write -z -n 0 3G", &whole));
 }
 
 TEST(QemuIoParse, NoLengthWrapsAround) {

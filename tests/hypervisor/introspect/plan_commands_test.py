@@ -71,7 +71,8 @@ class PlanOfCommands(Case):
         self.check('block_resize', True, device='drive0', size=2 * MIB)
 
     def test_block_resize_of_a_device_that_cannot_be(self):
-        self.vm.command('device_add', driver='ide-hd', id='d', drive='spare')
+        self.vm.command('device_add', driver='virtio-scsi-pci', id='s')
+        self.vm.command('device_add', driver='scsi-cd', id='d', drive='spare', bus='s.0')
         self.check('block_resize', False, node_name='spare', size=2 * MIB)
 
     def test_change_backing_file(self):

@@ -337,6 +337,7 @@ class ScriptRun:
             return [self._clean(one) for one in value]
         if isinstance(value, str):
             value = value.replace(str(self._folder), 'DIR')
+            value = re.sub(r'/var/tmp/vl\.\w{6}', 'TEMPORARY', value)
             # QEMU names a guest device by its path in a tree that Millrace has not.
             value = re.sub(r'/machine/peripheral/([\w.-]+)(/virtio-backend)?', r'\1', value)
             return re.sub(r'#block\d+', self._ordinal, value)
@@ -386,6 +387,7 @@ def _event(message):
 def _without_chatter(text):
     """What qemu-io printed, without times and without QEMU's word on images that it makes."""
     text = re.sub(r"^(Formatting '|disk size: ).*\n", '', text, flags=re.MULTILINE)
+    text = re.sub(r'^(\d+,1,)[\d:.]+,[\d.]+,[\d.]+$', r'\1TIME', text, flags=re.MULTILINE)
     return re.sub(r'[\d.]+ (\w*iB|bytes), \d+ ops; .*', 'TIME', text)
 
 

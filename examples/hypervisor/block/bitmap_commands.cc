@@ -1,0 +1,205 @@
+// block-dirty-bitmap-add, -remove, -clear, -enable, -disable, -merge, by themselves and in
+// transactions.
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/user_bitmaps.h"
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kGranularityMin = 4096;
+constexpr uint64_t kGranularityMax = 65536;
+
+// The image's clusters, within bounds.
+uint64_t UsualGranularity(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  const uint64_t cluster = node.ok() ? node->cluster_bytes() : 0;
+  return cluster == 0 ? kGranularityMax : std::clamp(cluster, kGranularityMin, kGranularityMax);
+}
+
+absl::StatusOr<BitmapUndo> AddBitmap(BlockLayer& layer, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW {
+  const std::string node_name = reader.String("node");
+  const std::string name = reader.String("name");
+  const std::optional<uint64_t> given = reader.OptionalUint32("granularity");
+  const bool is_persistent = reader.OptionalBool("persistent").value_or(false);
+  const bool is_disabled = reader.OptionalBool("disabled").value_or(false);
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (name.empty()) return GenericError("Bitmap name cannot be empty");
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindDeviceOrNode(node_name));
+  const uint64_t granularity = given.value_or(UsualGranularity(layer, node));
+  if (!IsPowerOfTwo(granularity) || granularity < DirtyBitmap::kGranularityMin) {
+    return GenericError("Granularity must be power of 2 and at least 512");
+  }
+  if (is_persistent) {
+    return GenericError(StrCat("Bitmap '", name,
+                               "' cannot be kept in its image: bitmaps of "
+                               "millraced live in memory; leave 'persistent' out"));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<ChangeRecord> record,
+                            ChangeRecord::Start(layer.graph(), node, granularity));
+  record->SetRecording(!is_disabled);
+  MILLRACE_RETURN_IF_ERROR(layer.bitmaps().Add(node, name, std::move(record)));
+  return BitmapUndo([&layer, node, name] { layer.bitmaps().Take(node, name); });
+}
+
+struct Named {
+  NodeId node;
+  UserBitmap* bitmap = nullptr;
+};
+
+absl::StatusOr<Named> FindNamed(BlockLayer& layer, const std::string& node_name,
+                                const std::string& name) MILLRACE_OPENS_VIEW {
+  const absl::StatusOr<NodeId> node = layer.FindDeviceOrNode(node_name);
+  if (!node.ok()) return GenericError(StrCat("Node '", node_name, "' not found"));
+  MILLRACE_ASSIGN_OR_RETURN(UserBitmap* const bitmap, layer.bitmaps().Find(*node, name));
+  return Named{*node, bitmap};
+}
+
+absl::StatusOr<Named> ReadNamed(BlockLayer& layer, ArgumentReader& reader) MILLRACE_OPENS_VIEW {
+  const std::string node = reader.String("node");
+  const std::string name = reader.String("name");
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return FindNamed(layer, node, name);
+}
+
+absl::StatusOr<BitmapUndo> RemoveBitmap(BlockLayer& layer, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  // It goes on recording until nothing can bring it back.
+  std::shared_ptr<UserBitmap> taken = layer.bitmaps().Take(named.node, named.bitmap->name);
+  return BitmapUndo([&layer, taken] {
+    auto again = std::make_unique<UserBitmap>(std::move(*taken));
+    layer.bitmaps().PutBack(std::move(again));
+  });
+}
+
+// What a record holds now, to be put back.
+absl::StatusOr<std::shared_ptr<ChangeRecord>> Copy(BlockLayer& layer, const Named& named)
+    MILLRACE_OPENS_VIEW {
+  const ChangeRecord& record = *named.bitmap->record;
+  MILLRACE_ASSIGN_OR_RETURN(
+      std::unique_ptr<ChangeRecord> copy,
+      ChangeRecord::Start(layer.graph(), named.node, record.bitmap().granularity()));
+  copy->Merge(record);
+  // What is written from now on belongs to it, too, if it comes back.
+  copy->SetRecording(record.is_recording());
+  return std::shared_ptr<ChangeRecord>(std::move(copy));
+}
+
+BitmapUndo PutContentBack(BlockLayer& layer, const Named& named,
+                          std::shared_ptr<ChangeRecord> content) {
+  return [&layer, node = named.node, name = named.bitmap->name, content = std::move(content)] {
+    const absl::StatusOr<UserBitmap*> bitmap = layer.bitmaps().Find(node, name);
+    if (!bitmap.ok()) return;
+    (*bitmap)->record->Clear();
+    (*bitmap)->record->Merge(*content);
+  };
+}
+
+absl::StatusOr<BitmapUndo> ClearBitmap(BlockLayer& layer, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<ChangeRecord> content, Copy(layer, named));
+  named.bitmap->record->Clear();
+  return PutContentBack(layer, named, std::move(content));
+}
+
+absl::StatusOr<BitmapUndo> SetRecording(BlockLayer& layer, ArgumentReader& reader, bool records)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  const bool was_recording = named.bitmap->record->is_recording();
+  named.bitmap->record->SetRecording(records);
+  return BitmapUndo([&layer, node = named.node, name = named.bitmap->name, was_recording] {
+    const absl::StatusOr<UserBitmap*> bitmap = layer.bitmaps().Find(node, name);
+    if (bitmap.ok()) (*bitmap)->record->SetRecording(was_recording);
+  });
+}
+
+// A source is a name on the target's node, or {node, name}.
+absl::StatusOr<Named> ReadSource(BlockLayer& layer, ArgumentReader& reader, const std::string& node,
+                                 size_t index, const json::value& value) MILLRACE_OPENS_VIEW {
+  if (value.is_string()) return FindNamed(layer, node, std::string(View(value.get_string())));
+  const std::string place = StrCat("bitmaps[", index, "]");
+  if (!value.is_object()) {
+    return GenericError(
+        StrCat("Invalid parameter type for '", place, "', expected: BlockDirtyBitmapOrStr"));
+  }
+  ArgumentReader source = reader.Nested(place, value.get_object());
+  return ReadNamed(layer, source);
+}
+
+absl::StatusOr<BitmapUndo> MergeBitmaps(BlockLayer& layer, ArgumentReader& reader)
+    MILLRACE_OPENS_VIEW {
+  const std::string node = reader.String("node");
+  const std::string target_name = reader.String("target");
+  const json::array* const list = reader.OptionalArray("bitmaps");
+  if (list == nullptr) reader.FailMissing("bitmaps");
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  MILLRACE_ASSIGN_OR_RETURN(const Named target, FindNamed(layer, node, target_name));
+  ChangeRecord& record = *target.bitmap->record;
+  std::vector<const ChangeRecord*> sources;
+  for (size_t i = 0; i < list->size(); ++i) {
+    MILLRACE_ASSIGN_OR_RETURN(const Named source, ReadSource(layer, reader, node, i, (*list)[i]));
+    if (source.bitmap->record->bitmap().bytes() != record.bitmap().bytes()) {
+      return GenericError(StrCat("Bitmaps are of different sizes (destination size is ",
+                                 record.bitmap().bytes(), ") and can't be merged"));
+    }
+    sources.push_back(source.bitmap->record.get());
+  }
+  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<ChangeRecord> content, Copy(layer, target));
+  for (const ChangeRecord* source : sources) record.Merge(*source);
+  return PutContentBack(layer, target, std::move(content));
+}
+
+std::vector<ArgumentSpec> ArgumentsOf(std::string_view command) {
+  if (command == "block-dirty-bitmap-merge") {
+    return {{"node"}, {"target"}, {"bitmaps", ArgumentType::kArray}};
+  }
+  if (command != "block-dirty-bitmap-add") return {{"node"}, {"name"}};
+  return {{"node"},
+          {"name"},
+          {"granularity", ArgumentType::kUint32, true},
+          {"persistent", ArgumentType::kBool, true},
+          {"disabled", ArgumentType::kBool, true}};
+}
+
+}  // namespace
+
+absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, std::string_view action,
+                                         ArgumentReader& reader) {
+  if (action == "block-dirty-bitmap-add") return AddBitmap(layer, reader);
+  if (action == "block-dirty-bitmap-remove") return RemoveBitmap(layer, reader);
+  if (action == "block-dirty-bitmap-clear") return ClearBitmap(layer, reader);
+  if (action == "block-dirty-bitmap-merge") return MergeBitmaps(layer, reader);
+  return SetRecording(layer, reader, action == "block-dirty-bitmap-enable");
+}
+
+void RegisterBitmapCommands(BlockLayer& layer) {
+  for (const std::string_view name :
+       {"block-dirty-bitmap-add", "block-dirty-bitmap-remove", "block-dirty-bitmap-clear",
+        "block-dirty-bitmap-enable", "block-dirty-bitmap-disable", "block-dirty-bitmap-merge"}) {
+    layer.host().commands.Register({.name = std::string(name),
+                                    .arguments = ArgumentsOf(name),
+                                    .handler = [&layer, name](const json::object& arguments)
+                                                   MILLRACE_MAY_SUSPEND -> CommandResult {
+                                      ArgumentReader reader(arguments);
+                                      MILLRACE_RETURN_IF_ERROR(
+                                          ChangeBitmaps(layer, name, reader).status());
+                                      return json::object();
+                                    }});
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,37 @@
+// What commands of the human monitor share: a line is read, a command of QMP is called, and what
+// came of it is told as a terminal shows it.
+#ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_HUMAN_TOOLS_H_
+#define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_HUMAN_TOOLS_H_
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/qmp/hmp_arguments.h"
+
+namespace millrace {
+
+// Each "\n" as "\r\n".
+std::string TerminalLines(std::string_view text);
+
+// A refusal with its hint, lines ending with "\r\n".
+std::string HumanRefusal(BlockLayer& layer, const absl::Status& status);
+// Nothing if all is well, else "Error: ...\r\n".
+std::string HumanResult(BlockLayer& layer, const absl::Status& status);
+
+// Calls a command of QMP, found and checked like a client's.
+std::string CoCallForHuman(BlockLayer& layer, std::string_view command,
+                           const json::object& arguments) MILLRACE_MAY_SUSPEND;
+
+// May suspend; answers with what the terminal shows.
+using HumanHandler = std::function<std::string(json::object arguments)>;
+
+// Registers a command under `name` (several words for "info block" are not possible; see
+// human_info.cc). The handler is called only if the line could be read.
+void RegisterHuman(BlockLayer& layer, std::string_view name, HmpSyntax syntax,
+                   HumanHandler handler);
+
+}  // namespace millrace
+
+#endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_HUMAN_TOOLS_H_

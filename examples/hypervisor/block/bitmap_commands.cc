@@ -175,6 +175,15 @@ std::vector<ArgumentSpec> ArgumentsOf(std::string_view command) {
           {"disabled", ArgumentType::kBool, true}};
 }
 
+// The command itself, taken back at once: nothing suspends in between.
+PlanResult PlanBitmapCommand(BlockLayer& layer, std::string_view name, const json::object& given)
+    MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(given);
+  MILLRACE_ASSIGN_OR_RETURN(const BitmapUndo undo, ChangeBitmaps(layer, name, reader));
+  undo();
+  return PlanOfStep(StrCat("carry out ", name));
+}
+
 }  // namespace
 
 absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, std::string_view action,
@@ -199,6 +208,10 @@ void RegisterBitmapCommands(BlockLayer& layer) {
                                           ChangeBitmaps(layer, name, reader).status());
                                       return json::object();
                                     }});
+    layer.host().commands.SetPlanner(std::string(name),
+                                     [&layer, name](const json::object& given) MILLRACE_OPENS_VIEW {
+                                       return PlanBitmapCommand(layer, name, given);
+                                     });
   }
 }
 

@@ -140,10 +140,18 @@ CommandResult CoTransaction(BlockLayer& layer, const json::object& arguments) MI
   return json::object();
 }
 
+// What a plan has done to bitmaps; at its end they are as they were.
+struct TakenBack {
+  ~TakenBack() {
+    for (auto each = undo.rbegin(); each != undo.rend(); ++each) (*each)();
+  }
+  std::vector<BitmapUndo> undo = {};  // oldest first
+};
+
 // One action, by the checks that its preparation makes; overlays that are there are staged.
 absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader& reader,
-                        std::vector<PreparedSnapshot>* snapshots, CommandPlan* plan)
-    MILLRACE_OPENS_VIEW {
+                        std::vector<PreparedSnapshot>* snapshots, TakenBack* done,
+                        CommandPlan* plan) MILLRACE_OPENS_VIEW {
   if (action.type == "blockdev-snapshot") {
     MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
     snapshots->push_back(std::move(snapshot));
@@ -155,6 +163,9 @@ absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader&
     return absl::OkStatus();
   }
   if (IsBitmapAction(action)) {
+    // Later actions build on it; it is taken back when all are planned.
+    MILLRACE_ASSIGN_OR_RETURN(BitmapUndo undo, ChangeBitmaps(layer, action.type, reader));
+    done->undo.push_back(std::move(undo));
     plan->steps.push_back(StrCat("carry out ", action.type));
     return absl::OkStatus();
   }
@@ -169,9 +180,10 @@ PlanResult PlanTransaction(BlockLayer& layer, const json::object& arguments) MIL
   MILLRACE_RETURN_IF_ERROR(CheckCompletionMode(reader, actions));
   CommandPlan plan;
   std::vector<PreparedSnapshot> snapshots;
+  TakenBack done;
   for (size_t i = 0; i < actions.size(); ++i) {
     ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
-    MILLRACE_RETURN_IF_ERROR(PlanAction(layer, actions[i], data, &snapshots, &plan));
+    MILLRACE_RETURN_IF_ERROR(PlanAction(layer, actions[i], data, &snapshots, &done, &plan));
   }
   if (actions.size() > 1) {  // there is no chain that would tell of all
     plan.before.clear();

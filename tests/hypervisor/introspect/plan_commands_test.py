@@ -75,6 +75,18 @@ class PlanOfCommands(Case):
         self.vm.command('device_add', driver='scsi-cd', id='d', drive='spare', bus='s.0')
         self.check('block_resize', False, node_name='spare', size=2 * MIB)
 
+    def test_dirty_bitmaps(self):
+        self.check('block-dirty-bitmap-add', True, node='drive0', name='b')
+        self.check('block-dirty-bitmap-add', False, node='drive0', name='b')
+        self.check('block-dirty-bitmap-disable', True, node='top', name='b')
+        self.check('block-dirty-bitmap-merge', False, node='top', target='b', bitmaps=['none'])
+        self.check('block-dirty-bitmap-clear', True, node='top', name='b')
+        both = [{'type': f'block-dirty-bitmap-{verb}', 'data': {'node': 'top', 'name': name}}
+                for verb, name in (('add', 'c'), ('disable', 'c'), ('remove', 'b'))]
+        self.check('transaction', False, actions=both + [{'type': 'abort', 'data': {}}])
+        self.check('transaction', True, actions=both)
+        self.check('block-dirty-bitmap-remove', False, node='top', name='b')
+
     def test_change_backing_file(self):
         self.check('change-backing-file', False, device='none', image_node_name='mid',
                    backing_file='x')

@@ -52,7 +52,7 @@ class LineReader {
 
   bool HasFlag(char flag) const {
     for (const HmpParameter& parameter : syntax_.parameters) {
-      if (parameter.flag == flag) return true;
+      if (parameter.kind == HmpKind::kFlag && parameter.flag == flag) return true;
     }
     return false;
   }

@@ -212,7 +212,8 @@ class PlanOfCommands(Case):
     def test_media(self):
         self.vm.command('blockdev-add', driver='raw', node_name='medium', file='free',
                         read_only=True)
-        self.vm.command('device_add', driver='ide-cd', id='cd')
+        self.vm.command('device_add', driver='virtio-scsi-pci', id='s')
+        self.vm.command('device_add', driver='scsi-cd', id='cd', bus='s.0')
         self.check('blockdev-open-tray', False, id='none')
         self.check('blockdev-open-tray', False, id='cd', device='cd')
         self.check('blockdev-open-tray', False, device='drive0')

@@ -80,7 +80,8 @@ class Image {
     return bytes_.subspan(offset, std::min(bytes, size() - offset));
   }
 
-  uint64_t cluster() const { return uint64_t{1} << std::clamp<uint64_t>(Get(20, 4), 9, 21); }
+  uint64_t cluster_bits() const { return std::clamp<uint64_t>(Get(20, 4), 9, 21); }
+  uint64_t cluster() const { return uint64_t{1} << cluster_bits(); }
   uint64_t clusters() const { return (size() + cluster() - 1) / cluster(); }
   uint64_t l1() const { return Get(40, 8); }
   uint64_t l1_entries() const { return std::min<uint64_t>(Get(36, 4), size() / 8); }
@@ -183,8 +184,8 @@ uint64_t NewEntry(RandomStream& random, const Image& image, uint64_t old) {
     case 3:
       return old | uint64_t{1} << random.Below(64);
     case 4:  // compressed: a place, and some sectors
-      return kCompressed | (random.Below(image.size() + 600)) |
-             random.Below(64) << (62 - std::min<uint64_t>(image.Get(20, 4) & 31, 22) + 8);
+      return kCompressed | random.Below(image.size() + 600) |
+             random.Below(64) << (70 - image.cluster_bits());
     default:
       return SomePlace(random, image) | (random.OneIn(2) ? kCopied : 0) | (random.OneIn(6) ? 1 : 0);
   }

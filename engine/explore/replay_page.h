@@ -10,7 +10,7 @@
 //   graph    the graph in one line       what graph/describe.h's DescribeJson() says of it
 //   jobs     the jobs in one line        {"jobs": [{"id", "type", "state", "held", "error"}]}
 //   act      who acts from outside       what they do: "finalizes job 'c'"
-//   mutant   "the restored bug acts"     where in the code
+//   bug      "the restored bug acts"     where in the code
 //   failure  what is broken: "G7"        how; names in quotes and "a <- b" are shown in the drawing
 //
 // From what differs between snapshots it derives the moments: the last changes of links, roles,

@@ -47,7 +47,7 @@ function readSteps() {
 }
 const { steps, graphs, hasJobs } = readSteps();
 const actsOf = (step) => step.told.filter((note) => note.kind === 'act');
-const bugNote = (step) => step.told.find((note) => note.kind === 'mutant');
+const bugNote = (step) => step.told.find((note) => note.kind === 'bug');
 
 // ---- In words -----------------------------------------------------------------------------------
 // Why a party runs, in one grammar.

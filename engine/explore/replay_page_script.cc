@@ -158,7 +158,7 @@ function showWords(step) {
   for (const note of step.told) {
     const isFailure = note.kind === 'failure';
     const joint = note.kind === 'act' ? ' ' : ': ';
-    line(note.kind === 'mutant' ? 'bug' : note.kind,
+    line(note.kind,
          note.object + (note.text ? joint + note.text : ''), isFailure ? 'failure' : note.kind);
   }
   for (const change of step.changes) {

@@ -190,7 +190,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #now p:first-child, #now .telling, #now .act { color: var(--ink); }
 #now .telling, #now .act { font-weight: 600; }
 #now .deviation { color: var(--orange); }
-#now .mutant { color: var(--violet); font-weight: 600; }
+#now .bug { color: var(--violet); font-weight: 600; }
 #now .failure { color: var(--red); font-weight: 600; }
 #now .kind { flex: none; width: 62px; color: var(--soft); font-weight: 400; }
 noscript pre { padding: 0 20px; overflow: auto; }

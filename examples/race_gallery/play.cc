@@ -79,7 +79,7 @@ void NoteWhereItActs(ActiveMutant& bug, ScenarioRun& run) {
   bug.SetListener(
       [&run, last = UINT64_MAX](std::string_view function, std::string_view file) mutable {
         if (std::exchange(last, run.steps()) == run.steps()) return;
-        run.Note("mutant", "the restored bug acts", StrCat("in ", function, "() of ", file));
+        run.Note("bug", "the restored bug acts", StrCat("in ", function, "() of ", file));
       });
 }
 

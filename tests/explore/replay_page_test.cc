@@ -220,7 +220,7 @@ Recording StoryOfAForgottenFreeze() {
       GraphNote(0, {base, frozen, {.name = "top", .child = "f", .guests_requests = 0}}),
       JobsNote(1, StrCat(running, ", ", other)),
       JobsNote(22, StrCat(pending, ", ", other)),
-      {23, "mutant", "the restored bug acts", "in End() of freeze.cc"},
+      {23, "bug", "the restored bug acts", "in End() of freeze.cc"},
       JobsNote(24, other),
       GraphNote(26, {base,
                      {.name = "f", .child = "base", .lessee = "c", .job_role = "s/base"},

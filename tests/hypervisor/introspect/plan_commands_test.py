@@ -307,6 +307,8 @@ class PlanOfCommands(Case):
         plan = self.check('drive-mirror', True, device='drive0', target=target, sync='full',
                           node_name='t', job_id='m')
         self.assertEqual(len(plan['steps']), 3)
+        # Until it is ready it reads and writes, which the graph's description counts.
+        self.wait_ready('m', 'mirror')
         self.check('drive-mirror', False, device='drive0', target=target, sync='full')
 
     def test_drive_mirror_leaves_a_file_alone_if_its_job_cannot_be(self):

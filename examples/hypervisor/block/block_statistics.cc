@@ -168,7 +168,7 @@ CommandResult SetHistograms(BlockLayer& layer, const json::object& arguments) {
 
 }  // namespace
 
-void LatencyHistogram::Count(Nanoseconds took) {
+void LatencyBins::Count(Nanoseconds took) {
   if (bins.empty()) return;
   const auto above = std::upper_bound(boundaries.begin(), boundaries.end(),
                                       static_cast<uint64_t>(std::max<Nanoseconds>(took, 0)));
@@ -181,7 +181,7 @@ absl::Status DriveStatistics::SetHistogram(CountedIo io, std::vector<uint64_t> b
     if (boundary <= previous) return absl::InvalidArgumentError("boundaries must ascend");
     previous = boundary;
   }
-  LatencyHistogram& histogram = Of(io).histogram;
+  LatencyBins& histogram = Of(io).histogram;
   histogram.bins.assign(boundaries.empty() ? 0 : boundaries.size() + 1, 0);
   histogram.boundaries = std::move(boundaries);
   return absl::OkStatus();

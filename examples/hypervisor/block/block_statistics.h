@@ -18,7 +18,7 @@ class BlockLayer;
 enum class CountedIo : uint8_t { kRead, kWrite, kFlush, kUnmap };
 
 // How many requests took how long. Bins are [0, b0), [b0, b1), ... [bn, infinity).
-struct LatencyHistogram {
+struct LatencyBins {
   std::vector<uint64_t> boundaries;  // nanoseconds, ascending
   std::vector<uint64_t> bins;        // one more than boundaries; empty: there is no histogram
 
@@ -50,7 +50,7 @@ class DriveStatistics {
     uint64_t invalid = 0;
     uint64_t failed = 0;
     Nanoseconds total = 0;
-    LatencyHistogram histogram;
+    LatencyBins histogram;
   };
   Counters& Of(CountedIo io) { return counters_[static_cast<size_t>(io)]; }
 

@@ -63,6 +63,12 @@ void CopyWindow::Retry(CopyStretch& stretch) {
   --failed_;
 }
 
+void CopyWindow::RetryAllFailed() {
+  for (const std::unique_ptr<CopyStretch>& each : stretches_) {
+    if (each->state == State::kFailed) Retry(*each);
+  }
+}
+
 void CopyWindow::GiveUp(CopyStretch& stretch) {
   MILLRACE_CHECK(stretch.state == State::kFailed, "only what has failed is given up");
   stretch.state = State::kDone;

@@ -56,6 +56,7 @@ class CopyWindow {
   // What is to become of a failed one: tried again; tried again piece by piece (only if it has
   // several); given up, which counts as done.
   void Retry(CopyStretch& stretch);
+  void RetryAllFailed();
   void RetryInPieces(CopyStretch& stretch);
   void GiveUp(CopyStretch& stretch);
   // Lets go of what is done at the start of the window; returns how many bytes that was.

@@ -6,7 +6,7 @@
 //   progress   everything before it is done;
 //   errors     are looked at once nothing is in flight any more, the lowest first; progress then
 //              stands where the failed piece starts, and what was copied behind it counts once the
-//              job has gone on; only what has failed is tried again;
+//              job has gone on; only what has failed is tried again, and after a stop all of it;
 //   pause      nothing is in flight in a job that is paused or drained;
 //   speed      a piece is charged when it starts, so no more than one piece is ahead of the limit.
 //

@@ -44,7 +44,8 @@ absl::StatusOr<NodeId> CoAddTarget(ChainStory& story, Attachment& keeper) MILLRA
   return node;
 }
 
-absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late) MILLRACE_MAY_SUSPEND {
+absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late, OnError on_error)
+    MILLRACE_MAY_SUSPEND {
   Attachment keeper;
   MirrorOptions options;
   options.spec.finalizes_automatically = !finalizes_late;
@@ -52,6 +53,7 @@ absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late) MILLRACE_M
   options.spec.dismisses_automatically = false;
   options.source = story.chain().guest.node();
   options.granularity = 512;
+  options.on_source_error = options.on_target_error = on_error;
   MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddTarget(story, keeper));
   absl::Status started = CoStartMirror(story.graph(), story.jobs(), std::move(options)).status();
   keeper.CoDetach();
@@ -61,19 +63,21 @@ absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late) MILLRACE_M
 // n2's data goes up into it, or it goes down into n1; an active commit takes n3 down into n2, a
 // mirror all of the disk to an image beside it. The job stays when it is over, so that its end is
 // not missed.
-absl::Status CoStart(ChainStory& story, Kind kind, bool finalizes_late = false)
-    MILLRACE_MAY_SUSPEND {
-  if (kind == Kind::kMirror) return CoStartMirrorJob(story, finalizes_late);
+absl::Status CoStart(ChainStory& story, Kind kind, bool finalizes_late = false,
+                     OnError on_error = OnError::kReport) MILLRACE_MAY_SUSPEND {
+  if (kind == Kind::kMirror) return CoStartMirrorJob(story, finalizes_late, on_error);
   if (kind == Kind::kStream) {
     StreamOptions options = story.StreamToBottom("job", 2, 1);
     options.spec.dismisses_automatically = false;
     options.spec.finalizes_automatically = !finalizes_late;
+    options.on_error = on_error;
     return story.CoStart(std::move(options));
   }
   CommitOptions options =
       kind == Kind::kCommit ? story.Commit("job", 2, 1) : story.Commit("job", 3, 2);
   options.spec.dismisses_automatically = false;
   options.spec.finalizes_automatically = !finalizes_late;
+  options.on_error = on_error;
   return story.CoStart(std::move(options));
 }
 
@@ -316,6 +320,46 @@ Scenario AgainstAnError(Kind kind, size_t nth) {
       });
 }
 
+// Waits until the job has stopped, mends what has failed, and resumes it: once.
+absl::Status CoMendAndResume(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
+  for (;;) {
+    const absl::StatusOr<JobInfo> info = story.jobs().Query("job");
+    if (!info.ok() || info->state == JobState::kConcluded) return absl::OkStatus();
+    if (info->state == JobState::kPaused) {
+      // Paused for a drain of its own, it is not his to resume.
+      if (story.jobs().Resume("job").ok()) break;
+    }
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  }
+  run.engine().simulated_io()->ClearFailures();
+  return absl::OkStatus();
+}
+
+// One image fails again and again, and the job is told to stop then: however many of its pieces
+// have failed, one word lets it go on, and it copies all.
+Scenario AgainstAStop(Kind kind) {
+  return StoryScenario(
+      StrCat(NameOf(kind), " against a user who mends what it has stopped at"),
+      {.layers = kLayers, .guest_rounds = 0},
+      [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_RETURN_IF_ERROR(CoStart(story, kind, false, OnError::kStop));
+        const char* const image =
+            kind == Kind::kMirror ? "target" : (kind == Kind::kActiveCommit ? "n2" : "n1");
+        run.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory,
+                                           .path = image,
+                                           .nth = 1,
+                                           .is_persistent = true});
+        TaskScope scope("user");
+        scope.Spawn("user", [&]() MILLRACE_MAY_SUSPEND { return CoMendAndResume(run, story); });
+        const absl::Status over = CoEnd(story, kind);
+        run.engine().simulated_io()->ClearFailures();
+        TakeIn(story, kind, over.ok());
+        // What fails once the copying is over ends the job.
+        EXPECT_TRUE(over.ok() || run.engine().simulated_io()->failed() > 0) << over;
+        return scope.CoJoin();
+      });
+}
+
 }  // namespace
 
 std::vector<Scenario> JobsAgainstOthers() {
@@ -354,6 +398,7 @@ std::vector<Scenario> JobsAgainstOthers() {
             MILLRACE_MAY_SUSPEND { return CoInsertAndRemove(story, 0); });
     for (const bool force : {false, true}) scenarios.push_back(AgainstALateCancel(kind, force));
     for (const size_t nth : {1u, 2u, 3u, 5u}) scenarios.push_back(AgainstAnError(kind, nth));
+    scenarios.push_back(AgainstAStop(kind));
   }
   return scenarios;
 }

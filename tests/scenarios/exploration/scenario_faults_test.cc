@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -72,6 +74,15 @@ Scenario WithFaults(Scenario scenario) {
   return scenario;
 }
 
+// Those with a user who says his word once need no further faults: each would need another word.
+std::vector<Scenario> ScenariosForFaults() {
+  std::vector<Scenario> scenarios = AllScenarios();
+  std::erase_if(scenarios, [](const Scenario& each) {
+    return each.name.find("a user who mends") != std::string::npos;
+  });
+  return scenarios;
+}
+
 class Faults : public testing::TestWithParam<Scenario> {
  protected:
   static void Loop(Lasts lasts) {
@@ -96,7 +107,7 @@ class Faults : public testing::TestWithParam<Scenario> {
 TEST_P(Faults, OnceLeadToCleanErrors) { Loop(Lasts::kOnce); }
 TEST_P(Faults, ForEverLeadToCleanErrors) { Loop(Lasts::kForEver); }
 
-INSTANTIATE_TEST_SUITE_P(All, Faults, testing::ValuesIn(AllScenarios()), ScenarioTestName);
+INSTANTIATE_TEST_SUITE_P(All, Faults, testing::ValuesIn(ScenariosForFaults()), ScenarioTestName);
 
 }  // namespace
 }  // namespace millrace

@@ -114,7 +114,7 @@ void CoWriteAndGrow(FaultedGuest& guest) MILLRACE_MAY_SUSPEND {
   guest.CoWrite(100, 2 * kCluster);
   guest.CoFlush();
   guest.CoResize(80 * kCluster);
-  guest.CoWrite(70 * kCluster, 100);
+  if (guest.bytes() == 80 * kCluster) guest.CoWrite(70 * kCluster, 100);  // it has grown
   guest.CoFlush();
 }
 

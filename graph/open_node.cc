@@ -67,6 +67,17 @@ absl::Status AttachTo(Graph& graph, const std::vector<NodeId>& ids, const Holder
   return change.Commit().status();
 }
 
+// Begins what `hold` holds over these nodes. A job counts as quiet from before it is attached to
+// them: somebody else's section there may have been granted, and must not be come upon awake (G7).
+absl::Status CoBeginHold(Graph& graph, const std::vector<NodeId>& ids, const HolderRef& holder,
+                         ReopenHold* hold) MILLRACE_MAY_SUSPEND {
+  std::vector<Attachment> attachments;
+  MILLRACE_RETURN_IF_ERROR(AttachTo(graph, ids, holder, &attachments));
+  hold->attachments = std::move(attachments);
+  MILLRACE_ASSIGN_OR_RETURN(hold->drained, DrainedSection::CoBegin(graph, ids, {holder}));
+  return absl::OkStatus();
+}
+
 // Drains the node and what changes with it, and returns those, as they are once all is at rest.
 // Empty: the node is as wanted already.
 absl::StatusOr<std::vector<Node*>> CoHoldForReopen(Graph& graph, NodeId id, bool is_read_only,
@@ -81,11 +92,12 @@ absl::StatusOr<std::vector<Node*>> CoHoldForReopen(Graph& graph, NodeId id, bool
     MILLRACE_MUTANT(kR08) return nodes;
     if (nodes.empty() || IdsOf(nodes) == held) return nodes;
     hold->drained.End();
-    std::vector<Attachment> attachments;
     held = IdsOf(nodes);
-    MILLRACE_RETURN_IF_ERROR(AttachTo(graph, held, holder, &attachments));
-    hold->attachments = std::move(attachments);
-    MILLRACE_ASSIGN_OR_RETURN(hold->drained, DrainedSection::CoBegin(graph, held, {holder}));
+    Quiescable* const job = holder->quiescable;
+    if (job != nullptr) job->EnterQuietWait();
+    const absl::Status status = CoBeginHold(graph, held, holder, hold);
+    if (job != nullptr) job->CoLeaveQuietWait();
+    MILLRACE_RETURN_IF_ERROR(status);
   }
 }
 

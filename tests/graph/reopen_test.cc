@@ -117,6 +117,35 @@ TEST_F(ReopenTest, TwoReopeningsOfOneNodeDoNotMeet) {
   });
 }
 
+// G7: schedules of "stream 3-2 and commit 5-4, with odd branches", seed 1673. A job that makes its
+// base read-only again finds it drained by somebody else, and is attached to it: not awake.
+TEST_F(ReopenTest, AJobComesQuietIntoASectionThatSomebodyElseHolds) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", false));
+    const NodeId node = keep.node();
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, node));
+    HandDrivenJob job("job");
+    TaskScope scope("job");
+    {
+      MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                                DrainedSection::CoBegin(*graph_, {node}, {other_}));
+      scope.Spawn("job", [&]() MILLRACE_MAY_SUSPEND {
+        job.CoBeginStep();
+        absl::Status status = CoSetReadOnly(*graph_, node, true, job.MakeHolderOf());
+        EXPECT_TRUE(job.is_in_step());
+        job.EndStep();
+        return status;
+      });
+      while (job.quiesce_count() == 0) CoYield();
+      EXPECT_EQ(job.times_held_awake(), 0);
+    }
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    EXPECT_TRUE(IsReadOnly(node));
+    keep.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(ReopenTest, ANodeWhoseUserLeavesDuringAReopeningLivesToItsEnd) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", true));

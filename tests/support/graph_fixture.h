@@ -53,8 +53,12 @@ class HandDrivenJob final : public Quiescable, public Waitable {
   bool is_in_step() const { return is_in_step_; }
   bool is_held() const { return quiesce_count_ > 0 && granted_sections_ == 0; }
   int quiesce_count() const { return quiesce_count_; }
+  int times_held_awake() const { return times_held_awake_; }
 
-  void BeginQuiesce() override { ++quiesce_count_; }
+  void BeginQuiesce() override {
+    ++quiesce_count_;
+    if (!is_quiet()) ++times_held_awake_;
+  }
   void EndQuiesce() override;
   bool is_quiet() const override {
     return granted_sections_ == 0 && (!is_in_step_ || quiet_waits_ > 0);
@@ -70,6 +74,7 @@ class HandDrivenJob final : public Quiescable, public Waitable {
   const std::string id_;
   bool is_in_step_ = false;
   int quiesce_count_ = 0;
+  int times_held_awake_ = 0;
   int quiet_waits_ = 0;
   int granted_sections_ = 0;
   WaitQueue parked_;

@@ -7,25 +7,12 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scope/task_scope.h"
+#include "millrace/graph/io/node_drivers.h"
 #include "millrace/graph/io/node_io.h"
 #include "millrace/graph/io/parts_reader.h"
 #include "millrace/graph/io/protocol_io.h"
 
 namespace millrace {
-namespace {
-
-FormatDriver& AsFormat(Node& node) { return static_cast<FormatDriver&>(*node.driver); }
-ProtocolDriver& AsProtocol(Node& node) { return static_cast<ProtocolDriver&>(*node.driver); }
-FilterDriver& AsFilter(const Node& node) { return static_cast<FilterDriver&>(*node.driver); }
-
-bool IsProtocol(const Node& node) { return node.driver->kind() == NodeKind::kProtocol; }
-
-Node* Below(const Node& node) {
-  Edge* const edge = node.FilteredOrBacking();
-  return edge == nullptr ? nullptr : edge->child;
-}
-
-}  // namespace
 
 // ---- What is known of a chain ------------------------------------------------------------------
 
@@ -33,10 +20,10 @@ template <typename Visit>
 void ChainRevisions::Walk(Node& start, Visit visit) {
   constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
   Node* node = &start;
-  while (node != nullptr && node->is_filter()) node = Below(*node);
-  if (node != nullptr) node = Below(*node);
+  while (node != nullptr && node->is_filter()) node = NodeBelow(*node);
+  if (node != nullptr) node = NodeBelow(*node);
   uint64_t revision = 1;
-  for (; node != nullptr; node = Below(*node)) {
+  for (; node != nullptr; node = NodeBelow(*node)) {
     if (node->is_filter() && !AsFilter(*node).is_transparent_for_reads()) return;
     if (!node->is_filter() && visit(*node, revision)) return;
     revision = (revision ^ node->id.slot) * kFactor;
@@ -80,7 +67,7 @@ uint64_t ChainRevisions::Of(NodeId id) const {
 
 PathTraits PathTraitsBelow(Node& top, const Node* last) {
   PathTraits traits;
-  for (Node* node = &top; node != nullptr; node = Below(*node)) {
+  for (Node* node = &top; node != nullptr; node = NodeBelow(*node)) {
     if (node->is_filter()) {
       const FilterDriver& filter = AsFilter(*node);
       traits.wants_events |= filter.wants_events();
@@ -90,7 +77,7 @@ PathTraits PathTraitsBelow(Node& top, const Node* last) {
       const Edge* const primary = node->FindChild(Role::kPrimary);
       traits.is_plain &= PlainPrimary(*node) != nullptr;
       for (const Node* file = primary == nullptr ? nullptr : primary->child;
-           file != nullptr && file->is_filter(); file = Below(*file)) {
+           file != nullptr && file->is_filter(); file = NodeBelow(*file)) {
         traits.wants_events |= AsFilter(*file).wants_events();
       }
     }
@@ -223,7 +210,7 @@ class TableFetcher {
 
 TableFetcher::TableFetcher(Node& top, const Node* first, const Node* last) {
   bool is_inside = first == nullptr;
-  for (Node* node = &top; node != nullptr; node = Below(*node)) {
+  for (Node* node = &top; node != nullptr; node = NodeBelow(*node)) {
     is_inside = is_inside || node == first;
     if (is_inside && node->driver->kind() == NodeKind::kFormat) layers_.push_back(node);
     if (node == last) break;
@@ -259,14 +246,14 @@ absl::Status CoAllocationsInChain(Node& top, ByteRange range, const Node* first,
   const ChainRevisions before(top);
   TableFetcher fetcher(top, first, last);
   bool is_inside = first == nullptr;
-  for (Node* node = &top; node != nullptr && !survey.is_complete(); node = Below(*node)) {
+  for (Node* node = &top; node != nullptr && !survey.is_complete(); node = NodeBelow(*node)) {
     is_inside = is_inside || node == first;
     if (is_inside && !node->is_filter()) {
       fetcher.CoFetchBefore(*node, survey.open_range());
       MILLRACE_RETURN_IF_ERROR(survey.CoAsk(*node, node == &top));
     }
     if (node == last) break;
-    if (Below(*node) == nullptr && (last != nullptr || !is_inside)) {
+    if (NodeBelow(*node) == nullptr && (last != nullptr || !is_inside)) {
       return absl::NotFoundError(StrCat("the chain below '", top.name, "' does not contain '",
                                         last != nullptr ? last->name : first->name, "'"));
     }
@@ -309,7 +296,7 @@ absl::Status CoReadNodeParts(Node& node, absl::Span<const ChainPart> parts,
   if (parts.empty()) return absl::OkStatus();
   const InFlightRequest request(node);
   if (node.is_filter()) {
-    Node* const child = Below(node);
+    Node* const child = NodeBelow(node);
     if (child == nullptr || !AsFilter(node).is_transparent_for_reads()) {
       return CoReadOneByOne(node, parts, memory);
     }
@@ -397,8 +384,9 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
     return CoWriteOneByOne(node, ranges, memory, flags);
   }
   for (const ByteRange& range : ranges) node.NoteWrite(range.end());
-  if (node.is_filter() && AsFilter(node).is_transparent_for_writes() && Below(node) != nullptr) {
-    return CoWriteNodeParts(*Below(node), ranges, memory, flags);
+  if (node.is_filter() && AsFilter(node).is_transparent_for_writes() &&
+      NodeBelow(node) != nullptr) {
+    return CoWriteNodeParts(*NodeBelow(node), ranges, memory, flags);
   }
   Node* const file = node.driver->kind() == NodeKind::kFormat ? BatchFile(node) : nullptr;
   if (file == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
@@ -488,7 +476,7 @@ Node* BatchTarget(Node& node) {
   Node* target = &node;
   while (target != nullptr && target->is_filter()) {
     if (target->io.detect_zeroes != DetectZeroes::kOff) return nullptr;
-    target = AsFilter(*target).is_transparent_for_writes() ? Below(*target) : nullptr;
+    target = AsFilter(*target).is_transparent_for_writes() ? NodeBelow(*target) : nullptr;
   }
   const bool is_format = target != nullptr && target->driver->kind() == NodeKind::kFormat &&
                          target->io.detect_zeroes == DetectZeroes::kOff;
@@ -499,7 +487,7 @@ Node* BatchTarget(Node& node) {
 Node* ReadStart(Node& node) {
   Node* start = &node;
   while (start != nullptr && start->is_filter()) {
-    start = AsFilter(*start).is_transparent_for_reads() ? Below(*start) : nullptr;
+    start = AsFilter(*start).is_transparent_for_reads() ? NodeBelow(*start) : nullptr;
   }
   return start;
 }
@@ -525,7 +513,7 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
   absl::StatusOr<std::unique_ptr<BatchAllocation>> batch =
       AsFormat(*image).CoAllocateBatch(ranges, {});
   if (!batch.ok() || *batch == nullptr) return false;
-  for (Node* node = &target; node != Below(*image); node = Below(*node)) {
+  for (Node* node = &target; node != NodeBelow(*image); node = NodeBelow(*node)) {
     node->NoteWrite(ranges.back().end());
   }
   const InFlightRequest request(*file);

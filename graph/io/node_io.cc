@@ -8,14 +8,11 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/io/format_io.h"
+#include "millrace/graph/io/node_drivers.h"
 #include "millrace/graph/io/protocol_io.h"
 
 namespace millrace {
 namespace {
-
-FormatDriver& AsFormat(Node& node) { return static_cast<FormatDriver&>(*node.driver); }
-ProtocolDriver& AsProtocol(Node& node) { return static_cast<ProtocolDriver&>(*node.driver); }
-FilterDriver& AsFilter(Node& node) { return static_cast<FilterDriver&>(*node.driver); }
 
 // The child that a transparent filter stands aside for; null if the filter acts.
 Node* StandAside(Node& node, bool is_transparent) {

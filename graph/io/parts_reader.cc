@@ -8,6 +8,7 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/io/chain_parts.h"
 #include "millrace/graph/io/format_io.h"
+#include "millrace/graph/io/node_drivers.h"
 #include "millrace/graph/io/node_io.h"
 #include "millrace/graph/io/protocol_io.h"
 
@@ -16,17 +17,6 @@ namespace {
 
 // Pieces of memory that one read or write may have; well below the host's limit.
 constexpr size_t kPiecesMax = 256;
-
-FormatDriver& AsFormat(Node& node) { return static_cast<FormatDriver&>(*node.driver); }
-ProtocolDriver& AsProtocol(Node& node) { return static_cast<ProtocolDriver&>(*node.driver); }
-FilterDriver& AsFilter(const Node& node) { return static_cast<FilterDriver&>(*node.driver); }
-
-bool IsProtocol(const Node& node) { return node.driver->kind() == NodeKind::kProtocol; }
-
-Node* Below(const Node& node) {
-  Edge* const edge = node.FilteredOrBacking();
-  return edge == nullptr ? nullptr : edge->child;
-}
 
 }  // namespace
 
@@ -118,10 +108,10 @@ absl::Status PartsReader::CoCollectExtent(Node& layer, Node* deciding, const Ext
 
 // What the layers below show; zeroes beyond their end, or without any.
 absl::Status PartsReader::CoCollectBelow(Node& layer, uint64_t offset, const IoVector& memory) {
-  Node* below = Below(layer);
+  Node* below = NodeBelow(layer);
   while (below != nullptr && below->is_filter() && AsFilter(*below).is_transparent_for_reads()) {
     Hold(*below);
-    below = Below(*below);
+    below = NodeBelow(*below);
   }
   uint64_t inside = 0;
   if (below != nullptr && offset < below->driver->bytes()) {

@@ -1,5 +1,8 @@
 #include "examples/cli/chain_job.h"
 
+#include <cstdio>
+
+#include "examples/cli/exit_code.h"
 #include "millrace/engine/base/status_macros.h"
 
 namespace millrace {
@@ -42,7 +45,10 @@ absl::Status CoDo(Session& session, ChainJob& job, JobPlan* plan, std::vector<Ch
 
 }  // namespace
 
-int RunChainJob(ChainJob& job) {
+int RunChainJob(ChainJob& job, CommandLine& line, Words words) {
+  if (absl::Status usage = line.Parse(words); !usage.ok()) return ReportUsage(usage);
+  if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
+  if (absl::Status usage = job.CheckFlags(); !usage.ok()) return ReportUsage(usage);
   const JobFlags& flags = job.flags();
   Session session;
   JobPlan plan;

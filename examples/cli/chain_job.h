@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/cli/chain.h"
+#include "examples/cli/command_line.h"
+#include "examples/cli/commands.h"
 #include "examples/cli/job_command.h"
 #include "examples/cli/session.h"
 #include "millrace/engine/base/capabilities.h"
@@ -22,6 +24,8 @@ class ChainJob {
 
   virtual std::string_view name() const = 0;  // "stream"
   virtual const JobFlags& flags() const = 0;
+  // InvalidArgument: flags that are missing or exclude each other. Before anything else.
+  virtual absl::Status CheckFlags() const { return absl::OkStatus(); }
   // Whether the image that was named must be opened for writing. A job makes others writable.
   virtual bool writes_to_top() const { return false; }
 
@@ -33,8 +37,9 @@ class ChainJob {
   virtual absl::StatusOr<JobNumber> CoStart(Session& session) MILLRACE_MAY_SUSPEND = 0;
 };
 
-// Opens the chain, runs the job to its end or plans it, and reports; returns the exit code.
-int RunChainJob(ChainJob& job);
+// Reads the words into the job's flags, answers --help and wrong usage; else opens the chain, runs
+// the job to its end or plans it, and reports. Returns the exit code.
+int RunChainJob(ChainJob& job, CommandLine& line, Words words);
 
 }  // namespace millrace
 

@@ -1,5 +1,4 @@
 // millrace commit: copies images down into the one they stand on.
-#include <cstdio>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -8,7 +7,6 @@
 #include "examples/cli/chain.h"
 #include "examples/cli/chain_job.h"
 #include "examples/cli/commands.h"
-#include "examples/cli/exit_code.h"
 #include "examples/cli/job_command.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -82,6 +80,12 @@ class CommitCommand final : public ChainJob {
 
   std::string_view name() const override { return "commit"; }
   const JobFlags& flags() const override { return flags_; }
+  absl::Status CheckFlags() const override {
+    if (!flags_.top.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "--top is missing: which image of the chain is to be committed? See 'millrace commit "
+        "--help'");
+  }
 
   absl::Status Choose(const std::vector<ChainLink>& chain) override {
     MILLRACE_ASSIGN_OR_RETURN(range_, FindRange(chain, flags_));
@@ -125,15 +129,8 @@ int RunCommit(Words words) {
   line.Option("top", "FILE", &flags.top, "the uppermost image to commit; below IMAGE");
   line.Option("base", "FILE", &flags.base, "commit into this image; the lowest one if absent");
   flags.AddTo(line);
-  if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
-  if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
-  if (flags.top.empty()) {
-    return ReportUsage(absl::InvalidArgumentError(
-        "--top is missing: which image of the chain is to be committed? See 'millrace commit "
-        "--help'"));
-  }
   CommitCommand command(flags);
-  return RunChainJob(command);
+  return RunChainJob(command, line, words);
 }
 
 }  // namespace millrace

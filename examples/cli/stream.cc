@@ -1,5 +1,4 @@
 // millrace stream: copies what lies below an image up into it.
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,7 +8,6 @@
 #include "examples/cli/chain.h"
 #include "examples/cli/chain_job.h"
 #include "examples/cli/commands.h"
-#include "examples/cli/exit_code.h"
 #include "examples/cli/job_command.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -92,6 +90,10 @@ class StreamCommand final : public ChainJob {
 
   std::string_view name() const override { return "stream"; }
   const JobFlags& flags() const override { return flags_; }
+  absl::Status CheckFlags() const override {
+    if (flags_.base.empty() || flags_.bottom.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("--base and --bottom exclude each other");
+  }
   bool writes_to_top() const override {
     return flags_.top.empty() || flags_.top == flags_.image || flags_.top == "@0";
   }
@@ -147,13 +149,8 @@ int RunStream(Words words) {
   line.Option("bottom", "FILE", &flags.bottom, "instead of --base: the lowest image to copy from");
   line.Option("top", "FILE", &flags.top, "fill this image of the chain instead of IMAGE");
   flags.AddTo(line);
-  if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
-  if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
-  if (!flags.base.empty() && !flags.bottom.empty()) {
-    return ReportUsage(absl::InvalidArgumentError("--base and --bottom exclude each other"));
-  }
   StreamCommand command(flags);
-  return RunChainJob(command);
+  return RunChainJob(command, line, words);
 }
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 
 #include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/qmp/json_fields.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_view.h"
@@ -15,12 +16,6 @@
 
 namespace millrace {
 namespace {
-
-std::string TextOf(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains({name.data(), name.size()});
-  return value == nullptr || !value->is_string() ? std::string()
-                                                 : std::string(View(value->get_string()));
-}
 
 // ---- drive_add, drive_del ----------------------------------------------------------------------
 
@@ -36,14 +31,14 @@ std::string CoAddNode(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUS
 }
 
 std::string CoAddDrive(BlockLayer& layer, const json::object& given) MILLRACE_MAY_SUSPEND {
-  const std::string text = TextOf(given, "opts");
+  const std::string text(TextOf(given, "opts"));
   if (given.contains("node")) return CoAddNode(layer, text);
   const absl::StatusOr<DriveOptionValue> options = ParseDriveOptions(text);
   if (!options.ok()) return HumanRefusal(layer, options.status());
   // A drive with a place in the guest cannot be plugged in; a PC's usual place is IDE.
   constexpr std::string_view kInterfaces[] = {"none",   "ide", "scsi", "floppy",
                                               "pflash", "mtd", "sd",   "virtio"};
-  std::string interface = TextOf(options->options.object, "if");
+  std::string interface(TextOf(options->options.object, "if"));
   if (interface.empty()) interface = "ide";
   if (interface != "none") {
     const auto found = std::find(std::begin(kInterfaces), std::end(kInterfaces), interface);
@@ -120,8 +115,9 @@ void RegisterHumanCommands(BlockLayer& layer) {
                 [&layer](const json::object& given)
                     MILLRACE_MAY_SUSPEND { return CoAddDrive(layer, given); });
   RegisterHuman(layer, "drive_del", {"drive_del", "", {{"id", HmpKind::kDevice}}},
-                [&layer](const json::object& given)
-                    MILLRACE_MAY_SUSPEND { return CoDeleteDrive(layer, TextOf(given, "id")); });
+                [&layer](const json::object& given) MILLRACE_MAY_SUSPEND {
+                  return CoDeleteDrive(layer, std::string(TextOf(given, "id")));
+                });
 }
 
 }  // namespace millrace

@@ -8,25 +8,11 @@
 
 #include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/block/image_info_text.h"
+#include "examples/hypervisor/qmp/json_fields.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
 namespace {
-
-std::string_view TextOf(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains({name.data(), name.size()});
-  return value == nullptr || !value->is_string() ? std::string_view() : View(value->get_string());
-}
-
-bool IsSet(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains({name.data(), name.size()});
-  return value != nullptr && value->is_bool() && value->get_bool();
-}
-
-uint64_t NumberOf(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains({name.data(), name.size()});
-  return value == nullptr || !value->is_number() ? 0 : value->to_number<uint64_t>();
-}
 
 // The answer of a query, as a list; empty if it was refused.
 json::array CoQuery(BlockLayer& layer, std::string_view command, const json::object& arguments = {})

@@ -5,20 +5,11 @@
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "examples/hypervisor/qmp/json_fields.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
 namespace {
-
-std::string_view TextOf(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains({name.data(), name.size()});
-  return value == nullptr || !value->is_string() ? std::string_view() : View(value->get_string());
-}
-
-bool IsSet(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains({name.data(), name.size()});
-  return value != nullptr && value->is_bool() && value->get_bool();
-}
 
 std::string ValueText(const json::value& value) {
   if (value.is_string()) return std::string(View(value.get_string()));

@@ -17,46 +17,19 @@
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/map_image.h"
 #include "millrace/graph/whole_file.h"
-#include "tests/support/toy_format.h"
+#include "tests/support/toy_images_fixture.h"
 
 namespace millrace {
 namespace {
 
 using ::testing::HasSubstr;
 
-class OpenImageTest : public ::testing::Test {
+class OpenImageTest : public ToyImagesFixture {
  protected:
+  // "top <- mid <- base" in one folder, and a raw image below.
   OpenImageTest() {
-    EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
-    EXPECT_TRUE(registry_
-                    .Register(
-                        "toy",
-                        [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
-                          return MakeToyDriver();
-                        },
-                        NodeKind::kFormat)
-                    .ok());
-    // "top <- mid <- base" in one folder, and a raw image below.
-    disk_.Put("a/top", ToyImage("mid", "toy", "UDUU", 't'));
-    disk_.Put("a/mid", ToyImage("base", "toy", "UUZU", 'm'));
     disk_.Put("a/base", ToyImage("../b/raw", "raw", "UUD", 'b'));
     disk_.Put("a/../b/raw", std::string(512, 'r'), 1024);
-  }
-
-  // Runs `body(graph)` in an engine of its own and checks that nothing is left open behind it.
-  template <typename Body>
-  void InGraph(Body body) {
-    auto engine = Engine::Create({.simulated = true, .disk = &disk_});
-    ASSERT_TRUE(engine.ok());
-    absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND {
-      Graph graph(**engine);
-      body(graph);
-      graph.CoClose();
-      EXPECT_EQ(graph.node_count(), 0u);
-      EXPECT_TRUE(graph.CheckInvariants().ok());
-      return absl::OkStatus();
-    });
-    EXPECT_TRUE(status.ok()) << status;
   }
 
   OpenImageOptions Toy(const std::string& path) {
@@ -81,9 +54,6 @@ class OpenImageTest : public ::testing::Test {
       if (alone.ok()) (*alone)->CoClose();
     });
   }
-
-  SimulatedDisk disk_;
-  DriverRegistry registry_;
 };
 
 std::vector<std::string> Names(Graph& graph, const OpenedImage& image) MILLRACE_OPENS_VIEW {

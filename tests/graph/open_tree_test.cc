@@ -25,7 +25,7 @@
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/open_node.h"
-#include "tests/support/toy_format.h"
+#include "tests/support/toy_images_fixture.h"
 
 namespace millrace {
 namespace {
@@ -50,38 +50,13 @@ void Below(NodeTree& tree, const std::string& name, NodeTree child) {
   tree.children.push_back({name, "", std::make_unique<NodeTree>(std::move(child))});
 }
 
-class OpenTreeTest : public ::testing::Test {
+class OpenTreeTest : public ToyImagesFixture {
  protected:
+  // "top <- mid <- base" in one folder.
   OpenTreeTest() {
-    EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
-    EXPECT_TRUE(registry_
-                    .Register(
-                        "toy",
-                        [](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
-                          return MakeToyDriver();
-                        },
-                        NodeKind::kFormat)
-                    .ok());
-    // "top <- mid <- base" in one folder.
-    disk_.Put("a/top", ToyImage("mid", "toy", "UDUU", 't'));
-    disk_.Put("a/mid", ToyImage("base", "toy", "UUZU", 'm'));
     disk_.Put("a/base", ToyImage("", "", "DUUD", 'b'));
     disk_.Put("other", ToyImage("", "", "DDDD", 'o'));
     disk_.Put("raw", std::string(512, 'r'), 2048);
-  }
-
-  template <typename Body>
-  void InGraph(Body body) {
-    auto engine = Engine::Create({.simulated = true, .disk = &disk_});
-    ASSERT_TRUE(engine.ok());
-    absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND {
-      Graph graph(**engine);
-      body(graph);
-      graph.CoClose();
-      EXPECT_EQ(graph.node_count(), 0u);
-      return absl::OkStatus();
-    });
-    EXPECT_TRUE(status.ok()) << status;
   }
 
   absl::StatusOr<Attachment> CoOpen(Graph& graph, NodeTree tree) MILLRACE_MAY_SUSPEND {
@@ -97,8 +72,6 @@ class OpenTreeTest : public ::testing::Test {
     });
   }
 
-  SimulatedDisk disk_;
-  DriverRegistry registry_;
   OpenTreeOptions options_;
 };
 

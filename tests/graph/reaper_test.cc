@@ -6,33 +6,15 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
+#include "tests/support/zero_file.h"
 
 namespace millrace {
 namespace {
 
 // A file that knows what its users may do, as one with image locks does.
-class LockedFile final : public ProtocolDriver {
+class LockedFile final : public ZeroFile {
  public:
-  explicit LockedFile(Permissions& granted) : granted_(granted) {}
-  std::string_view driver_name() const override { return "locked"; }
-  uint64_t bytes() const override { return 512; }
-  absl::Status CoOpen(DriverContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::Status CoRead(uint64_t, const IoVector& target) override MILLRACE_MAY_SUSPEND {
-    target.FillZero();
-    return absl::OkStatus();
-  }
-  absl::Status CoWrite(uint64_t, const IoVector&, WriteFlags) override MILLRACE_MAY_SUSPEND {
-    return absl::OkStatus();
-  }
-  absl::Status CoWriteZeroes(ByteRange, ZeroFlags) override MILLRACE_MAY_SUSPEND {
-    return absl::OkStatus();
-  }
-  absl::Status CoDiscard(ByteRange) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::Status CoResize(uint64_t) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
-    return Extent{range.bytes, ExtentKind::kData, HostOffset(range.offset)};
-  }
+  explicit LockedFile(Permissions& granted) : ZeroFile("locked", 512), granted_(granted) {}
   absl::Status PreparePermissions(Permissions cumulative) override {
     prepared_ = cumulative;
     return absl::OkStatus();

@@ -5,12 +5,13 @@
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/zero_file.h"
 
 namespace millrace {
 namespace {
 
 // A file whose reopening takes steps, and tells if two of them meet.
-class ReopenedFile final : public ProtocolDriver {
+class ReopenedFile final : public ZeroFile {
  public:
   struct Log {
     int preparing = 0;
@@ -20,11 +21,8 @@ class ReopenedFile final : public ProtocolDriver {
     int closed = 0;
     bool fails = false;
   };
-  explicit ReopenedFile(Log& log) : log_(log) {}
+  explicit ReopenedFile(Log& log) : ZeroFile("reopened", 4096), log_(log) {}
 
-  std::string_view driver_name() const override { return "reopened"; }
-  uint64_t bytes() const override { return 4096; }
-  absl::Status CoOpen(DriverContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   void CoClose() override MILLRACE_MAY_SUSPEND { ++log_.closed; }
   absl::Status CoPrepareReopen(bool) override MILLRACE_MAY_SUSPEND {
     log_.preparing_max = std::max(log_.preparing_max, ++log_.preparing);
@@ -34,22 +32,6 @@ class ReopenedFile final : public ProtocolDriver {
   }
   void CommitReopen(bool) override { ++log_.committed; }
   void CoAbortReopen(bool) override MILLRACE_MAY_SUSPEND { ++log_.aborted; }
-  absl::Status CoRead(uint64_t, const IoVector& target) override MILLRACE_MAY_SUSPEND {
-    target.FillZero();
-    return absl::OkStatus();
-  }
-  absl::Status CoWrite(uint64_t, const IoVector&, WriteFlags) override MILLRACE_MAY_SUSPEND {
-    return absl::OkStatus();
-  }
-  absl::Status CoWriteZeroes(ByteRange, ZeroFlags) override MILLRACE_MAY_SUSPEND {
-    return absl::OkStatus();
-  }
-  absl::Status CoDiscard(ByteRange) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::Status CoResize(uint64_t) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
-  absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
-    return Extent{range.bytes, ExtentKind::kData, HostOffset(range.offset)};
-  }
 
  private:
   Log& log_;

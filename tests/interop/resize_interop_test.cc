@@ -5,11 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/engine/engine.h"
-#include "millrace/graph/builtin_drivers.h"
-#include "millrace/graph/open_image.h"
+#include "tests/support/open_qcow2.h"
 #include "tests/support/qemu_tools.h"
 
 namespace millrace {
@@ -18,46 +15,15 @@ namespace {
 constexpr uint64_t kBaseBytes = 4 << 20;
 
 absl::Status Resize(const std::string& path, uint64_t bytes) {
-  DriverRegistry registry;
-  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry));
-  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create({}));
-  return engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    Graph graph(*engine);
-    OpenImageOptions options;
-    options.path = path;
-    options.format = "qcow2";
-    absl::StatusOr<OpenedImage> image = CoOpenImage(graph, registry, options);
-    absl::Status status = image.status();
-    if (status.ok()) {
-      AttachmentOptions user;
-      user.holder = MakeHolder("test", "test");
-      user.permissions = {kConsistentRead | kResize, kAllPermissions};
-      absl::StatusOr<Attachment> resizer = Attachment::Attach(graph, image->top(), user);
-      status = resizer.status();
-      if (status.ok()) {
-        status = resizer->CoResize(bytes);
-        resizer->CoDetach();
-      }
-      image->holds.clear();
-    }
-    graph.CoClose();
-    return status;
-  });
+  return WithQcow2(path, {kConsistentRead | kResize, kAllPermissions},
+                   [&](Attachment& user) MILLRACE_MAY_SUSPEND { return user.CoResize(bytes); });
 }
 
-// What each layer decides, in runs: neighbours that differ only in where the file has holes are
-// one.
+// What each layer decides, but for where the file has holes.
 std::string MapText(const std::string& path) {
-  const absl::StatusOr<std::vector<QemuExtent>> map = QemuMap(path);
-  if (!map.ok()) return map.status().ToString();
-  std::string text;
-  std::string last;
-  for (const QemuExtent& extent : *map) {
-    std::string what = StrCat(" depth ", extent.depth, extent.is_data ? " data\n" : " zero\n");
-    if (what != last) StrAppend(&text, extent.start, what);
-    last = std::move(what);
-  }
-  return text;
+  return QemuMapText(path, [](const QemuExtent& extent) {
+    return StrCat("depth ", extent.depth, extent.is_data ? " data" : " zero");
+  });
 }
 
 struct ResizeCase {

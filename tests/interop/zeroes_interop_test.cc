@@ -1,18 +1,13 @@
 // Writing zeroes, with and without leave to unmap, and discarding: by us on one image, by QEMU on
 // its twin. The same map, down to which zero clusters keep their place in the file; the same
 // content; both checks clean; as many clusters in use.
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/engine/engine.h"
-#include "millrace/graph/builtin_drivers.h"
-#include "millrace/graph/open_image.h"
+#include "tests/support/open_qcow2.h"
 #include "tests/support/qemu_tools.h"
 
 namespace millrace {
@@ -39,49 +34,19 @@ absl::Status CoChange(Attachment& guest, Change change, ByteRange range) MILLRAC
   return guest.CoWriteZeroes(range, flags);
 }
 
-// Opens the image, changes it, closes it.
 absl::Status ChangeByUs(const std::string& path, Change change, ByteRange range) {
-  DriverRegistry registry;
-  MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry));
-  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create({}));
-  return engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    Graph graph(*engine);
-    absl::StatusOr<OpenedImage> image =
-        CoOpenImage(graph, registry, {.path = path, .format = "qcow2"});
-    absl::Status status = image.status();
-    if (status.ok()) {
-      absl::StatusOr<Attachment> guest =
-          Attachment::Attach(graph, image->top(),
-                             {.holder = MakeHolder("test", "guest"),
-                              .device_name = "test",
-                              .permissions = GuestDevicePermissions()});
-      status = guest.status();
-      if (status.ok()) {
-        status = CoChange(*guest, change, range);
-        guest->CoDetach();
-      }
-      image->holds.clear();
-    }
-    graph.CoClose();
-    return status;
+  return WithQcow2(path, GuestDevicePermissions(), [&](Attachment& guest) MILLRACE_MAY_SUSPEND {
+    return CoChange(guest, change, range);
   });
 }
 
-// One line per run of the map. What data says of holes in the file below is left out: whether
-// zeroes in the middle of a data cluster were written or punched is not the format's business.
+// What data says of holes in the file below is left out: whether zeroes in the middle of a data
+// cluster were written or punched is not the format's business.
 std::string MapText(const std::string& path) {
-  const absl::StatusOr<std::vector<QemuExtent>> map = QemuMap(path);
-  if (!map.ok()) return map.status().ToString();
-  std::string text;
-  std::string last;
-  for (const QemuExtent& extent : *map) {
-    std::string what =
-        StrCat(" depth ", extent.depth, extent.is_present ? "" : " absent",
-               extent.is_data ? " data" : " zero", extent.has_offset ? " with a place\n" : "\n");
-    if (what != last) StrAppend(&text, extent.start, what);
-    last = std::move(what);
-  }
-  return text;
+  return QemuMapText(path, [](const QemuExtent& extent) {
+    return StrCat("depth ", extent.depth, extent.is_present ? "" : " absent",
+                  extent.is_data ? " data" : " zero", extent.has_offset ? " with a place" : "");
+  });
 }
 
 // What `qemu-img check` counts: "12/64 = …% allocated" and so on.

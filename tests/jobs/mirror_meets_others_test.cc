@@ -85,19 +85,23 @@ TEST(StreamMeetsActiveCommit, OverlapIsRefusedWhenTheSecondStarts) {
   }
 }
 
+// Job "i" puts the filter "pass" above the node.
+absl::Status CoStartInsertPass(MirrorWorld& world, NodeId below) MILLRACE_MAY_SUSPEND {
+  InsertFilterOptions insert;
+  insert.spec.id = "i";
+  insert.below = below;
+  insert.filter_name = "pass";
+  return CoStartInsertFilter(world.graph(), world.jobs(), std::make_unique<PassFilter>(), insert)
+      .status();
+}
+
 TEST(InsertFilter, BelowTheBaseOfAnActiveCommitSurvivesThePivot) {
   ExploreMirror(
       {},
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_RETURN_IF_ERROR(
             CoStartCommit(world.graph(), world.jobs(), ActiveCommit(world, 1)).status());
-        InsertFilterOptions insert;
-        insert.spec.id = "i";
-        insert.below = world.chain.nodes[0];
-        insert.filter_name = "pass";
-        MILLRACE_RETURN_IF_ERROR(
-            CoStartInsertFilter(world.graph(), world.jobs(), std::make_unique<PassFilter>(), insert)
-                .status());
+        MILLRACE_RETURN_IF_ERROR(CoStartInsertPass(world, world.chain.nodes[0]));
         EXPECT_TRUE(world.CoWaitUntilReady("c"));
         MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("c"));
         MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("c"));
@@ -108,22 +112,22 @@ TEST(InsertFilter, BelowTheBaseOfAnActiveCommitSurvivesThePivot) {
       10);
 }
 
+// "[pass] <- n1 <- n0", and the options of a mirror of all of it that is to replace n1.
+absl::StatusOr<MirrorOptions> CoReplaceBelowAFilter(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoStartInsertPass(world, world.chain.top()));
+  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("i"));
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+  options.source = world.chain.guest.node();
+  options.replaces = "n1";
+  return options;
+}
+
 // The target takes the place of the image below the user's filter, which stays.
 TEST(Mirror, ReplacesTheImageBelowAFilter) {
   ExploreMirror(
       {.layers = 2},
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
-        InsertFilterOptions insert;
-        insert.spec.id = "i";
-        insert.below = world.chain.top();
-        insert.filter_name = "pass";
-        MILLRACE_RETURN_IF_ERROR(
-            CoStartInsertFilter(world.graph(), world.jobs(), std::make_unique<PassFilter>(), insert)
-                .status());
-        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("i"));
-        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-        options.source = world.chain.guest.node();
-        options.replaces = "n1";
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, CoReplaceBelowAFilter(world));
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("m"));
         MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
@@ -137,28 +141,18 @@ TEST(Mirror, ReplacesTheImageBelowAFilter) {
 // A target of new writes only stands on the source in the end: here it would stand on itself.
 TEST(Mirror, OfNewWritesOnlyDoesNotReplaceWhatItsSourceStandsOn) {
   MirrorEventLog log;
-  RunMirrorOnce(
-      {.layers = 2}, log,
-      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
-        InsertFilterOptions insert;
-        insert.spec.id = "i";
-        insert.below = world.chain.top();
-        insert.filter_name = "pass";
-        MILLRACE_RETURN_IF_ERROR(
-            CoStartInsertFilter(world.graph(), world.jobs(), std::make_unique<PassFilter>(), insert)
-                .status());
-        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("i"));
-        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-        options.source = world.chain.guest.node();
-        options.replaces = "n1";
-        options.sync = MirrorSync::kNone;
-        options.backing = MirrorBacking::kOfSource;
-        const absl::Status refused = CoStartMirror(world.graph(), world.jobs(), options).status();
-        const std::optional<Conflict> conflict = ConflictOf(refused);
-        EXPECT_TRUE(conflict && conflict->reason == ConflictReason::kCycle) << refused;
-        EXPECT_EQ(world.Shape(), "[pass] <- n1 <- n0");
-        return absl::OkStatus();
-      });
+  RunMirrorOnce({.layers = 2}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, CoReplaceBelowAFilter(world));
+                  options.sync = MirrorSync::kNone;
+                  options.backing = MirrorBacking::kOfSource;
+                  const absl::Status refused =
+                      CoStartMirror(world.graph(), world.jobs(), options).status();
+                  const std::optional<Conflict> conflict = ConflictOf(refused);
+                  EXPECT_TRUE(conflict && conflict->reason == ConflictReason::kCycle) << refused;
+                  EXPECT_EQ(world.Shape(), "[pass] <- n1 <- n0");
+                  return absl::OkStatus();
+                });
 }
 
 // A quorum "q" over three images "c0" to "c2", with the chain's guest on it.

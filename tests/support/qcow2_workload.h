@@ -14,6 +14,20 @@
 
 namespace millrace {
 
+// Whether the image reads as the model in this range.
+inline absl::Status CoVerifyAgainst(const std::vector<uint8_t>& model, FormatNode& node,
+                                    ByteRange range) MILLRACE_MAY_SUSPEND {
+  std::vector<uint8_t> now(range.bytes);
+  MILLRACE_RETURN_IF_ERROR(node.CoRead(range.offset, absl::MakeSpan(now)));
+  for (uint64_t i = 0; i < range.bytes; ++i) {
+    if (now[i] != model[range.offset + i]) {
+      return absl::InternalError(StrCat("byte ", range.offset + i, " is ", int{now[i]},
+                                        " instead of ", int{model[range.offset + i]}));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // What the guest must see. Discarded bytes may read as before or as zero; the model follows the
 // driver, whose discards are deterministic, by reading back.
 class Qcow2Workload {
@@ -98,15 +112,7 @@ class Qcow2Workload {
     return absl::OkStatus();
   }
   absl::Status CoVerify(ByteRange range) MILLRACE_MAY_SUSPEND {
-    std::vector<uint8_t> now(range.bytes);
-    MILLRACE_RETURN_IF_ERROR(node_.CoRead(range.offset, absl::MakeSpan(now)));
-    for (uint64_t i = 0; i < range.bytes; ++i) {
-      if (now[i] != model_[range.offset + i]) {
-        return absl::InternalError(StrCat("byte ", range.offset + i, " is ", int{now[i]},
-                                          " instead of ", int{model_[range.offset + i]}));
-      }
-    }
-    return absl::OkStatus();
+    return CoVerifyAgainst(model_, node_, range);
   }
 
   RandomStream random_;

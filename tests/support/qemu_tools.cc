@@ -84,6 +84,20 @@ absl::StatusOr<std::vector<QemuExtent>> QemuMap(const std::string& image) {
   return extents;
 }
 
+std::string QemuMapText(const std::string& image,
+                        absl::FunctionRef<std::string(const QemuExtent&)> describe) {
+  const absl::StatusOr<std::vector<QemuExtent>> map = QemuMap(image);
+  if (!map.ok()) return map.status().ToString();
+  std::string text;
+  std::string last;
+  for (const QemuExtent& extent : *map) {
+    std::string what = describe(extent);
+    if (what != last) StrAppend(&text, extent.start, " ", what, "\n");
+    last = std::move(what);
+  }
+  return text;
+}
+
 absl::StatusOr<std::vector<uint8_t>> QemuContent(const TemporaryFolder& folder,
                                                  const std::string& image,
                                                  const std::string& snapshot) {

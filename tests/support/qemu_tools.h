@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -37,6 +38,10 @@ struct QemuExtent {
   uint64_t offset = 0;
 };
 absl::StatusOr<std::vector<QemuExtent>> QemuMap(const std::string& image);
+// One line per run of the map: where it begins, and what `describe` says of it. Neighbours of which
+// it says the same are one.
+std::string QemuMapText(const std::string& image,
+                        absl::FunctionRef<std::string(const QemuExtent&)> describe);
 
 // What a guest sees, by `qemu-img convert`; `snapshot` may be empty.
 absl::StatusOr<std::vector<uint8_t>> QemuContent(const TemporaryFolder& folder,

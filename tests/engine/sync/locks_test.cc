@@ -10,33 +10,17 @@
 #include "millrace/engine/sync/range_lock.h"
 #include "millrace/engine/sync/rate_limiter.h"
 #include "millrace/engine/sync/semaphore.h"
+#include "tests/engine/sync/sync_fixture.h"
 #include "tests/support/seeds.h"
-#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
 
 using absl::IsCancelled;
-using Log = std::vector<std::string>;
-
-class LocksTest : public testing::Test {
- protected:
-  void Settle() {
-    engine_->RunUntil([] { return false; });
-  }
-  void ExpectAllDone() {
-    Settle();
-    EXPECT_EQ(scope_.live(), 0u) << engine_->scheduler().DescribeWaits();
-  }
-
-  std::unique_ptr<Engine> engine_ = SimulatedEngine();
-  TaskScope scope_{engine_->scheduler(), "test"};
-  Log log_;
-};
 
 // ---- Semaphore ----------------------------------------------------------------------------------
 
-class SemaphoreTest : public LocksTest {
+class SemaphoreTest : public SyncFixture {
  protected:
   void SpawnAcquire(TaskScope& scope, const char* name, uint64_t permits) {
     scope.Spawn(name, [this, name, permits]() MILLRACE_MAY_SUSPEND {
@@ -99,7 +83,7 @@ TEST_F(SemaphoreTest, ARequestThatWasGrantedKeepsItsPermitsWhenCancelledBeforeIt
 
 // ---- Range lock ---------------------------------------------------------------------------------
 
-class RangeLockTest : public LocksTest {
+class RangeLockTest : public SyncFixture {
  protected:
   // Takes the range, logs its name, and keeps it until Release(name).
   void SpawnHolder(const char* name, ByteRange range, LockMode mode) {

@@ -15,38 +15,16 @@
 #include "millrace/engine/sync/gate.h"
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/engine/sync/sleep.h"
-#include "tests/support/simulation.h"
+#include "tests/engine/sync/sync_fixture.h"
 
 namespace millrace {
 namespace {
 
 using absl::IsCancelled;
-using Log = std::vector<std::string>;
-
-// Spawns named coroutines into one scope and lets them run.
-class SyncTest : public testing::Test {
- protected:
-  template <typename Body>
-  void Spawn(std::string_view name, Body&& body) {
-    scope_.Spawn(name, std::forward<Body>(body));
-  }
-  // Runs until nothing can happen any more.
-  void Settle() {
-    engine_->RunUntil([] { return false; });
-  }
-  void ExpectAllDone() {
-    Settle();
-    EXPECT_EQ(scope_.live(), 0u) << engine_->scheduler().DescribeWaits();
-  }
-
-  std::unique_ptr<Engine> engine_ = SimulatedEngine();
-  TaskScope scope_{engine_->scheduler(), "test"};
-  Log log_;
-};
 
 // ---- WaitQueue ----------------------------------------------------------------------------------
 
-using WaitQueueTest = SyncTest;
+using WaitQueueTest = SyncFixture;
 
 TEST_F(WaitQueueTest, WakesFirstComeFirstServedWithoutADecider) {
   WaitQueue queue;
@@ -110,7 +88,7 @@ TEST_F(WaitQueueTest, EachWakeBelongsToOneWait) {
 
 // ---- Event --------------------------------------------------------------------------------------
 
-using EventTest = SyncTest;
+using EventTest = SyncFixture;
 
 TEST_F(EventTest, SetWakesEverybodyAndStays) {
   Event event("e");
@@ -147,7 +125,7 @@ TEST_F(EventTest, ResetMakesTheNextWait) {
 
 // ---- Condition ----------------------------------------------------------------------------------
 
-using ConditionTest = SyncTest;
+using ConditionTest = SyncFixture;
 
 TEST_F(ConditionTest, ReturnsWithThePredicateTrue) {
   Condition condition("c");
@@ -188,7 +166,7 @@ TEST_F(ConditionTest, CancelEndsTheWaitUnlessThePredicateHolds) {
 
 // ---- Gate ---------------------------------------------------------------------------------------
 
-using GateTest = SyncTest;
+using GateTest = SyncFixture;
 
 TEST_F(GateTest, OpensWhenEveryClosingIsUndone) {
   Gate gate("g");
@@ -227,7 +205,7 @@ TEST(GateDeathTest, OpeningAnOpenGateIsRefused) {
 
 // ---- Mutex --------------------------------------------------------------------------------------
 
-using MutexTest = SyncTest;
+using MutexTest = SyncFixture;
 
 // R20: a newcomer that runs between the unlock and the run of the woken waiter must not get in.
 TEST_F(MutexTest, IsHandedOverToTheWaiterBeforeItRuns) {
@@ -298,7 +276,7 @@ TEST_F(MutexTest, ASuccessorAtTheSameAddressIsNotTakenForTheHolder) {
 
 // ---- Sleep --------------------------------------------------------------------------------------
 
-using SleepTest = SyncTest;
+using SleepTest = SyncFixture;
 
 TEST_F(SleepTest, SleepersWakeByDeadline) {
   for (int i : {3, 1, 2}) {

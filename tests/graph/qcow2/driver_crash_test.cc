@@ -11,6 +11,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/qcow2_workload.h"
 #include "tests/support/sector_history.h"
 #include "tests/support/seeds.h"
 
@@ -107,15 +108,7 @@ class Worker {
     return absl::OkStatus();
   }
   absl::Status CoVerify(ByteRange range) MILLRACE_MAY_SUSPEND {
-    std::vector<uint8_t> now(range.bytes);
-    MILLRACE_RETURN_IF_ERROR(node_.CoRead(range.offset, absl::MakeSpan(now)));
-    for (uint64_t i = 0; i < range.bytes; ++i) {
-      if (now[i] != model_[range.offset + i]) {
-        return absl::InternalError(StrCat("byte ", range.offset + i, " is ", int{now[i]},
-                                          " instead of ", int{model_[range.offset + i]}));
-      }
-    }
-    return absl::OkStatus();
+    return CoVerifyAgainst(model_, node_, range);
   }
 
   RandomStream random_;

@@ -83,7 +83,11 @@ struct WriteFlags {
 };
 
 struct ZeroFlags {
-  bool may_unmap = true;             // the format may give the space back
+  // The space may be given back. Off, a driver that can mark space as zeroes keeps it, so that
+  // later writes find room: file, qcow2 version 3 in whole clusters that have some. What cannot
+  // mark it forgets it all the same: qcow2 version 2 without a backing; over one it is
+  // Unimplemented there.
+  bool may_unmap = true;
   bool only_if_unallocated = false;  // as in WriteFlags
 };
 

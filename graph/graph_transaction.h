@@ -46,8 +46,11 @@ struct NodeOptions {
   // Whether it becomes writable, and read-only again, with the node that stands on it
   // (CoSetReadOnly). Off: it is as its user said, and who wants it otherwise is refused.
   bool follows_parent_access = true;
-  // It and what is to stand below are still being opened: until GraphInternals::Publish, views do
-  // not find it by its name, so that nobody uses half a chain.
+  // It and what is to stand below are still being opened, by whoever opens an image or a tree of
+  // nodes: until they are all open (GraphInternals::Publish ends it for all of them at once,
+  // without suspending) a view does not find the node by its name, so that nobody uses half a
+  // chain. Its name is taken nevertheless, in every plan; its id resolves; pictures and listings
+  // show it. If opening fails, the nodes go as they came: nobody ever found them.
   bool is_half_open = false;
   NodeIoOptions io{};
   std::vector<ToldOption> told{};

@@ -102,8 +102,8 @@ void AppendNode(const GraphReader& reader, const Node& node, std::string* text) 
 }
 
 std::string NameOf(const GraphReader& reader, NodeId id) {
-  const Node* node = Access::Resolve(reader, id);
-  return node == nullptr ? StrCat("(gone ", id.ToString(), ")") : node->name;
+  if (const Node* node = Access::Resolve(reader, id)) return node->name;
+  return StrCat("(", GraphInternals::Of(reader.graph()).LastNameOf(id), ", gone)");
 }
 
 std::string OwnersText(const SectionCore& section) {
@@ -273,6 +273,7 @@ void WriteNode(JsonWriter& json, const GraphReader& reader, const Node& node) {
   json.Key("filename").String(node.driver->filename());
   json.Key("read-only").Bool(IsReadOnly(reader, node)).Key("implicit").Bool(node.is_implicit);
   json.Key("drained").Bool(node.is_quiesced());
+  json.Key("state").String(node.driver->state_in_words());
   json.Key("requests").Number(uint64_t{node.requests.size()});
   json.Key("users").BeginArray();
   for (const Edge* edge : Access::ParentsOf(reader, node)) {
@@ -286,7 +287,8 @@ void WriteNode(JsonWriter& json, const GraphReader& reader, const Node& node) {
 }
 
 void WriteSection(JsonWriter& json, const GraphReader& reader, const SectionCore& section) {
-  json.BeginObject().Key("granted").Bool(section.is_granted);
+  json.BeginObject().Key("id").Number(uint64_t{section.ordinal});
+  json.Key("granted").Bool(section.is_granted);
   json.Key("roots").BeginArray();
   for (NodeId root : section.roots) json.String(NameOf(reader, root));
   json.EndArray().Key("owners").BeginArray();

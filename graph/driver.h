@@ -133,6 +133,10 @@ class Driver {
   // Virtual size in bytes.
   virtual uint64_t bytes() const = 0;
 
+  // What people who look at the graph should know of it now, in a few words: "3 marks". Empty:
+  // nothing beyond what every node says.
+  virtual std::string state_in_words() const { return {}; }
+
   // Permissions of this node's child edges. Pure: depends on the arguments and on options that do
   // not change. The default follows the role.
   virtual Permissions DerivePermissions(const PermissionContext& context) const;

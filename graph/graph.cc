@@ -63,6 +63,12 @@ Node* GraphInternals::Resolve(NodeId id) const {
   return slots[id.slot].node;
 }
 
+std::string GraphInternals::LastNameOf(NodeId id) const {
+  const bool is_known = id.slot < slots.size() && slots[id.slot].last != nullptr &&
+                        slots[id.slot].generation == id.generation + 1;
+  return is_known ? slots[id.slot].last->name : id.ToString();
+}
+
 absl::Status GraphInternals::StaleError(NodeId id) const {
   Conflict conflict;
   conflict.reason = ConflictReason::kStaleNode;

@@ -42,6 +42,8 @@ struct GraphInternals {
   // Null if the id is stale.
   Node* Resolve(NodeId id) const;
   absl::Status StaleError(NodeId id) const;
+  // Of a node that is gone: what it was called, or its id where nobody remembers.
+  std::string LastNameOf(NodeId id) const;
   // Every attachment: "'disk' by guest device 'drive0'".
   std::string DescribeUsers() const;
   Node* FindByName(std::string_view name) const;

@@ -69,6 +69,7 @@ class ExploringDecider final : public Decider, public StepObserver {
   void OnTouch(std::string_view type, std::string_view name, StepAccess access) override;
   void OnFootprint(bool is_complete) override;
   void OnNote(std::string_view kind, std::string_view object, std::string_view text) override;
+  bool keeps_notes() const override { return recorder_ != nullptr; }
 
  private:
   bool IsExplored(ChoiceKind kind) const {

@@ -82,7 +82,8 @@ class TimelineWriter {
     }
     std::map<std::string, std::string> latest;  // snapshots, by kind
     for (const RecordedNote& note : recording_.notes) {
-      if (note.step >= remarks_.size()) continue;
+      // What begins and ends on disks is in their lane; only what fails is worth a row.
+      if (note.step >= remarks_.size() || note.kind == "io") continue;
       if (!IsSnapshot(note)) {
         remarks_[note.step].push_back(NoteText(note));
       } else if (note.object != latest[note.kind]) {

@@ -58,6 +58,7 @@ struct IoRequest {
   IoFile source;                        // kCopyRange
   uint64_t source_offset = 0;           // kCopyRange
   std::string_view label;               // who asks, for choices and traces: "img-3"
+  std::string_view deed;                // kMemory: what it does, for notes: "write zeroes to"
   void (*apply)(IoRequest&) = nullptr;  // kMemory: performs the effect
   void (*on_done)(IoRequest&) = nullptr;
   void* context = nullptr;        // for on_done

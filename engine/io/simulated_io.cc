@@ -51,6 +51,18 @@ constexpr Nanoseconds kStall = 200 * kMillisecond;
 // More pieces are not chosen one by one.
 constexpr size_t kPiecesChosenMax = 10;
 
+// "write 'img-3' at 512, 1024 bytes"
+std::string InWords(const IoRequest& request, std::string_view operation) {
+  const bool has_range = request.opcode != IoOpcode::kCall && request.bytes > 0;
+  return StrCat(request.deed.empty() ? operation : request.deed, " '", request.label, "'",
+                has_range ? StrCat(" at ", request.offset, ", ", request.bytes, " bytes") : "");
+}
+
+std::string ErrorInWords(int error_number) {
+  if (error_number == EIO) return "EIO";
+  return error_number == ENOSPC ? "ENOSPC" : StrCat("error ", error_number);
+}
+
 bool IsOnFile(IoOpcode opcode) { return opcode != IoOpcode::kMemory && opcode != IoOpcode::kCall; }
 
 }  // namespace
@@ -92,6 +104,7 @@ void SimulatedIo::Submit(IoRequest& request) {
       if (Open* source = Find(request.source)) ++source->in_flight;
     }
   }
+  NoteBegin(request);
   const Nanoseconds latency = ChooseLatency(request);
   if (latency == 0) {
     ready_.push_back(&request);
@@ -153,10 +166,35 @@ void SimulatedIo::TakeStep(size_t index) {
   request.result = 0;
   if (outcome.has_effect) request.result = Perform(request, outcome.is_torn);
   if (outcome.error_number != 0) request.result = -outcome.error_number;
+  NoteEnd(request, outcome);
   ++completed_[static_cast<size_t>(operation)];
   scheduler_.MixTrace(static_cast<uint64_t>(request.result));
   MayCrash(request, "crash after");
   Finish(request);
+}
+
+void SimulatedIo::NoteBegin(const IoRequest& request) {
+  StepObserver* keeper = scheduler_.note_keeper();
+  if (keeper == nullptr) return;
+  const std::string what = InWords(request, kNames[static_cast<size_t>(OperationOf(request))]);
+  keeper->OnNote("io", request.label, StrCat(what, ": begins (#", request.ordinal, ")"));
+}
+
+void SimulatedIo::NoteEnd(const IoRequest& request, const Outcome& outcome) {
+  StepObserver* keeper = scheduler_.note_keeper();
+  if (keeper == nullptr) return;
+  const std::string what = InWords(request, kNames[static_cast<size_t>(OperationOf(request))]);
+  const std::string number = StrCat(" (#", request.ordinal, ")");
+  if (request.result >= 0) {
+    keeper->OnNote("io", request.label, StrCat(what, ": done", number));
+    return;
+  }
+  const std::string_view effect = outcome.is_torn      ? "after a part of it"
+                                  : outcome.has_effect ? "after its effect"
+                                                       : "without effect";
+  keeper->OnNote(
+      "fault", request.label,
+      StrCat(what, ": ", ErrorInWords(static_cast<int>(-request.result)), ", ", effect, number));
 }
 
 void SimulatedIo::Finish(IoRequest& request) {

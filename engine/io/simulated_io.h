@@ -163,6 +163,9 @@ class SimulatedIo final : public IoBackend, public StepSource {
   const IoFailure* MatchFailure(IoRequest& request, SimulatedOperation operation);
   uint64_t ChooseTear(const IoRequest& request);
   void Finish(IoRequest& request);
+  // For recordings: what begins, and what becomes of it, is noted in the step where that happens.
+  void NoteBegin(const IoRequest& request);
+  void NoteEnd(const IoRequest& request, const Outcome& outcome);
   // Whether the decider crashed the machine.
   bool MayCrash(const IoRequest& request, std::string_view when);
 

@@ -62,6 +62,8 @@ class StepObserver {
   virtual void OnFootprint(bool is_complete) = 0;
   // Something worth telling happened in the running step: kind "graph", object "n3", any text.
   virtual void OnNote(std::string_view kind, std::string_view object, std::string_view text) = 0;
+  // Whether notes are kept. Who would build one in every step asks first.
+  virtual bool keeps_notes() const { return true; }
 
  protected:
   ~StepObserver() = default;

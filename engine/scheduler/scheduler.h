@@ -118,6 +118,11 @@ class Scheduler {
   // Who hears of steps; null in production. Callers build what they report only if somebody hears:
   //   if (StepObserver* observer = scheduler.observer()) observer->OnNote("graph", name, text);
   StepObserver* observer() const { return observer_; }
+  // The same, for notes that cost something: null where nobody keeps them, as in an exploration
+  // whose strategy hears of steps.
+  StepObserver* note_keeper() const {
+    return observer_ != nullptr && observer_->keeps_notes() ? observer_ : nullptr;
+  }
   void Touch(std::string_view type, std::string_view name, StepAccess access) {
     if (__builtin_expect(observer_ != nullptr, 0)) observer_->OnTouch(type, name, access);
   }

@@ -60,7 +60,11 @@ bool Scheduler::TakeChosenStep() {
   if (options.empty()) return false;
 
   const size_t chosen = Choose(ChoiceKind::kStep, options);
-  if (observer_ != nullptr) observer_->OnStep(options[chosen], Now());
+  // A step whose timer lets time pass happens at the end of that time.
+  const bool passes_time = chosen >= external_end;
+  if (observer_ != nullptr) {
+    observer_->OnStep(options[chosen], passes_time ? timer->deadline_ : Now());
+  }
   if (chosen >= due && chosen < coroutines_end) {
     CoroutineState* coroutine = impl_->ready.At(chosen - due);
     impl_->ready.Remove(*coroutine);

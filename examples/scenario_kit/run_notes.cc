@@ -14,7 +14,7 @@
 namespace millrace {
 
 void NoteGraph(Graph& graph) {
-  StepObserver* observer = graph.engine().scheduler().observer();
+  StepObserver* observer = graph.engine().scheduler().note_keeper();
   if (observer == nullptr) return;
   GraphView view(graph);
   std::string line;
@@ -27,7 +27,7 @@ void NoteGraph(Graph& graph) {
 }
 
 void NoteJobs(const Scheduler& scheduler, const JobManager& jobs) {
-  StepObserver* observer = scheduler.observer();
+  StepObserver* observer = scheduler.note_keeper();
   if (observer == nullptr) return;
   std::vector<JobInfo> all = jobs.QueryAll();
   std::reverse(all.begin(), all.end());  // oldest first
@@ -46,7 +46,7 @@ void NoteJobs(const Scheduler& scheduler, const JobManager& jobs) {
 }
 
 void NoteAct(const Scheduler& scheduler, std::string_view who, std::string_view what) {
-  if (StepObserver* observer = scheduler.observer()) observer->OnNote("act", who, what);
+  if (StepObserver* observer = scheduler.note_keeper()) observer->OnNote("act", who, what);
 }
 
 }  // namespace millrace

@@ -2,11 +2,30 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/scheduler.h"
 
 namespace millrace {
+namespace {
+
+// "write of sectors 3-4"
+std::string InWords(std::string_view what, uint64_t sector, uint64_t count) {
+  return count == 1 ? StrCat(what, " of sector ", sector)
+                    : StrCat(what, " of sectors ", sector, "-", sector + count - 1);
+}
+
+// `words` are asked for only where somebody keeps them.
+void NoteData(const Attachment& attachment, absl::FunctionRef<std::string()> words) {
+  StepObserver* keeper = Scheduler::Current()->note_keeper();
+  if (keeper == nullptr) return;
+  const std::string& device = attachment.device_name();
+  keeper->OnNote("data", device.empty() ? attachment.holder()->id : device, words());
+}
+
+}  // namespace
 
 std::vector<uint8_t> TaggedDisk::Content(uint64_t sector, uint32_t version) {
   std::vector<uint8_t> content(kSector, 0);
@@ -18,15 +37,23 @@ std::vector<uint8_t> TaggedDisk::Content(uint64_t sector, uint32_t version) {
   return content;
 }
 
-absl::Status TaggedDisk::CoChange(uint64_t sector, uint64_t count, uint32_t version, Write write) {
+absl::Status TaggedDisk::CoChange(const Attachment& attachment, const Change& change, Write write) {
+  const auto say = [&](std::string_view how) {
+    NoteData(attachment, [&] {
+      return StrCat(InWords(change.what, change.sector, change.count), how, " (version ",
+                    change.version, ")");
+    });
+  };
+  say(" begins");
   absl::Status status = write();
-  for (uint64_t i = sector; i < sector + count; ++i) {
+  say(status.ok() ? " is done" : " fails");
+  for (uint64_t i = change.sector; i < change.sector + change.count; ++i) {
     if (!status.ok()) {
-      failed_[i].push_back(version);
+      failed_[i].push_back(change.version);
       continue;
     }
     failed_.erase(i);
-    versions_[i] = version;
+    versions_[i] = change.version;
   }
   return status;
 }
@@ -49,7 +76,8 @@ absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64
     const std::vector<uint8_t> content = Content(sector + i, version);
     data.insert(data.end(), content.begin(), content.end());
   }
-  return CoChange(sector, count, version, [&]() MILLRACE_MAY_SUSPEND {
+  const Change change{"write", sector, count, version};
+  return CoChange(attachment, change, [&]() MILLRACE_MAY_SUSPEND {
     return attachment.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size()));
   });
 }
@@ -57,13 +85,15 @@ absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64
 absl::Status TaggedDisk::CoZero(Attachment& attachment, uint64_t sector, uint64_t count,
                                 bool discard) {
   const ByteRange range(sector * kSector, count * kSector);
-  return CoChange(sector, count, 0, [&]() MILLRACE_MAY_SUSPEND {
+  const Change change{discard ? "discard" : "zeroing", sector, count, 0};
+  return CoChange(attachment, change, [&]() MILLRACE_MAY_SUSPEND {
     return discard ? attachment.CoDiscard(range) : attachment.CoWriteZeroes(range);
   });
 }
 
 absl::Status TaggedDisk::CoVerify(Attachment& attachment, uint64_t sector, uint64_t count) {
   std::vector<uint8_t> data(count * kSector, 0xee);
+  NoteData(attachment, [&] { return StrCat(InWords("read", sector, count), " begins"); });
   MILLRACE_RETURN_IF_ERROR(attachment.CoRead(sector * kSector, IoVector(data.data(), data.size())));
   for (uint64_t i = 0; i < count; ++i) {
     if (MayHold(sector + i, &data[i * kSector])) continue;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -17,6 +18,8 @@
 namespace millrace {
 
 // Data that tells where and when it was written: every sector carries its number and a version.
+// Where a run is recorded, what begins and how it ends is noted: kind "data", object "drive0",
+// text "write of sectors 3-4 begins (version 7)".
 class TaggedDisk {
  public:
   static constexpr uint64_t kSector = 512;
@@ -45,7 +48,13 @@ class TaggedDisk {
 
  private:
   using Write = absl::FunctionRef<absl::Status()>;
-  absl::Status CoChange(uint64_t sector, uint64_t count, uint32_t version, Write write)
+  struct Change {
+    std::string_view what;  // "write", "discard"
+    uint64_t sector = 0;
+    uint64_t count = 0;
+    uint32_t version = 0;
+  };
+  absl::Status CoChange(const Attachment& attachment, const Change& change, Write write)
       MILLRACE_MAY_SUSPEND;
   bool MayHold(uint64_t sector, const uint8_t* content) const;
 

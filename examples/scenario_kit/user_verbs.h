@@ -24,11 +24,12 @@ class UserVerbs {
   absl::Status Finalize(JobKey job) { return Noted("finalizes", job).Finalize(job); }
   absl::Status Cancel(JobKey job, bool force) { return Noted("cancels", job).Cancel(job, force); }
   absl::Status SetSpeed(JobKey job, int64_t bytes_per_second) {
-    return Noted("changes the speed of", job).SetSpeed(job, bytes_per_second);
+    return NotedSpeed(job, bytes_per_second).SetSpeed(job, bytes_per_second);
   }
 
  private:
-  JobManager& Noted(std::string_view verb, JobKey job);
+  JobManager& Noted(std::string_view verb, JobKey job, std::string_view how = {});
+  JobManager& NotedSpeed(JobKey job, int64_t bytes_per_second);
 
   Scheduler& scheduler_;
   JobManager& jobs_;

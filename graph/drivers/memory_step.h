@@ -32,6 +32,7 @@ absl::Status CoMemoryStep(DriverContext& context, std::string_view what, ByteRan
   request.offset = range.offset;
   request.bytes = range.bytes;
   request.label = context.node_name();
+  request.deed = what;
   request.apply = [](IoRequest& applied) { (*static_cast<Effect*>(applied.apply_context))(); };
   request.apply_context = &effect;
   const int64_t result = CoSubmit(io, request);

@@ -1,6 +1,7 @@
 #include "millrace/jobs/mirror/mirror_filter.h"
 
 #include "millrace/engine/base/mutant.h"
+#include "millrace/engine/base/text.h"
 
 namespace millrace {
 namespace {
@@ -11,6 +12,7 @@ class MirrorFilter final : public FilterDriver {
       : changes_(std::move(changes)), is_target_below_(is_target_below) {}
 
   std::string_view driver_name() const override { return "mirror_top"; }
+  std::string state_in_words() const override { return changes_->InWords(); }
   bool is_transparent_for_reads() const override { return true; }
   bool is_unleasable() const override { return true; }
   std::string_view filtered_edge_name() const override { return "backing"; }
@@ -55,6 +57,13 @@ class MirrorFilter final : public FilterDriver {
 };
 
 }  // namespace
+
+std::string MirrorChanges::InWords() const {
+  if (!is_tracking_) return "marks nothing any more";
+  const uint64_t granularity = bitmap_.granularity();
+  const uint64_t marks = (bitmap_.dirty_bytes() + granularity - 1) / granularity;
+  return StrCat(marks, marks == 1 ? " mark" : " marks");
+}
 
 std::unique_ptr<FilterDriver> MakeMirrorFilter(std::shared_ptr<MirrorChanges> changes,
                                                bool is_target_below) {

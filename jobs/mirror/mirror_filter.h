@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "millrace/engine/base/byte_range.h"
@@ -28,6 +29,8 @@ class MirrorChanges {
   MirrorChanges(uint64_t bytes, uint64_t granularity) : bitmap_(bytes, granularity) {}
 
   DirtyBitmap& bitmap() { return bitmap_; }
+  // Parts that are to be copied again: "3 marks".
+  std::string InWords() const;
   void Mark(ByteRange range) {
     if (!is_tracking_) return;
     bitmap_.Set(range);

@@ -91,18 +91,40 @@ TEST_F(DescribeTest, TheDataAreComplete) {
   for (const char* part :
        {R"("name": "n0", "driver": "memory-overlay", "kind": "format", "bytes": 1024, )"
         R"("filename": "img-0", "read-only": true, "implicit": false, "drained": false, )"
-        R"("requests": 0, "users": [], "edges": [], "claims": [])",
+        R"("state": "", "requests": 0, "users": [], "edges": [], "claims": [])",
         R"("users": [{"holder": {"id": "drive0", "type": "block device", "since": 0}, )"
         R"("purpose": "root", "device": "drive0", "stays": false, "in-flight": 0, "queued": 0, )"
         R"("used": ["consistent read", "write"], )"
         R"("shared": ["consistent read", "write unchanged", "resize"]}])",
         R"("lease": {"id": "stream0", "type": "stream job", "since": 7})",
         R"("operations": ["resize"])",
-        R"("sections": [{"granted": true, "roots": ["n1"], )"
+        R"("sections": [{"id": 2, "granted": true, "roots": ["n1"], )"
         R"("owners": [{"id": "stream0", "type": "stream job", "since": 7}], )"
         R"("covers": ["n1"], "since": 0, "waits-for": ""}])"}) {
     EXPECT_NE(json_.find(part), std::string::npos) << part << "\nin " << json_;
   }
+}
+
+TEST_F(DescribeTest, ADrainOfANodeThatIsGoneStillNamesIt) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 2}, false));
+    MILLRACE_ASSIGN_OR_RETURN(
+        Attachment keeper,
+        Attachment::Attach(*graph_, chain.nodes[0],
+                           {.holder = job_, .purpose = "keeper", .queues_requests = false}));
+    MILLRACE_ASSIGN_OR_RETURN(
+        DrainedSection drained,
+        DrainedSection::CoBegin(*graph_, {chain.nodes[0], chain.nodes[1]}, {job_}));
+    MILLRACE_RETURN_IF_ERROR(chain.guest.Detach().status());
+    {
+      GraphView view(*graph_);
+      text_ = DescribeText(view);
+    }
+    drained.End();
+    keeper.CoDetach();
+    return absl::OkStatus();
+  });
+  EXPECT_NE(text_.find("drained on n0 (n1, gone) by"), std::string::npos) << text_;
 }
 
 TEST_F(DescribeTest, ThePictureHasOneVertexPerNodeDeviceAndHolder) {

@@ -6,10 +6,25 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/io/simulated_io.h"
+#include "millrace/jobs/mirror/mirror_filter.h"
 #include "tests/jobs/mirror_support.h"
 
 namespace millrace {
 namespace {
+
+TEST(MirrorFilter, SaysHowManyPartsAreToBeCopiedAgain) {
+  const auto changes = std::make_shared<MirrorChanges>(4096, 512);
+  const std::unique_ptr<FilterDriver> filter = MakeMirrorFilter(changes, false);
+  EXPECT_EQ(filter->state_in_words(), "0 marks");
+  changes->Mark(ByteRange(512, 1));
+  EXPECT_EQ(filter->state_in_words(), "1 mark");
+  changes->Mark(ByteRange(3000, 1096));
+  EXPECT_EQ(filter->state_in_words(), "4 marks");
+  changes->bitmap().Reset(ByteRange(512, 512));
+  EXPECT_EQ(filter->state_in_words(), "3 marks");
+  changes->Stop();
+  EXPECT_EQ(filter->state_in_words(), "marks nothing any more");
+}
 
 // ---- Active commit -----------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ void WriteSteps(JsonWriter& json, const Recording& recording, const RecordingLan
     json.BeginObject().Key("lane").Number(uint64_t{lanes.of_step[i]});
     json.Key("party").String(step.party.name).Key("from").String(step.party.detail);
     json.Key("kind").String(PartyKindName(step.party));
-    json.Key("time").String(DescribeVirtualTime(step.time_ns)).EndObject();
+    json.Key("ns").Number(step.time_ns).EndObject();
   }
   json.EndArray();
 }
@@ -113,6 +113,7 @@ std::string DataJson(const Recording& recording, const ReplayPageOptions& option
   const RecordingLanes lanes = RecordingLanes::Of(recording);
   JsonWriter json;
   json.BeginObject().Key("scenario").String(recording.scenario);
+  json.Key("verdict").String(options.verdict);
   json.Key("explanation").String(options.explanation).Key("replay").String(options.replay_line);
   json.Key("signature").String(recording.failure.signature);
   json.Key("text").String(recording.failure.text);
@@ -138,8 +139,8 @@ std::string ReplayPage(const Recording& recording, const ReplayPageOptions& opti
       title, "</h1>", kReplayPageBody, "<noscript><pre>", HtmlEscaped(TimelineText(recording)),
       "</pre></noscript>\n<script type=\"application/json\" id=\"recording\">",
       ScriptSafe(DataJson(recording, options)), "</script>\n<script>", kReplayPageChangesScript,
-      kReplayPageLayoutScript, kReplayPageGraphScript, kReplayPageMomentsScript, kReplayPageScript,
-      "</script>\n</body>\n</html>\n");
+      kReplayPageRecordingScript, kReplayPageMomentsScript, kReplayPageLayoutScript,
+      kReplayPageGraphScript, kReplayPageScript, "</script>\n</body>\n</html>\n");
 }
 
 }  // namespace millrace

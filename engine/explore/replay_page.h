@@ -10,15 +10,21 @@
 //   graph    the graph in one line       what graph/describe.h's DescribeJson() says of it
 //   jobs     the jobs in one line        {"jobs": [{"id", "type", "state", "held", "error"}]}
 //   act      who acts from outside       what they do: "finalizes job 'c'"
-//   bug      "the restored bug acts"     where in the code
-//   failure  what is broken: "G7"        how; names in quotes and "a <- b" are shown in the drawing
+//   data     a disk: "drive0"            "write of sectors 3-4 begins (version 7)", "... is done
+//   ..." io       a simulated file            "write 'n1' at 512, 1024 bytes: begins (#3)", "...:
+//   done ..." fault    the same                    "write 'n1' at 512, 1024 bytes: EIO, without
+//   effect (#3)" bug      "the restored bug acts"     what it does, and where in the code failure
+//   what is broken: "G7"        how; names in quotes and "a <- b" are shown in the drawing,
+//                                        and where "sector 3" was written
 //
 // From what differs between snapshots it derives the moments: the last changes of links, roles,
 // leases and drains before the failure, whatever a job that is over still holds, nodes that come
-// back to where they were taken from, the bug, what is done from outside, and where the run left
-// production's order. It opens at the first of what should never be, else at the first deviation,
-// the bug, the failure; or where its fragment says: "page.html#step=12". Whatever the recording
-// holds is escaped. Plain text; any thread.
+// back to where they were taken from, the bug, what is done from outside, what fails on disks, how
+// the sector that the failure names came there, where much time passes at once, and where the run
+// left production's order. It opens where the bug acts for the last time before things go wrong,
+// else at the first of what should never be, else at the first deviation, else at the failure; or
+// where its fragment says: "page.html#step=12". Whatever the recording holds is escaped. Plain
+// text; any thread.
 #ifndef MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 #define MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 
@@ -29,8 +35,10 @@
 namespace millrace {
 
 struct ReplayPageOptions {
-  std::string title{};        // the scenario's name if empty
-  std::string explanation{};  // what should have held, or which bug this is; may be empty
+  std::string title{};    // the scenario's name if empty
+  std::string verdict{};  // what went wrong, in a plain sentence; may be empty
+  // Which bug this is; further paragraphs: the scene, what should have held. May be empty.
+  std::string explanation{};
   std::string replay_line{};  // the command that repeats the run (see ReplayLine()); may be empty
 };
 

@@ -10,11 +10,38 @@ const char kReplayPageChangesScript[] = R"js(
 const ARROW = '\u2192';
 const nameOf = (holder) => holder.id || holder.type;
 const userName = (user) => user.device || nameOf(user.holder);
+// A monitor that only keeps an image open.
+const keepsOpen = (user) => user.holder.type === 'monitor' && !user.device && !user['in-flight'];
 const linkName = (link) => link.replace('>', ARROW);
+
+// Drains have a number in the order in which they began.
+const drainNumbers = new Map();
+function drainKey(section) {
+  return section.id !== undefined ? `#${section.id}`
+      : [section.owners.map(nameOf), section.roots, section.since].join('/');
+}
+function drainName(section) {
+  const key = drainKey(section);
+  if (!drainNumbers.has(key)) drainNumbers.set(key, drainNumbers.size + 1);
+  return `drain ${drainNumbers.get(key)}`;
+}
+const ownersOf = (section) => namesIn(section.owners.map(nameOf));
+// A request holds its node once for whoever asks, and once more for each operation that it comes
+// to; it is one request all the same. Of those that come from above a node knows no more.
+function requestsOf(node) {
+  const entered = (node.users || []).reduce((sum, user) => sum + (user['in-flight'] || 0), 0);
+  if (entered === 0) return node.requests;
+  if (!node.isBelow) return Math.min(node.requests, entered);
+  return node.requests >= 2 * entered ? node.requests - entered : node.requests;
+}
+const counted = (count, word) => `${count} ${word}${count === 1 ? '' : 's'}`;
 
 function parseSnapshot(text) {
   try {
     const parsed = JSON.parse(text);
+    const below = new Set((parsed.nodes || []).flatMap(
+        (node) => (node.edges || []).map((edge) => edge.child)));
+    for (const node of parsed.nodes || []) node.isBelow = below.has(node.name);
     return Array.isArray(parsed.nodes) || Array.isArray(parsed.jobs) ? parsed : null;
   } catch (error) {
     return null;
@@ -62,7 +89,8 @@ function nodeChanges(before, after) {
     ...added.map((node) => ({ weight: 3, brief: `+ ${node.name}`,
                               text: `${word(node)} appears${on(node)}` })),
     ...removed.map((node) => ({ weight: 3, brief: `\u2212 ${node.name}`,
-                                text: `${word(node)} goes` }))];
+                                text: `${word(node)} goes` +
+                                      (node.state ? ` (${node.state})` : '') }))];
   const previous = new Map(before.nodes.map((node) => [node.id, node]));
   for (const node of after.nodes) {
     const old = previous.get(node.id);
@@ -72,9 +100,13 @@ function nodeChanges(before, after) {
       changes.push({ weight: 1, brief: `${node.name} ${state}`,
                      text: `${node.name} becomes ${state}` });
     }
-    if (old.requests !== node.requests) {
-      changes.push({ weight: 0, text: `${node.name}: requests in flight ${old.requests} ${ARROW} ` +
-                                      `${node.requests}` });
+    if ((old.state || '') !== (node.state || '')) {
+      changes.push({ weight: 1, nodes: [node.name], brief: `${node.name}: ${node.state}`,
+                     text: `${node.name}: ${old.state} ${ARROW} ${node.state}` });
+    }
+    if (requestsOf(old) !== requestsOf(node)) {
+      changes.push({ weight: 0, text: `${node.name}: requests in flight ${requestsOf(old)} ` +
+                                      `${ARROW} ${requestsOf(node)}` });
     }
   }
   return changes;
@@ -151,29 +183,37 @@ function roleChanges(before, after) {
   return [...changes, ...make(claims, claimed, 'claims'),
           ...make(claimed, claims, 'no longer claims')];
 }
+// What a drain waits for, with each request counted once.
+function obstacleOf(section, graph) {
+  const match = /^\d+ requests in flight on node '(.*)'$/.exec(section['waits-for'] || '');
+  const node = match && graph.nodes.find((each) => each.name === match[1]);
+  return node ? `${counted(requestsOf(node), 'request')} in flight on ${node.name}`
+              : section['waits-for'];
+}
 function drainChanges(before, after) {
-  const idOf = (each) => [each.owners.map(nameOf), each.roots, each.since].join('/');
-  const keyOf = (each) => `${idOf(each)}/${each.granted}`;
+  const keyOf = (each) => `${drainKey(each)}/${each.granted}`;
   const old = before.sections || [], now = after.sections || [];
   const gone = without(old, now, keyOf);
-  const wordsOf = (each) => each.roots.join(', ') +
-      (each.owners.length > 0 ? `, for ${each.owners.map(nameOf).join(', ')},` : '');
+  const of = (each) => {
+    const roots = namesIn(each.roots.filter((root) => !/, gone\)$/.test(root)));
+    return (roots ? ` of ${roots}` : '') + (each.owners.length > 0 ? `, for ${ownersOf(each)},` : '');
+  };
   const changes = [];
   for (const each of without(now, old, keyOf)) {
-    const pending = gone.findIndex((one) => !one.granted && idOf(one) === idOf(each));
+    const pending = gone.findIndex((one) => !one.granted && drainKey(one) === drainKey(each));
     if (pending >= 0) gone.splice(pending, 1);
-    const waits = each['waits-for']
-        ? ` and waits for ${each['waits-for'].replace(/\b1 requests\b/, '1 request')}` : '';
+    const obstacle = obstacleOf(each, after);
+    const name = drainName(each);
     changes.push(each.granted
-        ? { weight: 2, brief: `${each.roots} drained`, text: pending >= 0
-            ? `the drain of ${wordsOf(each)} is complete`
-            : `a drain of ${wordsOf(each)} begins and is complete at once` }
-        : { weight: 2, brief: `drains ${each.roots}`,
-            text: `a drain of ${wordsOf(each)} begins${waits}` });
+        ? { weight: 2, brief: `${name} complete`, text: pending >= 0
+            ? `${name}${of(each)} is complete`
+            : `${name}${of(each)} begins and is complete at once` }
+        : { weight: 2, brief: `${name} begins`,
+            text: `${name}${of(each)} begins${obstacle ? ` and waits for ${obstacle}` : ''}` });
   }
   for (const each of gone) {
-    changes.push({ weight: 2, brief: `drain of ${each.roots} ends`,
-                   text: `the drain of ${wordsOf(each)} ends` });
+    changes.push({ weight: 2, brief: `${drainName(each)} ends`,
+                   text: `${drainName(each)}${of(each)} ends` });
   }
   return changes;
 }
@@ -212,11 +252,17 @@ class Watch {
     this.stale = new Set();    // what has been told
     this.removed = new Map();  // node id: the step in which it left every disk's chain
     this.inChain = new Set();
+    this.drains = new Map();   // key: the step in which it began
   }
   look(step, graph, jobs) {
     for (const id of this.jobs.keys()) this.jobs.set(id, true);
     for (const job of jobs) this.jobs.set(job.id, isOver(job));
-    return graph ? [...this.holds(graph), ...this.strays(step, graph)] : [];
+    if (!graph) return [];
+    for (const section of graph.sections || []) {
+      const key = drainKey(section);
+      if (!this.drains.has(key)) this.drains.set(key, step);
+    }
+    return [...this.holds(graph), ...this.strays(step, graph)];
   }
   isStale(holder) {
     return /\bjob$/.test(holder.type) && this.jobs.get(holder.id) === true;
@@ -247,8 +293,19 @@ class Watch {
       tell(`${node}/${holder}/claim`, { brief: `${node} is still claimed`,
         text: `${node} is still claimed by ${holder}, which is over` });
     }
+    for (const section of graph.sections || []) {
+      if (section.owners.some((owner) => this.isStale(owner))) {
+        tell(drainKey(section), this.forgottenDrain(section));
+      }
+    }
     this.stale = now;
     return found;
+  }
+  forgottenDrain(section) {
+    const nodes = section.covers;
+    return { nodes, brief: `${nodes[0]} is still drained`,
+             text: `${nodes.join(', ')}: still drained by ${ownersOf(section)} since step ` +
+                   `${this.drains.get(drainKey(section))} (${drainName(section)})` };
   }
   // Nodes below no disk any more that only a job keeps, and those of them that come back.
   strays(step, graph) {

@@ -4,7 +4,7 @@ namespace millrace {
 
 const char kReplayPageGraphScript[] = R"js(
 // ---- The drawing of one step --------------------------------------------------------------------
-const ROLES_MAX = 38, USERS_MAX = 4;
+const ROLES_MAX = 33;
 
 function svg(parent, tag, attributes, text) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -16,6 +16,12 @@ function svg(parent, tag, attributes, text) {
 function shortened(text, max) {
   return text.length > max ? text.slice(0, max - 1) + '\u2026' : text;
 }
+// Fonts differ: what would be too long for its place is drawn a little narrower.
+function fit(text, room) {
+  if (text.getComputedTextLength() <= room) return;
+  text.setAttribute('textLength', Math.max(room, 20));
+  text.setAttribute('lengthAdjust', 'spacingAndGlyphs');
+}
 const classes = (...names) => names.filter(Boolean).join(' ');
 
 // A line per user of a node: what it holds the node as, what it has just taken and given up.
@@ -26,8 +32,9 @@ function userLines(node, old, scene) {
     return lines.get(who);
   };
   const rolesIn = (one) => [
-    ...(one.users || []).map((user) => ({ who: userName(user), holder: user.holder,
-      isDevice: user.device !== '', purpose: user.purpose, user })),
+    ...(one.users || []).filter((user) => !keepsOpen(user)).map((user) => ({
+      who: userName(user), holder: user.holder, isDevice: user.device !== '',
+      purpose: user.purpose, user })),
     ...(one.claims || []).map((claim) => ({ who: nameOf(claim.holder), holder: claim.holder,
       isDevice: false, purpose: 'claims' }))];
   const keyOf = (role) => `${role.who}/${role.purpose}`;
@@ -48,68 +55,126 @@ function userLines(node, old, scene) {
     lineOf(role.who, role.isDevice, false).roles.push({ text: role.purpose + role.times,
                                                         kind: 'lost' });
   }
-  // Those that only keep an image open come last.
-  const rank = (line) => line.isDevice ? 0 : line.who === 'monitor' ? 2 : 1;
+  const rank = (line) => line.isDevice ? 0 : 1;
   return [...lines.values()].sort((a, b) => rank(a) - rank(b));
 }
-function drawUsers(group, slot, lines, scene) {
-  const shown = lines.length > USERS_MAX ? lines.slice(0, USERS_MAX - 1) : lines;
-  const pitch = 14.5, more = lines.length - shown.length;
-  const rows = shown.length + (more > 0 ? 1 : 0);
-  const top = slot.y + BOX.height / 2 + 4 - (rows - 1) * pitch / 2;
-  const x = slot.x + BOX.width + 12;
-  shown.forEach((line, i) => {
-    const text = svg(group, 'text', { x, y: top + i * pitch, 'data-user': line.who, class: classes(
-        'user', line.isDevice && 'device', line.who === 'monitor' && 'quiet',
-        line.isStale && 'stale', scene.blamed.names.has(line.who) && 'blamed') });
-    svg(text, 'tspan', { class: 'who' }, `${line.who}: `);
-    let left = ROLES_MAX - line.who.length;
-    line.roles.forEach((role, k) => {
-      if (left <= 0) return;
-      const isJoined = k > 0 && role.kind !== 'busy';
-      svg(text, 'tspan', { class: role.kind },
-          (isJoined ? ', ' : k > 0 ? ' ' : '') + shortened(role.text, Math.max(left, 4)));
-      left -= role.text.length + 2;
-    });
-    if (line.isStale) svg(text, 'tspan', {}, ' (it is over)');
-    svg(text, 'title', {}, `${line.who}: ${line.roles.map((role) => role.text).join(', ')}`);
-  });
+// What is said of a node: by whom it is drained, the mark of this page, its users. Each is
+// { text, kind } or { user }.
+function linesOfNode(node, old, scene) {
+  const lines = [];
+  const drain = drainLine(node, scene);
+  if (drain.text) lines.push({ text: drain.text, kind: classes('drain', drain.isWrong && 'wrong') });
+  const mark = scene.markOf(node.name);
+  if (mark) lines.push({ text: mark, kind: 'mark' });
+  const users = userLines(node, old, scene);
+  const shown = users.length > USERS_MAX ? users.slice(0, USERS_MAX - 1) : users;
+  lines.push(...shown.map((user) => ({ user })));
+  const more = users.length - shown.length;
   if (more > 0) {
-    const text = svg(group, 'text', { x, y: top + shown.length * pitch, class: 'user quiet' },
-                     `and ${more} more`);
-    svg(text, 'title', {}, lines.map((line) => `${line.who}: ` +
-        line.roles.map((role) => role.text).join(', ')).join('\n'));
+    const all = users.map((user) => `${user.who}: ` + user.roles.map((role) => role.text).join(', '));
+    lines.push({ text: `and ${more} more`, kind: 'user quiet', title: all.join('\n') });
   }
+  return lines;
+}
+function drawUser(text, line, isInside) {
+  svg(text, 'tspan', { class: 'who' }, `${shortened(line.who, 16)}: `);
+  let left = ROLES_MAX - (isInside ? 3 : 0) - (line.isStale ? 13 : 0) -
+             Math.min(16, line.who.length);
+  line.roles.forEach((role, k) => {
+    if (left <= 0) return;
+    const isJoined = k > 0 && role.kind !== 'busy';
+    svg(text, 'tspan', { class: role.kind },
+        (isJoined ? ', ' : k > 0 ? ' ' : '') + shortened(role.text, Math.max(left, 4)));
+    left -= role.text.length + 2;
+  });
+  if (line.isStale) svg(text, 'tspan', {}, ' (it is over)');
+  svg(text, 'title', {}, `${line.who}: ${line.roles.map((role) => role.text).join(', ')}`);
+}
+// Beside the box, or in it.
+function drawLines(group, slot, lines, scene) {
+  const { inside } = scene.layout.style;
+  const top = inside ? slot.y + HEAD + 7
+                     : slot.y + slot.height / 2 + 4 - (lines.length - 1) * LINE / 2;
+  const x = inside ? slot.x + 11 : slot.x + slot.width + 12;
+  const room = inside ? slot.width - 20 : scene.layout.style.words - 16;
+  lines.forEach((line, i) => {
+    const y = top + i * LINE;
+    if (!line.user) {
+      const text = svg(group, 'text', { x, y, class: line.kind }, shortened(line.text, 37));
+      svg(text, 'title', {}, line.title || line.text);
+      fit(text, room);
+      return;
+    }
+    const { user } = line;
+    const text = svg(group, 'text', { x, y, 'data-user': user.who, class: classes(
+        'user', user.isDevice && 'device', user.who === 'monitor' && 'quiet',
+        user.isStale && 'stale', scene.blamed.names.has(user.who) && 'blamed') });
+    drawUser(text, user, inside);
+    fit(text, room);
+  });
+}
+// By whom a node is drained, or is to be, and what is wrong with that.
+function drainLine(node, scene) {
+  const covering = (scene.now.sections || []).filter((each) => each.covers.includes(node.name));
+  const wrong = covering.find((each) => scene.staleDrains.has(drainKey(each)));
+  if (wrong) {
+    return { isWrong: true, text: `still drained by ${ownersOf(wrong)} since step ` +
+                                  `${scene.staleDrains.get(drainKey(wrong))}` };
+  }
+  const words = covering.map((each) => {
+    const by = ownersOf(each);
+    return `${each.granted ? 'drained' : 'draining'}${by ? each.granted ? ` by ${by}` : ` for ${by}`
+                                                          : ''} (${drainName(each)})`;
+  });
+  return { isWrong: false, text: words.join(', ') };
+}
+// What goes through it now, and whose that is; null where there is nothing to say.
+function badgeOf(node, scene) {
+  const users = Math.max(0, ...(node.users || []).map((user) => user['in-flight'] || 0));
+  // Where a user counts requests that the node does not, its zero is shown, too.
+  if (node.requests === 0 && users === 0) return null;
+  const own = (scene.now.sections || []).find((each) => each.granted && each.owners.length > 0 &&
+                                                        each.covers.includes(node.name));
+  const count = requestsOf(node);
+  const words = `${count} in flight` + (own && count > 0 ? `, ${ownersOf(own)}'s own` : '');
+  return { words, isZero: count === 0, width: words.length * 6.1 + 14 };
+}
+function drawBadge(group, slot, badge) {
+  const made = svg(group, 'g', { class: classes('badge', badge.isZero && 'zero') });
+  svg(made, 'rect', { x: slot.x + slot.width - badge.width - 6, y: slot.y + 23, rx: 8,
+                      width: badge.width, height: 16 });
+  svg(made, 'text', { x: slot.x + slot.width - badge.width / 2 - 6, y: slot.y + 35,
+                      'text-anchor': 'middle' }, badge.words);
 }
 function drawNode(root, place, scene) {
   const { node, slot, isDead, isNew, old } = place;
   const { x, y } = slot;
-  const isDraining = !node.drained && scene.draining.has(node.name);
-  const kinds = classes('node', node.kind === 'filter' && 'filter', node.drained && 'drained',
-      isDraining && 'draining', isDead && 'dead', isNew && 'new',
-      scene.blamed.names.has(node.name) && 'blamed',
+  const sections = (scene.now.sections || []).filter((each) => each.covers.includes(node.name));
+  const isDraining = sections.length > 0 && sections.every((each) => !each.granted);
+  const isWrong = !isDead && drainLine(node, scene).isWrong;
+  const kinds = classes('node', node.kind === 'filter' && 'filter',
+      node.drained && !isDraining && !isDead && 'drained', isDraining && !isDead && 'draining',
+      isDead && 'dead', isNew && 'new',
+      (scene.blamed.names.has(node.name) || isWrong) && 'blamed',
       scene.changed.nodes.has(node.name) && 'changed');
   const group = svg(root, 'g', { class: kinds, 'data-node': node.name });
-  svg(group, 'rect', { class: 'box', x, y, rx: 6, width: BOX.width, height: BOX.height });
-  svg(group, 'text', { class: 'name', x: x + 11, y: y + 18 }, shortened(node.name, 17));
+  svg(group, 'rect', { class: 'box', x, y, rx: 6, width: slot.width, height: slot.height });
   const states = isDead ? ['gone now'] : [isNew ? 'new' : '', node['read-only'] ? 'ro' : '',
-      node.drained ? 'drained' : isDraining ? 'draining' : ''].filter(Boolean);
-  svg(group, 'text', { class: 'state', x: x + BOX.width - 9, y: y + 17, 'text-anchor': 'end' },
+      (node.users || []).some(keepsOpen) ? 'monitor' : ''].filter(Boolean);
+  const nameRoom = slot.width - 26 - 6.4 * states.join(' - ').length;
+  svg(group, 'text', { class: 'name', x: x + 11, y: y + 18 },
+      shortened(node.name, Math.max(4, Math.floor(nameRoom / 8.8))));
+  svg(group, 'text', { class: 'state', x: x + slot.width - 9, y: y + 17, 'text-anchor': 'end' },
       states.join(' \u00b7 '));
-  // Where a user counts requests that the node does not, its zero is shown, too.
-  const usersCount = Math.max(0, ...(node.users || []).map((user) => user['in-flight'] || 0));
-  const hasBadge = !isDead && (node.requests > 0 || usersCount > 0);
-  svg(group, 'text', { class: 'small', x: x + 11, y: y + 34 },
-      shortened(node.driver || '', hasBadge ? 15 : 28));
-  if (hasBadge) {
-    const words = `${node.requests} in flight`;
-    const width = words.length * 6.3 + 14;
-    const badge = svg(group, 'g', { class: classes('badge', node.requests === 0 && 'zero') });
-    svg(badge, 'rect', { x: x + BOX.width - width - 6, y: y + 22, rx: 8, width, height: 16 });
-    svg(badge, 'text', { x: x + BOX.width - width / 2 - 6, y: y + 34, 'text-anchor': 'middle' },
-        words);
-  }
-  if (!isDead) drawUsers(group, slot, userLines(node, old, scene), scene);
+  const badge = isDead ? null : badgeOf(node, scene);
+  const driver = [node.state, node.driver].filter(Boolean).join(' \u00b7 ');
+  const room = slot.width - 20 - (badge ? badge.width + 4 : 0);
+  fit(svg(group, 'text', { class: 'small', x: x + 11, y: y + 34 },
+          shortened(driver, Math.floor(room / 6.3))), room);
+  if (badge) drawBadge(group, slot, badge);
+  const mark = scene.markOf(node.name);
+  const last = mark ? [{ text: mark, kind: 'mark' }] : [];
+  drawLines(group, slot, isDead ? last : linesOfNode(node, old, scene), scene);
 }
 function drawLink(root, link, route, scene) {
   const { edge, name, isGone } = link;
@@ -123,9 +188,12 @@ function drawLink(root, link, route, scene) {
   if (lease) group.setAttribute('data-lessee', lease.id);
   svg(group, 'path', { class: 'edge', d: route.d, 'marker-end': `url(#tip-${kind || 'plain'})` });
   const words = isGone ? 'until now' : lease
-      ? `frozen by ${shortened(nameOf(lease), 18)}${isStale ? ', which is over' : ''}`
+      ? `${isStale ? 'still ' : ''}frozen by ${shortened(nameOf(lease), 14)}`
       : edge.name;
-  svg(group, 'text', { x: route.x, y: route.y, 'text-anchor': route.anchor }, words);
+  const text = svg(group, 'text', { x: route.x, y: route.y, 'text-anchor': route.anchor }, words);
+  const { width } = scene.layout;
+  fit(text, route.anchor === 'start' ? width - route.x - 2 : route.anchor === 'end' ? route.x - 2
+      : 2 * Math.min(route.x, width - route.x) - 4);
 }
 function drawDefinitions(root) {
   const definitions = svg(root, 'defs', {});
@@ -136,7 +204,7 @@ function drawDefinitions(root) {
     svg(hatch, 'rect', { width: 1.6, height: 7, fill: color });
   }
   for (const [kind, color] of [['plain', '#8894a6'], ['frozen', '#0f7f8c'], ['changed', '#c25a00'],
-                               ['gone', '#c0202f'], ['bad', '#c0202f']]) {
+                               ['gone', '#8d97a6'], ['bad', '#c0202f']]) {
     const tip = svg(definitions, 'marker', { id: `tip-${kind}`, viewBox: '0 0 8 8', refX: 7,
       refY: 4, markerWidth: 9, markerHeight: 9, orient: 'auto', markerUnits: 'userSpaceOnUse' });
     svg(tip, 'path', { d: 'M0,0 L8,4 L0,8 z', fill: color });
@@ -181,17 +249,16 @@ function linksOf(scene, places) {
   }
   return links;
 }
-// scene: { now, before, layout, changed, blamed: { names, links }, isStale(holder) }
+// scene: { now, before, layout, changed, blamed: { names, links }, isStale(holder),
+//          staleDrains: what should have ended, by key, and the step it began in,
+//          markOf(name): one more thing to say of a node, if there is }
 function drawGraph(root, scene) {
   root.replaceChildren();
   drawDefinitions(root);
-  const { layout } = scene;
-  // Few nodes are not blown up to fill the space.
-  const width = Math.max(layout.width, 640), height = Math.max(layout.height, 380);
-  root.setAttribute('viewBox',
-      `${(layout.width - width) / 2} ${(layout.height - height) / 2} ${width} ${height}`);
-  scene.draining = new Set((scene.now.sections || []).filter((section) => !section.granted)
-      .flatMap((section) => section.covers));
+  const { width, height, scale } = scene.layout;
+  root.setAttribute('viewBox', `0 0 ${width} ${height}`);
+  root.style.width = `${width * scale}px`;
+  root.style.height = `${height * scale}px`;
   const places = placesOf(scene);
   const links = linksOf(scene, places);
   const routes = routesOf(links, places.map((place) => place.slot));

@@ -3,96 +3,61 @@
 namespace millrace {
 
 const char kReplayPageMomentsScript[] = R"js(
-// ---- The recording, read ------------------------------------------------------------------------
-const data = JSON.parse(document.getElementById('recording').textContent);
-const lastStep = Math.max(0, data.steps.length - 1);
-const hasFailed = data.signature !== '';
-const deviationSteps = [...new Set(data.deviations.map((each) => each.step))]
-    .sort((a, b) => a - b);
-const MOMENTS_MAX = 11, ACTS_MAX = 5, DEVIATIONS_MAX = 6;
-const NOTHING = { nodes: [], sections: [] };
-
-// For each step the latest snapshot, what happened, and what changed.
-function readSteps() {
-  const snapshots = data.snapshots.map(parseSnapshot);
-  const notesAt = data.steps.map(() => []);
-  for (const note of data.notes) if (notesAt[note.step]) notesAt[note.step].push(note);
-  const watch = new Watch();
-  const graphs = [];
-  let graph = null, jobs = [], hasJobs = false;
-  const steps = data.steps.map((step, index) => {
-    const told = [], changes = [];
-    const before = graph, jobsBefore = jobs;
-    for (const note of notesAt[index]) {
-      const snapshot = note.snapshot === undefined ? null : snapshots[note.snapshot];
-      if (note.snapshot === undefined) told.push(note);
-      if (snapshot && note.kind === 'graph') graph = snapshot;
-      if (snapshot && note.kind === 'jobs') {
-        jobs = snapshot.jobs;
-        hasJobs = true;
-      }
-    }
-    if (graph && graph !== before) {
-      graphs.push(graph);
-      changes.push(...graphChanges(before || graph, graph));
-    }
-    if (jobs !== jobsBefore) changes.push(...jobChanges(jobsBefore, jobs));
-    changes.push(...watch.look(index, graph, jobs));
-    changes.sort((a, b) => b.weight - a.weight);
-    const over = new Set([...watch.jobs].filter((entry) => entry[1]).map((entry) => entry[0]));
-    return { ...step, index, told, changes, graph, before: before || graph, jobs, jobsBefore, over,
-             weight: Math.max(0, ...changes.map((change) => change.weight)) };
-  });
-  return { steps, graphs, hasJobs };
-}
-const { steps, graphs, hasJobs } = readSteps();
-const actsOf = (step) => step.told.filter((note) => note.kind === 'act');
-const bugNote = (step) => step.told.find((note) => note.kind === 'bug');
-
-// ---- In words -----------------------------------------------------------------------------------
-// Why a party runs, in one grammar.
-function causeOf(step) {
-  if (step.kind === 'coroutine') {
-    return step.from === 'start' || step.from === '' ? 'starts' : `woken from: ${step.from}`;
-  }
-  return step.kind === 'timer' ? `fires: ${step.party}`
-      : `done: ${step.party}${step.from && step.from !== step.party ? ` (${step.from})` : ''}`;
-}
-const laneOf = (step) => data.lanes[step.lane];
-function briefOf(step) {
-  const act = actsOf(step)[0];
-  if (act) return act.object === 'user' ? act.text : `${act.object} ${act.text}`;
-  const change = step.changes.find((each) => each.weight >= 1 && each.brief);
-  return change ? change.brief : causeOf(step);
-}
-// What happened in a step, the weightiest first.
-function sentenceOf(step, most) {
-  const acts = actsOf(step).map((act) => `${act.object} ${act.text}`);
-  const changes = step.changes.filter((change) => change.weight >= Math.min(2, step.weight) &&
-                                                  change.weight > 0);
-  // "c: c freezes" says it twice.
-  const lane = laneOf(step);
-  const words = changes.slice(0, most).map(({ text }) => [`${lane} `, `${lane}: `].reduce(
-      (rest, own) => rest.startsWith(own) ? rest.slice(own.length) : rest, text));
-  const more = changes.length - words.length;
-  if (more > 0) words.push(`and ${more} more`);
-  const parts = [...acts];
-  if (words.length > 0) parts.push(`${lane}: ${words.join('; ')}`);
-  return parts.join('; ');
-}
-
 // ---- Moments ------------------------------------------------------------------------------------
 // The steps that matter: { step, kinds, text, score }. What should never be counts most, then the
 // place of the bug, then whatever changed last before the failure.
+const goalOf = (end) => (steps.find((step) => step.index <= end && step.weight >= 5) ||
+                         { index: end }).index;
 function bugMoments(add, end) {
   const hits = steps.filter((step) => step.index <= end && bugNote(step));
   if (hits.length === 0) return;
-  const note = (step) => `${bugNote(step).object} (${bugNote(step).text})`;
-  const times = hits.length > 2 ? `, ${hits.length} times in all` : '';
-  add(hits[0], 'bug', note(hits[0]) + times, 85);
-  if (hits.length > 1) {
-    const last = hits[hits.length - 1];
-    add(last, 'bug', `${note(last)}, for the last time before the failure`, 80);
+  const words = (step) => [bugNote(step).object, bugNote(step).text].filter(Boolean).join(': ');
+  const times = hits.length > 2 ? ` (${hits.length} times in all)` : '';
+  add(hits[0], 'bug', words(hits[0]) + times, 85);
+  if (hits.length === 1) return;
+  const goal = goalOf(end);
+  const last = [...hits].reverse().find((step) => step.index <= goal) || hits[hits.length - 1];
+  if (last !== hits[0]) add(last, 'bug', words(last), 87);
+}
+// How what the failure is about came to the disks: who wrote it, where it landed last.
+function dataMoments(add, end) {
+  for (const sector of blamedSectors.slice(0, 1)) {
+    for (const step of steps.slice(0, end + 1)) {
+      const notes = dataNotes(step).filter((note) => missedVersion !== undefined &&
+          note.text.includes(`(version ${missedVersion})`));
+      if (notes.length > 0) {
+        const who = laneOf(step);
+        add(step, 'data', `${who}: ${notes.map((note) => note.text).join('; ')}`, 75);
+      }
+    }
+    const landings = steps.slice(0, end + 1).filter((step) => step.operations.some(
+        (each) => !each.begins && changesData(each) && touches(each, sector)));
+    for (const step of landings.slice(-LANDINGS_MAX)) {
+      add(step, 'data', step.operations.filter((each) => !each.begins).map(endingText).join('; '), 72);
+    }
+  }
+}
+function faultMoments(add, end) {
+  const failed = steps.slice(0, end + 1).filter(
+      (step) => step.operations.some((each) => each.isFault));
+  for (const step of failed.slice(0, FAULTS_MAX)) {
+    const faults = step.operations.filter((each) => each.isFault);
+    const users = (name) => ((step.graph || NOTHING).nodes.find((node) => node.name === name) ||
+                             { users: [] }).users.filter((user) => /\bjob$/.test(user.holder.type));
+    add(step, 'fault', faults.map((each) => endingText(each) + [...new Set(users(each.object)
+        .map((user) => ` ${ARROW} ${nameOf(user.holder)}`))].join('')).join('; '), 65);
+  }
+}
+// Where much time passes at once, and who has slept.
+function timeMoments(add, end) {
+  const jumps = steps.slice(1, end + 1).filter(
+      (step) => step.jump >= JUMP_MIN && step.jump >= lastTime / 100);
+  jumps.sort((a, b) => b.jump - a.jump);
+  for (const step of jumps.slice(0, JUMPS_MAX)) {
+    const next = steps[step.index + 1];
+    const sleeper = step.kind === 'timer' && next && next.from === step.party
+        ? `: ${laneOf(next)} has slept (${step.party})` : '';
+    add(step, 'time', `${durationText(step.jump)} pass${sleeper}`, 68);
   }
 }
 function orderMoments(add) {
@@ -103,8 +68,7 @@ function orderMoments(add) {
 }
 // What comes before the first thing that should not be led to it; what comes after follows from it.
 function changeMoments(add, end) {
-  const stale = steps.find((step) => step.index <= end && step.weight >= 5);
-  const goal = stale ? stale.index : end;
+  const goal = goalOf(end);
   const recency = ({ index }) => index > goal ? -12 : goal === 0 ? 0 : 24 * (index / goal) ** 3;
   for (const step of steps.slice(0, end + 1)) {
     // What is there at first has not changed.
@@ -130,29 +94,55 @@ function momentsOf() {
     moment.score = Math.max(moment.score, score);
   };
   if (steps.length === 0) return [];
-  if (hasFailed) add(steps[end], 'failure', `it fails: ${data.text.split('\n')[0]}`, 100);
+  if (hasFailed) add(steps[end], 'failure', `it fails: ${plainVerdict.replace(/\.$/, '')}`, 100);
   bugMoments(add, end);
+  dataMoments(add, end);
+  faultMoments(add, end);
+  timeMoments(add, end);
   orderMoments(add);
   changeMoments(add, end);
   const best = [...moments.values()].sort((a, b) => b.score - a.score).slice(0, MOMENTS_MAX);
   return best.sort((a, b) => a.step - b.step).map((moment) => ({
-    ...moment, text: [sentenceOf(steps[moment.step], 3), ...moment.texts].filter(Boolean)
-        .join('; ') }));
+    ...moment, text: (moment.kinds.includes('bug')
+        ? [...moment.texts, sentenceOf(steps[moment.step], 3)]
+        : [sentenceOf(steps[moment.step], 3), ...moment.texts]).filter(Boolean).join('; ') }));
 }
 const moments = momentsOf();
 const momentAt = new Map(moments.map((moment) => [moment.step, moment]));
-// Where to begin: the first thing that should not be, else the place of the bug, else the failure.
+// Where to begin: where the bug acts for the last time before things go wrong, else at the first
+// thing that should not be, else where the order is not production's, else at the failure.
 function openingStep() {
-  for (const kind of ['stale', 'order', 'bug', 'failure']) {
+  const end = hasFailed ? data.failedStep : lastStep;
+  const hits = steps.filter((step) => step.index <= end && bugNote(step));
+  const before = hits.filter((step) => step.index <= goalOf(end));
+  if (hits.length > 0) return (before.pop() || hits[0]).index;
+  for (const kind of ['stale', 'order', 'failure']) {
     const moment = moments.find((each) => each.kinds.includes(kind));
     if (moment) return moment.step;
   }
   return 0;
 }
 
+// Whoever acts where the page opens stands first, then who acts in most moments: those who race are
+// side by side.
+function sortLanes() {
+  const count = new Map(laneNames.map((name) => [name, 0]));
+  for (const moment of moments) {
+    const name = laneOf(steps[moment.step]);
+    count.set(name, count.get(name) + 1);
+  }
+  if (moments.length > 0) count.set(laneOf(steps[openingStep()]), steps.length);
+  const sorted = [...laneNames].sort((a, b) => count.get(b) - count.get(a));
+  laneIndex = laneIndex.map((index) => sorted.indexOf(laneNames[index]));
+  laneNames = sorted;
+}
+sortLanes();
+
 // ---- Steps in the background --------------------------------------------------------------------
 const FOLD_MIN = 4;
-const isBackground = (step) => step.weight < 2 && step.told.length === 0 &&
+const TELLING = ['act', 'bug', 'failure', 'fault'];
+const isBackground = (step) => step.weight < 2 &&
+    step.told.every((note) => !TELLING.includes(note.kind)) &&
     !momentAt.has(step.index) && !deviationSteps.includes(step.index) && step.index !== 0 &&
     step.index !== lastStep && !(hasFailed && step.index === data.failedStep);
 // Consecutive steps: { first, last, isFolded }.

@@ -10,6 +10,7 @@
 #include "examples/race_gallery/entries.h"
 #include "examples/race_gallery/play.h"
 #include "examples/race_gallery/races.h"
+#include "examples/race_gallery/verdict.h"
 #include "examples/race_gallery/words.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/explore/replay_page.h"
@@ -96,6 +97,7 @@ bool WritePage(const Entry& entry, const Finding& finding, const std::string& pa
   std::ofstream file(path);
   file << ReplayPage(finding.recording,
                      {.title = TitleOf(entry),
+                      .verdict = VerdictOf(finding.failure),
                       .explanation = Explain(entry, finding.failure),
                       .replay_line = StrCat("race_gallery run ", entry.id,
                                             " --replay=", finding.schedule.ToText())});

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "examples/race_gallery/active_mutant.h"
+#include "examples/race_gallery/verdict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/explore/delay_bounded.h"
@@ -73,13 +74,14 @@ absl::Status PlayOn(Engine& engine, Stage& stage, std::string_view name,
   return scope.Finish();
 }
 
-// Once a step, for the recording: "the restored bug acts in CoFinish() of stream_job.cc".
-void NoteWhereItActs(ActiveMutant& bug, ScenarioRun& run) {
+// Once a step, for the recording: "the restored bug acts", what it does, and where in the code.
+void NoteWhereItActs(ActiveMutant& bug, Mutant mutant, ScenarioRun& run) {
   if (run.engine().scheduler().observer() == nullptr) return;
   bug.SetListener(
-      [&run, last = UINT64_MAX](std::string_view function, std::string_view file) mutable {
+      [&run, mutant, last = UINT64_MAX](std::string_view function, std::string_view file) mutable {
         if (std::exchange(last, run.steps()) == run.steps()) return;
-        run.Note("bug", "the restored bug acts", StrCat("in ", function, "() of ", file));
+        run.Note("bug", "the restored bug acts",
+                 StrCat(PlainWordsOf(mutant), " (in ", function, "() of ", file, ")"));
       });
 }
 
@@ -89,7 +91,7 @@ absl::Status Play(const Scene& scene, Mutant mutant, ScenarioRun& run,
   ActiveMutant bug(mutant);
   EventLog events;
   Engine& engine = run.NewEngine(nullptr, &events);
-  NoteWhereItActs(bug, run);
+  NoteWhereItActs(bug, mutant, run);
   TaggedDisk model(0);
   {
     Stage stage(engine, events, scene.options);

@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 #include "examples/race_gallery/races.h"
+#include "examples/race_gallery/verdict.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace::gallery {
@@ -24,7 +25,7 @@ constexpr Words kInvariants[] = {
     {"I8", "inside a drained section nothing of anybody else's moves"},
     {"I9", "a drain ends as often as it began, for everybody it reached"},
     {"I10", "something can always go on: nobody waits for what waits for him"},
-    {"I11", "what nobody hinders comes to its end"},
+    {"I11", "what nobody hinders goes on at once, and comes to its end"},
     {"I12", "a cancelled job stops soon and ends as cancelled"},
     {"I13", "a job that nobody disturbs succeeds; it ends once, and reports what it has done"},
     {"I14", "what passes within some time is what the limit allows"},
@@ -239,40 +240,45 @@ std::optional<Words> FirstCodeIn(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<Words> CodeOf(const Failure& failure) {
+std::optional<Words> InvariantNamedBy(const Failure& failure) {
   const std::optional<Words> named = FirstCodeIn(failure.signature);
   return named ? named : FirstCodeIn(failure.text);
 }
 
-std::string_view NameOfRace(std::string_view id) {
+// "base swapped inside the drain (2022)"; empty for what QEMU never had.
+std::string RaceInWords(std::string_view id) {
   const absl::Span<const Race> races = Races();
   const auto found =
       std::find_if(races.begin(), races.end(), [&](const Race& race) { return race.id == id; });
-  return found == races.end() ? std::string_view() : found->name;
+  return found == races.end() ? "" : StrCat(found->name, " (", found->years, ")");
 }
 
 }  // namespace
 
 std::string_view StoryOf(std::string_view scene) { return Find(kStories, scene); }
 
+std::string_view CodeOf(const Failure& failure) {
+  const std::optional<Words> code = InvariantNamedBy(failure);
+  return code ? code->first : std::string_view();
+}
+
 std::string_view InvariantOf(const Failure& failure) {
-  const std::optional<Words> code = CodeOf(failure);
+  const std::optional<Words> code = InvariantNamedBy(failure);
   return code ? code->second : std::string_view();
 }
 
-std::string TitleOf(const Entry& entry) {
-  const std::string_view race = NameOfRace(entry.race());
-  return StrCat(entry.id, ": ", race.empty() ? entry.restores : race);
-}
+std::string TitleOf(const Entry& entry) { return StrCat(entry.id, ": ", PlainTitleOf(entry)); }
 
 std::string Explain(const Entry& entry, const Failure& failure) {
-  std::string text = StrCat("The bug that was put in: ", entry.restores,
-                            ".\nThe scene: ", StoryOf(entry.scene.name),
+  const std::string race = RaceInWords(entry.race());
+  std::string text = StrCat("The bug: ", PlainWordsOf(entry), ".",
+                            race.empty() ? "" : StrCat("\nThe race in QEMU: ", race, "."),
+                            "\nThe scene: ", StoryOf(entry.scene.name),
                             " Lane 'scene' is the user. n0 is a chain's lowest image.");
-  if (const std::optional<Words> code = CodeOf(failure)) {
+  if (const std::optional<Words> code = InvariantNamedBy(failure)) {
     StrAppend(&text, "\nWhat must hold (", code->first, "): ", code->second, ".");
   } else {
-    StrAppend(&text, "\nWhat must hold: a condition that the code itself relies on, quoted below.");
+    StrAppend(&text, "\nWhat must hold: a condition that the code itself relies on.");
   }
   return text;
 }

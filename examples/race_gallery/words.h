@@ -12,11 +12,13 @@ namespace millrace::gallery {
 
 // Who takes part in a scene and what they are about; empty if nobody has written it down.
 std::string_view StoryOf(std::string_view scene);
+// The code of what is broken ("I2", "G7"), as the failure names it; empty if it names none.
+std::string_view CodeOf(const Failure& failure);
 // What should have held, by the code that a failure names ("I2", "G7"); empty if it names none.
 std::string_view InvariantOf(const Failure& failure);
-// The race's name, then the mutant's: "R02: base swapped inside the drain".
+// What the mutant does: "R24b: a new speed does not wake a job that sleeps by the old".
 std::string TitleOf(const Entry& entry);
-// The bug, the story and the invariant, a paragraph each.
+// The bug, the race it is an example of, the story and the invariant, a paragraph each.
 std::string Explain(const Entry& entry, const Failure& failure);
 
 }  // namespace millrace::gallery

@@ -1,0 +1,176 @@
+#include "examples/race_gallery/verdict.h"
+
+#include <algorithm>
+#include <cctype>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "examples/race_gallery/words.h"
+#include "millrace/engine/base/text.h"
+
+namespace millrace::gallery {
+namespace {
+
+using Words = std::pair<std::string_view, std::string_view>;
+
+// What words.cc says must hold, broken.
+constexpr Words kBroken[] = {
+    {"I1", "Something still refers to a node, a link or a job that is gone"},
+    {"I2", "The guest does not read what it wrote last"},
+    {"I4", "A write that the guest was told of is missing on the disk that a mirror moved it to"},
+    {"I5", "An image's header says something else than the graph, so who opens it later is lost"},
+    {"I6", "A frozen link was changed by another, or was not let go of in the end"},
+    {"I7", "Somebody does to a node what another of its users has ruled out"},
+    {"I8", "Something of somebody else's moves inside a drained section"},
+    {"I9", "A drain has not ended as often as it began"},
+    {"I10", "Nothing can go on any more: everybody waits"},
+    {"I11", "Something does not go on, or far too late, although nobody hinders it"},
+    {"I12", "A job was cancelled and does not stop"},
+    {"I13",
+     "A job did not end as it should: nobody disturbed it, or it reports something else than it "
+     "did"},
+    {"I14", "More has passed than the limit allows"},
+    {"I15",
+     "Only a part of a change has happened: the chain is none that the jobs could have made"},
+    {"I16", "Two are at once where only one may be"},
+    {"I18", "Something that was taken is not given back"},
+    {"I19", "An image that was read-only can still be written to"},
+    {"I20", "After a power cut the image is corrupt, or misses what had been flushed"},
+    {"G1", "The graph has become a circle"},
+    {"G2", "A parent and its child disagree on the link between them"},
+    {"G3", "A node is gone although a link still leads to it, or lives on although none does"},
+    {"G4", "A frozen link is not as it was when it was frozen"},
+    {"G5", "A link has other permissions than those above it need"},
+    {"G6", "A link changed while requests went through it"},
+    {"G7", "Something moves inside a drained section that is not the drainer's own"},
+    {"G8", "A change of the graph was not counted, or counted twice"},
+    {"G9", "Somebody waits in the middle of looking at the graph or changing it"},
+    {"J2", "A paused job still has requests under way"},
+    {"J4", "A job that is over still holds something"},
+};
+
+// Where what an entry restores is too short to be understood alone.
+struct PlainWords {
+  std::string_view id;
+  std::string_view title;
+  std::string_view bug;
+};
+constexpr PlainWords kPlainWords[] = {
+    {"R07", "two jobs edit the graph in the same drain",
+     "a drained section only waits until nothing is in flight: two jobs may edit in it at once"},
+    {"R10", "a mirror does not look at its marks again inside its drain",
+     "the mirror looks at its marks before the drain, and not again when the drain is complete: "
+     "what was marked meanwhile is never copied"},
+    {"R55", "a job that fails inside its last drain never ends it",
+     "a mirror that fails in the middle of its end never ends the drain that it began for it"},
+    {"R63", "one resume takes back only one of several errors",
+     "each of several errors pauses the job once more, and one resume takes back only one"},
+    {"R77", "a stream drains its base instead of what it edits",
+     "a stream drains the node that its base names, and drains nothing where there is no base"},
+};
+
+template <size_t kCount>
+std::string_view Find(const Words (&table)[kCount], std::string_view key) {
+  const auto found = std::find_if(std::begin(table), std::end(table),
+                                  [&](const Words& each) { return each.first == key; });
+  return found == std::end(table) ? std::string_view() : found->second;
+}
+
+std::optional<uint64_t> NumberAfter(std::string_view text, std::string_view words) {
+  size_t at = text.find(words);
+  if (at == std::string_view::npos) return std::nullopt;
+  at += words.size();
+  if (at >= text.size() || std::isdigit(static_cast<unsigned char>(text[at])) == 0) {
+    return std::nullopt;
+  }
+  uint64_t number = 0;
+  for (; at < text.size() && std::isdigit(static_cast<unsigned char>(text[at])) != 0; ++at) {
+    number = number * 10 + static_cast<uint64_t>(text[at] - '0');
+  }
+  return number;
+}
+
+// What the guest's model says: ": sector 3 holds what write 1 put there, not what write 12 did".
+std::string WhichVersion(std::string_view text) {
+  const std::optional<uint64_t> sector = NumberAfter(text, "sector ");
+  const std::optional<uint64_t> found = NumberAfter(text, "holds version ");
+  const std::optional<uint64_t> expected = NumberAfter(text, "expected ");
+  if (!sector || !found || !expected) return {};
+  const std::string has = *found == 0 ? "zeroes" : StrCat("version ", *found);
+  return StrCat(": sector ", *sector, " holds ", has, " instead of version ", *expected);
+}
+
+// What a failed check says after the code of the rule: "job 'm' concludes with ...".
+std::string_view WhatTheCheckSaw(std::string_view line, std::string_view code) {
+  const std::string mark = StrCat(" ", code, ": ");
+  const size_t at = line.find(mark);
+  return at == std::string_view::npos ? std::string_view() : line.substr(at + mark.size());
+}
+
+// Where a status begins in a text: ": FAILED_PRECONDITION: cannot ...".
+size_t StatusIn(std::string_view line) {
+  for (size_t at = line.find(": "); at != std::string_view::npos; at = line.find(": ", at + 1)) {
+    size_t end = at + 2;
+    while (end < line.size() &&
+           (std::isupper(static_cast<unsigned char>(line[end])) != 0 || line[end] == '_')) {
+      ++end;
+    }
+    if (end - at > 5 && line.substr(end, 1) == ":") return at;
+  }
+  return line.size();
+}
+
+// What an oracle says in plain words, if it does: not where it quotes a chain or a status.
+std::string_view PlainPartOf(const Failure& failure, std::string_view code) {
+  const std::string_view text = failure.text;
+  std::string_view line = text.substr(0, text.find('\n'));
+  if (line.find("check failed") != std::string_view::npos) return WhatTheCheckSaw(line, code);
+  constexpr std::string_view kNow = "the graph now: ";
+  if (line.starts_with(kNow)) line.remove_prefix(kNow.size());
+  line = line.substr(0, StatusIn(line));
+  const bool is_plain = line.find(" <- ") == std::string_view::npos && !line.starts_with("what ") &&
+                        !line.starts_with("deadlock");
+  return is_plain ? line : std::string_view();
+}
+
+const PlainWords* FindPlainWords(const Entry& entry) {
+  const auto found = std::find_if(std::begin(kPlainWords), std::end(kPlainWords),
+                                  [&](const PlainWords& each) { return each.id == entry.id; });
+  return found == std::end(kPlainWords) ? nullptr : &*found;
+}
+
+}  // namespace
+
+std::string VerdictOf(const Failure& failure) {
+  const std::string_view code = CodeOf(failure);
+  if (code.empty()) {
+    return failure.signature.starts_with("check ")
+               ? "The engine met a state that it relies on never to be in, and stopped."
+               : "A step that nobody had a reason to refuse was refused.";
+  }
+  if (const std::string version = WhichVersion(failure.text); !version.empty()) {
+    return StrCat(Find(kBroken, code), version, ".");
+  }
+  const std::string_view part = PlainPartOf(failure, code);
+  return StrCat(Find(kBroken, code), part.empty() ? "" : ": ", part, ".");
+}
+
+std::string_view PlainTitleOf(const Entry& entry) {
+  const PlainWords* words = FindPlainWords(entry);
+  return words == nullptr ? entry.restores : words->title;
+}
+
+std::string_view PlainWordsOf(const Entry& entry) {
+  const PlainWords* words = FindPlainWords(entry);
+  return words == nullptr ? entry.restores : words->bug;
+}
+
+std::string_view PlainWordsOf(Mutant mutant) {
+  for (const Entry& entry : Entries()) {
+    if (entry.mutant == mutant) return PlainWordsOf(entry);
+  }
+  return {};
+}
+
+}  // namespace millrace::gallery

@@ -26,6 +26,10 @@ class Story:
                 name, _, arguments = asked[2:].partition(' ')
                 yield name, json.loads(arguments) if arguments else {}
 
+    def answer(self, number):
+        """What QEMU said to the command of a line."""
+        return self._answers[number][1]
+
     def events(self, job):
         """The events of a job in QEMU, and here."""
         return [one.get(job, []) for one in self._events]
@@ -66,17 +70,40 @@ def _held_mirror_went_on(story, difference):
     return bool(qemu) and qemu[0] != 0 and ours[:1] != qemu[:1]
 
 
-def _base_stays_writable(story, difference):
+def _writable_node(story, difference):
+    """The node that is writable in QEMU alone, by its file's permissions or by what it says."""
     number, _, path, value, other = difference
     edge = re.fullmatch(r'return\.graph-edges\.block-driver:(\w+) -> .* file\.perm', path)
-    if not edge or value != 'consistent-read, resize, write' or other != 'consistent-read':
+    if edge and value == 'consistent-read, resize, write' and other == 'consistent-read':
+        return edge[1]
+    entry = re.fullmatch(r'return\[(\d+)\]\.ro', path)
+    if not entry or value is not False or other is not True:
+        return None
+    listed = story.answer(number).get('return', [])
+    file = listed[int(entry[1])]['file'] if int(entry[1]) < len(listed) else None
+    # A node and its file are told by one name.
+    return next((node['node-name'] for node in listed
+                 if node['file'] == file and not node['node-name'].startswith('#')), None)
+
+
+def _is_of_active_layer(story, arguments):
+    """Whether a commit is: no top was named, or that of the chain, whose nodes count upwards."""
+    top = arguments.get('top-node')
+    nodes = [int(number) for _, _, answer in story.qemu
+             for number in re.findall(r'"block-driver:n(\d+)"', json.dumps(answer))]
+    return top is None or (bool(nodes) and top == f'n{max(nodes)}')
+
+
+def _base_stays_writable(story, difference):
+    node = _writable_node(story, difference)
+    if node is None:
         return False
-    commands = list(story.commands(before=number))
+    commands = list(story.commands(before=difference[0]))
     cancelled = {arguments.get('id', arguments.get('device')) for name, arguments in commands
                  if fnmatch.fnmatchcase(name, '*job-cancel')}
-    return any(name == 'block-commit' and 'top-node' not in arguments
+    return any(name == 'block-commit' and _is_of_active_layer(story, arguments)
                and arguments['job-id'] in cancelled
-               and arguments.get('base-node', edge[1]) == edge[1] for name, arguments in commands)
+               and arguments.get('base-node', node) == node for name, arguments in commands)
 
 
 def _header_names_too_much(story, difference):
@@ -131,7 +158,7 @@ DEFECTS = (
            'ready, and takes commands that it would have refused (mended in QEMU 8.1)',
            _held_mirror_went_on, has_consequences=True),
     Defect('a base stayed writable',
-           'an active commit that is cancelled when it is ready leaves its base writable',
+           'an active commit that is cancelled leaves its base writable',
            _base_stays_writable),
     Defect('a header that cannot be opened',
            'a json: name with both "file" and "filename" is written into the header of an overlay '

@@ -112,8 +112,11 @@ class Runner {
                            Minutes* minutes) MILLRACE_MAY_SUSPEND {
     TaskScope watch("watch");
     watch.Spawn("watch", [&]() MILLRACE_MAY_SUSPEND {
-      const Nanoseconds deadline = static_cast<Nanoseconds>(options_.deadline_seconds) * kSecond;
-      if (!CoSleepFor(deadline).ok()) return;  // the case is over
+      // Second by second: while the program is stopped, by Ctrl-Z or SIGSTOP, no more than one goes
+      // by.
+      for (uint64_t second = 0; second < options_.deadline_seconds; ++second) {
+        if (!CoSleepFor(kSecond).ok()) return;  // the case is over
+      }
       minutes->Fail(
           StrCat("it does not go on; who waits for what:\n", engine_->scheduler().DescribeWaits()));
       minutes->Print(stdout, which);

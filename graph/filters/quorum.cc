@@ -63,6 +63,12 @@ class QuorumDriver final : public ProtocolDriver {
   };
 
   static ChildKey Child(size_t index) { return ChildKey(Role::kData, index); }
+  // Children come and go, but not while a request is under way: edges change only when drained.
+  size_t CountChildren() const {
+    size_t children = 0;
+    while (context_->HasChild(Child(children))) ++children;
+    return children;
+  }
   // Runs `body` for every child, all at once; the index tells which.
   void CoForEachChild(absl::FunctionRef<void(size_t)> body) MILLRACE_MAY_SUSPEND;
   // Does the same to all children: succeeds if enough of them do.
@@ -78,7 +84,6 @@ class QuorumDriver final : public ProtocolDriver {
 
   const QuorumOptions options_;
   DriverContext* context_ = nullptr;
-  size_t children_ = 0;
   // Writes wait for overlapping reads and writes. A read that saw a write on some children only
   // would take them for bad, and making them "right" would undo the write.
   RangeLock ranges_{"quorum"};
@@ -86,14 +91,14 @@ class QuorumDriver final : public ProtocolDriver {
 
 absl::Status QuorumDriver::CoOpen(DriverContext& context) {
   context_ = &context;
-  while (context.HasChild(Child(children_))) ++children_;
-  if (options_.vote_threshold < 1 || options_.vote_threshold > children_) {
+  const size_t children = CountChildren();
+  if (options_.vote_threshold < 1 || options_.vote_threshold > children) {
     return absl::InvalidArgumentError(
         StrCat("cannot open quorum '", context.node_name(), "' with a vote threshold of ",
-               options_.vote_threshold, " and ", children_,
+               options_.vote_threshold, " and ", children,
                " children; choose one between 1 and the number of children"));
   }
-  for (size_t i = 1; i < children_; ++i) {
+  for (size_t i = 1; i < children; ++i) {
     if (context.ChildBytes(Child(i)) == bytes()) continue;
     return absl::InvalidArgumentError(
         StrCat("cannot open quorum '", context.node_name(), "': child '",
@@ -107,7 +112,8 @@ absl::Status QuorumDriver::CoOpen(DriverContext& context) {
 
 void QuorumDriver::CoForEachChild(absl::FunctionRef<void(size_t)> body) {
   TaskScope scope("quorum");
-  for (size_t i = 0; i < children_; ++i) {
+  const size_t children = CountChildren();
+  for (size_t i = 0; i < children; ++i) {
     // Without memory for one more coroutine, in this one.
     if (!scope.Spawn("quorum/child", [i, body]() MILLRACE_MAY_SUSPEND { body(i); })) body(i);
   }
@@ -119,11 +125,11 @@ absl::Status QuorumDriver::CoAskAll(Operation operation, ByteRange range,
   RangeLock::Hold hold;
   ranges_.CoAcquire(
       range, operation == Operation::kWrite ? LockMode::kExclusive : LockMode::kShared, hold);
-  std::vector<absl::Status> outcomes(children_);
+  std::vector<absl::Status> outcomes(CountChildren());
   CoForEachChild([&](size_t i) MILLRACE_MAY_SUSPEND { outcomes[i] = body(Child(i)); });
   size_t successes = 0;
   absl::Status first_error;
-  for (size_t i = 0; i < children_; ++i) {
+  for (size_t i = 0; i < outcomes.size(); ++i) {
     if (outcomes[i].ok()) {
       ++successes;
       continue;
@@ -159,7 +165,8 @@ absl::StatusOr<Extent> QuorumDriver::CoMap(ByteRange range) {
   Extent extent;
   extent.bytes = range.bytes;
   extent.kind = ExtentKind::kZero;
-  for (size_t i = 0; i < children_; ++i) {
+  const size_t children = CountChildren();
+  for (size_t i = 0; i < children; ++i) {
     MILLRACE_ASSIGN_OR_RETURN(
         const Extent each, context_->CoMapChild(Child(i), ByteRange(range.offset, extent.bytes)));
     extent.bytes = std::min(extent.bytes, each.bytes);
@@ -181,7 +188,8 @@ absl::Status QuorumDriver::CoRead(uint64_t offset, const IoVector& target) {
 absl::Status QuorumDriver::CoReadFirst(uint64_t offset, const IoVector& target) {
   const ByteRange range(offset, target.bytes());
   absl::Status status;
-  for (size_t i = 0; i < children_; ++i) {
+  const size_t children = CountChildren();
+  for (size_t i = 0; i < children; ++i) {
     status = context_->CoReadChild(Child(i), offset, target);
     if (status.ok()) return status;
     Report(Operation::kRead, context_->ChildName(Child(i)), range, status);
@@ -191,7 +199,7 @@ absl::Status QuorumDriver::CoReadFirst(uint64_t offset, const IoVector& target) 
 
 absl::Status QuorumDriver::CoReadByVote(uint64_t offset, const IoVector& target) {
   const ByteRange range(offset, target.bytes());
-  std::vector<Vote> votes(children_);
+  std::vector<Vote> votes(CountChildren());
   for (Vote& vote : votes) {
     MILLRACE_ASSIGN_OR_RETURN(vote.data,
                               context_->engine().buffers().TryTake(range.bytes, "quorum"));
@@ -202,7 +210,7 @@ absl::Status QuorumDriver::CoReadByVote(uint64_t offset, const IoVector& target)
   });
   Vote* winner = nullptr;
   absl::Status first_error;
-  for (size_t i = 0; i < children_; ++i) {
+  for (size_t i = 0; i < votes.size(); ++i) {
     if (!votes[i].status.ok()) {
       Report(Operation::kRead, context_->ChildName(Child(i)), range, votes[i].status);
       if (first_error.ok()) first_error = votes[i].status;
@@ -229,7 +237,7 @@ absl::Status QuorumDriver::CoReadByVote(uint64_t offset, const IoVector& target)
 
 void QuorumDriver::CoDealWithLosers(const std::vector<Vote>& votes, const Vote& winner,
                                     ByteRange range) {
-  for (size_t i = 0; i < children_; ++i) {
+  for (size_t i = 0; i < votes.size(); ++i) {
     const bool is_loser =
         votes[i].status.ok() &&
         !std::equal(votes[i].data.data(), votes[i].data.data() + range.bytes, winner.data.data());

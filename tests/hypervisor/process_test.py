@@ -119,6 +119,18 @@ class BadOptions(Case):
                 ('driver=null-co,node-name=n,size=many', "Parameter 'size' expects integer"),
                 ('driver=raw,node-name=n,file=none', "Cannot find device='none' nor node-name='none'"),
                 ('driver=null-co,node-name=1n', "Invalid node-name: '1n'"),
+                ('driver=null-co,node-name=', "Invalid node-name: ''"),
+                ('driver=null-co,node-name=n,latency-ns=-1', 'latency-ns is invalid'),
+                ('driver=file,node-name=n,filename.0=y',
+                 "Parameters 'filename.*' are unexpected"),
+                ('driver=io_uring,node-name=n',
+                 "Parameter 'driver' does not accept value 'io_uring'"),
+                ('driver=quorum,node-name=n,vote-threshold=1', "Parameter 'children' is missing"),
+                ('driver=copy-on-read,node-name=n,file.driver=null-co,bottom=x',
+                 "Bottom node 'x' not found"),
+                ('driver=blkdebug,node-name=n,image.driver=null-co,inject-error.0.errno=5',
+                 "Parameter 'inject-error.0.event' is missing"),
+                ('help', 'Help is not available for this option'),
                 ('{"driver": "null-co", "node-name": "n"', 'JSON parse error'),
                 (f'driver=file,node-name=f,filename={path},read-only=maybe',
                  "Parameter 'read-only' expects 'on' or 'off'")):
@@ -136,7 +148,21 @@ class BadOptions(Case):
                 (f'if=nonsense,id=d,file={path}', 'nonsense'),
                 (f'if=none,id=d,file={path},format=qcow2,no-such-option=1', 'no-such-option'),
                 (f'if=none,id=d,file={path},cache=nonsense', 'invalid cache option'),
-                (f'if=none,id=1d,file={path}', "identifier")):
+                (f'if=none,id=d,node-name=d,file={path},format=qcow2',
+                 "Device name 'd' conflicts with an existing node name"),
+                (f'if=none,id=d,node-name=,file={path},format=qcow2', "Invalid node-name: ''"),
+                (f'if=none,id=d,file={path},format=qcow2,index=x',
+                 "Parameter 'index' expects a number"),
+                (f'if=ide,id=d,file={path},format=qcow2,unit=9', 'unit 9 too big (max is 1)'),
+                ('if=none,id=d,file.driver=file', "The 'file' block driver requires a file name"),
+                ('if=none,id=d,file=blkdebug:x',
+                 'blkdebug requires both config file and image path'),
+                ('if=none,id=d,format=raw,file=json:{',
+                 'Could not parse the JSON options: JSON parse error, premature EOI'),
+                ('if=none,id=d,format=raw,file=json:',
+                 'Could not parse the JSON options: Expecting a JSON value'),
+                (f'if=none,id=1d,file={path}', "Parameter 'id' expects an identifier\n"
+                 "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.")):
             with self.subTest(text=text):
                 self.assert_says(self.machine().raw_drive(text), *parts)
 
@@ -144,7 +170,13 @@ class BadOptions(Case):
         for text, *parts in (
                 ('no-such-device,id=x', "'no-such-device' is not a valid device model name"),
                 ('virtio-blk-pci,id=x,drive=none', "can't find value 'none'"),
-                ('virtio-blk-pci,id=x', 'drive property not set')):
+                ('virtio-blk-pci,id=x', 'drive property not set'),
+                ('virtio-blk-pci,logical_block_size=3',
+                 "Property .logical_block_size doesn't take value 3 (minimum: 512, maximum: "
+                 '2097152)'),
+                ('virtio-blk-pci,physical_block_size=1536',
+                 "Property .physical_block_size doesn't take value '1536', it's not a power of 2"),
+                ('ide-hd,id=x', 'No drive specified')):
             with self.subTest(text=text):
                 self.assert_says(self.machine().device(text), *parts)
 
@@ -152,7 +184,15 @@ class BadOptions(Case):
         for text, *parts in (
                 ('no-such-object,id=x', 'no-such-object'),
                 ('throttle-group', "Parameter 'id' is missing"),
-                ('throttle-group,id=x,no-such=1', 'no-such')):
+                ('throttle-group,id=x,no-such=1', 'no-such'),
+                ('throttle-group,id=x,x-bps-total=-1', 'Property values cannot be negative'),
+                ('iothread,id=x,poll-max-ns=-1',
+                 'poll-max-ns value must be in range [0, 9223372036854775807]'),
+                ('secret,id=x', "Either 'file' or 'data' must be provided"),
+                ('secret,id=x,file=/nonexistent', 'Unable to read /nonexistent: '
+                 'Failed to open file “/nonexistent”: No such file or directory'),
+                ('iothread,id=1', "Parameter 'id' expects an identifier\n"
+                 "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.")):
             with self.subTest(text=text):
                 self.assert_says(self.machine().object(text), *parts)
 
@@ -169,8 +209,21 @@ class BadOptions(Case):
                          f'Is another process using the image [{path}]?')
         self.assertIsNone(self.vm.process.poll())
 
+    def test_a_secret_from_a_file(self):
+        path = self.folder / 'secret.txt'
+        path.write_text('QUJD')
+        self.vm.object(f'secret,id=a,file={path},format=base64')
+        self.vm.object('secret,id=b,data=letmein').launch()
+        self.vm.command('object-del', id='a')
+
     def test_format_help(self):
-        self.vm.raw_drive('format=help').start()
+        self.check_format_help('format=help')
+
+    def test_format_help_by_its_other_name(self):
+        self.check_format_help('format=?')
+
+    def check_format_help(self, text):
+        self.vm.raw_drive(text).start()
         self.assertEqual(self.vm.process.wait(TIMEOUT), 0)
         lines = self.vm.output().splitlines()
         self.assertTrue(lines[0].startswith('Supported formats: '), lines)

@@ -1,6 +1,7 @@
 // block-dirty-bitmap-add, -remove, -clear, -enable, -disable, -merge, by themselves and in
 // transactions.
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/sha256.h"
 #include "examples/hypervisor/block/user_bitmaps.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -19,6 +21,7 @@ namespace {
 
 constexpr uint64_t kGranularityMin = 4096;
 constexpr uint64_t kGranularityMax = 65536;
+constexpr size_t kNameBytesMax = 1023;
 
 // The image's clusters, within bounds.
 uint64_t UsualGranularity(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
@@ -37,6 +40,7 @@ absl::StatusOr<BitmapUndo> AddBitmap(BlockLayer& layer, ArgumentReader& reader)
   const bool is_disabled = reader.OptionalBool("disabled").value_or(false);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (name.empty()) return GenericError("Bitmap name cannot be empty");
+  if (name.size() > kNameBytesMax) return GenericError(StrCat("Bitmap name too long: ", name));
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindDeviceOrNode(node_name));
   const uint64_t granularity = given.value_or(UsualGranularity(layer, node));
   if (!IsPowerOfTwo(granularity) || granularity < DirtyBitmap::kGranularityMin) {
@@ -184,6 +188,26 @@ PlanResult PlanBitmapCommand(BlockLayer& layer, std::string_view name, const jso
   return PlanOfStep(StrCat("carry out ", name));
 }
 
+// A hash of the bitmap as an array of 64-bit words, a bit for each granule: how QEMU's tests
+// compare bitmaps.
+CommandResult HashBitmap(BlockLayer& layer, const json::object& given) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(given);
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  const DirtyBitmap& bitmap = named.bitmap->record->bitmap();
+  const uint64_t granules = AlignUp(bitmap.bytes(), bitmap.granularity()) / bitmap.granularity();
+  const uint64_t words = std::max<uint64_t>(AlignUp(granules, 64) / 64, 1);
+  Sha256 hash;
+  for (uint64_t word = 0; word < words; ++word) {
+    std::array<uint8_t, 8> bytes = {};
+    for (uint64_t bit = 0; bit < 64 && word * 64 + bit < granules; ++bit) {
+      if (!bitmap.IsDirty((word * 64 + bit) * bitmap.granularity())) continue;
+      bytes[bit / 8] = static_cast<uint8_t>(bytes[bit / 8] | (1u << (bit % 8)));
+    }
+    hash.Add(bytes);
+  }
+  return json::object({{"sha256", hash.Finish()}});
+}
+
 }  // namespace
 
 absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, std::string_view action,
@@ -196,6 +220,11 @@ absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, std::string_view act
 }
 
 void RegisterBitmapCommands(BlockLayer& layer) {
+  layer.host().commands.Register(
+      {.name = "x-debug-block-dirty-bitmap-sha256",
+       .arguments = {{{"node"}, {"name"}}},
+       .handler = [&layer](const json::object& given)
+                      MILLRACE_MAY_SUSPEND { return HashBitmap(layer, given); }});
   for (const std::string_view name :
        {"block-dirty-bitmap-add", "block-dirty-bitmap-remove", "block-dirty-bitmap-clear",
         "block-dirty-bitmap-enable", "block-dirty-bitmap-disable", "block-dirty-bitmap-merge"}) {

@@ -86,6 +86,13 @@ std::string OptionMistakeText(absl::string_view message) {
     return "setting detect-zeroes to unmap is not allowed without setting discard operation to "
            "unmap";
   }
+  if (absl::StrContains(message, "Driver 'file' needs option 'filename'") ||
+      absl::StrContains(message, "driver 'file' needs option 'filename'")) {
+    return "The 'file' block driver requires a file name";
+  }
+  if (absl::StrContains(message, "after 'blkdebug:' comes a configuration file's name")) {
+    return "blkdebug requires both config file and image path";
+  }
   if (absl::StrContains(message, "needs option 'throttle-group'")) {
     return "Please specify a throttle group";
   }
@@ -127,7 +134,9 @@ absl::Status InQemuWords(const absl::Status& status, const OpenedTree& tree) {
 
 Permissions PermissionsOf(const GuestDevice& device, bool is_read_only) {
   Permissions permissions;
-  permissions.used = is_read_only ? kConsistentRead : kConsistentRead | kWrite;
+  // Nobody writes to a CD, even if its medium could be written.
+  const bool only_reads = is_read_only || device.has_tray;
+  permissions.used = only_reads ? kConsistentRead : kConsistentRead | kWrite;
   permissions.shared = kConsistentRead | kWriteUnchanged;
   if (device.shares_writes) permissions.shared = permissions.shared | kWrite;
   if (device.can_resize) permissions.shared = permissions.shared | kResize;
@@ -169,6 +178,7 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   host_.renderer = &RenderRefusal;
   RegisterThrottleGroups(*this);
   RegisterNodeCommands(*this);
+  RegisterChildCommands(*this);
   RegisterReopenCommands(*this);
   RegisterSnapshotCommands(*this);
   RegisterTransaction(*this);
@@ -278,7 +288,48 @@ void BlockLayer::CoWaitForGuestRequests() {
 
 // ---- Nodes -------------------------------------------------------------------------------------
 
+namespace {
+
+// Every name in a tree that its nodes will have.
+void CollectNames(const NodeTree& tree, std::set<std::string>* names) {
+  if (!tree.node_name.empty()) names->insert(tree.node_name);
+  for (const ChildTree& child : tree.children) {
+    if (child.tree != nullptr) CollectNames(*child.tree, names);
+  }
+}
+
+// What can only be said once the names of a tree are known: a node has its name before its backing
+// node is looked for, and a copy-on-read filter's bottom is somebody.
+absl::Status CheckReferences(const GraphReader& reader, const NodeTree& tree,
+                             const std::set<std::string>& own_names) {
+  for (const ChildTree& child : tree.children) {
+    if (child.name == "backing" && !child.reference.empty() && child.reference == tree.node_name &&
+        !reader.Find(tree.node_name).ok()) {
+      return GenericError(StrCat("Making '", tree.node_name, "' a backing child of '",
+                                 tree.node_name, "' would create a cycle"));
+    }
+    if (child.tree == nullptr) continue;
+    MILLRACE_RETURN_IF_ERROR(CheckReferences(reader, *child.tree, own_names));
+  }
+  const auto bottom = tree.options.find("bottom");
+  if (tree.driver != "copy-on-read" || bottom == tree.options.end()) return absl::OkStatus();
+  if (own_names.contains(bottom->second) || reader.Find(bottom->second).ok()) {
+    return absl::OkStatus();
+  }
+  return GenericError(StrCat("Bottom node '", bottom->second, "' not found"));
+}
+
+absl::Status CheckTree(Graph& graph, const NodeTree& tree) MILLRACE_OPENS_VIEW {
+  std::set<std::string> names;
+  CollectNames(tree, &names);
+  GraphView view(graph);
+  return CheckReferences(view, tree, names);
+}
+
+}  // namespace
+
 absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
+  MILLRACE_RETURN_IF_ERROR(CheckTree(graph_, tree));
   const OpenedTree told(tree);
   absl::StatusOr<Attachment> hold = CoOpenTree(graph_, registry_, std::move(tree), open_options_);
   if (hold.ok()) return hold;

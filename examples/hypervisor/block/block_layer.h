@@ -178,6 +178,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
 // Each file of commands, called by the constructor.
 void RegisterThrottleGroups(BlockLayer& layer);
 void RegisterNodeCommands(BlockLayer& layer);
+void RegisterChildCommands(BlockLayer& layer);
 void RegisterReopenCommands(BlockLayer& layer);
 void RegisterSnapshotCommands(BlockLayer& layer);
 void RegisterTransaction(BlockLayer& layer);

@@ -1,5 +1,6 @@
 // device_add, device_del, and --device: guest devices. They do no I/O of their own; they take
 // permissions on a drive, and give it a place in the guest.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -132,6 +133,47 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   return device;
 }
 
+constexpr uint64_t kBlockBytesMin = 512;
+constexpr uint64_t kBlockBytesMax = 2 << 20;
+
+absl::StatusOr<uint64_t> ReadBlockSize(ArgumentReader& reader, std::string_view name) {
+  const std::optional<std::string> text = reader.OptionalString(name);
+  if (!text) return 0;
+  const json::object given = {{json::string_view(name.data(), name.size()), *text}};
+  const std::optional<uint64_t> bytes =
+      ArgumentReader(given, ScalarStyle::kText).OptionalSize(name);
+  if (!bytes) return GenericError(StrCat("Parameter '", name, "' expects size"));
+  if (*bytes == 0) return 0;
+  const std::string device = reader.OptionalString("id").value_or("");
+  if (*bytes < kBlockBytesMin || *bytes > kBlockBytesMax) {
+    return GenericError(StrCat("Property ", device, ".", name, " doesn't take value ", *bytes,
+                               " (minimum: ", kBlockBytesMin, ", maximum: ", kBlockBytesMax, ")"));
+  }
+  if ((*bytes & (*bytes - 1)) != 0) {
+    return GenericError(StrCat("Property ", device, ".", name, " doesn't take value '", *bytes,
+                               "', it's not a power of 2"));
+  }
+  return *bytes;
+}
+
+// How a disk looks in the guest: of no matter here, but it must be possible.
+absl::Status CheckLooks(ArgumentReader& reader) {
+  MILLRACE_ASSIGN_OR_RETURN(const uint64_t logical, ReadBlockSize(reader, "logical_block_size"));
+  MILLRACE_ASSIGN_OR_RETURN(const uint64_t physical, ReadBlockSize(reader, "physical_block_size"));
+  for (const std::string_view name : {"werror", "rerror"}) {
+    const std::optional<std::string> action = reader.OptionalString(name);
+    if (!action || *action == "auto" || *action == "ignore" || *action == "report" ||
+        *action == "enospc" || *action == "stop") {
+      continue;
+    }
+    return GenericError(StrCat("Parameter '", name, "' does not accept value '", *action, "'"));
+  }
+  if (logical > std::max(physical, kBlockBytesMin)) {
+    return GenericError("logical_block_size > physical_block_size not supported");
+  }
+  return absl::OkStatus();
+}
+
 // The controller's id.
 absl::StatusOr<std::string> ReadController(BlockLayer& layer, ArgumentReader& reader,
                                            const ControllerModel& model) {
@@ -160,12 +202,13 @@ absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader
                                                const DeviceModel& model, bool is_hotplug)
     MILLRACE_OPENS_VIEW {
   const std::optional<std::string> drive_name = reader.OptionalString("drive");
+  MILLRACE_RETURN_IF_ERROR(CheckLooks(reader));
   DeviceRequest request;
   MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model, is_hotplug));
   if (drive_name) {
     MILLRACE_ASSIGN_OR_RETURN(request.disk, FindDisk(layer, model, *drive_name));
   } else if (!model.is_removable) {
-    return GenericError("drive property not set");
+    return GenericError(model.bus == "IDE" ? "No drive specified" : "drive property not set");
   }
   return request;
 }
@@ -191,6 +234,7 @@ absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, bool is_hotp
     MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader, is_hotplug));
   if (request.controller != nullptr) {
+    if (request.device.id.empty()) layer.NextAnonymousPath("");  // it takes a number like a disk
     layer.buses().AddController(request.device.id, std::string(request.controller->bus));
     return absl::OkStatus();
   }

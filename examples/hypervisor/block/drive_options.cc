@@ -16,9 +16,13 @@ namespace millrace {
 namespace {
 
 absl::Status CoBlockdevOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
+  if (text == "help" || text == "?") return GenericError("Help is not available for this option");
   MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "driver"));
   ArgumentReader reader = value.Reader();
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kBlockdev));
+  if (tree.node_name.empty() && value.object.contains("node-name")) {
+    return GenericError("Invalid node-name: ''");
+  }
   if (tree.node_name.empty()) {
     return GenericError("'node-name' must be specified for the root node");
   }
@@ -49,9 +53,9 @@ int CountOf(const BlockLayer& layer, std::string_view interface) {
 // "format=help" lists the formats; whether it was asked for.
 bool PrintsHelp(const json::object& options) {
   const json::value* format = options.if_contains("format");
-  if (format == nullptr || !format->is_string() || View(format->get_string()) != "help") {
-    return false;
-  }
+  if (format == nullptr || !format->is_string()) return false;
+  const std::string_view asked = View(format->get_string());
+  if (asked != "help" && asked != "?") return false;
   printf("Supported formats:");
   for (std::string_view name : FormatNames()) {
     printf(" %.*s", static_cast<int>(name.size()), name.data());
@@ -67,6 +71,13 @@ absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& setti
   if (!has_medium) return layer.AddEmptyDrive(settings.id);
   ArgumentReader reader = value.options.Reader();
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kDrive));
+  if (tree.node_name.empty() && value.options.object.contains("node-name")) {
+    return GenericError("Invalid node-name: ''");
+  }
+  if (!tree.node_name.empty() && tree.node_name == settings.id) {
+    return GenericError(
+        StrCat("Device name '", settings.id, "' conflicts with an existing node name"));
+  }
   if (value.filename) tree.filename = *value.filename;
   if (settings.is_cdrom) tree.is_read_only = true;
   if (settings.is_snapshot) return CoAddSnapshotDrive(layer, settings.id, std::move(tree));

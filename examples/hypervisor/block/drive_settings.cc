@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "examples/hypervisor/block/throttle_objects.h"
 #include "examples/hypervisor/qmp/argument_reader.h"
 #include "examples/hypervisor/qmp/object_registry.h"
@@ -124,6 +125,24 @@ absl::Status TakeInterface(json::object& options, DriveSettings* settings) {
   return GenericError(StrCat("unsupported bus type '", settings->interface, "'"));
 }
 
+// Where a drive sits in the guest is all the same to us, as long as there is such a place.
+absl::Status TakePlace(json::object& options, DriveSettings* settings) {
+  for (const char* place : {"bus", "unit", "index"}) {
+    const std::optional<std::string> text = TakeText(options, place);
+    uint64_t number = 0;
+    if (!text) continue;
+    if (!absl::SimpleAtoi(*text, &number)) {
+      return GenericError(StrCat("Parameter '", place, "' expects a number"));
+    }
+    const bool is_unit = std::string_view(place) == "unit";
+    if (is_unit && settings->interface == "ide" && number > 1) {
+      return GenericError(StrCat("unit ", number, " too big (max is 1)"));
+    }
+    if (std::string_view(place) == "index") settings->index = *text;
+  }
+  return absl::OkStatus();
+}
+
 // Options of the nodes whose values a drive's options are checked for in words of their own.
 absl::Status CheckWords(const json::object& options) {
   const auto is_one_of = [&](const char* name, std::initializer_list<std::string_view> words) {
@@ -167,9 +186,7 @@ absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
       aio && !IsOneOf(*aio, {"threads", "native", "io_uring"})) {
     return GenericError("invalid aio option");
   }
-  // Where a drive sits in the guest is all the same to us.
-  for (const char* place : {"bus", "unit"}) TakeText(options, place);
-  settings.index = TakeText(options, "index").value_or("");
+  MILLRACE_RETURN_IF_ERROR(TakePlace(options, &settings));
   if (auto readonly = TakeText(options, "readonly")) options["read-only"] = *readonly;
   return settings;
 }

@@ -174,9 +174,36 @@ void RegisterServerRequests(BlockLayer& layer) {
   RegisterSame(layer, "nbd_server_stop", "nbd-server-stop", {});
 }
 
+// ---- What there is not -------------------------------------------------------------------------
+
+struct Absent {
+  std::string_view name;
+  std::string_view instead;
+};
+
+constexpr Absent kAbsent[] = {
+    {"commit", "a drive is committed by a job: use block-commit, or qemu-img after 'quit'"},
+    {"drive_backup", "there is no backup job yet: use drive_mirror"},
+    {"savevm", "no guest's memory is here to be saved: use snapshot_blkdev"},
+    {"loadvm", "no guest's memory is here to be loaded: use qemu-img snapshot -a after 'quit'"},
+    {"delvm", "internal snapshots are kept as they are: use qemu-img snapshot -d after 'quit'"},
+    {"snapshot_blkdev_internal", "internal snapshots are not taken here: use snapshot_blkdev"},
+    {"snapshot_delete_blkdev_internal",
+     "internal snapshots are kept as they are: use qemu-img snapshot -d after 'quit'"},
+};
+
+void RegisterAbsent(BlockLayer& layer) {
+  for (const Absent& absent : kAbsent) {
+    layer.host().hmp.Register(absent.name, [absent](std::string_view) {
+      return StrCat("Error: '", absent.name, "' is not available: ", absent.instead, "\r\n");
+    });
+  }
+}
+
 }  // namespace
 
 void RegisterHumanRequests(BlockLayer& layer) {
+  RegisterAbsent(layer);
   RegisterJobRequests(layer);
   RegisterImageRequests(layer);
   RegisterServerRequests(layer);

@@ -66,11 +66,13 @@ absl::Status CoRemove(const Slot& slot) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+// QEMU does not say here which device it is.
 absl::Status CheckInsert(const Slot& slot) {
-  MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
-  MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
+  const GuestDevice* const device = slot.drive->device.get();
+  if (device != nullptr && !device->is_removable) return GenericError("Device is not removable");
+  if (!CheckTrayIsOpen(slot).ok()) return GenericError("Tray of the device is not open");
   if (!slot.drive->backend.is_attached()) return absl::OkStatus();
-  return GenericError(StrCat("There already is a medium in device '", slot.name, "'"));
+  return GenericError("There already is a medium in the device");
 }
 
 absl::Status Insert(BlockLayer& layer, const Slot& slot, NodeId node) MILLRACE_OPENS_VIEW {

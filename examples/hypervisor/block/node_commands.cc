@@ -1,8 +1,10 @@
 // blockdev-add, blockdev-del, block_resize, change-backing-file.
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/blockdev_types.h"
@@ -91,6 +93,12 @@ absl::Status CheckNewSize(const NodeView& node, int64_t size) {
     if (image.driver_name() == fixed) {
       return GenericError("Image format driver does not support resize");
     }
+  }
+  const std::vector<ToldOption>& told = image.told();
+  const bool has_size = std::any_of(told.begin(), told.end(),
+                                    [](const ToldOption& option) { return option.name == "size"; });
+  if (image.driver_name() == "raw" && has_size) {
+    return GenericError("Cannot resize fixed-size raw disks");
   }
   if (node.is_read_only()) return GenericError("Image is read-only");
   return absl::OkStatus();

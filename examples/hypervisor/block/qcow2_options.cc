@@ -1,9 +1,11 @@
 #include "examples/hypervisor/block/qcow2_options.h"
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string_view>
 
+#include "absl/strings/numbers.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/text.h"
@@ -11,9 +13,19 @@
 namespace millrace {
 namespace {
 
+constexpr uint64_t kClusterBytesMax = 2 << 20;
+
 std::optional<uint64_t> NumberTold(const NodeTree& tree, std::string_view name) {
   for (const ToldOption& option : tree.told) {
     if (option.name == name) return ParseIoNumber(option.text);
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> SignedTold(const NodeTree& tree, std::string_view name) {
+  int64_t number = 0;
+  for (const ToldOption& option : tree.told) {
+    if (option.name == name && absl::SimpleAtoi(option.text, &number)) return number;
   }
   return std::nullopt;
 }
@@ -43,6 +55,14 @@ absl::Status SetQcow2Options(NodeTree& tree) {
       entry && (*entry < 512 || (*entry & (*entry - 1)) != 0)) {
     return GenericError(
         "L2 cache entry size must be a power of two between 512 and the cluster size (65536)");
+  }
+  // More entries than an int can count.
+  if (refcounts && *refcounts / kClusterBytesMax > std::numeric_limits<int32_t>::max()) {
+    return GenericError("Refcount cache size too big");
+  }
+  if (const auto interval = SignedTold(tree, "cache-clean-interval");
+      interval && (*interval < 0 || *interval > std::numeric_limits<uint32_t>::max())) {
+    return GenericError("Cache clean interval too big");
   }
   if (total || l2 || refcounts) {
     // Both kinds of table share one cache here.

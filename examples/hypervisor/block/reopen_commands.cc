@@ -1,4 +1,4 @@
-// Changing what is open: blockdev-reopen, x-blockdev-change, block-set-write-threshold.
+// Changing what is open: blockdev-reopen, block-set-write-threshold.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -103,28 +103,6 @@ PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
   return plan;
 }
 
-// ---- x-blockdev-change -------------------------------------------------------------------------
-
-// Quorums are made with their children and keep them.
-absl::Status ChangeChildren(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
-  ArgumentReader reader(arguments);
-  const std::string parent_name = reader.String("parent");
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId id, layer.FindDeviceOrNode(parent_name));
-  const std::optional<std::string> child = reader.OptionalString("child");
-  const std::optional<std::string> node = reader.OptionalString("node");
-  if (child.has_value() == node.has_value()) {
-    return GenericError(child ? "The parameters child and node are in conflict"
-                              : "Either child or node must be specified");
-  }
-  GraphView view(layer.graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView parent, view.Resolve(id));
-  if (node) {
-    if (!view.Find(*node).ok()) return GenericError(StrCat("Node '", *node, "' not found"));
-    return GenericError(StrCat("The node ", parent.name(), " does not support adding a child"));
-  }
-  return GenericError(StrCat("Node '", parent_name, "' does not have child '", *child, "'"));
-}
-
 // ---- block-set-write-threshold -----------------------------------------------------------------
 
 absl::StatusOr<NodeId> FindForThreshold(BlockLayer& layer, const std::string& name)
@@ -172,18 +150,6 @@ void RegisterReopenCommands(BlockLayer& layer) {
   commands.SetPlanner("blockdev-reopen",
                       [&layer](const json::object& arguments)
                           MILLRACE_OPENS_VIEW { return PlanBlockdevReopen(layer, arguments); });
-  commands.Register(
-      {.name = "x-blockdev-change",
-       .arguments = {{{"parent"},
-                      {"child", ArgumentType::kString, true},
-                      {"node", ArgumentType::kString, true}}},
-       .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
-         return ChangeChildren(layer, arguments);
-       }});
-  commands.SetPlanner("x-blockdev-change",
-                      [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW -> PlanResult {
-                        return ChangeChildren(layer, arguments);
-                      });
   commands.Register({.name = "block-set-write-threshold",
                      .arguments = {{{"node-name"}, {"write-threshold", ArgumentType::kSize}}},
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -108,6 +109,31 @@ class RequestReader {
     return option != nullptr && option->is_changeable;
   }
 
+  static uint64_t NumberTold(const NodeTree& tree, std::string_view name) {
+    const ToldOption* const option = FindTold(tree.told, name);
+    return option == nullptr ? 0 : ParseIoNumber(option->text).value_or(0);
+  }
+
+  // What raw shows of its file lies inside the file.
+  static absl::Status CheckWindow(const NodeTree& tree, const NodeView& node) {
+    const std::optional<NodeView> file = node.Child(Role::kPrimary);
+    if (!file) return absl::OkStatus();
+    const uint64_t offset = NumberTold(tree, "offset");
+    const uint64_t size = NumberTold(tree, "size");
+    if (offset > file->bytes()) {
+      return GenericError(StrCat("Offset (", offset,
+                                 ") cannot be greater than size of the containing file (",
+                                 file->bytes(), ")"));
+    }
+    if (size > file->bytes() - offset) {
+      return GenericError(StrCat("The sum of offset (", offset, ") and size (", size,
+                                 ") has to be smaller or equal to the  actual size of the "
+                                 "containing file (",
+                                 file->bytes(), ")"));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status ReadOptions(const NodeTree& tree, const NodeView& node, NodeChange* change) {
     const DriverSchema* schema = FindDriverSchema(tree.driver);
     if (schema == nullptr) return absl::OkStatus();
@@ -128,6 +154,7 @@ class RequestReader {
       differs = true;
     }
     if (!differs) return absl::OkStatus();
+    if (tree.driver == "raw") MILLRACE_RETURN_IF_ERROR(CheckWindow(tree, node));
     MILLRACE_ASSIGN_OR_RETURN(change->fresh, layer_.registry().Make(tree.driver, tree.options));
     change->told = tree.told;
     return absl::OkStatus();
@@ -230,7 +257,8 @@ absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
       return GenericError(StrCat("Invalid parameter type for '", name, "', expected: object"));
     }
     ArgumentReader element = reader.Nested(name, options[i].get_object());
-    MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(element, TreeStyle::kBlockdev));
+    MILLRACE_ASSIGN_OR_RETURN(NodeTree tree,
+                              ReadNodeTree(element, TreeStyle::kBlockdev, /*opens=*/false));
     const bool has_name = options[i].get_object().contains("node-name");
     if (!has_name) return GenericError("node-name not specified");
     const json::value* backing = options[i].get_object().if_contains("backing");

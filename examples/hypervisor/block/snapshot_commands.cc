@@ -113,6 +113,10 @@ absl::Status CheckFormat(const SnapshotRequest& request) {
 
 absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
+  if (image.path == image.qcow2.backing_filename) {
+    return GenericError(
+        "Error: Trying to create an image with the same filename as the backing file");
+  }
   absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
   if (!CarriesErrno(status)) return status;
   return GenericError(

@@ -1,6 +1,7 @@
 #include "examples/hypervisor/block/throttle_objects.h"
 
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -48,6 +49,16 @@ void ReadValue(ArgumentReader& reader, const std::string& name, uint64_t* value)
   if (given == nullptr) return;
   const bool is_negative = (given->is_int64() && given->get_int64() < 0) ||
                            (given->is_string() && View(given->get_string()).starts_with('-'));
+  // Properties of their own, from before "limits", have texts of their own.
+  if (name.starts_with("x-")) {
+    const std::optional<int64_t> number = reader.OptionalInteger(name);
+    if (number.value_or(0) < 0) {
+      reader.Fail(GenericError("Property values cannot be negative"));
+    } else if (number) {
+      *value = static_cast<uint64_t>(*number);
+    }
+    return;
+  }
   if (is_negative) {
     reader.Fail(GenericError(StrCat("bps/iops/max values must be within [0, ", kLimitMax, "]")));
     return;

@@ -32,7 +32,7 @@ std::string TextOf(const json::value& value) {
 
 class TreeReader {
  public:
-  explicit TreeReader(TreeStyle style) : style_(style) {}
+  TreeReader(TreeStyle style, bool opens) : style_(style), opens_(opens) {}
 
   // The first error stays in the reader.
   NodeTree Read(ArgumentReader& reader, size_t depth, bool must_name_driver) {
@@ -43,15 +43,20 @@ class TreeReader {
     }
     ReadDriver(reader, must_name_driver, &tree);
     ReadCommon(reader, &tree);
+    // What is below is as direct as what is above, unless it says otherwise.
+    const bool direct_above = is_direct_;
+    is_direct_ = tree.direct.value_or(direct_above);
     const DriverSchema* schema = FindDriverSchema(tree.driver);
     if (schema != nullptr) {
       for (const DriverOption& option : schema->options) ReadOption(reader, option, &tree);
       for (const DriverChild& child : schema->children) ReadChild(reader, child, depth, &tree);
+      if (tree.driver == "qcow2") RefuseOfOtherImages(reader);
     } else {
       ReadAnything(reader, depth, &tree);
     }
     if (absl::Status status = reader.Finish(); !status.ok()) reader.Fail(std::move(status));
     if (absl::Status status = CheckTogether(&tree); !status.ok()) reader.Fail(std::move(status));
+    is_direct_ = direct_above;
     return tree;
   }
 
@@ -67,8 +72,8 @@ class TreeReader {
         [](const ChildTree& child) { return child.name.compare(0, 9, "children.") == 0; }));
     if (children < 1) return GenericError("Number of provided children must be 1 or more");
     const auto threshold = tree.options.find("vote-threshold");
-    if (threshold == tree.options.end()) return absl::OkStatus();
-    const std::optional<uint64_t> votes = ParseIoNumber(threshold->second);
+    const std::optional<uint64_t> votes =
+        threshold == tree.options.end() ? std::nullopt : ParseIoNumber(threshold->second);
     if (!votes || *votes < 1) {
       return GenericError("Parameter 'vote-threshold' expects a value >= 1");
     }
@@ -87,17 +92,61 @@ class TreeReader {
     return absl::OkStatus();
   }
 
+  static const std::string* FindTold(const NodeTree& tree, std::string_view name) {
+    for (const ToldOption& option : tree.told) {
+      if (option.name == name) return &option.text;
+    }
+    return nullptr;
+  }
+
+  static absl::Status CheckRaw(const NodeTree& tree) {
+    const std::string* const text = FindTold(tree, "size");
+    const std::optional<uint64_t> size = text == nullptr ? std::nullopt : ParseIoNumber(*text);
+    if (size && *size % 512 != 0) return GenericError("Specified size is not multiple of 512");
+    return absl::OkStatus();
+  }
+
+  static absl::Status CheckNull(const NodeTree& tree) {
+    const std::string* const latency = FindTold(tree, "latency-ns");
+    if (latency != nullptr && latency->starts_with('-')) {
+      return GenericError("latency-ns is invalid");
+    }
+    const std::string* const size = FindTold(tree, "size");
+    if (size != nullptr && size->starts_with('-')) {
+      return GenericError("Parameter 'size' expects a non-negative number below 2^64");
+    }
+    return absl::OkStatus();
+  }
+
+  // No image that is open here is encrypted, nor has its data elsewhere.
+  static void RefuseOfOtherImages(ArgumentReader& reader) {
+    constexpr std::string_view kFormats[] = {"aes", "luks"};
+    if (auto encryption = reader.OptionalObject("encrypt")) {
+      const size_t format = encryption->Enum("format", kFormats);
+      encryption->OptionalString("key-secret");
+      if (absl::Status status = encryption->Finish(); !status.ok()) reader.Fail(std::move(status));
+      reader.Fail(GenericError(StrCat(
+          "No encryption in image header, but options specified format '", kFormats[format], "'")));
+    }
+    if (reader.OptionalAny("data-file") != nullptr) {
+      reader.Fail(
+          GenericError("'data-file' can only be set for images with an external data file"));
+    }
+  }
+
   // What options say only together.
-  static absl::Status CheckTogether(NodeTree* tree) {
+  absl::Status CheckTogether(NodeTree* tree) const {
     if (tree->driver == "qcow2") return SetQcow2Options(*tree);
     if (tree->driver == "quorum") return CheckQuorum(*tree);
+    if (tree->driver == "raw") return CheckRaw(*tree);
+    if (tree->driver == "null-co" || tree->driver == "null-aio") return CheckNull(*tree);
     if (const auto name = tree->options.find("filename");
         tree->driver == "file" && name != tree->options.end() && name->second.empty()) {
       return GenericError("The 'file' block driver requires a file name");
     }
-    if (tree->driver != "file" || tree->direct.value_or(false)) return absl::OkStatus();
+    if (tree->driver != "file" || is_direct_) return absl::OkStatus();
     for (const ToldOption& option : tree->told) {
-      if (option.name == "aio" && option.text == "native" && tree->direct.has_value()) {
+      if (option.name == "aio" && option.text == "native" && (opens_ || tree->direct.has_value())) {
         return GenericError(
             "aio=native was specified, but it requires cache.direct=on, which was not specified.");
       }
@@ -232,6 +281,12 @@ class TreeReader {
             StrCat("Invalid parameter type for '", option.name, "[", i, "]', expected: object")));
         return;
       }
+      if (style_ == TreeStyle::kBlockdev && !element.get_object().contains("event")) {
+        reader.FailMissing(reader.style() == ScalarStyle::kText
+                               ? StrCat(prefix, ".event")
+                               : StrCat(option.name, "[", i, "].event"));
+        return;
+      }
       for (const auto* member : InRuleOrder(element.get_object())) {
         const std::string text = TextOf(member->value());
         if (View(member->key()) == "event" && !IsFaultEvent(text)) {
@@ -273,6 +328,7 @@ class TreeReader {
   void ReadChild(ArgumentReader& reader, const DriverChild& child, size_t depth, NodeTree* tree) {
     if (child.need == ChildNeed::kList) {
       const json::array* list = reader.OptionalArray(child.name);
+      if (list == nullptr && style_ == TreeStyle::kBlockdev) reader.FailMissing(child.name);
       for (size_t i = 0; list != nullptr && i < list->size(); ++i) {
         AddChild(reader, StrCat(child.name, ".", i), StrCat(child.name, "[", i, "]"), (*list)[i],
                  depth, tree);
@@ -330,12 +386,14 @@ class TreeReader {
   }
 
   const TreeStyle style_;
+  const bool opens_;
+  bool is_direct_ = false;  // of the node that is being read, as far as it is known
 };
 
 }  // namespace
 
-absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style) {
-  TreeReader trees(style);
+absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style, bool opens) {
+  TreeReader trees(style, opens);
   NodeTree tree = trees.Read(reader, 1, style == TreeStyle::kBlockdev);
   const absl::Status status = reader.Finish();
   if (status.ok()) return tree;
@@ -360,7 +418,11 @@ std::string UnknownOptionText(std::string_view driver, std::string_view option) 
 
 absl::StatusOr<NodeTree> ParseJsonFileName(std::string_view text) {
   absl::StatusOr<json::value> value = ParseJson(text);
-  if (!value.ok()) return GenericError(StrCat("Could not parse the JSON options"));
+  if (!value.ok()) {
+    const std::optional<QmpErrorReply> told = QmpErrorOf(value.status());
+    return GenericError(StrCat("Could not parse the JSON options: ",
+                               told ? told->desc : std::string(value.status().message())));
+  }
   if (!value->is_object()) return GenericError("Invalid JSON object given");
   MILLRACE_ASSIGN_OR_RETURN(const json::object nested, NestDottedMembers(value->get_object()));
   ArgumentReader reader(nested);

@@ -20,8 +20,9 @@ enum class TreeStyle : uint8_t {
   kDrive,     // everything may be missing: the header, or the file's first bytes, will say
 };
 
-// Reads a node's options; the reader is finished here.
-absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style);
+// Reads a node's options; the reader is finished here. `opens`: the node is to be opened with them;
+// a node that is open already may have options that nobody could open it with.
+absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style, bool opens = true);
 
 // What "json:{...}" means; `text` is what follows the colon.
 absl::StatusOr<NodeTree> ParseJsonFileName(std::string_view text);

@@ -20,6 +20,7 @@ struct TlsSettings {
   bool is_server = false;
   bool verifies_peer = true;  // clients need a certificate of the CA
   std::string priority;       // GnuTLS's priority string; "": its default
+  std::string password;       // of the key's file; "": it has none
 };
 
 // "Unable to access credentials PATH: No such file or directory", and others in QEMU's words.

@@ -91,8 +91,9 @@ absl::Status Credentials::LoadCertificates() {
       gnutls_certificate_set_x509_trust_file(certificates_, ca.c_str(), GNUTLS_X509_FMT_PEM);
   if (result < 0) return GnuTlsError(StrCat("Cannot load CA certificate '", ca, "'"), result);
   if (!certificate.empty() && !key.empty()) {
-    result = gnutls_certificate_set_x509_key_file(certificates_, certificate.c_str(), key.c_str(),
-                                                  GNUTLS_X509_FMT_PEM);
+    const char* const password = settings_.password.empty() ? nullptr : settings_.password.c_str();
+    result = gnutls_certificate_set_x509_key_file2(certificates_, certificate.c_str(), key.c_str(),
+                                                   GNUTLS_X509_FMT_PEM, password, 0);
     if (result < 0) {
       return GnuTlsError(StrCat("Cannot load certificate '", certificate, "' & key '", key, "'"),
                          result);

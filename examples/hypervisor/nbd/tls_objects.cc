@@ -1,9 +1,11 @@
 // The monitor's objects around TLS; what GnuTLS does with them is in tls_gnutls.cc.
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "examples/hypervisor/nbd/tls.h"
 #include "examples/hypervisor/nbd/tls_backend.h"
+#include "examples/hypervisor/process/secret_object.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -29,8 +31,10 @@ struct AuthorizationObject final : UserObject {
   const std::string identity;
 };
 
-absl::StatusOr<std::unique_ptr<UserObject>> MakeCredentials(TlsSettings::Kind kind,
+absl::StatusOr<std::unique_ptr<UserObject>> MakeCredentials(const ObjectRegistry& objects,
+                                                            TlsSettings::Kind kind,
                                                             ArgumentReader& reader) {
+  std::optional<std::string> secret;
   TlsSettings settings;
   settings.kind = kind;
   settings.verifies_peer = reader.OptionalBool("verify-peer").value_or(true);
@@ -40,12 +44,13 @@ absl::StatusOr<std::unique_ptr<UserObject>> MakeCredentials(TlsSettings::Kind ki
   settings.priority = reader.OptionalString("priority").value_or("");
   if (kind == TlsSettings::Kind::kX509) {
     reader.OptionalBool("sanity-check");
-    if (reader.OptionalString("passwordid").has_value()) {
-      reader.Fail(GenericError("millraced reads no encrypted keys: leave 'passwordid' away"));
-    }
+    secret = reader.OptionalString("passwordid");
   }
   if (kind == TlsSettings::Kind::kPsk) reader.OptionalString("username");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (secret) {
+    MILLRACE_ASSIGN_OR_RETURN(settings.password, FindSecret(objects, *secret));
+  }
   MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<const NbdTlsCredentials> credentials,
                             LoadTlsCredentials(settings));
   return std::make_unique<CredentialsObject>(std::move(credentials));
@@ -56,9 +61,10 @@ absl::StatusOr<std::unique_ptr<UserObject>> MakeCredentials(TlsSettings::Kind ki
 void RegisterTlsObjects(ObjectRegistry& objects) {
   for (size_t i = 0; i < std::size(kCredentialTypes); ++i) {
     const auto kind = static_cast<TlsSettings::Kind>(i);
-    objects.RegisterType(kCredentialTypes[i], [kind](std::string_view, ArgumentReader& reader) {
-      return MakeCredentials(kind, reader);
-    });
+    objects.RegisterType(kCredentialTypes[i],
+                         [&objects, kind](std::string_view, ArgumentReader& reader) {
+                           return MakeCredentials(objects, kind, reader);
+                         });
   }
   objects.RegisterType(
       "authz-simple",

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <optional>
 #include <utility>
 
 #include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/options/option_table.h"
 #include "examples/hypervisor/process/unix_socket.h"
 #include "examples/hypervisor/qmp/object_registry.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
@@ -35,6 +37,7 @@ class ServerChardev final : public Chardev {
     close(fd_);
     if (!path_.empty()) unlink(path_.c_str());
   }
+  std::string place() const override { return StrCat("unix:", path_, ",server=on"); }
   void OnDisconnected() override { watch_.SetEvents(POLLIN); }
   absl::Status CoWaitForClient() MILLRACE_MAY_SUSPEND override {
     return waits_ ? connected_.CoWaitCancellable() : absl::OkStatus();
@@ -61,12 +64,20 @@ class ServerChardev final : public Chardev {
 // A stream that is there from the start, and never comes back.
 class StreamChardev final : public Chardev {
  public:
-  StreamChardev(EventLoop& loop, int input, int output) {
+  StreamChardev(EventLoop& loop, int input, int output, std::string place)
+      : place_(std::move(place)) {
     HandOver(std::make_unique<Connection>(loop, input, output));
   }
+  std::string place() const override { return place_; }
+
+ private:
+  const std::string place_;
 };
 
-class NullChardev final : public Chardev {};
+class NullChardev final : public Chardev {
+ public:
+  std::string place() const override { return "null"; }
+};
 
 absl::Status InvalidParameter(std::string_view name) {
   return GenericError(StrCat("Invalid parameter '", name, "'"));
@@ -115,11 +126,11 @@ absl::StatusOr<std::unique_ptr<Chardev>> MakeSocket(EventLoop& loop, const Optio
   }
   if (path.has_value()) {
     MILLRACE_ASSIGN_OR_RETURN(const int fd, ConnectTo(*path));
-    return std::make_unique<StreamChardev>(loop, fd, fd);
+    return std::make_unique<StreamChardev>(loop, fd, fd, StrCat("unix:", *path));
   }
   MILLRACE_ASSIGN_OR_RETURN(const int fd, ParseFd(fd_text.value_or("")));
   if (is_server) return std::make_unique<ServerChardev>(loop, fd, "", waits.value_or(true));
-  return std::make_unique<StreamChardev>(loop, fd, fd);
+  return std::make_unique<StreamChardev>(loop, fd, fd, "unix:");
 }
 
 }  // namespace
@@ -151,10 +162,14 @@ absl::StatusOr<std::unique_ptr<Chardev>> ChardevTable::Make(std::string_view bac
   if (!may_use_stdio_) return GenericError("cannot use stdio with -daemonize");
   if (is_stdio_used_) return GenericError("cannot use stdio by multiple character devices");
   is_stdio_used_ = true;
-  return std::make_unique<StreamChardev>(loop_, STDIN_FILENO, STDOUT_FILENO);
+  return std::make_unique<StreamChardev>(loop_, STDIN_FILENO, STDOUT_FILENO, "stdio");
 }
 
 absl::Status ChardevTable::CoAddFromOption(std::string_view text) {
+  if (text == "help" || text == "?") {
+    std::fputs("Available chardev backend types: \n  socket\n  stdio\n  null\n", stdout);
+    return HelpWasPrinted();
+  }
   MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "backend"));
   ArgumentReader reader = value.Reader();
   const std::string backend = reader.OptionalString("backend").value_or("");
@@ -163,10 +178,24 @@ absl::Status ChardevTable::CoAddFromOption(std::string_view text) {
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (!id.has_value()) return GenericError("chardev: no id specified");
   if (!IsIdentifier(*id)) return GenericError("Parameter 'id' expects an identifier");
-  if (chardevs_.contains(*id)) return GenericError("duplicate yank instance");
+  if (chardevs_.contains(*id) && backend == "socket") {
+    return GenericError("duplicate yank instance");
+  }
+  if (chardevs_.contains(*id)) {
+    return GenericError(
+        StrCat("attempt to add duplicate property '", *id, "' to object (type 'container')"));
+  }
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Chardev> chardev, Make(backend, value));
   Chardev& added = *chardevs_.emplace(*id, std::move(chardev)).first->second;
   return added.CoWaitForClient();
+}
+
+std::vector<ChardevTable::Description> ChardevTable::Describe() const {
+  std::vector<Description> shown;
+  for (const auto& [id, chardev] : chardevs_) {
+    shown.push_back({id, chardev->place(), chardev->has_user()});
+  }
+  return shown;
 }
 
 Chardev* ChardevTable::Find(std::string_view id) const {

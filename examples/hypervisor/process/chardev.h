@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -31,6 +32,8 @@ class Chardev {
   void ReserveForUser() { has_user_ = true; }
   // From now on connections are handed over, beginning with one that waits.
   void Activate(OnConnected on_connected);
+  // Where it leads, as clients are told: "stdio", "unix:/tmp/qmp,server=on".
+  virtual std::string place() const = 0;
   // The user is done with the connection: another client may come, if it is a server.
   virtual void OnDisconnected() {}
   // Waits for the first client, where that was asked for. CancelledError if the scope is cancelled.
@@ -54,6 +57,13 @@ class ChardevTable {
   // The argument of --chardev: "socket,id=..,path=..[,server=on][,wait=off]", "socket,id=..,fd=N",
   // "stdio,id=..", "null,id=..". Suspends while a server waits for its first client.
   absl::Status CoAddFromOption(std::string_view text) MILLRACE_MAY_SUSPEND;
+  struct Description {
+    std::string id;
+    std::string place;
+    bool has_user = false;
+  };
+  // In order of the alphabet.
+  std::vector<Description> Describe() const;
   // Null if there is none.
   Chardev* Find(std::string_view id) const;
 

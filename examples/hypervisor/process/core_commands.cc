@@ -1,6 +1,8 @@
 #include "examples/hypervisor/process/core_commands.h"
 
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -117,7 +119,11 @@ void RegisterIothreadType(ObjectRegistry& objects) {
          ArgumentReader& properties) -> absl::StatusOr<std::unique_ptr<UserObject>> {
         for (const std::string_view name : {"aio-max-batch", "thread-pool-min", "thread-pool-max",
                                             "poll-max-ns", "poll-grow", "poll-shrink"}) {
-          properties.OptionalInteger(name);
+          const std::optional<int64_t> value = properties.OptionalInteger(name);
+          if (value.value_or(0) < 0) {
+            properties.Fail(GenericError(StrCat(name, " value must be in range [0, ",
+                                                std::numeric_limits<int64_t>::max(), "]")));
+          }
         }
         return std::make_unique<Iothread>();
       });

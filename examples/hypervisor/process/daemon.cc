@@ -12,7 +12,9 @@
 #include "examples/hypervisor/process/event_loop.h"
 #include "examples/hypervisor/process/fd_commands.h"
 #include "examples/hypervisor/process/fd_sets.h"
+#include "examples/hypervisor/process/machine_queries.h"
 #include "examples/hypervisor/process/pid_file.h"
+#include "examples/hypervisor/process/secret_object.h"
 #include "examples/hypervisor/process/signals.h"
 #include "examples/hypervisor/qmp/monitor_hub.h"
 #include "millrace/engine/base/status_macros.h"
@@ -73,6 +75,8 @@ class Daemon {
   void Register(const std::vector<HypervisorPartFactory>& factories) {
     RegisterCoreCommands(host_, [this] { RequestShutdown("host-qmp-quit"); });
     RegisterIothreadType(objects_);
+    RegisterSecretType(objects_);
+    RegisterMachineQueries(commands_, chardevs_);
     options_.Register("chardev", [this](std::string_view text) MILLRACE_MAY_SUSPEND {
       return chardevs_.CoAddFromOption(text);
     });

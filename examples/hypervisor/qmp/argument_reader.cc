@@ -97,6 +97,9 @@ void ArgumentReader::FailMissing(std::string_view name) {
 }
 
 void ArgumentReader::FailType(std::string_view name, std::string_view expected) {
+  if (style_ == ScalarStyle::kText && expected == "string") {  // "filename.0=x" makes a list
+    return Fail(GenericError(StrCat("Parameters '", FullName(name), ".*' are unexpected")));
+  }
   Fail(GenericError(
       StrCat("Invalid parameter type for '", FullName(name), "', expected: ", expected)));
 }

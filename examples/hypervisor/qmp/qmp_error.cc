@@ -29,6 +29,18 @@ json::object DescribeConflict(const Conflict& conflict) {
   return data;
 }
 
+// What QEMU adds in a second line for people, by how a message ends.
+std::string HintFor(std::string_view desc) {
+  if (desc.ends_with("expects an identifier")) {
+    return "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.";
+  }
+  if (desc.ends_with("expects a non-negative number below 2^64")) {
+    return "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+           "and exabytes, respectively.";
+  }
+  return {};
+}
+
 }  // namespace
 
 absl::Status QmpError(std::string_view error_class, std::string_view desc, json::object data) {
@@ -68,6 +80,7 @@ std::optional<QmpErrorReply> QmpErrorOf(const absl::Status& status) {
     reply.error_class = View(name->get_string());
   }
   reply.desc = std::string(status.message());
+  reply.hint = HintFor(reply.desc);
   if (const json::value* data = fields.if_contains("data"); data != nullptr && data->is_object()) {
     reply.data = data->get_object();
   }

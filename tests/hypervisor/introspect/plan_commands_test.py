@@ -278,6 +278,27 @@ class PlanOfCommands(Case):
         self.check('x-blockdev-change', False, parent='top', node='free')
         self.check('x-blockdev-change', False, parent='none', child='x')
 
+    def test_children_of_a_quorum(self):
+        null = {'driver': 'null-co', 'size': MIB, 'read-zeroes': True}
+        for name in ('n2', 'n3'):
+            self.vm.command('blockdev-add', **{**null, 'node-name': name})
+        self.vm.command('blockdev-add', **{**null, 'node-name': 'short', 'size': 65536})
+        self.vm.command('blockdev-add', driver='quorum', node_name='q', vote_threshold=2,
+                        children=[{**null, 'node-name': 'n0'}, {**null, 'node-name': 'n1'}])
+        self.check('x-blockdev-change', False, parent='q', child='children.0')
+        self.check('x-blockdev-change', False, parent='q', node='short')
+        self.check('x-blockdev-change', False, parent='q', node='n0')
+        plan = self.check('x-blockdev-change', True, parent='q', node='n2')
+        self.assertIn("link 'q' -children.2-> 'n2'", '\n'.join(plan['steps']))
+        self.check('x-blockdev-change', False, parent='q', node='n2')
+        self.check('x-blockdev-change', True, parent='q', child='children.0')
+        self.check('x-blockdev-change', False, parent='q', child='children.0')
+        self.check('x-blockdev-change', True, parent='q', node='n3')
+        self.assertEqual(self.vm.io('q', 'read -P 0 0 64K'), '')
+        names = {node['node-name'] for node in self.vm.command('query-named-block-nodes')}
+        self.assertFalse('n0' in names)  # nobody else held it
+        self.assertLessEqual({'q', 'n1', 'n2', 'n3'}, names)
+
     def test_blockdev_create(self):
         def options(**changes):
             return {'driver': 'file', 'filename': str(self.folder / 'made.img'), 'size': MIB,

@@ -311,6 +311,9 @@ absl::Status CheckReferences(const GraphReader& reader, const NodeTree& tree,
     if (child.tree == nullptr) continue;
     MILLRACE_RETURN_IF_ERROR(CheckReferences(reader, *child.tree, own_names));
   }
+  if (tree.driver == "raw" && !reader.Find(tree.node_name).ok()) {
+    MILLRACE_RETURN_IF_ERROR(CheckRawSize(tree));
+  }
   const auto bottom = tree.options.find("bottom");
   if (tree.driver != "copy-on-read" || bottom == tree.options.end()) return absl::OkStatus();
   if (own_names.contains(bottom->second) || reader.Find(bottom->second).ok()) {

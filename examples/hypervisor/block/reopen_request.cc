@@ -118,6 +118,7 @@ class RequestReader {
   static absl::Status CheckWindow(const NodeTree& tree, const NodeView& node) {
     const std::optional<NodeView> file = node.Child(Role::kPrimary);
     if (!file) return absl::OkStatus();
+    MILLRACE_RETURN_IF_ERROR(CheckRawSize(tree));
     const uint64_t offset = NumberTold(tree, "offset");
     const uint64_t size = NumberTold(tree, "size");
     if (offset > file->bytes()) {

@@ -1,5 +1,6 @@
 #include "examples/hypervisor/block/snapshot_commands.h"
 
+#include <cerrno>
 #include <optional>
 #include <string>
 #include <utility>
@@ -119,6 +120,7 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
   }
   absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
   if (!CarriesErrno(status)) return status;
+  if (ErrnoOf(status) == EAGAIN) return GenericError("Failed to get \"write\" lock");
   return GenericError(
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }

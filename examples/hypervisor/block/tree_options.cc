@@ -99,13 +99,6 @@ class TreeReader {
     return nullptr;
   }
 
-  static absl::Status CheckRaw(const NodeTree& tree) {
-    const std::string* const text = FindTold(tree, "size");
-    const std::optional<uint64_t> size = text == nullptr ? std::nullopt : ParseIoNumber(*text);
-    if (size && *size % 512 != 0) return GenericError("Specified size is not multiple of 512");
-    return absl::OkStatus();
-  }
-
   static absl::Status CheckNull(const NodeTree& tree) {
     const std::string* const latency = FindTold(tree, "latency-ns");
     if (latency != nullptr && latency->starts_with('-')) {
@@ -138,7 +131,6 @@ class TreeReader {
   absl::Status CheckTogether(NodeTree* tree) const {
     if (tree->driver == "qcow2") return SetQcow2Options(*tree);
     if (tree->driver == "quorum") return CheckQuorum(*tree);
-    if (tree->driver == "raw") return CheckRaw(*tree);
     if (tree->driver == "null-co" || tree->driver == "null-aio") return CheckNull(*tree);
     if (const auto name = tree->options.find("filename");
         tree->driver == "file" && name != tree->options.end() && name->second.empty()) {
@@ -405,6 +397,15 @@ absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style, b
     return status;
   }
   return GenericError(UnknownOptionText(tree.driver, words[1]));
+}
+
+absl::Status CheckRawSize(const NodeTree& tree) {
+  for (const ToldOption& option : tree.told) {
+    if (option.name == "size" && ParseIoNumber(option.text).value_or(0) % 512 != 0) {
+      return GenericError("Specified size is not multiple of 512");
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::string UnknownOptionText(std::string_view driver, std::string_view option) {

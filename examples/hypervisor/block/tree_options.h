@@ -24,6 +24,9 @@ enum class TreeStyle : uint8_t {
 // a node that is open already may have options that nobody could open it with.
 absl::StatusOr<NodeTree> ReadNodeTree(ArgumentReader& reader, TreeStyle style, bool opens = true);
 
+// Whether the size of a raw node can be: that is looked at when it is opened, after its name.
+absl::Status CheckRawSize(const NodeTree& tree);
+
 // What "json:{...}" means; `text` is what follows the colon.
 absl::StatusOr<NodeTree> ParseJsonFileName(std::string_view text);
 

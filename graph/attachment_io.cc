@@ -90,6 +90,7 @@ absl::Status AttachmentCore::CoWriteZeroes(const InFlightRequest& entered, uint6
   const PermissionSet needed = flags.only_if_unallocated ? kWrite | kWriteUnchanged : kWrite;
   MILLRACE_RETURN_IF_ERROR(CheckPermission(*this, "write zeroes to", needed));
   MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "write zeroes to", offset, bytes));
+  const GuestLoad::Request timed(GuestLoadOf(*this), /*is_write=*/true);
   return CoWriteZeroesNode(entered.node(), ByteRange(offset, bytes), flags);
 }
 
@@ -97,6 +98,7 @@ absl::Status AttachmentCore::CoDiscard(const InFlightRequest& entered, uint64_t 
                                        uint64_t bytes) {
   MILLRACE_RETURN_IF_ERROR(CheckPermission(*this, "discard", kWrite));
   MILLRACE_RETURN_IF_ERROR(CheckRange(*this, "discard", offset, bytes));
+  const GuestLoad::Request timed(GuestLoadOf(*this), /*is_write=*/true);
   return CoDiscardNode(entered.node(), ByteRange(offset, bytes));
 }
 

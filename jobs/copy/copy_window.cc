@@ -105,7 +105,8 @@ uint64_t CopyWindow::Settle() {
 }
 
 void CopyWindow::CoWaitForOne() {
-  if (moving_ > 0) ended_.CoWait();
+  MILLRACE_CHECK(moving_ > 0, "waits for a stretch to end, and none moves");
+  ended_.CoWait();
 }
 
 void CopyWindow::CoWaitForAll() {

@@ -62,7 +62,8 @@ class CopyWindow {
   // Lets go of what is done at the start of the window; returns how many bytes that was.
   uint64_t Settle();
 
-  // Returns when one has ended; at once if none moves.
+  // Returns when one has ended. One must move (checked): who asks in a loop would go round for
+  // ever.
   void CoWaitForOne() MILLRACE_MAY_SUSPEND;
   void CoWaitForAll() MILLRACE_MAY_SUSPEND;
 

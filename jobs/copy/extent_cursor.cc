@@ -1,6 +1,7 @@
 #include "millrace/jobs/copy/extent_cursor.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/scheduler/exploration_site.h"
@@ -11,7 +12,10 @@ namespace {
 
 // Two slices of an L2 table with clusters of 64 KiB.
 constexpr uint64_t kReachMin = uint64_t{64} << 20;
-constexpr uint64_t kReachMax = uint64_t{1} << 42;
+// Where an image that was empty so far begins to be fragmented, the answer has a run for each of
+// its clusters: as many as 4 GiB have.
+constexpr uint64_t kReachMax = uint64_t{4} << 30;
+constexpr size_t kDullRunsMax = 2;
 
 }  // namespace
 
@@ -31,11 +35,11 @@ std::optional<AllocationRun> ExtentCursor::Known(uint64_t offset) {
 
 absl::Status ExtentCursor::CoAsk(uint64_t offset, uint64_t end) {
   // Where little was to be told, more is asked for: a sparse image is not walked table by table.
-  const bool was_dull = reach_ != 0 && runs_.size() <= 2;
-  reach_ = was_dull ? std::min(reach_ * 2, kReachMax) : kReachMin;
+  reach_ = std::exchange(was_dull_, false) ? std::min(reach_ * 2, kReachMax) : kReachMin;
   std::vector<AllocationRun> runs;
   MILLRACE_RETURN_IF_ERROR(reader_.CoAllocations(ByteRange(offset, std::min(reach_, end - offset)),
                                                  first_, last_, &runs));
+  was_dull_ = runs.size() <= kDullRunsMax;
   runs_ = std::move(runs);
   next_ = 0;
   position_ = offset;

@@ -1,10 +1,11 @@
 // ExtentCursor: which layer decides what, along a chain, for somebody who goes through an image
 // from its start to its end.
 //
-// It asks for much at once (a table's worth of the whole chain, more where there is little to tell)
-// and keeps the answer until it is used up. What it says is a hint: a layer may have gained or lost
-// clusters since. Whoever moves bytes by it hands the answer on (ChainPart), and the request that
-// moves them looks again at what may have changed.
+// It asks for much at once (a table's worth of the whole chain, twice as much each time where there
+// was next to nothing to tell, up to what it keeps in a few megabytes) and keeps the answer until
+// it is used up. What it says is a hint: a layer may have gained or lost clusters since. Whoever
+// moves bytes by it hands the answer on (ChainPart), and the request that moves them looks again at
+// what may have changed.
 //
 // Where somebody must meet every single operation, it asks step by step, as QEMU does: then loads
 // of tables fail where they would. Home thread.
@@ -36,7 +37,10 @@ class ExtentCursor {
   // The same without asking anybody; nothing if it is not known.
   std::optional<AllocationRun> Known(uint64_t offset);
   // The chain may have changed: nothing is known any more.
-  void Forget() { runs_.clear(); }
+  void Forget() {
+    runs_.clear();
+    was_dull_ = false;
+  }
 
  private:
   absl::Status CoAsk(uint64_t offset, uint64_t end) MILLRACE_MAY_SUSPEND;
@@ -47,7 +51,8 @@ class ExtentCursor {
   std::vector<AllocationRun> runs_;
   size_t next_ = 0;        // in runs_
   uint64_t position_ = 0;  // where runs_[next_] starts
-  uint64_t reach_ = 0;     // how much is asked for at once; 0: not asked yet
+  uint64_t reach_ = 0;     // how much was asked for the last time
+  bool was_dull_ = false;  // little was told then
 };
 
 }  // namespace millrace

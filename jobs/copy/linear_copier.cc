@@ -191,6 +191,7 @@ absl::Status LinearCopier::HandleFailure(JobContext& context, CopyStretch& stret
   if (action == ErrorAction::kIgnore && options_.ignoring_skips) {
     if (first_error_.ok()) first_error_ = stretch.result.status;
     window_.GiveUp(stretch);
+    context.Advance(window_.Settle());
   } else if (action == ErrorAction::kStop) {
     // The user will have mended what is wrong before the job goes on. What else has failed by then
     // is tried again, too: one word of his must be enough (R63).

@@ -197,6 +197,8 @@ void StreamWithErrors(const Failing& failing, MirrorEventLog& log,
             world.chain.images[0]->map[i] = Cluster::kZero;
           }
         }
+        // What was written just now counts as a guest's: a job would step back.
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
         StreamOptions options = StreamAll(world);
         options.on_error = failing.on_error;
         for (uint64_t nth : failing.nth) {
@@ -282,6 +284,32 @@ TEST(CopyWindow, IgnoredErrorsSkipTheirPiecesAndFailTheStreamAtItsEnd) {
   EXPECT_EQ(LinesOf(log),
             (Lines{"created", "running", "read error at 0", "read error at 8", "aborting",
                    "block-job-completed 16/16 Input/output error", "concluded", "null"}));
+}
+
+// The last write to end fails. Nothing is started after it that would settle what was given up.
+TEST(CopyWindow, IgnoredErrorAfterWhichNothingIsLeftToStartEndsTheJob) {
+  MirrorEventLog log;
+  StreamWithErrors({.node = "n1", .nth = {kSectors}, .on_error = OnError::kIgnore}, log,
+                   [](MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+                     EXPECT_FALSE(world.CoWaitForState("j", JobState::kPaused));
+                     return absl::OkStatus();
+                   });
+  EXPECT_EQ(LinesOf(log),
+            (Lines{"created", "running", "read error at 10", "aborting",
+                   "block-job-completed 16/16 Input/output error", "concluded", "null"}));
+}
+
+TEST(CopyWindow, IgnoredErrorsOfAllPiecesEndTheJob) {
+  MirrorEventLog log;
+  std::vector<uint64_t> all;
+  for (uint64_t i = 1; i <= kSectors; ++i) all.push_back(i);
+  StreamWithErrors({.node = "n1", .nth = all, .on_error = OnError::kIgnore}, log,
+                   [](MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+                     EXPECT_FALSE(world.CoWaitForState("j", JobState::kPaused));
+                     return absl::OkStatus();
+                   });
+  EXPECT_EQ(log.Count(JobEventKind::kError), kSectors);
+  EXPECT_EQ(LinesOf(log).back(), "null");
 }
 
 TEST(CopyWindow, NoSpaceStopsOneJobAndEndsAnother) {

@@ -146,6 +146,27 @@ TEST(GuestWatch, FirstBatchBesideAGuestIsSmall) {
   });
 }
 
+// What only writes zeroes or discards is to be caught up with as well.
+TEST(GuestWatch, ZeroesAndDiscardsAreWrites) {
+  for (const bool is_discard : {false, true}) {
+    const std::unique_ptr<Engine> engine = SimulatedEngine();
+    JobWorld world(*engine);
+    const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
+                                CoMakeMemoryChain(world.graph(), {.layers = 1}, false));
+      const GuestWatch watch(world.graph(), 0);
+      EXPECT_FALSE(watch.AreGuestsWriting());
+      const ByteRange range(0, 512);
+      const absl::Status changed =
+          is_discard ? chain.guest.CoDiscard(range) : chain.guest.CoWriteZeroes(range, {});
+      EXPECT_TRUE(watch.AreGuestsWriting());
+      world.CoClose(chain);
+      return changed;
+    });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+}
+
 TEST(GuestWatch, TargetThatIsFarOffAllowsAllThereIs) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();
   Disk disk(*engine, 3 * kQuietLatency);

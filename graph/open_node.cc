@@ -151,6 +151,8 @@ absl::Status CoReopenHeld(Graph& graph, const DrainedSection& drained,
     Driver& driver = *nodes[nodes.size() - 1 - i]->driver;
     if (status.ok()) {
       driver.CommitReopen(!is_read_only);
+      // Somebody else may have written the image while it was only read here.
+      ++nodes[nodes.size() - 1 - i]->mapping_revision;
     } else {
       driver.CoAbortReopen(!is_read_only);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
@@ -94,6 +95,7 @@ absl::Status CoWriteAllocation(Node& node, FormatDriver& driver, Allocation& all
 
 absl::Status CoReadFormat(Node& node, FormatDriver& driver, uint64_t offset,
                           const IoVector& target) {
+  std::optional<uint64_t> overwritten;  // where encoded bytes were, as far as is known
   for (uint64_t done = 0; done < target.bytes();) {
     const uint64_t position = offset + done;
     uint64_t asked = target.bytes() - done;
@@ -101,8 +103,15 @@ absl::Status CoReadFormat(Node& node, FormatDriver& driver, uint64_t offset,
     MILLRACE_ASSIGN_OR_RETURN(Extent extent, driver.CoMap(ByteRange(position, asked)));
     MILLRACE_CHECK(extent.bytes > 0 && extent.bytes <= target.bytes() - done,
                    "a driver mapped nothing, or more than asked");
-    MILLRACE_RETURN_IF_ERROR(
-        CoReadExtent(node, driver, extent, position, target.Slice(done, extent.bytes)));
+    const absl::Status status =
+        CoReadExtent(node, driver, extent, position, target.Slice(done, extent.bytes));
+    // Somebody has written there since it was mapped. What is encoded there now never was before:
+    // the second time it is an error of the file's.
+    if (absl::IsAborted(status) && extent.kind == ExtentKind::kEncoded && overwritten != position) {
+      overwritten = position;
+      continue;
+    }
+    MILLRACE_RETURN_IF_ERROR(status);
     done += extent.bytes;
   }
   return absl::OkStatus();

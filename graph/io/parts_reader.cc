@@ -152,11 +152,15 @@ absl::Status PartsReader::CoRead() {
   if (files_.empty()) return absl::OkStatus();
   if (files_.size() == 1) return CoReadFile(files_.front());
   // A chain's layers side by side: none has to wait for another.
+  absl::Status status;
   TaskScope scope("read parts");
   for (File& file : files_) {
-    scope.Spawn("read parts", [&file]() MILLRACE_MAY_SUSPEND { return CoReadFile(file); });
+    const auto main = [&]() MILLRACE_MAY_SUSPEND { status.Update(CoReadFile(file)); };
+    // No stack for one more coroutine: this one does it.
+    if (!scope.Spawn("read parts", main)) main();
   }
-  return scope.CoJoin();
+  scope.CoJoin().IgnoreError();
+  return status;
 }
 
 }  // namespace millrace

@@ -27,7 +27,8 @@ Extent SubclusterExtent(const L2Entry& entry, uint32_t subcluster, uint64_t offs
 }
 
 // Appends the part of one cluster from `guest` on to `extent` (empty at first); false where the
-// extent ends.
+// extent ends. A compressed cluster is an extent of its own: while one is read, others may be
+// overwritten.
 bool ExtendBy(const L2Entry& entry, const Geometry& geometry, uint64_t guest, Extent& extent) {
   const uint64_t start = geometry.OffsetInCluster(guest);
   for (uint64_t offset = start; offset < geometry.cluster_bytes();) {
@@ -37,6 +38,8 @@ bool ExtendBy(const L2Entry& entry, const Geometry& geometry, uint64_t guest, Ex
     const Extent next = SubclusterExtent(entry, subcluster, offset);
     if (extent.bytes == 0) {
       extent = next;
+    } else if (extent.kind == ExtentKind::kEncoded && offset == 0) {
+      return false;
     } else if (next.kind != extent.kind ||
                (next.kind == ExtentKind::kData && next.host != extent.host + extent.bytes)) {
       return false;

@@ -148,11 +148,6 @@ absl::Status TableCache::CoRead(const SliceList& slices) {
   return file_.CoRead(slices.front()->offset, target);
 }
 
-TableCache::SliceRef TableCache::CreateZeroed(TableKind kind, HostOffset offset) {
-  Forget(HostOffset(SliceOffset(offset)), slice_bytes_);
-  return SliceRef(Insert(kind, SliceOffset(offset)));
-}
-
 uint8_t* TableCache::Change(SliceRef& ref, HostOffset offset, uint64_t bytes) {
   Slice& slice = *ref.slice_;
   MILLRACE_CHECK(

@@ -80,8 +80,6 @@ class TableCache {
 
   // The slice that `offset` lies in, read if it is not there. Fails as the read does.
   absl::StatusOr<SliceRef> CoGet(TableKind kind, HostOffset offset) MILLRACE_MAY_SUSPEND;
-  // The same for a place that is known to hold zeroes: nothing is read.
-  SliceRef CreateZeroed(TableKind kind, HostOffset offset);
   // Memory for changing `bytes` bytes at `offset`, which are to be written back from now on. Valid
   // until the next suspension.
   uint8_t* Change(SliceRef& ref, HostOffset offset, uint64_t bytes);

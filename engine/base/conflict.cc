@@ -157,8 +157,9 @@ std::string_view TakeUntil(std::string_view gap, std::string_view* rest) {
 
 bool ReadText(std::string_view text, std::string* value) {
   std::optional<std::string> plain = Unescaped(text);
-  if (plain) *value = *std::move(plain);
-  return plain.has_value();
+  if (!plain) return false;
+  *value = *std::move(plain);
+  return true;
 }
 
 bool ReadHolder(std::string_view text, ConflictHolder* holder) {

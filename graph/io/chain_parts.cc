@@ -374,6 +374,20 @@ absl::Status CoWriteOneByOne(Node& node, absl::Span<const ByteRange> ranges, con
   return absl::OkStatus();
 }
 
+absl::Status CoWritePartsOf(Node& node, absl::Span<const ByteRange> ranges, const IoVector& memory,
+                            WriteFlags flags) MILLRACE_MAY_SUSPEND {
+  if (node.is_filter() && AsFilter(node).is_transparent_for_writes() &&
+      NodeBelow(node) != nullptr) {
+    return CoWriteNodeParts(*NodeBelow(node), ranges, memory, flags);
+  }
+  Node* const file = node.driver->kind() == NodeKind::kFormat ? BatchFile(node) : nullptr;
+  if (file == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
+  MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<BatchAllocation> batch,
+                            AsFormat(node).CoAllocateBatch(ranges, flags));
+  if (batch == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
+  return CoWriteBatch(node, *file, *batch, ranges, memory);
+}
+
 }  // namespace
 
 absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
@@ -384,19 +398,8 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
     return CoWriteOneByOne(node, ranges, memory, flags);
   }
   for (const ByteRange& range : ranges) node.NoteWrite(range.end());
-  if (node.is_filter() && AsFilter(node).is_transparent_for_writes() &&
-      NodeBelow(node) != nullptr) {
-    return CoWriteNodeParts(*NodeBelow(node), ranges, memory, flags);
-  }
-  Node* const file = node.driver->kind() == NodeKind::kFormat ? BatchFile(node) : nullptr;
-  if (file == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
-  MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<BatchAllocation> batch,
-                            AsFormat(node).CoAllocateBatch(ranges, flags));
-  if (batch == nullptr) return CoWriteOneByOne(node, ranges, memory, flags);
-  absl::Status status = CoWriteBatch(node, *file, *batch, ranges, memory);
-  if (!node.change_records.empty()) {
-    for (const ByteRange& range : ranges) node.NoteChange(range);
-  }
+  const absl::Status status = CoWritePartsOf(node, ranges, memory, flags);
+  for (const ByteRange& range : ranges) node.NoteChange(range);
   return status;
 }
 
@@ -532,8 +535,8 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
     return false;
   }
   const bool is_done = CoFinishBatch(*image, *file, **batch, written).ok();
-  if (!image->change_records.empty()) {
-    for (const ByteRange& range : ranges) image->NoteChange(range);
+  for (Node* node = &target; node != NodeBelow(*image); node = NodeBelow(*node)) {
+    for (const ByteRange& range : ranges) node->NoteChange(range);
   }
   return is_done;
 }

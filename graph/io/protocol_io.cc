@@ -101,10 +101,10 @@ absl::Status CoReadProtocolParts(Node& node, ProtocolDriver& driver,
   return absl::OkStatus();
 }
 
-absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
-                                  absl::Span<const IoPart> parts) {
-  if (parts.empty()) return absl::OkStatus();
-  for (const IoPart& part : parts) node.NoteWrite(part.offset + part.memory.bytes());
+namespace {
+
+absl::Status CoWriteParts(Node& node, ProtocolDriver& driver, absl::Span<const IoPart> parts)
+    MILLRACE_MAY_SUSPEND {
   const uint64_t alignment = driver.io_alignment();
   if (alignment <= 1) return driver.CoWriteScattered(parts);
   if (AreAligned(parts, alignment)) {
@@ -119,9 +119,8 @@ absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
   return absl::OkStatus();
 }
 
-bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
-                     absl::Span<const FileShare> shares) {
-  for (const FileShare& share : shares) node.NoteWrite(share.target_offset + share.bytes);
+bool CoShareParts(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
+                  absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND {
   if (driver.io_alignment() <= 1) return driver.CoShareFrom(source, shares);
   uint64_t from = kBytesMax;
   uint64_t to = 0;
@@ -132,6 +131,28 @@ bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
   RangeLock::Hold hold;
   AlignmentLock(node).CoAcquire(ByteRange(from, to - from), LockMode::kShared, hold);
   return driver.CoShareFrom(source, shares);
+}
+
+}  // namespace
+
+absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
+                                  absl::Span<const IoPart> parts) {
+  if (parts.empty()) return absl::OkStatus();
+  for (const IoPart& part : parts) node.NoteWrite(part.offset + part.memory.bytes());
+  const absl::Status status = CoWriteParts(node, driver, parts);
+  for (const IoPart& part : parts) node.NoteChange(ByteRange(part.offset, part.memory.bytes()));
+  return status;
+}
+
+bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
+                     absl::Span<const FileShare> shares) {
+  for (const FileShare& share : shares) node.NoteWrite(share.target_offset + share.bytes);
+  const bool is_shared = CoShareParts(node, driver, source, shares);
+  // Some of it may have been, if not all was.
+  for (const FileShare& share : shares) {
+    node.NoteChange(ByteRange(share.target_offset, share.bytes));
+  }
+  return is_shared;
 }
 
 absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,

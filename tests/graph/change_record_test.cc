@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/io/simulated_io.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
 namespace millrace {
@@ -14,7 +17,26 @@ namespace {
 
 constexpr uint64_t kGranule = 512;
 
-using ChangeRecordTest = GraphFixture;
+class ChangeRecordTest : public GraphFixture {
+ protected:
+  // The guest's node is replaced by the image that it stands on.
+  absl::Status CoTakeTopAway(const MemoryChain& chain, const HolderRef& holder)
+      MILLRACE_MAY_SUSPEND {
+    MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                              DrainedSection::CoBegin(*graph_, {chain.top()}, {holder}));
+    return TakeTopAway(chain, holder, drained);
+  }
+
+ private:
+  absl::Status TakeTopAway(const MemoryChain& chain, const HolderRef& holder,
+                           const DrainedSection& drained) MILLRACE_OPENS_VIEW {
+    GraphTransaction change(*graph_);
+    change.OnBehalfOf(holder).Show(drained);
+    change.SetBacking(chain.nodes[1], std::nullopt, std::nullopt);
+    change.ReplaceNode(chain.nodes[1], chain.nodes[0]);
+    return change.Commit().status();
+  }
+};
 
 // The dirty areas: "0+512 2048+1024".
 std::string Areas(const ChangeRecord& record) {
@@ -126,6 +148,77 @@ TEST_F(ChangeRecordTest, OutlivesItsNodeAndTakesOverWhatOthersNoted) {
     EXPECT_EQ(Areas(*coarse), "2048+1024");
     coarse->Merge(*coarse);
     EXPECT_EQ(Areas(*coarse), "2048+1024");
+    return absl::OkStatus();
+  });
+}
+
+// Half of it may have been written.
+TEST_F(ChangeRecordTest, NotesWhatFailsAsWell) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    MILLRACE_ASSIGN_OR_RETURN(const auto record,
+                              ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    engine_->simulated_io()->Fail({.is_persistent = true});
+    EXPECT_FALSE(CoPut(chain.guest, 0, 1).ok());
+    EXPECT_FALSE(chain.guest.CoWriteZeroes(ByteRange(2 * kGranule, kGranule), {}).ok());
+    EXPECT_FALSE(chain.guest.CoDiscard(ByteRange(4 * kGranule, kGranule)).ok());
+    engine_->simulated_io()->ClearFailures();
+    EXPECT_EQ(Areas(*record), "0+512 1024+512 2048+512");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// A backup that begins inside the section takes over what was noted: a write that was acknowledged
+// before must be in it.
+TEST_F(ChangeRecordTest, HasNotedWhatADrainHasSeenEnd) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, false));
+    MILLRACE_ASSIGN_OR_RETURN(const auto record,
+                              ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    engine_->simulated_io()->SetLatency(kMillisecond);
+    TaskScope guest("guest");
+    guest.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return CoPut(chain.guest, 0, 1); });
+    CoYield();
+    EXPECT_EQ(Areas(*record), "") << "noted before it has ended";
+    MILLRACE_ASSIGN_OR_RETURN(
+        DrainedSection drained,
+        DrainedSection::CoBegin(*graph_, {chain.top()}, {MakeHolder("backup", "test")}));
+    EXPECT_EQ(Areas(*record), "0+512");
+    drained.End();
+    MILLRACE_RETURN_IF_ERROR(guest.CoJoin());
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// Read-only and writable again, a filter above it, another image on top: the record belongs to the
+// node, and not to who writes to it.
+TEST_F(ChangeRecordTest, StaysWithItsNodeThroughReopeningAndEdits) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    const HolderRef me = MakeHolder("me", "test");
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 2}, true));
+    MILLRACE_ASSIGN_OR_RETURN(const auto top, ChangeRecord::Start(*graph_, chain.top(), kGranule));
+    MILLRACE_ASSIGN_OR_RETURN(const auto below,
+                              ChangeRecord::Start(*graph_, chain.nodes[0], kGranule));
+    for (const bool is_read_only : {true, false}) {
+      MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(*graph_, chain.nodes[0], is_read_only, me));
+    }
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId filter, CoInsertPass("pass", chain.top(), me));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 0, 1));
+    EXPECT_EQ(Areas(*top), "0+512") << "written through the filter";
+    MILLRACE_RETURN_IF_ERROR(CoRemovePass(filter, me));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 2 * kGranule, 1));
+    EXPECT_EQ(Areas(*top), "0+512 1024+512");
+    EXPECT_EQ(Areas(*below), "");
+    // The guest writes to the image below from now on.
+    MILLRACE_RETURN_IF_ERROR(CoTakeTopAway(chain, me));
+    MILLRACE_RETURN_IF_ERROR(CoPut(chain.guest, 4 * kGranule, 1));
+    EXPECT_EQ(Areas(*top), "0+512 1024+512");
+    EXPECT_EQ(Areas(*below), "2048+512");
+    EXPECT_EQ(below->node(), chain.nodes[0]);
+    chain.guest.CoDetach();
+    chain.monitor.clear();
     return absl::OkStatus();
   });
 }

@@ -210,21 +210,32 @@ INSTANTIATE_TEST_SUITE_P(Jobs, CopyBatch,
 
 SimulatedIo& SimulatedIoOf(Engine& engine) { return static_cast<SimulatedIo&>(engine.io()); }
 
+NodeId FileOf(Graph& graph, NodeId image) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  return view.Resolve(image)->Child(Role::kPrimary)->id();
+}
+
 // What goes from one file of the host to another need not pass through the job's memory.
 TEST(SharedBatch, IsCopiedByTheHost) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();
   BatchWorld world(*engine);
   std::unique_ptr<ChangeRecord> record;
+  std::unique_ptr<ChangeRecord> record_of_file;
   const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
                          MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(record, ChangeRecord::Start(jobs.graph(), images[3], kClusterBytes));
+    MILLRACE_ASSIGN_OR_RETURN(
+        record_of_file,
+        ChangeRecord::Start(jobs.graph(), FileOf(jobs.graph(), images[3]), kClusterBytes));
     return CoCommitPart(jobs, images);
   };
   const absl::Status status =
       engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, false); });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_FALSE(record->bitmap().is_clean()) << "what the host copies is a write, too";
-  EXPECT_GT(SimulatedIoOf(*engine).completed(SimulatedOperation::kCopyRange), 0u);
+  const uint64_t copied = SimulatedIoOf(*engine).completed(SimulatedOperation::kCopyRange);
+  EXPECT_GE(record_of_file->bitmap().dirty_bytes(), copied * kClusterBytes);
+  EXPECT_GT(copied, 0u);
 }
 
 TEST(SharedBatch, IsReadAndWrittenWhereTheHostWillNotCopy) {

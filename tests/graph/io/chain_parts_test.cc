@@ -16,6 +16,8 @@
 #include "millrace/engine/io/simulated_io.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/change_record.h"
+#include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_image.h"
@@ -170,6 +172,54 @@ TEST(ChainParts, CountForWriteThresholds) {
         images.top.CoWriteZeroes(ByteRange((kClusters - 1) * kCluster, kCluster), {}));
     EXPECT_EQ(end_of(image), kBytes);
     return absl::OkStatus();
+  });
+}
+
+// A filter that stands aside for writes above the image, open.
+absl::StatusOr<Attachment> AddAsideFilter(Graph& graph, NodeId image) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  const NodeId filter = change.AddNode(MakeCopyOnReadDriver({}), {.name = "aside"});
+  change.AddChild(filter, Role::kFiltered, image);
+  AttachmentOptions options;
+  options.holder = MakeHolder("guest", "block device");
+  options.permissions = {kConsistentRead | kWrite, kAllPermissions};
+  Attachment user = change.Attach(filter, options);
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return user;
+}
+
+// What is noted must not depend on how a write gets there.
+TEST(ChainParts, AreNotedByTheRecordsOfEveryNodeTheyPass) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(1));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    MILLRACE_RETURN_IF_ERROR(images.CoFill(1, 1));  // tables are there
+    const NodeId image = images.top.node();
+    images.top.CoDetach();
+    MILLRACE_ASSIGN_OR_RETURN(Attachment user, AddAsideFilter(images.graph(), image));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(images.graph(), user.node()));
+    const NodeId file = [&]() MILLRACE_OPENS_VIEW {
+      GraphView view(images.graph());
+      return view.Resolve(image)->Child(Role::kPrimary)->id();
+    }();
+    std::vector<std::unique_ptr<ChangeRecord>> records;
+    for (const NodeId node : {user.node(), image, file}) {
+      MILLRACE_ASSIGN_OR_RETURN(auto record, ChangeRecord::Start(images.graph(), node, 512));
+      records.push_back(std::move(record));
+    }
+    const std::vector<ByteRange> ranges = RangesOf(EverySecondCluster(8));
+    std::vector<uint8_t> data(8 * kCluster, 7);
+    const absl::Status status = user.CoWriteParts(ranges, IoVector(data.data(), data.size()), {});
+    for (const size_t i : {0u, 1u}) {
+      const DirtyBitmap& noted = records[i]->bitmap();
+      EXPECT_EQ(noted.dirty_bytes(), 8 * kCluster) << "record " << i;
+      for (const ByteRange& range : ranges) {
+        EXPECT_TRUE(noted.IsDirty(range.offset) && noted.IsDirty(range.end() - 1)) << range.offset;
+      }
+    }
+    EXPECT_GE(records[2]->bitmap().dirty_bytes(), 8 * kCluster) << "the file's";
+    user.CoDetach();
+    return status;
   });
 }
 

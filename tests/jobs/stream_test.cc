@@ -126,6 +126,26 @@ TEST(StreamJob, RefusalsSayWhatIsWrongWithTheRequest) {
   });
 }
 
+TEST(StreamJob, ItsFilterHasTheNameThatTheClientGives) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    StreamOptions taken = story.Stream("s", 2, 0);
+    taken.filter_name = "n0";
+    ExpectConflict(CoStartStream(story.graph(), story.jobs(), taken).status(),
+                   ConflictReason::kDuplicateNodeName, "n0");
+    EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
+    StreamOptions options = story.Stream("s", 2, 0);
+    options.filter_name = "mine";
+    options.spec.speed = 512;
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(options));
+    EXPECT_EQ(story.Shape(), "n3 <- [mine] <- n2 <- n1 <- n0");
+    MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed("s", 0));
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- n2 <- n0");
+    EXPECT_FALSE(story.Find("mine").is_valid());
+    return absl::OkStatus();
+  });
+}
+
 // ---- Filters in the range, and below it ----------------------------------------------------------
 
 TEST(StreamJob, BaseNamedBelowAUsersFilterTakesTheFilterOutOfTheChain) {

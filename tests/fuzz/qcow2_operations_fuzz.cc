@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "millrace/engine/base/text.h"
 #include "tests/support/qcow2_images.h"
 
 namespace millrace {
@@ -60,7 +61,7 @@ class Modelled {
     // A refcount may have reached its limit, and version 2 cannot do everything.
     MILLRACE_CHECK(!is_sound_ || status.ok() || absl::IsResourceExhausted(status) ||
                        absl::IsFailedPrecondition(status) || absl::IsUnimplemented(status),
-                   "an operation on a sound image has failed");
+                   StrCat("an operation on a sound image has failed: ", status.ToString()));
   }
   void CoLearnAgain(ByteRange range) MILLRACE_MAY_SUSPEND {
     std::vector<uint8_t> found(range.bytes);
@@ -71,7 +72,7 @@ class Modelled {
     std::vector<uint8_t> found(range.bytes);
     const absl::Status status = node_.CoRead(range.offset, absl::MakeSpan(found));
     if (!is_sound_) return;
-    MILLRACE_CHECK(status.ok(), "a sound image could not be read");
+    MILLRACE_CHECK(status.ok(), StrCat("a sound image could not be read: ", status.ToString()));
     MILLRACE_CHECK(std::equal(found.begin(), found.end(),
                               model_.begin() + static_cast<ptrdiff_t>(range.offset)),
                    "a sound image holds something else");

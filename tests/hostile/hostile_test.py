@@ -32,6 +32,7 @@ import golden
 import mutations
 
 SECONDS_MAX = 60
+QEMU_SECONDS_MAX = 180  # it is not QEMU that is tested
 ADDRESS_SPACE_MAX = 4 << 30  # where no sanitizer wants more
 SANITIZERS = {'ASAN_OPTIONS': 'exitcode=99:allocator_may_return_null=1:hard_rss_limit_mb=2048',
               'UBSAN_OPTIONS': 'halt_on_error=1:exitcode=99'}
@@ -48,12 +49,12 @@ class Answer(collections.namedtuple('Answer', 'status output errors')):
             return None
 
 
-def run(command, folder, limits_memory=False):
+def run(command, folder, limits_memory=False, seconds_max=SECONDS_MAX):
     def limit():
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX))
 
     try:
-        result = subprocess.run(command, cwd=folder, capture_output=True, timeout=SECONDS_MAX,
+        result = subprocess.run(command, cwd=folder, capture_output=True, timeout=seconds_max,
                                 env={**os.environ, **SANITIZERS}, check=False,
                                 preexec_fn=limit if limits_memory else None)
     except subprocess.TimeoutExpired:
@@ -141,18 +142,30 @@ class Tester:
             if again.status != 0:
                 self.complain(image, f'repaired, but then: {again.output[:400]}')
 
+    def qemu(self, image, verb, path):
+        """What qemu-img answers; None, and it is noted, if that takes too long."""
+        answer = run(['qemu-img', verb, '-f', 'qcow2', '--output=json', path.name], self.folder,
+                     seconds_max=QEMU_SECONDS_MAX)
+        if answer.status != 'timeout':
+            return answer
+        self.differ(image, 'QEMU does not answer', verb)
+        return None
+
     def compare(self, image, path, info, mapped, check):
-        theirs = run(['qemu-img', 'map', '-f', 'qcow2', '--output=json', path.name], self.folder)
+        if theirs := self.qemu(image, 'map', path):
+            self.compare_map(image, mapped, theirs)
+        if theirs := self.qemu(image, 'check', path):
+            self.compare_check(image, check, theirs)
+        theirs = self.qemu(image, 'info', path)
+        if theirs and info.status == 1 and theirs.status == 0:
+            self.differ(image, 'info refused', info.errors.strip())
+
+    def compare_map(self, image, mapped, theirs):
         self.compare_open(image, 'map', mapped, theirs)
         if mapped.status == 0 and theirs.status == 0:
             ours, other = runs(mapped.json()), runs(theirs.json())
             if ours != other:
                 self.differ(image, 'map', first_difference(ours, other))
-        theirs = run(['qemu-img', 'check', '-f', 'qcow2', '--output=json', path.name], self.folder)
-        self.compare_check(image, check, theirs)
-        theirs = run(['qemu-img', 'info', '-f', 'qcow2', '--output=json', path.name], self.folder)
-        if info.status == 1 and theirs.status == 0:
-            self.differ(image, 'info refused', info.errors.strip())
 
     def compare_open(self, image, verb, ours, theirs):
         if ours.status == 0 and theirs.status != 0:

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -21,6 +22,8 @@
 #include "millrace/graph/drivers/qcow2/use_counts.h"
 
 namespace millrace::qcow2 {
+
+inline constexpr std::string_view kRefcountTableName = "refcount table";
 
 class Checker {
  public:
@@ -44,6 +47,12 @@ class Checker {
   absl::Status CoCountRefcountStructures() MILLRACE_MAY_SUSPEND;
   // Counts the clusters of a range of the file, or reports that it lies outside.
   void CountRange(uint64_t offset, uint64_t bytes, std::string_view what);
+  // The same, of a table that is changed where it is, whatever its refcount says: it must have its
+  // clusters for itself. `what` must outlive the check.
+  void CountTable(uint64_t offset, uint64_t bytes, std::string_view what);
+  // Once all is counted: which of those tables do not. Nothing can mend that, but for the refcount
+  // table, which can be made anew.
+  void ReportSharedTables();
 
   // ---- Comparing (checker_refcounts.cc) ---------------------------------------------------------
   absl::Status CoCompareRefcounts(Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
@@ -78,6 +87,12 @@ class Checker {
   Qcow2CheckResult& result_;
   TableCache cache_;
   UseCounts uses_;
+  struct Table {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+    std::string_view what;
+  };
+  std::vector<Table> tables_;
   bool needs_rebuild_ = false;
   uint64_t walks_left_;
   uint64_t next_host_ = 0;  // where guest data would go on without a gap

@@ -32,7 +32,7 @@ absl::Status Checker::CoCountRefcountStructures() {
     needs_rebuild_ = true;
     return absl::OkStatus();
   }
-  CountRange(header_.refcount_table_offset, header_.refcount_table_bytes(), "refcount table");
+  CountTable(header_.refcount_table_offset, header_.refcount_table_bytes(), kRefcountTableName);
   for (uint64_t block = 0; block < table_entries(); ++block) {
     const HostOffset entry(header_.refcount_table_offset + 8 * block);
     MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,

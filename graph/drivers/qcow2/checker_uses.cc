@@ -29,10 +29,31 @@ void Checker::CountRange(uint64_t offset, uint64_t bytes, std::string_view what)
   for (uint64_t cluster = first; cluster <= last; ++cluster) uses_.Add(cluster);
 }
 
+void Checker::CountTable(uint64_t offset, uint64_t bytes, std::string_view what) {
+  CountRange(offset, bytes, what);
+  if (bytes > 0) tables_.push_back({offset, bytes, what});
+}
+
+// QEMU counts uses only: with a refcount to match, and no 'copied' flag, it calls that sound.
+void Checker::ReportSharedTables() {
+  for (const Table& table : tables_) {
+    const uint64_t end =
+        std::min((table.offset + table.bytes - 1) >> geometry_.cluster_bits, file_clusters() - 1);
+    for (uint64_t cluster = table.offset >> geometry_.cluster_bits; cluster <= end; ++cluster) {
+      if (uses_.Get(cluster) <= 1) continue;
+      Corruption(StrCat("the ", table.what, " at ", table.offset, " shares cluster ", cluster,
+                        " with something else"));
+      if (table.what == kRefcountTableName) needs_rebuild_ = true;
+      break;
+    }
+  }
+}
+
 absl::Status Checker::CoCountUses() {
   uses_ = UseCounts();
+  tables_.clear();
   next_host_ = 0;
-  CountRange(0, geometry_.cluster_bytes(), "header");
+  CountTable(0, geometry_.cluster_bytes(), "header");
   result_.total_clusters = geometry_.ClustersFor(header_.bytes);
   MILLRACE_RETURN_IF_ERROR(CoCountL1(header_.l1_offset, header_.l1_entries, true));
   MILLRACE_RETURN_IF_ERROR(CoCountSnapshots());
@@ -49,7 +70,7 @@ absl::Status Checker::SpendWalk() {
 }
 
 absl::Status Checker::CoCountL1(uint64_t offset, uint64_t entries, bool is_active) {
-  CountRange(offset, entries * 8, is_active ? "L1 table" : "L1 table of a snapshot");
+  CountTable(offset, entries * 8, is_active ? "L1 table" : "L1 table of a snapshot");
   std::vector<uint8_t> buffer(std::min(entries * 8, kReadBytes));
   for (uint64_t index = 0; index < entries; ++index) {
     const uint64_t in_buffer = index * 8 % kReadBytes;
@@ -129,7 +150,7 @@ absl::Status Checker::CoCountSnapshots() {
     return absl::OkStatus();
   }
   MILLRACE_RETURN_IF_ERROR(table.status());
-  CountRange(header_.snapshots_offset, table->bytes, "snapshot table");
+  CountTable(header_.snapshots_offset, table->bytes, "snapshot table");
   for (const Snapshot& snapshot : table->snapshots) {
     if (!snapshot.has_usable_l1(geometry_, file_.bytes())) {
       Corruption(StrCat("snapshot '", snapshot.name, "': its L1 table at ", snapshot.l1_offset,
@@ -150,7 +171,7 @@ absl::Status Checker::CoCountBitmaps() {
     return absl::OkStatus();
   }
   if (!where->has_value()) return absl::OkStatus();
-  CountRange((*where)->directory_offset, (*where)->directory_bytes, "bitmap directory");
+  CountTable((*where)->directory_offset, (*where)->directory_bytes, "bitmap directory");
   MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> directory,
                             CoReadBitmapDirectory(file_, **where));
   const auto entries = ParseBitmapDirectory(directory, (*where)->bitmap_count);

@@ -41,6 +41,7 @@ void Checker::Leak(std::string_view text) {
 absl::Status Checker::CoRun(Qcow2Repair repair) {
   MILLRACE_RETURN_IF_ERROR(CoCountUses());
   MILLRACE_RETURN_IF_ERROR(CoCountRefcountStructures());
+  ReportSharedTables();
   result_.image_end_offset = uses_.end() << geometry_.cluster_bits;
   MILLRACE_RETURN_IF_ERROR(CoCompareRefcounts(needs_rebuild_ ? Qcow2Repair::kNone : repair));
   if (needs_rebuild_ && repair == Qcow2Repair::kAll) {

@@ -327,6 +327,32 @@ TEST(Qcow2HostileImage, RepairMendsMissingRefcountStructures) {
   EXPECT_TRUE(check.ok() && check->is_clean()) << Describe(check);
 }
 
+// What is written where it is must not be anything else, however well the refcounts fit: found by
+// the fuzzer, whose image had its L1 table for an L2 table too.
+TEST(Qcow2HostileImage, ATableThatIsGuestDataAsWellIsACorruption) {
+  Image golden = Golden();
+  for (const bool is_l1 : {true, false}) {
+    SCOPED_TRACE(is_l1 ? "L1 table" : "refcount table");
+    Image image = golden;
+    const uint64_t table = is_l1 ? image.header().l1_offset : image.header().refcount_table_offset;
+    const uint64_t old_data = image.Get(image.l2(1)) & qcow2::kEntryOffsetMask;
+    image.Set<uint64_t>(image.l2(1), table);  // not to be written there, and counted
+    image.Set<uint16_t>(image.refcount_block() + 2 * (table / kCluster), 2);
+    image.Set<uint16_t>(image.refcount_block() + 2 * (old_data / kCluster), 0);
+    const absl::StatusOr<Qcow2CheckResult> check = CheckImage(image.disk());
+    ASSERT_TRUE(check.ok()) << check.status();
+    EXPECT_EQ(check->corruptions, 1u) << Describe(check);
+    EXPECT_EQ(check->leaks, 0u) << Describe(check);
+    // A new refcount table can be made elsewhere; an L1 table cannot be told from data.
+    const absl::StatusOr<Qcow2CheckResult> repaired = CheckImage(image.disk(), Qcow2Repair::kAll);
+    ASSERT_TRUE(repaired.ok()) << repaired.status();
+    EXPECT_EQ(repaired->corruptions_fixed > 0, !is_l1) << Describe(repaired);
+    const absl::StatusOr<Qcow2CheckResult> after = CheckImage(image.disk());
+    ASSERT_TRUE(after.ok()) << after.status();
+    EXPECT_EQ(after->is_clean(), !is_l1) << Describe(after);
+  }
+}
+
 // As QEMU: what the refcounts say about clusters that the file does not have costs nobody space.
 TEST(Qcow2HostileImage, ARefcountBehindTheEndOfTheFileIsNoLeak) {
   Image image = Golden();

@@ -59,7 +59,10 @@ void ChangeRecord::Resize(uint64_t bytes) {
 }
 
 void Node::NoteChange(ByteRange range) {
-  for (ChangeRecord* record : change_records) record->Note(range);
+  for (ChangeRecord* record : change_records) {
+    record->Resize(driver->bytes());  // a file grows by being written to
+    record->Note(range);
+  }
 }
 
 void Node::NoteResize() {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -98,6 +99,11 @@ class Images {
     return top.CoWrite(cluster * kCluster, IoVector(data.data(), data.size()));
   }
 
+  NodeId FileOf(NodeId image) MILLRACE_OPENS_VIEW {
+    GraphView view(graph_);
+    return view.Resolve(image)->Child(Role::kPrimary)->id();
+  }
+
   Attachment top;
 
  private:
@@ -149,10 +155,7 @@ TEST(ChainParts, CountForWriteThresholds) {
     MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
     MILLRACE_RETURN_IF_ERROR(images.CoFill(1, 1));  // tables are there
     const NodeId image = images.top.node();
-    const NodeId file = [&]() MILLRACE_OPENS_VIEW {
-      GraphView view(images.graph());
-      return view.Resolve(image)->Child(Role::kPrimary)->id();
-    }();
+    const NodeId file = images.FileOf(image);
     const auto end_of = [&](NodeId node) MILLRACE_OPENS_VIEW {
       GraphView view(images.graph());
       return view.Resolve(node)->highest_write_end();
@@ -198,10 +201,7 @@ TEST(ChainParts, AreNotedByTheRecordsOfEveryNodeTheyPass) {
     images.top.CoDetach();
     MILLRACE_ASSIGN_OR_RETURN(Attachment user, AddAsideFilter(images.graph(), image));
     MILLRACE_RETURN_IF_ERROR(CoOpenNode(images.graph(), user.node()));
-    const NodeId file = [&]() MILLRACE_OPENS_VIEW {
-      GraphView view(images.graph());
-      return view.Resolve(image)->Child(Role::kPrimary)->id();
-    }();
+    const NodeId file = images.FileOf(image);
     std::vector<std::unique_ptr<ChangeRecord>> records;
     for (const NodeId node : {user.node(), image, file}) {
       MILLRACE_ASSIGN_OR_RETURN(auto record, ChangeRecord::Start(images.graph(), node, 512));
@@ -220,6 +220,22 @@ TEST(ChainParts, AreNotedByTheRecordsOfEveryNodeTheyPass) {
     EXPECT_GE(records[2]->bitmap().dirty_bytes(), 8 * kCluster) << "the file's";
     user.CoDetach();
     return status;
+  });
+}
+
+// What lies behind the old end is the most of what is written to the file of a growing image.
+TEST(ChainParts, GrowTheRecordOfAFileThatGrows) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(1));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    const NodeId file = images.FileOf(images.top.node());
+    MILLRACE_ASSIGN_OR_RETURN(const auto record, ChangeRecord::Start(images.graph(), file, 512));
+    const uint64_t before = record->bitmap().bytes();
+    MILLRACE_RETURN_IF_ERROR(images.CoFill(7, 7));
+    EXPECT_GT(record->bitmap().bytes(), before);
+    const std::optional<ByteRange> behind = record->bitmap().NextDirty(before, kBytes);
+    EXPECT_TRUE(behind && behind->bytes >= kCluster);
+    return absl::OkStatus();
   });
 }
 

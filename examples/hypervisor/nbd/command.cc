@@ -2,6 +2,8 @@
 
 #include <string_view>
 
+#include "millrace/graph/io/io_vector.h"
+
 namespace millrace {
 
 using nbd::AppendBig;
@@ -24,6 +26,18 @@ void NbdCommand::ReplyChunk(uint16_t type, size_t payload_bytes) {
   head_bytes = static_cast<size_t>(end - head.data());
 }
 
+// Zeroes are told rather than sent: most of what is read where no image holds anything.
+void NbdCommand::ReplyRead() {
+  if (request.bytes == 0) return ReplyChunk(nbd::kChunkNone, 0);
+  sends_data = !IoVector(piece.iov_base, request.bytes).IsZero();
+  const size_t body_bytes = sends_data ? request.bytes : sizeof(uint32_t);
+  ReplyChunk(sends_data ? nbd::kChunkOffsetData : nbd::kChunkOffsetHole,
+             sizeof(uint64_t) + body_bytes);
+  uint8_t* end = WriteBig(head.data() + head_bytes, request.offset);
+  if (!sends_data) end = WriteBig(end, static_cast<uint32_t>(request.bytes));
+  head_bytes = static_cast<size_t>(end - head.data());
+}
+
 void NbdCommand::Reply(bool structured, uint32_t error, std::string_view text) {
   tail.clear();
   sends_data = error == nbd::kOk && request.command == nbd::kCmdRead;
@@ -37,10 +51,7 @@ void NbdCommand::Reply(bool structured, uint32_t error, std::string_view text) {
     return ReplyChunk(nbd::kChunkError, tail.size());
   }
   if (request.command != nbd::kCmdRead) return ReplySimple(error);
-  if (request.bytes == 0) return ReplyChunk(nbd::kChunkNone, 0);
-  ReplyChunk(nbd::kChunkOffsetData, sizeof(uint64_t) + request.bytes);
-  WriteBig(head.data() + head_bytes, request.offset);
-  head_bytes += sizeof(uint64_t);
+  ReplyRead();
 }
 
 void NbdCommand::ReplyExtents(uint32_t context_id) {

@@ -34,7 +34,7 @@ struct NbdCommand : GuestRequest {
 
   // ---- The reply -----------------------------------------------------------------------------
   // Head, then the data that was read, or the tail.
-  static constexpr size_t kHeadBytesMax = 28;
+  static constexpr size_t kHeadBytesMax = 32;
   std::array<uint8_t, kHeadBytesMax> head;
   size_t head_bytes = 0;
   std::string tail;
@@ -52,6 +52,7 @@ struct NbdCommand : GuestRequest {
 
  private:
   void ReplySimple(uint32_t error);
+  void ReplyRead();
   void ReplyChunk(uint16_t type, size_t payload_bytes);
 };
 

@@ -85,6 +85,7 @@ inline constexpr uint16_t kFlagReqOne = 1 << 3;
 enum Chunk : uint16_t {
   kChunkNone = 0,
   kChunkOffsetData = 1,
+  kChunkOffsetHole = 2,
   kChunkBlockStatus = 5,
   kChunkError = 0x8001,
 };

@@ -78,6 +78,24 @@ TEST(NbdSession, WhatWasWrittenIsRead) {
   EXPECT_EQ(read.data, std::string(1, '\0') + data + std::string(1, '\0'));
 }
 
+TEST(NbdSession, ZeroesAreToldNotSent) {
+  NbdWire wire;
+  NbdWorld world;
+  world.Connect(wire);
+  wire.to_server = Opening("disk") + Write(1, 4096, "x");
+  world.Pump();
+  const size_t sent = wire.to_client.size();
+  wire.to_server += Request(nbd::kCmdRead, 2, 0, 4096) + Request(nbd::kCmdRead, 3, 1, 4096);
+  world.Pump();
+  EXPECT_LT(wire.to_client.size() - sent, 4096u + 100);
+  const auto answers = AnswersOf(wire, Opening("disk"));
+  EXPECT_EQ(answers.at(2).chunk, nbd::kChunkOffsetHole);
+  EXPECT_EQ(answers.at(2).offset, 0u);
+  EXPECT_EQ(answers.at(2).data, std::string(4096, '\0'));
+  EXPECT_EQ(answers.at(3).chunk, nbd::kChunkOffsetData);
+  EXPECT_EQ(answers.at(3).data, std::string(4095, '\0') + "x");
+}
+
 TEST(NbdSession, SimpleRepliesCarryTheData) {
   const auto answers =
       Ask(Request(nbd::kCmdRead, 5, 0, 300) + Request(77, 6, 0, 0), {}, SimpleOpening("disk"), 300);
@@ -392,18 +410,19 @@ TEST(NbdSession, AClientThatDoesNotReadIsNotReadFrom) {
   NbdWire wire;
   NbdWorld world;
   NbdSession& session = world.Connect(wire);
-  wire.to_server = Opening("disk");
+  wire.to_server = Opening("disk") + Write(1000, 0, "x");  // zeroes would be told, not sent
   world.Pump();
   wire.room = 0;
   for (uint64_t i = 0; i < 1000; ++i) wire.to_server += Request(nbd::kCmdRead, i, 0, 4096);
   world.Pump();
   EXPECT_FALSE(session.wants_read());
   EXPECT_TRUE(session.wants_write());
+  EXPECT_GT(world.memory().taken(), 0u);
   EXPECT_LE(world.memory().taken(), NbdSession::kCommandsMax * 4096);
   // He reads on, and all is answered.
   wire.room = SIZE_MAX;
   world.Pump();
-  EXPECT_EQ(AnswersOf(wire, Opening("disk")).size(), 1000u);
+  EXPECT_EQ(AnswersOf(wire, Opening("disk")).size(), 1001u);
 }
 
 TEST(NbdSession, AFloodOfOptionsIsTakenNoFasterThanItsRepliesAreRead) {
@@ -432,7 +451,9 @@ TEST(NbdSession, TooMuchMemoryForAllMustBeWaitedFor) {
   NbdWorld world({.disk_bytes = 4 << 20, .memory_bytes = 3 << 20});
   world.Connect(greedy);
   NbdSession& second = world.Connect(other);
-  greedy.to_server = other.to_server = Opening("disk");
+  // Zeroes would be told, and their memory be free.
+  greedy.to_server = Opening("disk") + Write(9, 0, "x");
+  other.to_server = Opening("disk");
   world.Pump();
   greedy.room = 0;
   greedy.to_server += Request(nbd::kCmdRead, 1, 0, 2 << 20);

@@ -138,6 +138,10 @@ class Reader {
     } else if (answer.chunk == nbd::kChunkOffsetData && payload.size() >= 8) {
       answer.offset = nbd::ReadBig<uint64_t>(payload.data());
       payload.remove_prefix(8);
+    } else if (answer.chunk == nbd::kChunkOffsetHole && payload.size() == 12) {
+      answer.offset = nbd::ReadBig<uint64_t>(payload.data());
+      answer.data = std::string(nbd::ReadBig<uint32_t>(payload.data() + 8), '\0');
+      return answer;
     }
     answer.data = payload;
     return answer;

@@ -74,18 +74,20 @@ absl::Status CheckStandsOnSource(const NodeView& source, const NodeView& target,
                 "replace the source itself, or copy the top image or all of it");
 }
 
-uint64_t DefaultGranularity(const NodeView& target) {
-  constexpr uint64_t kLeast = 4 * 1024;
+uint64_t DefaultGranularity(const NodeView& target, bool is_whole) {
+  // Where the target shows all that the source does, what a guest has not written need not be
+  // copied with what it has, whatever a cluster's size: random small writes are caught up with.
+  if (is_whole) return kMirrorGranularityWhole;
   constexpr uint64_t kMost = 64 * 1024;
   const uint64_t cluster = SkipFilters(target).cluster_bytes();
-  return cluster <= 1 ? kMost : std::clamp(cluster, kLeast, kMost);
+  return cluster <= 1 ? kMost : std::clamp(cluster, kMirrorGranularityWhole, kMost);
 }
 
 // The marks' granularity. Where only parts are copied to a target that has no backing yet, a piece
 // of a cluster would make the rest of it zeroes, for good: whole clusters are copied then.
 uint64_t GranularityFor(const MirrorOptions& options, const NodeView& target, bool is_whole) {
   const uint64_t granularity =
-      options.granularity != 0 ? options.granularity : DefaultGranularity(target);
+      options.granularity != 0 ? options.granularity : DefaultGranularity(target, is_whole);
   const NodeView image = SkipFilters(target);
   if (is_whole || image.Backing() || !image.supports_backing()) return granularity;
   return std::max(granularity, std::min(image.cluster_bytes(), kMirrorGranularityMax));
@@ -181,6 +183,7 @@ absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& o
   DecideWhatToMark(options, source, target, &proofs);
   const bool is_whole = proofs.is_target_below || proofs.zeroes_target;
   proofs.granularity = GranularityFor(options, target, is_whole);
+  proofs.target_cluster_bytes = SkipFilters(target).cluster_bytes();
   const uint64_t buffer =
       static_cast<uint64_t>(options.buffer_bytes == 0 ? kMirrorBufferBytes : options.buffer_bytes);
   proofs.buffer_bytes = AlignUp(std::min(buffer, kBytesMax / 2), proofs.granularity);
@@ -202,7 +205,8 @@ absl::StatusOr<MirrorProofs> ProofsForActiveCommit(Graph& graph, BlockJobProofs 
   proofs.lowest = lowest;
   proofs.marked_down_to = lowest;
   MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(proofs.target));
-  proofs.granularity = DefaultGranularity(target);
+  proofs.granularity = DefaultGranularity(target, /*is_whole=*/true);
+  proofs.target_cluster_bytes = SkipFilters(target).cluster_bytes();
   proofs.buffer_bytes = static_cast<uint64_t>(kMirrorBufferBytes);
   return proofs;
 }

@@ -1,6 +1,7 @@
 #include "millrace/jobs/mirror/mirror_copier.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
@@ -17,6 +18,8 @@ using Method = MirrorPiece::Method;
 
 // How far a batch may reach: its target's clusters are held from its first piece to its last.
 constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
+// Where the target has no clusters: what is smaller is not worth to be waited for by others.
+constexpr uint64_t kSmallestTogether = uint64_t{64} << 10;
 
 // A sixteenth of the buffer, but not so small that pieces become slow, nor larger than the buffer.
 uint64_t PieceBytesMax(uint64_t buffer_bytes, uint64_t granularity) {
@@ -35,7 +38,18 @@ MirrorCopier::MirrorCopier(Graph& graph, DirtyBitmap& dirty, Attachment& source,
       target_(target),
       options_(options),
       piece_bytes_max_(PieceBytesMax(options.buffer_bytes, dirty.granularity())),
+      cluster_bytes_(std::max(dirty.granularity(), options.target_cluster_bytes > 1
+                                                       ? options.target_cluster_bytes
+                                                       : kSmallestTogether)),
       guests_(graph, options.latency_target) {}
+
+bool MirrorCopier::IsPartOfCluster(ByteRange area) const {
+  return area.bytes < cluster_bytes_ || area.offset % cluster_bytes_ != 0;
+}
+
+uint64_t MirrorCopier::WholeClusters(uint64_t bytes) const {
+  return AlignDown(bytes, bytes < cluster_bytes_ ? dirty_.granularity() : cluster_bytes_);
+}
 
 uint64_t MirrorCopier::Room() {
   size_t batches_max = kBatchesMax;
@@ -50,15 +64,23 @@ uint64_t MirrorCopier::Room() {
   if (batches_in_flight_ >= batches_max) return 0;
   if (pieces_.empty()) return bytes_max;
   const uint64_t left = options_.buffer_bytes - std::min(options_.buffer_bytes, bytes_in_flight_);
-  const uint64_t room = std::min(bytes_max, AlignDown(left, dirty_.granularity()));
+  const uint64_t room = std::min(bytes_max, WholeClusters(left));
   const bool is_small = room > 0 && MILLRACE_BUGGIFY("mirror: room for one granule only");
   return is_small ? dirty_.granularity() : room;
 }
 
 std::shared_ptr<const MirrorPiece> MirrorCopier::PieceAt(uint64_t offset) const {
-  const auto found = std::find_if(pieces_.begin(), pieces_.end(),
-                                  [&](const Slot& piece) { return piece->range.Contains(offset); });
-  return found == pieces_.end() ? nullptr : *found;
+  const auto behind = pieces_.upper_bound(offset);
+  if (behind == pieces_.begin()) return nullptr;
+  const Slot& piece = std::prev(behind)->second;
+  return piece->range.Contains(offset) ? piece : nullptr;
+}
+
+const MirrorPiece* MirrorCopier::FirstOver(ByteRange area) const {
+  auto piece = pieces_.upper_bound(area.offset);
+  if (piece != pieces_.begin() && std::prev(piece)->second->range.Overlaps(area)) --piece;
+  if (piece == pieces_.end() || !piece->second->range.Overlaps(area)) return nullptr;
+  return piece->second.get();
 }
 
 std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_max) const {
@@ -66,16 +88,12 @@ std::optional<ByteRange> MirrorCopier::NextFree(uint64_t from, uint64_t bytes_ma
     const std::optional<ByteRange> area = dirty_.NextDirty(at, bytes_max);
     if (!area) return std::nullopt;
     MILLRACE_MUTANT(kR69) return area;  // whether or not somebody has it already
-    const ByteRange* busy = nullptr;
-    for (const Slot& piece : pieces_) {
-      if (!piece->range.Overlaps(*area)) continue;
-      if (busy == nullptr || piece->range.offset < busy->offset) busy = &piece->range;
-    }
+    const MirrorPiece* const busy = FirstOver(*area);
     if (busy == nullptr) return area;
-    if (busy->offset > area->offset) {
-      return ByteRange(area->offset, busy->offset - area->offset);
+    if (busy->range.offset > area->offset) {
+      return ByteRange(area->offset, busy->range.offset - area->offset);
     }
-    at = busy->end();
+    at = busy->range.end();
   }
 }
 
@@ -89,8 +107,7 @@ MirrorPiece* MirrorCopier::Take(ByteRange area) {
   piece->range = area;
   piece->number = next_number_++;
   bytes_in_flight_ += area.bytes;
-  pieces_.push_back(std::move(piece));
-  return pieces_.back().get();
+  return pieces_.emplace(area.offset, std::move(piece))->second.get();
 }
 
 MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
@@ -106,7 +123,9 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
   bytes_in_flight_ -= piece->range.bytes;
   piece->is_over = true;
   MirrorPiece ended = *piece;
-  std::erase_if(pieces_, [&](const Slot& slot) { return slot.get() == piece; });
+  auto slot = pieces_.find(piece->range.offset);
+  while (slot->second.get() != piece) ++slot;
+  pieces_.erase(slot);
   piece_done_.Notify();
   return ended;
 }
@@ -160,7 +179,7 @@ void MirrorCopier::CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* bat
   const uint64_t reach = piece.range.offset + kBatchSpanMax;
   while (bytes >= dirty_.granularity()) {
     const std::optional<ByteRange> area = NextFree(at, std::min(bytes, piece_bytes_max_));
-    if (!area || area->bytes > bytes || area->end() > reach) return;
+    if (!area || area->bytes > bytes || area->end() > reach || IsPartOfCluster(*area)) return;
     MirrorPiece* const next = Take(*area);
     next->status = CoDecide(*next);
     at = next->range.end();
@@ -229,7 +248,9 @@ MirrorPiece MirrorCopier::CoStart(ByteRange area, uint64_t bytes_max, TaskScope&
     return ended;
   }
   Batch batch = {first};
-  CoGather(*first, bytes_max - std::min(bytes_max, first->range.bytes), &batch, on_done);
+  if (!IsPartOfCluster(first->range)) {
+    CoGather(*first, bytes_max - std::min(bytes_max, first->range.bytes), &batch, on_done);
+  }
   for (const MirrorPiece* piece : batch) {
     if (piece->method == Method::kCopy) *copied_bytes += piece->range.bytes;
   }

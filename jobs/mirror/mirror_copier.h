@@ -5,7 +5,8 @@
 // look at the source, so that a change it might miss marks the area again. If it fails, it marks
 // the area itself. No two pieces in flight overlap: the older one's write could land last.
 //
-// Pieces start alone or as a batch, which reads and writes its copies together. Each batch is a
+// Pieces start alone or as a batch, which reads and writes its copies together. A part of a cluster
+// of the target goes alone: formats write whole clusters together. Each batch is a
 // coroutine of a scope that the caller owns. Pieces report through `on_done`, from there, when they
 // are in flight no longer. If a batch of copies fails, each of them is tried by itself before it
 // reports. Home thread only.
@@ -14,6 +15,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -46,7 +48,8 @@ struct MirrorPiece {
 struct MirrorCopierOptions {
   uint64_t buffer_bytes = 0;  // memory of all pieces in flight; a multiple of the granularity
   bool unmap = true;
-  Nanoseconds latency_target = 0;  // as in CopyTuning
+  Nanoseconds latency_target = 0;     // as in CopyTuning
+  uint64_t target_cluster_bytes = 0;  // a power of two; at most 1: it has none
   NodeId lowest{};  // the target lies below this image in the source's chain; invalid: elsewhere
 };
 
@@ -105,6 +108,12 @@ class MirrorCopier {
   using Batch = std::vector<MirrorPiece*>;
 
   MirrorPiece* Take(ByteRange area);
+  // Whether it starts with a part of a cluster.
+  bool IsPartOfCluster(ByteRange area) const;
+  // `bytes`, or less: whole clusters if that is one at least, else whole granules.
+  uint64_t WholeClusters(uint64_t bytes) const;
+  // The first piece in flight that overlaps `area`; null if none does.
+  const MirrorPiece* FirstOver(ByteRange area) const;
   // Decides how the start of the piece's range is copied, and lets go of the rest.
   absl::Status CoDecide(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
   void CoPerform(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
@@ -123,7 +132,8 @@ class MirrorCopier {
   Attachment& target_;
   const MirrorCopierOptions options_;
   const uint64_t piece_bytes_max_;
-  std::vector<Slot> pieces_;
+  const uint64_t cluster_bytes_;          // at least a granule
+  std::multimap<uint64_t, Slot> pieces_;  // by offset; disjoint
   GuestWatch guests_;
   size_t batches_in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;

@@ -137,6 +137,7 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
               {.buffer_bytes = mirror_proofs.buffer_bytes,
                .unmap = options_.unmap,
                .latency_target = options_.copy.latency_target,
+               .target_cluster_bytes = mirror_proofs.target_cluster_bytes,
                .lowest = mirror_proofs.lowest}) {}
 
 MirrorJob::~MirrorJob() { set_up_.changes->Stop(); }
@@ -198,18 +199,36 @@ absl::Status MirrorJob::CoCatchUp() {
 
 absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
   context().SetRemaining(dirty().dirty_bytes());
-  for (uint64_t done = 0; done < bytes;) {
-    const std::optional<ByteRange> area = copier_.NextFree(0, copier_.piece_bytes_max());
-    if (!area) break;
-    const MirrorPiece piece = copier_.CoCopyNow(*area);
-    if (!piece.status.ok()) {
-      context().HandleError(OnError::kReport, piece.failed_operation, piece.status);
-      return piece.status;
+  TaskScope scope("mirror/rest");
+  MirrorPiece failed;
+  const auto on_done = [&](const MirrorPiece& piece) {
+    if (piece.status.ok()) {
+      context().Advance(piece.range.bytes);
+    } else if (failed.status.ok()) {
+      failed = piece;
     }
-    context().Advance(piece.range.bytes);
-    done += piece.range.bytes;
+  };
+  for (uint64_t started = 0; started < bytes && failed.status.ok();) {
+    const uint64_t most = copier_.piece_bytes_max();
+    const size_t in_flight = copier_.pieces_in_flight();
+    const bool has_room = in_flight == 0 || (in_flight < MirrorCopier::kBatchesMax &&
+                                             copier_.bytes_in_flight() + most <= buffer_bytes_);
+    const std::optional<ByteRange> area = has_room ? copier_.NextFree(0, most) : std::nullopt;
+    if (area) {
+      uint64_t ignored;
+      copier_.CoStart(*area, 0, scope, on_done, &ignored);
+      started += area->bytes;
+    } else if (in_flight > 0) {
+      copier_.CoWaitForOne();
+    } else {
+      break;
+    }
   }
-  return absl::OkStatus();
+  copier_.CoWaitForAll();
+  scope.CoJoin().IgnoreError();  // for want of a stack pieces are done without one
+  if (failed.status.ok()) return absl::OkStatus();
+  context().HandleError(OnError::kReport, failed.failed_operation, failed.status);
+  return failed.status;
 }
 
 void MirrorJob::StageGraphEdit(GraphTransaction& change) {

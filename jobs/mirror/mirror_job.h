@@ -19,6 +19,12 @@
 // not stop the guest meanwhile. Errors in these last copies end the job, whatever the policy; all
 // others follow the policy of their side, and what was not copied is tried again.
 //
+// Guests that write faster than the job copies would keep it from becoming ready, and from its end,
+// for ever. Once it has copied all that there was to copy when it began to copy, or when the user
+// ended it, and kFreePassBytes more, what they write is copied before their writes return, as in
+// a write-blocking mirror, until there is nothing left; not under a speed limit, which such copies
+// do not keep.
+//
 // What it owns: the source, its filter (nobody may lease a link to it) and the target, whose
 // operations are claimed; in a commit, all of [top .. base], leased. The target is nobody else's to
 // read or write while the job lives.
@@ -53,7 +59,7 @@ enum class MirrorSync : uint8_t {
 
 // When what the guest writes reaches the target.
 enum class MirrorCopyMode : uint8_t {
-  kBackground,     // when the job gets to it
+  kBackground,     // when the job gets to it; see "Guests that write faster" above
   kWriteBlocking,  // before the guest's write returns, while the job runs and is not paused
 };
 
@@ -67,6 +73,8 @@ enum class MirrorBacking : uint8_t {
 
 inline constexpr uint64_t kMirrorGranularityMin = 512;
 inline constexpr uint64_t kMirrorGranularityMax = 64 * 1024 * 1024;
+// Of marks where the target is to show all that the source does.
+inline constexpr uint64_t kMirrorGranularityWhole = 4 * 1024;
 inline constexpr int64_t kMirrorBufferBytes = 16 * 1024 * 1024;
 
 // `on_error` of the base is not used: each side has its own policy.
@@ -78,8 +86,8 @@ struct MirrorOptions : BlockJobOptions {
   // A failure to write the target never fails the guest's write: the change stays marked, and the
   // error follows the target's policy.
   MirrorCopyMode copy_mode = MirrorCopyMode::kBackground;
-  // Of the marks; a power of two, kMirrorGranularityMin to kMirrorGranularityMax; 0: the target's
-  // cluster size, at least 4 KiB and at most 64 KiB.
+  // Of the marks; a power of two, kMirrorGranularityMin to kMirrorGranularityMax; 0: 4 KiB where
+  // all of the source is copied, else the target's cluster size, at least 4 KiB and at most 64 KiB.
   uint64_t granularity = 0;
   // Memory for pieces in flight, at least one granule; 0: kMirrorBufferBytes.
   int64_t buffer_bytes = 0;
@@ -105,6 +113,7 @@ struct MirrorProofs : BlockJobProofs {
   NodeId marked_down_to;
   bool zeroes_target = false;  // before anything is copied
   uint64_t granularity = 0;
+  uint64_t target_cluster_bytes = 0;
   uint64_t buffer_bytes = 0;
 };
 
@@ -134,6 +143,9 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
 
 class MirrorJob final : public BlockJob {
  public:
+  // More than one pass may take of a guest that writes little.
+  static constexpr uint64_t kFreePassBytes = uint64_t{1} << 20;
+
   static absl::StatusOr<std::unique_ptr<MirrorJob>> CoCreate(Graph& graph, MirrorProofs proofs,
                                                              MirrorOptions options)
       MILLRACE_MAY_SUSPEND;
@@ -172,6 +184,9 @@ class MirrorJob final : public BlockJob {
   absl::Status CoZeroTarget(JobContext& context) MILLRACE_MAY_SUSPEND;
   absl::Status CoMarkAllocated(JobContext& context) MILLRACE_MAY_SUSPEND;
   absl::Status CoMirror(JobContext& context, TaskScope& scope) MILLRACE_MAY_SUSPEND;
+  // Has guests' writes wait for their copies from now on, or no longer.
+  void PaceGuests(const JobContext& context);
+  bool AreGuestsPaced() const;
   // Starts to copy `area`, or a part of it, when the speed limit allows.
   void CoStartPiece(JobContext& context, TaskScope& scope, ByteRange area) MILLRACE_MAY_SUSPEND;
   uint64_t BatchBytesMax(const JobContext& context);
@@ -184,7 +199,7 @@ class MirrorJob final : public BlockJob {
   bool MustWaitForPieces(bool is_done) const;
   bool MustFlush() const;
   std::optional<ByteRange> NextArea();
-  // At the end: copies what is marked, about `bytes` of it at most, one piece after the other.
+  // At the end: copies what is marked, about `bytes` of it at most, whatever guests do meanwhile.
   absl::Status CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   void OnPieceDone(const MirrorPiece& piece);
   void CountEndWork(const MirrorPiece& piece);
@@ -215,6 +230,8 @@ class MirrorJob final : public BlockJob {
   size_t guest_syncs_ = 0;      // requests of the guest in CoSyncWrite()
   size_t guest_pieces_ = 0;     // of the pieces in flight
   Condition guest_sync_done_{"guest writes to a mirror"};
+  bool are_guests_held_ = false;       // a background mirror's, for as long as they outrun it
+  std::optional<uint64_t> free_pass_;  // bytes yet to be copied before guests may be held
   bool is_own_work_flushed_ = false;   // nothing of the job's own since the last flush
   bool is_idle_ = false;               // asleep until something is marked
   bool is_completing_ = false;         // the user said `complete`

@@ -36,9 +36,7 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   if (zeroes_target_) MILLRACE_RETURN_IF_ERROR(CoZeroTarget(context));
   if (marks_allocated_) MILLRACE_RETURN_IF_ERROR(CoMarkAllocated(context));
   MILLRACE_MUTANT(kR11) MutantNote<bool>(set_up_.changes.get()) = true;
-  if (options_.copy_mode == MirrorCopyMode::kWriteBlocking) {
-    set_up_.changes->SetSync([this](ByteRange range) MILLRACE_MAY_SUSPEND { CoSyncWrite(range); });
-  }
+  PaceGuests(context);
   TaskScope scope("mirror");
   const absl::Status status = CoMirror(context, scope);
   CoEndSync();
@@ -109,6 +107,26 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
   guest_sync_done_.Notify();
 }
 
+bool MirrorJob::AreGuestsPaced() const {
+  return options_.copy_mode == MirrorCopyMode::kWriteBlocking || are_guests_held_;
+}
+
+void MirrorJob::PaceGuests(const JobContext& context) {
+  if (!free_pass_) {
+    const bool is_over = MILLRACE_BUGGIFY("mirror: guests have outrun the job");
+    const uint64_t left = dirty().dirty_bytes() + copier_.bytes_in_flight() + kFreePassBytes;
+    free_pass_ = is_over ? 0 : left;
+  }
+  const bool is_on_its_way = !context.is_ready() || is_ending();
+  are_guests_held_ = is_on_its_way && free_pass_ == 0 && context.speed() == 0;
+  MILLRACE_SOMETIMES(are_guests_held_ && guest_syncs_ > 0, "mirror: a guest is held");
+  if (AreGuestsPaced()) {
+    set_up_.changes->SetSync([this](ByteRange range) MILLRACE_MAY_SUSPEND { CoSyncWrite(range); });
+  } else {
+    set_up_.changes->SetSync(nullptr);
+  }
+}
+
 void MirrorJob::CoEndSync() {
   set_up_.changes->SetSync(nullptr);
   guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
@@ -176,7 +194,9 @@ bool MirrorJob::IsNearlyClean() {
   MILLRACE_MUTANT(kR15) return false;
   // A guest that never stops writing must not keep the job from ending: one pass after the user's
   // word, what is left may be copied under the drain.
-  return is_ending() && end_work_ == 0 && dirty().dirty_bytes() <= MirrorCopier::kPieceBytesMax;
+  const uint64_t little =
+      std::min(MirrorCopier::kPieceBytesMax, MirrorCopier::kBatchesMax * dirty().granularity());
+  return is_ending() && end_work_ == 0 && dirty().dirty_bytes() <= little;
 }
 
 absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
@@ -192,7 +212,9 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     }
     if (is_ending() && !end_work_) {
       end_work_ = dirty().dirty_bytes() + copier_.bytes_in_flight();
+      free_pass_.reset();
     }
+    PaceGuests(context);
     // From here to the next suspension the marks stay as they are.
     const bool is_done = context.is_ready() && IsNearlyClean();
     MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),
@@ -240,8 +262,7 @@ bool MirrorJob::MustWaitForPieces(bool is_done) const {
 // writes go to the target as well may never leave a moment in which nothing is to be flushed:
 // theirs is flushed under the drain.
 bool MirrorJob::MustFlush() const {
-  return copier_.needs_flush() &&
-         !(options_.copy_mode == MirrorCopyMode::kWriteBlocking && is_own_work_flushed_);
+  return copier_.needs_flush() && !(AreGuestsPaced() && is_own_work_flushed_);
 }
 
 std::optional<ByteRange> MirrorJob::NextArea() {
@@ -311,6 +332,7 @@ void MirrorJob::OnPieceDone(const MirrorPiece& piece) {
 
 void MirrorJob::CountEndWork(const MirrorPiece& piece) {
   if (end_work_) end_work_ = *end_work_ - std::min(*end_work_, piece.range.bytes);
+  if (free_pass_) free_pass_ = *free_pass_ - std::min(*free_pass_, piece.range.bytes);
 }
 
 void MirrorJob::ApplyPolicy(IoOperation operation, const absl::Status& status) {

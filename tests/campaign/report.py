@@ -4,8 +4,10 @@
     report.py [LEDGER] [--proofs FILE] [--gallery FILE] [--json FILE] [--html FILE]
 
 --proofs is what scenario_proofs printed (its PROVEN lines); --gallery what `race_gallery run --all`
-printed. Sums start again after a failure, as in ledger.py. The exit status is 1 if a site that is
-linked into the campaigns was never met: what a campaign never comes by it says nothing about.
+printed. What was run counts in full, and since the latest failure, where sums start again as in
+ledger.py; sites that were met count in full: a later failure does not undo that. The exit status
+is 1 if a site that is linked into the campaigns was never met: what a campaign never comes by it
+says nothing about.
 """
 
 import argparse
@@ -71,11 +73,11 @@ def mutants(lines):
             for match in filter(None, map(FOUND.match, lines))]
 
 
-def sites(sums):
+def sites(entries):
     """{'kind name': hits} over all campaigns that know of sites."""
     hits = {}
-    for total in sums.values():
-        for name, count in total['counts'].items():
+    for entry in entries:
+        for name, count in entry['counts'].items():
             if name.startswith(SITE):
                 hits[name[len(SITE):]] = hits.get(name[len(SITE):], 0) + count
     return hits
@@ -88,17 +90,21 @@ def report(entries, proof_lines=(), gallery_lines=()):
     def count(name, campaigns=None):
         return sum(total['counts'].get(name, 0) for campaign, total in sums.items()
                    if campaigns is None or campaign in campaigns)
-    hits = sites(sums)
-    explored = count('schedules', ['schedules'])
-    seen_once = count('traces seen once')
+    def count_all(name, campaigns=None):
+        return sum(entry['counts'].get(name, 0) for entry in entries
+                   if campaigns is None or entry['campaign'] in campaigns)
+    hits = sites(entries)
+    explored = count_all('schedules', ['schedules'])
+    seen_once = count_all('traces seen once')
     found = mutants(gallery_lines)
     nights = nightly_proofs(entries)
     return {
         'commits': list(dict.fromkeys(entry['commit'] for entry in entries)),
-        'wall_seconds': sum(total['seconds'] for total in sums.values()),
-        'schedules': count('schedules') + 2 * count('seeds run twice'),
-        'steps': count('steps'),
-        'distinct_traces': count('traces'),
+        'wall_seconds': sum(entry['seconds'] for entry in entries),
+        'schedules': count_all('schedules') + 2 * count_all('seeds run twice'),
+        'schedules_since_the_latest_failure': count('schedules') + 2 * count('seeds run twice'),
+        'steps': count_all('steps'),
+        'distinct_traces': count_all('traces'),
         'next_is_new': seen_once / explored if explored else None,
         'seeds_run_twice': count('seeds run twice'),
         'crash_images': count('crash images'),
@@ -129,15 +135,23 @@ def bounds_in_words(proven):
     return ', '.join(words) or 'not given (--proofs)'
 
 
+def commits_in_words(commits):
+    """'19, from a8c04ce808fa to 7d9b03114193'"""
+    if len(commits) < 4:
+        return ', '.join(commits) or 'none'
+    return f'{len(commits)}, from {commits[0]} to {commits[-1]}'
+
+
 def rows(said):
     """[(what, value)] of the report's head."""
     chance = '-' if said['next_is_new'] is None else f'{said["next_is_new"]:.3f}'
     killed = (f'{said["mutants_killed"]} of {len(said["mutants"])}' if said['mutants']
               else 'not given (--gallery)')
     return [
-        ('commits', ', '.join(said['commits'])),
+        ('commits', commits_in_words(said['commits'])),
         ('wall time', f'{said["wall_seconds"] / 3600:.2f} h'),
-        ('schedules', f'{said["schedules"]:,}'),
+        ('schedules', f'{said["schedules"]:,}, of which '
+                      f'{said["schedules_since_the_latest_failure"]:,} since the latest finding'),
         ('distinct traces (within blocks)', f'{said["distinct_traces"]:,}'),
         ('chance that the next run of a block is new (f1/N)', chance),
         ('seeds run twice with equal hashes', f'{said["seeds_run_twice"]:,}'),
@@ -161,31 +175,41 @@ def as_text(said):
 
 
 def growth_plot(entries):
-    """Schedules and crash images, summed over the wall time of all slices."""
-    width, height = 640, 160
-    parts = []
+    """Schedules and crash images, each as a part of its sum, over the wall time of all slices."""
+    left, right, top, bottom, width = 8, 632, 24, 140, 640
+    hours = sum(entry['seconds'] for entry in entries) / 3600
+    parts, legend = [], []
     for name, colour in (('schedules', '#2563eb'), ('crash images', '#d97706')):
         total, seconds, points = 0, 0, [(0, 0)]
         for entry in entries:
             seconds += entry['seconds']
             total += entry['counts'].get(name, 0)
             points.append((seconds, total))
-        if not total:
+        if not total or not seconds:
             continue
-        path = ' '.join(f'{width * at / seconds:.1f},{height - (height - 16) * value / total:.1f}'
-                        for at, value in points)
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
-                     f'<text x="8" y="{16 + 16 * len(parts)}" fill="{colour}">{total:,} {name}'
-                     '</text>')
-    return (f'<svg viewBox="0 0 {width} {height}" role="img"><rect width="{width}" '
-            f'height="{height}" fill="#f8fafc"/>{"".join(parts)}</svg>')
+        path = ' '.join(f'{left + (right - left) * at / seconds:.1f},'
+                        f'{bottom - (bottom - top) * value / total:.1f}' for at, value in points)
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" '
+                     f'stroke-linejoin="round" points="{path}"/>')
+        legend.append(f'<text x="{left + 160 * len(legend)}" y="14" fill="{colour}">'
+                      f'{total:,} {name}</text>')
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if hours <= 10 * step)
+    for hour in range(step, int(hours) + 1, step):
+        x = left + (right - left) * hour / hours
+        parts.insert(0, f'<path d="M{x:.1f} {top}V{bottom}" stroke="#e2e8f0"/>'
+                        f'<text x="{x:.1f}" y="{bottom + 13}" text-anchor="middle" fill="#64748b">'
+                        f'{hour} h</text>')
+    return (f'<svg viewBox="0 0 {width} 160" role="img"><rect x="{left}" y="{top}" '
+            f'width="{right - left}" height="{bottom - top}" fill="#f8fafc"/>'
+            f'{"".join(parts)}{"".join(legend)}</svg>')
 
 
 def bar_plot(values):
     """Bars of [(label, value)], as long as the logarithm of the value."""
     if not values:
         return '<p>nothing to show</p>'
-    row, left, width = 16, 380, 640
+    row, width = 16, 640
+    left = min(380, 16 + 6 * max(len(label) for label, _ in values))
     longest = max(math.log10(1 + value) for _, value in values) or 1
     parts = []
     for i, (label, value) in enumerate(values):
@@ -204,16 +228,22 @@ def as_html(said, entries):
     by_schedules = [(each['scenario'], each['schedules']) for each in
                     sorted(said['proofs'], key=lambda each: -each['schedules'])]
     by_effort = [(each['mutant'], each['schedules'] if each['killed'] else 0)
-                 for each in said['mutants']]
-    sections = [('Growth', growth_plot(entries)),
-                ('Sites, and how often the campaigns came by', bar_plot(by_hits)),
-                ('Proofs, and how many schedules each took', bar_plot(by_schedules)),
-                ('Mutants, and the schedule that killed each', bar_plot(by_effort))]
-    body = ''.join(f'<h2>{title}</h2>{plot}' for title, plot in sections)
+                 for each in sorted(said['mutants'], key=lambda each: -each['schedules'])]
+    sections = [('Growth', 'Findings in between stop a campaign until they are mended.',
+                 growth_plot(entries)),
+                ('Mutants', 'The schedule that killed each, on a logarithmic scale; red: none did.',
+                 bar_plot(by_effort)),
+                ('Proofs', 'How many schedules each took, on a logarithmic scale.',
+                 bar_plot(by_schedules)),
+                ('Sites', 'How often the campaigns came by, on a logarithmic scale; red: never.',
+                 bar_plot(by_hits))]
+    body = ''.join(f'<h2>{title}</h2><p>{what}</p>{plot}' for title, what, plot in sections)
     return ('<!doctype html><html lang="en"><meta charset="utf-8"><title>Millrace campaigns</title>'
             '<style>body{font:15px system-ui,sans-serif;max-width:60rem;margin:2rem auto;'
-            'padding:0 1rem;color:#0f172a}th{text-align:left;font-weight:500;padding-right:2rem}'
-            'td,th{padding:.2rem 1rem .2rem 0;vertical-align:top;border-bottom:1px solid #e2e8f0}'
+            'padding:0 1rem;color:#0f172a}h2{margin:2.5rem 0 .25rem}'
+            'p{margin:0 0 .75rem;color:#64748b}'
+            'table{border-collapse:collapse}th{text-align:left;font-weight:500;white-space:nowrap}'
+            'td,th{padding:.3rem 2rem .3rem 0;vertical-align:top;border-bottom:1px solid #e2e8f0}'
             'svg{width:100%;font:10px system-ui,sans-serif}</style>'
             f'<h1>Millrace campaigns</h1><table>{head}</table>{body}</html>\n')
 

@@ -55,6 +55,15 @@ class Report(unittest.TestCase):
         self.assertEqual(said['crash_images'], 0)
         self.assertEqual(said['failures'], 1)
 
+    def test_what_was_run_counts_in_full_and_since_the_latest_finding(self):
+        said = report.report(self.ENTRIES + [line('schedules', failures=1, schedules=7,
+                                                  **{'site always b': 2}),
+                                             line('schedules', schedules=3)])
+        self.assertEqual(said['schedules'], 2030)
+        self.assertEqual(said['schedules_since_the_latest_failure'], 23)
+        self.assertEqual(said['sites'], {'sometimes a': 7, 'always b': 2})
+        self.assertIn('2,030, of which 23 since', report.as_text(said))
+
     def test_the_larger_bound_of_build_and_night_counts(self):
         nights = [line('bounds', schedules=9, **{'proven to bound 3: overlapping_1': 9}),
                   line('bounds', schedules=8, **{'not proven to bound 2: pairs': 8})]

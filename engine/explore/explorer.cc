@@ -193,18 +193,24 @@ class Explorer {
     run_ = &run;
     run.SetInvariantChecks(scenario_.checks_invariants, false);
     run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr, this);
+    is_second_run_ = true;
     run.Finish(scenario_.body(run));
+    is_second_run_ = false;
     run_ = nullptr;
     if (run.trace_hash() == before.trace_hash && decider.choices() == before.choices) return true;
-    shared_.SetFailure({"not deterministic",
-                        "the same choices led to other steps: something in the scenario is not "
-                        "decided by the decider (a clock, an address, a hash table's order)"});
+    shared_.SetFailure(OtherSteps());
     return false;
+  }
+  static Failure OtherSteps() {
+    return {std::string(kNotDeterministic),
+            "the same choices led to other steps: something in the scenario is not decided by the "
+            "decider (a clock, an address, a hash table's order)"};
   }
 
   static void OnAbandoned(void* context, const Failure& failure) {
     auto* self = static_cast<Explorer*>(context);
-    self->shared_.SetFailure(failure);
+    // The first of the two runs went well.
+    self->shared_.SetFailure(self->is_second_run_ ? OtherSteps() : failure);
     EndChild();
   }
   static void OnEndless(void* context) {
@@ -223,6 +229,7 @@ class Explorer {
   RealClock clock_;
   TraceCounter traces_;
   ScenarioRun* run_ = nullptr;
+  bool is_second_run_ = false;
 };
 
 // A failed check says where and what: "file:12: check failed: condition: message".

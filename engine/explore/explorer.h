@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "millrace/engine/explore/recording.h"
@@ -30,6 +31,10 @@
 namespace millrace {
 
 enum class Isolation : uint8_t { kChildProcess, kNone };
+
+// The signature of a finding of ExploreOptions::run_twice_one_in. Whoever repeats its schedule once
+// need not see anything.
+inline constexpr std::string_view kNotDeterministic = "not deterministic";
 
 struct ExploreOptions {
   struct Budget {

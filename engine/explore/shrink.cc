@@ -139,6 +139,7 @@ class Shrinker {
     ExploreOptions options;
     options.isolation = options_.isolation;
     options.wanted_signature = best_.failure.signature;
+    options.run_twice_one_in = IsOfTwoRuns() ? 1 : 0;
     const uint64_t left = options_.replays_max - std::min(options_.replays_max, replays_);
     options.budget.schedules = std::min(schedules, left);
     options.budget.time = std::max<Nanoseconds>(options_.time_max - time(), 0);
@@ -160,9 +161,13 @@ class Shrinker {
                        });
   }
 
+  // What shows only when a schedule is run twice is not in the recording of one run.
+  bool IsOfTwoRuns() const { return best_.failure.signature == kNotDeterministic; }
+
   bool IsSameFailure(const ExploreReport& report) const {
     return report.finding && report.finding->failure.signature == best_.failure.signature &&
-           report.finding->recording.failure.signature == best_.failure.signature;
+           (IsOfTwoRuns() ||
+            report.finding->recording.failure.signature == best_.failure.signature);
   }
 
   // Keeps a run that went wrong in the same way, if its schedule is shorter.

@@ -141,7 +141,22 @@ TEST(Explore, AScenarioThatIsNotDeterministicIsAFinding) {
   const ExploreReport report =
       ExploreAtRandom(scenario, {.budget = {.schedules = 10}, .run_twice_one_in = 1});
   ASSERT_TRUE(report.finding);
-  EXPECT_EQ(report.finding->failure.signature, "not deterministic");
+  EXPECT_EQ(report.finding->failure.signature, kNotDeterministic);
+}
+
+TEST(Explore, AScheduleThatEndsInADeadlockEverySecondTimeIsNotDeterministic) {
+  int calls = 0;
+  const Scenario scenario{"at times", [&](ScenarioRun& run) {
+                            const bool hangs = ++calls % 2 == 0;
+                            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              WaitQueue nobody_calls;
+                              if (hangs) nobody_calls.CoWait("never", nullptr);
+                            });
+                          }};
+  const ExploreReport report =
+      ExploreAtRandom(scenario, {.budget = {.schedules = 10}, .run_twice_one_in = 1});
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, kNotDeterministic);
 }
 
 TEST(Explore, WhatTheRunsWriteToStandardErrorComesBack) {

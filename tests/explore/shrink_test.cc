@@ -33,6 +33,30 @@ TEST(Shrink, LeavesOnlyTheDeviationsThatMatter) {
   }
 }
 
+// Every second run takes a step more, whatever the schedule.
+TEST(Shrink, WhatIsNotDeterministicIsShrunkByRunningItTwice) {
+  int calls = 0;
+  const Scenario scenario{"impure", [&](ScenarioRun& run) {
+                            const int yields = 8 + ++calls % 2;
+                            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              TaskScope scope("parties");
+                              for (const char* name : {"x", "y"}) {
+                                scope.Spawn(name, [yields]() MILLRACE_MAY_SUSPEND {
+                                  for (int i = 0; i < yields; ++i) CoYield("impure.step");
+                                });
+                              }
+                              return scope.CoJoin();
+                            });
+                          }};
+  RandomWalk strategy(1);
+  const ExploreReport found = Explore(scenario, strategy, {.run_twice_one_in = 1});
+  ASSERT_TRUE(found.finding);
+  ASSERT_GT(found.finding->schedule.size(), 0u);
+  const ShrinkReport report = Shrink(scenario, *found.finding);
+  EXPECT_EQ(report.finding.failure.signature, kNotDeterministic);
+  EXPECT_EQ(report.finding.schedule.size(), 0u) << report.finding.schedule.ToText();
+}
+
 // The looker has to wait for forty steps of the other: forty deviations from production's order, or
 // one that lasts.
 TEST(Shrink, WhoeverStarvesIsHeldBackOnce) {

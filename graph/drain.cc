@@ -231,7 +231,10 @@ void SectionTable::End(SectionCore& section) {
   const Hold hold(*this);
   section.is_ended = true;
   for (Node* node : section.covered) UncoverNode(section, *node);
-  const std::vector<AttachmentCore*> attachments = std::exchange(section.attachments, {});
+  std::vector<AttachmentCore*> attachments = std::exchange(section.attachments, {});
+  MILLRACE_MUTANT(kR89) {  // in an order that no recording knows of
+    if (MutantDice() % 2 == 0) std::reverse(attachments.begin(), attachments.end());
+  }
   for (AttachmentCore* attachment : attachments) UncoverAttachment(section, *attachment);
   section.covered.clear();
   for (const HolderRef& owner : section.owners) {

@@ -58,6 +58,7 @@ enum class Mutant : uint8_t {
   kR27,
   kR29a,
   kR29b,
+  kR31,
   kR32,
   kR33,
   kR34,
@@ -68,6 +69,8 @@ enum class Mutant : uint8_t {
   kR42,
   kR43,
   kR46,
+  kR47,
+  kR48,
   kR49,
   kR51,
   kR52,
@@ -82,6 +85,7 @@ enum class Mutant : uint8_t {
   kR65,
   kR67,
   kR69,
+  kR70,
   kR72,
   kR74,
   kR75,
@@ -92,6 +96,7 @@ enum class Mutant : uint8_t {
   kR83,
   kR84a,
   kR84b,
+  kR89,
   kR90,
   kM01,
   kM02,
@@ -130,6 +135,8 @@ bool MutantActive(Mutant mutant, const char* function = __builtin_FUNCTION(),
 std::any& MutantNoteOf(uint64_t key);
 // Suspends where the annotations do not allow it: for bugs that do not compile as such.
 void MutantYield();
+// A number that no schedule decides, another one each time: as of a clock, or an address.
+uint64_t MutantDice();
 
 // What the active mutant remembers under a key of its own choice; at first, a T of its own.
 template <typename T>

@@ -200,6 +200,10 @@ void JobTransaction::CoFinishAll() {
     Job& job = *members_.front();
     while (job.is_started() && !job.has_arrived()) {
       MILLRACE_MUTANT(kM19) break;  // it has been told to stop
+      MILLRACE_MUTANT(kR48) {       // where the coordinator's own news come in
+        coordinator_->parked_.CoWait("job.transaction", this);
+        continue;
+      }
       changed_.CoWait("job.transaction", this);
     }
     CoFinish(job);

@@ -12,6 +12,7 @@ namespace {
 thread_local Mutant active = Mutant::kNone;
 thread_local std::map<uint64_t, std::any> notes;
 thread_local gallery::ActiveMutant::Listener listener;
+thread_local uint64_t dice = 1;  // not set back between runs
 
 }  // namespace
 
@@ -25,6 +26,10 @@ bool MutantActive(Mutant mutant, const char* function, const char* file) {
 }
 std::any& MutantNoteOf(uint64_t key) { return notes[key]; }
 void MutantYield() MILLRACE_NO_ANALYSIS { CoYield(); }
+uint64_t MutantDice() {
+  dice = dice * 6364136223846793005 + 1442695040888963407;
+  return dice >> 32;
+}
 
 namespace gallery {
 

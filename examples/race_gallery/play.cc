@@ -159,7 +159,10 @@ ExploreReport PlayRecorded(const Scenario& scenario, std::string_view text) {
 ExploreReport PlayScript(const Scene& scene, Mutant mutant, const Script& script) {
   if (!script.recorded.empty()) return PlayRecorded(ScenarioOf(scene, mutant), script.recorded);
   Scripted strategy(script);
-  return Explore(ScenarioOf(scene, mutant), strategy, {.budget = {.schedules = 1}});
+  ExploreOptions options;
+  options.budget.schedules = 1;
+  options.run_twice_one_in = scene.is_played_twice ? 1 : 0;
+  return Explore(ScenarioOf(scene, mutant), strategy, options);
 }
 
 ExploreReport Search(const Scene& scene, Mutant mutant, const Budget& budget) {
@@ -171,6 +174,7 @@ ExploreReport Search(const Scene& scene, Mutant mutant, const Budget& budget) {
   }
   ExploreOptions options;
   options.budget.schedules = budget.schedules;
+  options.run_twice_one_in = scene.is_played_twice ? 1 : 0;
   options.budget.time = static_cast<Nanoseconds>(budget.seconds * static_cast<double>(kSecond));
   return Explore(ScenarioOf(scene, mutant), strategy, options);
 }

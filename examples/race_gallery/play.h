@@ -23,6 +23,8 @@ struct Scene {
   bool judges_progress = false;  // then only a random walk is fair enough
   // After Stage::CutPower(): a new machine on the disk that is left, with the model of the old one.
   absl::Status (*after_power_cut)(Stage& stage) = nullptr;
+  // Every schedule is played a second time, and must lead to the same steps.
+  bool is_played_twice = false;
 };
 
 // The scene as a story for the explorer, played by an engine with this bug.

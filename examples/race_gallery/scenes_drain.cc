@@ -67,6 +67,18 @@ absl::Status CoDrainsBesideNeighbours(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+// Two streams stand on n0, which is drained again and again. What happens is decided by the
+// schedule and by nothing else.
+absl::Status CoDrainBelowTwoStreams(Stage& stage) MILLRACE_MAY_SUSPEND {
+  SpawnDrainer(stage, stage.node(0), 8);
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.StreamToBottom("s", 5, 4)));
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.StreamToBottom("q", 2, 1)));
+  stage.CoEndsWell("s");
+  stage.CoEndsWell("q");
+  stage.RequireShape({"n5 <- n3 <- n2 <- n0"});
+  return absl::OkStatus();
+}
+
 // ---- Edits in a section that goes on ------------------------------------------------------------
 
 AttachmentOptions KeeperOf(const HolderRef& user) {
@@ -261,6 +273,14 @@ void AddLaterDrainEntries(std::vector<Entry>& entries) {
                      beside_stream, Script()});
   entries.push_back({Mutant::kR59, "R59",
                      "a user's permissions stay behind when it is moved to another node", inside,
+                     Script()});
+  entries.push_back({Mutant::kR89,
+                     "R89",
+                     "a drain lets its users go in an order that no recording knows of",
+                     {.name = "drain-below-two-streams",
+                      .options = {.layers = 6, .guest_rounds = 0},
+                      .play = &CoDrainBelowTwoStreams,
+                      .is_played_twice = true},
                      Script()});
   entries.push_back(
       {Mutant::kR90,

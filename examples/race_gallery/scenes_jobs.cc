@@ -295,6 +295,12 @@ absl::Status CoPieceFails(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+absl::Status CoStreamBesideGuest(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Stream("s", 3, 0)));
+  stage.CoEndsWell("s");
+  return absl::OkStatus();
+}
+
 void AddLaterJobEntries(std::vector<Entry>& entries) {
   const StageOptions alone{.layers = 4, .guest_rounds = 0};
   const Scene cancelled{"cancel-commit-then-stream", {.layers = 5}, &CoCancelCommitThenStream};
@@ -342,21 +348,23 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
        "of the pieces that are copied at a time only the first one's error counts",
        {"piece-fails", {.layers = 4, .guest_rounds = 0, .checks_views = false}, &CoPieceFails},
        Script()});
+  entries.push_back(
+      {Mutant::kR70,
+       "R70",
+       "a copy on read reads what lies below like a guest: it waits for itself",
+       {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, &CoStreamBesideGuest},
+       Script()});
   entries.push_back({Mutant::kM13,
                      "M13",
                      "a job that pauses begins nothing, but what it has begun goes on",
                      {"pause-means-quiet", alone, &CoPauseMeansQuiet},
                      Script{.recorded = "s54:sleep@timer"}});
-  entries.push_back({Mutant::kM06,
-                     "M06",
-                     "copy-on-read writes over what the guest wrote meanwhile",
-                     {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, nullptr},
-                     Script{.last = {"n2@memory"}}});
-  entries.back().scene.play = +[](Stage& stage) MILLRACE_NO_ANALYSIS -> absl::Status {
-    MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Stream("s", 3, 0)));
-    stage.CoEndsWell("s");
-    return absl::OkStatus();
-  };
+  entries.push_back(
+      {Mutant::kM06,
+       "M06",
+       "copy-on-read writes over what the guest wrote meanwhile",
+       {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, &CoStreamBesideGuest},
+       Script{.last = {"n2@memory"}}});
 }
 
 }  // namespace
@@ -393,6 +401,9 @@ void AddJobEntries(std::vector<Entry>& entries) {
   entries.push_back({Mutant::kR27, "R27",
                      "a job that has let go of its nodes insists on finding them", unplug,
                      Script()});
+  entries.push_back({Mutant::kR48, "R48",
+                     "an abort waits where the member that it waits for never calls", two,
+                     Script{.first = {"sleep@timer"}}});
   entries.push_back({Mutant::kM19, "M19",
                      "an abort does not wait for members that are still at work", two,
                      Script{.first = {"sleep@timer"}}});

@@ -90,17 +90,17 @@ absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
-// Four places have changed and are copied; they change again meanwhile.
+// Some places are written while the mirror copies them for the first time.
 absl::Status CoHotSpot(Stage& stage) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
-  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
-  for (int round = 0; round < 2; ++round) {
-    for (uint64_t sector = 0; sector < Stage::kSectors; sector += 4) {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece, several at a time
+  stage.Spawn("writer", [&stage]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (uint64_t sector = 0; sector < Stage::kSectors; sector += 3) {
       MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, sector, 1));
     }
-    if (round == 0) stage.CoSleep(kSecond / 10);  // for so long a ready mirror lets them gather
-  }
-  stage.CoSleep(kSecond);
+    return absl::OkStatus();
+  });
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
   MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   return absl::OkStatus();
@@ -241,10 +241,14 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
                      Script()});
   entries.push_back({Mutant::kR29b, "R29b", "a mark is cleared after its place has been copied",
                      pivot, Script()});
-  entries.push_back({Mutant::kR69,
-                     "R69",
-                     "one place is copied twice at a time",
-                     {"mirror-of-a-hot-spot", {.layers = 1, .guest_rounds = 0}, &CoHotSpot}});
+  entries.push_back(
+      {Mutant::kR69,
+       "R69",
+       "one place is copied twice at a time",
+       {"mirror-of-a-hot-spot", quiet, &CoHotSpot},
+       Script{.recorded = "h75-119:n0#0,h36-36:mirror/piece#1,s4:n1@memory,s6:writer@io,"
+                          "s7:n1@memory,s12:n1@memory,s20:n1@memory,s22:n1@memory,"
+                          "s29:n1@memory,s31:t@memory"}});
   entries.push_back({Mutant::kR72,
                      "R72",
                      "what is smaller than a mark is nothing, again and again",

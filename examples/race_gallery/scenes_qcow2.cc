@@ -22,7 +22,11 @@ constexpr char kPath[] = "disk.qcow2";
 
 // An empty image of 16 sectors, one to a cluster, and a guest on it.
 struct Qcow2Guest {
-  absl::Status CoCreateAndOpen(Stage& stage) MILLRACE_MAY_SUSPEND;
+  absl::Status CoCreateAndOpen(Stage& stage) MILLRACE_MAY_SUSPEND {
+    return CoCreateAndOpen(stage, {.bytes = Stage::kBytes, .cluster_bytes = TaggedDisk::kSector});
+  }
+  absl::Status CoCreateAndOpen(Stage& stage, const Qcow2CreateOptions& options)
+      MILLRACE_MAY_SUSPEND;
   absl::Status CoOpen(Stage& stage) MILLRACE_MAY_SUSPEND;
   void CoClose() MILLRACE_MAY_SUSPEND {
     disk.CoDetach();
@@ -36,13 +40,12 @@ struct Qcow2Guest {
   Attachment disk;
 };
 
-absl::Status Qcow2Guest::CoCreateAndOpen(Stage& stage) {
+absl::Status Qcow2Guest::CoCreateAndOpen(Stage& stage, const Qcow2CreateOptions& options) {
   DriverRegistry drivers;
   MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(drivers));
   CreateImageOptions create;
   create.path = path;
-  create.qcow2.bytes = Stage::kBytes;
-  create.qcow2.cluster_bytes = TaggedDisk::kSector;
+  create.qcow2 = options;
   MILLRACE_RETURN_IF_ERROR(CoCreateImage(stage.graph(), drivers, create));
   return CoOpen(stage);
 }
@@ -162,6 +165,62 @@ absl::Status CoMirrorInBatches(Stage& stage) MILLRACE_MAY_SUSPEND {
   stage.RequireOk(stage.disk().CoVerifyAll(guest.disk), "I2", "what the guest reads in the end");
   guest.CoClose();
   copy.CoClose();
+  return absl::OkStatus();
+}
+
+// ---- Flushing -----------------------------------------------------------------------------------
+
+// Two flush, and one of them writes now and then: every flush comes to its end.
+absl::Status CoFlushesBesideWrites(Stage& stage) MILLRACE_MAY_SUSPEND {
+  Qcow2Guest guest;
+  MILLRACE_RETURN_IF_ERROR(guest.CoCreateAndOpen(stage));
+  TaskScope users("users");
+  users.Spawn("flusher", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (int i = 0; i < 6; ++i) MILLRACE_RETURN_IF_ERROR(guest.disk.CoFlush());
+    return absl::OkStatus();
+  });
+  users.Spawn("writer", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (uint64_t sector = 0; sector < 4; ++sector) {
+      MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(guest.disk, sector, 1));
+      MILLRACE_RETURN_IF_ERROR(guest.disk.CoFlush());
+    }
+    return absl::OkStatus();
+  });
+  MILLRACE_RETURN_IF_ERROR(users.CoJoin());
+  stage.RequireOk(stage.disk().CoVerifyAll(guest.disk), "I2", "what the guest reads in the end");
+  guest.CoClose();
+  return absl::OkStatus();
+}
+
+// The refcount table has room for 4096 clusters, and the image takes nearly all of them: it has to
+// grow when somebody writes to what has been added. Another one flushes.
+absl::Status CoTableGrowsBesideFlushes(Stage& stage) MILLRACE_MAY_SUSPEND {
+  constexpr uint64_t kClusters = 3964;
+  Qcow2Guest guest;
+  guest.used = guest.used | kResize;
+  MILLRACE_RETURN_IF_ERROR(
+      guest.CoCreateAndOpen(stage, {.bytes = kClusters * TaggedDisk::kSector,
+                                    .cluster_bytes = TaggedDisk::kSector,
+                                    .refcount_bits = 64,
+                                    .preallocation = Qcow2Preallocation::kMetadata}));
+  MILLRACE_RETURN_IF_ERROR(guest.disk.CoResize((kClusters + 16) * TaggedDisk::kSector));
+  std::array<uint8_t, TaggedDisk::kSector> bytes = {1};
+  const IoVector memory(bytes.data(), bytes.size());
+  TaskScope users("users");
+  users.Spawn("writer", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (uint64_t cluster = kClusters; cluster < kClusters + 16; ++cluster) {
+      MILLRACE_RETURN_IF_ERROR(guest.disk.CoWrite(cluster * bytes.size(), memory));
+    }
+    return absl::OkStatus();
+  });
+  for (int i = 0; i < 2; ++i) {
+    users.Spawn("flusher", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (int round = 0; round < 8; ++round) MILLRACE_RETURN_IF_ERROR(guest.disk.CoFlush());
+      return absl::OkStatus();
+    });
+  }
+  MILLRACE_RETURN_IF_ERROR(users.CoJoin());
+  guest.CoClose();
   return absl::OkStatus();
 }
 
@@ -288,6 +347,16 @@ void AddQcow2Entries(std::vector<Entry>& entries) {
   const StageOptions bare{.layers = 0};
   const Scene power{"power-cut", bare, &CoPowerFails, false, &CoAfterPowerFailed};
   const Scene batches{"batches-beside-guest", bare, &CoBatchesBesideGuest};
+  entries.push_back({Mutant::kR31,
+                     "R31",
+                     "two flushes both lead, and the later one's number is overwritten",
+                     {"flushes-beside-writes", bare, &CoFlushesBesideWrites},
+                     Script{.recorded = "h22-65:flusher"}});
+  entries.push_back({Mutant::kR47,
+                     "R47",
+                     "a flush takes two locks in the other order than growing does",
+                     {"table-grows-beside-flushes", bare, &CoTableGrowsBesideFlushes},
+                     Script()});
   entries.push_back({Mutant::kR74,
                      "R74",
                      "an image shrinks while somebody writes to what is cut off",

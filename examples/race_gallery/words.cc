@@ -153,6 +153,14 @@ constexpr Words kStories[] = {
      "Two disks share a limit of one request a second; one of them is drained, and whoever drains "
      "must not wait for its turn."},
     {"new-limits", "Requests wait at a limit of one a second; the user takes the limit away."},
+    {"flushes-beside-writes",
+     "A qcow2 image: one flushes again and again, another writes and flushes. Every flush ends."},
+    {"table-grows-beside-flushes",
+     "A qcow2 image whose refcount table is nearly full grows: a writer needs more clusters than "
+     "the table can count, while two flush."},
+    {"drain-below-two-streams",
+     "Streams 's' (n5 from n4) and 'q' (n2 from n1) stand on n0, which a drainer drains again and "
+     "again. Each schedule is played twice and must lead to the same steps."},
     {"group-keeps-its-rate", "Three disks share a limit of one request a second; all ask at once."},
     {"open-throttle-under-drain",
      "A throttle filter is opened on a node that is drained meanwhile."},
@@ -177,8 +185,9 @@ constexpr Words kStories[] = {
     {"complete-under-load",
      "Mirror 'm' has copied the disk to 't'; four writers never stop. The user completes it."},
     {"mirror-of-a-hot-spot",
-     "Mirror 'm' has copied the disk to 't'. Four sectors are written and are to be copied; they "
-     "are written again while that is done."},
+     "Mirror 'm' copies the disk to 't' for the first time, several pieces at a time; a writer "
+     "writes every third sector once, so that some are to be copied again while that is being "
+     "done."},
     {"mirror-with-coarse-marks",
      "Mirror 'm' marks what is to be copied in units larger than what the images' maps can tell."},
     {"ignore-one-error",

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
+#include "millrace/engine/sync/range_lock.h"
 
 namespace millrace {
 namespace {
@@ -69,6 +70,13 @@ absl::Status CopyOnReadDriver::CoReadAndKeep(uint64_t offset, const IoVector& ta
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
                             context().engine().buffers().TryTake(target.bytes(), "copy on read"));
   const IoVector copy(buffer.data(), target.bytes());
+  MILLRACE_MUTANT(kR70) {  // its own read is one like any other: in its turn, and kept
+    auto& turns = MutantNote<std::shared_ptr<RangeLock>>(this);
+    if (turns == nullptr) turns = std::make_shared<RangeLock>("copies on read");
+    RangeLock::Hold turn;
+    turns->CoAcquire(ByteRange(offset, copy.bytes()), LockMode::kExclusive, turn);
+    MILLRACE_RETURN_IF_ERROR(CoRead(offset, copy));
+  }
   MILLRACE_RETURN_IF_ERROR(context().CoReadChild(Role::kFiltered, offset, copy));
   target.CopyFrom(0, buffer.data(), target.bytes());
   if (copy.IsZero()) {

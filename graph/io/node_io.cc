@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/sync/condition.h"
 #include "millrace/graph/io/format_io.h"
 #include "millrace/graph/io/node_drivers.h"
 #include "millrace/graph/io/protocol_io.h"
@@ -20,6 +22,14 @@ Node* StandAside(Node& node, bool is_transparent) {
   Edge* edge = node.FindChild(Role::kFiltered);
   return edge == nullptr ? nullptr : edge->child;
 }
+
+// Mutant R31: numbers of writes, which of them the last flush was begun and ended for.
+struct FlushTurns {
+  uint64_t written = 0;
+  uint64_t begun = 0;
+  uint64_t ended = 0;
+  std::shared_ptr<Condition> end_of_one = std::make_shared<Condition>("the flush before");
+};
 
 }  // namespace
 
@@ -61,6 +71,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
   InFlightRequest request(node);
   const ChangeNote note(node, ByteRange(offset, source.bytes()));
   node.NoteWrite(offset + source.bytes());
+  MILLRACE_MUTANT(kR31) ++MutantNote<FlushTurns>(&node).written;
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoWriteFormat(node, AsFormat(node), offset, source, flags);
@@ -149,7 +160,19 @@ absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND {
 
 }  // namespace
 
-absl::Status CoFlushNode(Node& node) { return CoFlush(node, Owed::kAll); }
+absl::Status CoFlushNode(Node& node) {
+  MILLRACE_MUTANT(kR31) {  // one after the other; but two for the same writes lead both
+    FlushTurns& turns = MutantNote<FlushTurns>(&node);
+    const uint64_t mine = turns.written;
+    turns.end_of_one->CoWaitUntil([&] { return turns.begun == turns.ended; });
+    turns.begun = mine;
+    absl::Status status = CoFlush(node, Owed::kAll);
+    turns.ended = mine;
+    turns.end_of_one->Notify();
+    return status;
+  }
+  return CoFlush(node, Owed::kAll);
+}
 
 absl::Status CoFlushOwnChanges(Node& node) { return CoFlush(node, Owed::kOwnChanges); }
 

@@ -27,8 +27,8 @@ uint64_t HashOf(std::string_view name) { return RandomStream(0, name).Next(); }
 }  // namespace
 
 std::vector<Scenario> StoryScenarios() {
-  return Joined({&ParallelCases, &PairsOfJobs, &JobsAgainstOthers, &CopyWindows, &OddScenarios,
-                 &CrashScenarios});
+  return Joined({&ParallelCases, &PairsOfJobs, &JobsAgainstOthers, &CopyWindows, &UsersBesideJobs,
+                 &Qcow2Guests, &OddScenarios, &CrashScenarios});
 }
 
 std::vector<Scenario> OddScenarios() {

@@ -19,6 +19,10 @@ std::vector<Scenario> PairsOfJobs();
 // One job against guest I/O, drain, pause, cancel, resize, snapshot, filter insertion, an I/O
 // error.
 std::vector<Scenario> JobsAgainstOthers();
+// Users who break transactions, shut down, change speeds, reopen and move filters at any moment.
+std::vector<Scenario> UsersBesideJobs();
+// A qcow2 image whose guest reads, writes, discards, flushes and resizes, all at one time.
+std::vector<Scenario> Qcow2Guests();
 // A guest and a job on qcow2 images, and a power failure at any moment.
 std::vector<Scenario> CrashScenarios();
 // Some of the above with odd branches, slow requests and stalls.

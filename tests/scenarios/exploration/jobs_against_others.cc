@@ -44,15 +44,14 @@ absl::StatusOr<NodeId> CoAddTarget(ChainStory& story, Attachment& keeper) MILLRA
   return node;
 }
 
-absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late, OnError on_error)
-    MILLRACE_MAY_SUSPEND {
+absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late, OnError on_error,
+                              MirrorOptions options = {}) MILLRACE_MAY_SUSPEND {
   Attachment keeper;
-  MirrorOptions options;
   options.spec.finalizes_automatically = !finalizes_late;
   options.spec.id = "job";
   options.spec.dismisses_automatically = false;
   options.source = story.chain().guest.node();
-  options.granularity = 512;
+  if (options.granularity == 0) options.granularity = 512;
   options.on_source_error = options.on_target_error = on_error;
   MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddTarget(story, keeper));
   absl::Status started = CoStartMirror(story.graph(), story.jobs(), std::move(options)).status();
@@ -289,11 +288,13 @@ Scenario AgainstALateCancel(Kind kind, bool force) {
       [=](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_RETURN_IF_ERROR(CoStart(story, kind, true));
         TaskScope scope("users");
-        scope.Spawn("finalizer", [&]() MILLRACE_MAY_SUSPEND {
+        const bool are_there = scope.Spawn("finalizer", [&]() MILLRACE_MAY_SUSPEND {
           story.CoFinalize("job").IgnoreError();  // it may be over
+        }) && scope.Spawn("canceller", [&]() MILLRACE_MAY_SUSPEND {
+          return CoCancelPending(story, force);
         });
-        scope.Spawn("canceller",
-                    [&]() MILLRACE_MAY_SUSPEND { return CoCancelPending(story, force); });
+        // Nobody else would end it.
+        if (!are_there) story.jobs().Cancel("job", true).IgnoreError();
         const absl::Status over = CoEnd(story, kind);
         EXPECT_TRUE(over.ok() || absl::IsCancelled(over)) << over;
         TakeIn(story, kind, over.ok());
@@ -320,19 +321,24 @@ Scenario AgainstAnError(Kind kind, size_t nth) {
       });
 }
 
-// Waits until the job has stopped, mends what has failed, and resumes it: once.
+// When the job has stopped, mends what has failed, and resumes it: once. If it stops again he gives
+// it up.
 absl::Status CoMendAndResume(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
-  for (;;) {
+  for (int words = 0;;) {
     const absl::StatusOr<JobInfo> info = story.jobs().Query("job");
     if (!info.ok() || info->state == JobState::kConcluded) return absl::OkStatus();
-    if (info->state == JobState::kPaused) {
-      // Paused for a drain of its own, it is not his to resume.
-      if (story.jobs().Resume("job").ok()) break;
+    const bool is_stopped = info->state == JobState::kPaused || info->state == JobState::kStandby;
+    // Paused for a drain of its own, it is not his to resume.
+    if (is_stopped && words == 0 && story.jobs().Resume("job").ok()) {
+      ++words;
+      run.engine().simulated_io()->ClearFailures();
+    } else if (is_stopped && words == 1 && story.jobs().Resume("job").ok()) {
+      ADD_FAILURE() << "one word was not enough";
+      story.jobs().Cancel("job", true).IgnoreError();
+      return absl::OkStatus();
     }
     MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
   }
-  run.engine().simulated_io()->ClearFailures();
-  return absl::OkStatus();
 }
 
 // One image fails again and again, and the job is told to stop then: however many of its pieces
@@ -350,7 +356,9 @@ Scenario AgainstAStop(Kind kind) {
                                            .nth = 1,
                                            .is_persistent = true});
         TaskScope scope("user");
-        scope.Spawn("user", [&]() MILLRACE_MAY_SUSPEND { return CoMendAndResume(run, story); });
+        const bool is_there =
+            scope.Spawn("user", [&]() MILLRACE_MAY_SUSPEND { return CoMendAndResume(run, story); });
+        if (!is_there) story.jobs().Cancel("job", true).IgnoreError();
         const absl::Status over = CoEnd(story, kind);
         run.engine().simulated_io()->ClearFailures();
         TakeIn(story, kind, over.ok());
@@ -358,6 +366,28 @@ Scenario AgainstAStop(Kind kind) {
         EXPECT_TRUE(over.ok() || run.engine().simulated_io()->failed() > 0) << over;
         return scope.CoJoin();
       });
+}
+
+// A mirror that is asked for in another way, and a guest who writes meanwhile.
+Scenario MirrorBesideGuest(std::string what, MirrorOptions options) {
+  return StoryScenario(
+      StrCat("mirror ", what, " against guest I/O"), {.layers = kLayers, .guest_rounds = 2},
+      [=](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_RETURN_IF_ERROR(CoStartMirrorJob(story, false, OnError::kReport, options));
+        return CoEnd(story, Kind::kMirror);
+      });
+}
+
+std::vector<Scenario> MirrorsBesideGuests() {
+  MirrorOptions coarse;
+  coarse.granularity = 1024;
+  MirrorOptions small;
+  small.buffer_bytes = 512;
+  MirrorOptions blocking;
+  blocking.copy_mode = MirrorCopyMode::kWriteBlocking;
+  return {MirrorBesideGuest("with coarse marks", coarse),
+          MirrorBesideGuest("with memory for one piece", small),
+          MirrorBesideGuest("that blocks writes", blocking)};
 }
 
 }  // namespace
@@ -400,6 +430,7 @@ std::vector<Scenario> JobsAgainstOthers() {
     for (const size_t nth : {1u, 2u, 3u, 5u}) scenarios.push_back(AgainstAnError(kind, nth));
     scenarios.push_back(AgainstAStop(kind));
   }
+  for (Scenario& each : MirrorsBesideGuests()) scenarios.push_back(std::move(each));
   return scenarios;
 }
 

@@ -1,6 +1,7 @@
 #include "tests/scenarios/exploration/story_scenario.h"
 
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
@@ -17,6 +18,17 @@ std::string SignatureOfPart(const testing::TestPartResult& part) {
   if (slash != std::string::npos) file.erase(0, slash + 1);
   const std::string summary = part.summary();
   return StrCat("EXPECT ", file, ": ", summary.substr(0, summary.find('\n')));
+}
+
+// I19: when all is over, images that were read-only are so again; all but the one that is now on
+// top.
+void ExpectReadOnlyAgain(ChainStory& story) MILLRACE_OPENS_VIEW {
+  const std::vector<size_t> layers = LayerViews::LayersInUse(story.chain(), story.graph());
+  for (size_t layer : layers) {
+    if (layer == layers.front()) continue;
+    EXPECT_TRUE(IsReadOnly(story.graph(), story.node(layer)))
+        << "n" << layer << " was read-only and is writable now";
+  }
 }
 
 }  // namespace
@@ -40,10 +52,14 @@ absl::Status WithExpectations(ScenarioRun& run, const std::function<absl::Status
 
 Scenario StoryScenario(std::string name, ChainStoryOptions options, StoryBody body) {
   return {std::move(name), [options, body = std::move(body)](ScenarioRun& run) {
+            const auto tell = [&](ChainStory& story) MILLRACE_MAY_SUSPEND {
+              absl::Status status = body(run, story);
+              if (status.ok() && options.is_read_only) ExpectReadOnlyAgain(story);
+              return status;
+            };
             return WithExpectations(run, [&]() {
               return run.Drive([&]() MILLRACE_MAY_SUSPEND {
-                return CoTellChainStory(run.engine(), options, 0,
-                                        [&](ChainStory& story) { return body(run, story); });
+                return CoTellChainStory(run.engine(), options, 0, tell);
               });
             });
           }};

@@ -78,7 +78,7 @@ Scenario EventSetAndReset() {
                   ++passed;
                 });
               }
-              scope.Spawn("setter", [&]() MILLRACE_MAY_SUSPEND {
+              CoSpawnOrDo(scope, "setter", [&]() MILLRACE_MAY_SUSPEND {
                 FootprintScope footprint({"e"});
                 event.Set();
                 CoYield("micro.set");
@@ -134,7 +134,7 @@ Scenario ConditionNotified() {
                 }
               });
               for (int i = 1; i <= 2; ++i) {
-                scope.Spawn(StrCat("producer", i), [&, i]() MILLRACE_MAY_SUSPEND {
+                CoSpawnOrDo(scope, StrCat("producer", i), [&, i]() MILLRACE_MAY_SUSPEND {
                   FootprintScope footprint({"c"});
                   for (int item = 0; item < i; ++item) {
                     ++items;

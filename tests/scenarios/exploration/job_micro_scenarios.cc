@@ -39,7 +39,7 @@ Scenario JobAnd(std::string what, ScriptedJob::Script script, JobSpec spec,
               return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
                 const JobNumber job = world.CoStart("a", script, spec);
                 TaskScope scope("other");
-                scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND { other(world); });
+                CoSpawnOrDo(scope, "other", [&]() MILLRACE_MAY_SUSPEND { other(world); });
                 const absl::Status over = world.jobs().CoWaitUntilOver(job);
                 EXPECT_TRUE(over.ok() || absl::IsCancelled(over)) << over;
                 absl::Status status = scope.CoJoin();

@@ -1,6 +1,5 @@
 // The fault loop over every scenario: in production's order, the N-th operation that could fail
-// does, for every N, once or from there on for ever: I/O, allocations and the stacks of coroutines,
-// but for those parties of the scenarios that others of them wait for.
+// does, for every N, once or from there on for ever: I/O, allocations and the stacks of coroutines.
 // Scenarios are written for the case that all goes well, so what they expect may fail; but errors
 // must be clean. No check fails, nobody waits for ever, nothing is left behind, and the guest reads
 // what it wrote.
@@ -23,14 +22,6 @@ namespace {
 
 enum class Lasts : uint8_t { kOnce, kForEver };
 
-// Without them the scenario itself waits for ever.
-bool IsWaitedFor(const Option& failure) {
-  constexpr std::string_view kParties[] = {"finalizer", "canceller", "setter", "producer1",
-                                           "producer2", "other",     "user"};
-  return failure.detail == "no stack" &&
-         std::find(std::begin(kParties), std::end(kParties), failure.name) != std::end(kParties);
-}
-
 // Production's order; in the n-th run the n-th chance to fail is taken.
 class FaultLoop final : public Strategy {
  public:
@@ -43,9 +34,8 @@ class FaultLoop final : public Strategy {
     chances_ = 0;
     return true;
   }
-  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
+  size_t Pick(ChoiceKind kind, absl::Span<const Option>) override {
     if (kind != ChoiceKind::kFault && kind != ChoiceKind::kOutcome) return 0;
-    if (IsWaitedFor(options[1])) return 0;
     ++chances_;
     // Option 1 is the failure without an effect.
     return chances_ == n_ || (lasts_ == Lasts::kForEver && chances_ > n_) ? 1 : 0;
@@ -74,15 +64,6 @@ Scenario WithFaults(Scenario scenario) {
   return scenario;
 }
 
-// Those with a user who says his word once need no further faults: each would need another word.
-std::vector<Scenario> ScenariosForFaults() {
-  std::vector<Scenario> scenarios = AllScenarios();
-  std::erase_if(scenarios, [](const Scenario& each) {
-    return each.name.find("a user who mends") != std::string::npos;
-  });
-  return scenarios;
-}
-
 class Faults : public testing::TestWithParam<Scenario> {
  protected:
   static void Loop(Lasts lasts) {
@@ -107,7 +88,7 @@ class Faults : public testing::TestWithParam<Scenario> {
 TEST_P(Faults, OnceLeadToCleanErrors) { Loop(Lasts::kOnce); }
 TEST_P(Faults, ForEverLeadToCleanErrors) { Loop(Lasts::kForEver); }
 
-INSTANTIATE_TEST_SUITE_P(All, Faults, testing::ValuesIn(ScenariosForFaults()), ScenarioTestName);
+INSTANTIATE_TEST_SUITE_P(All, Faults, testing::ValuesIn(AllScenarios()), ScenarioTestName);
 
 }  // namespace
 }  // namespace millrace

@@ -137,7 +137,7 @@ function badgeOf(node, scene) {
                                                         each.covers.includes(node.name));
   const count = requestsOf(node);
   const words = `${count} in flight` + (own && count > 0 ? `, ${ownersOf(own)}'s own` : '');
-  return { words, isZero: count === 0, width: words.length * 6.1 + 14 };
+  return { words, isZero: count === 0, width: words.length * 7.4 + 12 };
 }
 function drawBadge(group, slot, badge) {
   const made = svg(group, 'g', { class: classes('badge', badge.isZero && 'zero') });

@@ -42,10 +42,14 @@ function faultMoments(add, end) {
       (step) => step.operations.some((each) => each.isFault));
   for (const step of failed.slice(0, FAULTS_MAX)) {
     const faults = step.operations.filter((each) => each.isFault);
-    const users = (name) => ((step.graph || NOTHING).nodes.find((node) => node.name === name) ||
-                             { users: [] }).users.filter((user) => /\bjob$/.test(user.holder.type));
-    add(step, 'fault', faults.map((each) => endingText(each) + [...new Set(users(each.object)
-        .map((user) => ` ${ARROW} ${nameOf(user.holder)}`))].join('')).join('; '), 65);
+    const jobsOf = (name) => [...new Set(((step.graph || NOTHING).nodes.find(
+        (node) => node.name === name) || { users: [] }).users.map((user) => user.holder)
+        .filter((holder) => /\bjob$/.test(holder.type)).map(nameOf))];
+    add(step, 'fault', faults.map((each) => {
+      const jobs = jobsOf(each.object);
+      const ending = endingText(jobs.includes(each.by) ? { ...each, by: '' } : each);
+      return jobs.length > 0 ? `${ending} ${ARROW} ${jobs.join(', ')}` : ending;
+    }).join('; '), 65);
   }
 }
 // Where much time passes at once, and who has slept.

@@ -157,7 +157,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #graph text { font-size: 12.5px; fill: var(--ink); }
 #graph .name { font-weight: 650; font-size: 14.5px; }
 #graph .small { fill: var(--soft); }
-#graph .state { font-size: 12px; fill: var(--soft); }
+#graph .state { fill: var(--soft); }
 #graph .box { fill: #f7f9fc; stroke: #8894a6; stroke-width: 1.4; }
 #graph .filter .box { stroke-dasharray: 6 3; fill: #fff; }
 #graph .drained .box { fill: url(#hatch); }
@@ -177,7 +177,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #graph .drain.wrong { fill: var(--red); }
 #graph .mark { fill: var(--violet); font-weight: 600; }
 #graph .edge { stroke: #8894a6; stroke-width: 1.6; fill: none; }
-#graph .link text { font-size: 12px; fill: var(--soft); }
+#graph .link text { fill: var(--soft); }
 #graph .leased .edge { stroke: var(--frozen); stroke-width: 3.2; }
 #graph .leased text { fill: var(--frozen); font-weight: 650; }
 #graph .link.changed .edge { stroke: var(--orange); stroke-width: 3; }
@@ -191,13 +191,13 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #graph .user.device .who { fill: var(--blue); }
 #graph .user.quiet, #graph .user.quiet .who { fill: #98a2b0; font-weight: 400; }
 #graph .user .fresh { fill: var(--orange); font-weight: 650; }
-#graph .user .lost { fill: #8d97a6; text-decoration: line-through; }
+#graph .user .lost { stroke: none; fill: #8d97a6; text-decoration: line-through; }
 #graph .user .busy { fill: var(--blue); font-weight: 650; }
 #graph .user.stale, #graph .user.stale tspan { fill: var(--red); font-weight: 650; }
 #graph .user.blamed .who, #graph .user.blamed .busy { fill: var(--red); }
 #graph .badge rect { fill: var(--blue); }
 #graph .badge.zero rect { fill: #fff; stroke: var(--blue); }
-#graph .badge text { fill: #fff; font-weight: 650; font-size: 11px; }
+#graph .badge text { fill: #fff; font-weight: 650; }
 #graph .badge.zero text { fill: var(--blue); }
 #legend { display: flex; flex-wrap: wrap; gap: 2px 16px; padding: 0 14px 7px; font-size: 12px;
           color: var(--soft); }

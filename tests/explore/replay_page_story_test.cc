@@ -126,7 +126,8 @@ Recording StoryOfALostWrite() {
                      {kMs, {5, "m", "job.wait"}, {}},     {kMs, {kIo + 3, "a", "memory"}, {}},
                      {kMs, {4, "writer", "io"}, {}},      {kMs, {5, "m", "drain.begin"}, {}},
                      {kMs, {kIo + 4, "t", "memory"}, {}}, {late, {0, "job.sleep", "timer"}, {}},
-                     {late, {5, "m", "job.sleep"}, {}},   {late, {1, "scene", "job.over"}, {}}};
+                     {late, {5, "m", "job.sleep"}, {}},   {late, {1, "scene", "job.over"}, {}},
+                     {late, {2, "piece", "io"}, {}}};
   recording.notes = {
       {0, "act", "user", "starts mirror job 'm'"},
       {1, "io", "t", "write 't' at 1536, 512 bytes: begins (#1)"},

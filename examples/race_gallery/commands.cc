@@ -26,7 +26,8 @@ constexpr char kUsage[] =
     "       race_gallery debate [--seconds=N] [--schedules=N] [--seed=N]\n"
     "  --html writes a page that replays the shrunk failure step by step in a browser.\n"
     "  ID is a race (R04: all its mutants) or a mutant (R04b). --fixed plays the engine as it is,\n"
-    "  --script the one schedule that was written for the mutant, --replay one that was printed.\n"
+    "  --script the one schedule that was written for the mutant, --replay one that was printed\n"
+    "  ('-': production's own order, without a deviation).\n"
     "  To write a script: run ID --script [--last=P,P...] [--first=P,P...], with "
     "patterns\n"
     "  as in play.h.\n";
@@ -78,6 +79,9 @@ std::string StandingOf(const Race& race) {
 }
 
 void PrintList() {
+  Print(
+      "race, years, what it broke in QEMU (here, run tells which oracle sees it), class, name, "
+      "mutants\n");
   for (const Race& race : Races()) {
     char line[256];
     std::snprintf(line, sizeof(line), "%-4s %-9s %-14s (%c) %-48s %s\n", race.id.data(),
@@ -361,7 +365,7 @@ std::optional<Flags> ParseFlags(const std::vector<std::string_view>& arguments) 
 }  // namespace
 
 std::string GalleryTable() {
-  std::string table = "| race | | years | invariants | | mutants, or why there is none |\n";
+  std::string table = "| race | | years | broke in QEMU | | mutants, or why there is none |\n";
   StrAppend(&table, "|---|---|---|---|---|---|\n");
   for (const Race& race : Races()) {
     StrAppend(&table, "| ", race.id, " | ", race.name, " | ", race.years, " | ", race.invariants,

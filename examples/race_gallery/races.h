@@ -18,7 +18,9 @@ struct Race {
   std::string_view id;
   std::string_view name;
   std::string_view years;
-  std::string_view invariants;  // I1-I20; stage.h says which of them are looked at, and how
+  // I1-I20, as it broke them in QEMU. Here the oracle that sees it first names what it sees, which
+  // may be another one: stage.h says what is looked at, and how.
+  std::string_view invariants;
   RaceClass race_class = RaceClass::kMutant;
   std::string_view note;
 };

@@ -28,8 +28,7 @@ constexpr Words kBroken[] = {
     {"I11", "Something does not go on, or far too late, although nobody hinders it"},
     {"I12", "A job was cancelled and does not stop"},
     {"I13",
-     "A job did not end as it should: nobody disturbed it, or it reports something else than it "
-     "did"},
+     "A job failed although nobody disturbed it, or reports something else than it has done"},
     {"I14", "More has passed than the limit allows"},
     {"I15",
      "Only a part of a change has happened: the chain is none that the jobs could have made"},

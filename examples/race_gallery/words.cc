@@ -254,12 +254,28 @@ std::optional<Words> InvariantNamedBy(const Failure& failure) {
   return named ? named : FirstCodeIn(failure.text);
 }
 
-// "base swapped inside the drain (2022)"; empty for what QEMU never had.
+// "I4 (when the guest is moved to ...), I2 (...)" of "I4 I2".
+std::string InvariantsInWords(std::string_view codes) {
+  std::string words;
+  while (!codes.empty()) {
+    const size_t end = std::min(codes.find(' '), codes.size());
+    const std::string_view code = codes.substr(0, end);
+    const std::string_view meaning = Find(kInvariants, code);
+    StrAppend(&words, words.empty() ? "" : ", ", code,
+              meaning.empty() ? "" : StrCat(" (", meaning, ")"));
+    codes.remove_prefix(std::min(end + 1, codes.size()));
+  }
+  return words;
+}
+
+// "base swapped inside the drain (2022); there it broke I1 (...)"; empty for what QEMU never had.
 std::string RaceInWords(std::string_view id) {
   const absl::Span<const Race> races = Races();
   const auto found =
       std::find_if(races.begin(), races.end(), [&](const Race& race) { return race.id == id; });
-  return found == races.end() ? "" : StrCat(found->name, " (", found->years, ")");
+  if (found == races.end()) return "";
+  return StrCat(found->name, " (", found->years, "); there it broke ",
+                InvariantsInWords(found->invariants));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 ARCHIVE: the library's archives, as they are shipped.
 """
 
+import json
 import pathlib
 import re
 import subprocess
@@ -91,7 +92,7 @@ class Gallery(unittest.TestCase):
             text = page.read_text(encoding='utf-8')
             schedule = re.search(r'--replay=(\S+)', said).group(1)
             self.assertIn(schedule, text)
-            self.assertIn('base swapped inside the drain', text)
+            self.assertRegex(text, r'base swapped inside the drain \(2022\); there it broke I1 \(\w')
             self.assertIn('What must hold (', text)
             # At least one drawing of the graph: the nodes of the chain by name.
             self.assertRegex(text, r'"name\\?": \\?"n0')
@@ -99,6 +100,40 @@ class Gallery(unittest.TestCase):
                                      capture_output=True, text=True, check=False)
             self.assertEqual(nowhere.returncode, 1)
             self.assertIn('could not be written', nowhere.stdout)
+
+    def page_of(self, mutant):
+        """The recording in a mutant's page, as the page has it."""
+        with tempfile.TemporaryDirectory() as folder:
+            page = pathlib.Path(folder) / 'page.html'
+            output_of(GALLERY, 'run', mutant, '--html', str(page))
+            text = page.read_text(encoding='utf-8')
+        data = re.search(r'id="recording">(.*?)</script>', text, re.DOTALL).group(1)
+        return re.search(r'<title>(.*?)</title>', text).group(1), json.loads(data)
+
+    def test_a_page_is_titled_by_what_its_mutant_does_and_has_a_plain_verdict(self):
+        for mutant, title, verdict in (
+                ('R24b', 'R24b: a new speed does not wake a job that sleeps by the old',
+                 r'^Something does not go on, or far too late.*a job without a speed limit sleeps on'),
+                ('R55', 'R55: a job that fails inside its last drain never ends it',
+                 r"^A job that is over still holds something: job 'm' concludes with a drained"),
+                ('R10', 'R10: a mirror does not look at its marks again inside its drain',
+                 r'^The guest does not read what it wrote last: sector \d+ holds .* instead of'),
+                ('R06a', 'R06a: a job that ends unfreezes all links of its chain but the lowest one',
+                 r"^A job failed although nobody disturbed it.*: job 's' failed, and nobody dist")):
+            said, data = self.page_of(mutant)
+            self.assertEqual(said, title)
+            self.assertRegex(data['verdict'], verdict)
+            self.assertNotRegex(data['verdict'], r'[A-Z]{4}|check failed')
+            bugs = [note['text'] for note in data['notes'] if note['kind'] == 'bug']
+            self.assertTrue(bugs, mutant)
+            self.assertRegex(bugs[0], r'^[a-z].{20,} \(in \w+\(\) of \w+\.cc\)$')
+
+    def test_a_page_tells_what_the_user_says_of_speed_and_when_the_sleeper_wakes(self):
+        _, data = self.page_of('R24b')
+        self.assertIn("changes the speed of job 's' from 1 byte a second to no limit",
+                      [note['text'] for note in data['notes'] if note['kind'] == 'act'])
+        fired = [step['ns'] for step in data['steps'] if step['party'] == 'job.sleep']
+        self.assertIn(51_200_000_000, fired)
 
 
 class ShippedLibrary(unittest.TestCase):

@@ -87,8 +87,11 @@ def _writable_node(story, difference):
 
 
 def _is_of_active_layer(story, arguments):
-    """Whether a commit is: no top was named, or that of the chain, whose nodes count upwards."""
+    """Whether a commit is: no top was named, or the device's own node, or that of the chain, whose
+    nodes count upwards."""
     top = arguments.get('top-node')
+    if top == arguments['device']:
+        return True
     nodes = [int(number) for _, _, answer in story.qemu
              for number in re.findall(r'"block-driver:n(\d+)"', json.dumps(answer))]
     return top is None or (bool(nodes) and top == f'n{max(nodes)}')

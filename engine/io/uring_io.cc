@@ -24,6 +24,7 @@ constexpr unsigned kCompletionEntries = 1024;
 // Fewer than completion entries, so that what is in flight has room to complete, the bell included.
 constexpr size_t kInRingMax = kCompletionEntries - 8;
 constexpr size_t kHelperThreadsMax = 4;
+constexpr int kLooksSparedMax = 4;
 constexpr size_t kSlabsMax = 1024;
 
 constexpr unsigned kFlagsAlways = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
@@ -64,6 +65,9 @@ class UringIo final : public HostIo {
   // Turns queued requests, and the watch on the bell, into submission entries.
   void FillRing();
   size_t Reap();
+  // Reap() where the ring rings the bell.
+  size_t ReapAndClear();
+  bool MayBeRung();
   // Completes the request, or hands it on to a helper thread where the ring cannot finish it.
   bool OnCompletion(IoRequest& request, int result);
   // Index of the registered buffer that holds all of `memory`; -1 if none does.
@@ -77,6 +81,7 @@ class UringIo final : public HostIo {
   // eventfd from within the wake-up of another does so late or never.
   bool is_bell_rung_by_ring_ = false;
   bool is_bell_watched_ = false;
+  int looks_spared_ = 0;  // at the bell, one after the other
   IoRequestList queued_;
   size_t in_ring_ = 0;
 
@@ -307,15 +312,43 @@ size_t UringIo::Reap() {
   }
 }
 
+size_t UringIo::ReapAndClear() {
+  // A foreign loop wakes for others too, a guest's socket for instance: then a look at the bell
+  // would be a system call for nothing.
+  if (!MayBeRung()) return 0;
+  size_t completed = 0;
+  // Cleared before looking, as ever; and again, because work that the host had deferred until now
+  // rings when it is done: the loop would wake for what has been taken.
+  for (size_t more = 1; more > 0; completed += more) {
+    wake_.ClearWithHost();
+    more = Reap();
+  }
+  return completed;
+}
+
+// The ring may ring a little later than it shows why; so the bell is looked at now and then anyhow.
+bool UringIo::MayBeRung() {
+  const unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
+  const bool has_news = wake_.is_rung() || io_uring_cq_ready(&ring_) > 0 ||
+                        (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+  if (!has_news && looks_spared_ < kLooksSparedMax) {
+    ++looks_spared_;
+    return false;
+  }
+  looks_spared_ = 0;
+  return true;
+}
+
 size_t UringIo::Poll() {
   EnableOnHomeThread();
-  // Cleared before looking, so that what comes after rings again.
+  size_t completed = 0;
   if (is_bell_rung_by_ring_) {
-    wake_.ClearWithHost();
+    completed = ReapAndClear();
   } else {
-    wake_.Clear();
+    wake_.Clear();  // before looking, so that what comes after rings again
+    completed = Reap();
   }
-  const size_t completed = Reap() + PollHelpers();
+  completed += PollHelpers();
   FlushHelpers();  // what OnCompletion() handed on
   return completed;
 }

@@ -26,6 +26,8 @@ class WakeEvent {
 
   // Any thread.
   void Ring();
+  // Whether Ring() was called since it was last cleared; nothing is known of the host's own writes.
+  bool is_rung() const { return is_rung_.load(std::memory_order_acquire); }
   // Home thread. What was made visible before a ring that this call clears, is visible after it.
   void Clear();
   // The same where the host rings too, writing to the descriptor by itself: always a system call.

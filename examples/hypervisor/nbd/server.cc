@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -14,6 +15,12 @@
 #include "millrace/engine/base/status_macros.h"
 
 namespace millrace {
+namespace {
+
+// With more clients there is mostly something to do, and looking costs more.
+constexpr size_t kLookedAtMax = 8;
+
+}  // namespace
 
 struct NbdServer::Listener {
   Listener(NbdServer& server, int listening)
@@ -136,7 +143,33 @@ void NbdServer::Housekeep() {
     UpdateEvents(*connection);
   }
   if (has_finished_) Reap();
+  if (changed_.empty() && !changed.empty()) LookForRequests();
   if (!changed_.empty()) engine_.Post([] {});  // the turn after this one does not wait
+}
+
+// Replies have just been sent, and there may be nothing else to do: their clients may ask again
+// within less time than it takes to fall asleep and be woken.
+void NbdServer::LookForRequests() {
+  const bool is_idle = !engine_.HasWork() && engine_.io().in_flight() == 0;
+  if (!is_idle || connections_.size() > kLookedAtMax) return;
+  std::array<pollfd, kLookedAtMax> sockets = {};
+  std::array<Connection*, kLookedAtMax> askers = {};
+  nfds_t count = 0;
+  for (const std::unique_ptr<Connection>& each : connections_) {
+    if (!each->session.wants_read()) continue;
+    askers[count] = each.get();
+    sockets[count++] = {each->fd, POLLIN, 0};
+  }
+  if (count == 0 || !busy_wait_.ShouldLook()) return;
+  const Nanoseconds end = engine_.clock().Now() + BusyWait::kTimeMax;
+  int ready = 0;
+  do {
+    ready = poll(sockets.data(), count, 0);
+  } while (ready == 0 && engine_.clock().Now() < end);
+  busy_wait_.OnLooked(ready > 0);
+  for (nfds_t i = 0; i < count && ready > 0; ++i) {
+    if (sockets[i].revents != 0) Serve(*askers[i]);
+  }
 }
 
 void NbdServer::Reap() {

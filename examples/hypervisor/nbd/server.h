@@ -1,8 +1,10 @@
 // NbdServer: listens, and keeps the sessions of the clients that connect.
 //
 // One turn of the event loop: sockets that are ready are served, the engine does its part, then
-// every session in which something was completed sends all its replies at once (Housekeep). Home
-// thread only; nothing here suspends but CoStop().
+// every session in which something was completed sends all its replies at once (Housekeep). Where
+// that has paid, and there is nothing else to do, it then looks for their clients' next requests
+// for some microseconds before the loop sleeps (BusyWait). Home thread only; nothing here suspends
+// but CoStop().
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_NBD_SERVER_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_NBD_SERVER_H_
 
@@ -19,6 +21,7 @@
 #include "examples/hypervisor/nbd/session.h"
 #include "examples/hypervisor/nbd/socket_address.h"
 #include "examples/hypervisor/nbd/tls.h"
+#include "examples/hypervisor/process/busy_wait.h"
 #include "examples/hypervisor/process/event_loop.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/sync/condition.h"
@@ -76,6 +79,7 @@ class NbdServer final : public NbdSessionHost {
   void Serve(Connection& connection);
   void UpdateEvents(Connection& connection);
   void Reap();
+  void LookForRequests();
 
   // For all clients together; a quarter of the engine's pool is left to others.
   static constexpr uint64_t kMemoryBytesMax = uint64_t{768} << 20;
@@ -90,6 +94,7 @@ class NbdServer final : public NbdSessionHost {
   std::vector<Connection*> changed_;
   bool has_finished_ = false;  // some session is
   bool is_stopping_ = false;
+  BusyWait busy_wait_;
   Timer retry_;
   Condition emptied_;
 };

@@ -113,6 +113,19 @@ TEST_P(Embedding, AnIdleDescriptorIsNotReadable) {
   EXPECT_EQ(poll(&wanted, 1, kTestLimitMs), 1);
 }
 
+TEST_P(Embedding, ADescriptorIsNotReadableForLongOnceAllIsDone) {
+  for (int round = 0; round < 20; ++round) {
+    TaskScope scope(engine_->scheduler(), "test");
+    scope.Spawn("work",
+                [&]() MILLRACE_MAY_SUSPEND { return CoWork(engine_->io(), folder_.File("a"), 4); });
+    ASSERT_TRUE(DriveByPoll(*engine_, [&] { return scope.live() == 0; }));
+    EXPECT_TRUE(scope.Finish().ok());
+    pollfd wanted = {engine_->PollFd(), POLLIN, 0};
+    for (int i = 0; i < 8 && poll(&wanted, 1, 0) != 0; ++i) engine_->PollOnce();
+    ASSERT_EQ(poll(&wanted, 1, 0), 0) << "a foreign loop would spin";
+  }
+}
+
 TEST_P(Embedding, AForeignLoopKeepsTimers) {
   TaskScope scope(engine_->scheduler(), "test");
   const Nanoseconds start = engine_->clock().Now();

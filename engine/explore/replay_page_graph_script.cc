@@ -121,22 +121,34 @@ function drainLine(node, scene) {
     return { isWrong: true, text: `still drained by ${ownersOf(wrong)} since step ` +
                                   `${scene.staleDrains.get(drainKey(wrong))}` };
   }
-  const words = covering.map((each) => {
-    const by = ownersOf(each);
-    return `${each.granted ? 'drained' : 'draining'}${by ? each.granted ? ` by ${by}` : ` for ${by}`
-                                                          : ''} (${drainName(each)})`;
-  });
-  return { isWrong: false, text: words.join(', ') };
+  const namesOf = (sections) => sections.map(
+      (each) => [ownersOf(each), `(${drainName(each)})`].filter(Boolean).join(' ')).join(', ');
+  const granted = covering.filter((each) => each.granted);
+  const pending = covering.filter((each) => !each.granted);
+  const by = (sections, word) => sections.some((each) => each.owners.length > 0) ? ` ${word}` : '';
+  const words = [granted.length > 0 && `drained${by(granted, 'by')} ${namesOf(granted)}`,
+                 pending.length > 0 && `draining${by(pending, 'for')} ${namesOf(pending)}`];
+  return { isWrong: false, text: words.filter(Boolean).join('; ') };
+}
+// Whose all requests inside a drain are, as far as that can be known: the drainer's, if it has some
+// under way and nobody else has any here.
+function drainerAtWork(node, scene) {
+  const owners = new Set((scene.now.sections || []).filter((each) => each.granted &&
+      each.owners.length > 0 && each.covers.includes(node.name)).map(ownersOf));
+  if (owners.size !== 1) return null;
+  const [owner] = owners;
+  const busy = (one) => (one.users || []).filter((user) => user['in-flight'] > 0)
+      .map((user) => nameOf(user.holder));
+  const isAlone = busy(node).every((name) => name === owner);
+  return isAlone && scene.now.nodes.some((one) => busy(one).includes(owner)) ? owner : null;
 }
 // What goes through it now, and whose that is; null where there is nothing to say.
 function badgeOf(node, scene) {
   const users = Math.max(0, ...(node.users || []).map((user) => user['in-flight'] || 0));
   // Where a user counts requests that the node does not, its zero is shown, too.
   if (node.requests === 0 && users === 0) return null;
-  const own = (scene.now.sections || []).find((each) => each.granted && each.owners.length > 0 &&
-                                                        each.covers.includes(node.name));
-  const count = requestsOf(node);
-  const words = `${count} in flight` + (own && count > 0 ? `, ${ownersOf(own)}'s own` : '');
+  const count = requestsOf(node), owner = drainerAtWork(node, scene);
+  const words = `${count} in flight` + (owner && count > 0 ? `, ${owner}'s own` : '');
   return { words, isZero: count === 0, width: words.length * 7.4 + 12 };
 }
 function drawBadge(group, slot, badge) {

@@ -107,7 +107,7 @@ function momentsOf() {
   changeMoments(add, end);
   const best = [...moments.values()].sort((a, b) => b.score - a.score).slice(0, MOMENTS_MAX);
   return best.sort((a, b) => a.step - b.step).map((moment) => ({
-    ...moment, text: (moment.kinds.includes('bug')
+    ...moment, text: (moment.kinds.includes('bug') && actsOf(steps[moment.step]).length === 0
         ? [...moment.texts, sentenceOf(steps[moment.step], 3)]
         : [sentenceOf(steps[moment.step], 3), ...moment.texts]).filter(Boolean).join('; ') }));
 }

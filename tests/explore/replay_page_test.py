@@ -413,6 +413,13 @@ class StoryOfALostWrite(Page):
         self.assertIn('1 in flight', self.words_of('f', 5))
         self.assertIn("1 in flight, m's own", self.words_of('t', 9))
 
+    def test_what_somebody_else_has_in_flight_in_a_drain_is_not_called_the_drainers(self):
+        words = self.answer('(() => { const f = steps[9].graph.nodes.find((node) => node.name === '
+                            '"f"); f.users[0]["in-flight"] = 1; f.requests = 2; show(9); return '
+                            '[...document.querySelectorAll("#graph .badge text")].map((each) => '
+                            'each.textContent); })()')
+        self.assertEqual(sorted(words), ['1 in flight', "1 in flight, m's own"])
+
     def test_a_drain_that_a_job_leaves_behind_is_red_where_it_is(self):
         wrong = ('[...document.querySelectorAll("#graph .drain.wrong")].map((each) => '
                  'each.parentNode.dataset.node + ": " + each.firstChild.textContent)')

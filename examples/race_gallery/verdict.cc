@@ -16,6 +16,7 @@ using Words = std::pair<std::string_view, std::string_view>;
 
 // What words.cc says must hold, broken.
 constexpr Words kBroken[] = {
+    {"deterministic", "The same schedule led to other steps when it was played again"},
     {"I1", "Something still refers to a node, a link or a job that is gone"},
     {"I2", "The guest does not read what it wrote last"},
     {"I4", "A write that the guest was told of is missing on the disk that a mirror moved it to"},

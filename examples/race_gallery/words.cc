@@ -16,6 +16,7 @@ namespace {
 using Words = std::pair<std::string_view, std::string_view>;
 
 constexpr Words kInvariants[] = {
+    {"deterministic", "a schedule that is played again leads to the same steps"},
     {"I1", "nothing refers to a node, a link or a job that is gone"},
     {"I2", "a disk shows what its guest wrote last, whatever jobs do below it"},
     {"I4", "when the guest is moved to a mirror's target, every write it was told of is there"},

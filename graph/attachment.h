@@ -143,8 +143,8 @@ class Attachment {
                             WriteFlags flags = {}) MILLRACE_MAY_SUSPEND;
   // Has the host copy, or share, what `parts` show into the same ranges of `target`'s image, so
   // that the bytes do not pass through here. `memory` is as long as the parts together; it only
-  // names the bytes. False if that cannot be done: then nothing has changed, and the caller reads
-  // and writes.
+  // names the bytes. False if that cannot be done, or not all of it: the caller reads and writes
+  // the same ranges, which hold old or new bytes until then.
   bool CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& target,
                        const IoVector& memory) MILLRACE_MAY_SUSPEND;
   // Reads without handing out, for what a filter at this attachment's node does when it is read

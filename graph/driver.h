@@ -261,6 +261,8 @@ class FormatDriver : public Driver {
   virtual void CoAbandonBatch(BatchAllocation& /*batch*/) MILLRACE_MAY_SUSPEND {}
 
   // Reads bytes that CoMap called kEncoded or kOpaque; `range` lies inside one such extent.
+  // Aborted: they have been overwritten since, and are encoded no longer; the caller maps the place
+  // again.
   virtual absl::Status CoReadEncoded(ByteRange range, const IoVector& target) MILLRACE_MAY_SUSPEND;
 
   // Makes `range` read as zeroes. `range` is aligned to zero_granularity(), except at the image's

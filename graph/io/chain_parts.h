@@ -58,7 +58,9 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
 // Has the host copy, or share, what `parts` of `source` show into the same ranges of `target`, so
 // that the bytes do not pass through here. `memory` is as long as the parts together; it only names
 // the bytes. False if that cannot be done here or now: not all of it lies in files of one file
-// system, or the host will not. Then nothing has changed in `target`.
+// system, or the host will not. It may have copied some of it into clusters that are in use
+// already; what is new is linked wholly or not at all. So the caller must read and write the same
+// ranges.
 bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& target,
                          const IoVector& memory) MILLRACE_MAY_SUSPEND;
 // See Attachment::CoPrefetch.

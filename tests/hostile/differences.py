@@ -35,7 +35,7 @@ RULES = tuple((re.compile(image), re.compile(kind), re.compile(detail), why)
      'an offset without a name means nothing; QEMU looks for extensions up to there only'),
     ('bitmaps/backing_offset', 'check says clean, QEMU leaks', '',
      'an offset without a name means nothing; QEMU looks for extensions up to there only'),
-    ('', 'refused', 'backing file name contains a NUL byte',
+    ('', 'refused', 'backing file (name|format) contains a NUL byte',
      'a name with a NUL byte is refused, where QEMU cuts it off there'),
     ('/l1/header', 'check says leaks', '',
      'an L1 entry without an offset is none, whatever its flags; QEMU takes the header for a table'),

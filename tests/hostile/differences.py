@@ -39,6 +39,8 @@ RULES = tuple((re.compile(image), re.compile(kind), re.compile(detail), why)
      'a name with a NUL byte is refused, where QEMU cuts it off there'),
     ('/l1/header', 'check says leaks', '',
      'an L1 entry without an offset is none, whatever its flags; QEMU takes the header for a table'),
+    ('truncated', 'refused', 'backing file name .* does not lie between the header and the end of cluster 0',
+     'a file that ends before its backing file name is refused; QEMU reads an empty name there'),
     ('header_length', 'refused', 'does not lie between the header and the end of cluster 0',
      'a backing file name inside the header is refused, where QEMU reads it there'),
     ('extension', 'refused', 'external data file',

@@ -11,6 +11,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/io/chain_index.h"
 #include "tests/graph/io/deep_chain.h"
@@ -60,10 +61,18 @@ std::string NameOf(Change change) {
   return kNames[static_cast<size_t>(change)];
 }
 
-// The guest writes and resizes the disk; somebody else does the rest, to layers below it.
-absl::Status CoChange(DeepChain& chain, Change change, RandomStream& random) MILLRACE_MAY_SUSPEND {
-  const size_t layer = chain.AnyInTheMiddle(random);
-  const uint64_t cluster = random.Below(kClusters);
+// Of three exchanges the third image stands where the first has stood, in memory as well.
+absl::Status CoExchangeThrice(DeepChain& chain, size_t layer, uint64_t cluster,
+                              RandomStream& random) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(chain.CoExchange(layer, cluster, 253));
+  MILLRACE_RETURN_IF_ERROR(chain.CoVerify(random));
+  MILLRACE_RETURN_IF_ERROR(chain.CoExchange(layer, cluster, 254));
+  return chain.CoExchange(layer, (cluster + 1) % kClusters, 255);
+}
+
+// The guest writes and resizes the disk; somebody else does the rest, to a layer below it.
+absl::Status CoChange(DeepChain& chain, Change change, size_t layer, uint64_t cluster,
+                      RandomStream& random) MILLRACE_MAY_SUSPEND {
   switch (change) {
     case Change::kWrite:
       return chain.CoWrite(cluster, 251);
@@ -83,7 +92,7 @@ absl::Status CoChange(DeepChain& chain, Change change, RandomStream& random) MIL
       if (chain.layers() <= ChainIndex::kLayersMin + 2) return chain.CoSnapshot();
       return chain.CoDrop(layer);
     case Change::kExchange:
-      return chain.CoExchange(layer, cluster, 253);
+      return CoExchangeThrice(chain, layer, cluster, random);
     case Change::kSnapshot:
       return chain.CoSnapshot();
   }
@@ -92,8 +101,8 @@ absl::Status CoChange(DeepChain& chain, Change change, RandomStream& random) MIL
 
 class ChainIndexAfterA : public testing::TestWithParam<Change> {};
 
-// Everything has been learnt before each change, and layers are filled after it here and there, so
-// that what the change has hidden differs from what was there.
+// Everything has been learnt before each change. After some of them a layer further down is filled
+// in the same place: what the change has hidden differs from what was there.
 TEST_P(ChainIndexAfterA, ShowsWhatTheChainShows) {
   for (const uint64_t seed : Seeds(/*cost=*/40)) {
     const std::unique_ptr<Engine> engine = SimulatedEngine();
@@ -101,11 +110,11 @@ TEST_P(ChainIndexAfterA, ShowsWhatTheChainShows) {
                             MILLRACE_MAY_SUSPEND -> absl::Status {
       MILLRACE_RETURN_IF_ERROR(chain.CoVerify(random));
       for (int round = 0; round < 12; ++round) {
-        MILLRACE_RETURN_IF_ERROR(CoChange(chain, GetParam(), random));
-        MILLRACE_RETURN_IF_ERROR(chain.CoVerify(random));
-        if (random.OneIn(2)) {
-          MILLRACE_RETURN_IF_ERROR(CoChange(chain, Change::kFill, random));
-        }
+        const size_t layer = chain.AnyInTheMiddle(random);
+        const uint64_t cluster = random.Below(kClusters);
+        MILLRACE_RETURN_IF_ERROR(CoChange(chain, GetParam(), layer, cluster, random));
+        const size_t below = random.OneIn(2) ? 0 : chain.AnyBelow(random, layer);
+        if (random.OneIn(2)) MILLRACE_RETURN_IF_ERROR(chain.CoFill(below, cluster, 252));
         MILLRACE_RETURN_IF_ERROR(chain.CoVerify(random));
       }
       return absl::OkStatus();
@@ -128,7 +137,8 @@ TEST(ChainIndex, ChangesOfTheChainMakeItsAnswersVoidUnderAnyOrder) {
             TaskScope scope("reads");
             scope.Spawn("reads", [&]() MILLRACE_MAY_SUSPEND { return chain.CoScan(); });
             absl::Status status =
-                CoChange(chain, kChanges[random.Below(std::size(kChanges))], random);
+                CoChange(chain, kChanges[random.Below(std::size(kChanges))],
+                         chain.AnyInTheMiddle(random), random.Below(kClusters), random);
             status.Update(scope.CoJoin());
             status.Update(chain.CoVerify(random));
             MILLRACE_RETURN_IF_ERROR(status);
@@ -138,6 +148,30 @@ TEST(ChainIndex, ChangesOfTheChainMakeItsAnswersVoidUnderAnyOrder) {
         Tell(seed, story, engine);
       },
       /*cost=*/20);
+}
+
+// It asks the layers one after the other, or some at once; what one of them has said may not be
+// true any more when the last has answered.
+TEST(ChainIndex, WhatChangesWhileItLearnsIsNotBelieved) {
+  for (const uint64_t seed : Seeds(/*cost=*/20)) {
+    const std::unique_ptr<Engine> engine = SimulatedEngine();
+    const Story story = [](DeepChain& chain, RandomStream& random)
+                            MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (int round = 0; round < 12; ++round) {
+        TaskScope scope("learns");
+        scope.Spawn("learns", [&]() MILLRACE_MAY_SUSPEND { return chain.CoRead(0, 8).status(); });
+        for (uint64_t steps = random.Below(40); steps > 0; --steps) CoYield();
+        absl::Status status =
+            chain.CoFill(chain.AnyInTheMiddle(random), random.Below(kClusters), 252);
+        status.Update(scope.CoJoin());
+        status.Update(chain.CoVerify(random));
+        MILLRACE_RETURN_IF_ERROR(status);
+      }
+      return absl::OkStatus();
+    };
+    Tell(seed, story, *engine);
+    if (testing::Test::HasFailure()) return;
+  }
 }
 
 // Looking into an image's map takes a step of the simulation here: layers that are asked show.

@@ -99,6 +99,8 @@ class Images {
     return top.CoWrite(cluster * kCluster, IoVector(data.data(), data.size()));
   }
 
+  // Counted from the top.
+  NodeId layer(size_t number) const { return image_.images[number]; }
   NodeId FileOf(NodeId image) MILLRACE_OPENS_VIEW {
     GraphView view(graph_);
     return view.Resolve(image)->Child(Role::kPrimary)->id();
@@ -336,6 +338,46 @@ TEST(ChainParts, LayerIsNotBelievedOnceOneAboveItHasChanged) {
     return absl::OkStatus();
   });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// The same where a job fills it, in a batch.
+TEST(ChainParts, LayerIsNotBelievedOnceABatchHasFilledOneAboveIt) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(3));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    for (const uint64_t cluster : {0u, 2u}) {
+      MILLRACE_RETURN_IF_ERROR(images.CoFill(cluster, 1));
+    }
+    images.CoClose();
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(2));
+    std::vector<AllocationRun> runs;
+    MILLRACE_RETURN_IF_ERROR(
+        images.top.CoAllocations(ByteRange(0, kCluster), NodeId(), NodeId(), &runs));
+    EXPECT_NE(runs[0].revision, 0u);
+    ChainPart part;
+    part.range = ByteRange(0, kCluster);
+    part.layer = runs[0].layer;
+    part.revision = runs[0].revision;
+
+    AttachmentOptions options;
+    options.holder = MakeHolder("job", "job");
+    options.permissions = {kWriteUnchanged, kAllPermissions};
+    const NodeId middle = images.layer(1);
+    MILLRACE_RETURN_IF_ERROR(CoSetReadOnly(images.graph(), middle, false, options.holder));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment filler,
+                              Attachment::Attach(images.graph(), middle, options));
+    std::vector<uint8_t> foreign(2 * kCluster, 2);
+    const absl::Status status = filler.CoWriteParts(RangesOf(EverySecondCluster(2)),
+                                                    IoVector(foreign.data(), foreign.size()),
+                                                    {.only_if_unallocated = true});
+    filler.CoDetach();
+    MILLRACE_RETURN_IF_ERROR(status);
+    std::vector<uint8_t> seen(kCluster);
+    MILLRACE_RETURN_IF_ERROR(
+        images.top.CoReadParts({&part, 1}, IoVector(seen.data(), seen.size())));
+    EXPECT_EQ(seen, std::vector<uint8_t>(kCluster, 2));
+    return absl::OkStatus();
+  });
 }
 
 // ---- The same as single requests ---------------------------------------------------------------

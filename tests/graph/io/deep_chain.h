@@ -135,6 +135,7 @@ class DeepChain {
     MILLRACE_RETURN_IF_ERROR(CoSetBacking(node, chain_.nodes[PreviousInChain(layer)]));
     MILLRACE_RETURN_IF_ERROR(CoSetBacking(chain_.nodes[NextInChain(layer)], node));
     hold.CoDetach();
+    world_.graph().CoWaitForReaper();  // the next one gets the place of the one before
     chain_.nodes[layer] = node;
     layers_[layer] = std::move(fresh);
     return absl::OkStatus();
@@ -192,6 +193,13 @@ class DeepChain {
     for (;;) {
       const size_t layer = 1 + random.Below(layers_.size() - 2);
       if (!layers_[layer].is_gone) return layer;
+    }
+  }
+  // Another one below it that is still there, the bottom included.
+  size_t AnyBelow(RandomStream& random, size_t layer) const {
+    for (;;) {
+      const size_t below = random.Below(layer);
+      if (!layers_[below].is_gone) return below;
     }
   }
   size_t top() const { return layers_.size() - 1; }

@@ -10,10 +10,13 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/decider.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/qcow2_info.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
@@ -540,24 +543,35 @@ TEST(Qcow2Info, TellsWhatTheImageSaysOfItself) {
 
 // ---- Resizes --------------------------------------------------------------------------------------
 
-// One L1 entry is for 2 MiB here. Of two that grow the table at once, the smaller comes second and
-// must not cut off entries that the larger has made.
-TEST_F(Qcow2Driver, OfTwoGrowthsOfTheL1TableTheLargerStays) {
-  for (const auto& [first, second] : {std::pair(8, 4), std::pair(4, 8)}) {
-    Create({});
-    Use([&, a = first, b = second](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+// One L1 entry is for 2 MiB here. Of two that grow the table at once, the smaller may come second,
+// and must not cut off entries that the larger has made.
+TEST(Qcow2DriverExplored, OfTwoGrowthsOfTheL1TableTheLargerStays) {
+  for (const uint64_t seed : Seeds(/*cost=*/10)) {
+    SCOPED_TRACE(StrCat("seed ", seed));
+    RandomDecider decider(seed);
+    const std::unique_ptr<Engine> engine = SimulatedEngine(&decider);
+    CrashDisk disk = MakeImage({.bytes = 64 * kCluster, .cluster_bytes = kCluster});
+    FakeDriverContext context(*engine, disk);
+    FormatNode node(context, MakeQcow2Driver(), {});
+    const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(node.CoOpen());
       TaskScope scope("both");
-      for (int mebibytes : {a, b}) {
+      for (const uint64_t mebibytes : {8u, 4u}) {
         scope.Spawn("resize", [&node, mebibytes]() MILLRACE_MAY_SUSPEND {
-          return node.driver().CoResize(static_cast<uint64_t>(mebibytes) << 20, {});
+          return node.driver().CoResize(mebibytes << 20, {});
         });
       }
-      return scope.CoJoin();
+      const absl::Status result = scope.CoJoin();
+      node.CoClose();
+      return result;
     });
+    EXPECT_TRUE(status.ok()) << status;
     constexpr size_t kL1SizeAt = 36;
-    ASSERT_GT(disk_.live().size(), kL1SizeAt + 4);
-    EXPECT_EQ(disk_.live()[kL1SizeAt + 3], 4) << first << " and " << second;
-    ExpectClean();
+    ASSERT_GT(disk.live().size(), kL1SizeAt + 4);
+    EXPECT_EQ(disk.live()[kL1SizeAt + 3], 4);
+    const absl::StatusOr<Qcow2CheckResult> check = CheckImage(disk);
+    EXPECT_TRUE(check.ok() && check->is_clean()) << Describe(check);
+    if (HasFailure()) return;
   }
 }
 

@@ -39,7 +39,9 @@ void RegisterMachineQueries(CommandTable& commands, const ChardevTable& chardevs
                      .handler = [](const json::object&) -> CommandResult {
                        json::array names;
                        for (const char* name : {"socket", "stdio", "null"}) {
-                         names.push_back({{"name", name}});
+                         json::object backend;
+                         backend["name"] = name;
+                         names.push_back(std::move(backend));
                        }
                        return names;
                      }});

@@ -143,7 +143,10 @@ absl::StatusOr<uint64_t> Mapping::CoMeasureGap(ByteRange range) {
                             image_.cache().CoGet(TableKind::kL1, place));
   const uint64_t stop = std::min(last + 1, first + slice.BytesFrom(place) / 8);
   uint64_t index = first;
-  while (index < stop && LoadBig<uint64_t>(slice.At(place + 8 * (index - first))) == 0) ++index;
+  const auto has_table = [&](uint64_t i) {  // flags alone, in a damaged image, make none
+    return (LoadBig<uint64_t>(slice.At(place + 8 * (i - first))) & kEntryOffsetMask) != 0;
+  };
+  while (index < stop && !has_table(index)) ++index;
   const uint64_t end = std::min(range.end(), index << geometry.l2_table_bits());
   return end > range.offset ? end - range.offset : 0;
 }

@@ -213,6 +213,22 @@ TEST_F(Qcow2Driver, LookupsThatHitTheCacheDoNoIo) {
   });
 }
 
+// An L1 entry that says "copied" and names no table, as damaged images have: the gap is told in one
+// answer, and not byte by byte.
+TEST_F(Qcow2Driver, AnL1EntryOfFlagsAloneIsAGapLikeOthers) {
+  Create({});
+  constexpr size_t kL1OffsetAt = 40;
+  uint64_t l1_offset = 0;
+  for (size_t i = 0; i < 8; ++i) l1_offset = l1_offset << 8 | disk_.live()[kL1OffsetAt + i];
+  disk_.Write(l1_offset, {0x80});
+  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const Extent gap, node.driver().CoMap(ByteRange(0, 64 * kCluster)));
+    EXPECT_EQ(gap.kind, ExtentKind::kUnallocated);
+    EXPECT_EQ(gap.bytes, 64 * kCluster);
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(Qcow2Driver, AFailedLoadIsTriedAgain) {
   Create({});
   Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {

@@ -1,11 +1,11 @@
 // GuestWatch: how much a copying job may do beside the guests.
 //
-// What a job has in flight is what guests' requests wait for. While guests use the disk, the job
-// has one small batch in flight; and it rests between batches for as large a part of the time as it
-// takes to keep the mean time of the guests' requests below kSlowdownMax of what they take
-// undisturbed (GuestLoad). It works for some milliseconds, then rests for some: what the guests'
-// requests take in the rests is the measure. However slow the guests become, it works for
-// kShareMin of the time: a job must end.
+// What a job has in flight is what guests' requests wait for. While guests use the graph's disks,
+// which mostly share the host's (GuestLoad), the job has one small batch in flight; and it rests
+// between batches for as large a part of the time as it takes to keep the mean time of the guests'
+// requests below kSlowdownMax of what they take undisturbed. It works for some milliseconds, then
+// rests for some: what the guests' requests take in the rests is the measure. However slow the
+// guests become, it works for kShareMin of the time: a job must end.
 //
 // With a latency target, the measure is the 99th percentile of all the guests' requests: the job
 // does as much as keeps it below the target, up to all that it does without guests.

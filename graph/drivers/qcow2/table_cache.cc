@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <string_view>
 #include <utility>
 
@@ -44,6 +45,14 @@ std::string_view WriteEvent(TableKind kind) {
       return "refblock_update_part";
   }
   return "";
+}
+
+// Aligned as its size, as direct I/O asks: then it needs no other memory, and how tables travel
+// does not follow from where the memory happens to lie, which no seed repeats.
+std::shared_ptr<uint8_t[]> NewSliceMemory(uint64_t bytes) {
+  const auto alignment = static_cast<std::align_val_t>(bytes);
+  auto* const memory = static_cast<uint8_t*>(::operator new[](bytes, alignment));
+  return {memory, [alignment](uint8_t* each) { ::operator delete[](each, alignment); }};
 }
 
 }  // namespace
@@ -155,7 +164,7 @@ uint8_t* TableCache::Change(SliceRef& ref, HostOffset offset, uint64_t bytes) {
       "a change of a table leaves its slice");
   MILLRACE_SOMETIMES(slice.data.use_count() > 1, "qcow2: a table changes while it is written");
   if (slice.data.use_count() > 1) {
-    std::shared_ptr<uint8_t[]> copy(new uint8_t[slice_bytes_]);
+    std::shared_ptr<uint8_t[]> copy = NewSliceMemory(slice_bytes_);
     std::memcpy(copy.get(), slice.data.get(), slice_bytes_);
     slice.data = std::move(copy);
   }
@@ -218,7 +227,8 @@ void TableCache::Restore(Batch& batch) {
 
 std::shared_ptr<TableCache::Slice> TableCache::Insert(TableKind kind, uint64_t offset) {
   auto slice = std::make_shared<Slice>(kind, offset, slice_bytes_);
-  slice->data = std::shared_ptr<uint8_t[]>(new uint8_t[slice_bytes_]());
+  slice->data = NewSliceMemory(slice_bytes_);
+  std::memset(slice->data.get(), 0, slice_bytes_);
   slices_.emplace(offset, slice);
   lists_->by_use.PushBack(*slice);
   EvictBeyondLimit();

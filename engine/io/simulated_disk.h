@@ -24,7 +24,7 @@ namespace millrace {
 class SimulatedDisk {
  public:
   struct Options {
-    uint32_t io_alignment = 512;           // of files opened for direct I/O; enforced
+    uint32_t io_alignment = 512;           // of offsets and lengths in direct I/O; enforced
     uint64_t capacity_bytes = UINT64_MAX;  // of all files together; beyond it requests get ENOSPC
     bool can_discard = true;               // else EOPNOTSUPP
     bool can_copy_range = true;            // else EOPNOTSUPP

@@ -14,9 +14,19 @@ namespace {
 
 constexpr uint64_t kMemoryAlignment = 4096;
 
-bool IsAlignedRequest(uint64_t offset, const IoVector& vector, uint64_t alignment) {
+// Where memory lies, no seed repeats: a simulation looks at how long its pieces are only.
+bool IsAlignedMemory(const Node& node, const IoVector& vector, uint64_t alignment) {
+  if (!node.graph.engine().io().is_simulated()) return vector.IsAligned(alignment);
+  const auto& pieces = vector.pieces();
+  return std::all_of(pieces.begin(), pieces.end(), [alignment](const iovec& piece) {
+    return IsAligned(piece.iov_len, alignment);
+  });
+}
+
+bool IsAlignedRequest(const Node& node, uint64_t offset, const IoVector& vector,
+                      uint64_t alignment) {
   return alignment <= 1 || (IsAligned(offset, alignment) && IsAligned(vector.bytes(), alignment) &&
-                            vector.IsAligned(std::min(alignment, kMemoryAlignment)));
+                            IsAlignedMemory(node, vector, std::min(alignment, kMemoryAlignment)));
 }
 
 RangeLock& AlignmentLock(Node& node) {
@@ -46,7 +56,7 @@ absl::StatusOr<IoBuffer> TakeBounceBuffer(Node& node, uint64_t bytes) {
 absl::Status CoReadProtocol(Node& node, ProtocolDriver& driver, uint64_t offset,
                             const IoVector& target) {
   const uint64_t alignment = driver.io_alignment();
-  if (IsAlignedRequest(offset, target, alignment)) return driver.CoRead(offset, target);
+  if (IsAlignedRequest(node, offset, target, alignment)) return driver.CoRead(offset, target);
   const ByteRange blocks = BlocksAround(ByteRange(offset, target.bytes()), alignment);
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce, TakeBounceBuffer(node, blocks.bytes));
   MILLRACE_RETURN_IF_ERROR(CoReadBlocks(driver, blocks, bounce));
@@ -63,7 +73,8 @@ absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset
   RangeLock::Hold hold;
   const bool is_whole = blocks == range;
   AlignmentLock(node).CoAcquire(blocks, is_whole ? LockMode::kShared : LockMode::kExclusive, hold);
-  if (IsAlignedRequest(offset, source, alignment)) return driver.CoWrite(offset, source, flags);
+  if (IsAlignedRequest(node, offset, source, alignment))
+    return driver.CoWrite(offset, source, flags);
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce, TakeBounceBuffer(node, blocks.bytes));
   if (!is_whole) MILLRACE_RETURN_IF_ERROR(CoReadBlocks(driver, blocks, bounce));
   source.CopyTo(0, bounce.data() + (offset - blocks.offset), source.bytes());
@@ -72,9 +83,9 @@ absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset
 
 namespace {
 
-bool AreAligned(absl::Span<const IoPart> parts, uint64_t alignment) {
-  return std::all_of(parts.begin(), parts.end(), [alignment](const IoPart& part) {
-    return IsAlignedRequest(part.offset, part.memory, alignment);
+bool AreAligned(const Node& node, absl::Span<const IoPart> parts, uint64_t alignment) {
+  return std::all_of(parts.begin(), parts.end(), [&](const IoPart& part) {
+    return IsAlignedRequest(node, part.offset, part.memory, alignment);
   });
 }
 
@@ -94,7 +105,7 @@ ByteRange HullOf(absl::Span<const IoPart> parts) {
 absl::Status CoReadProtocolParts(Node& node, ProtocolDriver& driver,
                                  absl::Span<const IoPart> parts) {
   if (parts.empty()) return absl::OkStatus();
-  if (AreAligned(parts, driver.io_alignment())) return driver.CoReadScattered(parts);
+  if (AreAligned(node, parts, driver.io_alignment())) return driver.CoReadScattered(parts);
   for (const IoPart& part : parts) {
     MILLRACE_RETURN_IF_ERROR(CoReadProtocol(node, driver, part.offset, part.memory));
   }
@@ -107,7 +118,7 @@ absl::Status CoWriteParts(Node& node, ProtocolDriver& driver, absl::Span<const I
     MILLRACE_MAY_SUSPEND {
   const uint64_t alignment = driver.io_alignment();
   if (alignment <= 1) return driver.CoWriteScattered(parts);
-  if (AreAligned(parts, alignment)) {
+  if (AreAligned(node, parts, alignment)) {
     // One hold for all of them: a coroutine may hold one range of a lock at a time.
     RangeLock::Hold hold;
     AlignmentLock(node).CoAcquire(HullOf(parts), LockMode::kShared, hold);

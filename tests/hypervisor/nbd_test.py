@@ -482,7 +482,8 @@ class Tools(NbdCase):
 
     @tool('nbdinfo')
     def test_nbdinfo(self):
-        shown = self.images.run('nbdinfo', self.uri)
+        # Where file(1) is not installed, nbdinfo 1.14 shows what lies in its memory as the content.
+        shown = self.images.run('nbdinfo', '--no-content', self.uri)
         for line in ('export-size: 4194304 (4M)', 'base:allocation', 'can_multi_conn: true',
                      'can_zero: true', 'is_read_only: false', 'block_size_preferred: 4096'):
             self.assertIn(line, shown)

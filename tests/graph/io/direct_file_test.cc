@@ -90,8 +90,8 @@ class Worker {
     const std::vector<ByteRange> parts = {ByteRange(range.offset, third),
                                           ByteRange(range.offset + 2 * third, third)};
     for (const ByteRange& part : parts) Fill(part, value);
-    // At an odd address as well: whether parts may travel together would follow from where the
-    // memory happens to lie, and a run could not be repeated.
+    // At an odd address as well: nothing may follow from where memory happens to lie, or a run
+    // could not be repeated.
     std::vector<uint8_t> data(2 * third + 1, value);
     return disk_.CoWriteParts(parts, IoVector(data.data() + 1, 2 * third), {});
   }

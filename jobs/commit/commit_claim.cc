@@ -45,7 +45,8 @@ absl::Status CheckAreDifferent(const NodeView& top, const NodeView& base,
                    "name a base below the top");
 }
 
-// Who stands on the top and will stand on the base: their headers will be rewritten.
+// Who stands on the top and will stand on the base: their headers will be rewritten. Said after
+// what is wrong with the request itself, as in QEMU.
 absl::Status CheckOverlays(const GraphReader& view, const NodeView& root, const NodeView& top) {
   const std::optional<NodeView> overlay = FindOverlay(root, top);
   if (!overlay) return absl::OkStatus();
@@ -68,7 +69,7 @@ absl::Status CheckClaims(const GraphReader& view, const NodeView& root, const No
   for (NodeId id : ChainFrom(top, base.id())) {
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, id, Operation::kCommitTarget));
   }
-  return CheckOverlays(view, root, top);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -90,6 +91,7 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
   const bool is_active = has_writer || SkipFilters(top) == SkipFilters(root);
   MILLRACE_RETURN_IF_ERROR(CheckAreDifferent(top, base, options, is_active));
   if (is_active) MILLRACE_RETURN_IF_ERROR(CheckActive(options, top, has_writer && !(top == root)));
+  MILLRACE_RETURN_IF_ERROR(CheckOverlays(view, root, top));
   const std::optional<NodeView> lowest = FindOverlay(top, base);
   if (!lowest) {
     return Refuse(ConflictReason::kNotInChain, top,

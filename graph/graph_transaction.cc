@@ -362,6 +362,11 @@ void GraphTransaction::ReleaseChildrenOf(Node& closed) {
   }
 }
 
+absl::Status GraphTransaction::CheckNewName(const std::string& name) const {
+  if (name.empty()) return absl::OkStatus();
+  return CheckNodeName(plan_->proposed, GraphInternals::Of(graph()), name);
+}
+
 std::string GraphTransaction::DescribePlan() const {
   return plan_ == nullptr ? std::string() : absl::StrJoin(plan_->words, "\n");
 }

@@ -128,6 +128,9 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // The plan in words, one edit per line, for a dry run.
   std::string DescribePlan() const;
 
+  // Whether AddNode() would refuse a node of this name; ok for an empty one.
+  absl::Status CheckNewName(const std::string& name) const;
+
  private:
   struct Plan;
   friend class TransactionValidator;

@@ -9,6 +9,7 @@
 #include "millrace/engine/engine.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/file_name.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace {
@@ -154,6 +155,11 @@ absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
   }
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
   return id.value_or("");
+}
+
+absl::Status CheckFilterName(Graph& graph, const BlockJobOptions& options) {
+  const GraphTransaction change(graph);
+  return change.CheckNewName(options.filter_name);
 }
 
 absl::StatusOr<JobNumber> CoCreateAndStart(JobManager& manager, JobSpec spec,

@@ -75,10 +75,18 @@ class CommitJob::Mover final : public CopyMover {
   const NodeId lowest_;
 };
 
+absl::StatusOr<CommitProofs> ClaimForNewCommit(Graph& graph, const JobManager& manager,
+                                               const CommitOptions& options) {
+  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForCommit(graph, options, ""));
+  // Only an active commit's filter stands before the job core has heard of the job.
+  if (proofs.is_active) MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(proofs.holder->id, NewJobId(graph, manager, options, options.root));
+  return proofs;
+}
+
 absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options) {
-  MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.root));
-  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForCommit(graph, options, id));
-  if (!options.spec.is_internal) options.spec.id = id;
+  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForNewCommit(graph, manager, options));
+  if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
   if (proofs.is_active) {
     const NodeId lowest = proofs.lowest;
     return CoStartActiveCommit(graph, manager, std::move(proofs), lowest, options);

@@ -47,6 +47,10 @@ struct CommitProofs : BlockJobProofs {
 // QEMU's: clients see it in the errors.
 absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
+// The same for a job that `manager` is to run: its filter's name and its id (the holder's) are new
+// as well, or the device's name lends the id.
+absl::StatusOr<CommitProofs> ClaimForNewCommit(Graph& graph, const JobManager& manager,
+                                               const CommitOptions& options) MILLRACE_OPENS_VIEW;
 
 // Claims, sets up, creates and starts a commit job. On error nothing of it is left.
 absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options)

@@ -66,10 +66,17 @@ absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProo
 
 }  // namespace
 
+absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& manager,
+                                               const MirrorOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(const std::string id,
+                            NewJobId(graph, manager, options, options.source));
+  return ClaimForMirror(graph, options, id);
+}
+
 absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, MirrorOptions options) {
-  MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.source));
-  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, ClaimForMirror(graph, options, id));
-  if (!options.spec.is_internal) options.spec.id = id;
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, ClaimForNewMirror(graph, manager, options));
+  if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
   return CoLaunch(graph, manager, std::move(proofs), std::move(options));
 }
 

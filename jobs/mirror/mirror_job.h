@@ -121,6 +121,10 @@ struct MirrorProofs : BlockJobProofs {
 // QEMU's: clients see it in the errors.
 absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
+// The same for a job that `manager` is to run: its filter's name and its id (the holder's) are new
+// as well, or the device's name lends the id.
+absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& manager,
+                                               const MirrorOptions& options) MILLRACE_OPENS_VIEW;
 
 // What an active commit is to do, from what its claim has taken: its lease on [top .. base].
 absl::StatusOr<MirrorProofs> ProofsForActiveCommit(Graph& graph, BlockJobProofs taken,

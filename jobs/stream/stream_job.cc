@@ -75,10 +75,16 @@ class StreamJob::Mover final : public CopyMover {
   const NodeId bottom_;
 };
 
+absl::StatusOr<StreamProofs> ClaimForNewStream(Graph& graph, const JobManager& manager,
+                                               const StreamOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(At(kMakeFilterStep, CheckFilterName(graph, options)));
+  MILLRACE_ASSIGN_OR_RETURN(const std::string id, NewJobId(graph, manager, options, options.top));
+  return ClaimForStream(graph, options, id);
+}
+
 absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options) {
-  MILLRACE_ASSIGN_OR_RETURN(std::string id, NewJobId(graph, manager, options, options.top));
-  MILLRACE_ASSIGN_OR_RETURN(StreamProofs proofs, ClaimForStream(graph, options, id));
-  if (!options.spec.is_internal) options.spec.id = id;
+  MILLRACE_ASSIGN_OR_RETURN(StreamProofs proofs, ClaimForNewStream(graph, manager, options));
+  if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
   JobSpec spec = options.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<StreamJob> job,
                             StreamJob::CoCreate(graph, std::move(proofs), std::move(options)));

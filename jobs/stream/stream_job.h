@@ -44,6 +44,11 @@ struct StreamProofs : BlockJobProofs {
 absl::StatusOr<StreamProofs> ClaimForStream(Graph& graph, const StreamOptions& options,
                                             std::string_view job_id) MILLRACE_OPENS_VIEW;
 
+// The same for a job that `manager` is to run: its filter's name and its id (the holder's) are new
+// as well, or the device's name lends the id.
+absl::StatusOr<StreamProofs> ClaimForNewStream(Graph& graph, const JobManager& manager,
+                                               const StreamOptions& options) MILLRACE_OPENS_VIEW;
+
 // Which step of its set-up a refusal comes from; only these two have a place of their own in QEMU's
 // words ("Could not create node: ...", "Could not replace node: ...").
 enum class StreamStep { kOther, kMakeFilter, kPutFilterInPlace };

@@ -16,6 +16,9 @@ namespace millrace {
 
 absl::StatusOr<StreamOptions> ResolveBlockStream(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW;
+// What refused a stream: if it is in the way of the job's filter, in the words in which QEMU tells
+// of the filter.
+absl::Status AsStreamRefusal(const absl::Status& status);
 absl::StatusOr<CommitOptions> ResolveBlockCommit(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW;
 absl::StatusOr<MirrorOptions> ResolveBlockdevMirror(BlockLayer& layer,

@@ -86,8 +86,9 @@ absl::StatusOr<std::optional<NodeId>> StreamBottom(BlockLayer& layer, ArgumentRe
   return bottom;
 }
 
-// What is in the way of its filter, in the words in which QEMU tells of the filter.
-absl::Status AsFilterFailure(const absl::Status& status) {
+}  // namespace
+
+absl::Status AsStreamRefusal(const absl::Status& status) {
   const StreamStep step = StreamStepOf(status);
   const std::optional<Conflict> conflict = ConflictOf(status);
   if (step == StreamStep::kOther || !conflict) return status;
@@ -97,8 +98,6 @@ absl::Status AsFilterFailure(const absl::Status& status) {
       step == StreamStep::kMakeFilter ? "Could not create node: " : "Could not replace node: ";
   return WithConflictOf(GenericError(StrCat(what, text)), status);
 }
-
-}  // namespace
 
 absl::StatusOr<StreamOptions> ResolveBlockStream(BlockLayer& layer, const json::object& arguments) {
   ArgumentReader reader(arguments);
@@ -125,7 +124,7 @@ CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MI
   const absl::Status status =
       CoStartStream(layer.graph(), layer.jobs(), std::move(options)).status();
   if (status.ok()) return json::object();
-  return AsFilterFailure(status);
+  return AsStreamRefusal(status);
 }
 
 // ---- block-commit ------------------------------------------------------------------------------

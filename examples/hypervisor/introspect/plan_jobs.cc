@@ -59,11 +59,11 @@ PlanResult PlanOf(BlockLayer& layer, NodeId device, BlockJobProofs& proofs, cons
 
 PlanResult PlanStream(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const StreamOptions options, ResolveBlockStream(layer, arguments));
-  MILLRACE_ASSIGN_OR_RETURN(const std::string id,
-                            NewJobId(layer.graph(), layer.jobs(), options, options.top));
-  MILLRACE_ASSIGN_OR_RETURN(StreamProofs proofs, ClaimForStream(layer.graph(), options, id));
+  absl::StatusOr<StreamProofs> claimed = ClaimForNewStream(layer.graph(), layer.jobs(), options);
+  if (!claimed.ok()) return AsStreamRefusal(claimed.status());
+  StreamProofs proofs = *std::move(claimed);
   MILLRACE_RETURN_IF_ERROR(CheckBecomesWritable(layer, proofs.overlay));
-  MILLRACE_RETURN_IF_ERROR(CheckSpeed(options, id));
+  MILLRACE_RETURN_IF_ERROR(CheckSpeed(options, proofs.holder->id));
   return PlanOf(layer, options.top, proofs, [&](GraphTransaction& change) {
     const absl::StatusOr<NodeView> overlay = change.Resolve(proofs.overlay);
     if (overlay.ok() && overlay->Backing()) {
@@ -75,11 +75,10 @@ PlanResult PlanStream(BlockLayer& layer, const json::object& arguments) MILLRACE
 
 PlanResult PlanCommit(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const CommitOptions options, ResolveBlockCommit(layer, arguments));
-  MILLRACE_ASSIGN_OR_RETURN(const std::string id,
-                            NewJobId(layer.graph(), layer.jobs(), options, options.root));
-  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForCommit(layer.graph(), options, id));
+  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs,
+                            ClaimForNewCommit(layer.graph(), layer.jobs(), options));
   MILLRACE_RETURN_IF_ERROR(CheckBecomesWritable(layer, proofs.base));
-  MILLRACE_RETURN_IF_ERROR(CheckSpeed(options, id));
+  MILLRACE_RETURN_IF_ERROR(CheckSpeed(options, proofs.holder->id));
   return PlanOf(layer, options.root, proofs, [&](GraphTransaction& change) {
     change.ReplaceNode(proofs.top, proofs.base);
     return options.root == proofs.top ? proofs.base : options.root;
@@ -88,10 +87,9 @@ PlanResult PlanCommit(BlockLayer& layer, const json::object& arguments) MILLRACE
 
 PlanResult PlanMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, ResolveBlockdevMirror(layer, arguments));
-  MILLRACE_ASSIGN_OR_RETURN(const std::string id,
-                            NewJobId(layer.graph(), layer.jobs(), options, options.source));
-  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, ClaimForMirror(layer.graph(), options, id));
-  MILLRACE_RETURN_IF_ERROR(CheckSpeed(options, id));
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs,
+                            ClaimForNewMirror(layer.graph(), layer.jobs(), options));
+  MILLRACE_RETURN_IF_ERROR(CheckSpeed(options, proofs.holder->id));
   return PlanOf(layer, options.source, proofs, [&](GraphTransaction& change) {
     change.ReplaceNode(proofs.replaced, proofs.target);
     return proofs.replaced == options.source ? proofs.target : options.source;

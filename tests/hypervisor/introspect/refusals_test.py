@@ -77,8 +77,11 @@ class RefusalData(Case):
                 ('not-in-chain', 'none.img', COMMIT, dict(device='drive0', top='none.img')),
                 ('not-in-chain', 'none.img', COMMIT, dict(device='drive0', base='none.img')),
                 ('not-in-chain', 'free', COMMIT, dict(device='drive0', base_node='free')),
-                # Who is busy is told before what is the same, as in QEMU.
-                ('node-busy', 'n2', COMMIT, dict(device='drive0', top_node='n1', base_node='n1')),
+                # Who is busy is told before what is the same, and that before whose overlay is
+                # busy, as in QEMU.
+                ('node-busy', 'n2', COMMIT, dict(device='drive0', top_node='n2', base_node='n2')),
+                ('same-node', 'n1', COMMIT, dict(device='drive0', top_node='n1', base_node='n1')),
+                ('node-busy', 'n2', COMMIT, dict(device='drive0', top_node='n1', base_node='n0')),
                 ('same-node', 'top', MIRROR, dict(device='drive0', target='top', sync='full')),
                 ('mutually-exclusive', 'drive0', STREAM,
                  dict(device='drive0', base='x', base_node='y')),

@@ -20,14 +20,12 @@ constexpr size_t kDullRunsMax = 2;
 }  // namespace
 
 std::optional<AllocationRun> ExtentCursor::Known(uint64_t offset) {
-  if (runs_.empty() || offset < position_) return std::nullopt;
+  while (next_ > 0 && offset < position_) position_ -= runs_[--next_].bytes;
+  if (offset < position_) return std::nullopt;
   while (next_ < runs_.size() && offset >= position_ + runs_[next_].bytes) {
     position_ += runs_[next_++].bytes;
   }
-  if (next_ == runs_.size()) {
-    runs_.clear();
-    return std::nullopt;
-  }
+  if (next_ == runs_.size()) return std::nullopt;
   AllocationRun run = runs_[next_];
   run.bytes -= offset - position_;
   return run;

@@ -30,15 +30,17 @@ class ExtentCursor {
   ExtentCursor(Attachment& reader, NodeId first, NodeId last)
       : reader_(reader), first_(first), last_(last) {}
 
-  // What lies at `offset` (at least as large as in earlier calls), as far as it is one run, but not
-  // beyond `end`. `step_by_step`: asks about one piece of the chain only.
+  // What lies at `offset` (at least as large as in earlier calls of this function), as far as it is
+  // one run, but not beyond `end`. `step_by_step`: asks about one piece of the chain only.
   absl::StatusOr<AllocationRun> CoAt(uint64_t offset, uint64_t end, bool step_by_step)
       MILLRACE_MAY_SUSPEND;
-  // The same without asking anybody; nothing if it is not known.
+  // The same without asking anybody; nothing if it is not known. Who looks ahead does not make
+  // forgotten what lies before.
   std::optional<AllocationRun> Known(uint64_t offset);
   // The chain may have changed: nothing is known any more.
   void Forget() {
     runs_.clear();
+    next_ = 0;
     was_dull_ = false;
   }
 

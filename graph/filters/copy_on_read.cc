@@ -19,9 +19,12 @@ constexpr uint64_t kPieceBytesMax = uint64_t{1} << 20;
 class CopyOnReadDriver final : public FilterDriver {
  public:
   explicit CopyOnReadDriver(CopyOnReadOptions options)
-      : bottom_(std::move(options.bottom)), is_unleasable_(options.is_unleasable) {}
+      : bottom_(std::move(options.bottom)),
+        is_unleasable_(options.is_unleasable),
+        reads_pass_(std::move(options.reads_pass)) {}
 
   std::string_view driver_name() const override { return "copy-on-read"; }
+  bool is_transparent_for_reads() const override { return reads_pass_ != nullptr && *reads_pass_; }
   bool is_transparent_for_writes() const override { return true; }
   bool is_unleasable() const override { return is_unleasable_; }
 
@@ -43,6 +46,7 @@ class CopyOnReadDriver final : public FilterDriver {
 
   const std::string bottom_;
   const bool is_unleasable_;
+  const std::shared_ptr<const bool> reads_pass_;
 };
 
 absl::Status CopyOnReadDriver::CoRead(uint64_t offset, const IoVector& target) {

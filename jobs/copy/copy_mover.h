@@ -26,6 +26,9 @@ class CopyMover {
   virtual CopyResult CoMove(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND = 0;
   // What stands on the way of the bytes, on both sides, as the graph is now.
   virtual PathTraits Path() const = 0;
+  // Whether the copier goes through the image as fast as it can: not while it has a speed limit, is
+  // paused or drained, or somebody must meet every single operation.
+  virtual void OnPace(bool /*is_full_speed*/) {}
 };
 
 }  // namespace millrace

@@ -31,6 +31,11 @@ LinearCopier::LinearCopier(Graph& graph, Attachment& reader, CopyMover& mover,
       window_(mover),
       guests_(graph, options.tuning.latency_target) {}
 
+void LinearCopier::CoStopIo() {
+  mover_.OnPace(false);
+  window_.CoWaitForAll();
+}
+
 void LinearCopier::OnRestartIo() {
   extents_.Forget();
   path_.reset();
@@ -53,6 +58,7 @@ absl::Status LinearCopier::CoRun(JobContext& context, uint64_t bytes) {
 LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
   if (!path_) path_ = mover_.Path();
   Allowance allowance;
+  mover_.OnPace(!path_->wants_events && context.speed() == 0);
   if (path_->wants_events) return allowance;
   const GuestWatch::Allowance share =
       guests_.ShareOf({options_.tuning.batches_max, options_.tuning.batch_bytes});

@@ -60,7 +60,7 @@ class LinearCopier {
   // The job's CoRun(): copies `bytes` from the start on. OK if the job is cancelled.
   absl::Status CoRun(JobContext& context, uint64_t bytes) MILLRACE_MAY_SUSPEND;
   // The body's hooks of these names.
-  void CoStopIo() MILLRACE_MAY_SUSPEND { window_.CoWaitForAll(); }
+  void CoStopIo() MILLRACE_MAY_SUSPEND;
   void OnRestartIo();
   void Describe(JobInfo& info) const { guests_.Describe(info); }
 

@@ -5,6 +5,7 @@
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/exploration_site.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/open_node.h"
@@ -60,19 +61,26 @@ StreamStep StreamStepOf(const absl::Status& refusal) {
   return *step == kMakeFilterStep ? StreamStep::kMakeFilter : StreamStep::kPutFilterInPlace;
 }
 
-// What the filter is made to read, it keeps.
+// What the filter is made to read, it keeps. What guests read it keeps only while the job does not
+// come by at full speed itself: to read a whole cluster and write it would make their reads several
+// times as long.
 class StreamJob::Mover final : public CopyMover {
  public:
-  Mover(Attachment& reader, NodeId bottom) : reader_(reader), bottom_(bottom) {}
+  Mover(Attachment& reader, NodeId bottom, std::shared_ptr<bool> reads_pass)
+      : reader_(reader), bottom_(bottom), reads_pass_(std::move(reads_pass)) {}
 
   CopyResult CoMove(absl::Span<const ChainPart> parts) override MILLRACE_MAY_SUSPEND {
     return {reader_.CoPrefetch(parts), IoOperation::kRead};
   }
   PathTraits Path() const override { return reader_.PathBelow(bottom_); }
+  void OnPace(bool is_full_speed) override {
+    *reads_pass_ = is_full_speed && !MILLRACE_BUGGIFY("stream: keeps what guests read");
+  }
 
  private:
   Attachment& reader_;
   const NodeId bottom_;
+  const std::shared_ptr<bool> reads_pass_;
 };
 
 absl::StatusOr<StreamProofs> ClaimForNewStream(Graph& graph, const JobManager& manager,
@@ -124,6 +132,8 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   CopyOnReadOptions filter;
   filter.bottom = NameOf(graph, proofs.bottom);
   filter.is_unleasable = true;
+  const auto reads_pass = std::make_shared<bool>(false);
+  filter.reads_pass = reads_pass;
   absl::StatusOr<Attachment> reader = CoAddFilterBeside(
       graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, std::move(keeper));
   absl::Status status = At(kMakeFilterStep, reader.status());
@@ -146,19 +156,20 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
     const std::optional<NodeId> base = proofs.chain.Below(view);
     if (base) MutantNote<BackingReference>(proofs.overlay.slot) = ReferenceTo(view, *base, "");
   }
-  return std::unique_ptr<StreamJob>(new StreamJob(graph, std::move(proofs), *std::move(reader),
+  return std::unique_ptr<StreamJob>(new StreamJob(graph, std::move(proofs),
+                                                  {*std::move(reader), reads_pass},
                                                   std::move(options), was_read_only));
 }
 
-StreamJob::StreamJob(Graph& graph, StreamProofs stream_proofs, Attachment reader,
-                     StreamOptions options, bool was_read_only)
+StreamJob::StreamJob(Graph& graph, StreamProofs stream_proofs, Filter filter, StreamOptions options,
+                     bool was_read_only)
     : BlockJob(graph, std::move(static_cast<BlockJobProofs&>(stream_proofs))),
       options_(std::move(options)),
       overlay_(stream_proofs.overlay),
       bottom_(stream_proofs.bottom),
-      reader_(std::move(reader)),
+      reader_(std::move(filter.reader)),
       was_read_only_(was_read_only),
-      mover_(std::make_unique<Mover>(reader_, bottom_)),
+      mover_(std::make_unique<Mover>(reader_, bottom_, std::move(filter.reads_pass))),
       copier_(graph, reader_, *mover_,
               {.first = overlay_,
                .last = bottom_,

@@ -80,7 +80,12 @@ class StreamJob final : public BlockJob {
   ~StreamJob() override;
 
  private:
-  StreamJob(Graph& graph, StreamProofs proofs, Attachment reader, StreamOptions options,
+  // What its set-up made: who reads through the filter, and whether guests' reads pass it.
+  struct Filter {
+    Attachment reader;
+    std::shared_ptr<bool> reads_pass;
+  };
+  StreamJob(Graph& graph, StreamProofs proofs, Filter filter, StreamOptions options,
             bool was_read_only);
   std::vector<Attachment*> IoAttachments() override { return {&reader_}; }
   const StreamOptions options_;

@@ -1,5 +1,6 @@
 // One stream on a chain, with a guest at work: which nodes it fills, keeps and drops, also where
 // filters of users stand in the chain.
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -8,6 +9,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/drivers/memory_overlay.h"
 #include "tests/support/chain_story.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
@@ -193,6 +195,54 @@ TEST(StreamJob, CancelledLeavesTheChainAsItWas) {
     EXPECT_TRUE(absl::IsCancelled(story.CoOver("s")) || !story.jobs().Query("s").ok());
     EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
     EXPECT_TRUE(IsReadOnly(story.graph(), story.node(2)));
+    return absl::OkStatus();
+  });
+}
+
+// What a guest reads through the job's filter of a cluster that the job has not reached.
+absl::StatusOr<MemoryOverlayImage::Cluster> CoReadAhead(ChainStory& story, int64_t speed)
+    MILLRACE_MAY_SUSPEND {
+  StreamOptions stream = story.Stream("s", 1, std::nullopt);
+  stream.spec.speed = speed;
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+  CoYield("test.let_it_begin");
+  if (speed > 0) MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  const MemoryOverlayImage& top = *story.chain().images[1];
+  const MemoryOverlayImage& below = *story.chain().images[0];
+  size_t last = top.map.size();
+  do {
+    --last;
+  } while (top.map[last] != MemoryOverlayImage::Cluster::kUnallocated ||
+           below.map[last] != MemoryOverlayImage::Cluster::kData);
+  uint8_t byte = 0;
+  MILLRACE_RETURN_IF_ERROR(
+      story.chain().guest.CoRead(last * top.cluster_bytes, IoVector(&byte, 1)));
+  const MemoryOverlayImage::Cluster read = top.map[last];
+  if (speed > 0) MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed("s", 0));
+  EXPECT_TRUE(story.CoOver("s").ok());
+  EXPECT_NE(top.map[last], MemoryOverlayImage::Cluster::kUnallocated);
+  return read;
+}
+
+// In production's order alone: under others the job may come by first.
+void TellInOrder(const ChainStoryOptions& options, const ChainStoryBody& body) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  const absl::Status status = engine->Run(
+      [&]() MILLRACE_MAY_SUSPEND { return CoTellChainStory(*engine, options, 0, body); });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(StreamJob, KeepsWhatGuestsReadOnlyWhileItHasASpeedLimit) {
+  const ChainStoryOptions chain = {
+      .layers = 2, .guest_rounds = 0, .bytes = uint64_t{32} << 20, .cluster_bytes = 64 << 10};
+  TellInOrder(chain, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const MemoryOverlayImage::Cluster read, CoReadAhead(story, 0));
+    EXPECT_EQ(read, MemoryOverlayImage::Cluster::kUnallocated);
+    return absl::OkStatus();
+  });
+  TellInOrder(chain, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const MemoryOverlayImage::Cluster read, CoReadAhead(story, 1 << 20));
+    EXPECT_EQ(read, MemoryOverlayImage::Cluster::kData);
     return absl::OkStatus();
   });
 }

@@ -102,6 +102,15 @@ class CopyOnRead : public ::testing::Test {
   std::string target_;
 };
 
+TEST_F(CopyOnRead, StandsAsideForReadsWhileItsOwnerSaysSo) {
+  const auto reads_pass = std::make_shared<bool>(false);
+  const auto filter = MakeCopyOnReadDriver({.reads_pass = reads_pass});
+  EXPECT_FALSE(filter->is_transparent_for_reads());
+  *reads_pass = true;
+  EXPECT_TRUE(filter->is_transparent_for_reads());
+  EXPECT_FALSE(MakeCopyOnReadDriver({})->is_transparent_for_reads());
+}
+
 TEST_F(CopyOnRead, KeepsOnlyWhatComesFromBetweenChildAndBottom) {
   ChainContext context(*engine_, {Layer::kTop, Layer::kBetween, Layer::kBetween, Layer::kBelow});
   EXPECT_TRUE(Read(context, "mid", 100, 1900).ok());

@@ -9,16 +9,18 @@
 namespace millrace {
 namespace {
 
-// What a job may have in flight beside guests; more than the first only below a latency target. A
-// device serves one request after the other, so a guest's request waits for at most the rest of one
-// of ours: little, if ours is small. And while our next one is being prepared the device is the
-// guests' alone: with small pieces that is a larger part of the time, for which the job need not
-// rest.
+// What a job may have in flight beside guests: without a latency target always kLevel, with one
+// what keeps it. A device serves one request after the other, so a guest's request waits for at
+// most the rest of one of ours: little, if ours is small. And while our next one is being prepared
+// the device is the guests' alone: with small pieces that is a larger part of the time, for which
+// the job need not rest.
 constexpr GuestWatch::Allowance kLevels[] = {
     {1, uint64_t{64} << 10},  {1, uint64_t{128} << 10}, {1, uint64_t{256} << 10},
     {1, uint64_t{512} << 10}, {1, uint64_t{1} << 20},   {2, uint64_t{1} << 20},
     {4, uint64_t{1} << 20},   {8, uint64_t{1} << 20},
 };
+
+constexpr size_t kLevel = 1;
 
 // One share is tried for so long, and so many requests.
 constexpr Nanoseconds kPeriod = 20 * kMillisecond;
@@ -29,6 +31,8 @@ constexpr Nanoseconds kPeriodMax = 200 * kMillisecond;
 // Rests shorter than some of the guests' requests would show only what the shortest of them take.
 constexpr double kRestMin = 2 * kMillisecond;
 constexpr double kRestMax = 20 * kMillisecond;
+// The rate in the rests follows those of so many periods.
+constexpr double kRateOver = 8;
 constexpr double kRequestsPerRest = 4;
 
 // Of the engine's pool, with some left for others.
@@ -47,7 +51,8 @@ GuestWatch::GuestWatch(Graph& graph, Nanoseconds latency_target)
       load_(graph.guest_load()),
       latency_target_(latency_target),
       latencies_before_(load_.latencies()),
-      seen_(graph.guest_requests()) {
+      seen_(graph.guest_requests()),
+      level_(latency_target > 0 ? 0 : kLevel) {
   // Who used the disk just now goes on: the job's first batch is as small as the others.
   if (load_.last_activity() >= 0) active_until_ = load_.last_activity() + kMemory;
   BeginPeriod(graph.engine().clock().Now());
@@ -86,7 +91,9 @@ bool GuestWatch::AreGuestsWriting() const {
 
 void GuestWatch::OnBatchBegin() {
   load_.OnBatchBegin();
-  if (in_flight_++ == 0) busy_from_ = graph_.engine().clock().Now();
+  if (in_flight_++ > 0) return;
+  busy_from_ = graph_.engine().clock().Now();
+  EndRest(busy_from_);
 }
 
 void GuestWatch::OnBatchEnd() {
@@ -105,7 +112,15 @@ Nanoseconds GuestWatch::TakeRest() {
   const double at_least =
       std::clamp(kRequestsPerRest * load_.undisturbed_mean(), kRestMin, kRestMax);
   if (owed_rest_ < at_least) return 0;
+  rest_begin_ = graph_.engine().clock().Now();
+  rest_ended_ = load_.ended();
   return static_cast<Nanoseconds>(std::exchange(owed_rest_, 0));
+}
+
+void GuestWatch::EndRest(Nanoseconds now) {
+  if (rest_begin_ < 0) return;
+  rest_time_ += static_cast<double>(now - std::exchange(rest_begin_, -1));
+  rest_requests_ += static_cast<double>(load_.ended() - rest_ended_);
 }
 
 // ---- How much is right -------------------------------------------------------------------------
@@ -114,6 +129,11 @@ void GuestWatch::BeginPeriod(Nanoseconds now) {
   period_begin_ = now;
   period_ended_ = load_.ended();
   period_latency_ = load_.total_latency();
+  if (rest_time_ >= kRestMin) {
+    const double rate = rest_requests_ / rest_time_;
+    rest_rate_ = rest_rate_ == 0 ? rate : rest_rate_ + (rate - rest_rate_) / kRateOver;
+  }
+  rest_time_ = rest_requests_ = 0;
   if (latency_target_ > 0) period_latencies_ = load_.latencies();
 }
 
@@ -126,7 +146,9 @@ std::optional<double> GuestWatch::Excess() const {
   const auto requests = static_cast<double>(load_.ended() - period_ended_);
   const double mean = static_cast<double>(load_.total_latency() - period_latency_) / requests;
   // A microsecond more or less is nobody's business.
-  return mean / (kSlowdownMax * load_.undisturbed_mean() + 1000);
+  const double slowdown = mean / (kSlowdownMax * load_.undisturbed_mean() + 1000);
+  const auto time = static_cast<double>(graph_.engine().clock().Now() - period_begin_);
+  return std::max(slowdown, rest_rate_ * kRateMin * time / requests);
 }
 
 void GuestWatch::Adjust() {
@@ -145,7 +167,8 @@ void GuestWatch::Adjust() {
       level_ = std::min(level_ + 1, std::size(kLevels) - 1);
     } else {
       const double change = std::clamp(1 / std::max(*excess, 0.01), 0.7, 1.1);
-      share_ = std::clamp(share_ * change, has_target ? kShareMinForTarget : kShareMin, 1.0);
+      share_ = std::clamp(share_ * change, has_target ? kShareMinForTarget : kShareMin,
+                          has_target ? 1.0 : kShareMax);
     }
   }
   BeginPeriod(now);

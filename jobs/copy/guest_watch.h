@@ -3,9 +3,10 @@
 // What a job has in flight is what guests' requests wait for. While guests use the graph's disks,
 // which mostly share the host's (GuestLoad), the job has one small batch in flight; and it rests
 // between batches for as large a part of the time as it takes to keep the mean time of the guests'
-// requests below kSlowdownMax of what they take undisturbed. It works for some milliseconds, then
-// rests for some: what the guests' requests take in the rests is the measure. However slow the
-// guests become, it works for kShareMin of the time: a job must end.
+// requests below kSlowdownMax of what they take undisturbed, and to let them do kRateMin of what
+// they do undisturbed: a request may wait for us before we see it. It works for some milliseconds,
+// then rests for some: what the guests' requests take in the rests, and how many there are, is the
+// measure. However slow the guests become, it works for kShareMin of the time: a job must end.
 //
 // With a latency target, the measure is the 99th percentile of all the guests' requests: the job
 // does as much as keeps it below the target, up to all that it does without guests.
@@ -29,7 +30,10 @@ class GuestWatch {
  public:
   // How much slower guests' requests may be on average: then at least 0.7 of them are done.
   static constexpr double kSlowdownMax = 1.38;
+  static constexpr double kRateMin = 0.75;
   static constexpr double kShareMin = 0.3;
+  // So that there are rests to measure in.
+  static constexpr double kShareMax = 0.95;
   // With a target that somebody has asked for.
   static constexpr double kShareMinForTarget = 0.05;
 
@@ -73,6 +77,7 @@ class GuestWatch {
   // How far above its limit what the guests see is; nothing if it is not known.
   std::optional<double> Excess() const;
   void BeginPeriod(Nanoseconds now);
+  void EndRest(Nanoseconds now);
 
   Graph& graph_;
   GuestLoad& load_;
@@ -85,13 +90,19 @@ class GuestWatch {
   Nanoseconds busy_from_ = 0;
   double share_ = 1;      // of the time, that the job works
   double owed_rest_ = 0;  // nanoseconds
-  size_t level_ = 0;      // of what it may have in flight
+  // The rest that was taken last, and may still go on; negative: none.
+  Nanoseconds rest_begin_ = -1;
+  uint64_t rest_ended_ = 0;  // requests before it
+  size_t level_;             // of what it may have in flight
 
   // Since the share was last changed.
   Nanoseconds period_begin_ = 0;
   uint64_t period_ended_ = 0;
   Nanoseconds period_latency_ = 0;
   LatencyHistogram period_latencies_;
+  double rest_time_ = 0;      // in its rests
+  double rest_requests_ = 0;  // ended in them
+  double rest_rate_ = 0;      // requests in a nanosecond of rest, lately; 0: not known
 };
 
 }  // namespace millrace

@@ -25,8 +25,13 @@ constexpr Nanoseconds kBatchTime = 400 * kMicrosecond;
 // job that does nothing but batches.
 class Disk {
  public:
-  Disk(Engine& engine, Nanoseconds latency_beside_batch)
-      : engine_(engine), world_(engine), latency_beside_batch_(latency_beside_batch) {}
+  // `is_seen`: what the guest waits for beside a batch is the disk, and not us to look at its
+  // request.
+  Disk(Engine& engine, Nanoseconds latency_beside_batch, bool is_seen = true)
+      : engine_(engine),
+        world_(engine),
+        latency_beside_batch_(latency_beside_batch),
+        is_seen_(is_seen) {}
 
   Graph& graph() { return world_.graph(); }
 
@@ -77,21 +82,26 @@ class Disk {
     while (!is_over_) {
       uint8_t byte = 0;
       guest.CoRead(0, IoVector(&byte, 1)).IgnoreError();  // so that it is seen to be active
+      const Nanoseconds latency = in_flight_ > 0 ? latency_beside_batch_ : kQuietLatency;
+      if (!is_seen_) CoSleepFor(latency - kQuietLatency).IgnoreError();
       const GuestLoad::Request request(&graph().guest_load(), false);
-      CoSleepFor(in_flight_ > 0 ? latency_beside_batch_ : kQuietLatency).IgnoreError();
+      CoSleepFor(is_seen_ ? latency : kQuietLatency).IgnoreError();
     }
   }
 
   Engine& engine_;
   JobWorld world_;
   const Nanoseconds latency_beside_batch_;
+  const bool is_seen_;
   int in_flight_ = 0;
   bool is_over_ = false;
 };
 
-TEST(GuestWatch, LeavesTheGuestSevenTenthsOfItsRequests) {
+// Of the requests that a guest does alone, what it does beside a job that works, and how much of
+// the time that works.
+void SparesTheGuest(bool is_seen) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();
-  Disk disk(*engine, 3 * kQuietLatency);
+  Disk disk(*engine, 3 * kQuietLatency, is_seen);
   disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
     const uint64_t alone =
         self.CoCountRequests([]() MILLRACE_MAY_SUSPEND { CoSleepFor(kSecond).IgnoreError(); });
@@ -100,18 +110,22 @@ TEST(GuestWatch, LeavesTheGuestSevenTenthsOfItsRequests) {
     double share = 0;
     const uint64_t beside =
         self.CoCountRequests([&]() MILLRACE_MAY_SUSPEND { share = self.CoWork(watch, kSecond); });
-    EXPECT_GE(static_cast<double>(beside) / static_cast<double>(alone), 0.62);
+    EXPECT_GE(static_cast<double>(beside) / static_cast<double>(alone), 0.66);
     EXPECT_GE(share, GuestWatch::kShareMin);
   });
 }
 
-TEST(GuestWatch, JobThatCostsTheGuestNothingDoesNotRest) {
+TEST(GuestWatch, LeavesTheGuestTwoThirdsOfItsRequests) { SparesTheGuest(true); }
+
+TEST(GuestWatch, LeavesThemToAGuestThatWaitsForUsToLookToo) { SparesTheGuest(false); }
+
+TEST(GuestWatch, JobThatCostsTheGuestNothingHardlyRests) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();
   Disk disk(*engine, kQuietLatency);
   disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
     CoSleepFor(kSecond / 10).IgnoreError();
     GuestWatch watch(self.graph(), 0);
-    EXPECT_GE(self.CoWork(watch, kSecond), 0.99);
+    EXPECT_GE(self.CoWork(watch, kSecond), GuestWatch::kShareMax - 0.02);
   });
 }
 

@@ -55,6 +55,13 @@ absl::Status DiskModel::Check(ByteRange range, const uint8_t* memory) const {
   return absl::OkStatus();
 }
 
+absl::Status DiskModel::Compare(const DiskModel& shown) const {
+  const auto [expected, found] = std::mismatch(tags_.begin(), tags_.end(), shown.tags_.begin());
+  if (expected == tags_.end()) return absl::OkStatus();
+  return absl::DataLossError(StrCat("sector ", expected - tags_.begin(), " should hold write ",
+                                    *expected, " and holds write ", *found));
+}
+
 uint64_t DiskModel::Digest() const {
   uint64_t digest = 0xcbf29ce484222325u;
   for (const uint32_t tag : tags_) digest = (digest ^ tag) * 0x100000001b3u;

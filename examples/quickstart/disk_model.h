@@ -32,6 +32,9 @@ class DiskModel {
   // DataLoss names the first sector that differs, and what was read instead.
   absl::Status Check(ByteRange range, const uint8_t* memory) const;
 
+  // The same for all of a disk of this size, of which another model was read.
+  absl::Status Compare(const DiskModel& shown) const;
+
   // Stands for everything the disk shows.
   uint64_t Digest() const;
   // The tag that a sector's bytes carry; nothing if they are no sector of that number.

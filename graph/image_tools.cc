@@ -143,6 +143,17 @@ absl::StatusOr<ImageDescription> CoDescribe(OpenedFile& opened) MILLRACE_MAY_SUS
   return description;
 }
 
+absl::Status CannotCheck(const OpenedFile& opened) {
+  const bool is_raw = opened.format == "raw";
+  return RefusalStatus(absl::StatusCode::kUnimplemented,
+                       {.reason = ConflictReason::kUnknownFormat,
+                        .object = opened.format,
+                        .next_step = is_raw ? "say qcow2 if it is one" : "say qcow2"},
+                       StrCat("check '", opened.file->name(), "' as '", opened.format,
+                              is_raw ? "': a raw image has no structure that could be checked"
+                                     : "': images of this format cannot be checked"));
+}
+
 }  // namespace
 
 absl::Status CoCreateImage(Graph& graph, const DriverRegistry& registry,
@@ -169,9 +180,7 @@ absl::StatusOr<Qcow2CheckResult> CoCheckImage(Graph& graph, const DriverRegistry
   const bool is_read_only = check.repair == Qcow2Repair::kNone;
   MILLRACE_ASSIGN_OR_RETURN(OpenedFile opened,
                             CoOpenToLook(graph, registry, options, is_read_only));
-  absl::StatusOr<Qcow2CheckResult> result =
-      absl::UnimplementedError(StrCat("check '", options.path, "': a ", opened.format,
-                                      " image has no structure that could be checked"));
+  absl::StatusOr<Qcow2CheckResult> result = CannotCheck(opened);
   if (opened.format == "qcow2") result = CoCheckQcow2(*opened.file, check);
   opened.file->CoClose();
   return result;

@@ -123,8 +123,10 @@ std::string FeaturesInWords(const Qcow2Info& info) {
 void PrintQcow2(const Qcow2Info& info) {
   Print("cluster size", BytesInWords(info.cluster_bytes));
   Print("features", FeaturesInWords(info));
-  if (info.is_dirty) Print("state", "dirty: not closed properly; 'check --repair' puts it right");
-  if (info.is_corrupt) Print("state", "marked corrupt; see 'check'");
+  if (info.is_dirty)
+    Print("state", "dirty: not closed properly; 'check --repair all' puts it right");
+  if (info.is_corrupt)
+    Print("state", "marked corrupt: not written to; 'check --repair all' puts it right");
   if (info.is_encrypted) Print("encrypted", "yes; such images can be described, not opened");
   if (!info.data_file.empty()) {
     Print("data file", StrCat(PrintableName(info.data_file), " (not opened; not supported)"));

@@ -9,6 +9,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/drivers/qcow2/qcow2_info.h"
 #include "millrace/graph/map_image.h"
 #include "millrace/graph/operation_claim.h"
 #include "millrace/graph/whole_file.h"
@@ -98,6 +99,21 @@ void FindClaims(Graph& graph, JobPlan* plan) {
   }
 }
 
+namespace {
+
+// What the job would hear when it opens the image for writing; the plan reads it only.
+absl::Status CoRefuseIfCorrupt(WholeFile& file, const ChainLink& image) MILLRACE_MAY_SUSPEND {
+  if (image.format != "qcow2") return absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(const Qcow2Info info, CoReadQcow2Info(file));
+  if (!info.is_corrupt) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("open image '", image.path,
+             "' for writing: it is marked corrupt; look at it with 'millrace check', and put it "
+             "right with 'millrace check --repair all'"));
+}
+
+}  // namespace
+
 void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan) {
   for (size_t i = 0; i < plan->before.size(); ++i) {
     if (!plan->refusal.ok()) return;
@@ -109,8 +125,10 @@ void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan)
     options.direct = flags.session.direct;
     absl::StatusOr<std::unique_ptr<WholeFile>> file =
         WholeFile::CoOpen(session.graph(), session.registry(), options);
-    if (file.ok()) (*file)->CoClose();
     plan->refusal = file.status();
+    if (!file.ok()) return;
+    if (!options.is_read_only) plan->refusal = CoRefuseIfCorrupt(**file, plan->before[i]);
+    (*file)->CoClose();
   }
 }
 

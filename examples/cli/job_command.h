@@ -46,8 +46,9 @@ struct JobPlan {
 absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job)
     MILLRACE_MAY_SUSPEND;
 
-// Fills in what the graph and the files say: claims of whoever holds `proofs` now, and who else has
-// the files open. The chain must be closed for the second.
+// Fills in what the graph and the files say: claims of whoever holds `proofs` now; and who else has
+// the files open, or which of those to be written is marked corrupt. The chain must be closed for
+// the second.
 void FindClaims(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW;
 void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan)
     MILLRACE_MAY_SUSPEND;

@@ -1,5 +1,6 @@
 #include "examples/cli/session.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <optional>
 
@@ -8,6 +9,7 @@
 #include "millrace/engine/base/json_writer.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/builtin_drivers.h"
 
 namespace millrace {
@@ -97,11 +99,19 @@ std::string NextStep(const Conflict& conflict, bool can_ignore_locks) {
   return step;
 }
 
+// The host says so of a write; what a user can do about it, the library does not know.
+bool IsForWantOfRoom(const absl::Status& status) {
+  return CarriesErrno(status) && (ErrnoOf(status) == ENOSPC || ErrnoOf(status) == EDQUOT);
+}
+
 }  // namespace
 
 std::string TextOf(const absl::Status& status, bool can_ignore_locks) {
   std::string text(FromAbsl(status.message()));
   const std::optional<Conflict> conflict = ConflictOf(status);
+  if (!conflict && IsForWantOfRoom(status)) {
+    return StrCat(text, "; make room on its file system, then run this again");
+  }
   if (!conflict || conflict->next_step.empty()) return text;
   // The library's own advice, wherever it stands, gives way to ours.
   const std::string step = NextStep(*conflict, can_ignore_locks);

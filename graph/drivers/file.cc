@@ -27,6 +27,7 @@ bool IsUnsupported(int64_t result) {
 std::string_view WhatToDoAbout(int error_number) {
   switch (error_number) {
     case ENOENT:
+    case ENOTDIR:
       return "check the name, and what it is relative to";
     case EEXIST:
       return "choose another name, or have it replaced";
@@ -35,6 +36,13 @@ std::string_view WhatToDoAbout(int error_number) {
       return "check who may use the file and the folders that lead to it";
     case EROFS:
       return "open it read-only";
+    case EISDIR:
+      return "name a regular file or a block device";
+    case ELOOP:
+      return "check the symbolic links that lead to it";
+    case ENOSPC:
+    case EDQUOT:
+      return "make room on its file system";
     default:
       return "see what the host says of this file";
   }
@@ -43,12 +51,19 @@ std::string_view WhatToDoAbout(int error_number) {
 // The same text and errno, with a conflict.
 absl::Status HostRefusesFile(const std::string& path, const absl::Status& status) {
   const int error_number = ErrnoOf(status);
+  std::string_view text = FromAbsl(status.message());
+  std::string_view next_step = WhatToDoAbout(error_number);
+  // What it is refused for by our own rules says already what to do.
+  const size_t end = text.rfind("; ");
+  if (absl::IsFailedPrecondition(status) && end != text.npos) {
+    next_step = text.substr(end + 2);
+    text = text.substr(0, end);
+  }
   Conflict conflict;
   conflict.reason = ConflictReason::kHostFile;
   conflict.object = path;
-  conflict.next_step = std::string(WhatToDoAbout(error_number));
-  return WithErrno(ConflictStatus(status.code(), conflict, FromAbsl(status.message())),
-                   error_number);
+  conflict.next_step = std::string(next_step);
+  return WithErrno(ConflictStatus(status.code(), conflict, text), error_number);
 }
 
 class FileDriver final : public ProtocolDriver {

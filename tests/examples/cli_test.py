@@ -4,10 +4,12 @@
     cli_test.py PROGRAM [unittest arguments]
 """
 
+import hashlib
 import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,7 @@ import time
 import unittest
 
 PROGRAM = ''
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / 'examples'
 HAS_QEMU = shutil.which('qemu-img') is not None and shutil.which('qemu-io') is not None
 needs_qemu = unittest.skipUnless(HAS_QEMU, 'qemu-img and qemu-io are not installed')
 
@@ -77,6 +80,27 @@ class Usage(Cli):
             text = self.run_cli(command, '--help').stdout
             self.assertIn(f'usage: millrace {command}', text)
             self.assertLessEqual(max(map(len, text.splitlines())), 100)
+
+    def test_help_the_readme_and_the_code_name_the_same_exit_codes(self):
+        code = (EXAMPLES / 'cli' / 'exit_code.h').read_text()
+        said = {int(number) for number in re.findall(r'^  kExit\w+ = (\d+),', code, re.M)}
+        self.assertEqual(said, {SUCCESS, FAILURE, USAGE, LEAKS, CORRUPT, REFUSED, INTERRUPTED})
+        overview = self.run_cli('--help').stdout
+        shown = re.findall(r'^  (\d+) +\S', overview[overview.index('Exit codes:'):], re.M)
+        self.assertEqual(sorted(map(int, shown)), sorted(said))
+        readme = (EXAMPLES / 'README.md').read_text()
+        table = readme[readme.index('| exit code |'):].split('\n\n')[0]
+        listed = [int(number) for row in re.findall(r'^\| ([\d, ]+) \|', table, re.M)
+                  for number in row.split(',')]
+        self.assertEqual(sorted(listed), sorted(said))
+        # What each means, by the word on which nobody can be in doubt.
+        for number, word in ((0, 'done'), (1, 'failed'), (2, 'not understood'), (3, 'leak'),
+                             (4, 'corrupt'), (5, 'refused'), (130, 'Ctrl-C')):
+            self.assertRegex(overview, rf'(?m)^  {number} +.*{word}')
+            self.assertRegex(table, rf'(?m)^\| ([\d, ]+, )?{number}(, [\d, ]+)? \|.*{word}')
+        done = re.search(r'Exit codes: (.*?)\n\n', self.run_cli('check', '--help').stdout, re.S)[1]
+        self.assertEqual(re.findall(r'(\d+) ([a-z]+)', done.replace('\n', ' ')),
+                         [('0', 'clean'), ('3', 'leaks'), ('4', 'corruption'), ('1', 'could')])
 
     def test_what_is_not_understood_touches_nothing_and_says_where_help_is(self):
         for words in ((), ('nonsense',), ('create',), ('create', 'x.qcow2'), ('info',),
@@ -186,6 +210,137 @@ class Info(Cli):
             self.run_cli(*command, 'top', expect=SUCCESS if os.geteuid() == 0 or
                          command[0] != 'stream' else REFUSED)
         self.assertEqual(self.bytes_of('base', 'top'), before)
+
+
+@needs_qemu
+class NeverWrites(Cli):
+    """What only looks leaves files alone that a writable open, or a repair, would change."""
+
+    DATA = 0x50000  # where the first cluster written to a new image lies
+
+    def number(self, name, offset, size=8):
+        with open(self.folder / name, 'rb') as file:
+            file.seek(offset)
+            return int.from_bytes(file.read(size), 'big')
+
+    def put(self, name, offset, value, size=8):
+        with open(self.folder / name, 'r+b') as file:
+            file.seek(offset)
+            file.write(value.to_bytes(size, 'big'))
+
+    def set_refcount(self, name, offset, value):
+        block = self.number(name, self.number(name, 48))
+        self.put(name, block + 2 * (offset // 65536), value, size=2)
+
+    def bitmaps_extension(self, name):
+        """Where its body begins."""
+        at = self.number(name, 100, size=4)
+        while self.number(name, at, size=4) != 0x23852875:
+            self.assertNotEqual(self.number(name, at, size=4), 0, 'the header has no bitmaps')
+            at += 8 + (self.number(name, at + 4, size=4) + 7) // 8 * 8
+        return at + 8
+
+    # Each turns a good image with data and a bitmap into one that asks to be put right.
+
+    def mark_dirty(self, name):
+        self.put(name, 72, 1)
+
+    def mark_dirty_with_wrong_refcounts(self, name):
+        self.set_refcount(name, self.DATA, 0)
+        self.put(name, 72, 1)
+
+    def mark_corrupt(self, name):
+        self.put(name, 72, 2)
+
+    def give_a_wrong_refcount(self, name):
+        self.set_refcount(name, self.DATA, 0)
+
+    def leak(self, name):
+        end = -(-os.path.getsize(self.folder / name) // 65536) * 65536
+        os.truncate(self.folder / name, end + 65536)
+        self.set_refcount(name, end, 1)
+
+    def leave_the_bitmap_in_use(self, name):
+        directory = self.number(name, self.bitmaps_extension(name) + 16)
+        self.put(name, directory + 12, 1, size=4)
+
+    def leave_the_bitmaps_behind(self, name):
+        self.put(name, 88, 0)  # changed by a program that knows of none: they are not valid
+
+    # The damage, what `check` then says, and whether a job would be refused.
+    DAMAGES = (('mark_dirty', SUCCESS, SUCCESS),
+               ('mark_dirty_with_wrong_refcounts', CORRUPT, SUCCESS),
+               ('mark_corrupt', SUCCESS, REFUSED),
+               ('give_a_wrong_refcount', CORRUPT, SUCCESS),
+               ('leak', LEAKS, SUCCESS),
+               ('leave_the_bitmap_in_use', SUCCESS, SUCCESS),
+               ('leave_the_bitmaps_behind', LEAKS, SUCCESS))
+    NAMES = ('base', 'damaged', 'top')
+
+    def damaged_chain(self, damage):
+        for name in self.NAMES:
+            (self.folder / name).unlink(missing_ok=True)
+        self.run_cli('create', 'base', '8M')
+        self.write('base', 'write -P 1 0 1M')
+        self.run_cli('create', '--backing', 'base', '--backing-format', 'qcow2', 'damaged')
+        self.write('damaged', 'write -P 2 64K 64K')
+        self.qemu('qemu-img', 'bitmap', '--add', 'damaged', 'b')
+        self.run_cli('create', '--backing', 'damaged', '--backing-format', 'qcow2', 'top')
+        getattr(self, damage)('damaged')
+        for name in self.NAMES:
+            os.utime(self.folder / name, (10**9, 10**9))
+
+    def state(self):
+        """What all bytes come to, and what the host tells of the files."""
+        found = []
+        for name in self.NAMES:
+            stat = os.stat(self.folder / name)
+            found.append((stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_blocks,
+                          hashlib.sha256((self.folder / name).read_bytes()).hexdigest()))
+        return found
+
+    def test_whatever_is_wrong_with_the_image(self):
+        for damage, check, job in self.DAMAGES:
+            self.damaged_chain(damage)
+            before = self.state()
+            for command, status in (
+                    (('info', 'damaged'), SUCCESS), (('info', '--chain', 'top'), SUCCESS),
+                    (('map', 'damaged'), SUCCESS), (('map', 'top'), SUCCESS),
+                    (('graph', 'top'), SUCCESS), (('graph', '--dot', 'damaged'), SUCCESS),
+                    (('check', 'damaged'), check), (('check', '--json', 'damaged'), check),
+                    (('stream', '--dry-run', 'damaged'), job),
+                    (('stream', '--dry-run', 'top'), SUCCESS),
+                    (('commit', '--dry-run', '--top', '@1', 'top'), SUCCESS)):
+                with self.subTest(damage=damage, command=command):
+                    self.run_cli(*command, expect=status)
+                    self.assertEqual(self.state(), before)
+
+    def test_what_a_job_that_does_write_would_have_changed(self):
+        """That the damages are such that a writable open, and a repair, leave their marks."""
+        for damage, _, job in self.DAMAGES:
+            with self.subTest(damage=damage):
+                self.damaged_chain(damage)
+                before = self.state()
+                self.run_cli('check', '--repair', 'all', 'damaged')
+                if damage != 'leave_the_bitmap_in_use':  # that is for whoever made it
+                    self.assertNotEqual(self.state()[1], before[1])
+                self.damaged_chain(damage)
+                before = self.state()
+                self.run_cli('stream', 'damaged', expect=FAILURE if job == REFUSED else SUCCESS)
+                if job != REFUSED:
+                    self.assertNotEqual(self.state()[1], before[1])
+
+    def test_a_dry_run_says_that_a_corrupt_image_would_be_refused_and_how_it_is_mended(self):
+        self.damaged_chain('mark_corrupt')
+        said = self.run_cli('stream', '--dry-run', 'damaged', expect=REFUSED).stdout
+        self.assertIn("would be refused: open image 'damaged' for writing: it is marked corrupt", said)
+        self.assertIn("'millrace check --repair all'", said)
+        refused = self.run_json('stream', '--dry-run', 'damaged', expect=REFUSED)['refused']
+        self.assertIn('marked corrupt', refused)
+        self.assertIn('marked corrupt', self.run_cli('stream', 'damaged', expect=FAILURE).stderr)
+        self.run_cli('check', '--repair', 'all', 'damaged')
+        self.run_cli('stream', '--dry-run', 'damaged')
+        self.run_cli('stream', 'damaged')
 
 
 def normal(runs):

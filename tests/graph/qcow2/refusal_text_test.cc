@@ -227,6 +227,13 @@ const Refusal kRefusals[] = {
     {"RawDataFileBit", [](Bytes& i) { Put<uint64_t>(i, 88, 2); },
      "image 'img': autoclear feature bit 1 (raw external data) is set, but the external data file "
      "it is about is not"},
+    {"OtherFormat", [](Bytes& i) { i[3] = 0; },
+     "image 'img': this is not a qcow2 image: it does not start with 'QFI'"},
+    {"OtherFormatThatIsShort",
+     [](Bytes& i) {
+       i = {'P', 'K', 3, 4};
+     },
+     "image 'img': this is not a qcow2 image: it does not start with 'QFI'"},
     {"TooShort", [](Bytes& i) { i.resize(71); },
      "image 'img': the file has 71 bytes; a qcow2 header has at least 72"},
     {"TooShortForVersion3", [](Bytes& i) { i.resize(100); },

@@ -15,6 +15,7 @@ case "$kind" in
     cmake -S "$here/find_package" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
       -DCMAKE_PREFIX_PATH="$prefix"
     cmake --build .
+    told=$(cat version)
     ;;
   subdirectory)
     # The one without a build type: quick to build, and it has no flags that could hide a change.
@@ -27,7 +28,9 @@ case "$kind" in
     # shellcheck disable=SC2046
     "$compiler" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags millrace) "$here/program.cc" \
       $(pkg-config --libs millrace) -o program
+    told=$(pkg-config --modversion millrace)
     ;;
 esac
 version=$(./program)
+[ "${told:-$version}" = "$version" ]
 grep -q "define MILLRACE_VERSION_STRING \"$version\"" "$root/engine/version.h"

@@ -1,6 +1,7 @@
 // A program outside the tree that uses Millrace: what each consumer project builds and runs.
 #include <cstdio>
 #include <memory>
+#include <string_view>
 
 #include "millrace/engine/engine.h"
 #include "millrace/engine/sync/sleep.h"
@@ -12,6 +13,12 @@
 #include "millrace/jobs/stream/stream_job.h"
 
 namespace {
+
+// The version for the preprocessor and the version for people are one.
+#define TEXT_OF(major, minor, patch) #major "." #minor "." #patch
+#define EXPANDED(major, minor, patch) TEXT_OF(major, minor, patch)
+static_assert(std::string_view(EXPANDED(MILLRACE_VERSION_MAJOR, MILLRACE_VERSION_MINOR,
+                                        MILLRACE_VERSION_PATCH)) == MILLRACE_VERSION_STRING);
 
 // Options are given by name, those that are wanted; nothing is said about the rest, at -Wextra.
 void NameOptions() {

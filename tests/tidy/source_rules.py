@@ -317,12 +317,22 @@ def broken_rules(source):
             yield f'{source.path}:{line}: {check.__name__}: {message}'
 
 
+def folders_without_readme(root, paths):
+    """'folder: message' for every folder with sources of its own that nothing introduces."""
+    for folder in sorted({str(pathlib.PurePath(path).parent) for path in paths}):
+        if not (pathlib.Path(root) / folder / 'README.md').is_file():
+            yield f'{folder}: has sources and no README.md'
+
+
 def main(root):
     count = 0
     complaints = []
+    paths = []
     for source in sources(root):
         count += 1
+        paths.append(source.path)
         complaints.extend(broken_rules(source))
+    complaints.extend(folders_without_readme(root, paths))
     for complaint in complaints:
         print(complaint)
     print(f'{count} files, {len(RULES)} rules, {len(complaints)} complaints')

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Breaks each rule of source_rules.py once, and passes it once: a rule that cannot fail is none."""
 
+import pathlib
 import sys
+import tempfile
 import unittest
 
 import source_rules
@@ -148,6 +150,18 @@ class SourceRules(unittest.TestCase):
             for path, text in CASES[check.__name__][1]:
                 with self.subTest(rule=check.__name__, text=text[:200]):
                     self.assertEqual(list(check(source(path, text))), [])
+
+    def test_a_folder_with_sources_wants_a_readme(self):
+        with tempfile.TemporaryDirectory() as root:
+            for folder in ('graph/io', 'graph/empty'):
+                (pathlib.Path(root) / folder).mkdir(parents=True)
+            paths = ['graph/node.cc', 'graph/node.h', 'graph/io/file.h']
+            self.assertEqual(list(source_rules.folders_without_readme(root, paths)),
+                             ['graph: has sources and no README.md',
+                              'graph/io: has sources and no README.md'])
+            (pathlib.Path(root) / 'graph' / 'README.md').write_text('# graph\n', encoding='utf-8')
+            self.assertEqual(list(source_rules.folders_without_readme(root, paths)),
+                             ['graph/io: has sources and no README.md'])
 
     def test_comments_and_literals_are_not_code(self):
         text = 'a("x // y", \'"\', 1\'000); // b\n/* c\nd */ e R"(f"g)" h\n'

@@ -39,8 +39,7 @@ NbdSession::~NbdSession() {
 void NbdSession::Service() {
   SendReplies();
   TakeInput(true);
-  SendReplies();
-  EndIfAllIsSaid();
+  SendLastReplies();
 }
 
 void NbdSession::GoOn() {
@@ -48,14 +47,21 @@ void NbdSession::GoOn() {
   // What waited for room may have it now. The socket itself says when there is more to read.
   if (buffered() > 0 || (stream_ != nullptr && stream_->has_buffered())) {
     TakeInput(stream_ != nullptr && stream_->has_buffered());
-    SendReplies();
   } else {
     is_blocked_ = false;
   }
-  EndIfAllIsSaid();
+  SendLastReplies();
 }
 
-void NbdSession::EndIfAllIsSaid() {
+void NbdSession::SendLastReplies() {
+  const bool has_handshake_replies = !handshake_.replies().empty();
+  const size_t used = used_;
+  SendReplies();
+  // Input that waited for these to leave is in our hands: neither the socket nor a completion would
+  // call us for it.
+  const bool has_room =
+      used_ < used ? is_blocked_ : has_handshake_replies && handshake_.replies().empty();
+  if (has_room && buffered() > 0 && phase_ != Phase::kClosed) host_.OnChanged(*this);
   if (phase_ == Phase::kFarewell && used_ == 0 && handshake_.replies().empty()) Close();
 }
 

@@ -95,7 +95,8 @@ class NbdSession {
   bool SendHandshakeReplies();
   bool SendCommandReplies();
   void TakeInput(bool may_read);
-  void EndIfAllIsSaid();
+  // What TakeInput() has brought about is sent, and what has been said in full is ended.
+  void SendLastReplies();
   // One step with what has been read; false if it needs more, or must wait.
   bool TakeStep();
   bool StepHandshake();

@@ -425,6 +425,53 @@ TEST(NbdSession, AClientThatDoesNotReadIsNotReadFrom) {
   EXPECT_EQ(AnswersOf(wire, Opening("disk")).size(), 1001u);
 }
 
+// Its next call of the other side finds no room or nothing to read, all later ones do.
+void MakeLateOnce(NbdWire& wire) {
+  wire.room = SIZE_MAX;
+  wire.cut = [is_late = true](size_t max) mutable {
+    return std::exchange(is_late, false) ? 0 : max;
+  };
+}
+
+TEST(NbdSession, RoomThatItsOwnLastRepliesMakeIsNotForgotten) {
+  constexpr uint64_t kReads = 2 * NbdSession::kCommandsMax + 1;
+  for (const bool is_completion : {false, true}) {
+    NbdWire wire;
+    NbdWorld world;
+    NbdSession& session = world.Connect(wire);
+    wire.to_server = Opening("disk") + Write(1000, 0, "x");  // zeroes would be told, not sent
+    world.Pump();
+    wire.room = 0;
+    for (uint64_t i = 0; i < kReads; ++i) wire.to_server += Request(nbd::kCmdRead, i, 0, 4096);
+    world.Pump();
+    ASSERT_EQ(session.in_flight(), 0u);
+    ASSERT_FALSE(session.wants_read());
+    // The client reads on when the session has just found that he does not, and that it must wait.
+    MakeLateOnce(wire);
+    is_completion ? session.GoOn() : session.Service();
+    world.Pump();
+    EXPECT_EQ(AnswersOf(wire, Opening("disk")).size(), kReads + 1) << is_completion;
+  }
+}
+
+TEST(NbdSession, OptionsThatCameBeforeTheirTurnAreTakenWhenItComes) {
+  const std::string opening = Opening("disk");
+  NbdWire wire;
+  NbdWorld world;
+  wire.room = 18;  // the greeting
+  world.Connect(wire);
+  wire.to_server = opening + Request(nbd::kCmdFlush, 1, 0, 0);
+  world.Pump();
+  ASSERT_EQ(wire.read_bytes, wire.to_server.size());  // all of it waits in the session
+  while (wire.to_client.size() < OpeningAnswerBytes(opening)) {
+    const size_t before = wire.to_client.size();
+    MakeLateOnce(wire);
+    world.Pump();
+    ASSERT_GT(wire.to_client.size(), before) << "the session is stuck";
+  }
+  EXPECT_EQ(AnswersOf(wire, opening).size(), 1u);
+}
+
 TEST(NbdSession, AFloodOfOptionsIsTakenNoFasterThanItsRepliesAreRead) {
   constexpr int kOptions = 20'000;
   NbdWire wire;

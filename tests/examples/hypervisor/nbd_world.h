@@ -148,13 +148,14 @@ class NbdWorld final : public NbdSessionHost {
     return *sessions_.back();
   }
 
-  // Everything that can happen without time passing.
+  // Everything that can happen without time passing, as the event loop makes it happen: a session
+  // is called only if its wire has what it says it waits for, or if it has said that it changed.
   void Pump() {
     for (int idle = 0; idle < kIdleTurns;) {
       const uint64_t before = Progress();
-      for (const std::unique_ptr<NbdSession>& session : sessions_) session->Service();
+      ServeReady();
       Settle();
-      for (const std::unique_ptr<NbdSession>& session : sessions_) session->GoOn();
+      for (NbdSession* session : std::exchange(changed_, {})) session->GoOn();
       idle = Progress() == before ? idle + 1 : 0;
     }
   }
@@ -175,7 +176,7 @@ class NbdWorld final : public NbdSessionHost {
     TaskScope scope(engine_->scheduler(), "test");
     scope.Spawn("test", std::forward<Body>(body));
     while (scope.live() > 0) {
-      for (const std::unique_ptr<NbdSession>& session : sessions_) session->Service();
+      ServeReady();
       MILLRACE_CHECK(engine_->PollOnce(1) || scope.live() == 0, "the test's coroutine is stuck");
     }
     MILLRACE_CHECK(scope.Finish().ok(), "the test's coroutine failed");
@@ -197,6 +198,7 @@ class NbdWorld final : public NbdSessionHost {
     for (const std::unique_ptr<NbdSession>& session : sessions_) {
       MILLRACE_CHECK(session->is_finished(), "a session goes on after its disk has ended");
     }
+    changed_.clear();
     sessions_.clear();
     disk_.reset();
     MILLRACE_CHECK(memory_.taken() == 0, "buffers are still counted when all is over");
@@ -225,8 +227,17 @@ class NbdWorld final : public NbdSessionHost {
     ++tls_begun;
     return plain;
   }
-  void OnChanged(NbdSession&) override { ++changes_; }
-  void OnMemoryGiven() override {}
+  void OnChanged(NbdSession& session) override {
+    ++changes_;
+    if (std::find(changed_.begin(), changed_.end(), &session) == changed_.end()) {
+      changed_.push_back(&session);
+    }
+  }
+  void OnMemoryGiven() override {
+    for (const std::unique_ptr<NbdSession>& session : sessions_) {
+      if (session->waits_for_memory()) OnChanged(*session);
+    }
+  }
   NbdMemoryBudget& memory() override { return memory_; }
 
  private:
@@ -252,6 +263,20 @@ class NbdWorld final : public NbdSessionHost {
     options.is_writethrough = settings_.is_writethrough;
     disk_ = *NbdExport::Create(*graph_, node_, std::move(options));
   }
+  // What poll() would report.
+  void ServeReady() {
+    for (size_t i = 0; i < sessions_.size(); ++i) {
+      NbdSession& session = *sessions_[i];
+      const NbdWire& wire = *wires_[i];
+      const bool is_over = wire.is_broken || wire.is_shut;
+      const bool is_readable =
+          is_over || wire.client_has_ended || wire.read_bytes < wire.to_server.size();
+      const bool is_writable = is_over || wire.room > 0;
+      if ((session.wants_read() && is_readable) || (session.wants_write() && is_writable)) {
+        session.Service();
+      }
+    }
+  }
   // Grows with everything that happens.
   uint64_t Progress() const {
     uint64_t sum = engine_->scheduler().steps() + changes_;
@@ -272,6 +297,7 @@ class NbdWorld final : public NbdSessionHost {
   NbdMemoryBudget memory_;
   std::vector<std::unique_ptr<NbdSession>> sessions_;
   std::vector<const NbdWire*> wires_;
+  std::vector<NbdSession*> changed_;  // to be told to go on
   uint64_t changes_ = 0;
 };
 

@@ -10,10 +10,12 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/drivers/qcow2/bitmap_directory.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/image_file.h"
 #include "millrace/graph/drivers/qcow2/l2_entry.h"
@@ -36,17 +38,30 @@ class Checker {
  private:
   // ---- Counting (checker_uses.cc) ---------------------------------------------------------------
   absl::Status CoCountUses() MILLRACE_MAY_SUSPEND;
+  // An L2 table, and how often L1 tables refer to it. It is walked once, and what it refers to is
+  // counted so many times: a small file whose entries all name one table would cost hours.
+  struct L2Uses {
+    HostOffset place;
+    uint64_t l1_index = 0;  // of the first reference
+    uint32_t active = 0;    // from the active L1 table
+    uint32_t all = 0;
+  };
+  // Counts the L2 tables, and notes them.
   absl::Status CoCountL1(uint64_t offset, uint64_t entries, bool is_active) MILLRACE_MAY_SUSPEND;
-  // Whether one more L2 table may be walked. Tables that are referred to over and over make a small
-  // file cost hours; no image that anybody writes comes near the limit.
-  absl::Status SpendWalk();
-  absl::Status CoCountL2(uint64_t l1_index, HostOffset table, bool is_active) MILLRACE_MAY_SUSPEND;
-  void CountL2Entry(uint64_t guest, const L2Entry& entry, bool is_active);
+  void NoteL2(uint64_t l1_index, HostOffset place, bool is_active);
+  absl::Status CoCountL2(const L2Uses& table) MILLRACE_MAY_SUSPEND;
+  void CountL2Entry(uint64_t guest, const L2Entry& entry, const L2Uses& table);
+  // Whether one more table of an owner's own (L1, bitmap) may be read. Each has its clusters for
+  // itself, so that all of them are smaller than the file; but where owners without end claim one
+  // and the same, a small file would cost hours.
+  absl::Status SpendTable(uint64_t bytes);
+  absl::Status CoCountBitmap(const BitmapEntry& bitmap) MILLRACE_MAY_SUSPEND;
   absl::Status CoCountSnapshots() MILLRACE_MAY_SUSPEND;
   absl::Status CoCountBitmaps() MILLRACE_MAY_SUSPEND;
   absl::Status CoCountRefcountStructures() MILLRACE_MAY_SUSPEND;
   // Counts the clusters of a range of the file, or reports that it lies outside.
-  void CountRange(uint64_t offset, uint64_t bytes, std::string_view what);
+  void CountRange(uint64_t offset, uint64_t bytes, std::string_view what, uint32_t times = 1);
+  bool EndsInFile(uint64_t offset, uint64_t bytes) const;
   // The same, of a table that is changed where it is, whatever its refcount says: it must have its
   // clusters for itself. `what` must outlive the check.
   void CountTable(uint64_t offset, uint64_t bytes, std::string_view what);
@@ -73,7 +88,8 @@ class Checker {
   NewStructure PlanStructure() const;
   absl::Status CoWriteStructure(const NewStructure& structure) MILLRACE_MAY_SUSPEND;
 
-  void Corruption(std::string_view text);
+  // `times`: so often is the same wrong.
+  void Corruption(std::string_view text, uint64_t times = 1);
   void Leak(std::string_view text);
   void Finding(std::string_view text);
   uint64_t table_entries() const;
@@ -94,7 +110,9 @@ class Checker {
   };
   std::vector<Table> tables_;
   bool needs_rebuild_ = false;
-  uint64_t walks_left_;
+  std::vector<L2Uses> l2_tables_;                     // in the order of their first references
+  absl::flat_hash_map<uint64_t, size_t> l2_numbers_;  // by place; look-ups only
+  uint64_t table_bytes_left_;
   uint64_t next_host_ = 0;  // where guest data would go on without a gap
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
@@ -82,7 +83,7 @@ absl::StatusOr<uint64_t> Checker::CoRefcountOf(uint64_t cluster) {
 bool Checker::CompareOne(uint64_t cluster, uint64_t refcount, Qcow2Repair repair) {
   const uint64_t uses = uses_.Get(cluster);
   if (uses == refcount) return false;
-  // Behind the end of the file no space is lost; QEMU does not look there either.
+  // Behind the end of the file no space is lost.
   if (uses == 0 && cluster >= geometry_.ClustersFor(file_.bytes())) return false;
   const std::string text =
       StrCat("cluster ", cluster, " has refcount ", refcount, " and ", uses, " uses");
@@ -98,7 +99,10 @@ absl::Status Checker::CoCompareBlock(uint64_t block, HostOffset place, Qcow2Repa
   const uint32_t order = geometry_.refcount_order;
   const uint64_t per_slice = (cache_.slice_bytes() * 8) >> order;
   const uint64_t first = block << geometry_.refcount_block_bits();
-  for (uint64_t start = 0; start < geometry_.refcounts_per_block(); start += per_slice) {
+  // Nothing behind the end of the file is in use, or lost; QEMU does not look there either.
+  for (uint64_t start = 0;
+       start < geometry_.refcounts_per_block() && first + start < file_clusters();
+       start += per_slice) {
     const HostOffset slice_place = place + ((start << order) >> 3);
     MILLRACE_ASSIGN_OR_RETURN(TableCache::SliceRef slice,
                               cache_.CoGet(TableKind::kRefcountBlock, slice_place));
@@ -142,6 +146,7 @@ absl::Status Checker::CoCompareRefcounts(Qcow2Repair repair) {
 }
 
 absl::Status Checker::CoCompareFlags(Qcow2Repair repair) {
+  absl::flat_hash_set<uint64_t> compared;  // L2 tables; look-ups only
   for (uint64_t index = 0; index < header_.l1_entries; ++index) {
     const HostOffset place(header_.l1_offset + 8 * index);
     MILLRACE_ASSIGN_OR_RETURN(TableCache::SliceRef slice, cache_.CoGet(TableKind::kL1, place));
@@ -159,13 +164,13 @@ absl::Status Checker::CoCompareFlags(Qcow2Repair repair) {
         StoreBig<uint64_t>(cache_.Change(slice, place, 8), EncodeL1Entry(*entry));
       }
     }
+    if (!compared.insert(entry->l2_table.value()).second) continue;
     MILLRACE_RETURN_IF_ERROR(CoCompareL2Flags(entry->l2_table, repair));
   }
   return CoWriteChanges();
 }
 
 absl::Status Checker::CoCompareL2Flags(HostOffset table, Qcow2Repair repair) {
-  MILLRACE_RETURN_IF_ERROR(SpendWalk());
   for (uint64_t index = 0; index < geometry_.l2_entries(); ++index) {
     const HostOffset place = table + (index << geometry_.l2_entry_bits());
     MILLRACE_ASSIGN_OR_RETURN(TableCache::SliceRef slice, cache_.CoGet(TableKind::kL2, place));

@@ -1,5 +1,6 @@
 #include "millrace/graph/drivers/qcow2/qcow2_check.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
@@ -12,8 +13,10 @@ namespace qcow2 {
 namespace {
 
 constexpr uint64_t kCacheBytes = uint64_t{4} << 20;
-// How often the L2 tables may be walked, per cluster of the file.
-constexpr uint64_t kWalksPerCluster = 1000;
+// How much of L1 and bitmap tables may be read: so many times the file, but no more than so many of
+// the longest L1 tables, for the file may be holes; and one of these, for it may be cut off.
+constexpr uint64_t kReadsPerByte = 8;
+constexpr uint64_t kLongestTables = 256;
 
 }  // namespace
 
@@ -24,13 +27,15 @@ Checker::Checker(ImageFile& file, Header& header, uint64_t findings_max, Qcow2Ch
       findings_max_(findings_max),
       result_(result),
       cache_(file, header.geometry, kCacheBytes),
-      walks_left_(kWalksPerCluster * (geometry_.ClustersFor(file.bytes()) + 1)) {}
+      table_bytes_left_(kL1BytesMax +
+                        kReadsPerByte *
+                            std::min(file.bytes(), kLongestTables / kReadsPerByte * kL1BytesMax)) {}
 
 void Checker::Finding(std::string_view text) {
   if (result_.findings.size() < findings_max_) result_.findings.emplace_back(text);
 }
-void Checker::Corruption(std::string_view text) {
-  ++result_.corruptions;
+void Checker::Corruption(std::string_view text, uint64_t times) {
+  result_.corruptions += times;
   Finding(text);
 }
 void Checker::Leak(std::string_view text) {

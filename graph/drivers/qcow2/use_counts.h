@@ -3,6 +3,7 @@
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_USE_COUNTS_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_USE_COUNTS_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -13,9 +14,9 @@ namespace millrace::qcow2 {
 
 class UseCounts {
  public:
-  void Add(uint64_t cluster) {
+  void Add(uint64_t cluster, uint32_t times = 1) {
     uint32_t& count = pieces_[cluster / kPiece][cluster % kPiece];
-    if (count < std::numeric_limits<uint32_t>::max()) ++count;
+    count += std::min(times, std::numeric_limits<uint32_t>::max() - count);
   }
   uint64_t Get(uint64_t cluster) const {
     const auto piece = pieces_.find(cluster / kPiece);

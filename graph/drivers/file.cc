@@ -120,6 +120,11 @@ class FileDriver final : public ProtocolDriver {
     return StrCat(what, " '", PrintableName(options_.path), "'");
   }
   absl::Status CoOpenFile(bool writable) MILLRACE_MAY_SUSPEND;
+  // The same file once more; `what` is for the text of an error.
+  absl::StatusOr<IoFile> CoOpenAgain(const OpenOptions& mode, std::string_view what)
+      MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<IoFile> CoCachedFile() MILLRACE_MAY_SUSPEND;
+  void CloseLater(IoFile file);
   absl::Status CheckDescriptor(bool writable) const;
   absl::Status CheckConfined() const;
   absl::Status OrWithoutLocks(absl::Status status);
@@ -128,7 +133,8 @@ class FileDriver final : public ProtocolDriver {
   }
   void Prepare(IoRequest& request, IoOpcode opcode, uint64_t offset, const IoVector& memory) const;
   // Returns bytes moved or -errno.
-  int64_t CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) MILLRACE_MAY_SUSPEND;
+  int64_t CoTransfer(IoFile file, IoOpcode opcode, uint64_t offset, const IoVector& memory)
+      MILLRACE_MAY_SUSPEND;
   // What the result of a transfer means.
   absl::Status FinishRead(uint64_t offset, const IoVector& target, int64_t result);
   absl::Status FinishWrite(uint64_t offset, const IoVector& source, int64_t result);
@@ -152,6 +158,9 @@ class FileDriver final : public ProtocolDriver {
   // Between CoPrepareReopen and its end the other descriptor: the new one if it is read-only, else
   // the old one. A format prepares after its file, and may have to repair its image for writing.
   IoFile other_;
+  // Of a direct file, through the host's cache: for what lies behind its last whole block. Made by
+  // the first who needs it; invalid while the node is read-only.
+  IoFile cached_;
   FileInfo info_;  // as opened; but for the size
   uint64_t bytes_ = 0;
   std::unique_ptr<ImageLocks> locks_;  // null: locking is off
@@ -232,37 +241,55 @@ void FileDriver::CoClose() {
   // Others may share our open file description (an inherited descriptor), so closing is not enough.
   if (locks_ != nullptr) locks_->Release();
   if (other_.is_valid()) io().CoClose(std::exchange(other_, IoFile()));
+  if (cached_.is_valid()) io().CoClose(std::exchange(cached_, IoFile()));
   if (file_.is_valid()) io().CoClose(std::exchange(file_, IoFile()));
   for (const IoFile& file : unclosed_) io().CoClose(file);
   closers_->CoJoin().IgnoreError();
 }
 
-absl::Status FileDriver::CoPrepareReopen(bool writable) {
+absl::StatusOr<IoFile> FileDriver::CoOpenAgain(const OpenOptions& mode, std::string_view what) {
   // By way of the descriptor it is the same file, even if its name means another one by now.
-  const OpenOptions mode{.writable = writable, .direct = info_.io_alignment > 1};
   absl::StatusOr<OpenedIoFile> opened =
       io().CoOpenAndStat(StrCat("/proc/self/fd/", file_.number), mode);
   if (absl::IsNotFound(opened.status())) {
     opened = io().CoOpenAndStat(options_.path, mode);  // no /proc here
   }
-  if (!opened.ok()) {
-    return ErrnoStatus(ErrnoOf(opened.status()),
-                       Text(writable ? "reopen for writing" : "reopen read-only"));
+  if (!opened.ok()) return ErrnoStatus(ErrnoOf(opened.status()), Text(what));
+  if (opened->info.device == info_.device && opened->info.inode == info_.inode) {
+    return opened->file;
   }
-  other_ = opened->file;
-  absl::Status status;
-  if (opened->info.device != info_.device || opened->info.inode != info_.inode) {
-    status = absl::FailedPreconditionError(
-        StrCat(Text("reopen"), ": the path names another file by now; open that one anew"));
+  io().CoClose(opened->file);
+  return absl::FailedPreconditionError(
+      StrCat(Text("reopen"), ": the path names another file by now; open that one anew"));
+}
+
+// Two at once would both open it: the caller lets in one at a time.
+absl::StatusOr<IoFile> FileDriver::CoCachedFile() {
+  if (!cached_.is_valid()) {
+    MILLRACE_ASSIGN_OR_RETURN(
+        cached_, CoOpenAgain({.writable = true}, "open again, for less than a block at its end,"));
   }
+  return cached_;
+}
+
+void FileDriver::CloseLater(IoFile file) {
+  if (!closers_->Spawn("file/close", [this, file]() MILLRACE_MAY_SUSPEND { io().CoClose(file); })) {
+    unclosed_.push_back(file);
+  }
+}
+
+absl::Status FileDriver::CoPrepareReopen(bool writable) {
+  MILLRACE_ASSIGN_OR_RETURN(other_,
+                            CoOpenAgain({.writable = writable, .direct = info_.io_alignment > 1},
+                                        writable ? "reopen for writing" : "reopen read-only"));
   // The graph asks for this again when it commits; until then nobody may object to a repair,
   // whatever else is edited meanwhile.
-  if (status.ok() && writable && locks_ != nullptr) {
-    status = OrWithoutLocks(locks_->Reserve(kWrite));
-  }
-  if (!status.ok()) {
-    io().CoClose(std::exchange(other_, IoFile()));
-    return status;
+  if (writable && locks_ != nullptr) {
+    absl::Status status = OrWithoutLocks(locks_->Reserve(kWrite));
+    if (!status.ok()) {
+      io().CoClose(std::exchange(other_, IoFile()));
+      return status;
+    }
   }
   if (writable) std::swap(file_, other_);
   return absl::OkStatus();
@@ -279,9 +306,8 @@ void FileDriver::CommitReopen(bool writable) {
       locks_.reset();
     }
   }
-  if (!closers_->Spawn("file/close", [this, old]() MILLRACE_MAY_SUSPEND { io().CoClose(old); })) {
-    unclosed_.push_back(old);
-  }
+  CloseLater(old);
+  if (!writable && cached_.is_valid()) CloseLater(std::exchange(cached_, IoFile()));
 }
 
 void FileDriver::CoAbortReopen(bool writable) {
@@ -339,9 +365,11 @@ void FileDriver::Prepare(IoRequest& request, IoOpcode opcode, uint64_t offset,
   request.label = context_->node_name();
 }
 
-int64_t FileDriver::CoTransfer(IoOpcode opcode, uint64_t offset, const IoVector& memory) {
+int64_t FileDriver::CoTransfer(IoFile file, IoOpcode opcode, uint64_t offset,
+                               const IoVector& memory) {
   IoRequest request;
   Prepare(request, opcode, offset, memory);
+  request.file = file;
   const int64_t result = CoSubmit(io(), request);
   NoteIfChange(opcode);
   return result;
@@ -460,13 +488,17 @@ void FileDriver::CoStartWriteback(absl::Span<const ByteRange> ranges) {
 
 absl::Status FileDriver::CoRead(uint64_t offset, const IoVector& target) {
   if (target.bytes() == 0) return absl::OkStatus();
-  return FinishRead(offset, target, CoTransfer(IoOpcode::kRead, offset, target));
+  return FinishRead(offset, target, CoTransfer(file_, IoOpcode::kRead, offset, target));
 }
 
 absl::Status FileDriver::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
   // Every byte of a file is its own: nothing is unallocated.
   if (source.bytes() == 0 || flags.only_if_unallocated) return absl::OkStatus();
-  const int64_t result = CoTransfer(IoOpcode::kWrite, offset, source);
+  IoFile file = file_;
+  if (!IsAligned(offset | source.bytes(), info_.io_alignment)) {
+    MILLRACE_ASSIGN_OR_RETURN(file, CoCachedFile());
+  }
+  const int64_t result = CoTransfer(file, IoOpcode::kWrite, offset, source);
   MILLRACE_RETURN_IF_ERROR(FinishWrite(offset, source, result));
   return flags.force_unit_access ? CoFlush() : absl::OkStatus();
 }
@@ -513,7 +545,7 @@ absl::Status FileDriver::CoFlush() {
     return absl::OkStatus();
   }
   absl::Status status = ErrnoStatus(static_cast<int>(-result), Text("flush"));
-  if (info_.io_alignment == 1) flush_error_ = status;
+  if (info_.io_alignment == 1 || cached_.is_valid()) flush_error_ = status;
   return status;
 }
 

@@ -1,13 +1,17 @@
 // The file driver: a protocol over a regular file or block device of the host.
 //
 // It opens a path, or takes over a descriptor that the embedder opened; buffered or O_DIRECT (then
-// io_alignment() says what the host asks for, and the generic path bounces what does not fit).
+// io_alignment() says what the host asks for, and the generic path bounces what does not fit). What
+// lies behind the last whole block of a direct file cannot be written without making it longer: a
+// write that fits into no blocks goes through the host's cache; one of these at a time, and nothing
+// else in its pages meanwhile (graph/io/protocol_io.h).
 // Holes are seen, zeroes and discards punch holes where the host can. The file keeps
 // QEMU-compatible locks for what its node's parents may do (graph/io/image_locks.h), from the first
 // change of permissions until it is closed.
 //
-// Errors carry the host's errno (engine/io/io_error.h). After a failed flush of a buffered file all
-// later flushes fail too: the host may have dropped what it could not write.
+// Errors carry the host's errno (engine/io/io_error.h). After a failed flush of a file that was
+// written through the host's cache all later flushes fail too: the host may have dropped what it
+// could not write.
 #ifndef MILLRACE_GRAPH_DRIVERS_FILE_H_
 #define MILLRACE_GRAPH_DRIVERS_FILE_H_
 

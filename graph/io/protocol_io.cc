@@ -13,6 +13,7 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kMemoryAlignment = 4096;
+constexpr uint64_t kPageBytesMax = 65536;  // of any host
 
 // Where memory lies, no seed repeats: a simulation looks at how long its pieces are only.
 bool IsAlignedMemory(const Node& node, const IoVector& vector, uint64_t alignment) {
@@ -42,6 +43,13 @@ absl::Status CoReadBlocks(ProtocolDriver& driver, ByteRange blocks, IoBuffer& bo
   return driver.CoRead(blocks.offset, IoVector(bounce.data(), blocks.bytes));
 }
 
+// Whether the last block that it touches is the file's last one and not whole: written as a block,
+// it would make the file longer, and a raw disk with it.
+bool EndsInPartialBlock(const ProtocolDriver& driver, ByteRange range) {
+  const uint64_t bytes = driver.bytes();
+  return range.end() <= bytes && range.end() > AlignDown(bytes, driver.io_alignment());
+}
+
 ByteRange BlocksAround(ByteRange range, uint64_t alignment) {
   const uint64_t from = AlignDown(range.offset, alignment);
   return ByteRange(from, AlignUp(range.end(), alignment) - from);
@@ -69,8 +77,15 @@ absl::Status CoWriteProtocol(Node& node, ProtocolDriver& driver, uint64_t offset
   const uint64_t alignment = driver.io_alignment();
   if (alignment <= 1) return driver.CoWrite(offset, source, flags);
   const ByteRange range(offset, source.bytes());
-  const ByteRange blocks = BlocksAround(range, alignment);
   RangeLock::Hold hold;
+  if (EndsInPartialBlock(driver, range)) {
+    // Through the host's cache, whose pages may reach farther than blocks do: a page that is read
+    // while a block of it is written by others would later be written back as it was before.
+    const ByteRange pages = BlocksAround(range, std::max(alignment, kPageBytesMax));
+    AlignmentLock(node).CoAcquire(pages, LockMode::kExclusive, hold);
+    return driver.CoWrite(offset, source, flags);
+  }
+  const ByteRange blocks = BlocksAround(range, alignment);
   const bool is_whole = blocks == range;
   AlignmentLock(node).CoAcquire(blocks, is_whole ? LockMode::kShared : LockMode::kExclusive, hold);
   if (IsAlignedRequest(node, offset, source, alignment))

@@ -3,7 +3,8 @@
 // Callers may ask for any offset and length; a file opened with O_DIRECT takes only multiples of
 // its alignment, from aligned memory. Reads bounce; unaligned writes read the blocks around them,
 // and are serialised against each other by a range lock on the node, so that two writes into one
-// block lose nothing.
+// block lose nothing. A file whose end is in the middle of a block keeps it there: what is written
+// into its last, partial block is handed to the driver as it is, for a way of its own.
 #ifndef MILLRACE_GRAPH_IO_PROTOCOL_IO_H_
 #define MILLRACE_GRAPH_IO_PROTOCOL_IO_H_
 

@@ -388,6 +388,43 @@ TEST_P(FileDriverTest, AnAbortedReopenLeavesTheModeAndNoDescriptor) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+TEST_P(FileDriverTest, LessThanABlockAtTheEndOfADirectFileIsWrittenAsItIs) {
+  constexpr uint64_t kBytes = (1 << 20) + 100;
+  Put(path_, std::string(kBytes, 'a'));
+  const auto count_descriptors = [] {
+    const std::filesystem::directory_iterator begin("/proc/self/fd");
+    return std::distance(begin, {});
+  };
+  const auto before = count_descriptors();
+  const auto body = [&](ProtocolDriver& driver) MILLRACE_MAY_SUSPEND -> absl::Status {
+    if (driver.io_alignment() == 1) return absl::FailedPreconditionError("no direct I/O");
+    const auto open = count_descriptors();
+    MILLRACE_RETURN_IF_ERROR(driver.CoWrite(kBytes - 7, IoVector::OfConst("1234567", 7), {}));
+    EXPECT_EQ(driver.bytes(), kBytes);
+    AlignedBuffer end(driver.io_alignment());
+    MILLRACE_RETURN_IF_ERROR(driver.CoRead(AlignDown(kBytes, end.bytes), end.vector()));
+    EXPECT_EQ(std::memcmp(end.data.get() + kBytes % end.bytes - 8, "a1234567\0", 9), 0);
+    MILLRACE_RETURN_IF_ERROR(driver.CoFlush());
+    MILLRACE_RETURN_IF_ERROR(driver.CoPrepareReopen(false));
+    driver.CommitReopen(false);
+    // A read-only node has no descriptor to write by: they are closed while others go on.
+    for (int i = 0; i < 10'000 && count_descriptors() != open; ++i) {
+      MILLRACE_RETURN_IF_ERROR(driver.CoFlush());
+    }
+    EXPECT_EQ(count_descriptors(), open);
+    MILLRACE_RETURN_IF_ERROR(driver.CoPrepareReopen(true));
+    driver.CommitReopen(true);
+    return driver.CoWrite(kBytes - 1, IoVector::OfConst("8", 1), {});
+  };
+  const absl::Status status = WithDriver({.path = path_, .direct = true}, body);
+  if (status.code() == absl::StatusCode::kFailedPrecondition) {
+    GTEST_SKIP() << "the file system of the test's folder does no direct I/O: " << status;
+  }
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Get(path_), std::string(kBytes - 7, 'a') + "1234568");
+  EXPECT_EQ(count_descriptors(), before);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, FileDriverTest,
                          ::testing::Values(IoBackendKind::kIoUring, IoBackendKind::kThreads),
                          [](const auto& parameter) {

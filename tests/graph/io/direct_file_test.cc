@@ -36,7 +36,8 @@ constexpr DirectCase kCases[] = {
     {"Qcow2In512", "qcow2", 512}, {"Qcow2In1024", "qcow2", 1024}, {"Qcow2In4096", "qcow2", 4096},
 };
 
-constexpr uint64_t kBytes = 24 * 1024;
+// Its last block of more than 512 bytes is not whole.
+constexpr uint64_t kBytes = 24 * 1024 + 512;
 constexpr uint64_t kWorkers = 4;
 // No multiple of any block: neighbours meet inside blocks.
 constexpr uint64_t kPartBytes = kBytes / kWorkers + 77;
@@ -186,6 +187,7 @@ TEST_P(DirectFile, EveryByteIsThereWhateverTheHostsBlocksAre) {
           options.direct = false;
           const auto compare = [&](Attachment& disk) MILLRACE_MAY_SUSPEND -> absl::Status {
             MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, CoContent(disk));
+            EXPECT_EQ(disk.bytes(), kBytes);
             return content == model ? absl::OkStatus() : absl::DataLossError("another content");
           };
           if (result.ok()) result = CoWithDisk(graph, drivers, options, compare);
@@ -196,6 +198,87 @@ TEST_P(DirectFile, EveryByteIsThereWhateverTheHostsBlocksAre) {
       },
       /*cost=*/20);
 }
+
+// One change of the end of a raw disk that ends in the middle of a block of 4 KiB.
+struct EndCase {
+  const char* name;
+  ByteRange range;
+  enum { kWrite, kWriteParts, kZero, kZeroAndUnmap } how;
+};
+
+void PrintTo(const EndCase& each, std::ostream* out) { *out << each.name; }
+
+const EndCase kEndCases[] = {
+    {"AWriteInTheLastBlock", ByteRange(kBytes - 512, 512), EndCase::kWrite},
+    {"AWriteOfTheLastByte", ByteRange(kBytes - 1, 1), EndCase::kWrite},
+    {"AWriteOfAllOfIt", ByteRange(0, kBytes), EndCase::kWrite},
+    {"AWriteAcrossTwoBlocks", ByteRange(kBytes - 5000, 5000), EndCase::kWrite},
+    {"PartsOfWhichOneIsTheEnd", ByteRange(kBytes - 9000, 9000), EndCase::kWriteParts},
+    {"ZeroesInTheLastBlock", ByteRange(kBytes - 100, 100), EndCase::kZero},
+    {"ZeroesFromTheBlockBefore", ByteRange(8192, kBytes - 8192), EndCase::kZeroAndUnmap},
+};
+
+absl::Status CoChange(Attachment& disk, const EndCase& change, std::vector<uint8_t>* model)
+    MILLRACE_MAY_SUSPEND {
+  const ByteRange range = change.range;
+  const auto fill = [model](ByteRange part, uint8_t value) {
+    std::fill_n(model->begin() + static_cast<ptrdiff_t>(part.offset), part.bytes, value);
+  };
+  std::vector<uint8_t> data(range.bytes, 0x77);
+  switch (change.how) {
+    case EndCase::kWrite:
+      fill(range, 0x77);
+      return disk.CoWrite(range.offset, IoVector(data.data(), data.size()));
+    case EndCase::kWriteParts: {
+      const uint64_t third = range.bytes / 3;
+      const std::vector<ByteRange> parts = {ByteRange(range.offset, third),
+                                            ByteRange(range.offset + 2 * third, third)};
+      for (const ByteRange& part : parts) fill(part, 0x77);
+      return disk.CoWriteParts(parts, IoVector(data.data(), 2 * third), {});
+    }
+    case EndCase::kZero:
+    case EndCase::kZeroAndUnmap:
+      fill(range, 0);
+      return disk.CoWriteZeroes(range, {.may_unmap = change.how == EndCase::kZeroAndUnmap});
+  }
+  return absl::OkStatus();
+}
+
+class DirectFileEnd : public testing::TestWithParam<EndCase> {};
+
+TEST_P(DirectFileEnd, StaysWhereItIs) {
+  auto engine = *Engine::Create({.simulated = true});
+  SimulatedDisk& host = engine->simulated_io()->disk();
+  host.options().io_alignment = 4096;
+  host.Put("disk", std::string(kBytes, 'a'));
+  std::vector<uint8_t> model(kBytes, 'a');
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    Graph graph(*engine);
+    DriverRegistry drivers;
+    MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(drivers));
+    OpenImageOptions options;
+    options.path = "disk";
+    options.format = "raw";
+    options.direct = true;
+    const auto use = [&](Attachment& disk) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(CoChange(disk, GetParam(), &model));
+      EXPECT_EQ(disk.bytes(), kBytes);
+      EXPECT_EQ(host.Find("disk")->current().bytes(), kBytes);
+      // Past the cache again.
+      MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, CoContent(disk));
+      EXPECT_EQ(content, model);
+      return disk.CoFlush();
+    };
+    absl::Status result = CoWithDisk(graph, drivers, options, use);
+    graph.CoClose();
+    return result;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(host.Find("disk")->current().bytes(), kBytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(Changes, DirectFileEnd, testing::ValuesIn(kEndCases),
+                         [](const auto& each) { return std::string(each.param.name); });
 
 INSTANTIATE_TEST_SUITE_P(Blocks, DirectFile, testing::ValuesIn(kCases),
                          [](const auto& each) { return std::string(each.param.name); });

@@ -59,10 +59,6 @@ int64_t Fallocate(const IoRequest& request, int mode) {
   });
 }
 
-bool IsUnsupported(int64_t result) {
-  return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENODEV || result == -EINVAL;
-}
-
 int64_t WriteZeroBuffers(const IoRequest& request) {
   alignas(4096) static constexpr char kZeroes[65536] = {};
   uint64_t done = 0;
@@ -80,11 +76,11 @@ int64_t WriteZeroBuffers(const IoRequest& request) {
 
 int64_t WriteZeroes(const IoRequest& request) {
   int64_t result = Fallocate(request, FALLOC_FL_ZERO_RANGE);
-  if (!IsUnsupported(result)) return result;
+  if (!IsRangeRefused(result)) return result;
   // Some file systems punch holes but cannot zero a range (tmpfs): punch, then allocate again.
   result = Fallocate(request, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
   if (result == 0) result = Fallocate(request, 0);
-  if (!IsUnsupported(result)) return result;
+  if (!IsRangeRefused(result)) return result;
   return WriteZeroBuffers(request);
 }
 
@@ -125,6 +121,12 @@ int64_t Transfer(const IoRequest& request) {
 }
 
 }  // namespace
+
+// EINVAL: less than a sector of the device; EBUSY: somebody else uses pages of it.
+bool IsRangeRefused(int64_t result) {
+  return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENODEV || result == -EINVAL ||
+         result == -EBUSY;
+}
 
 int64_t PerformBlocking(IoRequest& request) {
   switch (request.opcode) {

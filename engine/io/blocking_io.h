@@ -13,6 +13,10 @@ namespace millrace {
 // The first `progress` bytes of a read or write count as moved. Any thread.
 int64_t PerformBlocking(IoRequest& request);
 
+// Whether the host does not do this to ranges of a file, not to this range, or not now: zeroes can
+// be written all the same.
+bool IsRangeRefused(int64_t result);
+
 }  // namespace millrace
 
 #endif  // MILLRACE_ENGINE_IO_BLOCKING_IO_H_

@@ -13,6 +13,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/blocking_io.h"
 #include "millrace/engine/io/host_io.h"
 #include "millrace/engine/io/io_error.h"
 
@@ -271,8 +272,7 @@ void UringIo::Flush() {
 bool UringIo::OnCompletion(IoRequest& request, int result) {
   const bool is_transfer = request.opcode == IoOpcode::kRead || request.opcode == IoOpcode::kWrite;
   const bool is_short = is_transfer && result > 0 && static_cast<uint64_t>(result) < request.bytes;
-  const bool is_unsupported = request.opcode == IoOpcode::kWriteZeroes &&
-                              (result == -EOPNOTSUPP || result == -EINVAL || result == -ENOSYS);
+  const bool is_unsupported = request.opcode == IoOpcode::kWriteZeroes && IsRangeRefused(result);
   if (is_short || is_unsupported || result == -EINTR || result == -EAGAIN) {
     // The rest, or another way to do it, by blocking calls; short reads end at the end of the file.
     if (is_short) request.progress = static_cast<uint64_t>(result);

@@ -509,8 +509,12 @@ absl::Status FileDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
   if (flags.may_unmap && can_punch_ && range.end() <= bytes_) {
     const int64_t result = CoRange(IoOpcode::kDiscard, range);
     if (result >= 0) return absl::OkStatus();
-    if (!IsUnsupported(result)) return ErrorAt("write zeroes to", range.offset, result);
-    can_punch_ = false;
+    // Not just now, or not this little (a device's sectors are larger): the next may be.
+    const bool is_for_now = result == -EINVAL || result == -EBUSY;
+    if (!is_for_now && !IsUnsupported(result)) {
+      return ErrorAt("write zeroes to", range.offset, result);
+    }
+    if (!is_for_now) can_punch_ = false;
   }
   const int64_t result = CoRange(IoOpcode::kWriteZeroes, range);
   if (result < 0) return ErrorAt("write zeroes to", range.offset, result);
@@ -531,8 +535,9 @@ absl::Status FileDriver::CoDiscard(ByteRange range) {
     can_punch_ = false;
     return absl::OkStatus();
   }
-  // A device discards in units of its own; less than one stays as it is.
-  if (result == -EINVAL && !info_.is_regular) return absl::OkStatus();
+  // A device discards in units of its own; less than one stays as it is, and what is in use.
+  const bool stays = result == -EINVAL || result == -EBUSY;
+  if (stays && !info_.is_regular) return absl::OkStatus();
   return ErrorAt("discard", range.offset, result);
 }
 

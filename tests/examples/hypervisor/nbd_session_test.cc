@@ -31,10 +31,11 @@ size_t OpeningAnswerBytes(const std::string& opening) {
   return wire.to_client.size();
 }
 
-// Everything answered after the opening; reads of `read_bytes` each.
+// Everything answered after the opening, which `before` other bytes came before; reads of
+// `read_bytes` each.
 std::map<uint64_t, Answer> AnswersOf(const NbdWire& wire, const std::string& opening,
-                                     size_t read_bytes = 0) {
-  const size_t skipped = OpeningAnswerBytes(opening);
+                                     size_t read_bytes = 0, size_t before = 0) {
+  const size_t skipped = OpeningAnswerBytes(opening) + before;
   std::map<uint64_t, Answer> answers;
   if (wire.to_client.size() < skipped) return answers;
   Reader reader(std::string_view(wire.to_client).substr(skipped));
@@ -582,6 +583,31 @@ TEST(NbdSession, RequestsQueueWhileTheDiskIsDrained) {
   EXPECT_TRUE(session.is_finished());
 }
 
+// A record that a session has not read to its end when others are to have their turn: no socket
+// speaks of the rest.
+TEST(NbdSession, TheRestOfARecordIsReadWithoutTheSocketsHelp) {
+  constexpr size_t kRecordBytes = 16 << 10;
+  constexpr size_t kReadsOfATurn = 8;
+  NbdWire wire;
+  NbdWorld world({.disk_bytes = 1 << 20, .tls = NbdOffer::Tls::kRequired});
+  NbdSession& session = world.Connect(wire);
+  wire.to_server = nbd_wire::Flags() + nbd_wire::Opt(nbd::kOptStartTls);
+  world.Pump();
+  wire.to_server += Opening("disk").substr(nbd_wire::Flags().size());
+  world.Pump();
+  std::optional<DrainedSection> drained;
+  world.Run([&]() MILLRACE_MAY_SUSPEND {
+    drained = *DrainedSection::CoBegin(world.graph(), {world.node()}, {});
+  });
+  // The last read of the turn ends with the first request, in the middle of a record.
+  wire.to_server +=
+      Write(1, 0, std::string((kReadsOfATurn - 1) * kRecordBytes, 'x')) + Write(2, 1 << 19, "y");
+  world.Pump();
+  EXPECT_EQ(session.in_flight(), 2u);
+  drained->End();
+  world.Pump();
+}
+
 TEST(NbdSession, BytesBehindTheRequestForTlsAreNotTakenForTheClientsOwn) {
   for (bool is_injected : {false, true}) {
     NbdWire wire;
@@ -611,9 +637,12 @@ TEST(NbdSession, AServerThatStopsRefusesTheNextOption) {
 
 // Three clients write and read sectors of their own; the decider cuts their bytes, lets them vanish
 // and orders everything else. Whoever stays is answered in full, with what it wrote.
-void RunClients(Decider& decider, uint64_t seed) {
+void RunClients(Decider& decider, uint64_t seed, bool has_tls) {
   std::array<NbdWire, 3> wires;
-  NbdWorld world({.decider = &decider});
+  NbdWorld world(
+      {.decider = &decider, .tls = has_tls ? NbdOffer::Tls::kRequired : NbdOffer::Tls::kNone});
+  const std::string start = nbd_wire::Flags() + nbd_wire::Opt(nbd::kOptStartTls);
+  constexpr size_t kStartAnswerBytes = 20;
   const auto choose = [&](size_t options) {
     const std::vector<Option> all(options);
     return options < 2 ? 0 : decider.Pick(ChoiceKind::kData, all);
@@ -628,8 +657,16 @@ void RunClients(Decider& decider, uint64_t seed) {
     vanishes[i] = choose(3) == 2;
     const std::string content(512, static_cast<char>('a' + i));
     wires[i].to_server = Opening("disk");
+    if (has_tls) {
+      wires[i].to_server = start;
+      world.Pump();
+      wires[i].to_server += Opening("disk").substr(nbd_wire::Flags().size());
+    }
     for (uint64_t j = 0; j < 4; ++j) wires[i].to_server += Write(j, (i * 4 + j) * 512, content);
-    if (vanishes[i]) wires[i].to_server.resize(choose(wires[i].to_server.size()));
+    if (vanishes[i]) {
+      const size_t sent = choose(wires[i].to_server.size());
+      wires[i].to_server.resize(std::max(sent, wires[i].read_bytes));
+    }
   }
   world.Pump();
   for (size_t i = 0; i < wires.size(); ++i) {
@@ -641,7 +678,7 @@ void RunClients(Decider& decider, uint64_t seed) {
   world.Pump();
   for (size_t i = 0; i < wires.size(); ++i) {
     if (vanishes[i] || wires[i].is_shut) continue;
-    const auto answers = AnswersOf(wires[i], Opening("disk"));
+    const auto answers = AnswersOf(wires[i], Opening("disk"), 0, has_tls ? kStartAnswerBytes : 0);
     ASSERT_EQ(answers.size(), 8u) << "seed " << seed;
     for (uint64_t j = 0; j < 4; ++j) {
       EXPECT_EQ(answers.at(10 + j).data, std::string(512, static_cast<char>('a' + i)));
@@ -652,7 +689,15 @@ void RunClients(Decider& decider, uint64_t seed) {
 TEST(NbdSession, ClientsAreAnsweredWhateverTheOrderAndTheCuts) {
   for (uint64_t seed : Seeds(4)) {
     RandomDecider decider(seed);
-    RunClients(decider, seed);
+    RunClients(decider, seed, /*has_tls=*/false);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(NbdSession, ClientsByTlsAreAnsweredWhateverTheOrderAndTheCuts) {
+  for (uint64_t seed : Seeds(4)) {
+    RandomDecider decider(seed);
+    RunClients(decider, seed, /*has_tls=*/true);
     if (testing::Test::HasFailure()) return;
   }
 }

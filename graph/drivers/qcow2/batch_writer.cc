@@ -139,6 +139,31 @@ absl::StatusOr<std::unique_ptr<BatchAllocation>> BatchWriter::CoAllocate(
   return std::unique_ptr<BatchAllocation>(std::move(batch));
 }
 
+L2Entry BatchWriter::OldEntry(const L2Window& window, uint64_t guest) {
+  // Nobody has changed it since it was looked at, and found sound: its guest range is held.
+  return window.Load(guest).value_or(L2Entry());
+}
+
+L2Entry BatchWriter::LinkedEntry(const ClusterBatch::Cluster& cluster) const {
+  L2Entry entry;
+  entry.host = cluster.host;
+  entry.is_copied = true;
+  entry.allocated = image_.geometry().all_subclusters();
+  return entry;
+}
+
+absl::Status BatchWriter::CoCheckOld(const ClusterBatch& batch,
+                                     const std::vector<L2Window>& windows) {
+  auto window = windows.begin();
+  for (const ClusterBatch::Cluster& cluster : batch.clusters_) {
+    if (!cluster.needs_link) continue;
+    while (cluster.guest >= window->guest_end()) ++window;
+    MILLRACE_RETURN_IF_ERROR(
+        writer_.CoCheckOld(OldEntry(*window, cluster.guest), LinkedEntry(cluster)));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BatchWriter::CoLink(ClusterBatch& batch) {
   absl::Status status = image_.write_error();
   // All tables are there before the first entry changes: all of the batch is linked, or none.
@@ -151,6 +176,7 @@ absl::Status BatchWriter::CoLink(ClusterBatch& batch) {
     status = window.status();
     if (window.ok()) windows.push_back(*std::move(window));
   }
+  if (status.ok()) status = CoCheckOld(batch, windows);
   if (!status.ok()) {
     CoAbandon(batch);
     return status;
@@ -159,12 +185,8 @@ absl::Status BatchWriter::CoLink(ClusterBatch& batch) {
   for (const ClusterBatch::Cluster& cluster : batch.clusters_) {
     if (!cluster.needs_link) continue;
     while (cluster.guest >= window->guest_end()) ++window;
-    // Nobody has changed it since it was looked at: its guest range is held.
-    const L2Entry old = window->Load(cluster.guest).value_or(L2Entry());
-    L2Entry now;
-    now.host = cluster.host;
-    now.is_copied = true;
-    now.allocated = image_.geometry().all_subclusters();
+    const L2Entry old = OldEntry(*window, cluster.guest);
+    const L2Entry now = LinkedEntry(cluster);
     window->Store(cluster.guest, now);
     writer_.ReleaseOld(old, now, false);
   }

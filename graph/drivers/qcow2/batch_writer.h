@@ -67,6 +67,12 @@ class BatchWriter {
   // Makes the L2 tables and takes the host clusters that the plan needs.
   absl::Status CoPlace(ClusterBatch& batch) MILLRACE_MAY_SUSPEND;
   static void SetPlaces(uint64_t cluster_bytes, ClusterBatch& batch);
+  // What stood there before the batch, and what is to.
+  static L2Entry OldEntry(const L2Window& window, uint64_t guest);
+  L2Entry LinkedEntry(const ClusterBatch::Cluster& cluster) const;
+  // ClusterWriter::CoCheckOld for all of the batch; `windows` are those of its tables, in order.
+  absl::Status CoCheckOld(const ClusterBatch& batch, const std::vector<L2Window>& windows)
+      MILLRACE_MAY_SUSPEND;
 
   Image& image_;
   Mapping& mapping_;

@@ -239,16 +239,26 @@ L2Entry ClusterWriter::LinkedEntry(const L2Entry& old, const ClusterAllocation& 
   return entry;
 }
 
-void ClusterWriter::ReleaseOld(const L2Entry& old, const L2Entry& now, bool discard) {
+ClusterRun ClusterWriter::UsedByOld(const L2Entry& old, const L2Entry& now) const {
   const Geometry& geometry = image_.geometry();
   if (old.is_compressed) {
     const HostCluster first = geometry.ClusterOf(old.compressed.offset);
     const HostCluster last = geometry.ClusterOf(old.compressed.offset + (old.compressed.bytes - 1));
-    // Never given back to the host: other compressed clusters may lie in the same ones.
-    frees_.Add({first, last.value() - first.value() + 1}, false);
-  } else if (old.has_host() && old.host != now.host) {
-    frees_.Add({geometry.ClusterOf(old.host), 1}, discard);
+    return {first, last.value() - first.value() + 1};
   }
+  if (old.has_host() && old.host != now.host) return {geometry.ClusterOf(old.host), 1};
+  return {};
+}
+
+absl::Status ClusterWriter::CoCheckOld(const L2Entry& old, const L2Entry& now) {
+  const ClusterRun run = UsedByOld(old, now);
+  return run.count == 0 ? absl::OkStatus() : image_.CoCheckNoMetadata(run, kGuestData);
+}
+
+void ClusterWriter::ReleaseOld(const L2Entry& old, const L2Entry& now, bool discard) {
+  const ClusterRun run = UsedByOld(old, now);
+  // Compressed data are never given back to the host: others may lie in the same clusters.
+  if (run.count > 0) frees_.Add(run, discard && !old.is_compressed);
 }
 
 absl::Status ClusterWriter::CoLinkEntries(ClusterAllocation& allocation) {
@@ -256,7 +266,7 @@ absl::Status ClusterWriter::CoLinkEntries(ClusterAllocation& allocation) {
   const ByteRange clusters = ClusterAligned(allocation.covered_);
   // All entries are there before the first one changes: all of the range is linked, or none.
   std::vector<L2Window> windows;
-  std::vector<L2Entry> entries;
+  std::vector<std::pair<L2Entry, L2Entry>> changes;  // old and new
   for (uint64_t cluster = clusters.offset; cluster < clusters.end(); cluster += cluster_bytes) {
     if (windows.empty() || cluster >= windows.back().guest_end()) {
       MILLRACE_ASSIGN_OR_RETURN(L2Window window, mapping_.CoLookUpForChange(cluster));
@@ -267,13 +277,13 @@ absl::Status ClusterWriter::CoLinkEntries(ClusterAllocation& allocation) {
       return image_.CoCorrupt(
           StrCat("guest offset ", cluster, ": ", FromAbsl(entry.status().message())));
     }
-    entries.push_back(*entry);
+    changes.emplace_back(*entry, LinkedEntry(*entry, allocation, cluster));
   }
+  for (const auto& [old, now] : changes) MILLRACE_RETURN_IF_ERROR(CoCheckOld(old, now));
   auto window = windows.begin();
   uint64_t cluster = clusters.offset;
-  for (const L2Entry& old : entries) {
+  for (const auto& [old, now] : changes) {
     if (cluster >= window->guest_end()) ++window;
-    const L2Entry now = LinkedEntry(old, allocation, cluster);
     window->Store(cluster, now);
     ReleaseOld(old, now, false);
     cluster += cluster_bytes;
@@ -371,6 +381,7 @@ absl::Status ClusterWriter::CoChangeWindow(ByteRange range, ChangeEntry change, 
     L2Entry now = *old;
     MILLRACE_RETURN_IF_ERROR((this->*change)(now, SubclusterMask(cluster, range), flags));
     if (EncodeL2Entry(now, geometry) == EncodeL2Entry(*old, geometry)) continue;
+    MILLRACE_RETURN_IF_ERROR(CoCheckOld(*old, now));
     window->Store(cluster, now);
     ReleaseOld(*old, now, discard);
   }

@@ -64,7 +64,10 @@ class ClusterWriter {
   // Unmaps whole clusters, whatever shows through then, and gives their space back to the host.
   absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
 
-  // For whoever changes an entry: gives back what `old` used, except what `now` still uses.
+  // For whoever changes an entry, before and after: DataLoss, and the image is corrupt, if what
+  // only `old` uses is metadata. Suspends in that case alone.
+  absl::Status CoCheckOld(const L2Entry& old, const L2Entry& now) MILLRACE_MAY_SUSPEND;
+  // Gives back what only `old` uses.
   void ReleaseOld(const L2Entry& old, const L2Entry& now, bool discard);
 
   // Held exclusively by whoever changes mappings of a guest range by other means.
@@ -93,6 +96,8 @@ class ClusterWriter {
   absl::Status CoLinkEntries(ClusterAllocation& allocation) MILLRACE_MAY_SUSPEND;
   L2Entry LinkedEntry(const L2Entry& old, const ClusterAllocation& allocation,
                       uint64_t cluster) const;
+  // The host clusters that `old` uses and `now` does not.
+  ClusterRun UsedByOld(const L2Entry& old, const L2Entry& now) const;
   // Applies `change` to all clusters of `range`, table by table.
   absl::Status CoChangeEntries(ByteRange range, ChangeEntry change, ZeroFlags flags,
                                bool makes_tables, bool discard) MILLRACE_MAY_SUSPEND;

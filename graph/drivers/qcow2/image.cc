@@ -43,6 +43,13 @@ absl::Status Image::CoCorrupt(std::string_view what) {
   return error;
 }
 
+absl::Status Image::CoCheckNoMetadata(ClusterRun run, std::string_view what) {
+  const std::optional<MetadataKind> there = metadata_.Find(run);
+  if (!there.has_value()) return absl::OkStatus();
+  return CoCorrupt(StrCat(what, " in cluster ", run.first.value(), " (", run.count,
+                          " in a row) overlap the ", MetadataKindName(*there)));
+}
+
 absl::Status Image::CoNoteCorruption(absl::Status status) {
   if (!absl::IsDataLoss(status)) return status;
   return CoCorrupt(FromAbsl(status.message()));
@@ -95,6 +102,7 @@ absl::Status Image::LearnEntry(uint64_t raw, MetadataKind pointed_to) {
   // Entries may share an L2 table that is copied before it is written.
   if (there == MetadataKind::kL2Table && pointed_to == MetadataKind::kL2Table &&
       (raw & kEntryCopied) == 0) {
+    metadata_.AddUser(run.first);
     return absl::OkStatus();
   }
   return LearnPlace(offset, geometry().cluster_bytes(), pointed_to);

@@ -38,6 +38,8 @@ class Image {
   // Something in the tables is broken. Stops all further writes, sets the corrupt bit of a writable
   // image, tells the log once, and returns the error for the request that found it.
   absl::Status CoCorrupt(std::string_view what) MILLRACE_MAY_SUSPEND;
+  // The same if metadata lies in `run`, where there is only `what`: "guest data".
+  absl::Status CoCheckNoMetadata(ClusterRun run, std::string_view what) MILLRACE_MAY_SUSPEND;
   // The same if `status` is DataLoss; any other status is returned as it is.
   absl::Status CoNoteCorruption(absl::Status status) MILLRACE_MAY_SUSPEND;
   // An error text with the image's name in front.

@@ -204,10 +204,7 @@ absl::Status Mapping::CoCheckDataPlace(HostOffset host, uint64_t bytes) {
   const Geometry& geometry = image_.geometry();
   const HostCluster first = geometry.ClusterOf(host);
   const ClusterRun run{first, geometry.ClusterOf(host + (bytes - 1)).value() - first.value() + 1};
-  if (std::optional<MetadataKind> there = image_.metadata().Find(run)) {
-    return image_.CoCorrupt(
-        StrCat("guest data at ", host.value(), " overlaps the ", MetadataKindName(*there)));
-  }
+  MILLRACE_RETURN_IF_ERROR(image_.CoCheckNoMetadata(run, kGuestData));
   const uint64_t file_end = AlignUp(image_.file().bytes(), geometry.cluster_bytes());
   if (host.value() + bytes > file_end) {
     return image_.CoCorrupt(StrCat("guest data at ", host.value(),
@@ -255,7 +252,7 @@ absl::Status Mapping::CoMakeL2Table(uint64_t index) {
   writeback_.OnL2TableWritten();
   image_.metadata().Add(run, MetadataKind::kL2Table);
   if (old.l2_table.value() != 0) {
-    frees_.Add({geometry.ClusterOf(old.l2_table), 1}, false);
+    frees_.AddL2Table(geometry.ClusterOf(old.l2_table));
   }
   return absl::OkStatus();
 }
@@ -298,9 +295,11 @@ absl::Status Mapping::CoGrowL1(uint64_t entries) {
     return status;
   }
   image_.cache().Forget(geometry.OffsetOf(old.first), old.count << geometry.cluster_bits);
-  image_.metadata().Remove(old.first);
   image_.metadata().Add(run, MetadataKind::kL1Table);
-  if (old.count > 0) frees_.Add(old, false);
+  // The place of a table without entries means nothing: anything may lie there.
+  if (old.count == 0) return absl::OkStatus();
+  image_.metadata().Remove(old.first, MetadataKind::kL1Table);
+  frees_.Add(old, false);
   return absl::OkStatus();
 }
 

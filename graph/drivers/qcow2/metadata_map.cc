@@ -41,4 +41,23 @@ std::optional<MetadataKind> MetadataMap::Find(ClusterRun run) const {
   return std::nullopt;
 }
 
+MetadataMap::Entry* MetadataMap::FindTable(HostCluster cluster, MetadataKind kind) {
+  const auto found = runs_.find(cluster.value());
+  return found != runs_.end() && found->second.kind == kind ? &found->second : nullptr;
+}
+
+void MetadataMap::AddUser(HostCluster cluster) {
+  if (Entry* table = FindTable(cluster, MetadataKind::kL2Table)) ++table->users;
+}
+
+uint64_t MetadataMap::DropUser(HostCluster cluster) {
+  Entry* const table = FindTable(cluster, MetadataKind::kL2Table);
+  if (table == nullptr || table->users == 0) return 0;
+  return --table->users;
+}
+
+void MetadataMap::Remove(HostCluster cluster, MetadataKind kind) {
+  if (FindTable(cluster, kind) != nullptr) runs_.erase(cluster.value());
+}
+
 }  // namespace millrace::qcow2

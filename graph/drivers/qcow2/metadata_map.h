@@ -25,6 +25,8 @@ enum class MetadataKind : uint8_t {
   kBitmapDirectory,
 };
 std::string_view MetadataKindName(MetadataKind kind);  // "L2 table"
+// What else may lie in a cluster, in words.
+inline constexpr std::string_view kGuestData = "guest data";
 
 // Consecutive host clusters.
 struct ClusterRun {
@@ -40,15 +42,23 @@ class MetadataMap {
   std::optional<MetadataKind> Add(ClusterRun run, MetadataKind kind);
   // What the run overlaps, if anything.
   std::optional<MetadataKind> Find(ClusterRun run) const;
-  // Forgets an L2 table or refcount block at `cluster`, or a whole table that starts there.
-  void Remove(HostCluster cluster) { runs_.erase(cluster.value()); }
+  // One L1 entry more for the L2 table at `cluster`, which has one from Add() on.
+  void AddUser(HostCluster cluster);
+  // One L1 entry less; how many are left. 0 if there is no such table.
+  uint64_t DropUser(HostCluster cluster);
+  // Forgets the table of this kind that starts at `cluster`, if there is one: only who owned it
+  // may, and the header nobody.
+  void Remove(HostCluster cluster, MetadataKind kind);
   void Clear() { runs_.clear(); }
 
  private:
   struct Entry {
     uint64_t count = 0;
     MetadataKind kind = MetadataKind::kHeader;
+    uint64_t users = 1;  // of an L2 table: entries of the active L1 table
   };
+  Entry* FindTable(HostCluster cluster, MetadataKind kind);
+
   absl::btree_map<uint64_t, Entry> runs_;  // by first cluster; they do not overlap
 };
 

@@ -6,18 +6,27 @@
 namespace millrace::qcow2 {
 
 void PendingFrees::Add(ClusterRun run, bool discard) {
-  const uint64_t request = image_.context().NewestRequest();
-  const uint64_t round = writeback_.next_round();
-  clusters_ += run.count;
-  if (!frees_.empty()) {
+  Add(PendingFree{.run = run, .discard = discard});
+}
+
+void PendingFrees::AddL2Table(HostCluster cluster) {
+  Add(PendingFree{.run = {cluster, 1}, .is_l2_table = true});
+}
+
+void PendingFrees::Add(PendingFree pending) {
+  pending.request = image_.context().NewestRequest();
+  pending.round = writeback_.next_round();
+  clusters_ += pending.run.count;
+  if (!frees_.empty() && !pending.is_l2_table) {
     PendingFree& last = frees_.back();
-    if (last.run.end() == run.first.value() && last.discard == discard && last.request == request &&
-        last.round == round) {
-      last.run.count += run.count;
+    if (last.run.end() == pending.run.first.value() && !last.is_l2_table &&
+        last.discard == pending.discard && last.request == pending.request &&
+        last.round == pending.round) {
+      last.run.count += pending.run.count;
       return;
     }
   }
-  frees_.push_back({run, discard, request, round});
+  frees_.push_back(pending);
 }
 
 bool PendingFrees::IsDue(const PendingFree& pending) const {
@@ -34,7 +43,9 @@ void PendingFrees::CoRelease() {
     const PendingFree pending = frees_.front();
     frees_.pop_front();
     clusters_ -= pending.run.count;
-    const absl::Status status = refcounts_.CoRelease(pending.run, pending.discard);
+    const absl::Status status = pending.is_l2_table
+                                    ? refcounts_.CoReleaseL2Table(pending.run.first)
+                                    : refcounts_.CoRelease(pending.run, pending.discard);
     if (!status.ok()) {
       image_.context().LogWarning(StrCat("leaked ", pending.run.count, " clusters from cluster ",
                                          pending.run.first.value(),

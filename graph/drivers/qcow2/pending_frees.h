@@ -25,6 +25,8 @@ class PendingFrees {
   // One user less for each cluster of `run`, by a table change made in this very step. `discard`
   // gives the space back to the host once nobody uses it.
   void Add(ClusterRun run, bool discard);
+  // The same for an L2 table, which stays in metadata() until it is free.
+  void AddL2Table(HostCluster cluster);
   // Gives back what may be. What cannot be given back for an I/O error stays in use: a leak, which
   // goes to the log.
   void CoRelease() MILLRACE_MAY_SUSPEND;
@@ -37,9 +39,11 @@ class PendingFrees {
   struct PendingFree {
     ClusterRun run;
     bool discard = false;
+    bool is_l2_table = false;
     uint64_t request = 0;  // the newest one in flight that may know the old mapping
     uint64_t round = 0;    // that writes the changed table
   };
+  void Add(PendingFree pending);
   bool IsDue(const PendingFree& pending) const;
 
   Image& image_;

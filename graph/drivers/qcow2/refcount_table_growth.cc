@@ -89,7 +89,7 @@ absl::Status Refcounts::CoGrowTable(uint64_t blocks_min) {
   image_.cache().Forget(HostOffset(old.first.value() << geometry.cluster_bits), old_entries * 8);
   image_.cache().Forget(HostOffset(growth.first << geometry.cluster_bits),
                         fresh.count << geometry.cluster_bits);
-  image_.metadata().Remove(old.first);
+  image_.metadata().Remove(old.first, MetadataKind::kRefcountTable);
   for (uint64_t block = 0; block < growth.blocks; ++block) {
     image_.metadata().Add({HostCluster(growth.first + block), 1}, MetadataKind::kRefcountBlock);
   }

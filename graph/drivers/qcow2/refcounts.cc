@@ -263,10 +263,7 @@ absl::Status Refcounts::CoDecrement(uint64_t cluster) {
     return image_.CoCorrupt(StrCat("cluster ", cluster, " is given back, but was free already"));
   }
   MILLRACE_RETURN_IF_ERROR(CoSet({HostCluster(cluster), 1}, refcount - 1));
-  if (refcount == 1) {
-    image_.metadata().Remove(HostCluster(cluster));
-    search_start_ = std::min(search_start_, cluster);
-  }
+  if (refcount == 1) search_start_ = std::min(search_start_, cluster);
   return absl::OkStatus();
 }
 
@@ -275,6 +272,7 @@ absl::Status Refcounts::CoRelease(ClusterRun run, bool discard) {
   MILLRACE_RETURN_IF_ERROR(image_.write_error());
   image_.file().CoEvent("cluster_free");
   const Geometry& geometry = image_.geometry();
+  MILLRACE_RETURN_IF_ERROR(image_.CoCheckNoMetadata(run, kGuestData));
   // Discarded before it is free: afterwards it may be somebody's.
   uint64_t pending = run.first.value();
   for (uint64_t cluster = run.first.value(); discard && cluster <= run.end(); ++cluster) {
@@ -293,6 +291,21 @@ absl::Status Refcounts::CoRelease(ClusterRun run, bool discard) {
   for (uint64_t cluster = run.first.value(); cluster < run.end(); ++cluster) {
     MILLRACE_RETURN_IF_ERROR(CoDecrement(cluster));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Refcounts::CoReleaseL2Table(HostCluster cluster) {
+  MutexLock lock(CoHold(mutex_));
+  MILLRACE_RETURN_IF_ERROR(image_.write_error());
+  image_.file().CoEvent("cluster_free");
+  MILLRACE_ASSIGN_OR_RETURN(const uint64_t refcount, CoGet(cluster.value()));
+  const uint64_t users = image_.metadata().DropUser(cluster);
+  if (refcount <= users) {
+    return image_.CoCorrupt(StrCat("the L2 table in cluster ", cluster.value(), " with refcount ",
+                                   refcount, " is given back, but has ", users, " users more"));
+  }
+  MILLRACE_RETURN_IF_ERROR(CoDecrement(cluster.value()));
+  if (refcount == 1) image_.metadata().Remove(cluster, MetadataKind::kL2Table);
   return absl::OkStatus();
 }
 

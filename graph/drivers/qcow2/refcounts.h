@@ -30,8 +30,11 @@ class Refcounts {
   absl::StatusOr<ClusterRun> CoAllocateExactly(uint64_t count) MILLRACE_MAY_SUSPEND;
   // One user less for each cluster. What nobody uses is free at once: the caller knows that no
   // request and no table on disk refers to it (PendingFrees), or that none ever did. `discard`
-  // gives the space back to the host.
+  // gives the space back to the host. DataLoss if metadata lies there: an entry that lied.
   absl::Status CoRelease(ClusterRun run, bool discard) MILLRACE_MAY_SUSPEND;
+  // The same for an L2 table that an L1 entry has let go of. DataLoss if more entries use it than
+  // its refcount says.
+  absl::Status CoReleaseL2Table(HostCluster cluster) MILLRACE_MAY_SUSPEND;
 
   // Makes the file long enough for what has been allocated, and `ahead` bytes more, for which the
   // host finds place at once: writes that make a file longer or fill its holes exclude each other

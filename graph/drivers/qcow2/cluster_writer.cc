@@ -310,15 +310,44 @@ absl::Status ClusterWriter::CoLink(ClusterAllocation& allocation) {
 }
 
 void ClusterWriter::CoAbandon(ClusterAllocation& allocation) {
-  if (allocation.run_.count > 0) {
-    const absl::Status status = refcounts_.CoRelease(allocation.run_, false);
-    if (!status.ok()) {
-      image_.context().LogWarning(
-          StrCat("leaked ", allocation.run_.count, " clusters: ", FromAbsl(status.message())));
-    }
-    allocation.run_.count = 0;
-  }
+  if (allocation.run_.count > 0) CoGiveBack(std::exchange(allocation.run_, {}));
   allocation.hold_.Release();
+}
+
+void ClusterWriter::CoGiveBack(ClusterRun run) {
+  const absl::Status status = refcounts_.CoRelease(run, false);
+  if (status.ok()) return;
+  image_.context().LogWarning(
+      StrCat("leaked ", run.count, " clusters: ", FromAbsl(status.message())));
+}
+
+absl::Status ClusterWriter::CoReplace(uint64_t guest, absl::Span<const uint8_t> content) {
+  // The table first, so that what can fail has failed before anything is written.
+  MILLRACE_RETURN_IF_ERROR(mapping_.CoLookUpForChange(guest).status());
+  MILLRACE_ASSIGN_OR_RETURN(const ClusterRun run, refcounts_.CoAllocate(1));
+  const HostOffset host = image_.geometry().OffsetOf(run.first);
+  absl::Status status = image_.file().CoWriteBytes(host.value(), content);
+  if (status.ok()) status = CoLinkReplaced(guest, run.first);
+  if (!status.ok()) CoGiveBack(run);
+  return status;
+}
+
+absl::Status ClusterWriter::CoLinkReplaced(uint64_t guest, HostCluster fresh) {
+  MILLRACE_RETURN_IF_ERROR(image_.write_error());
+  MILLRACE_ASSIGN_OR_RETURN(L2Window window, mapping_.CoLookUpForChange(guest));
+  MILLRACE_ASSIGN_OR_RETURN(const L2Entry old, window.Load(guest));
+  L2Entry now = old;
+  if (old.is_compressed) {
+    now = L2Entry();
+    now.allocated = image_.geometry().all_subclusters();
+  }
+  now.host = image_.geometry().OffsetOf(fresh);
+  now.is_copied = true;
+  MILLRACE_RETURN_IF_ERROR(CoCheckOld(old, now));
+  window.Store(guest, now);
+  ReleaseOld(old, now, false);
+  writeback_.OnDataWritten();
+  return absl::OkStatus();
 }
 
 absl::Status ClusterWriter::ZeroEntry(L2Entry& entry, uint32_t subclusters, ZeroFlags flags) const {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/sync/range_lock.h"
@@ -64,6 +65,11 @@ class ClusterWriter {
   // Unmaps whole clusters, whatever shows through then, and gives their space back to the host.
   absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
 
+  // Gives the cluster at `guest`, which has data, a host cluster of its own with `content`: all of
+  // a compressed cluster, else what the old host cluster is to have instead. The caller holds the
+  // guest range exclusively.
+  absl::Status CoReplace(uint64_t guest, absl::Span<const uint8_t> content) MILLRACE_MAY_SUSPEND;
+
   // For whoever changes an entry, before and after: DataLoss, and the image is corrupt, if what
   // only `old` uses is metadata. Suspends in that case alone.
   absl::Status CoCheckOld(const L2Entry& old, const L2Entry& now) MILLRACE_MAY_SUSPEND;
@@ -94,6 +100,9 @@ class ClusterWriter {
   absl::StatusOr<bool> CoTryInPlace(ByteRange range, ClusterAllocation& allocation)
       MILLRACE_MAY_SUSPEND;
   absl::Status CoLinkEntries(ClusterAllocation& allocation) MILLRACE_MAY_SUSPEND;
+  // What was taken, and never linked.
+  void CoGiveBack(ClusterRun run) MILLRACE_MAY_SUSPEND;
+  absl::Status CoLinkReplaced(uint64_t guest, HostCluster fresh) MILLRACE_MAY_SUSPEND;
   L2Entry LinkedEntry(const L2Entry& old, const ClusterAllocation& allocation,
                       uint64_t cluster) const;
   // The host clusters that `old` uses and `now` does not.

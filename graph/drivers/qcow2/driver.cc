@@ -378,23 +378,42 @@ absl::Status Qcow2Driver::CoZeroBehind(uint64_t old_bytes, uint64_t bytes) {
   return parts_->writeback.CoRun();
 }
 
+// The same for the rest of the cluster that the image's end is in.
 absl::Status Qcow2Driver::CoZeroLastCluster(uint64_t old_bytes) {
-  const Geometry& geometry = parts_->image.geometry();
-  const uint64_t cluster_end = AlignUp(old_bytes, geometry.cluster_bytes());
-  if (cluster_end == old_bytes) return absl::OkStatus();
+  const ByteRange cluster(AlignDown(old_bytes, cluster_bytes()), cluster_bytes());
+  if (cluster.offset == old_bytes) return absl::OkStatus();
   RangeLock::Hold hold;
-  parts_->writer.guest_ranges().CoAcquire(ByteRange(old_bytes, cluster_end - old_bytes),
-                                          LockMode::kExclusive, hold);
-  for (uint64_t guest = old_bytes; guest < cluster_end;) {
-    MILLRACE_ASSIGN_OR_RETURN(const Extent extent,
-                              parts_->mapping.CoMap(ByteRange(guest, cluster_end - guest)));
-    if (extent.kind == ExtentKind::kData) {
-      MILLRACE_RETURN_IF_ERROR(
-          parts_->file.CoWriteZeroes(ByteRange(extent.host.value(), extent.bytes)));
-    }
-    guest += extent.bytes;
+  parts_->writer.guest_ranges().CoAcquire(cluster, LockMode::kExclusive, hold);
+  MILLRACE_ASSIGN_OR_RETURN(const std::optional<L2Window> window,
+                            parts_->mapping.CoLookUp(cluster.offset));
+  if (!window.has_value()) return absl::OkStatus();
+  const absl::StatusOr<L2Entry> entry = window->Load(cluster.offset);
+  if (!entry.ok()) return parts_->image.CoNoteCorruption(entry.status());
+  if (!entry->is_compressed && entry->allocated == 0) return absl::OkStatus();
+  if (entry->is_compressed || !entry->is_copied) return CoReplaceLastCluster(old_bytes, *entry);
+  const HostOffset tail = entry->host + (old_bytes - cluster.offset);
+  const ByteRange range(tail.value(), cluster.end() - old_bytes);
+  MILLRACE_RETURN_IF_ERROR(parts_->mapping.CoCheckDataPlace(tail, range.bytes));
+  return parts_->file.CoWriteZeroes(range);
+}
+
+// Of what is compressed, or shared with a snapshot, a copy is made that is zero behind the end. The
+// guest range is held.
+absl::Status Qcow2Driver::CoReplaceLastCluster(uint64_t old_bytes, const L2Entry& old) {
+  const uint64_t guest = AlignDown(old_bytes, cluster_bytes());
+  std::vector<uint8_t> content(cluster_bytes());
+  if (old.is_compressed) {
+    MILLRACE_RETURN_IF_ERROR(CoReadCompressed(old, 0, IoVector(absl::MakeSpan(content))));
+  } else {
+    MILLRACE_RETURN_IF_ERROR(parts_->file.CoReadBytes(old.host.value(), absl::MakeSpan(content)));
   }
-  return absl::OkStatus();
+  const auto tail = content.begin() + static_cast<ptrdiff_t>(old_bytes - guest);
+  const auto is_zero = [](uint8_t byte) { return byte == 0; };
+  if (std::all_of(tail, content.end(), is_zero)) return absl::OkStatus();
+  std::fill(tail, content.end(), uint8_t{0});
+  MILLRACE_RETURN_IF_ERROR(parts_->writer.CoReplace(guest, content));
+  // As in CoZeroBehind().
+  return parts_->writeback.CoRun();
 }
 
 std::vector<FormatFact> Qcow2Driver::facts() const {

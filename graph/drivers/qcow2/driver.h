@@ -89,6 +89,7 @@ class Qcow2Driver final : public FormatDriver {
   absl::Status CoShrink(uint64_t old_bytes, uint64_t bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroBehind(uint64_t old_bytes, uint64_t bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroLastCluster(uint64_t old_bytes) MILLRACE_MAY_SUSPEND;
+  absl::Status CoReplaceLastCluster(uint64_t old_bytes, const L2Entry& old) MILLRACE_MAY_SUSPEND;
   absl::Status CoReadCompressed(const L2Entry& entry, uint64_t offset_in_cluster,
                                 const IoVector& target) MILLRACE_MAY_SUSPEND;
 

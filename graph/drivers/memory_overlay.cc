@@ -100,6 +100,8 @@ class MemoryOverlayDriver final : public FormatDriver {
  private:
   Cluster At(uint64_t offset) const { return image_->map[offset / image_->cluster_bytes]; }
   ByteRange WholeClusters(ByteRange range) const;
+  // Whether a range that may have ended with the image does not any more: the image has grown.
+  bool EndsInCluster(ByteRange range) const;
   // How many bytes from range.offset on lie in clusters for which `wanted` holds; 0 if the first
   // does not.
   template <typename Wanted>
@@ -118,6 +120,10 @@ class MemoryOverlayDriver final : public FormatDriver {
 ByteRange MemoryOverlayDriver::WholeClusters(ByteRange range) const {
   const uint64_t from = AlignDown(range.offset, image_->cluster_bytes);
   return ByteRange(from, AlignUp(range.end(), image_->cluster_bytes) - from);
+}
+
+bool MemoryOverlayDriver::EndsInCluster(ByteRange range) const {
+  return range.end() < image_->bytes && !IsAligned(range.end(), image_->cluster_bytes);
 }
 
 template <typename Wanted>
@@ -190,6 +196,7 @@ absl::Status MemoryOverlayDriver::CoReadEncoded(ByteRange range, const IoVector&
 absl::Status MemoryOverlayDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
   RangeLock::Hold hold;
   clusters_.CoAcquire(WholeClusters(range), LockMode::kExclusive, hold);
+  if (EndsInCluster(range)) return absl::UnimplementedError("not whole clusters");
   return CoMemoryStep(*context_, "write zeroes to", range, [&] {
     Set(range, Cluster::kZero,
         [&](Cluster each) { return !flags.only_if_unallocated || each == Cluster::kUnallocated; });
@@ -199,6 +206,8 @@ absl::Status MemoryOverlayDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags
 absl::Status MemoryOverlayDriver::CoDiscard(ByteRange range) {
   RangeLock::Hold hold;
   clusters_.CoAcquire(WholeClusters(range), LockMode::kExclusive, hold);
+  if (EndsInCluster(range))
+    range.bytes = AlignDown(range.end(), image_->cluster_bytes) - range.offset;
   // A discarded cluster reads as zeroes: what the backing has there must not reappear. The content
   // stays as it is, for readers that looked at the map before.
   return CoMemoryStep(*context_, "discard", range, [&] {

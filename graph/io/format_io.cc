@@ -227,6 +227,11 @@ absl::Status CoWriteZeroesFormat(Node& node, FormatDriver& driver, ByteRange ran
   if (from < to) {
     absl::Status status = driver.CoWriteZeroes(ByteRange(from, to - from), flags);
     ++node.mapping_revision;
+    if (absl::IsUnimplemented(status) && end != 0 && driver.bytes() > end) {
+      // The image has grown since, so its last unit has more in it now than was asked for.
+      MILLRACE_SOMETIMES(true, "format: an image grows while its end is being zeroed");
+      return CoWriteZeroesFormat(node, driver, ByteRange(from, range.end() - from), flags);
+    }
     if (absl::IsUnimplemented(status)) {
       status = CoWriteZeroData(node, driver, ByteRange(from, to - from), flags);
     }

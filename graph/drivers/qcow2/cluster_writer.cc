@@ -28,6 +28,14 @@ ByteRange ClusterWriter::ClusterAligned(ByteRange range) const {
   return ByteRange(begin, AlignUp(range.end(), bytes) - begin);
 }
 
+ByteRange ClusterWriter::WholeSubclusters(ByteRange range) const {
+  const Geometry& geometry = image_.geometry();
+  const uint64_t end = range.end() >= image_.header().bytes
+                           ? AlignUp(range.end(), geometry.cluster_bytes())
+                           : AlignDown(range.end(), geometry.subcluster_bytes());
+  return ByteRange(range.offset, std::max(end, range.offset) - range.offset);
+}
+
 uint32_t ClusterWriter::SubclusterMask(uint64_t cluster, ByteRange range) const {
   const Geometry& geometry = image_.geometry();
   const ByteRange part = range.Intersect(ByteRange(cluster, geometry.cluster_bytes()));
@@ -418,29 +426,30 @@ absl::Status ClusterWriter::CoChangeWindow(ByteRange range, ChangeEntry change, 
   return absl::OkStatus();
 }
 
-absl::Status ClusterWriter::CoChangeEntries(ByteRange range, ChangeEntry change, ZeroFlags flags,
-                                            bool makes_tables, bool discard) {
+absl::StatusOr<bool> ClusterWriter::CoChangeEntries(ByteRange range, ChangeEntry change,
+                                                    ZeroFlags flags, bool makes_tables,
+                                                    bool discard) {
   const uint64_t table_bytes = image_.geometry().l2_table_guest_bytes();
   for (uint64_t guest = range.offset; guest < range.end();) {
     const uint64_t table_end = AlignDown(guest, table_bytes) + table_bytes;
     const ByteRange part(guest, std::min(range.end(), table_end) - guest);
     RangeLock::Hold hold;
     guest_ranges_.CoAcquire(ClusterAligned(part), LockMode::kExclusive, hold);
-    for (uint64_t done = part.offset; done < part.end();) {
+    // Not before it is ours: the image may have grown since the range was asked for, and others may
+    // have written behind its old end.
+    const ByteRange whole = WholeSubclusters(part);
+    for (uint64_t done = whole.offset; done < whole.end();) {
       MILLRACE_RETURN_IF_ERROR(image_.write_error());
-      MILLRACE_RETURN_IF_ERROR(CoChangeWindow(ByteRange(done, part.end() - done), change, flags,
+      MILLRACE_RETURN_IF_ERROR(CoChangeWindow(ByteRange(done, whole.end() - done), change, flags,
                                               makes_tables, discard, done));
     }
+    if (whole.end() < part.end()) return false;
     guest = part.end();
   }
-  return absl::OkStatus();
+  return true;
 }
 
 absl::Status ClusterWriter::CoZero(ByteRange range, ZeroFlags flags, bool pass_discards) {
-  // The last cluster may be cut off by the image's end; nothing behind that matters.
-  if (range.end() == image_.header().bytes) {
-    range.bytes = AlignUp(range.end(), image_.geometry().cluster_bytes()) - range.offset;
-  }
   if (image_.geometry().version < 3) {
     // Without zero clusters, only what nothing shows through can be made to read as zeroes: by
     // forgetting it, whether or not its space was to be kept (QEMU does the same).
@@ -450,21 +459,22 @@ absl::Status ClusterWriter::CoZero(ByteRange range, ZeroFlags flags, bool pass_d
     if (flags.only_if_unallocated) return absl::OkStatus();
   }
   const bool makes_tables = image_.geometry().version >= 3;
-  return CoChangeEntries(range, &ClusterWriter::ZeroEntry, flags, makes_tables,
-                         pass_discards && flags.may_unmap);
+  MILLRACE_ASSIGN_OR_RETURN(const bool is_whole,
+                            CoChangeEntries(range, &ClusterWriter::ZeroEntry, flags, makes_tables,
+                                            pass_discards && flags.may_unmap));
+  return is_whole ? absl::OkStatus()
+                  : absl::UnimplementedError("a subcluster cannot be zeroed in part");
 }
 
 absl::Status ClusterWriter::CoDiscard(ByteRange range, bool pass_discards) {
   if (image_.geometry().version < 3 && has_backing()) return absl::OkStatus();
-  if (range.end() == image_.header().bytes) {
-    range.bytes = AlignUp(range.end(), image_.geometry().cluster_bytes()) - range.offset;
-  }
   return CoChangeEntries(range, &ClusterWriter::DiscardEntry, {}, /*makes_tables=*/has_backing(),
-                         pass_discards);
+                         pass_discards)
+      .status();
 }
 
 absl::Status ClusterWriter::CoForget(ByteRange range) {
-  return CoChangeEntries(range, &ClusterWriter::ForgetEntry, {}, false, /*discard=*/true);
+  return CoChangeEntries(range, &ClusterWriter::ForgetEntry, {}, false, /*discard=*/true).status();
 }
 
 }  // namespace millrace::qcow2

@@ -54,7 +54,8 @@ class ClusterWriter {
         writeback_(writeback),
         frees_(frees) {}
 
-  // As in FormatDriver.
+  // As in FormatDriver. A range that ended where the image did may end inside a subcluster by now:
+  // that is left as it is, and CoZero() is Unimplemented then.
   absl::StatusOr<std::unique_ptr<Allocation>> CoAllocate(ByteRange range, WriteFlags flags)
       MILLRACE_MAY_SUSPEND;
   absl::Status CoLink(ClusterAllocation& allocation) MILLRACE_MAY_SUSPEND;
@@ -107,9 +108,10 @@ class ClusterWriter {
                       uint64_t cluster) const;
   // The host clusters that `old` uses and `now` does not.
   ClusterRun UsedByOld(const L2Entry& old, const L2Entry& now) const;
-  // Applies `change` to all clusters of `range`, table by table.
-  absl::Status CoChangeEntries(ByteRange range, ChangeEntry change, ZeroFlags flags,
-                               bool makes_tables, bool discard) MILLRACE_MAY_SUSPEND;
+  // Applies `change` to all subclusters of `range`, table by table. False if it ends inside one,
+  // which is left out.
+  absl::StatusOr<bool> CoChangeEntries(ByteRange range, ChangeEntry change, ZeroFlags flags,
+                                       bool makes_tables, bool discard) MILLRACE_MAY_SUSPEND;
   absl::Status CoChangeWindow(ByteRange range, ChangeEntry change, ZeroFlags flags,
                               bool makes_tables, bool discard, uint64_t& done) MILLRACE_MAY_SUSPEND;
   absl::Status ZeroEntry(L2Entry& entry, uint32_t subclusters, ZeroFlags flags) const;
@@ -118,6 +120,9 @@ class ClusterWriter {
 
   bool has_backing() const;
   ByteRange ClusterAligned(ByteRange range) const;
+  // `range` up to the end of its last whole subcluster; to the end of the cluster if it reaches the
+  // image's end, since nothing behind that matters.
+  ByteRange WholeSubclusters(ByteRange range) const;
   // The subclusters of the cluster at `cluster` that overlap `range`.
   uint32_t SubclusterMask(uint64_t cluster, ByteRange range) const;
 

@@ -198,5 +198,64 @@ TEST_F(LastCluster, ThatIsMetadataIsRefused) {
   }
 }
 
+// ---- Requests that end where the image ended when they came ---------------------------------------
+
+// Something a guest did after the image had grown is not undone by an older request that goes on.
+class OldEnd : public LastCluster, public testing::WithParamInterface<bool> {
+ protected:
+  void SetUp() override {
+    disk_ = MakeImage({.bytes = kOld, .cluster_bytes = kLarge, .extended_l2 = GetParam()});
+    content_ = Pattern(2 * kLarge, 1);
+    Require(Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(node.CoResize(2 * kLarge));
+      return node.CoWrite(0, content_);
+    }));
+  }
+  static constexpr uint64_t kLarge = 16384;
+  static constexpr uint64_t kOld = kLarge + 8500;  // inside a subcluster
+};
+
+TEST_P(OldEnd, ZeroesDoNotReachBehindTheirRange) {
+  for (const ZeroFlags flags :
+       {ZeroFlags{}, ZeroFlags{.may_unmap = false}, ZeroFlags{.only_if_unallocated = true}}) {
+    absl::Status status;
+    Require(Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND {
+      status = node.driver().CoWriteZeroes(ByteRange(kLarge, kOld - kLarge), flags);
+      return absl::OkStatus();
+    }));
+    EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+    const std::vector<uint8_t> now = Content();
+    EXPECT_TRUE(std::equal(now.begin() + kOld, now.end(), content_.begin() + kOld));
+  }
+}
+
+TEST_P(OldEnd, DiscardDoesNotReachBehindItsRange) {
+  Require(Use([&](FormatNode& node)
+                  MILLRACE_MAY_SUSPEND { return node.driver().CoDiscard(ByteRange(0, kOld)); }));
+  const std::vector<uint8_t> now = Content();
+  EXPECT_TRUE(std::equal(now.begin() + kOld, now.end(), content_.begin() + kOld));
+  EXPECT_EQ(now[0], 0) << "the whole cluster before it is discarded";
+}
+
+// All of it is zero or discarded if the image still ends there.
+TEST_P(OldEnd, IsTheEndOfTheClusterWhileItStands) {
+  for (const bool is_discard : {true, false}) {
+    SetUp();
+    Require(Resize(kOld));
+    Require(Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+      const ByteRange range(0, kOld);
+      MILLRACE_RETURN_IF_ERROR(is_discard ? node.driver().CoDiscard(range)
+                                          : node.driver().CoWriteZeroes(range, {}));
+      MILLRACE_ASSIGN_OR_RETURN(const Extent extent, node.driver().CoMap(range));
+      EXPECT_EQ(extent.kind, ExtentKind::kZero);
+      EXPECT_EQ(extent.bytes, kOld);
+      return absl::OkStatus();
+    }));
+    ExpectClean();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Subclusters, OldEnd, testing::Bool());
+
 }  // namespace
 }  // namespace millrace

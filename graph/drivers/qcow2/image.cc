@@ -56,10 +56,12 @@ absl::Status Image::CoNoteCorruption(absl::Status status) {
 }
 
 absl::Status Image::CoStoreHeader(Header changed) {
-  const std::vector<uint8_t> fields = SerialiseHeaderFields(changed);
   MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
-  MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(0, fields));
-  MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+  const absl::Status status = CoWriteStart(SerialiseHeaderFields(changed));
+  if (!status.ok()) {
+    CoRestoreStart(SerialiseHeaderFields(header_), status);
+    return status;
+  }
   header_ = std::move(changed);
   return absl::OkStatus();
 }
@@ -67,18 +69,43 @@ absl::Status Image::CoStoreHeader(Header changed) {
 absl::Status Image::CoStoreWholeHeader(Header changed) {
   const ByteRange old_name(header_.backing_name_offset, header_.backing.filename.size());
   MILLRACE_ASSIGN_OR_RETURN(const SerialisedHeader content, SerialiseHeader(changed, old_name));
-  // The new name first, where nothing refers to it yet; then the sectors that do. What lies between
-  // may be the old name, and stays.
-  if (!changed.backing.filename.empty()) {
-    const std::string& name = changed.backing.filename;
+  const uint64_t name_end = changed.backing_name_offset + changed.backing.filename.size();
+  std::vector<uint8_t> old(std::max<uint64_t>(content.start.size(), name_end));
+  MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(0, absl::MakeSpan(old)));
+  const absl::Status status = CoWriteNameAndStart(changed, content.start);
+  if (!status.ok()) {
+    CoRestoreStart(old, status);
+    return status;
+  }
+  header_ = std::move(changed);
+  return absl::OkStatus();
+}
+
+absl::Status Image::CoWriteStart(const std::vector<uint8_t>& start) {
+  MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(0, start));
+  return file_.CoFlush();
+}
+
+// The new name first, where nothing refers to it yet; then the sectors that do. What lies between
+// may be the old name, and stays.
+absl::Status Image::CoWriteNameAndStart(const Header& changed, const std::vector<uint8_t>& start) {
+  const std::string& name = changed.backing.filename;
+  if (!name.empty()) {
     MILLRACE_RETURN_IF_ERROR(
         file_.CoWrite(changed.backing_name_offset, IoVector::OfConst(name.data(), name.size())));
   }
   MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
-  MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(0, content.start));
-  MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
-  header_ = std::move(changed);
-  return absl::OkStatus();
+  return CoWriteStart(start);
+}
+
+void Image::CoRestoreStart(const std::vector<uint8_t>& old, const absl::Status& error) {
+  if (!write_error_.ok()) return;  // then it does not matter any more
+  if (CoWriteStart(old).ok()) return;
+  // What is written to tables that the header in the file does not point at would be lost.
+  write_error_ = Named(absl::Status(
+      error.code(), ToAbsl(StrCat("takes no writes since its header could not be written: ",
+                                  FromAbsl(error.message()), "; close it and open it again"))));
+  context_.LogWarning(FromAbsl(write_error_.message()));
 }
 
 absl::Status Image::LearnPlace(uint64_t offset, uint64_t bytes, MetadataKind kind) {

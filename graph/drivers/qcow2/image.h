@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "millrace/engine/base/capabilities.h"
@@ -46,7 +47,8 @@ class Image {
   absl::Status Named(const absl::Status& status) const;
 
   // Writes and flushes the header's fields as `edit` changes them: what was written before is
-  // durable first. In memory the change happens only if that succeeded.
+  // durable first. If that fails nothing has changed, neither here nor in the file; where that
+  // cannot be said of the file, write_error() says so from then on.
   template <typename Edit>
   absl::Status CoEditHeader(Edit&& edit) MILLRACE_MAY_SUSPEND {
     MutexLock lock(CoHold(header_mutex_));
@@ -70,6 +72,13 @@ class Image {
  private:
   absl::Status CoStoreHeader(Header changed) MILLRACE_MAY_SUSPEND;
   absl::Status CoStoreWholeHeader(Header changed) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteStart(const std::vector<uint8_t>& start) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteNameAndStart(const Header& changed, const std::vector<uint8_t>& start)
+      MILLRACE_MAY_SUSPEND;
+  // After `error`, when nobody knows how much of a new header is in the file: writes what stood
+  // there before, or sets write_error().
+  void CoRestoreStart(const std::vector<uint8_t>& old, const absl::Status& error)
+      MILLRACE_MAY_SUSPEND;
   absl::Status CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to)
       MILLRACE_MAY_SUSPEND;
   absl::Status LearnEntry(uint64_t raw, MetadataKind pointed_to);

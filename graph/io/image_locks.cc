@@ -24,6 +24,14 @@ ImageLocks::ByteMask ImageLocks::MaskOf(const Permissions& permissions) {
   return static_cast<ByteMask>(permissions.used.bits() | (unshared.bits() << kPermissionBits));
 }
 
+PermissionSet ImageLocks::UsedIn(ByteMask mask) {
+  return PermissionSet(static_cast<uint8_t>(mask & kAllPermissions.bits()));
+}
+
+PermissionSet ImageLocks::UnsharedIn(ByteMask mask) {
+  return PermissionSet(static_cast<uint8_t>(mask >> kPermissionBits));
+}
+
 std::vector<uint64_t> ImageLocks::BytesOfMask(ByteMask mask) {
   std::vector<uint64_t> bytes;
   for (int bit = 0; bit < 2 * kPermissionBits; ++bit) {
@@ -70,7 +78,9 @@ absl::Status ImageLocks::Refused(const absl::Status& by_host, std::string detail
                    ErrnoOf(by_host));
 }
 
-absl::Status ImageLocks::Probe(const Permissions& next) {
+absl::Status ImageLocks::Probe(const Permissions& next, ByteMask had) {
+  const PermissionSet new_uses = next.used - UsedIn(had);
+  const PermissionSet newly_refused = kAllPermissions - next.shared - UnsharedIn(had);
   const bool is_to_write = next.used.Intersects(kWrite | kWriteUnchanged | kResize);
   for (int bit = 0; bit < kPermissionBits; ++bit) {
     const PermissionSet permission(static_cast<uint8_t>(1u << bit));
@@ -85,10 +95,10 @@ absl::Status ImageLocks::Probe(const Permissions& next) {
                             "': ", holder, " ", obstacle));
     };
     // The order matters to nobody but the text: what we want comes before what we forbid.
-    if (next.used.Contains(permission)) {
+    if (new_uses.Contains(permission)) {
       MILLRACE_RETURN_IF_ERROR(check(kUnsharedBase, "use", "does not share it", ""));
     }
-    if (!next.shared.Contains(permission)) {
+    if (newly_refused.Contains(permission)) {
       MILLRACE_RETURN_IF_ERROR(check(kUsedBase, "keep others from", "uses it", "shared "));
     }
   }
@@ -96,6 +106,7 @@ absl::Status ImageLocks::Probe(const Permissions& next) {
 }
 
 absl::Status ImageLocks::Lock(ByteMask mask) {
+  if (mask == 0) return absl::OkStatus();
   const absl::Status locked = io_.LockBytes(file_, BytesOfMask(mask));
   if (locked.code() != absl::StatusCode::kFailedPrecondition) return locked;
   return Refused(locked, "", /*is_to_look=*/false,
@@ -109,14 +120,19 @@ void ImageLocks::UnlockSince(ByteMask held_before) {
 absl::Status ImageLocks::Prepare(const Permissions& next) {
   if (is_prepared_) Abort();
   const ByteMask mask = MaskOf(next);
-  MILLRACE_RETURN_IF_ERROR(Lock(mask));
+  const ByteMask had = held();
+  MILLRACE_RETURN_IF_ERROR(Lock(static_cast<ByteMask>(mask & ~had)));
   prepared_ = mask;
   is_prepared_ = true;
   // Locks first, then the check: the other way round, two users who come at the same time would
   // both see a free image.
-  absl::Status status = Probe(next);
+  absl::Status status = Probe(next, had);
   if (!status.ok()) Abort();
   return status;
+}
+
+absl::Status ImageLocks::Rehearse(const Permissions& next) {
+  return Probe(next, static_cast<ByteMask>(committed_ | reserved_));
 }
 
 void ImageLocks::Commit() {
@@ -137,9 +153,10 @@ void ImageLocks::Abort() {
 absl::Status ImageLocks::Reserve(PermissionSet more) {
   DropReserve();
   const ByteMask mask = MaskOf({more, kAllPermissions});
-  MILLRACE_RETURN_IF_ERROR(Lock(mask));
+  const ByteMask had = held();
+  MILLRACE_RETURN_IF_ERROR(Lock(static_cast<ByteMask>(mask & ~had)));
   reserved_ = mask;
-  absl::Status status = Probe({more, kAllPermissions});
+  absl::Status status = Probe({more, kAllPermissions}, had);
   if (!status.ok()) DropReserve();
   return status;
 }

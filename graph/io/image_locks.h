@@ -9,6 +9,10 @@
 // bit, and whoever will not share one checks that nobody holds 100 + bit, each after taking its own
 // locks: of two that meet, at least one sees the other.
 //
+// Only what is new is checked: it was free when it was taken, and nobody has come by it since. Who
+// asks about us holds locks for a moment too, before it is refused, and must not make the loosening
+// of permissions fail, which nothing above expects.
+//
 // The bits are PermissionSet's: consistent read, write, write unchanged, resize. Going from one set
 // of permissions to another holds the union in between, so neither is lost if the step fails.
 // Nothing here suspends; home thread only.
@@ -36,12 +40,13 @@ class ImageLocks {
   ImageLocks(const ImageLocks&) = delete;
   ImageLocks& operator=(const ImageLocks&) = delete;
 
-  // Takes the locks of `next` in addition to those held, and checks that nobody objects. Undone on
-  // failure. FailedPrecondition: another user, named where the host tells; any other code: the host
-  // cannot lock this file. A second call without Commit() or Abort() replaces the first.
+  // Takes the locks of `next` in addition to those held, and checks that nobody objects to those
+  // that were not. Undone on failure; cannot fail if all are held. FailedPrecondition: another
+  // user, named where the host tells; any other code: the host cannot lock this file. A second call
+  // without Commit() or Abort() replaces the first.
   absl::Status Prepare(const Permissions& next);
   // Whether Prepare() would be refused now. Takes nothing, and lets go of nothing.
-  absl::Status Rehearse(const Permissions& next) { return Probe(next); }
+  absl::Status Rehearse(const Permissions& next);
   // Lets go of what only the old permissions needed.
   void Commit();
   // Lets go of what only the prepared permissions needed.
@@ -66,7 +71,10 @@ class ImageLocks {
   using ByteMask = uint8_t;
   static ByteMask MaskOf(const Permissions& permissions);
   static std::vector<uint64_t> BytesOfMask(ByteMask mask);
-  absl::Status Probe(const Permissions& next);
+  static PermissionSet UsedIn(ByteMask mask);
+  static PermissionSet UnsharedIn(ByteMask mask);
+  // Whether somebody objects to what `next` needs beside the locks of `had`.
+  absl::Status Probe(const Permissions& next, ByteMask had);
   absl::Status Lock(ByteMask mask);
   ByteMask held() const {
     return static_cast<ByteMask>(committed_ | reserved_ | (is_prepared_ ? prepared_ : 0));

@@ -1,10 +1,31 @@
 """Image locks: who refuses whom, in both directions, and when locks go (as QEMU's 153 asks for)."""
 
+import contextlib
+import fcntl
+import os
+import struct
+
 from support.case import Case, QmpClosed
 from support.images import MIB
 
 WRITE_LOCK = 'Failed to get "write" lock'
 SHARED_WRITE_LOCK = 'Failed to get shared "write" lock'
+
+
+F_OFD_SETLK = 37  # Linux; the fcntl module of Python 3.8 does not name it
+
+
+@contextlib.contextmanager
+def asking_for(path):
+    """Another program asks whether it may read the image, and holds its locks until it is told."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        for byte in (100, 201, 203):  # reads; tolerates no writer and no resizer
+            lock = struct.pack('hhqqi', fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+            fcntl.fcntl(fd, F_OFD_SETLK, lock)
+        yield
+    finally:
+        os.close(fd)
 
 
 class Locks(Case):
@@ -95,6 +116,45 @@ class Ours(Locks):
         self.vm.command('block-stream', device='drive0')
         self.wait_ended()
         self.assert_free('base.img')
+
+
+class WhileOthersAsk(Locks):
+    """Who asks about an image that the machine writes holds locks too, until it is refused."""
+
+    def test_a_second_user_of_a_file_comes_and_goes(self):
+        self.vm.launch()
+        self.vm.command('blockdev-add', driver='file', node_name='f', filename=self.base)
+        self.vm.command('blockdev-add', driver='raw', node_name='disk', file='f')
+        self.vm.command('device_add', driver='virtio-blk-pci', id='dev', drive='disk')
+        self.vm.command('blockdev-add', driver='raw', node_name='r', file='f', read_only=True)
+        with asking_for(self.base):
+            self.vm.command('blockdev-del', node_name='r')
+            self.vm.command('blockdev-add', driver='raw', node_name='r', file='f', read_only=True)
+            self.vm.command('blockdev-del', node_name='r')
+        self.assert_locked('base.img')
+
+    def test_a_base_becomes_read_only_again(self):
+        self.images.io('top.img', 'write -P 1 0 1M')
+        over = self.images.create('over.img', backing=self.top)
+        self.vm.drive(over, 'node-name=over,backing.node-name=top,backing.backing.node-name=base')
+        self.vm.launch()
+        self.vm.command('block-commit', device='drive0', top_node='top', base_node='base', speed=1)
+        with asking_for(self.base):
+            self.vm.command('block-job-set-speed', device='drive0', speed=0)
+            self.wait_ended()
+        self.assert_free('base.img', '-r')
+
+    def test_a_job_is_cancelled(self):
+        self.images.io('top.img', 'write -P 1 0 1M')
+        over = self.images.create('over.img', backing=self.top)
+        self.vm.drive(over, 'node-name=over,backing.node-name=top,backing.backing.node-name=base')
+        self.vm.launch()
+        self.vm.command('block-commit', device='drive0', top_node='top', base_node='base', speed=1)
+        with asking_for(self.base), asking_for(self.top), asking_for(over):
+            self.vm.command('block-job-cancel', device='drive0')
+            self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED', device='drive0')
+            self.vm.command('query-block')
+        self.assert_free('base.img', '-r')
 
 
 class Theirs(Locks):

@@ -1,6 +1,8 @@
 #include "millrace/graph/io/image_locks.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <memory>
@@ -24,6 +26,29 @@ namespace {
 constexpr Permissions kWriter{kConsistentRead | kWrite | kResize,
                               kConsistentRead | kWriteUnchanged};
 constexpr Permissions kReader{kConsistentRead, kAllPermissions - kWrite - kResize};
+
+// Another program that has come to ask whether it may write: it holds the locks for that, and is
+// about to be refused.
+class PasserBy {
+ public:
+  PasserBy(const std::string& path, const std::vector<uint64_t>& bytes)
+      : fd_(open(path.c_str(), O_RDWR | O_CLOEXEC)) {
+    for (const uint64_t byte : bytes) {
+      struct flock lock = {};
+      lock.l_type = F_RDLCK;
+      lock.l_whence = SEEK_SET;
+      lock.l_start = static_cast<off_t>(byte);
+      lock.l_len = 1;
+      EXPECT_EQ(fcntl(fd_, F_OFD_SETLK, &lock), 0);
+    }
+  }
+  ~PasserBy() { close(fd_); }
+  PasserBy(const PasserBy&) = delete;
+  PasserBy& operator=(const PasserBy&) = delete;
+
+ private:
+  const int fd_;
+};
 
 class ImageLocksTest : public ::testing::Test {
  protected:
@@ -170,6 +195,83 @@ TEST_F(ImageLocksTest, ARehearsalIsRefusedLikeTheRealThingAndTakesNothing) {
     EXPECT_TRUE(Take(*second, kReader).ok());
     first->CoClose();
     second->CoClose();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ImageLocksTest, APasserByKeepsNobodyFromLettingGoNorFromKeepingWhatHeHas) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    auto first = CoOpenDriver();
+    EXPECT_TRUE(Take(*first, kWriter).ok());
+    const PasserBy passer_by(path_, {100, 101, 103, 200, 201, 203});
+    EXPECT_TRUE(first->RehearsePermissions(kWriter).ok());
+    EXPECT_TRUE(Take(*first, kWriter).ok()) << "nothing changes";
+    const Permissions looser = {kWriter.used - kResize, kAllPermissions - kWrite};
+    EXPECT_TRUE(first->RehearsePermissions(looser).ok());
+    EXPECT_TRUE(Take(*first, looser).ok()) << "some of it goes";
+    EXPECT_TRUE(Take(*first, {}).ok()) << "all of it goes";
+    EXPECT_FALSE(Take(*first, looser).ok()) << "what has gone is asked for anew";
+    first->CoClose();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ImageLocksTest, WhatIsNewIsAskedForEvenIfTheRestIsHeld) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    auto first = CoOpenDriver();
+    EXPECT_TRUE(Take(*first, kWriter).ok());
+    const Permissions used_more = {kWriter.used | kWriteUnchanged, kWriter.shared};
+    const Permissions shared_less = {kWriter.used, kWriter.shared - kWriteUnchanged};
+    {
+      const PasserBy passer_by(path_, {201, 202});
+      const absl::Status refused = Take(*first, used_more);
+      EXPECT_NE(refused.message().find("to use 'write unchanged'"), std::string::npos) << refused;
+      EXPECT_EQ(first->RehearsePermissions(used_more), refused);
+      EXPECT_TRUE(Take(*first, shared_less).ok());
+      EXPECT_TRUE(Take(*first, kWriter).ok());
+    }
+    {
+      const PasserBy passer_by(path_, {101, 102});
+      const absl::Status refused = Take(*first, shared_less);
+      EXPECT_NE(refused.message().find("keep others from 'write unchanged'"), std::string::npos)
+          << refused;
+      EXPECT_EQ(first->RehearsePermissions(shared_less), refused);
+      EXPECT_TRUE(Take(*first, used_more).ok());
+    }
+    first->CoClose();
+    return absl::OkStatus();
+  });
+}
+
+// A job that has written its base makes it read-only again.
+TEST_F(ImageLocksTest, APasserByDoesNotKeepAWriterFromBecomingReadOnly) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    auto first = CoOpenDriver();
+    EXPECT_TRUE(Take(*first, kWriter).ok());
+    const PasserBy passer_by(path_, {100, 101, 103, 201, 203});
+    MILLRACE_RETURN_IF_ERROR(first->CoPrepareReopen(false));
+    EXPECT_TRUE(first->PreparePermissions(kReader).ok());
+    first->CommitReopen(false);
+    first->CommitPermissions();
+    auto second = CoOpenDriver();
+    EXPECT_FALSE(Take(*second, {kWrite, kAllPermissions}).ok()) << "the locks were lost";
+    second->CoClose();
+    first->CoClose();
+    return absl::OkStatus();
+  });
+}
+
+// A reopening reserves what its node may have already.
+TEST_F(ImageLocksTest, APasserByDoesNotKeepAReopenFromWhatTheNodeHasAlready) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    auto first = CoOpenDriver();
+    EXPECT_TRUE(Take(*first, kWriter).ok());
+    const PasserBy passer_by(path_, {201});
+    EXPECT_TRUE(first->CoPrepareReopen(true).ok());
+    EXPECT_TRUE(first->PreparePermissions(kWriter).ok());
+    first->CommitReopen(true);
+    first->CommitPermissions();
+    first->CoClose();
     return absl::OkStatus();
   });
 }

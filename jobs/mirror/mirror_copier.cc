@@ -120,6 +120,10 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
                          dirty_.NextDirty(piece->range.offset, 1)->offset < piece->range.end(),
                      "mirror: the guest has written to a piece in flight");
   if (is_marked_again) dirty_.Set(piece->range);
+  // Now, not when the write began: a flush that came meanwhile has not covered it.
+  const bool is_written = piece->status.ok() ? piece->method != Method::kNothing
+                                             : piece->failed_operation == IoOperation::kWrite;
+  if (is_written) needs_flush_ = true;
   bytes_in_flight_ -= piece->range.bytes;
   piece->is_over = true;
   MirrorPiece ended = *piece;
@@ -165,7 +169,6 @@ absl::Status MirrorCopier::CoDecide(MirrorPiece& piece) {
 void MirrorCopier::CoPerform(MirrorPiece& piece) {
   if (piece.method == Method::kNothing) return;
   if (piece.method == Method::kZero) {
-    needs_flush_ = true;
     piece.failed_operation = IoOperation::kWrite;
     piece.status = target_.CoWriteZeroes(piece.range, {.may_unmap = options_.unmap});
     return;
@@ -206,13 +209,9 @@ absl::Status MirrorCopier::CoCopyTogether(const Batch& copies, IoOperation* oper
   *operation = IoOperation::kRead;
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, graph_.engine().buffers().TryTake(bytes, "mirror"));
   const IoVector memory(buffer.data(), bytes);
-  if (source_.CoTryShareParts(parts, target_, memory)) {
-    needs_flush_ = true;
-    return absl::OkStatus();
-  }
+  if (source_.CoTryShareParts(parts, target_, memory)) return absl::OkStatus();
   MILLRACE_RETURN_IF_ERROR(source_.CoReadParts(parts, memory));
   *operation = IoOperation::kWrite;
-  needs_flush_ = true;
   return target_.CoWriteParts(ranges, memory);
 }
 
@@ -285,7 +284,7 @@ void MirrorCopier::CoWaitForAll() {
 }
 
 absl::Status MirrorCopier::CoFlush() {
-  needs_flush_ = false;  // what is written while it runs needs another one
+  needs_flush_ = false;  // pieces that end while it runs need another one
   absl::Status status = target_.CoFlush();
   if (!status.ok()) needs_flush_ = true;
   return status;

@@ -80,7 +80,8 @@ class MirrorCopier {
   std::shared_ptr<const MirrorPiece> PieceAt(uint64_t offset) const;
   // What the next piece to start will be numbered.
   uint64_t next_number() const { return next_number_; }
-  // Whether the target was written since the last successful flush, or never flushed.
+  // Whether a piece that has written has ended since the last successful flush began, or the target
+  // was never flushed. Pieces in flight do not count yet.
   bool needs_flush() const { return needs_flush_; }
 
   // Starts a batch: a piece at the start of `area`, which NextFree() has returned in this step and

@@ -1,12 +1,15 @@
 // What a write-blocking mirror promises each guest: what a write that has returned has written is
 // in the target, whoever has copied it, and whatever others do there meanwhile.
 #include <cstdint>
+#include <memory>
+#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "millrace/engine/io/simulated_io.h"
 #include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/condition.h"
 #include "millrace/engine/sync/sleep.h"
 #include "tests/jobs/mirror_support.h"
 
@@ -93,6 +96,131 @@ TEST(MirrorGuestCopies, ALongWriteIsCopiedToItsEndWhileOthersRewriteItsBeginning
         MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 0, kSectors));
         return CoEnd(world);
       });
+}
+
+// Stands on a target: holds what is written there until the test lets it pass, and knows what a
+// power failure could take.
+class WatchedTarget final : public FilterDriver {
+ public:
+  struct Log {
+    Condition changed{"watched target"};
+    std::set<uint64_t> held;  // writes of these sectors wait
+    uint64_t waiting = 0;
+    uint64_t ended = 0;
+    uint64_t durable = 0;  // of those that had ended when the last flush began
+
+    void LetPass(uint64_t sector) {
+      held.erase(sector);
+      changed.Notify();
+    }
+  };
+  explicit WatchedTarget(Log& log) : log_(log) {}
+  std::string_view driver_name() const override { return "watched"; }
+
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    CoPass(ByteRange(offset, source.bytes()));
+    absl::Status status = FilterDriver::CoWrite(offset, source, flags);
+    ++log_.ended;
+    return status;
+  }
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
+    CoPass(range);
+    absl::Status status = FilterDriver::CoWriteZeroes(range, flags);
+    ++log_.ended;
+    return status;
+  }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
+    const uint64_t covered = log_.ended;
+    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoFlush());
+    log_.durable = covered;
+    return absl::OkStatus();
+  }
+
+ private:
+  void CoPass(ByteRange range) MILLRACE_MAY_SUSPEND {
+    ++log_.waiting;
+    log_.changed.CoWaitUntil([&] {
+      const auto next = log_.held.lower_bound(range.offset / TaggedDisk::kSector);
+      return next == log_.held.end() || *next * TaggedDisk::kSector >= range.end();
+    });
+    --log_.waiting;
+  }
+
+  Log& log_;
+};
+
+absl::StatusOr<NodeId> CoWatch(MirrorWorld& world, NodeId target, WatchedTarget::Log& log)
+    MILLRACE_MAY_SUSPEND {
+  NodeId watched;
+  {
+    GraphTransaction change(world.graph());
+    watched = change.AddNode(std::make_unique<WatchedTarget>(log), {.name = "watched"});
+    change.AddChild(watched, Role::kFiltered, target, "file");
+    AttachmentOptions keep;
+    keep.holder = world.chain.monitor_holder;
+    keep.stays_at_node = true;
+    world.keepers.push_back(change.Attach(watched, keep));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), watched));
+  return watched;
+}
+
+// The guest's own copy is on its way to the target while the job, which has nothing left to copy,
+// flushes that and becomes ready. The copy lands behind the flush; then the disk moves, and what
+// the guest has flushed on its old disk must be as safe on the new one.
+absl::Status CoMoveWhileAGuestsCopyMeetsTheFlush(MirrorWorld& world, WatchedTarget::Log& log,
+                                                 bool zeroes) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+  MILLRACE_ASSIGN_OR_RETURN(options.target, CoWatch(world, options.target, log));
+  options.copy_mode = MirrorCopyMode::kWriteBlocking;
+  options.buffer_bytes = kBytes / 2;  // so that no piece is over both sectors
+  constexpr uint64_t kGuests = 3;
+  constexpr uint64_t kLast = kSectors - 1;
+  log.held = {kLast};
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  // Time passes when nobody has anything to do: all is copied but the last piece.
+  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  EXPECT_EQ(log.waiting, 1u);
+  log.held.insert(kGuests);
+  TaskScope guests("guests");
+  guests.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    if (zeroes) return world.disk.CoZero(world.chain.guest, kGuests, 1, false);
+    return world.disk.CoWrite(world.chain.guest, kGuests, 1);
+  });
+  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  EXPECT_EQ(log.waiting, 2u) << "the guest does not copy";
+  log.LetPass(kLast);
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  EXPECT_EQ(log.waiting, 1u) << "the guest's copy has not met the flush";
+  EXPECT_EQ(log.durable, log.ended);
+  log.LetPass(kGuests);
+  MILLRACE_RETURN_IF_ERROR(guests.CoJoin());
+  MILLRACE_RETURN_IF_ERROR(world.chain.guest.CoFlush());
+  MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+  EXPECT_EQ(world.chain.guest.node(), options.target) << world.Shape();
+  EXPECT_EQ(log.durable, log.ended) << "the disk has moved to what power failure may take";
+  return absl::OkStatus();
+}
+
+TEST(MirrorGuestCopies, AWriteThatLandsBehindTheJobsFlushIsFlushedBeforeTheDiskMoves) {
+  MirrorEventLog events;
+  WatchedTarget::Log log;
+  RunMirrorOnce({.has_guest = false}, events,
+                [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND {
+                  return CoMoveWhileAGuestsCopyMeetsTheFlush(world, log, false);
+                });
+}
+
+TEST(MirrorGuestCopies, ZeroesThatLandBehindTheJobsFlushAreFlushedBeforeTheDiskMoves) {
+  MirrorEventLog events;
+  WatchedTarget::Log log;
+  RunMirrorOnce({.has_guest = false}, events,
+                [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND {
+                  return CoMoveWhileAGuestsCopyMeetsTheFlush(world, log, true);
+                });
 }
 
 }  // namespace

@@ -100,14 +100,15 @@ CrashCase CrashCase::Random(CrashJob job, uint64_t cluster_bytes, uint64_t seed)
     }
     chosen.images.push_back(options);
   }
+  chosen.guest_copies = job == CrashJob::kMirror && random.OneIn(2);
   return chosen;
 }
 
 std::string CrashCase::Describe() const {
-  std::string text =
-      StrCat(CrashJobName(job), ", ", layers, " layers, top ", top, ", base ",
-             base ? StrCat(*base) : "none", has_guest ? ", guest" : "",
-             finalizes_late ? ", finalized late" : "", ", clusters of ", images[0].cluster_bytes);
+  std::string text = StrCat(
+      CrashJobName(job), ", ", layers, " layers, top ", top, ", base ",
+      base ? StrCat(*base) : "none", has_guest ? ", guest" : "", guest_copies ? " that copies" : "",
+      finalizes_late ? ", finalized late" : "", ", clusters of ", images[0].cluster_bytes);
   for (const Qcow2CreateOptions& image : images) {
     StrAppend(&text, " [v", image.version, " r", image.refcount_bits,
               image.lazy_refcounts ? " lazy" : "", image.extended_l2 ? " extended" : "", " ",
@@ -263,6 +264,7 @@ class Runner {
     options.spec = Spec("mirror");
     options.source = open_.chain.top();
     options.target = open_.target->top();
+    if (case_.guest_copies) options.copy_mode = MirrorCopyMode::kWriteBlocking;
     return CoStartMirror(world_.graph(), world_.jobs(), options).status();
   }
   absl::Status CoInsertAndRemove() MILLRACE_MAY_SUSPEND {

@@ -38,6 +38,7 @@ struct CrashCase {
   std::optional<size_t> base;   // of stream and commit
   bool finalizes_late = false;  // by hand, while the guest goes on
   bool has_guest = true;
+  bool guest_copies = false;  // of a mirror: what the guest writes goes to the target at once
   uint64_t guest_operations = 8;
   uint64_t sectors = 128;                  // of the guest's disk
   uint64_t lowest_sectors = 128;           // of the lowest image, which may be shorter

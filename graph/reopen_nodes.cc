@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
@@ -89,6 +90,7 @@ class Reopener {
 
   void Take(NodeChange& change) const {
     Node* node = GraphInternals::Of(graph_).Resolve(change.node);
+    if (node == nullptr) return;  // the edit has let go of it
     if (change.io) node->io = *change.io;
     if (change.told) node->told = *std::move(change.told);
     if (change.fresh != nullptr) node->driver->TakeOptionsOf(*change.fresh);
@@ -111,6 +113,21 @@ class Reopener {
   std::vector<Prepared> prepared_;
 };
 
+// A driver prepares one change at a time.
+absl::Status CheckEachOnce(Graph& graph, const std::vector<NodeChange>& changes) {
+  std::vector<NodeId> seen;
+  for (const NodeChange& change : changes) {
+    if (std::find(seen.begin(), seen.end(), change.node) != seen.end()) {
+      const Node* node = GraphInternals::Of(graph).Resolve(change.node);
+      return absl::InvalidArgumentError(StrCat("cannot reopen '", node == nullptr ? "" : node->name,
+                                               "': it stands twice in the list; say once all that "
+                                               "is to change of it"));
+    }
+    seen.push_back(change.node);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes) {
@@ -122,6 +139,7 @@ void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes)
 
 absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder) {
   if (changes.empty()) return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(CheckEachOnce(graph, changes));
   return Reopener(graph, std::move(changes), holder).CoRun();
 }
 

@@ -48,7 +48,9 @@ class GraphTransaction;
 // Stages what CoReopenNodes() does to the graph, for a dry run.
 void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes);
 
-// Errors are those of a transaction and of the drivers' CoPrepareReopen; nothing has changed then.
+// Of each node there is at most one change (InvalidArgument). A node that another change lets go of
+// is prepared all the same, and then gone. Other errors are those of a transaction and of the
+// drivers' CoPrepareReopen; nothing has changed then.
 absl::Status CoReopenNodes(Graph& graph, std::vector<NodeChange> changes, const HolderRef& holder)
     MILLRACE_MAY_SUSPEND;
 

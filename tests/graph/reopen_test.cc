@@ -4,6 +4,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/graph/reopen_nodes.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/zero_file.h"
 
@@ -370,6 +371,65 @@ TEST_F(ReopenTest, AHeaderWaitsForTheEndOfAForeignDrain) {
     EXPECT_EQ(chain.Header(2), "img-0");
     chain.monitor.clear();
     chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// ---- Several nodes in one step -------------------------------------------------------------------
+
+// One change takes the last link to the node of another: that is done as well, and then closed.
+TEST_F(ReopenTest, ANodeThatTheSameReopeningLetsGoOfIsReopenedAndGoes) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (const bool goes_first : {false, true}) {
+      log_ = {};
+      MILLRACE_ASSIGN_OR_RETURN(Attachment file, AddFile("f", true));
+      MILLRACE_ASSIGN_OR_RETURN(Attachment other, AddFile("o", true));
+      const NodeId going = file.node();
+      MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, going));
+      MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, other.node()));
+      NodeId filter;
+      Attachment keep;
+      {
+        GraphTransaction change(*graph_);
+        filter = change.AddNode(std::make_unique<PassFilter>(), {.name = "pass"});
+        change.AddChild(filter, Role::kFiltered, going, "file");
+        keep = change.Attach(filter, Keep(me_));
+        MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+      }
+      MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, filter));
+      file.CoDetach();  // the filter keeps it
+      std::vector<NodeChange> changes(2);
+      NodeChange& leaves = changes[goes_first ? 1 : 0];
+      leaves.node = filter;
+      leaves.children.push_back({Role::kFiltered, "file", other.node()});
+      NodeChange& goes = changes[goes_first ? 0 : 1];
+      goes.node = going;
+      goes.is_read_only = false;
+      goes.io = NodeIoOptions();
+      MILLRACE_RETURN_IF_ERROR(CoReopenNodes(*graph_, std::move(changes), me_));
+      EXPECT_EQ(log_.committed, 1);
+      EXPECT_EQ(log_.closed, 1) << "before the reopening returns";
+      keep.CoDetach();
+      other.CoDetach();
+    }
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenTest, ANodeThatStandsTwiceInAReopeningIsRefusedAndNothingIsPrepared) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile("f", true));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, keep.node()));
+    std::vector<NodeChange> changes(2);
+    for (NodeChange& change : changes) {
+      change.node = keep.node();
+      change.is_read_only = false;
+    }
+    const absl::Status refused = CoReopenNodes(*graph_, std::move(changes), me_);
+    EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+    EXPECT_EQ(log_.preparing_max, 0);
+    EXPECT_TRUE(IsReadOnly(keep.node()));
+    keep.CoDetach();
     return absl::OkStatus();
   });
 }

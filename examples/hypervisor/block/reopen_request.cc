@@ -1,6 +1,7 @@
 #include "examples/hypervisor/block/reopen_request.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -52,15 +53,31 @@ class RequestReader {
                                  "' does not support reopening files"));
     }
     if (!tree.node_name.empty() && tree.node_name != node.name()) return CannotChange("node-name");
-    NodeChange change;
-    change.node = node.id();
-    Above own;
-    MILLRACE_RETURN_IF_ERROR(ReadCommon(tree, node, above, &own, &change));
-    MILLRACE_RETURN_IF_ERROR(ReadOptions(tree, node, &change));
     // A node stands before what is below it in the list of changes.
-    changes_.push_back(std::move(change));
-    const size_t index = changes_.size() - 1;
+    const size_t index = FindOrAdd(node);
+    Above own;
+    MILLRACE_RETURN_IF_ERROR(
+        ReadCommon(tree, node, FromEarlier(node, above), &own, &changes_[index]));
+    MILLRACE_RETURN_IF_ERROR(ReadOptions(tree, node, &changes_[index]));
+    if (tree.is_read_only) said_read_only_[node.id()] = *tree.is_read_only;
     return ReadChildren(tree, node, own, index);
+  }
+
+  // A node may stand twice, by itself or as the file of another: it changes once, and what is said
+  // last holds.
+  size_t FindOrAdd(const NodeView& node) {
+    const auto found = std::find_if(changes_.begin(), changes_.end(),
+                                    [&](const NodeChange& each) { return each.node == node.id(); });
+    if (found != changes_.end()) return static_cast<size_t>(found - changes_.begin());
+    changes_.emplace_back().node = node.id();
+    return changes_.size() - 1;
+  }
+
+  // What was said of the node itself goes before what it would take over.
+  Above FromEarlier(const NodeView& node, Above above) const {
+    const auto said = said_read_only_.find(node.id());
+    if (said != said_read_only_.end()) above.is_read_only = said->second;
+    return above;
   }
 
   // ---- Options of every node -------------------------------------------------------------------
@@ -90,9 +107,14 @@ class RequestReader {
       return GenericError(
           StrCat("Read-only block node '", node.name(), "' cannot support read-write users"));
     }
-    if (own->is_read_only != node.is_read_only()) change->is_read_only = own->is_read_only;
+    SetReadOnly(own->is_read_only, node, change);
     change->io = own->io;
     return absl::OkStatus();
+  }
+
+  static void SetReadOnly(bool is_read_only, const NodeView& node, NodeChange* change) {
+    change->is_read_only.reset();
+    if (is_read_only != node.is_read_only()) change->is_read_only = is_read_only;
   }
 
   // ---- Options of the driver -------------------------------------------------------------------
@@ -211,6 +233,11 @@ class RequestReader {
     const bool is_same = now ? wanted.has_value() && (now->id() == *wanted ||
                                                       SkipImplicitFilters(*now).id() == *wanted)
                              : !wanted.has_value();
+    const Role role = name == "backing"  ? Role::kBacking
+                      : node.is_filter() ? Role::kFiltered
+                                         : Role::kPrimary;
+    std::erase_if(changes_[index].children,
+                  [&](const ChildChange& earlier) { return earlier.role == role; });
     if (is_same) return now ? FollowUp(*now, own) : absl::OkStatus();
     if (now && now->is_implicit()) {
       return GenericError(StrCat("Cannot replace implicit ", name, " child of ", node.name()));
@@ -218,9 +245,6 @@ class RequestReader {
     if (!wanted && name != "backing") {
       return GenericError(StrCat("Invalid parameter type for '", name, "', expected: BlockdevRef"));
     }
-    const Role role = name == "backing"  ? Role::kBacking
-                      : node.is_filter() ? Role::kFiltered
-                                         : Role::kPrimary;
     changes_[index].children.push_back({role, name, wanted});
     return absl::OkStatus();
   }
@@ -230,19 +254,17 @@ class RequestReader {
     if (child.kind() != NodeKind::kProtocol || layer_.OwnsNode(child.name())) {
       return absl::OkStatus();
     }
-    NodeChange change;
-    change.node = child.id();
-    if (child.is_read_only() != own.is_read_only) change.is_read_only = own.is_read_only;
-    NodeIoOptions io = child.io_options();
-    io.ignores_flushes = own.io.ignores_flushes;
-    change.io = io;
-    changes_.push_back(std::move(change));
+    NodeChange& change = changes_[FindOrAdd(child)];
+    SetReadOnly(FromEarlier(child, own).is_read_only, child, &change);
+    if (!change.io) change.io = child.io_options();
+    change.io->ignores_flushes = own.io.ignores_flushes;
     return absl::OkStatus();
   }
 
   BlockLayer& layer_;
   const GraphReader& reader_;
-  std::vector<NodeChange> changes_;
+  std::vector<NodeChange> changes_;  // of each node at most one
+  std::map<NodeId, bool> said_read_only_;
 };
 
 }  // namespace

@@ -188,6 +188,17 @@ absl::StatusOr<bool> CoGrow(AttachmentCore& core, uint64_t bytes) MILLRACE_MAY_S
   return true;
 }
 
+absl::Status CheckRepresentable(const Node& node, uint64_t bytes) {
+  if (bytes <= kBytesMax) return absl::OkStatus();
+  return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                       {.reason = ConflictReason::kOutOfRange,
+                        .object = node.name,
+                        .next_step = "choose a smaller size",
+                        .detail = StrCat(kBytesMax)},
+                       StrCat("cannot resize node '", node.InWords(), "' to ", bytes,
+                              " bytes: no disk is larger than ", kBytesMax));
+}
+
 // A granted section of the attachment's own user would have to end first, which it will not do
 // before this returns.
 absl::Status CheckNotInOwnSection(const AttachmentCore& core) {
@@ -236,6 +247,7 @@ absl::Status Attachment::CoResize(uint64_t bytes) {
   const AttachmentUse use(core);
   MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "resize", kResize));
   MILLRACE_RETURN_IF_ERROR(CheckOpen(*core.edge.child));
+  MILLRACE_RETURN_IF_ERROR(CheckRepresentable(*core.edge.child, bytes));
   if (bytes >= core.edge.child->driver->bytes()) {
     MILLRACE_ASSIGN_OR_RETURN(const bool is_done, CoGrow(core, bytes));
     if (is_done) return absl::OkStatus();

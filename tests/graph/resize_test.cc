@@ -13,6 +13,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/null.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
@@ -71,6 +72,30 @@ TEST_F(ResizeTest, WhatIsGainedReadsAsZeroesAboveALongerBacking) {
       });
     }
   }
+}
+
+TEST_F(ResizeTest, NoNodeIsMadeLargerThanOffsetsCanTell) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    Attachment resizer;
+    {
+      GraphTransaction change(*graph_);
+      AttachmentOptions options;
+      options.holder = MakeHolder("monitor", "monitor");
+      options.permissions = {kConsistentRead | kResize, kAllPermissions};
+      resizer = change.Attach(change.AddNode(MakeNullDriver({.bytes = kCluster}), {.name = "n0"}),
+                              options);
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, resizer.node()));
+    for (uint64_t bytes : {kBytesMax + 1, UINT64_MAX}) {
+      ExpectConflict(resizer.CoResize(bytes), ConflictReason::kOutOfRange, "n0");
+      EXPECT_EQ(resizer.bytes(), kCluster);
+    }
+    MILLRACE_RETURN_IF_ERROR(resizer.CoResize(kBytesMax));
+    EXPECT_EQ(resizer.bytes(), kBytesMax);
+    resizer.CoDetach();
+    return absl::OkStatus();
+  });
 }
 
 TEST_F(ResizeTest, ShrinkingWaitsForWritesOfTheSameAttachment) {

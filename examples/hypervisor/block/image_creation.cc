@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "examples/hypervisor/block/node_checks.h"
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -87,13 +89,12 @@ absl::StatusOr<Attachment> CoOpenWriter(BlockLayer& layer, const Qcow2ImageReque
 // ---- What goes together --------------------------------------------------------------------------
 
 absl::Status CheckSize(uint64_t bytes) {
-  constexpr uint64_t kMost = INT64_MAX / (uint64_t{1} << 30) * (uint64_t{1} << 30);
-  if (bytes > uint64_t{INT64_MAX}) {
+  if (bytes > kBytesMax) {
     return GenericError("Could not resize image: Image size cannot be negative");
   }
-  if (bytes <= kMost) return absl::OkStatus();
-  return GenericError(
-      StrCat("Could not resize image: offset(", bytes, ") exceeds maximum(", kMost, ")"));
+  const absl::Status status = CheckSizeMax(bytes);
+  if (status.ok()) return absl::OkStatus();
+  return GenericError(StrCat("Could not resize image: ", QmpErrorOf(status)->desc));
 }
 
 bool IsPowerOf2(uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "examples/hypervisor/block/refusal.h"
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -24,6 +25,12 @@ absl::Status CheckIsNoBacking(const NodeView& node) {
         StrCat("Node '", object, "' is busy: node is used as backing hd of '", holder, "'"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckSizeMax(uint64_t bytes) {
+  constexpr uint64_t kMost = AlignDown(kBytesMax, uint64_t{1} << 30);
+  if (bytes <= kMost) return absl::OkStatus();
+  return GenericError(StrCat("offset(", bytes, ") exceeds maximum(", kMost, ")"));
 }
 
 absl::Status CheckIsRootForJobs(const NodeView& node) {

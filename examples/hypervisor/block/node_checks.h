@@ -2,6 +2,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_NODE_CHECKS_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -17,6 +18,9 @@ absl::Status CheckIsNoBacking(const NodeView& node);
 
 // What blockdev-del is refused for.
 absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW;
+
+// "offset(9223372036854775807) exceeds maximum(9223372035781033984)": no disk is made larger.
+absl::Status CheckSizeMax(uint64_t bytes);
 
 // "Need a root block node": neither nodes nor jobs stand on it.
 absl::Status CheckIsRootForJobs(const NodeView& node);

@@ -81,10 +81,7 @@ CommandResult CoBlockdevDel(BlockLayer& layer, const json::object& arguments) MI
 // ---- block_resize ------------------------------------------------------------------------------
 
 absl::Status CheckNewSize(const NodeView& node, int64_t size) {
-  constexpr int64_t kMost = INT64_MAX / (int64_t{1} << 30) * (int64_t{1} << 30);
-  if (size > kMost) {
-    return GenericError(StrCat("offset(", size, ") exceeds maximum(", kMost, ")"));
-  }
+  MILLRACE_RETURN_IF_ERROR(CheckSizeMax(static_cast<uint64_t>(size)));
   const NodeView image = SkipFilters(node);
   if (image.driver_name() == "qcow2" && size % 512 != 0) {
     return GenericError("The new size must be a multiple of 512");

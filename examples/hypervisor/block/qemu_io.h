@@ -28,7 +28,7 @@ struct Drive;
 // A command in words; what stands in quotes is one.
 std::vector<std::string> SplitWords(std::string_view line);
 
-// "512", "64k", "0x200", "1.5M"; nothing if it is no number.
+// "512", "64k", "0x200", "1.5M"; nothing if it is no number, or more than kBytesMax.
 std::optional<uint64_t> ParseIoNumber(std::string_view text);
 
 // "64 KiB", "1.500 MiB", as qemu-io writes sizes.
@@ -83,7 +83,7 @@ struct QemuIoTarget {
 // or there is no such command.
 std::optional<std::string> CheckWordCount(const std::vector<std::string>& words);
 
-// "Parsing error: ..." for a word that should be a number.
+// "Parsing error: ..." for a word that ParseIoNumber() does not take.
 std::string NoNumber(std::string_view word);
 
 // Lets the back end do what the command needs on top of what it may, as qemu-io does.

@@ -10,6 +10,7 @@
 #include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/block/image_info_text.h"
 #include "examples/hypervisor/block/image_queries.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/byte_range.h"
@@ -169,8 +170,9 @@ std::string CoTruncate(BlockLayer& layer, Attachment& backend,
     return StrCat("millraced cannot preallocate what it adds to an image; leave '-m ", mode,
                   "' out\r\n");
   }
-  const absl::Status status = backend.CoResize(*bytes);
-  return status.ok() ? std::string() : StrCat(RenderRefusal(status).desc, "\r\n");
+  absl::Status status = CheckSizeMax(*bytes);
+  if (status.ok()) status = backend.CoResize(*bytes);
+  return status.ok() ? std::string() : StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
 }
 
 void CoSleepForWord(const std::string& word) MILLRACE_MAY_SUSPEND {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "examples/hypervisor/block/qemu_io.h"
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -41,13 +42,18 @@ std::vector<std::string> SplitWords(std::string_view line) {
   return words;
 }
 
-std::optional<uint64_t> ParseIoNumber(std::string_view text) {
+namespace {
+
+// Nothing if it is no number; more than kBytesMax if it is one, and too large.
+std::optional<uint64_t> ReadIoNumber(std::string_view text) {
+  constexpr uint64_t kTooLarge = UINT64_MAX;
   const std::string digits(text);
   if (digits.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(digits[0]))) {
     return std::nullopt;
   }
   char* end = nullptr;
   const bool is_hex = absl::StartsWithIgnoreCase(digits, "0x");
+  // The largest there is, if the text says more.
   const uint64_t number = std::strtoull(digits.c_str(), &end, is_hex ? 16 : 10);
   constexpr std::string_view kSuffixes = "bkmgtpe";
   if (*end == '\0') return number;
@@ -62,18 +68,19 @@ std::optional<uint64_t> ParseIoNumber(std::string_view text) {
       kSuffixes.find(static_cast<char>(absl::ascii_tolower(static_cast<unsigned char>(*end))));
   if (suffix == std::string_view::npos || end[1] != '\0') return std::nullopt;
   const int shift = 10 * static_cast<int>(suffix);
-  if (number > (uint64_t{INT64_MAX} >> shift)) return std::nullopt;
+  if (number > kBytesMax >> shift) return kTooLarge;
   return (number << shift) + static_cast<uint64_t>(std::ldexp(fraction, shift));
 }
 
+}  // namespace
+
+std::optional<uint64_t> ParseIoNumber(std::string_view text) {
+  const std::optional<uint64_t> number = ReadIoNumber(text);
+  return number && *number <= kBytesMax ? number : std::nullopt;
+}
+
 std::string NoNumber(std::string_view word) {
-  // Digits and a suffix, or none: then it is only too large.
-  const size_t digits = std::min(word.find_first_not_of("0123456789"), word.size());
-  const std::string_view suffix = word.substr(digits);
-  const bool has_suffix =
-      suffix.size() == 1 &&
-      std::string_view("bkmgtpeBKMGTPE").find(suffix[0]) != std::string_view::npos;
-  if (digits > 0 && (suffix.empty() || has_suffix)) {
+  if (ReadIoNumber(word)) {
     return StrCat("Parsing error: argument too large -- ", word, "\n");
   }
   return StrCat("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- ", word,

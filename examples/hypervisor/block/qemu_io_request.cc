@@ -90,6 +90,10 @@ class RequestRun {
 
   absl::Status CoRun() MILLRACE_MAY_SUSPEND {
     Attachment& backend = *target_.backend;
+    if (!ByteRange::IsRepresentable(request_.offset, request_.bytes) ||
+        request_.offset + request_.bytes > backend.bytes()) {
+      return absl::InvalidArgumentError("beyond the end");  // before limits make it wait
+    }
     const ByteRange range(request_.offset, request_.bytes);
     if (request_.is_vm_state || request_.is_compressed) {
       return WithErrno(absl::UnimplementedError("not supported here"), ENOTSUP);

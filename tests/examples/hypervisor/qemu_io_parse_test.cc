@@ -5,6 +5,7 @@
 
 #include "examples/hypervisor/block/qemu_io.h"
 #include "gtest/gtest.h"
+#include "millrace/engine/base/byte_range.h"
 
 namespace millrace {
 namespace {
@@ -27,6 +28,18 @@ TEST(QemuIoParse, NumbersHaveSuffixesAndNothingBehindThem) {
   EXPECT_EQ(ParseIoNumber("64kB"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("-1"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("9999999999G"), std::nullopt);
+}
+
+TEST(QemuIoParse, NoNumberIsBeyondWhatADiskCanHave) {
+  for (const char* largest : {"9223372036854775807", "0x7fffffffffffffff"}) {
+    EXPECT_EQ(ParseIoNumber(largest), kBytesMax) << largest;
+  }
+  for (const char* beyond : {"9223372036854775808", "18446744073709551615", "18446744073709551616",
+                             "0x8000000000000000", "8E", "8191.99999999999999999999P"}) {
+    EXPECT_EQ(ParseIoNumber(beyond), std::nullopt) << beyond;
+    EXPECT_EQ(NoNumber(beyond),
+              "Parsing error: argument too large -- " + std::string(beyond) + "\n");
+  }
 }
 
 TEST(QemuIoParse, FlagsMayShareAWordAndTheLastMayTakeTheNext) {

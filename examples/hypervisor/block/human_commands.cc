@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "examples/hypervisor/block/human_tools.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "examples/hypervisor/qmp/json_fields.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
@@ -55,12 +56,6 @@ std::string CoDeleteNode(BlockLayer& layer, const std::string& name) MILLRACE_MA
   return status.ok() ? std::string() : HumanRefusal(layer, status);
 }
 
-absl::Status CheckClaims(BlockLayer& layer, const Drive& drive) MILLRACE_OPENS_VIEW {
-  if (!drive.backend.is_attached()) return absl::OkStatus();
-  GraphView view(layer.graph());
-  return OperationClaim::Check(view, drive.backend.node(), Operation::kDelete);
-}
-
 bool HasNode(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   return view.Find(name).ok();
@@ -71,7 +66,7 @@ std::string CoDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_MAY
   if (HasNode(layer, id)) return CoDeleteNode(layer, id);
   Drive* const drive = layer.FindDrive(id);
   if (drive == nullptr) return StrCat("Device '", id, "' not found\r\n");
-  const absl::Status claims = CheckClaims(layer, *drive);
+  const absl::Status claims = CheckMayLeaveDrive(layer, *drive, Operation::kDelete);
   if (!claims.ok()) return HumanRefusal(layer, claims);
   if (drive->device == nullptr) {
     layer.CoRemoveDrive(*drive);

@@ -8,9 +8,11 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/node_checks.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/operation_claim.h"
 
 namespace millrace {
 namespace {
@@ -59,9 +61,10 @@ absl::Status CheckTrayIsOpen(const Slot& slot) {
   return GenericError(StrCat("Tray of device '", slot.name, "' is not open"));
 }
 
-absl::Status CoRemove(const Slot& slot) MILLRACE_MAY_SUSPEND {
+absl::Status CoRemove(BlockLayer& layer, const Slot& slot) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
   if (slot.drive->backend.is_attached()) slot.drive->backend.CoDetach();
   return absl::OkStatus();
 }
@@ -102,7 +105,7 @@ CommandResult CoRemoveMedium(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
-  MILLRACE_RETURN_IF_ERROR(CoRemove(slot));
+  MILLRACE_RETURN_IF_ERROR(CoRemove(layer, slot));
   return json::object();
 }
 
@@ -129,7 +132,7 @@ CommandResult CoEject(BlockLayer& layer, const json::object& arguments) MILLRACE
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MoveTray(layer, *slot.drive, true);
-  MILLRACE_RETURN_IF_ERROR(CoRemove(slot));
+  MILLRACE_RETURN_IF_ERROR(CoRemove(layer, slot));
   return json::object();
 }
 
@@ -148,7 +151,7 @@ CommandResult CoChangeMedium(BlockLayer& layer, const json::object& arguments)
   absl::Status status = CheckRemovable(slot);
   if (status.ok()) {
     MoveTray(layer, *slot.drive, true);
-    status = CoRemove(slot);
+    status = CoRemove(layer, slot);
   }
   if (status.ok()) status = Insert(layer, slot, hold.node());
   if (status.ok()) MoveTray(layer, *slot.drive, false);
@@ -179,11 +182,12 @@ PlanResult PlanTray(BlockLayer& layer, const json::object& arguments, bool open)
   return PlanOfStep(TrayStep(slot, open));
 }
 
-PlanResult PlanRemoveMedium(BlockLayer& layer, const json::object& arguments) {
+PlanResult PlanRemoveMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
   return PlanOfStep(RemoveStep(slot));
 }
 
@@ -197,20 +201,22 @@ PlanResult PlanInsertMedium(BlockLayer& layer, const json::object& arguments) MI
   return PlanOfStep(StrCat("put node '", name, "' into '", slot.name, "'"));
 }
 
-PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) {
+PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
   CommandPlan plan = PlanOfStep(TrayStep(slot, true));
   plan.steps.push_back(RemoveStep(slot));
   return plan;
 }
 
 // The new image is opened before anything else; whether it can be, only the host can tell.
-PlanResult PlanChangeMedium(BlockLayer& layer, const json::object& arguments) {
+PlanResult PlanChangeMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
+  MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
   CommandPlan plan = PlanOfStep(StrCat("open '", reader.String("filename"), "'"));
   plan.steps.push_back(TrayStep(slot, true));
   plan.steps.push_back(RemoveStep(slot));
@@ -225,17 +231,17 @@ void SetMediumPlanners(BlockLayer& layer) {
   commands.SetPlanner("blockdev-close-tray", [&layer](const json::object& given) {
     return PlanTray(layer, given, false);
   });
-  commands.SetPlanner("blockdev-remove-medium", [&layer](const json::object& given) {
-    return PlanRemoveMedium(layer, given);
-  });
+  commands.SetPlanner("blockdev-remove-medium",
+                      [&layer](const json::object& given)
+                          MILLRACE_OPENS_VIEW { return PlanRemoveMedium(layer, given); });
   commands.SetPlanner("blockdev-insert-medium",
                       [&layer](const json::object& given)
                           MILLRACE_OPENS_VIEW { return PlanInsertMedium(layer, given); });
-  commands.SetPlanner("eject",
-                      [&layer](const json::object& given) { return PlanEject(layer, given); });
-  commands.SetPlanner("blockdev-change-medium", [&layer](const json::object& given) {
-    return PlanChangeMedium(layer, given);
-  });
+  commands.SetPlanner("eject", [&layer](const json::object& given)
+                                   MILLRACE_OPENS_VIEW { return PlanEject(layer, given); });
+  commands.SetPlanner("blockdev-change-medium",
+                      [&layer](const json::object& given)
+                          MILLRACE_OPENS_VIEW { return PlanChangeMedium(layer, given); });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -25,6 +26,14 @@ absl::Status CheckIsNoBacking(const NodeView& node) {
         StrCat("Node '", object, "' is busy: node is used as backing hd of '", holder, "'"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckMayLeaveDrive(BlockLayer& layer, const Drive& drive, Operation operation) {
+  if (!drive.backend.is_attached()) return absl::OkStatus();
+  GraphView view(layer.graph());
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, drive.backend.node(), operation));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(drive.backend.node()));
+  return CheckIsNoBacking(node);
 }
 
 absl::Status CheckSizeMax(uint64_t bytes) {

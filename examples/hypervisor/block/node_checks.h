@@ -9,12 +9,18 @@
 #include "examples/hypervisor/block/block_layer.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/operation_claim.h"
 
 namespace millrace {
 
 // "Node 'x' is busy: node is used as backing hd of 'y'". Such a node may be streamed and committed
 // into, and little else.
 absl::Status CheckIsNoBacking(const NodeView& node);
+
+// Whether the drive's medium, if it has one, may be taken from it: a job that works on it has
+// claimed `operation`, and an overlay stands on it.
+absl::Status CheckMayLeaveDrive(BlockLayer& layer, const Drive& drive, Operation operation)
+    MILLRACE_OPENS_VIEW;
 
 // What blockdev-del is refused for.
 absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW;

@@ -273,13 +273,17 @@ void BlockLayer::CoCloseEverything() {
   owned_.clear();
 }
 
-void BlockLayer::SpawnGuestRequest(std::string_view name, std::function<void()> run) {
+void BlockLayer::SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run) {
   ++guest_requests_open_;
-  guest_requests_.Spawn(std::string(name), [this, run = std::move(run)]() MILLRACE_MAY_SUSPEND {
-    run();
-    --guest_requests_open_;
-    guest_request_done_.Notify();
-  });
+  // From now on, not only from when it runs.
+  if (drive != nullptr) ++drive->requests_open;
+  guest_requests_.Spawn(std::string(name),
+                        [this, drive, run = std::move(run)]() MILLRACE_MAY_SUSPEND {
+                          run();
+                          --guest_requests_open_;
+                          if (drive != nullptr) --drive->requests_open;
+                          guest_request_done_.Notify();
+                        });
 }
 
 void BlockLayer::CoWaitForGuestRequests() {
@@ -493,8 +497,16 @@ absl::StatusOr<Drive*> BlockLayer::CoAddDrive(std::string id, NodeTree tree) {
   return drive;
 }
 
-void BlockLayer::CoRemoveDrive(Drive& drive) {
+void BlockLayer::CoTakeOutMedium(Drive& drive) {
+  const std::shared_ptr<DriveThrottle> throttle = drive.throttle;
+  if (throttle != nullptr) throttle->LetAllPass();
+  guest_request_done_.CoWaitUntil([&drive] { return drive.requests_open == 0; });
+  if (throttle != nullptr) throttle->HoldBackAgain();
   drive.backend.CoDetach();
+}
+
+void BlockLayer::CoRemoveDrive(Drive& drive) {
+  CoTakeOutMedium(drive);
   std::erase_if(drives_, [&](const std::unique_ptr<Drive>& each) { return each.get() == &drive; });
 }
 
@@ -536,11 +548,6 @@ void BlockLayer::CoUnplug(Drive& drive) {
   change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
   const absl::Status status = change.Commit().status();
   MILLRACE_CHECK(status.ok(), "letting go of permissions cannot be refused");
-}
-
-void BlockLayer::KeepThrottleUntilUnused(std::shared_ptr<DriveThrottle> throttle) {
-  std::erase_if(left_throttles_, [](const auto& left) { return left->waiting() == 0; });
-  if (throttle->waiting() > 0) left_throttles_.push_back(std::move(throttle));
 }
 
 std::string BlockLayer::NextAnonymousPath(std::string_view suffix) {

@@ -55,8 +55,9 @@ struct Drive {
   std::string id;      // "" for the drive of a device over a node
   Attachment backend;  // not attached: no medium
   std::unique_ptr<GuestDevice> device;
-  std::shared_ptr<DriveThrottle> throttle;  // null: no limits
+  std::shared_ptr<DriveThrottle> throttle;  // null: no limits; requests that it holds back share it
   DriveStatistics statistics;
+  size_t requests_open = 0;     // that qemu-io has begun on it and that go on by themselves
   bool is_read_only = true;     // of the medium; of the next one, if there is none
   bool copies_on_read = false;  // what is read from below is kept in the top
   bool writes_through = false;  // each write is durable when it returns
@@ -83,8 +84,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   const DriverRegistry& registry() const { return registry_; }
   const OpenTreeOptions& open_options() const { return open_options_; }
   const HolderRef& monitor() const { return open_options_.holder; }
-  // Starts a request that goes on by itself.
-  void SpawnGuestRequest(std::string_view name, std::function<void()> run);
+  // Starts a request that goes on by itself. The drive, if it is one's, stays until it is done.
+  void SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run);
   // Drains every node, once: requests end, jobs pause and go on.
   void CoBringToRest() MILLRACE_MAY_SUSPEND;
   // Returns when none of them is under way.
@@ -120,7 +121,9 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // Refusals name a drive without an id by its device's.
   absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node,
                                       const std::string& device_id = "") MILLRACE_OPENS_VIEW;
+  // Both wait until the requests on the drive are done; its limits hold none of them back.
   void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
+  void CoTakeOutMedium(Drive& drive) MILLRACE_MAY_SUSPEND;
   // The device takes its permissions on the drive.
   absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
   // What PlugIn() on a drive, or on a drive that is made over `node` for it, would refuse.
@@ -136,8 +139,6 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
   // Whether a drive or another part's attachment is on the node.
   bool HasBackend(NodeId node) const;
-  // For requests that pass a throttle which its drive has left.
-  void KeepThrottleUntilUnused(std::shared_ptr<DriveThrottle> throttle);
   std::string NextAnonymousPath(std::string_view suffix);
 
   // ---- Looking up --------------------------------------------------------------------------------
@@ -169,7 +170,6 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
   std::vector<const Attachment*> other_backends_;
-  std::vector<std::shared_ptr<DriveThrottle>> left_throttles_;
   BusTable buses_;
   UserBitmaps bitmaps_;
   int anonymous_devices_ = 0;

@@ -112,7 +112,7 @@ absl::Status SetDriveThrottle(BlockLayer& layer, Drive& drive, const std::string
   // What waits under the old limits goes on at once; whoever comes later pays for it.
   if (drive.throttle != nullptr) {
     drive.throttle->LetAllPass();
-    layer.KeepThrottleUntilUnused(std::move(drive.throttle));
+    drive.throttle.reset();
   }
   if (!HasAnyLimit(limits)) return absl::OkStatus();
   const std::shared_ptr<ThrottleGroup> group = FindOrMakeGroup(layer, group_name, limits);

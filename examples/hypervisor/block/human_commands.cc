@@ -71,7 +71,7 @@ std::string CoDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_MAY
   if (drive->device == nullptr) {
     layer.CoRemoveDrive(*drive);
   } else {
-    drive->backend.CoDetach();
+    layer.CoTakeOutMedium(*drive);
     drive->id.clear();
   }
   return "";

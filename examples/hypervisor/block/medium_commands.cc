@@ -65,7 +65,7 @@ absl::Status CoRemove(BlockLayer& layer, const Slot& slot) MILLRACE_MAY_SUSPEND 
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
   MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
-  if (slot.drive->backend.is_attached()) slot.drive->backend.CoDetach();
+  if (slot.drive->backend.is_attached()) layer.CoTakeOutMedium(*slot.drive);
   return absl::OkStatus();
 }
 

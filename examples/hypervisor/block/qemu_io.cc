@@ -90,10 +90,11 @@ std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
     CoRunIoRequest(layer, target, request);
     return {};
   }
-  layer.SpawnGuestRequest(request.name, [&layer, target, request]() MILLRACE_MAY_SUSPEND {
-    CoRunIoRequest(layer, target, request);
-    if (target.own != nullptr) target.own->CoDetach();
-  });
+  layer.SpawnGuestRequest(target.drive, request.name,
+                          [&layer, target, request]() MILLRACE_MAY_SUSPEND {
+                            CoRunIoRequest(layer, target, request);
+                            if (target.own != nullptr) target.own->CoDetach();
+                          });
   return {};
 }
 

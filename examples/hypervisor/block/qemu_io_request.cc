@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -98,11 +99,7 @@ class RequestRun {
     if (request_.is_vm_state || request_.is_compressed) {
       return WithErrno(absl::UnimplementedError("not supported here"), ENOTSUP);
     }
-    if (target_.drive != nullptr && target_.drive->throttle != nullptr) {
-      target_.drive->throttle->CoPass(
-          request_.is_read() ? ThrottleDirection::kRead : ThrottleDirection::kWrite,
-          request_.bytes);
-    }
+    CoPassLimits();
     if (request_.name == "discard") return backend.CoDiscard(range);
     if (request_.writes_zeroes) return CoWriteZeroes(range);
     return request_.is_read() ? CoRead() : CoWrite();
@@ -111,6 +108,15 @@ class RequestRun {
   bool matches() const { return matches_; }
 
  private:
+  void CoPassLimits() MILLRACE_MAY_SUSPEND {
+    if (target_.drive == nullptr) return;
+    // The drive may get other limits, or none, while this waits.
+    const std::shared_ptr<DriveThrottle> throttle = target_.drive->throttle;
+    if (throttle == nullptr) return;
+    throttle->CoPass(request_.is_read() ? ThrottleDirection::kRead : ThrottleDirection::kWrite,
+                     request_.bytes);
+  }
+
   bool WritesThrough() const {
     return request_.force_unit_access ||
            (target_.drive != nullptr && target_.drive->writes_through);

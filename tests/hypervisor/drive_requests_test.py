@@ -1,0 +1,49 @@
+"""Requests that go on by themselves, and the drives that they are on."""
+
+import json
+
+from support.case import Case
+from support.images import MIB
+
+
+class Requests(Case):
+    """Commands come in one piece: the second is there before the request of the first has begun."""
+
+    def setUp(self):
+        super().setUp()
+        self.vm.drive(self.images.create('a.img', MIB), interface='none', ident='d')
+        self.vm.blockdev('driver=qcow2,node-name=n,file.driver=file,'
+                         f'file.filename={self.images.create("b.img", MIB)}')
+        self.vm.device('virtio-scsi-pci,id=scsi0')
+        self.vm.launch()
+
+    def at_once(self, *commands):
+        """[(name, arguments)]; none may be refused."""
+        self.vm.qmp.send(b''.join(
+            json.dumps({'execute': name, 'arguments': arguments}).encode()
+            for name, arguments in commands))
+        for _ in commands:
+            self.assertIn('return', self.vm.qmp.next_reply())
+
+    def io(self, words):
+        return 'human-monitor-command', {'command-line': f'qemu-io {words}'}
+
+    def test_a_write_is_done_before_its_drive_goes(self):
+        self.at_once(self.io('d "aio_write -P 7 0 64k"'),
+                     ('human-monitor-command', {'command-line': 'drive_del d'}))
+        self.assertEqual(self.vm.command('query-block'), [])
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('a.img', 7, 0, 65536))
+
+    def test_a_write_is_done_before_its_medium_goes(self):
+        self.at_once(self.io('d "aio_write -P 7 0 64k"'), ('eject', {'device': 'd'}))
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('a.img', 7, 0, 65536))
+
+    def test_a_write_is_done_before_the_device_over_its_node_goes(self):
+        self.vm.command('device_add', driver='scsi-hd', id='sd', drive='n')
+        self.at_once(self.io('-d sd "aio_write -P 7 0 64k"'), ('device_del', {'id': 'sd'}))
+        self.vm.qmp.wait_event('DEVICE_DELETED', device='sd')
+        self.vm.command('blockdev-del', node_name='n')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('b.img', 7, 0, 65536))

@@ -1,1 +1,1 @@
-"""What bench/compare_qemu, bench/compare and bench/concurrency share. Standard library only."""
+"""What bench/compare_qemu, bench/compare, bench/concurrency and bench/scale share. Standard library only."""

@@ -72,8 +72,8 @@ class SimulatedFile {
   // those that change it count.
   SparseImage AfterCrash(absl::Span<const IoRequest* const> in_flight, Survives survives) const;
 
-  // ---- Locks: shared ones by opens, exclusive ones by somebody outside the simulation
-  // ------------
+  // ---- Locks ------------------------------------------------------------------------------------
+  // Shared ones by opens, exclusive ones by somebody outside the simulation.
   void LockShared(uint64_t open, uint64_t byte);
   bool IsLockedBy(uint64_t open, uint64_t byte) const;
   void Unlock(uint64_t open, uint64_t byte);

@@ -16,8 +16,8 @@
 
 namespace millrace {
 
-// FailedPrecondition (kNodeNotOpen) for a node that was added and not opened yet. Everything below
-// asks it first.
+// FailedPrecondition (kNodeNotOpen) for a node that was added and not opened yet. Reads,
+// writes and questions below ask it first.
 absl::Status NotOpenError(const Node& node);
 inline absl::Status CheckOpen(const Node& node) {
   return __builtin_expect(node.is_open, 1) ? absl::OkStatus() : NotOpenError(node);

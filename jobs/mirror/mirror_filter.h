@@ -36,8 +36,9 @@ class MirrorChanges {
     bitmap_.Set(range);
     if (listener_) listener_();
   }
-  // Called after every mark by the request that has set it, which returns when this does: for a
-  // target that is to be written before the guest's write returns. May suspend. Null: nobody cares.
+  // Called after a mark by the request that has set it, if the source took what it wrote; the
+  // request returns when this does: for a target that is to be written before the guest's write
+  // returns. May suspend. Null: nobody cares.
   void SetSync(std::function<void(ByteRange)> sync) { sync_ = std::move(sync); }
   void CoSync(ByteRange range) MILLRACE_MAY_SUSPEND {
     const std::function<void(ByteRange)> sync = sync_;  // it may be taken away meanwhile

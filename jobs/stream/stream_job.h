@@ -3,7 +3,8 @@
 //
 //   before:  top <- mid <- bottom <- base        after:  top <- base
 //
-// What it owns is [top .. bottom]: links leased, operations claimed. Base is outside: it may be
+// What it owns is [top .. bottom]: operations claimed, and links leased down to the lowest filter
+// above base, if there is one below bottom. Base is outside: it may be
 // replaced meanwhile by other jobs, and is derived as "whatever is below the leased chain now" at
 // the moment of the edit. Its filter (copy-on-read, above the top) goes with it.
 #ifndef MILLRACE_JOBS_STREAM_STREAM_JOB_H_

@@ -219,33 +219,29 @@ absl::Status FormatNode::CoPopulate(ByteRange range) {
   return CoWriteParts(range.offset, bytes, {.only_if_unallocated = true});
 }
 
+absl::Status DiskFile::Operation(absl::FunctionRef<void()> effect) {
+  const bool fails = disk_.NextFails();
+  if (!fails || disk_.fails_after_effect()) effect();
+  return fails ? InjectedError() : absl::OkStatus();
+}
+
 absl::Status DiskFile::CoRead(uint64_t offset, const IoVector& target) {
-  if (disk_.NextFails()) return InjectedError();
-  ReadInto(disk_, offset, target);
-  return absl::OkStatus();
+  return Operation([&] { ReadInto(disk_, offset, target); });
 }
 absl::Status DiskFile::CoWrite(uint64_t offset, const IoVector& source) {
-  if (disk_.NextFails()) return InjectedError();
-  disk_.Write(offset, Flatten(source));
-  return absl::OkStatus();
+  return Operation([&] { disk_.Write(offset, Flatten(source)); });
 }
 absl::Status DiskFile::CoWriteZeroes(ByteRange range) {
-  if (disk_.NextFails()) return InjectedError();
-  disk_.WriteZeroes(range.offset, range.bytes);
-  return absl::OkStatus();
+  return Operation([&] { disk_.WriteZeroes(range.offset, range.bytes); });
 }
 absl::Status DiskFile::CoDiscard(ByteRange) {
-  return disk_.NextFails() ? InjectedError() : absl::OkStatus();
+  return Operation([] {});
 }
 absl::Status DiskFile::CoFlush() {
-  if (disk_.NextFails()) return InjectedError();
-  disk_.Flush(disk_.event_count());
-  return absl::OkStatus();
+  return Operation([&] { disk_.Flush(disk_.event_count()); });
 }
 absl::Status DiskFile::CoResize(uint64_t bytes) {
-  if (disk_.NextFails()) return InjectedError();
-  disk_.Resize(bytes);
-  return absl::OkStatus();
+  return Operation([&] { disk_.Resize(bytes); });
 }
 
 }  // namespace millrace

@@ -137,6 +137,8 @@ class DiskFile final : public ImageFile {
   absl::Status CoResize(uint64_t bytes) override MILLRACE_MAY_SUSPEND;
 
  private:
+  absl::Status Operation(absl::FunctionRef<void()> effect);
+
   CrashDisk& disk_;
 };
 

@@ -70,6 +70,8 @@ bool IsFaultEvent(std::string_view name) {
   return std::find(std::begin(kEvents), std::end(kEvents), name) != std::end(kEvents);
 }
 
+std::vector<std::string_view> FaultEventNames() { return {std::begin(kEvents), std::end(kEvents)}; }
+
 absl::Status BreakPoints::Add(std::string_view event, std::string tag) {
   if (!IsFaultEvent(event)) {
     return absl::InvalidArgumentError(

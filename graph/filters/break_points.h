@@ -81,6 +81,9 @@ class BreakPoints final : public Waitable {
 
 // Whether QEMU's blkdebug knows an event of that name ("none" included).
 bool IsFaultEvent(std::string_view name);
+// All of them. Some are never raised here; tests/graph/filters/fault_events_test.cc says which, and
+// why.
+std::vector<std::string_view> FaultEventNames();
 
 }  // namespace millrace
 

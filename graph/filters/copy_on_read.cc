@@ -83,6 +83,7 @@ absl::Status CopyOnReadDriver::CoReadAndKeep(uint64_t offset, const IoVector& ta
   }
   MILLRACE_RETURN_IF_ERROR(context().CoReadChild(Role::kFiltered, offset, copy));
   target.CopyFrom(0, buffer.data(), target.bytes());
+  context().CoEvent("cor_write");
   if (copy.IsZero()) {
     return context().CoWriteZeroesChild(Role::kFiltered, ByteRange(offset, target.bytes()),
                                         {.may_unmap = true, .only_if_unallocated = true});
@@ -100,6 +101,7 @@ absl::Status CopyOnReadDriver::CoPrefetch(absl::Span<const ChainPart> parts) {
                             context().engine().buffers().TryTake(bytes, "copy on read"));
   const IoVector copy(buffer.data(), bytes);
   MILLRACE_RETURN_IF_ERROR(context().CoReadChildParts(Role::kFiltered, parts, copy));
+  context().CoEvent("cor_write");
   std::vector<ByteRange> data;
   IoVector memory;
   uint64_t done = 0;

@@ -95,8 +95,12 @@ class FaultInjectionDriver final : public FilterDriver {
   absl::Status CoReadBlocks(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteBlocks(uint64_t offset, const IoVector& source, WriteFlags flags)
       MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteAligned(uint64_t offset, const IoVector& source, WriteFlags flags)
+      MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteUnaligned(ByteRange blocks, uint64_t offset, const IoVector& source,
                                 WriteFlags flags) MILLRACE_MAY_SUSPEND;
+  absl::Status CoReadSurroundings(ByteRange blocks, ByteRange range, IoBuffer& bounce)
+      MILLRACE_MAY_SUSPEND;
   ByteRange BlocksInside(ByteRange range) const;
 
   bool InState(uint32_t wanted) const { return wanted == 0 || wanted == state_; }
@@ -158,24 +162,57 @@ absl::Status FaultInjectionDriver::CoRead(uint64_t offset, const IoVector& targe
   return absl::OkStatus();
 }
 
+// What is in the first and the last block around `range`. One block, or two with nothing between,
+// are read at once, and then the events of both ends come together.
+absl::Status FaultInjectionDriver::CoReadSurroundings(ByteRange blocks, ByteRange range,
+                                                      IoBuffer& bounce) {
+  const uint64_t unit = limits_.align;
+  const bool has_head = range.offset > blocks.offset;
+  const bool has_tail = range.end() < blocks.end();
+  const bool at_once = blocks.bytes <= (has_head && has_tail ? 2 * unit : unit);
+  auto read = [&](bool head, bool tail, ByteRange part) MILLRACE_MAY_SUSPEND -> absl::Status {
+    if (head) CoEvent("pwritev_rmw_head");
+    if (tail) CoEvent("pwritev_rmw_tail");
+    const uint64_t at = part.offset - blocks.offset;
+    MILLRACE_RETURN_IF_ERROR(CoReadBlocks(part.offset, IoVector(bounce.data() + at, part.bytes)));
+    if (head) CoEvent("pwritev_rmw_after_head");
+    if (tail) CoEvent("pwritev_rmw_after_tail");
+    return absl::OkStatus();
+  };
+  if (at_once) return read(has_head, has_tail, blocks);
+  if (has_head) {
+    MILLRACE_RETURN_IF_ERROR(read(true, false, ByteRange(blocks.offset, unit)));
+  }
+  if (!has_tail) return absl::OkStatus();
+  const uint64_t last = AlignDown(range.end(), unit);
+  return read(false, true, ByteRange(last, blocks.end() - last));
+}
+
 absl::Status FaultInjectionDriver::CoWriteUnaligned(ByteRange blocks, uint64_t offset,
                                                     const IoVector& source, WriteFlags flags) {
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer bounce,
                             context().engine().buffers().TryTake(blocks.bytes, "blkdebug"));
-  const IoVector whole(bounce.data(), blocks.bytes);
-  MILLRACE_RETURN_IF_ERROR(CoReadBlocks(blocks.offset, whole));
+  MILLRACE_RETURN_IF_ERROR(CoReadSurroundings(blocks, ByteRange(offset, source.bytes()), bounce));
   source.CopyTo(0, bounce.data() + (offset - blocks.offset), source.bytes());
-  return CoWriteBlocks(blocks.offset, whole, flags);
+  return CoWriteAligned(blocks.offset, IoVector(bounce.data(), blocks.bytes), flags);
+}
+
+absl::Status FaultInjectionDriver::CoWriteAligned(uint64_t offset, const IoVector& source,
+                                                  WriteFlags flags) {
+  CoEvent("pwritev");
+  absl::Status status = CoWriteBlocks(offset, source, flags);
+  CoEvent("pwritev_done");
+  return status;
 }
 
 absl::Status FaultInjectionDriver::CoWrite(uint64_t offset, const IoVector& source,
                                            WriteFlags flags) {
-  if (limits_.align <= 1) return CoWriteBlocks(offset, source, flags);
+  if (limits_.align <= 1) return CoWriteAligned(offset, source, flags);
   const ByteRange range(offset, source.bytes());
   const ByteRange blocks = BlocksInside(range);
   // A block that is read, changed and written must not be written by others meanwhile.
   MutexLock lock(CoHold(block_writes_));
-  if (blocks == range) return CoWriteBlocks(offset, source, flags);
+  if (blocks == range) return CoWriteAligned(offset, source, flags);
   return CoWriteUnaligned(blocks, offset, source, flags);
 }
 
@@ -190,11 +227,15 @@ absl::Status FaultInjectionDriver::CoWriteZeroes(ByteRange range, ZeroFlags flag
     vector.FillZero();
     return CoWrite(range.offset, vector, {});
   }
+  CoEvent("pwritev_zero");
+  absl::Status status;
   for (const ByteRange& part : SplitRange(range, limits_.max_write_zero)) {
-    MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultWriteZeroes, "write zeroes to", part));
-    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoWriteZeroes(part, flags));
+    status = CoCheck(kFaultWriteZeroes, "write zeroes to", part);
+    if (status.ok()) status = FilterDriver::CoWriteZeroes(part, flags);
+    if (!status.ok()) break;
   }
-  return absl::OkStatus();
+  CoEvent("pwritev_done");
+  return status;
 }
 
 absl::Status FaultInjectionDriver::CoDiscard(ByteRange range) {

@@ -49,6 +49,10 @@ absl::Status CoReadExtent(Node& node, FormatDriver& driver, const Extent& extent
       target.FillZero();
       return absl::OkStatus();
     case ExtentKind::kUnallocated:
+      if (Edge* primary = node.FindChild(Role::kPrimary);
+          primary != nullptr && node.FindChild(Role::kBacking) != nullptr) {
+        CoRaiseEvent(*primary->child, "read_backing_aio");
+      }
       return CoReadBacking(node, offset, target);
     case ExtentKind::kEncoded:
     case ExtentKind::kOpaque:

@@ -123,7 +123,8 @@ absl::StatusOr<ChainExtent> NodeContext::CoMapChildChain(ChildKey child, ByteRan
 }
 
 void NodeContext::CoEvent(std::string_view event) {
-  if (Edge* edge = node_.FindChild(Role::kPrimary)) CoRaiseEvent(*edge->child, event);
+  const Role role = node_.is_filter() ? Role::kFiltered : Role::kPrimary;
+  if (Edge* edge = node_.FindChild(role)) CoRaiseEvent(*edge->child, event);
 }
 
 uint64_t NodeContext::OldestRequest() const {

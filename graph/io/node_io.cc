@@ -85,12 +85,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
     return CoWriteNode(*child, offset, source, flags);
   }
-  FilterDriver& filter = AsFilter(node);
-  if (!filter.wants_events()) return filter.CoWrite(offset, source, flags);
-  filter.CoEvent("pwritev");
-  absl::Status status = filter.CoWrite(offset, source, flags);
-  filter.CoEvent("pwritev_done");
-  return status;
+  return AsFilter(node).CoWrite(offset, source, flags);
 }
 
 absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
@@ -111,7 +106,6 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
     return CoWriteZeroesNode(*child, range, flags);
   }
-  if (AsFilter(node).wants_events()) AsFilter(node).CoEvent("pwritev_zero");
   return AsFilter(node).CoWriteZeroes(range, flags);
 }
 
@@ -140,6 +134,7 @@ absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND {
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
+      if (Edge* edge = node.FindChild(Role::kPrimary)) CoRaiseEvent(*edge->child, "flush_to_os");
       MILLRACE_RETURN_IF_ERROR(AsFormat(node).CoFlushMetadata());
       if (Edge* edge = node.FindChild(Role::kPrimary)) {
         CoRaiseEvent(*edge->child, "flush_to_disk");

@@ -62,6 +62,7 @@ absl::Status Refcounts::CoWriteGrownTable(const TableGrowth& growth) {
     StoreBig<uint64_t>(table + 8 * (table_entries() + block),
                        offset + (block << geometry.cluster_bits));
   }
+  image_.file().CoEvent("refblock_alloc_write_blocks");
   image_.file().CoEvent("refblock_alloc_write_table");
   return image_.file().CoWriteBytes(offset, content);
 }

@@ -144,6 +144,7 @@ absl::StatusOr<ClusterRun> Refcounts::CoAllocate(uint64_t count_max) {
       continue;
     }
     MILLRACE_RETURN_IF_ERROR(CoCheckFree(run));
+    image_.file().CoEvent("refblock_alloc");  // QEMU asks for the block then, if it exists or not
     MILLRACE_RETURN_IF_ERROR(CoSet(run, 1));
     search_start_ = run.end();
     highest_end_ = std::max(highest_end_, run.end());
@@ -158,6 +159,7 @@ absl::StatusOr<ClusterRun> Refcounts::CoAllocateExactly(uint64_t count) {
   MILLRACE_ASSIGN_OR_RETURN(const ClusterRun run, CoSearch(search_start_, count, count));
   if (run.count == count) {
     MILLRACE_RETURN_IF_ERROR(CoCheckFree(run));
+    image_.file().CoEvent("refblock_alloc");
     MILLRACE_RETURN_IF_ERROR(CoSet(run, 1));
     highest_end_ = std::max(highest_end_, run.end());
     return run;
@@ -231,7 +233,7 @@ absl::StatusOr<ClusterRun> Refcounts::CoAddBlocks(uint64_t first, uint64_t paylo
   MILLRACE_RETURN_IF_ERROR(CoCheckFree({HostCluster(first), blocks + payload}));
   image_.file().CoEvent("refblock_alloc");
   const uint64_t offset = first << geometry.cluster_bits;
-  image_.file().CoEvent("refblock_alloc_write_blocks");
+  image_.file().CoEvent("refblock_alloc_write");
   MILLRACE_RETURN_IF_ERROR(
       image_.file().CoWriteZeroes(ByteRange(offset, blocks << geometry.cluster_bits)));
   // A cache entry from an earlier use of these clusters would hide the zeroes.

@@ -1,6 +1,8 @@
 #include "millrace/engine/explore/scenario.h"
 
 #include <cctype>
+#include <optional>
+#include <string>
 
 #include "absl/container/inlined_vector.h"
 #include "millrace/engine/base/check.h"
@@ -9,6 +11,22 @@
 #include "millrace/engine/explore/party.h"
 
 namespace millrace {
+namespace {
+
+constexpr std::string_view kDeadlockSignature = "O10 deadlock";
+// A wait cycle stays, so in most schedules it is enough to look for one now and then.
+constexpr uint64_t kStepsPerLook = 1024;
+
+// Those in it wait for ever, whoever else can run; beside a party that polls, the engine never
+// comes to the halt by which other deadlocks are known.
+void LookForAWaitCycle(ScenarioRun& run, Engine& engine) {
+  if (const std::optional<std::string> cycle = engine.scheduler().FindWaitCycle()) {
+    run.Abandon(std::string(kDeadlockSignature),
+                StrCat(*cycle, "\n", engine.scheduler().DescribeWaits()));
+  }
+}
+
+}  // namespace
 
 ScenarioRun::~ScenarioRun() {
   while (!engines_.empty()) engines_.pop_back();
@@ -24,9 +42,10 @@ Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
   engines_.push_back(*Engine::Create(options));
   Engine& engine = *engines_.back();
   engine.scheduler().SetChecksEdits(checks_edits_);
-  if (checks_every_step_) {
-    engine.scheduler().SetStepCheck([this, &engine] { CheckInvariants(engine); });
-  }
+  engine.scheduler().SetStepCheck([this, &engine, steps = uint64_t{0}]() mutable {
+    if (checks_every_step_ || ++steps % kStepsPerLook == 0) LookForAWaitCycle(*this, engine);
+    if (checks_every_step_) CheckInvariants(engine);
+  });
   return engine;
 }
 
@@ -61,7 +80,8 @@ void ScenarioRun::Abandon(std::string signature, std::string text) {
 }
 
 void ScenarioRun::AbandonInDeadlock(Engine& engine) {
-  Abandon("O10 deadlock", engine.scheduler().FindDeadlock().value_or("the simulation ended early"));
+  Abandon(std::string(kDeadlockSignature),
+          engine.scheduler().FindDeadlock().value_or("the simulation ended early"));
 }
 
 void ScenarioRun::Note(std::string_view kind, std::string_view object, std::string_view text) {

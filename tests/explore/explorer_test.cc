@@ -11,6 +11,8 @@
 #include "millrace/engine/explore/random.h"
 #include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scope/task_scope.h"
+#include "millrace/engine/sync/mutex.h"
+#include "millrace/engine/sync/sleep.h"
 #include "tests/explore/racing_scenarios.h"
 
 namespace millrace {
@@ -64,6 +66,40 @@ TEST(Explore, ADeadlockIsAFindingThatNamesWhoWaits) {
   EXPECT_NE(report.finding->failure.text.find("mutex 'first'"), std::string::npos)
       << report.finding->failure.text;
   const ReplayReport replay = Replay(OppositeLocks(), report.finding->schedule);
+  EXPECT_EQ(replay.recording.failure.signature, "O10 deadlock");
+  EXPECT_TRUE(replay.recording.is_cut_off);
+}
+
+// Somebody who looks again and again keeps the engine from ever coming to a halt.
+Scenario OppositeLocksBesideAPoller() {
+  return {"opposite locks beside a poller", [](ScenarioRun& run) {
+            Mutex first("first");
+            Mutex second("second");
+            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+              TaskScope scope("lockers");
+              int done = 0;
+              auto lock_both = [&done](Mutex& outer, Mutex& inner) MILLRACE_MAY_SUSPEND {
+                MutexLock one(CoHold(outer));
+                CoYield("locker.between");
+                MutexLock two(CoHold(inner));
+                ++done;
+              };
+              scope.Spawn("a", [&]() MILLRACE_MAY_SUSPEND { lock_both(first, second); });
+              scope.Spawn("b", [&]() MILLRACE_MAY_SUSPEND { lock_both(second, first); });
+              while (done < 2) CoSleepFor(1'000'000).IgnoreError();
+              return scope.CoJoin();
+            });
+          }};
+}
+
+TEST(Explore, TwoWhoWaitForEachOtherAreADeadlockEvenBesideAPoller) {
+  const Scenario scenario = OppositeLocksBesideAPoller();
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "O10 deadlock");
+  EXPECT_NE(report.finding->failure.text.find("wait cycle: 'a' -> 'b' -> 'a'"), std::string::npos)
+      << report.finding->failure.text;
+  const ReplayReport replay = Replay(scenario, report.finding->schedule);
   EXPECT_EQ(replay.recording.failure.signature, "O10 deadlock");
   EXPECT_TRUE(replay.recording.is_cut_off);
 }

@@ -1,9 +1,12 @@
 #include "tests/support/simulation.h"
 
 #include <cstdlib>
+#include <optional>
+#include <string>
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/stack_pool.h"
 #include "tests/support/seeds.h"
@@ -13,6 +16,8 @@ namespace {
 
 constexpr char kOneSeed[] = "MILLRACE_TEST_SEED";
 constexpr uint64_t kSeedsPerSeedWithChecks = 64;
+// A wait cycle stays, so elsewhere it is enough to look for one now and then.
+constexpr uint64_t kStepsPerLook = 1024;
 
 // Whether graphs and jobs are asked for their invariants after every step: production's order, and
 // one seed in so many; and whatever is run alone.
@@ -20,19 +25,31 @@ bool ChecksEveryStep(uint64_t seed) {
   return seed % kSeedsPerSeedWithChecks <= 1 || std::getenv(kOneSeed) != nullptr;
 }
 
+// O10. A party that polls would go on for ever beside those who wait for each other, so there is no
+// way on from here.
+void CheckThatNobodyWaitsInACycle(const Scheduler& scheduler, uint64_t seed) {
+  const std::optional<std::string> cycle = scheduler.FindWaitCycle();
+  if (!cycle) return;
+  MILLRACE_CHECK(false, StrCat("O10, with ", kOneSeed, "=", seed, ": ", *cycle, "\n",
+                               scheduler.DescribeWaits()));
+}
+
 // Runs the scenario to its end; returns the trace hash.
 uint64_t RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
   std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
   engine->scheduler().SetChecksEdits(true);
   bool is_broken = false;
-  if (ChecksEveryStep(seed)) {
-    engine->scheduler().SetStepCheck([&] {
-      if (is_broken) return;  // said once
-      const absl::Status status = engine->scheduler().CheckInvariants();
-      EXPECT_TRUE(status.ok()) << status;
-      is_broken = !status.ok();
-    });
-  }
+  uint64_t steps = 0;
+  const bool checks_every_step = ChecksEveryStep(seed);
+  engine->scheduler().SetStepCheck([&] {
+    if (checks_every_step || ++steps % kStepsPerLook == 0) {
+      CheckThatNobodyWaitsInACycle(engine->scheduler(), seed);
+    }
+    if (!checks_every_step || is_broken) return;  // said once
+    const absl::Status status = engine->scheduler().CheckInvariants();
+    EXPECT_TRUE(status.ok()) << status;
+    is_broken = !status.ok();
+  });
   scenario(*engine, seed);
   EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
   EXPECT_EQ(stacks.in_use(), 0u);

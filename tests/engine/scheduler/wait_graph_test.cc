@@ -342,5 +342,43 @@ TEST(WaitCycle, IsFoundWheneverLocksTakenInAnyOrderHalt) {
   EXPECT_GT(halts, 0);
 }
 
+// ---- Beside others that can run -----------------------------------------------------------------
+
+// Somebody who looks again and again keeps the engine from ever coming to a halt.
+void PollBesideOppositeLocks(Engine& engine) {
+  Mutex first("first");
+  Mutex second("second");
+  const absl::Status status = engine.Run([&]() MILLRACE_MAY_SUSPEND {
+    TaskScope scope("lockers");
+    int holding = 0;
+    int done = 0;
+    auto lock_both = [&](Mutex& outer, Mutex& inner) MILLRACE_MAY_SUSPEND {
+      MutexLock one(CoHold(outer));
+      ++holding;
+      while (holding < 2) CoYield();
+      MutexLock two(CoHold(inner));
+      ++done;
+    };
+    scope.Spawn("a", [&]() MILLRACE_MAY_SUSPEND { lock_both(first, second); });
+    scope.Spawn("b", [&]() MILLRACE_MAY_SUSPEND { lock_both(second, first); });
+    while (done < 2) CoSleepFor(1'000'000).IgnoreError();
+    return scope.CoJoin();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(WaitCycleDeathTest, IsReportedByASimulatedTestThatNeverHalts) {
+  EXPECT_DEATH(Explore([](Engine& engine, uint64_t) { PollBesideOppositeLocks(engine); }),
+               "O10, with MILLRACE_TEST_SEED=0: wait cycle: '[ab]' -> '[ab]' -> '[ab]'");
+}
+
+// Where invariants are not asked after every step, it takes a little longer.
+TEST(WaitCycleDeathTest, IsReportedUnderEverySeed) {
+  EXPECT_DEATH(Explore([](Engine& engine, uint64_t seed) {
+                 if (seed == 3) PollBesideOppositeLocks(engine);
+               }),
+               "O10, with MILLRACE_TEST_SEED=3: wait cycle");
+}
+
 }  // namespace
 }  // namespace millrace

@@ -9,8 +9,11 @@
 
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/scheduler/decider.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/chain_story.h"
+#include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
@@ -58,6 +61,47 @@ TEST(StreamMeetsCommit, StreamOverTheCommitsFilterEndsFirst) {
 
 TEST(StreamMeetsCommit, StreamOverTheCommitsFilterEndsLast) {
   TellOverlapping5(Ends::kCommitFirst);
+}
+
+// The same with neither finalized by hand. Both stand still until they are let go, the one a little
+// before the other; each order of ending is seen, and is right.
+TEST(StreamMeetsCommit, BothEndByThemselvesInEitherOrder) {
+  int stream_was_first = 0;
+  int commit_was_first = 0;
+  TellChainStory({.layers = 6}, [&](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    CommitOptions commit = story.Commit("c", 2, 0);
+    commit.filter_name = "commit-filter";
+    commit.spec.speed = 1;  // so that its filter is there to be named
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
+    StreamOptions stream = story.Stream("s", 4, std::nullopt);
+    stream.base = story.Find("commit-filter");
+    stream.spec.speed = 1;
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+    const bool is_commit_let_go_first = story.seed() % 2 == 1;
+    MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed(is_commit_let_go_first ? "c" : "s", 0));
+    for (uint64_t i = 0; i < story.seed() % 300; ++i) CoYield();
+    // The other, if it has not ended: neither waits for the other.
+    MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed(is_commit_let_go_first ? "s" : "c", 0));
+    TaskScope watchers("watchers");
+    watchers.Spawn("of the stream", [&]() MILLRACE_MAY_SUSPEND {
+      const absl::Status over = story.CoOver("s");
+      if (story.Find("commit-filter").is_valid()) ++stream_was_first;
+      return over;
+    });
+    watchers.Spawn("of the commit", [&]() MILLRACE_MAY_SUSPEND {
+      const absl::Status over = story.CoOver("c");
+      if (story.jobs().Query("s").ok()) ++commit_was_first;
+      story.views().OnCommitted(2, 0);
+      return over;
+    });
+    MILLRACE_RETURN_IF_ERROR(watchers.CoJoin());
+    EXPECT_EQ(story.Shape(), "n5 <- n4 <- n0");
+    EXPECT_EQ(story.chain().Header(4), "img-0");
+    return absl::OkStatus();
+  });
+  if (SeedCount() < 50) return;  // perhaps not in so few
+  EXPECT_GT(stream_was_first, 0);
+  EXPECT_GT(commit_was_first, 0);
 }
 
 // overlapping_4: refused when it starts, on a writable chain too.
@@ -163,6 +207,50 @@ TEST(InsertFilter, AboveEveryNodeOfARunningStreamGoesWhereTheRangeAllows) {
     MILLRACE_RETURN_IF_ERROR(story.CoFinalize("s"));
     EXPECT_TRUE(story.CoOver("s").ok());
     EXPECT_EQ(story.Shape(), "[f4] <- n4 <- n3 <- [f1] <- n1 <- n0");
+    return absl::OkStatus();
+  });
+}
+
+// ---- All three together -------------------------------------------------------------------------
+
+// Puts a filter somewhere and takes it out again, whenever it can: inside a job's range it is
+// refused, and a layer may be gone when it comes to it.
+absl::Status CoMoveFilters(ChainStory& story, const std::string& name, RandomStream& random)
+    MILLRACE_MAY_SUSPEND {
+  for (int round = 0; round < 3; ++round) {
+    const size_t layer = random.Below(story.chain().nodes.size());
+    const absl::Status put = story.CoInsertFilter(name, story.node(layer));
+    if (!put.ok()) {
+      const std::optional<Conflict> conflict = ConflictOf(put);
+      const bool is_in_the_way = conflict && (conflict->reason == ConflictReason::kFrozenLink ||
+                                              conflict->reason == ConflictReason::kStaleNode);
+      EXPECT_TRUE(is_in_the_way) << "layer " << layer << ": " << put;
+      CoYield();
+      continue;
+    }
+    for (uint64_t i = random.Below(20); i > 0; --i) CoYield();
+    const absl::Status taken = story.CoRemoveFilter(story.Find(name));
+    EXPECT_TRUE(taken.ok()) << taken;
+  }
+  return absl::OkStatus();
+}
+
+TEST(StreamCommitAndFilters, WorkOnOneChainUnderAnySchedule) {
+  TellChainStory({.layers = 7}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.StreamToBottom("s", 2, 1)));
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Commit("c", 5, 4)));
+    RandomStream random(story.seed(), "filters");
+    TaskScope users("users");
+    for (const char* name : {"f", "g"}) {
+      users.Spawn(name,
+                  [&, name]() MILLRACE_MAY_SUSPEND { return CoMoveFilters(story, name, random); });
+    }
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_TRUE(story.CoOver("c").ok());
+    story.views().OnCommitted(5, 4);
+    MILLRACE_RETURN_IF_ERROR(users.CoJoin());
+    EXPECT_EQ(story.Shape(), "n6 <- n4 <- n3 <- n2 <- n0");
+    EXPECT_EQ(story.graph().node_count(), 5u);
     return absl::OkStatus();
   });
 }

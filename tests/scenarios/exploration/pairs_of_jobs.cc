@@ -8,6 +8,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "tests/scenarios/exploration/catalogue.h"
 #include "tests/scenarios/exploration/story_scenario.h"
 
@@ -74,6 +75,23 @@ absl::Status CoMeet(ChainStory& story, const Work& one, const Work& two, bool ma
   return absl::OkStatus();
 }
 
+// All three kinds at one time: two jobs, and between their ranges a filter.
+absl::Status CoMeetAFilter(ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(story.StreamToBottom("stream", 2, 1)));
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Commit("commit", 5, 4)));
+  TaskScope user("user");
+  user.Spawn("user", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("filter", story.node(3)));
+    return story.CoRemoveFilter(story.Find("filter"));
+  });
+  EXPECT_TRUE(story.CoOver("stream").ok());
+  EXPECT_TRUE(story.CoOver("commit").ok());
+  story.views().OnCommitted(5, 4);
+  MILLRACE_RETURN_IF_ERROR(user.CoJoin());
+  EXPECT_EQ(story.Shape(), "n6 <- n4 <- n3 <- n2 <- n0");
+  return absl::OkStatus();
+}
+
 std::string NameOf(const Work& work) {
   return StrCat(work.is_commit ? "commit " : "stream ", work.top, "-", work.bottom);
 }
@@ -124,6 +142,8 @@ std::vector<Scenario> PairsOfJobs() {
       }
     }
   }
+  scenarios.push_back(StoryScenario("stream 2-1, commit 5-4 and a filter that comes and goes",
+                                    {.layers = kLayers, .guest_rounds = 1}, CoMeetAFilter));
   return scenarios;
 }
 

@@ -31,7 +31,7 @@ constexpr size_t kSlabsMax = 1024;
 constexpr unsigned kFlagsAlways = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
 // Best first: completions are worked off when we ask for them, by one thread, without interrupts.
 // Older kernels refuse flags that they do not know.
-constexpr unsigned kFlagsToTry[] = {
+constexpr unsigned kFlagsToTry[kUringFlagSets] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
         IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
@@ -42,7 +42,8 @@ constexpr unsigned kFlagsToTry[] = {
 
 class UringIo final : public HostIo {
  public:
-  explicit UringIo(Scheduler& scheduler) : HostIo(scheduler, kHelperThreadsMax) {}
+  UringIo(Scheduler& scheduler, size_t first_set)
+      : HostIo(scheduler, kHelperThreadsMax), first_set_(first_set) {}
   ~UringIo() override;
   absl::Status Open();
 
@@ -74,6 +75,7 @@ class UringIo final : public HostIo {
   // Index of the registered buffer that holds all of `memory`; -1 if none does.
   int RegisteredIndex(const iovec& memory) const;
 
+  const size_t first_set_;
   io_uring ring_ = {};
   bool is_ring_open_ = false;
   bool is_enabled_ = false;
@@ -107,9 +109,9 @@ absl::Status UringIo::Open() {
 
 absl::Status UringIo::OpenRing() {
   int error = 0;
-  for (unsigned flags : kFlagsToTry) {
+  for (size_t set = first_set_; set < kUringFlagSets; ++set) {
     io_uring_params params = {};
-    params.flags = flags | kFlagsAlways;
+    params.flags = kFlagsToTry[set] | kFlagsAlways;
     params.cq_entries = kCompletionEntries;
     error = -io_uring_queue_init_params(kSubmissionEntries, &ring_, &params);
     is_ring_open_ = error == 0;
@@ -398,8 +400,8 @@ void UringIo::RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler) {
-  auto backend = std::make_unique<UringIo>(scheduler);
+absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler, size_t first_set) {
+  auto backend = std::make_unique<UringIo>(scheduler, first_set);
   MILLRACE_RETURN_IF_ERROR(backend->Open());
   return backend;
 }

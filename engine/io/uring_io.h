@@ -3,6 +3,7 @@
 #ifndef MILLRACE_ENGINE_IO_URING_IO_H_
 #define MILLRACE_ENGINE_IO_URING_IO_H_
 
+#include <cstddef>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -10,8 +11,14 @@
 
 namespace millrace {
 
+// Sets of flags for making a ring, the best first; the last asks for nothing.
+inline constexpr size_t kUringFlagSets = 4;
+
 // Unavailable, with the host's reason, where io_uring is refused (containers do) or too old.
-absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler);
+// `first_set`: which set of flags is tried first, for tests; a later one is what a ring gets on a
+// kernel that does not know the flags of those before.
+absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler,
+                                                         size_t first_set = 0);
 
 }  // namespace millrace
 

@@ -11,6 +11,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/describe.h"
+#include "millrace/graph/freeze.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/seeds.h"
@@ -36,6 +37,31 @@ struct ModelUser {
 struct Model {
   std::map<std::string, ModelNode> nodes;
   std::map<int, ModelUser> users;
+  // Links, by the node they go down from, and the user whose lease each is in.
+  std::map<std::string, int> leased;
+
+  // The nodes whose links a lease from `top` to `last` would take; nothing if it cannot be had.
+  std::optional<std::vector<std::string>> LinksOf(const std::string& top,
+                                                  const std::string& last) const {
+    if (!Reaches(top, last)) return std::nullopt;
+    std::vector<std::string> links;
+    for (std::string at = top; at != last; at = nodes.at(at).child) {
+      if (leased.contains(at)) return std::nullopt;
+      links.push_back(at);
+    }
+    return links;
+  }
+  // The leased links that an edit to `wanted` changes.
+  std::set<std::string> LeasedThatChange(const Model& wanted) const {
+    std::set<std::string> changed;
+    for (const auto& [name, user] : leased) {
+      const auto then = wanted.nodes.find(name);
+      if (then == wanted.nodes.end() || then->second.child != nodes.at(name).child) {
+        changed.insert(name);
+      }
+    }
+    return changed;
+  }
 
   bool Reaches(const std::string& from, const std::string& to) const {
     for (std::string at = from; !at.empty(); at = nodes.at(at).child) {
@@ -130,6 +156,7 @@ class PropertyRun {
       }
       if (random_.OneIn(4)) graph_.CoWaitForReaper();
     }
+    leases_.clear();
     users_.clear();
     graph_.CoClose();
     EXPECT_EQ(graph_.node_count(), 0u);
@@ -138,6 +165,8 @@ class PropertyRun {
   Graph& graph() { return graph_; }
   int accepted() const { return accepted_; }
   int refused() const { return refused_; }
+  int refused_for_leases() const { return refused_for_leases_; }
+  int leased_links_edited() const { return leased_links_edited_; }
 
  private:
   std::string Text() MILLRACE_OPENS_VIEW {
@@ -181,22 +210,84 @@ class PropertyRun {
 
   // What an edit would make of the model, and the same staged.
   void CoEdit() MILLRACE_MAY_SUSPEND {
-    const uint64_t kind = model_.nodes.empty() ? 0 : random_.Below(8);
+    const uint64_t kind = model_.nodes.empty() ? 0 : random_.Below(10);
     const std::string node = AnyNode();
+    if (kind == 8) return TakeLease(node, AnyNode());
+    if (kind == 9) return ReleaseLease();
     if (kind <= 1) return AddNode(node, random_.OneIn(3));
     if (kind == 2) return AddUser(node);
-    if (kind == 3) return DropUser();
+    if (kind == 3) return DropUser(AnyUser());
     if (kind == 4) return ChangePermissions();
     CoEditDrained(kind, node, AnyNode());
   }
 
-  // Applies `wanted` if the graph takes the edit exactly when the model allows it.
-  void Settle(const absl::Status& status, const Model& wanted, bool is_shape_allowed,
-              std::string_view what) {
-    const bool is_allowed = is_shape_allowed && wanted.IsAllowed();
-    EXPECT_EQ(status.ok(), is_allowed) << what << ": " << status << "\n" << wanted.Text();
-    if (status.ok()) model_ = wanted;
+  // Applies `wanted` if the graph takes the edit exactly when the model allows it. `also_touched`:
+  // a node whose link is set to what it is.
+  void Settle(const absl::Status& status, Model wanted, bool is_shape_allowed,
+              std::string_view what, const std::string& also_touched = {}) {
+    std::set<std::string> touched = model_.LeasedThatChange(wanted);
+    if (model_.leased.contains(also_touched)) touched.insert(also_touched);
+    const bool are_leases_kept =
+        std::all_of(touched.begin(), touched.end(),
+                    [&](const std::string& link) { return model_.leased[link] == shown_; });
+    const bool is_allowed_otherwise = is_shape_allowed && wanted.IsAllowed();
+    EXPECT_EQ(status.ok(), is_allowed_otherwise && are_leases_kept)
+        << what << ": " << status << "\n"
+        << wanted.Text();
+    if (is_allowed_otherwise && !are_leases_kept) {
+      const std::optional<Conflict> conflict = ConflictOf(status);
+      EXPECT_TRUE(conflict && conflict->reason == ConflictReason::kFrozenLink) << status;
+      ++refused_for_leases_;
+    }
     ++(status.ok() ? accepted_ : refused_);
+    if (!status.ok()) return;
+    for (const std::string& link : touched) wanted.leased.erase(link);  // an edited link leaves
+    leased_links_edited_ += static_cast<int>(touched.size());
+    model_ = std::move(wanted);
+  }
+
+  // Somebody else takes one, from an attachment of his own on the top.
+  void TakeLease(const std::string& top, const std::string& last) MILLRACE_OPENS_VIEW {
+    Model wanted = model_;
+    const int user = next_user_++;
+    const HolderRef lessee = MakeHolder(StrCat("lessee ", user), "test");
+    AttachmentOptions options;
+    options.holder = lessee;
+    options.stays_at_node = true;
+    wanted.users[user] = {top, true, {{}, kAllPermissions}};
+    const std::optional<std::vector<std::string>> links = model_.LinksOf(top, last);
+    options.permissions = wanted.users[user].permissions;
+    Attachment keeper;
+    absl::Status kept;
+    {
+      GraphTransaction change(graph_);
+      keeper = change.Attach(IdOf(change, top), options);
+      kept = change.Commit().status();
+    }
+    EXPECT_TRUE(kept.ok()) << kept;
+    if (!kept.ok()) return;
+    absl::StatusOr<FrozenChain> lease = Freeze(top, last, lessee);
+    EXPECT_EQ(lease.ok(), links.has_value()) << top << " to " << last << ": " << lease.status();
+    if (!lease.ok() || !links) return (void)keeper.Detach();
+    for (const std::string& link : *links) wanted.leased[link] = user;
+    users_[user] = std::move(keeper);
+    leases_[user] = *std::move(lease);
+    model_ = std::move(wanted);
+  }
+  absl::StatusOr<FrozenChain> Freeze(const std::string& top, const std::string& last,
+                                     const HolderRef& lessee) MILLRACE_OPENS_VIEW {
+    GraphView view(graph_);
+    return FrozenChain::Freeze(view, IdOf(view, top), IdOf(view, last), lessee);
+  }
+
+  void ReleaseLease() MILLRACE_OPENS_VIEW {
+    if (leases_.empty()) return;
+    auto lease = leases_.begin();
+    std::advance(lease, random_.Below(leases_.size()));
+    const int user = lease->first;
+    leases_.erase(lease);
+    std::erase_if(model_.leased, [user](const auto& link) { return link.second == user; });
+    DropUser(users_.find(user));
   }
 
   void AddNode(const std::string& below, bool is_filter) MILLRACE_OPENS_VIEW {
@@ -247,24 +338,29 @@ class PropertyRun {
     Settle(status, wanted, true, "attach");
   }
 
+  // One without a lease; end() if there is none.
   std::map<int, Attachment>::iterator AnyUser() {
-    auto user = users_.begin();
-    std::advance(user, random_.Below(users_.size()));
-    return user;
+    std::vector<int> free;
+    for (const auto& [id, user] : users_) {
+      if (!leases_.contains(id)) free.push_back(id);
+    }
+    return free.empty() ? users_.end() : users_.find(free[random_.Below(free.size())]);
   }
 
-  void DropUser() MILLRACE_OPENS_VIEW {
-    const auto user = AnyUser();
+  void DropUser(std::map<int, Attachment>::iterator user) MILLRACE_OPENS_VIEW {
+    if (user == users_.end()) return;
     Model wanted = model_;
     wanted.users.erase(user->first);
     wanted.Collect();
-    EXPECT_TRUE(user->second.Detach().ok());
-    users_.erase(user);
-    Settle(absl::OkStatus(), wanted, true, "detach");
+    // What it held last goes with it, unless that has links in somebody's lease.
+    const absl::Status detached = user->second.Detach().status();
+    if (detached.ok()) users_.erase(user);
+    Settle(detached, wanted, true, "detach");
   }
 
   void ChangePermissions() MILLRACE_OPENS_VIEW {
     const auto user = AnyUser();
+    if (user == users_.end()) return;
     Model wanted = model_;
     wanted.users[user->first].permissions = AnyPermissions();
     GraphTransaction change(graph_);
@@ -277,9 +373,22 @@ class PropertyRun {
     absl::StatusOr<DrainedSection> drained =
         DrainedSection::CoBegin(graph_, {Find(node), Find(other)}, {holder_});
     ASSERT_TRUE(drained.ok()) << drained.status();
-    if (kind == 5) return SetBacking(node, other, *drained);
-    if (kind == 6) return InsertOrRemoveFilter(node, *drained);
-    Replace(node, other, *drained);
+    // Now and then by somebody with a lease, who shows it.
+    shown_ = 0;
+    if (!leases_.empty() && random_.OneIn(2)) {
+      auto lease = leases_.begin();
+      std::advance(lease, random_.Below(leases_.size()));
+      shown_ = lease->first;
+    }
+    if (kind == 5) SetBacking(node, other, *drained);
+    if (kind == 6) InsertOrRemoveFilter(node, *drained);
+    if (kind == 7) Replace(node, other, *drained);
+    shown_ = 0;
+  }
+  GraphTransaction& Show(GraphTransaction& change, const DrainedSection& drained) {
+    change.Show(drained);
+    if (shown_ != 0) change.Show(leases_[shown_]);
+    return change;
   }
   NodeId Find(const std::string& name) MILLRACE_OPENS_VIEW {
     GraphView view(graph_);
@@ -297,11 +406,11 @@ class PropertyRun {
       wanted.Collect();
     }
     GraphTransaction change(graph_);
-    change.Show(drained);
+    Show(change, drained);
     std::optional<NodeId> target;
     if (!cuts) target = IdOf(change, base);
     change.SetBacking(IdOf(change, overlay), target, std::nullopt);
-    Settle(change.Commit().status(), wanted, is_acyclic, "backing");
+    Settle(change.Commit().status(), wanted, is_acyclic, "backing", overlay);
   }
 
   // Everything that may leave `from` goes to `to`.
@@ -321,7 +430,7 @@ class PropertyRun {
       MILLRACE_OPENS_VIEW {
     Model wanted = model_;
     GraphTransaction change(graph_);
-    change.Show(drained);
+    Show(change, drained);
     bool is_allowed = true;
     if (model_.nodes[node].is_filter) {
       Move(wanted, node, wanted.nodes[node].child, {});
@@ -351,7 +460,7 @@ class PropertyRun {
     Move(wanted, from, to, {});
     wanted.Collect();
     GraphTransaction change(graph_);
-    change.Show(drained).ReplaceNode(IdOf(change, from), IdOf(change, to));
+    Show(change, drained).ReplaceNode(IdOf(change, from), IdOf(change, to));
     Settle(change.Commit().status(), wanted, true, "replace");
   }
 
@@ -360,15 +469,21 @@ class PropertyRun {
   const HolderRef holder_ = MakeHolder("me", "test");
   Model model_;
   std::map<int, Attachment> users_;
+  std::map<int, FrozenChain> leases_;  // by the user that keeps their top
+  int shown_ = 0;                      // the lease that the edit shows; 0: none
   int next_name_ = 0;
-  int next_user_ = 0;
+  int next_user_ = 1;
   int accepted_ = 0;
   int refused_ = 0;
+  int refused_for_leases_ = 0;
+  int leased_links_edited_ = 0;
 };
 
 TEST(GraphProperty, EveryRandomEditIsAcceptedAndAppliedAsTheModelSays) {
   int accepted = 0;
   int refused = 0;
+  int refused_for_leases = 0;
+  int leased_links_edited = 0;
   Explore([&](Engine& engine, uint64_t seed) {
     PropertyRun run(engine, seed);
     absl::Status status =
@@ -376,10 +491,14 @@ TEST(GraphProperty, EveryRandomEditIsAcceptedAndAppliedAsTheModelSays) {
     EXPECT_TRUE(status.ok()) << status;
     accepted += run.accepted();
     refused += run.refused();
+    refused_for_leases += run.refused_for_leases();
+    leased_links_edited += run.leased_links_edited();
   });
   // Both happen often, or the test would prove little.
   EXPECT_GT(accepted, 2 * refused);
   EXPECT_GT(refused, accepted / 50);
+  EXPECT_GT(refused_for_leases, refused / 100);
+  EXPECT_GT(leased_links_edited, accepted / 500);
 }
 
 }  // namespace

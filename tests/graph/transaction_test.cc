@@ -1,6 +1,10 @@
 #include "millrace/graph/graph_transaction.h"
 
+#include <gmock/gmock.h>
+
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/drivers/raw.h"
@@ -522,16 +526,24 @@ TEST_F(TransactionTest, ANodeThatOnlyTheRequesterHoldsNeedsNoDrain) {
   });
 }
 
-TEST_F(TransactionTest, AStaleNodeIsRefusedWithWhoRemovedIt) {
+TEST_F(TransactionTest, AStaleNodeIsRefusedWithWhoRemovedItWhenAndInWhichEdit) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
     const NodeId gone = chain.top();
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(5 * kSecond));
     chain.guest.CoDetach();
+    const uint64_t edit = graph_->revision();
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain later, CoMakeMemoryChain(*graph_, {}, false));
+    EXPECT_GT(graph_->revision(), edit);
     GraphTransaction change(*graph_);
     change.SetBacking(gone, std::nullopt, std::nullopt);
     const absl::Status refused = change.Validate();
     ExpectConflict(refused, ConflictReason::kStaleNode, "n2");
     EXPECT_EQ(ConflictOf(refused)->holders.front().id, "block device 'drive0'");
+    EXPECT_EQ(ConflictOf(refused)->holders.front().since, 5 * kSecond);
+    EXPECT_THAT(FromAbsl(refused.message()),
+                testing::HasSubstr(StrCat("removed by block device 'drive0' in edit ", edit)));
     return absl::OkStatus();
   });
 }

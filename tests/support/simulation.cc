@@ -9,6 +9,7 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/stack_pool.h"
+#include "millrace/engine/scheduler/clock.h"
 #include "tests/support/seeds.h"
 
 namespace millrace {
@@ -34,8 +35,15 @@ void CheckThatNobodyWaitsInACycle(const Scheduler& scheduler, uint64_t seed) {
                                scheduler.DescribeWaits()));
 }
 
-// Runs the scenario to its end; returns the trace hash.
-uint64_t RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
+// What came of a run.
+struct Run {
+  uint64_t trace = 0;  // a hash; only with a decider
+  uint64_t steps = 0;
+  Nanoseconds end = 0;  // when it ended, in simulated time
+};
+
+// Runs the scenario to its end.
+Run RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
   std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
   engine->scheduler().SetChecksEdits(true);
   bool is_broken = false;
@@ -53,18 +61,21 @@ uint64_t RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, S
   scenario(*engine, seed);
   EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
   EXPECT_EQ(stacks.in_use(), 0u);
-  return engine->scheduler().trace_hash();
+  const Scheduler& scheduler = engine->scheduler();
+  return {scheduler.trace_hash(), scheduler.steps(), scheduler.Now()};
 }
 
 void RunSeed(SeededScenario scenario, uint64_t seed, RandomDecider::Faults faults,
              StackPool& stacks) {
   SCOPED_TRACE(StrCat("run this seed alone with ", kOneSeed, "=", seed));
   RandomDecider recorded(seed, faults);
-  const uint64_t trace = RunScenario(scenario, seed, &recorded, stacks);
+  const uint64_t trace = RunScenario(scenario, seed, &recorded, stacks).trace;
   RandomDecider again(seed, faults, RandomDecider::Recording::kOff);
-  EXPECT_EQ(RunScenario(scenario, seed, &again, stacks), trace) << "the same seed ran differently";
+  EXPECT_EQ(RunScenario(scenario, seed, &again, stacks).trace, trace)
+      << "the same seed ran differently";
   ReplayDecider replay(recorded.decisions());
-  EXPECT_EQ(RunScenario(scenario, seed, &replay, stacks), trace) << "the replay ran differently";
+  EXPECT_EQ(RunScenario(scenario, seed, &replay, stacks).trace, trace)
+      << "the replay ran differently";
   EXPECT_TRUE(replay.Finish().ok()) << replay.Finish();
 }
 
@@ -82,11 +93,13 @@ void Explore(SeededScenario scenario, uint64_t cost, RandomDecider::Faults fault
     RunSeed(scenario, std::strtoull(seed, nullptr, 10), faults, stacks);
     return;
   }
-  RunScenario(scenario, 0, nullptr, stacks);
+  const Run production = RunScenario(scenario, 0, nullptr, stacks);
   // Random data is drawn by the decider, if the scenario draws any; a decider that always answers 0
   // must run exactly like none.
   FifoDecider fifo;
-  RunScenario(scenario, 0, &fifo, stacks);
+  const Run canonical = RunScenario(scenario, 0, &fifo, stacks);
+  EXPECT_EQ(canonical.steps, production.steps) << "production's order is not that of FIFO";
+  EXPECT_EQ(canonical.end, production.end) << "production's order is not that of FIFO";
   for (uint64_t seed : Seeds(cost)) {
     if (::testing::Test::HasFailure()) return;
     RunSeed(scenario, seed, faults, stacks);

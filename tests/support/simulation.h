@@ -20,11 +20,13 @@ std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr, StackPool* s
 
 using SeededScenario = absl::FunctionRef<void(Engine& engine, uint64_t seed)>;
 
-// Runs the scenario once in production's order, as seed 0, and then for each of Seeds(cost) three
-// times: twice from the seed and once from the deviations that the first run recorded. All three
-// must take the same steps (equal trace hashes), and each must leave no coroutine and no stack
-// behind. Stops at the first seed that fails and says how to run it alone. Coroutines that wait for
-// each other in a cycle (O10) are looked for meanwhile, whoever else can run; they end the test.
+// Runs the scenario in production's order, as seed 0, once without a decider and once with the one
+// that always takes the first option; both must take as many steps and end at one time. Then for
+// each of Seeds(cost) three times: twice from the seed and once from the deviations that the first
+// run recorded. All three must take the same steps (equal trace hashes), and each must leave no
+// coroutine and no stack behind. Stops at the first seed that fails and says how to run it alone.
+// Coroutines that wait for each other in a cycle (O10) are looked for meanwhile, whoever else can
+// run; they end the test.
 void Explore(SeededScenario scenario, uint64_t cost = 1, RandomDecider::Faults faults = {});
 
 }  // namespace millrace

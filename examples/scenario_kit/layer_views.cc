@@ -75,7 +75,15 @@ absl::Status LayerViews::Check(const MemoryChain& chain, Graph& graph) const {
       return absl::DataLossError(StrCat("O4: the header of layer ", layer, " names '",
                                         chain.Header(layer), "', below it is '", below, "'"));
     }
-    if (!is_unknown_[layer] && ViewByHeaders(chain, layer) != shown_[layer]) {
+  }
+  return CheckShown(chain, graph, std::vector<bool>(chain.images.size(), false));
+}
+
+absl::Status LayerViews::CheckShown(const MemoryChain& chain, Graph& graph,
+                                    const std::vector<bool>& may_differ) const {
+  for (const size_t layer : LayersInUse(chain, graph)) {
+    if (is_unknown_[layer] || may_differ[layer]) continue;
+    if (ViewByHeaders(chain, layer) != shown_[layer]) {
       return absl::DataLossError(StrCat("O2: layer ", layer, " shows something else"));
     }
   }

@@ -36,6 +36,11 @@ class LayerViews {
   // names the layer that is below it in the graph. DataLoss otherwise.
   absl::Status Check(const MemoryChain& chain, Graph& graph) const MILLRACE_OPENS_VIEW;
 
+  // The same while jobs are at work, whose headers may be a step behind: what layers show, but for
+  // those that `may_differ`, of which there is one entry per layer.
+  absl::Status CheckShown(const MemoryChain& chain, Graph& graph,
+                          const std::vector<bool>& may_differ) const MILLRACE_OPENS_VIEW;
+
   // The layers below the guest as the graph is, from the top down.
   static std::vector<size_t> LayersInUse(const MemoryChain& chain, Graph& graph)
       MILLRACE_OPENS_VIEW;

@@ -1,6 +1,8 @@
 #include "tests/support/chain_story.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -74,7 +76,55 @@ absl::Status ChainStory::CoRemoveFilter(NodeId filter) {
   return CoOver(number);
 }
 
-absl::Status ChainStory::CoOver(JobKey key) { return jobs().CoWaitUntilOver(key); }
+absl::Status ChainStory::CoStart(CommitOptions options) {
+  const auto layer_of = [&](NodeId node) {
+    const auto found = std::find(chain_.nodes.begin(), chain_.nodes.end(), node);
+    return static_cast<size_t>(found - chain_.nodes.begin());
+  };
+  StartedCommit commit;
+  commit.id = options.spec.id.value_or("");
+  commit.top = layer_of(options.top);
+  commit.base = options.base ? layer_of(*options.base) : 0;
+  commit.is_active = commit.top + 1 >= chain_.nodes.size();
+  // Before it starts: it may be over by the time that is known.
+  commits_.push_back(commit);
+  absl::Status status = ChainJobs::CoStart(std::move(options));
+  if (!status.ok()) {
+    std::erase_if(commits_, [&](const StartedCommit& each) { return each.id == commit.id; });
+  }
+  return status;
+}
+
+// Part of the top of a commit that failed may be in the base, where the layers between show it too;
+// an active commit moves the guest, so what its base shows is the guest's affair.
+void ChainStory::TakeIn(const StartedCommit& commit, bool has_succeeded) {
+  if (has_succeeded && !commit.is_active) return views_.OnCommitted(commit.top, commit.base);
+  for (size_t layer = commit.base; layer < commit.top; ++layer) views_.OnWritten(layer);
+}
+
+void ChainStory::ExpectViews() {
+  std::vector<bool> may_differ(chain_.images.size(), false);
+  for (const StartedCommit& commit : commits_) {
+    for (size_t layer = commit.base; layer < commit.top && layer < may_differ.size(); ++layer) {
+      may_differ[layer] = true;
+    }
+  }
+  const absl::Status shown = views_.CheckShown(chain_, graph(), may_differ);
+  EXPECT_TRUE(shown.ok()) << shown;
+}
+
+absl::Status ChainStory::CoOver(JobKey key) {
+  absl::Status status = jobs().CoWaitUntilOver(key);
+  const auto commit = std::find_if(
+      commits_.begin(), commits_.end(),
+      [&](const StartedCommit& each) { return !key.is_number() && each.id == key.id(); });
+  if (commit != commits_.end()) {
+    TakeIn(*commit, status.ok());
+    commits_.erase(commit);
+  }
+  ExpectViews();
+  return status;
+}
 
 absl::Status ChainStory::CoFinalize(JobKey key) {
   for (;;) {

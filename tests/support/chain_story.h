@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -58,16 +59,30 @@ class ChainStory final : public ChainJobs {
   // Puts a filter that passes everything above a node, as a job, and waits for it.
   absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
   absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
-  // How the job ended.
+  using ChainJobs::CoStart;
+  // Remembered until CoOver(): what layers show changes below its top meanwhile.
+  absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
+  // How the job ended. Every layer that no commit is working on must show then what it should; of a
+  // commit that has been waited for so, the views are told here.
   absl::Status CoOver(JobKey key) MILLRACE_MAY_SUSPEND;
   // Waits until the job is pending, then finalizes it.
   absl::Status CoFinalize(JobKey key) MILLRACE_MAY_SUSPEND;
 
  private:
+  struct StartedCommit {
+    std::string id;
+    size_t top = 0;
+    size_t base = 0;
+    bool is_active = false;
+  };
+  void TakeIn(const StartedCommit& commit, bool has_succeeded);
+  void ExpectViews() MILLRACE_OPENS_VIEW;
+
   JobWorld& world_;
   MemoryChain& chain_;
   LayerViews views_;
   const uint64_t seed_;
+  std::vector<StartedCommit> commits_;  // that CoOver() was not asked about yet
 };
 
 using ChainStoryBody = absl::FunctionRef<absl::Status(ChainStory&)>;

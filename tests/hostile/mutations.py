@@ -83,9 +83,12 @@ def _fields(image):
 def _entry_values(image, value):
     cluster = image.cluster
     flags = value & ~OFFSET_MASK
+    block = image.get(image.field('refcount_table_offset'), 8) & OFFSET_MASK
     targets = {
         'none': 0, 'header': 1 << 63, 'l1': image.field('l1_offset') | 1 << 63,
         'refcounts': image.field('refcount_table_offset') | 1 << 63,
+        'shared_l1': image.field('l1_offset'), 'refcount_block': block,
+        'compressed_header': 1 << 62 | 512,
         'unaligned': value + 512 if cluster > 512 else value | 1 << 56,
         'end': flags | -(-len(image) // cluster) * cluster, 'beyond': flags | 1 << 45,
         'far': flags | (OFFSET_MASK & -cluster), 'not_copied': value & ~(1 << 63),

@@ -46,8 +46,8 @@ absl::Status Image::CoCorrupt(std::string_view what) {
 absl::Status Image::CoCheckNoMetadata(ClusterRun run, std::string_view what) {
   const std::optional<MetadataKind> there = metadata_.Find(run);
   if (!there.has_value()) return absl::OkStatus();
-  return CoCorrupt(StrCat(what, " in cluster ", run.first.value(), " (", run.count,
-                          " in a row) overlap the ", MetadataKindName(*there)));
+  return CoCorrupt(StrCat(what, " at ", geometry().OffsetOf(run.first).value(), " overlaps the ",
+                          MetadataKindName(*there)));
 }
 
 absl::Status Image::CoNoteCorruption(absl::Status status) {

@@ -50,7 +50,6 @@ class Qcow2HeaderFault : public testing::TestWithParam<Failing> {
       operations = disk.operations();
       disk.FailNever();
       const absl::Status result = after(node);
-      warnings_ = context.warnings();
       node.CoClose();
       return result;
     });
@@ -91,7 +90,6 @@ class Qcow2HeaderFault : public testing::TestWithParam<Failing> {
   }
 
   absl::Status changed_;
-  std::vector<std::string> warnings_;
 };
 
 // The table moves. Where the header points then decides what the next writes are worth.
@@ -109,7 +107,6 @@ TEST_P(Qcow2HeaderFault, AfterAFailedGrowthOfTheL1TableNothingFlushedIsLost) {
       is_flushed = written.ok() && node.CoFlush().ok();
       if (!written.ok()) {
         EXPECT_THAT(written.message(), testing::HasSubstr("open it again"));
-        EXPECT_FALSE(warnings_.empty() && written.ok());
       }
       return absl::OkStatus();
     });
@@ -127,12 +124,15 @@ TEST_P(Qcow2HeaderFault, AfterAFailedGrowthOfTheL1TableNothingFlushedIsLost) {
 
 // Name and format stand in different places, and the next change of the header writes one of them.
 TEST_P(Qcow2HeaderFault, AfterAFailedChangeOfTheBackingNameAndFormatBelongTogether) {
+  constexpr size_t kLongest = 400;
   const BackingReference old{std::string(250, 'o'), "qcow2"};
   for (const BackingReference& fresh :
        {BackingReference{"second-with-a-longer-name.raw", "raw"}, BackingReference{"b", "vmdk"},
-        BackingReference{std::string(400, 'n'), "qcow2"}, BackingReference{}}) {
+        BackingReference{std::string(kLongest, 'n'), "qcow2"}, BackingReference{}}) {
     SCOPED_TRACE(fresh.filename.substr(0, 20));
-    // The longest name does not fit beside the old one.
+    // The longest name does not fit beside the old one: of a device that is gone in the middle of
+    // it nothing can be said.
+    if (GetParam().goes_on && fresh.filename.size() == kLongest) continue;
     const CrashDisk start = MakeImage({.bytes = 64 * 1024,
                                        .cluster_bytes = 1024,
                                        .backing_filename = old.filename,

@@ -100,6 +100,8 @@ class Reopener {
     for (const Prepared& each : prepared_) {
       if (is_done) {
         each.node->driver->CommitReopen(each.writable);
+        // Somebody else may have written the image while it was only read here.
+        ++each.node->mapping_revision;
       } else {
         MILLRACE_MUTANT(kM18) continue;  // nothing has changed, so nothing is to be undone
         each.node->driver->CoAbortReopen(each.writable);

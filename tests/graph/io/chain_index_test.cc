@@ -127,6 +127,20 @@ TEST_P(ChainIndexAfterA, ShowsWhatTheChainShows) {
 INSTANTIATE_TEST_SUITE_P(Changes, ChainIndexAfterA, testing::ValuesIn(kChanges),
                          [](const auto& each) { return NameOf(each.param); });
 
+TEST(ChainIndex, ForgetsALayerThatAClientHadReadOnlyForAWhile) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  const Story story = [](DeepChain& chain, RandomStream& random)
+                          MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (uint64_t cluster = 0; cluster < kClusters; cluster += 9) {
+      MILLRACE_RETURN_IF_ERROR(chain.CoVerify(random));
+      MILLRACE_RETURN_IF_ERROR(
+          chain.CoReopenWhileOthersWrite(chain.AnyInTheMiddle(random), cluster, 251));
+    }
+    return chain.CoVerify(random);
+  };
+  Tell(/*seed=*/1, story, *engine);
+}
+
 // The index is used and learnt while the chain changes.
 TEST(ChainIndex, ChangesOfTheChainMakeItsAnswersVoidUnderAnyOrder) {
   Explore(

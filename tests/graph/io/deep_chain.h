@@ -16,6 +16,7 @@
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/graph/reopen_nodes.h"
 #include "tests/support/job_fixture.h"
 
 namespace millrace {
@@ -99,6 +100,19 @@ class DeepChain {
     for (const bool is_read_only : {true, false}) {
       MILLRACE_RETURN_IF_ERROR(
           CoSetReadOnly(world_.graph(), chain_.nodes[layer], is_read_only, chain_.monitor_holder));
+    }
+    return absl::OkStatus();
+  }
+  // The same as a client does it; meanwhile another program writes to the image.
+  absl::Status CoReopenWhileOthersWrite(size_t layer, uint64_t cluster, uint8_t value)
+      MILLRACE_MAY_SUSPEND {
+    for (const bool is_read_only : {true, false}) {
+      std::vector<NodeChange> changes(1);
+      changes[0].node = chain_.nodes[layer];
+      changes[0].is_read_only = is_read_only;
+      MILLRACE_RETURN_IF_ERROR(
+          CoReopenNodes(world_.graph(), std::move(changes), chain_.monitor_holder));
+      if (is_read_only) Put(*chain_.images[layer], layers_[layer], cluster, value);
     }
     return absl::OkStatus();
   }

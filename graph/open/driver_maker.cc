@@ -36,6 +36,17 @@ absl::StatusOr<std::unique_ptr<Driver>> OnlyImageFormat(
                               "': there is no such image format here"));
 }
 
+// What a file is opened with is ours to say, below: a tree may come from a client or from a header,
+// and would name any descriptor of this process, or another root.
+absl::Status CheckHasNoOwn(const DriverOptions& options) {
+  for (const char* own : {"descriptor", "open-root"}) {
+    if (!options.contains(own)) continue;
+    return absl::InvalidArgumentError(
+        StrCat("driver 'file' has no option '", own, "' in a tree; leave it out"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoMake(const NodeTree& tree,
@@ -47,6 +58,7 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoMake(const NodeTree& tree
     MILLRACE_RETURN_IF_ERROR(CoReadConfig(own, options));
   }
   if (tree.driver == "file") {
+    MILLRACE_RETURN_IF_ERROR(CheckHasNoOwn(options));
     if (own.direct) options.insert({"direct", "on"});
     if (!rules_.locking.empty()) options.insert({"locking", rules_.locking});
     if (own.is_from_header && !rules_.gate.open_root.empty()) {

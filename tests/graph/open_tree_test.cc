@@ -241,6 +241,16 @@ TEST_F(OpenTreeTest, UnknownThingsAreRefusedByName) {
   ExpectRefused(std::move(backing), absl::StatusCode::kInvalidArgument, "no child 'backing'");
 }
 
+TEST_F(OpenTreeTest, NoTreeNamesADescriptorOrARoot) {
+  for (const char* own : {"descriptor", "open-root"}) {
+    NodeTree tree = Image("", "top");
+    Below(tree, "file", Tree("file"));
+    tree.children[0].tree->options = {{"filename", "a/top"}, {own, "0"}};
+    ExpectRefused(std::move(tree), absl::StatusCode::kInvalidArgument,
+                  StrCat("driver 'file' has no option '", own, "'"));
+  }
+}
+
 TEST_F(OpenTreeTest, ALoopIsFoundWhereverItIs) {
   disk_.Put("a/base", ToyImage("top", "toy", "U"));
   ExpectRefused(Image("a/top"), absl::StatusCode::kFailedPrecondition,

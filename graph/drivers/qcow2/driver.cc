@@ -296,6 +296,7 @@ absl::Status Qcow2Driver::CoReadCompressed(const L2Entry& entry, uint64_t offset
 
 absl::Status Qcow2Driver::CoFlushMetadata() {
   if (!is_activated_) return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(parts_->image.CoRestoreStart());
   MILLRACE_RETURN_IF_ERROR(parts_->writeback.CoRun());
   MILLRACE_MUTANT(kR47) {  // rounds, then the allocator; growing takes the two in the other order
     const MutexLock rounds(CoHold(parts_->writeback.mutex()));

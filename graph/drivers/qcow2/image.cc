@@ -56,10 +56,13 @@ absl::Status Image::CoNoteCorruption(absl::Status status) {
 }
 
 absl::Status Image::CoStoreHeader(Header changed) {
+  MILLRACE_RETURN_IF_ERROR(CoWriteOldStart());
   MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
   const absl::Status status = CoWriteStart(SerialiseHeaderFields(changed));
   if (!status.ok()) {
-    CoRestoreStart(SerialiseHeaderFields(header_), status);
+    // Of a corrupt image, which takes no more writes, the mark is better than what was there.
+    if (write_error_.ok()) old_start_ = SerialiseHeaderFields(header_);
+    CoWriteOldStart().IgnoreError();  // else before the next flush
     return status;
   }
   header_ = std::move(changed);
@@ -67,6 +70,7 @@ absl::Status Image::CoStoreHeader(Header changed) {
 }
 
 absl::Status Image::CoStoreWholeHeader(Header changed) {
+  MILLRACE_RETURN_IF_ERROR(CoWriteOldStart());
   const ByteRange old_name(header_.backing_name_offset, header_.backing.filename.size());
   MILLRACE_ASSIGN_OR_RETURN(const SerialisedHeader content, SerialiseHeader(changed, old_name));
   const uint64_t name_end = changed.backing_name_offset + changed.backing.filename.size();
@@ -74,7 +78,8 @@ absl::Status Image::CoStoreWholeHeader(Header changed) {
   MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(0, absl::MakeSpan(old)));
   const absl::Status status = CoWriteNameAndStart(changed, content.start);
   if (!status.ok()) {
-    CoRestoreStart(old, status);
+    old_start_ = std::move(old);
+    CoWriteOldStart().IgnoreError();
     return status;
   }
   header_ = std::move(changed);
@@ -98,14 +103,11 @@ absl::Status Image::CoWriteNameAndStart(const Header& changed, const std::vector
   return CoWriteStart(start);
 }
 
-void Image::CoRestoreStart(const std::vector<uint8_t>& old, const absl::Status& error) {
-  if (!write_error_.ok()) return;  // then it does not matter any more
-  if (CoWriteStart(old).ok()) return;
-  // What is written to tables that the header in the file does not point at would be lost.
-  write_error_ = Named(absl::Status(
-      error.code(), ToAbsl(StrCat("takes no writes since its header could not be written: ",
-                                  FromAbsl(error.message()), "; close it and open it again"))));
-  context_.LogWarning(FromAbsl(write_error_.message()));
+absl::Status Image::CoWriteOldStart() {
+  if (!old_start_.has_value()) return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(CoWriteStart(*old_start_));
+  old_start_.reset();
+  return absl::OkStatus();
 }
 
 absl::Status Image::LearnPlace(uint64_t offset, uint64_t bytes, MetadataKind kind) {

@@ -6,6 +6,7 @@
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_IMAGE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,8 +48,8 @@ class Image {
   absl::Status Named(const absl::Status& status) const;
 
   // Writes and flushes the header's fields as `edit` changes them: what was written before is
-  // durable first. If that fails nothing has changed, neither here nor in the file; where that
-  // cannot be said of the file, write_error() says so from then on.
+  // durable first. If that fails nothing has changed: the old header is written back, at the
+  // latest by CoRestoreStart().
   template <typename Edit>
   absl::Status CoEditHeader(Edit&& edit) MILLRACE_MAY_SUSPEND {
     MutexLock lock(CoHold(header_mutex_));
@@ -65,6 +66,16 @@ class Image {
     return CoStoreWholeHeader(std::move(changed));
   }
 
+  // Whoever makes durable what depends on the header calls this first: if nobody knows what is at
+  // the start of the file since a header could not be written, what stood there before is written
+  // again, and flushed.
+  absl::Status CoRestoreStart() MILLRACE_MAY_SUSPEND {
+    if (!old_start_.has_value()) return absl::OkStatus();
+    MutexLock lock(CoHold(header_mutex_));
+    return CoWriteOldStart();
+  }
+  bool is_start_unknown() const { return old_start_.has_value(); }
+
   // Fills metadata() from the tables on disk; call it before the first change. DataLoss if they
   // overlap.
   absl::Status CoLearnMetadata() MILLRACE_MAY_SUSPEND;
@@ -75,10 +86,7 @@ class Image {
   absl::Status CoWriteStart(const std::vector<uint8_t>& start) MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteNameAndStart(const Header& changed, const std::vector<uint8_t>& start)
       MILLRACE_MAY_SUSPEND;
-  // After `error`, when nobody knows how much of a new header is in the file: writes what stood
-  // there before, or sets write_error().
-  void CoRestoreStart(const std::vector<uint8_t>& old, const absl::Status& error)
-      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteOldStart() MILLRACE_MAY_SUSPEND;
   absl::Status CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to)
       MILLRACE_MAY_SUSPEND;
   absl::Status LearnEntry(uint64_t raw, MetadataKind pointed_to);
@@ -91,6 +99,8 @@ class Image {
   TableCache cache_;
   MetadataMap metadata_;
   absl::Status write_error_;
+  // What belongs at the start of the file, where a header may be that was given up.
+  std::optional<std::vector<uint8_t>> old_start_;
   Mutex header_mutex_{"qcow2 header"};
 };
 

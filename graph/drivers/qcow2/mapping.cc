@@ -291,8 +291,8 @@ absl::Status Mapping::CoGrowL1(uint64_t entries) {
   absl::Status status = writeback_.CoRun(/*with_refcounts=*/true);
   if (status.ok()) status = CoWriteGrownL1(run, entries);
   if (!status.ok()) {
-    // The header that is in the file may point at it if no more writes are taken; then this fails.
-    (void)refcounts_.CoRelease(run, false);
+    // A header that is perhaps in the file still must keep its table.
+    if (!image_.is_start_unknown()) (void)refcounts_.CoRelease(run, false);
     return status;
   }
   image_.cache().Forget(geometry.OffsetOf(old.first), old.count << geometry.cluster_bits);

@@ -71,6 +71,7 @@ absl::Status Writeback::CoWriteInOrder(const Round& round) {
 }
 
 absl::Status Writeback::CoFlushFile() {
+  MILLRACE_RETURN_IF_ERROR(image_.CoRestoreStart());
   // What becomes true during the flush is not covered by it.
   const bool blocks = std::exchange(blocks_unflushed_, false);
   const bool table = std::exchange(table_unflushed_, false);

@@ -1,12 +1,11 @@
-// A change of the header that fails, before its effect or after it: from then on the file says what
-// the driver believes, or the driver takes no more writes.
+// A change of the header that fails, before its effect or after it: by the next flush the file says
+// what the driver believes.
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
@@ -96,7 +95,6 @@ class Qcow2HeaderFault : public testing::TestWithParam<Failing> {
 TEST_P(Qcow2HeaderFault, AfterAFailedGrowthOfTheL1TableNothingFlushedIsLost) {
   const CrashDisk start = MakeImage({.bytes = 64 * kCluster, .cluster_bytes = kCluster});
   const Body grow = [](FormatNode& node) MILLRACE_MAY_SUSPEND { return node.CoResize(8 << 20); };
-  bool has_written = false, has_refused = false;
   Loop(start, grow, [&](CrashDisk& disk, uint64_t at) {
     const std::vector<uint8_t> data = Pattern(kCluster, 1);
     bool is_flushed = false;
@@ -105,12 +103,9 @@ TEST_P(Qcow2HeaderFault, AfterAFailedGrowthOfTheL1TableNothingFlushedIsLost) {
       EXPECT_EQ(node.driver().bytes(), 64 * kCluster);
       const absl::Status written = node.CoWrite(5 * kCluster, data);
       is_flushed = written.ok() && node.CoFlush().ok();
-      if (!written.ok()) {
-        EXPECT_THAT(written.message(), testing::HasSubstr("open it again"));
-      }
       return absl::OkStatus();
     });
-    (is_flushed ? has_written : has_refused) = true;
+    EXPECT_TRUE(is_flushed) << "what has failed must not be the end";
     Reopen(disk, [&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
       std::vector<uint8_t> now(kCluster);
       MILLRACE_RETURN_IF_ERROR(node.CoRead(5 * kCluster, absl::MakeSpan(now)));
@@ -118,21 +113,16 @@ TEST_P(Qcow2HeaderFault, AfterAFailedGrowthOfTheL1TableNothingFlushedIsLost) {
       return absl::OkStatus();
     });
   });
-  EXPECT_TRUE(has_written) << "what has failed once must not be the end";
-  EXPECT_EQ(has_refused, GetParam().goes_on);
 }
 
 // Name and format stand in different places, and the next change of the header writes one of them.
 TEST_P(Qcow2HeaderFault, AfterAFailedChangeOfTheBackingNameAndFormatBelongTogether) {
-  constexpr size_t kLongest = 400;
   const BackingReference old{std::string(250, 'o'), "qcow2"};
   for (const BackingReference& fresh :
        {BackingReference{"second-with-a-longer-name.raw", "raw"}, BackingReference{"b", "vmdk"},
-        BackingReference{std::string(kLongest, 'n'), "qcow2"}, BackingReference{}}) {
+        BackingReference{std::string(400, 'n'), "qcow2"}, BackingReference{}}) {
     SCOPED_TRACE(fresh.filename.substr(0, 20));
-    // The longest name does not fit beside the old one: of a device that is gone in the middle of
-    // it nothing can be said.
-    if (GetParam().goes_on && fresh.filename.size() == kLongest) continue;
+    // The longest name does not fit beside the old one.
     const CrashDisk start = MakeImage({.bytes = 64 * 1024,
                                        .cluster_bytes = 1024,
                                        .backing_filename = old.filename,
@@ -148,11 +138,10 @@ TEST_P(Qcow2HeaderFault, AfterAFailedChangeOfTheBackingNameAndFormatBelongTogeth
         grown = node.CoResize(80 * 1024);
         return absl::OkStatus();
       });
-      EXPECT_TRUE(grown.ok() || GetParam().goes_on) << grown;
+      EXPECT_TRUE(grown.ok()) << grown;
       Reopen(disk, [&](FormatNode& node) MILLRACE_MAY_SUSPEND {
         const BackingReference now = node.driver().backing_reference();
-        EXPECT_TRUE(now == old || (now == fresh && !grown.ok()))
-            << now.filename.substr(0, 20) << " " << now.format;
+        EXPECT_TRUE(now == old) << now.filename.substr(0, 20) << " " << now.format;
         return absl::OkStatus();
       });
     });

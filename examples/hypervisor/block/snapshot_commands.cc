@@ -26,11 +26,59 @@ namespace {
 constexpr std::string_view kOtherOverlay =
     "add an image of a format with backing files, with \"backing\": null, and use that";
 
+std::string NameOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() ? node->name() : std::string();
+}
+
+absl::Status RefuseBelow(BlockLayer& layer, const PreparedSnapshot& earlier) MILLRACE_OPENS_VIEW {
+  const std::string name = NameOf(layer, earlier.node);
+  return Refuse({.reason = ConflictReason::kNodeInUse,
+                 .object = name,
+                 .holders = {{.id = earlier.overlay_name, .type = "node", .as = "backing"}},
+                 .next_step = StrCat("name '", earlier.overlay_name, "', or the drive")},
+                StrCat("Node '", name, "' is busy: node is used as backing hd of '",
+                       earlier.overlay_name, "'"));
+}
+
 absl::Status CheckMaySnapshot(BlockLayer& layer, NodeId node) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node, Operation::kSnapshot));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView image, view.Resolve(node));
   return CheckIsNoBacking(image);
+}
+
+// Where an overlay goes.
+struct SnapshotPlace {
+  NodeId node;
+  std::string planned_base;  // SnapshotRequest's, as the next
+  bool is_new_overlay = false;
+};
+
+absl::StatusOr<SnapshotPlace> FindPlace(BlockLayer& layer, const EarlierSnapshots& earlier,
+                                        const std::string& device, const std::string& node_name)
+    MILLRACE_OPENS_VIEW {
+  for (const PreparedSnapshot& each : earlier) {
+    if (each.overlay.is_valid() || each.overlay_name.empty()) continue;
+    if (each.overlay_name == node_name) return SnapshotPlace{each.node, node_name};
+  }
+  SnapshotPlace place;
+  MILLRACE_ASSIGN_OR_RETURN(place.node, layer.FindNode(device, node_name));
+  const bool is_drive = !device.empty() && layer.FindDrive(device) != nullptr;
+  for (const PreparedSnapshot& each : earlier) {
+    if (each.node != place.node) continue;
+    if (!is_drive) return RefuseBelow(layer, each);
+    if (each.overlay.is_valid()) {
+      place.node = each.overlay;
+    } else {
+      place.planned_base = each.overlay_name;
+    }
+  }
+  for (const PreparedSnapshot& each : earlier) {
+    if (each.overlay.is_valid() && each.overlay == place.node) place.is_new_overlay = true;
+  }
+  return place;
 }
 
 absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
@@ -100,6 +148,11 @@ absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const Snapsho
   image.qcow2.bytes = node.bytes();
   const NodeView base = SkipFilters(node);
   image.qcow2.backing_filename = base.filename();
+  if (request.is_on_new_overlay) {
+    // It was opened without its backing, and would tell of itself as of an image that has none.
+    const std::optional<NodeView> file = base.Child(Role::kPrimary);
+    if (file) image.qcow2.backing_filename = file->filename();
+  }
   image.qcow2.backing_format = std::string(base.driver_name());
   return image;
 }
@@ -153,6 +206,7 @@ absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotReques
   MILLRACE_ASSIGN_OR_RETURN(prepared.hold, layer.CoOpen(std::move(tree)));
   prepared.node = request.node;
   prepared.overlay = prepared.hold.node();
+  prepared.overlay_name = NameOf(layer, prepared.overlay);
   absl::Status status = CheckOverlay(layer, prepared.overlay);
   if (status.ok()) return prepared;
   prepared.hold.CoDetach();
@@ -182,19 +236,24 @@ CommandResult CoSnapshotSync(BlockLayer& layer, const json::object& arguments)
 
 }  // namespace
 
-absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader) {
+absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader,
+                                                 const EarlierSnapshots& earlier) {
   const std::string node_name = reader.String("node");
   const std::string overlay_name = reader.String("overlay");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   PreparedSnapshot prepared;
   MILLRACE_ASSIGN_OR_RETURN(prepared.overlay, layer.FindDeviceOrNode(overlay_name));
-  MILLRACE_ASSIGN_OR_RETURN(prepared.node, layer.FindDeviceOrNode(node_name));
+  prepared.overlay_name = NameOf(layer, prepared.overlay);
+  MILLRACE_ASSIGN_OR_RETURN(const SnapshotPlace place,
+                            FindPlace(layer, earlier, node_name, node_name));
+  prepared.node = place.node;
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, prepared.node));
   MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, prepared.overlay));
   return prepared;
 }
 
-absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader) {
+absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
+                                                 const EarlierSnapshots& earlier) {
   constexpr std::string_view kModes[] = {"existing", "absolute-paths"};
   const std::string device = reader.OptionalString("device").value_or("");
   const std::optional<std::string> node_name = reader.OptionalString("node-name");
@@ -204,7 +263,11 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
   request.format = reader.OptionalString("format").value_or("qcow2");
   request.creates = reader.OptionalEnum("mode", kModes).value_or(1) == 1;
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  MILLRACE_ASSIGN_OR_RETURN(request.node, layer.FindNode(device, node_name.value_or("")));
+  MILLRACE_ASSIGN_OR_RETURN(SnapshotPlace place,
+                            FindPlace(layer, earlier, device, node_name.value_or("")));
+  request.node = place.node;
+  request.planned_base = std::move(place.planned_base);
+  request.is_on_new_overlay = place.is_new_overlay;
   if (node_name && request.node_name.empty()) {
     return GenericError("New overlay node-name missing");
   }
@@ -216,8 +279,9 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
   return request;
 }
 
-absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader) {
-  MILLRACE_ASSIGN_OR_RETURN(SnapshotRequest request, ReadSnapshotSync(layer, reader));
+absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
+                                                       const EarlierSnapshots& earlier) {
+  MILLRACE_ASSIGN_OR_RETURN(SnapshotRequest request, ReadSnapshotSync(layer, reader, earlier));
   return CoOpenOverlay(layer, std::move(request));
 }
 
@@ -228,7 +292,8 @@ void PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
   plan->steps.push_back(StrCat("open '", request.filename, "' as '", overlay, "'"));
   const absl::StatusOr<NodeView> node = reader.Resolve(request.node);
   if (!node.ok()) return;
-  plan->steps.push_back(StrCat("put '", overlay, "' above '", node->name(), "'"));
+  const std::string& base = request.planned_base.empty() ? node->name() : request.planned_base;
+  plan->steps.push_back(StrCat("put '", overlay, "' above '", base, "'"));
   plan->before = ChainBelow(reader, request.node);
   plan->after = StrCat(overlay, " <- ", plan->before);
 }

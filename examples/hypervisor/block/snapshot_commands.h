@@ -19,13 +19,20 @@ namespace millrace {
 
 struct PreparedSnapshot {
   NodeId node;
-  NodeId overlay;
+  NodeId overlay;  // in a plan none, if it is to be made
+  std::string overlay_name;
   Attachment hold;  // of an overlay that was opened for this
 };
+
+// Of earlier actions of the same transaction. For later ones it is as if they were done: a drive
+// has moved to the overlay, a node's name means what is below it now.
+using EarlierSnapshots = std::vector<PreparedSnapshot>;
 
 // What blockdev-snapshot-sync asks for.
 struct SnapshotRequest {
   NodeId node;
+  std::string planned_base;  // in a plan: the overlay above `node` that an earlier action makes
+  bool is_on_new_overlay = false;  // `node` is one that an earlier action has made
   std::string filename;
   std::string node_name;  // of the overlay
   std::string format;
@@ -35,15 +42,18 @@ struct SnapshotRequest {
 
 // `reader` has the command's arguments; mistakes are its own. All that can be refused before a file
 // is looked at has been.
-absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader)
+absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
+                                                 const EarlierSnapshots& earlier = {})
     MILLRACE_OPENS_VIEW;
 // Adds what would be done to the plan.
 void PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request, CommandPlan* plan);
 
 // `reader` has the command's arguments; mistakes are its own.
-absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader)
+absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader,
+                                                 const EarlierSnapshots& earlier = {})
     MILLRACE_OPENS_VIEW;
-absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader)
+absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
+                                                       const EarlierSnapshots& earlier = {})
     MILLRACE_MAY_SUSPEND;
 
 // Puts the overlay above the node, in its place.

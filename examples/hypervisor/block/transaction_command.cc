@@ -99,7 +99,7 @@ absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& 
     return absl::OkStatus();
   }
   if (action.type == "blockdev-snapshot") {
-    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader, *prepared));
     for (const PreparedSnapshot& earlier : *prepared) {
       if (earlier.overlay == snapshot.overlay) {
         return GenericError("The overlay is already in use");
@@ -109,7 +109,8 @@ absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& 
     return absl::OkStatus();
   }
   if (action.type == "blockdev-snapshot-sync") {
-    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, CoPrepareSnapshotSync(layer, reader));
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot,
+                              CoPrepareSnapshotSync(layer, reader, *prepared));
     prepared->push_back(std::move(snapshot));
     return absl::OkStatus();
   }
@@ -153,13 +154,19 @@ absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader&
                         std::vector<PreparedSnapshot>* snapshots, TakenBack* done,
                         CommandPlan* plan) MILLRACE_OPENS_VIEW {
   if (action.type == "blockdev-snapshot") {
-    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot,
+                              PrepareSnapshot(layer, reader, *snapshots));
     snapshots->push_back(std::move(snapshot));
     return absl::OkStatus();
   }
   if (action.type == "blockdev-snapshot-sync") {
-    MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request, ReadSnapshotSync(layer, reader));
+    MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request,
+                              ReadSnapshotSync(layer, reader, *snapshots));
     PlanSnapshotSync(GraphView(layer.graph()), request, plan);
+    PreparedSnapshot planned;
+    planned.node = request.node;
+    planned.overlay_name = request.node_name;
+    snapshots->push_back(std::move(planned));
     return absl::OkStatus();
   }
   if (IsBitmapAction(action)) {
@@ -190,7 +197,9 @@ PlanResult PlanTransaction(BlockLayer& layer, const json::object& arguments) MIL
     plan.after.clear();
   }
   GraphTransaction change(layer.graph());
-  for (const PreparedSnapshot& each : snapshots) StageSnapshot(change, each.overlay, each.node);
+  for (const PreparedSnapshot& each : snapshots) {
+    if (each.overlay.is_valid()) StageSnapshot(change, each.overlay, each.node);
+  }
   return PlanOfEdit(change, std::move(plan));
 }
 

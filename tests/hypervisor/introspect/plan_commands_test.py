@@ -134,6 +134,12 @@ class PlanOfCommands(Case):
                           snapshot_node_name='new')
         self.assertEqual(plan['after'], 'new <- top <- mid <- base')
 
+    def snapshot(self, name, **of_what):
+        """An action; the file is named after the node."""
+        data = {key.replace('_', '-'): value for key, value in of_what.items()}
+        return {'type': 'blockdev-snapshot-sync', 'data': {
+            **data, 'snapshot-file': str(self.folder / f'{name}.img'), 'snapshot-node-name': name}}
+
     def test_transaction(self):
         new = str(self.folder / 'new.img')
         sync = {'type': 'blockdev-snapshot-sync', 'data': {
@@ -144,6 +150,11 @@ class PlanOfCommands(Case):
         self.check('transaction', False, actions=[snapshot, {'type': 'abort', 'data': {}}])
         self.check('transaction', False, actions=[sync, {'type': 'blockdev-snapshot', 'data': {
             'node': 'mid', 'overlay': 'spare'}}])
+        self.check('transaction', False, actions=[
+            self.snapshot('new', node_name='top'), self.snapshot('newer', node_name='top')])
+        plan = self.check('transaction', True, actions=[
+            self.snapshot('new', device='drive0'), self.snapshot('newer', device='drive0')])
+        self.assertIn("put 'newer' above 'new'", plan['steps'])
         self.check('transaction', True, actions=[
             {'type': 'blockdev-snapshot', 'data': {'node': 'drive0', 'overlay': 'spare'}}])
 

@@ -129,8 +129,8 @@ class IoBackend {
   virtual void RegisterSlab(char* /*arena*/, size_t /*slab_bytes*/, uint32_t /*index*/) {}
 
   // ---- Files ------------------------------------------------------------------------------------
-  // NotFound, AlreadyExists, PermissionDenied, FailedPrecondition for what is neither a regular file
-  // nor a block device, or Unavailable with the host's reason; the errno is attached
+  // NotFound, AlreadyExists, PermissionDenied, FailedPrecondition for what is neither a regular
+  // file nor a block device, or Unavailable with the host's reason; the errno is attached
   // (millrace/engine/io/io_error.h).
   virtual absl::StatusOr<IoFile> CoOpen(const std::string& path, const OpenOptions& options)
       MILLRACE_MAY_SUSPEND = 0;

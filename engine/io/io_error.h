@@ -10,8 +10,8 @@
 namespace millrace {
 
 // `what` says what was attempted on which object: "read img-3.qcow2 at 65536". ENOSPC, EDQUOT,
-// EFBIG and ENOMEM become ResourceExhausted; ENOENT NotFound; EEXIST AlreadyExists; EACCES, EPERM and EROFS
-// PermissionDenied; ECANCELED Cancelled; the rest Unavailable.
+// EFBIG and ENOMEM become ResourceExhausted; ENOENT NotFound; EEXIST AlreadyExists; EACCES, EPERM
+// and EROFS PermissionDenied; ECANCELED Cancelled; the rest Unavailable.
 absl::Status ErrnoStatus(int error_number, std::string_view what);
 
 // The errno behind a status: from its payload, else the closest match of its code (EIO by default).

@@ -1,6 +1,6 @@
 // Plans of commands whose own files need not know of them: x-millrace-plan (qmp/command_plan.h).
-// Other commands are planned where they are carried out, by the same checks. blockdev-add has checks
-// of its own here: the command finds out by opening.
+// Other commands are planned where they are carried out, by the same checks. blockdev-add has
+// checks of its own here: the command finds out by opening.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_PLAN_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_PLAN_H_
 

@@ -32,7 +32,7 @@ constexpr char kPath[] = "disk.qcow2";
 struct Qcow2Disk {
   explicit Qcow2Disk(Engine& its_engine) : engine(its_engine), graph(its_engine) {}
 
-  absl::Status CoOpenNew() MILLRACE_MAY_SUSPEND;
+  absl::Status CoOpenNew(uint64_t sectors, uint64_t cluster_bytes) MILLRACE_MAY_SUSPEND;
   absl::Status CoCheckAndClose() MILLRACE_MAY_SUSPEND;
   // What is read at a sector was written to that sector, whichever version, or is zeroes.
   absl::Status CoReadOwn(uint64_t sector) MILLRACE_MAY_SUSPEND;
@@ -45,12 +45,12 @@ struct Qcow2Disk {
   TaggedDisk model{kSectors};
 };
 
-absl::Status Qcow2Disk::CoOpenNew() {
+absl::Status Qcow2Disk::CoOpenNew(uint64_t sectors, uint64_t cluster_bytes) {
   MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry));
   CreateImageOptions create;
   create.path = kPath;
-  create.qcow2.bytes = kSectors * kSector;
-  create.qcow2.cluster_bytes = kSector;
+  create.qcow2.bytes = sectors * kSector;
+  create.qcow2.cluster_bytes = cluster_bytes;
   MILLRACE_RETURN_IF_ERROR(CoCreateImage(graph, registry, create));
   OpenImageOptions open;
   open.path = kPath;
@@ -88,15 +88,21 @@ absl::Status Qcow2Disk::CoReadOwn(uint64_t sector) {
 
 using Party = std::function<absl::Status(Qcow2Disk&)>;
 
+struct GuestOptions {
+  bool verifies = true;  // all that the disk shows in the end
+  uint64_t sectors = kSectors;
+  uint64_t cluster_bytes = kSector;
+};
+
 // Sectors 0-7 are written; then the parties come, each with a coroutine of its own.
-Scenario GuestThat(std::string what, std::vector<Party> parties, bool verifies = true) {
+Scenario GuestThat(std::string what, std::vector<Party> parties, GuestOptions options = {}) {
   return {StrCat("a qcow2 image whose guest ", what),
-          [parties = std::move(parties), verifies](ScenarioRun& run) {
+          [parties = std::move(parties), options](ScenarioRun& run) {
             return WithExpectations(run, [&]() {
               return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
                 run.SetFaults(false);
                 Qcow2Disk disk(run.engine());
-                absl::Status status = disk.CoOpenNew();
+                absl::Status status = disk.CoOpenNew(options.sectors, options.cluster_bytes);
                 if (status.ok()) status = disk.model.CoWrite(disk.disk, 0, 8);
                 run.SetFaults(true);
                 TaskScope scope("guest");
@@ -106,7 +112,7 @@ Scenario GuestThat(std::string what, std::vector<Party> parties, bool verifies =
                 }
                 status.Update(scope.CoJoin());
                 run.SetFaults(false);
-                if (verifies && status.ok()) status = disk.model.CoVerifyAll(disk.disk);
+                if (options.verifies && status.ok()) status = disk.model.CoVerifyAll(disk.disk);
                 const absl::Status closed = disk.CoCheckAndClose();
                 if (!closed.ok() && !absl::IsDataLoss(status)) status = closed;
                 return status;
@@ -179,6 +185,18 @@ absl::Status CoWriteWhereItShrinks(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
   return disk.CoReadOwn(4);
 }
 
+// The last cluster holds two sectors of which the image has one, and then both.
+absl::Status CoZeroTheEnd(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(disk.model.CoWrite(disk.disk, kSectors - 4, 2));
+  return disk.model.CoZero(disk.disk, kSectors - 3, 2, false);
+}
+
+absl::Status CoGrowAndWrite(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kSectors * kSector));
+  MILLRACE_RETURN_IF_ERROR(disk.model.CoWrite(disk.disk, kSectors - 1, 1));
+  return disk.disk.CoFlush();
+}
+
 }  // namespace
 
 std::vector<Scenario> Qcow2Guests() {
@@ -187,7 +205,10 @@ std::vector<Scenario> Qcow2Guests() {
       GuestThat("writes and flushes", {Writes(6, 10), Flushes(3), Flushes(2)}),
       GuestThat("discards, writes and flushes", {Discards(2, 5), Writes(8, 11), Flushes(3)}),
       GuestThat("writes where a copier fills", {Writes(8, 12), Fills(8, 12)}),
-      GuestThat("resizes and writes", {&CoShrinkAndGrow, &CoWriteWhereItShrinks}, false),
+      GuestThat("resizes and writes", {&CoShrinkAndGrow, &CoWriteWhereItShrinks},
+                {.verifies = false}),
+      GuestThat("zeroes the end of a disk that grows", {&CoZeroTheEnd, &CoGrowAndWrite},
+                {.sectors = kSectors - 1, .cluster_bytes = 2 * kSector}),
   };
 }
 

@@ -301,6 +301,15 @@ absl::Status CoStreamBesideGuest(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+// With a speed limit the job's filter keeps what the guest reads.
+absl::Status CoSlowStreamBesideGuest(Stage& stage) MILLRACE_MAY_SUSPEND {
+  StreamOptions stream = stage.Stream("s", 3, 0);
+  stream.spec.speed = 1 << 20;
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
+  stage.CoEndsWell("s");
+  return absl::OkStatus();
+}
+
 void AddLaterJobEntries(std::vector<Entry>& entries) {
   const StageOptions alone{.layers = 4, .guest_rounds = 0};
   const Scene cancelled{"cancel-commit-then-stream", {.layers = 5}, &CoCancelCommitThenStream};
@@ -352,7 +361,7 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
       {Mutant::kR70,
        "R70",
        "a copy on read reads what lies below like a guest: it waits for itself",
-       {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, &CoStreamBesideGuest},
+       {"slow-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, &CoSlowStreamBesideGuest},
        Script()});
   entries.push_back({Mutant::kM13,
                      "M13",
@@ -364,7 +373,7 @@ void AddLaterJobEntries(std::vector<Entry>& entries) {
        "M06",
        "copy-on-read writes over what the guest wrote meanwhile",
        {"one-stream-and-a-guest", {.layers = 4, .guest_rounds = 8}, &CoStreamBesideGuest},
-       Script{.last = {"n2@memory"}}});
+       Script{.recorded = "s12:n2@memory"}});
 }
 
 }  // namespace

@@ -78,6 +78,9 @@ constexpr Words kStories[] = {
     {"reopen-twice",
      "Two users make the node 'slow' writable and read-only again, at the same time."},
     {"one-stream", "Stream 's' fills n3 from n2 while the guest uses the disk."},
+    {"slow-stream-and-a-guest",
+     "Stream 's' fills n3 from n2 and n1 under a speed limit; its filter keeps what the guest "
+     "reads."},
     {"one-stream-and-a-guest",
      "Stream 's' fills n3 from n2 and n1 while the guest writes to n3 and reads."},
     {"drains-beside-stream",

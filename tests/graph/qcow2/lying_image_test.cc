@@ -102,7 +102,7 @@ absl::Status CoFlushed(FormatNode& node, uint64_t cluster, uint64_t count) MILLR
 
 struct LettingGo {
   const char* name;
-  absl::Status (*run)(FormatNode& node) MILLRACE_MAY_SUSPEND;
+  absl::Status (*run)(FormatNode& node);
   bool reads = false;  // the rest of the cluster, which nobody can read who believes the lie
 };
 

@@ -14,6 +14,10 @@ namespace millrace {
 Engine::Engine() = default;
 
 Engine::~Engine() {
+  MILLRACE_CHECK(
+      scheduler_ == nullptr || !scheduler_->has_invariant_checkers(),
+      "engine destroyed while a graph or a job manager still refers to it; destroy those "
+      "(or the BlockRuntime) first");
   // The backend may hold timers and completions that need the scheduler.
   io_.reset();
 }

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/sanitizer_agreement.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/engine/observer.h"
 #include "millrace/engine/scheduler/clock.h"

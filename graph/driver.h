@@ -265,8 +265,9 @@ class FormatDriver : public Driver {
   // again.
   virtual absl::Status CoReadEncoded(ByteRange range, const IoVector& target) MILLRACE_MAY_SUSPEND;
 
-  // Makes `range` read as zeroes. `range` is aligned to zero_granularity(), except at the image's
-  // end. Unimplemented: the generic path writes zeroes instead.
+  // Makes `range` read as zeroes. `range` is aligned to zero_granularity(), except at the end of
+  // the image as it is by then (it may have grown since). Unimplemented: the generic path writes
+  // zeroes instead.
   virtual absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND;
   // Forgets `range` (aligned likewise). May leave it as it is.
   virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
@@ -363,6 +364,9 @@ class ProtocolDriver : public Driver {
   virtual absl::Status RehearsePermissions(Permissions /*cumulative*/) { return absl::OkStatus(); }
 };
 
+// Requests of guests and of jobs pass it alike, from the node that they were made on downwards. An
+// exception must not leave any of its functions: they run on a coroutine's stack, which nothing
+// unwinds across (engine/coroutine/README.md).
 class FilterDriver : public Driver {
  public:
   NodeKind kind() const final { return NodeKind::kFilter; }

@@ -40,8 +40,8 @@ absl::Status RefuseFrozen(const Edge& edge) {
   conflict.next_step = StrCat("wait until ", holder->Describe(), " has ended, or cancel it");
   return ConflictStatus(
       absl::StatusCode::kFailedPrecondition, conflict,
-      StrCat("cannot freeze the '", edge.name, "' link from '", edge.parent->name, "' to '",
-             edge.child->name, "': ", holder->Describe(), " holds it; ", conflict.next_step));
+      StrCat("the '", edge.name, "' link from '", edge.parent->name, "' to '", edge.child->name,
+             "' must stay as it is: ", holder->Describe(), " holds it; ", conflict.next_step));
 }
 
 }  // namespace

@@ -25,12 +25,14 @@ Graph::Graph(Engine& engine)
 
 Graph::~Graph() {
   engine_.scheduler().RemoveInvariantChecker(this);
-  MILLRACE_CHECK(node_count_ == 0,
-                 StrCat("graph destroyed while nodes are attached: ", internals_->DescribeUsers(),
-                        "; detach first, on every path"));
-  MILLRACE_CHECK(internals_->closing.empty(),
-                 StrCat("graph destroyed while ", internals_->closing.size(),
-                        " nodes are being closed; CoClose() it first, on every path"));
+  const std::string users = internals_->DescribeUsers();
+  MILLRACE_CHECK(users.empty(), StrCat("graph destroyed while nodes are attached: ", users,
+                                       "; detach first, on every path"));
+  MILLRACE_CHECK(
+      node_count_ == 0 && internals_->closing.empty(),
+      StrCat("graph destroyed before its nodes were closed: ", internals_->DescribeNodes(),
+             "; Graph::CoClose(), which BlockRuntime's CoRun() and CoEnd() call, comes "
+             "first, on every path"));
 }
 
 void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
@@ -73,6 +75,11 @@ absl::Status GraphInternals::StaleError(NodeId id) const {
   Conflict conflict;
   conflict.reason = ConflictReason::kStaleNode;
   conflict.object = id.ToString();
+  if (!id.is_valid()) {
+    conflict.next_step = "give the node's id";
+    return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
+                          StrCat("no node is given (its NodeId is empty); ", conflict.next_step));
+  }
   std::string text = StrCat("node ", id.ToString(), " does not exist");
   if (id.slot < slots.size() && slots[id.slot].last != nullptr) {
     const Tombstone& tombstone = *slots[id.slot].last;
@@ -97,6 +104,17 @@ std::string GraphInternals::DescribeUsers() const {
     }
   }
   return text;
+}
+
+std::string GraphInternals::DescribeNodes() const {
+  static constexpr size_t kNamesMax = 5;
+  std::string text;
+  size_t count = 0;
+  for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
+    if (++count <= kNamesMax) StrAppend(&text, text.empty() ? "'" : ", '", node->name, "'");
+  }
+  if (count > kNamesMax) StrAppend(&text, " and ", count - kNamesMax, " more");
+  return count > 0 ? text : StrCat(closing.size(), " that are being closed");
 }
 
 Node* GraphInternals::FindByName(std::string_view name) const {

@@ -46,6 +46,7 @@ struct GraphInternals {
   std::string LastNameOf(NodeId id) const;
   // Every attachment: "'disk' by guest device 'drive0'".
   std::string DescribeUsers() const;
+  std::string DescribeNodes() const;  // the names of some; of those being closed, how many
   Node* FindByName(std::string_view name) const;
   // These are whole now: views find them by their names. Those that are gone do not matter.
   void Publish(const std::vector<NodeId>& nodes);

@@ -58,6 +58,13 @@ ChainRules RulesFor(const OpenImageOptions& options) {
 
 absl::StatusOr<OpenedImage> CoOpenImage(Graph& graph, const DriverRegistry& registry,
                                         const OpenImageOptions& options) {
+  if (options.path.empty()) {
+    return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                         {.reason = ConflictReason::kInvalidOption,
+                          .next_step = "set OpenImageOptions::path",
+                          .detail = "path a file's name"},
+                         "open image: no path is given");
+  }
   const ChainRules rules = RulesFor(options);
   Inherited top;
   top.is_read_only = options.is_read_only;

@@ -22,6 +22,19 @@ std::string_view OperationName(Operation operation) {
   return kNames[static_cast<size_t>(operation)];
 }
 
+namespace {
+
+// "cannot <this> node 'n3'": a commit asks for kCommitTarget on every image it works on.
+std::string_view OperationPhrase(Operation operation) {
+  static constexpr std::string_view kPhrases[] = {
+      "stream on",  "commit from", "use in a commit", "mirror from",        "mirror to", "back up",
+      "back up to", "replace",     "resize",          "make a snapshot of", "remove",    "change"};
+  static_assert(std::size(kPhrases) == kOperationCount);
+  return kPhrases[static_cast<size_t>(operation)];
+}
+
+}  // namespace
+
 OperationClaim::OperationClaim(Graph& graph, NodeId node, OperationSet operations, HolderRef holder)
     : graph_(&graph), node_(node) {
   GraphInternals& internals = GraphInternals::Of(graph);
@@ -76,7 +89,7 @@ absl::Status OperationClaim::Check(const GraphReader& reader, NodeId id, Operati
   }
   return ConflictStatus(
       absl::StatusCode::kFailedPrecondition, conflict,
-      StrCat("cannot ", OperationName(operation), " on node '", node->name, "': it is in use by ",
+      StrCat("cannot ", OperationPhrase(operation), " node '", node->name, "': it is in use by ",
              newest->holder->Describe(), "; ", conflict.next_step));
 }
 

@@ -141,17 +141,34 @@ std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeVi
   return node.device_name();
 }
 
+namespace {
+
+// The device of a filter above the node, with the filter; nothing if there is none.
+std::string DeviceAbove(const GraphReader& reader, const NodeView& node) {
+  for (NodeId id : node.parents()) {
+    absl::StatusOr<NodeView> parent = reader.Resolve(id);
+    if (!parent.ok() || !parent->is_filter()) continue;
+    if (const std::string device = parent->device_name(); !device.empty()) {
+      return StrCat("; '", device, "' stands on filter '", parent->name(), "' above it");
+    }
+    if (std::string above = DeviceAbove(reader, *parent); !above.empty()) return above;
+  }
+  return "";
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
                                      const BlockJobOptions& options, NodeId device) {
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(device));
   const std::optional<std::string> id = JobIdFor(options, node);
   if (!options.spec.id && id && id->empty()) {
-    return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kMissingJobId, node.name(),
-                     "device",
-                     StrCat("cannot create a job without an id on node '", node.name(),
-                            "': it has no device to be called after"),
-                     "set spec.id");
+    return RefuseJob(
+        absl::StatusCode::kInvalidArgument, ConflictReason::kMissingJobId, node.name(), "device",
+        StrCat("cannot create a job without an id on node '", node.name(),
+               "': it has no device of its own to be called after", DeviceAbove(view, node)),
+        "set spec.id");
   }
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
   return id.value_or("");

@@ -27,7 +27,8 @@ namespace millrace {
 
 class BlockRuntime {
  public:
-  // Registers the library's own drivers; more may be added to drivers(). The engine outlives it.
+  // Registers the library's own drivers; more may be added to drivers(). The engine outlives it
+  // (checked).
   explicit BlockRuntime(Engine& engine, BuiltinDriverServices services = {});
   // CoEnd() has run (checked).
   ~BlockRuntime() = default;
@@ -48,8 +49,9 @@ class BlockRuntime {
     return status;
   }
 
-  // Ends the jobs (JobManager::CoShutdown) and closes what nobody holds any more. Nothing can be
-  // started afterwards.
+  // Cancels the jobs (JobManager::CoShutdown: who wants a job's result waits for it before, by
+  // JobManager::CoWaitUntilOver) and closes what nobody holds any more. Nothing can be started
+  // afterwards.
   void CoEnd() MILLRACE_MAY_SUSPEND;
 
  private:

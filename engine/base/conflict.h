@@ -49,7 +49,7 @@ enum class ConflictReason : uint8_t {
   kCancelledBefore,    // the job was cancelled before it was started
   kShuttingDown,       // the engine is ending its jobs; it creates no more
 
-  // ---- Graph; object is a node's name or a link -------------------------------------------------
+  // ---- Graph; object is a link, or a node's name: its device's, if it has one ---------------------
   kNodeBusy,             // an operation claim of a holder forbids the operation (detail)
   kFrozenLink,           // a holder leases the link
   kUnleasableFilter,     // a link to a filter (object) that its owner must be able to remove

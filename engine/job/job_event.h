@@ -31,13 +31,15 @@ struct JobEvent {
   JobEventKind kind = JobEventKind::kStatusChange;
   JobNumber number;
   std::string id;
-  std::string type;                            // "stream"
-  JobState state = JobState::kUndefined;       // the state it is in now
-  uint64_t current = 0;                        // progress, QEMU's "offset"
-  uint64_t total = 0;                          // QEMU's "len"
-  int64_t speed = 0;                           // bytes a second; 0 is no limit
-  IoOperation operation = IoOperation::kRead;  // kError only
-  ErrorAction action = ErrorAction::kReport;   // kError only
+  std::string type;                       // "stream"
+  JobState state = JobState::kUndefined;  // the state it is in now
+  uint64_t current = 0;                   // progress, QEMU's "offset"
+  uint64_t total = 0;                     // QEMU's "len"
+  int64_t speed = 0;                      // bytes a second; 0 is no limit
+  // kError only; of a stream always a read, as QEMU's clients are told, whichever end failed:
+  // `status` says what did.
+  IoOperation operation = IoOperation::kRead;
+  ErrorAction action = ErrorAction::kReport;  // kError only
   absl::Status status;  // kError: the failure. kCompleted, kCancelled: how the job ended
   std::string error;    // JobErrorText(status)
 };

@@ -188,6 +188,7 @@ class Scheduler {
   // ---- Invariants -----------------------------------------------------------------------------
   // Checkers are owned by the caller and must be removed before they go.
   void AddInvariantChecker(InvariantChecker* checker) { checkers_.push_back(checker); }
+  bool has_invariant_checkers() const { return !checkers_.empty(); }
   void RemoveInvariantChecker(InvariantChecker* checker);
   // What every checker says, in order of adding; the first refusal.
   absl::Status CheckInvariants();

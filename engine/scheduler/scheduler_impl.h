@@ -44,7 +44,8 @@ inline Scheduler::DrivingScope::~DrivingScope() {
 inline Scheduler& Scheduler::OfRunning() {
   Scheduler* scheduler = internal::current_scheduler;
   MILLRACE_CHECK(scheduler != nullptr && scheduler->running_ != nullptr,
-                 "suspended, or opened a scope of its own, outside a coroutine");
+                 "suspended, or opened a scope of its own, outside a coroutine; start one with "
+                 "Engine::Run() or TaskScope::Spawn()");
   return *scheduler;
 }
 

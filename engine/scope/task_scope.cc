@@ -18,8 +18,21 @@ TaskScope::TaskScope(Scheduler& scheduler, std::string_view name)
     : scheduler_(scheduler), name_(name) {}
 
 TaskScope::~TaskScope() {
-  MILLRACE_CHECK(children_.empty(), StrCat("scope '", name_, "' destroyed before it joined"));
+  MILLRACE_CHECK(children_.empty(),
+                 StrCat("scope '", name_, "' destroyed before it joined; alive: ", DescribeAlive(),
+                        "; CoJoin() it on every path, an early return after Spawn() included, and "
+                        "drive the engine until it has"));
   if (opener_ != nullptr) opener_->open_scopes.Remove(*this);
+}
+
+std::string TaskScope::DescribeAlive() const {
+  std::string names;
+  for (const ScopeMember* member = children_.front(); member != nullptr;
+       member = children_.After(*member)) {
+    StrAppend(&names, names.empty() ? "'" : ", '",
+              static_cast<const CoroutineState*>(member)->name(), "'");
+  }
+  return names;
 }
 
 void* TaskScope::Start(std::string_view name, size_t bytes, size_t alignment, void (*body)(void*)) {

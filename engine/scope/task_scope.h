@@ -1,6 +1,7 @@
 // TaskScope: the only way to start a coroutine, and the guarantee that it ends before its scope.
 //
 // A scope joins what it started: CoJoin() returns when all of them are done, with the first error.
+// Between Spawn() and CoJoin() nothing may return early: keep the status, join, then return it.
 // The first error cancels the siblings. The destructor checks that nothing is alive (a suspended
 // coroutine is never destroyed). Cancelling a scope cancels the scopes opened by its coroutines
 // too.
@@ -98,6 +99,7 @@ class TaskScope final : public Waitable {
   // Where to construct the closure; null, and the scope has failed, if there is no stack.
   void* Start(std::string_view name, size_t bytes, size_t alignment, void (*body)(void*));
   void Fail(absl::Status status);
+  std::string DescribeAlive() const;
 
   Scheduler& scheduler_;
   const std::string name_;

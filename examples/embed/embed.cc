@@ -12,6 +12,8 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/job/job_event.h"
+#include "millrace/engine/observer.h"
 #include "millrace/graph/open_image.h"
 #include "millrace/jobs/block_runtime.h"
 #include "millrace/jobs/stream/stream_job.h"
@@ -19,6 +21,12 @@
 namespace {
 
 using namespace millrace;  // NOLINT: an example reads better without prefixes
+
+// The library prints nothing; what happens to jobs is told here, in order.
+class EventPrinter final : public EngineObserver {
+ public:
+  void OnJobEvent(const JobEvent& event) override { std::cout << ToString(event) << '\n'; }
+};
 
 absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
     MILLRACE_MAY_SUSPEND {
@@ -59,9 +67,10 @@ int main(int argc, char** argv) {
     std::cerr << "usage: embed IMAGE\n";
     return 2;
   }
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({});
+  EventPrinter events;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.observer = &events});
   if (!engine.ok()) {
-    std::cerr << engine.status() << '\n';
+    std::cerr << engine.status().message() << '\n';
     return 1;
   }
   TaskScope scope((*engine)->scheduler(), "embed");
@@ -73,6 +82,6 @@ int main(int argc, char** argv) {
     poll(&wait, 1, has_more ? 0 : -1);  // nothing here has a deadline: see NextDeadline()
   }
   absl::Status status = scope.Finish();
-  if (!status.ok()) std::cerr << status << '\n';
+  if (!status.ok()) std::cerr << status.message() << '\n';
   return status.ok() ? 0 : 1;
 }

@@ -97,14 +97,14 @@ absl::Status CoMain(Engine& engine, const std::shared_ptr<example::Heat>& heat)
 int main() {
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({});
   if (!engine.ok()) {
-    std::cerr << engine.status() << '\n';
+    std::cerr << engine.status().message() << '\n';
     return 1;
   }
   const auto heat = std::make_shared<example::Heat>(kPartBytes);
   const absl::Status status =
       (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, heat); });
   if (!status.ok()) {
-    std::cerr << status << '\n';
+    std::cerr << status.message() << '\n';
     return 1;
   }
   for (size_t part = 0; part < heat->written.size(); ++part) {

@@ -123,7 +123,7 @@ bool Explored(Strategy& strategy, std::string_view program) {
 int Repeat(std::string_view text) {
   const absl::StatusOr<Schedule> schedule = Schedule::FromText(text);
   if (!schedule.ok()) {
-    std::cerr << schedule.status() << '\n';
+    std::cerr << schedule.status().message() << '\n';
     return 2;
   }
   const ReplayReport report = Replay(TwoScrubs(), *schedule);

@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   }
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({});
   if (!engine.ok()) {
-    std::cerr << engine.status() << '\n';
+    std::cerr << engine.status().message() << '\n';
     return 1;
   }
   const int64_t speed = argc == 3 ? std::atoll(argv[2]) : 0;
@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
   const absl::Status status = (*engine)->Run(
       [&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, argv[1], speed, &report); });
   if (!status.ok()) {
-    std::cerr << status << '\n';
+    std::cerr << status.message() << '\n';
     return 1;
   }
   std::cout << report.bytes_read << " bytes read\n";

@@ -25,7 +25,8 @@
 namespace millrace {
 
 struct StreamOptions : BlockJobOptions {
-  // The device: the top, or a filter above it.
+  // The device: the top, or a filter above it. The job's own filter goes directly above this node,
+  // so what the job writes passes every filter between this node and the image.
   NodeId top{};
   // At most one of these two; neither: stream everything.
   std::optional<NodeId> base{};    // outside; may be another job's filter

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and runs a project that uses Millrace from outside:
 #
-#   check.sh find_package|subdirectory|pkg_config WORK_FOLDER INSTALL_PREFIX CXX
+#   check.sh find_package|subdirectory|pkg_config|sanitized WORK_FOLDER INSTALL_PREFIX CXX
 set -euo pipefail
 kind=$1 work=$2 prefix=$3 compiler=$4
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,6 +29,19 @@ case "$kind" in
     "$compiler" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags millrace) "$here/program.cc" \
       $(pkg-config --libs millrace) -o program
     told=$(pkg-config --modversion millrace)
+    ;;
+  sanitized)
+    # Classes of ours would be of another size in it than in the library: it does not link, and the
+    # linker says why.
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    # shellcheck disable=SC2046
+    if "$compiler" -std=c++20 -fsanitize=address $(pkg-config --cflags millrace) "$here/program.cc" \
+      $(pkg-config --libs millrace) -o program 2>errors; then
+      echo "a program with AddressSanitizer is linked with a library without it" >&2
+      exit 1
+    fi
+    grep -q "the_library_is_built_with_address_sanitizer" errors
+    exit 0
     ;;
 esac
 version=$(./program)

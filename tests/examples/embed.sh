@@ -12,7 +12,8 @@ qemu-io -c 'write -P 1 1M 1M' -c 'write -P 2 5M 64k' base >/dev/null
 qemu-img create -q -f qcow2 -b base -F qcow2 top
 qemu-io -c 'write -P 3 1536k 4k' top >/dev/null
 qemu-img convert -O raw top before
-"$embed" top
+"$embed" top >told
+grep -q "^drive0: completed" told
 rm base
 qemu-img check -q top
 qemu-img compare -q -F raw top before

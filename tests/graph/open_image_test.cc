@@ -72,6 +72,11 @@ TEST_F(OpenImageTest, ANameInAHeaderIsPrintedWithoutItsControlCharacters) {
   ExpectRefused(Toy("a/top"), absl::StatusCode::kNotFound, "open 'a/gone\\x1b[2J\\x07'");
 }
 
+TEST_F(OpenImageTest, AnImageWithoutAPathIsRefusedByThatName) {
+  ExpectRefused({.format = "toy"}, absl::StatusCode::kInvalidArgument,
+                "no path is given; set OpenImageOptions::path");
+}
+
 TEST_F(OpenImageTest, OpensTheChainThatTheHeadersName) {
   InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
     OpenImageOptions options = Toy("a/top");

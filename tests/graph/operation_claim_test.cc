@@ -1,5 +1,7 @@
 #include "millrace/graph/operation_claim.h"
 
+#include <gmock/gmock.h>
+
 #include "millrace/engine/base/status_macros.h"
 #include "tests/support/graph_fixture.h"
 
@@ -56,7 +58,14 @@ TEST_F(OperationClaimTest, OnlyWhatIsClaimedIsRefusedAndOnlyThere) {
                                OperationSet::All().Without(Operation::kCommitTarget), newer_);
     for (size_t i = 0; i < kOperationCount; ++i) {
       const auto operation = static_cast<Operation>(i);
-      EXPECT_EQ(Check(chain.nodes[1], operation).ok(), operation == Operation::kCommitTarget);
+      const absl::Status refused = Check(chain.nodes[1], operation);
+      EXPECT_EQ(refused.ok(), operation == Operation::kCommitTarget);
+      // For people: what was asked for and of which node, whatever programs call it.
+      if (!refused.ok()) {
+        EXPECT_THAT(std::string(refused.message()),
+                    testing::MatchesRegex("cannot [a-z ]+[a-z] node 'n1': it is in use by .*"));
+        EXPECT_THAT(std::string(refused.message()), Not(testing::HasSubstr("source")));
+      }
       EXPECT_TRUE(Check(chain.nodes[0], operation).ok());
       EXPECT_FALSE(OperationName(operation).empty());
     }

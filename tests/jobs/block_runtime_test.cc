@@ -64,5 +64,26 @@ TEST(BlockRuntimeDeathTest, DestroyedWithoutItsEndNamesWhoHoldsWhat) {
   EXPECT_DEATH(forget(), "nodes are attached: '.*' by block device 'drive0'");
 }
 
+TEST(BlockRuntimeDeathTest, DestroyedWithoutItsEndNamesNodesThatNobodyHoldsAnyMore) {
+  const auto forget = [] {
+    auto engine = SimulatedEngine();
+    auto blocks = std::make_unique<BlockRuntime>(*engine);
+    (void)engine->Run([&]() MILLRACE_MAY_SUSPEND {
+      return CoMakeMemoryChain(blocks->graph(), {}, false).status();
+    });
+    blocks.reset();
+  };
+  EXPECT_DEATH(forget(), "graph destroyed before its nodes were closed: .*BlockRuntime's CoRun");
+}
+
+TEST(BlockRuntimeDeathTest, OutlivingItsEngineIsToldByName) {
+  const auto forget = [] {
+    auto engine = SimulatedEngine();
+    const BlockRuntime blocks(*engine);
+    engine.reset();
+  };
+  EXPECT_DEATH(forget(), "engine destroyed while a graph or a job manager still refers to it");
+}
+
 }  // namespace
 }  // namespace millrace

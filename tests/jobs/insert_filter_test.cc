@@ -2,6 +2,7 @@
 #include <memory>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "examples/scenario_kit/chain_jobs.h"
@@ -58,6 +59,24 @@ TEST(InsertFilterJob, IsRefusedWhereNothingStandsAboveTheNode) {
     });
   });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// The link that may not change is named, with its holder; nobody is told of something that he did
+// not ask for.
+TEST(InsertFilterJob, IsRefusedOnALinkThatAStreamHolds) {
+  TellChainStory({.layers = 3}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    StreamOptions stream = story.Stream("s", 2, std::nullopt);
+    stream.spec.speed = 1;
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+    const absl::Status refused = CoInsert(story, MakePassFilter(), story.node(1));
+    ExpectConflict(refused, ConflictReason::kFrozenLink, "n1");
+    EXPECT_THAT(std::string(refused.message()),
+                testing::StartsWith("the 'backing' link from 'n2' to 'n1' must stay as it is: "
+                                    "stream job 's' holds it; wait"));
+    MILLRACE_RETURN_IF_ERROR(story.jobs().Cancel("s", true));
+    (void)story.CoOver("s");
+    return absl::OkStatus();
+  });
 }
 
 TEST(InsertFilterJob, StaysForAGuestAboveTheNode) {

@@ -124,6 +124,24 @@ TEST(StreamJob, RefusalsSayWhatIsWrongWithTheRequest) {
     const absl::Status refused = CoStartStream(story.graph(), story.jobs(), unnamed).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
     ExpectConflict(refused, ConflictReason::kMissingJobId, "n1");
+    EXPECT_THAT(std::string(refused.message()), Not(testing::HasSubstr("above it")));
+    ExpectConflict(CoStartStream(story.graph(), story.jobs(), {}).status(),
+                   ConflictReason::kStaleNode, NodeId().ToString());
+    return absl::OkStatus();
+  });
+}
+
+// The device stands on the filter, or on the filter of a stream that the user has forgotten.
+TEST(StreamJob, WithoutAnIdBelowAFilterTheDeviceAboveIsNamed) {
+  TellChainStory({.layers = 3}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("f", story.node(2)));
+    MILLRACE_RETURN_IF_ERROR(story.CoInsertFilter("g", story.node(2)));
+    StreamOptions unnamed;
+    unnamed.top = story.node(2);
+    const absl::Status refused = CoStartStream(story.graph(), story.jobs(), unnamed).status();
+    ExpectConflict(refused, ConflictReason::kMissingJobId, "n2");
+    EXPECT_THAT(std::string(refused.message()),
+                testing::HasSubstr("'drive0' stands on filter 'f' above it; set spec.id"));
     return absl::OkStatus();
   });
 }

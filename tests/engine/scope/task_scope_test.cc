@@ -315,11 +315,12 @@ TEST(TaskScope, RandomTreesCancelExactlyWhatIsBelowAndAlwaysJoin) {
 
 TEST(TaskScopeDeathTest, DestroyedBeforeItJoinedIsRefused) {
   auto engine = SimulatedEngine();
-  EXPECT_DEATH((void)engine->Run([&]() MILLRACE_MAY_SUSPEND {
-    TaskScope scope("hasty");
-    scope.Spawn("child", []() MILLRACE_MAY_SUSPEND { CoYield(); });
-  }),
-               "scope 'hasty' destroyed before it joined");
+  EXPECT_DEATH(
+      (void)engine->Run([&]() MILLRACE_MAY_SUSPEND {
+        TaskScope scope("hasty");
+        scope.Spawn("child", []() MILLRACE_MAY_SUSPEND { CoYield(); });
+      }),
+      "scope 'hasty' destroyed before it joined; alive: '.*'; CoJoin\\(\\) it on every path");
 }
 
 TEST(TaskScopeDeathTest, OpenedOutsideACoroutineWithoutASchedulerIsRefused) {

@@ -10,6 +10,14 @@
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
+namespace {
+
+PostQueue::Pusher PusherTo(const Scheduler& scheduler) {
+  return Scheduler::Current() == &scheduler ? PostQueue::Pusher::kDriver
+                                            : PostQueue::Pusher::kAnybody;
+}
+
+}  // namespace
 
 Engine::Engine() = default;
 
@@ -100,11 +108,11 @@ bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
 }
 
 void Engine::Post(absl::AnyInvocable<void()> function) {
-  if (posted_->Push(std::move(function))) io_->Interrupt();
+  if (posted_->Push(std::move(function), PusherTo(*scheduler_))) io_->Interrupt();
 }
 
 void Engine::Ring(Doorbell& bell) {
-  if (posted_->Push(bell)) io_->Interrupt();
+  if (posted_->Push(bell, PusherTo(*scheduler_))) io_->Interrupt();
 }
 
 void Engine::Forget(Doorbell& bell) { posted_->Forget(bell); }

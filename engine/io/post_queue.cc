@@ -4,17 +4,21 @@
 
 namespace millrace {
 
-bool PostQueue::Push(absl::AnyInvocable<void()> function) {
+bool PostQueue::Push(absl::AnyInvocable<void()> function, Pusher pusher) {
   const std::lock_guard lock(mutex_);
   functions_.push_back(std::move(function));
-  return !has_work_.exchange(true, std::memory_order_release);
+  return MustInterrupt(pusher);
 }
 
-bool PostQueue::Push(Doorbell& bell) {
+bool PostQueue::Push(Doorbell& bell, Pusher pusher) {
   const std::lock_guard lock(mutex_);
   rung_.PushBack(bell);
-  const bool was_empty = !has_work_.exchange(true, std::memory_order_release);
-  return was_empty && std::this_thread::get_id() != home_thread_;
+  return MustInterrupt(pusher);
+}
+
+bool PostQueue::MustInterrupt(Pusher pusher) {
+  has_work_.store(true, std::memory_order_release);
+  return pusher == Pusher::kAnybody && !std::exchange(is_interrupted_, true);
 }
 
 size_t PostQueue::RunAll() {
@@ -22,6 +26,7 @@ size_t PostQueue::RunAll() {
   {
     const std::lock_guard lock(mutex_);
     has_work_.store(false, std::memory_order_relaxed);
+    is_interrupted_ = false;
     functions = std::exchange(functions_, {});
     for (Doorbell* bell = rung_.front(); bell != nullptr; bell = rung_.After(*bell)) {
       bell->is_due_ = true;

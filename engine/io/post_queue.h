@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -16,10 +15,14 @@ namespace millrace {
 
 class PostQueue {
  public:
-  // Any thread. True if the queue was empty: the home thread must be interrupted.
-  bool Push(absl::AnyInvocable<void()> function);
-  // The same; never true on the home thread, which looks here before it waits.
-  bool Push(Doorbell& bell);
+  // Whoever drives the engine looks here before it waits.
+  enum class Pusher : bool { kAnybody, kDriver };
+
+  // Any thread. True: the home thread must be interrupted, as nobody has done so since it last took
+  // what was here. Not for what its driver pushes; but that does not speak for others, who cannot
+  // know whether the driver is about to look or has left again.
+  bool Push(absl::AnyInvocable<void()> function, Pusher pusher);
+  bool Push(Doorbell& bell, Pusher pusher);
   bool has_work() const { return has_work_.load(std::memory_order_acquire); }
 
   // Home thread. Calls what has arrived by now; returns how many.
@@ -30,13 +33,15 @@ class PostQueue {
  private:
   using Doorbells = IntrusiveList<Doorbell, &Doorbell::link_>;
 
-  const std::thread::id home_thread_ = std::this_thread::get_id();
+  bool MustInterrupt(Pusher pusher);
+
   std::atomic<bool> has_work_ = false;
   // Not absl::Mutex: ThreadSanitizer does not see the one in a packaged Abseil, which was built
   // without it, and would report every hand-over as a race.
   std::mutex mutex_;
   std::vector<absl::AnyInvocable<void()>> functions_;  // under mutex_
   Doorbells rung_;                                     // under mutex_
+  bool is_interrupted_ = false;                        // under mutex_
   Doorbells due_;                                      // home thread: about to be answered
 };
 

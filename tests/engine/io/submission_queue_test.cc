@@ -54,22 +54,90 @@ TEST(SubmissionQueue, EveryItemArrivesOnceInItsThreadsOrder) {
   }
 }
 
-TEST(SubmissionQueue, APushOnTheHomeThreadIsWorkAndCostsNoWakeUp) {
+// Whether a loop that waits for the engine's descriptor goes on at once.
+bool IsReadable(Engine& engine) {
+  pollfd wanted = {engine.PollFd(), POLLIN, 0};
+  return poll(&wanted, 1, 0) != 0;
+}
+
+void PollUntilIdle(Engine& engine) {
+  engine.PollFd();  // from here on the engine is in a loop
+  for (int i = 0; i < 5 && (engine.PollOnce() || IsReadable(engine)); ++i) {
+  }
+  ASSERT_FALSE(engine.HasWork());
+  ASSERT_FALSE(IsReadable(engine));
+}
+
+TEST(SubmissionQueue, APushByTheEnginesOwnCoroutineIsWorkAndCostsNoWakeUp) {
   auto engine = RealEngine(IoBackendKind::kAutomatic);
   int arrived = 0;
   SubmissionQueue<Request> queue(*engine, [&](Request&) { ++arrived; });
-  pollfd wanted = {engine->PollFd(), POLLIN, 0};
-  for (int i = 0; i < 5 && (engine->PollOnce() || poll(&wanted, 1, 0) != 0); ++i) {
-  }
-  EXPECT_FALSE(engine->HasWork());
+  PollUntilIdle(*engine);
   Request request;
-  EXPECT_TRUE(queue.Push(request));
+  TaskScope scope(engine->scheduler(), "test");
+  scope.Spawn("pusher", [&]() MILLRACE_MAY_SUSPEND { EXPECT_TRUE(queue.Push(request)); });
+  EXPECT_TRUE(engine->PollOnce()) << "says that work is left";
+  EXPECT_TRUE(scope.Finish().ok());
   EXPECT_TRUE(engine->HasWork());
-  EXPECT_EQ(poll(&wanted, 1, 0), 0);
+  EXPECT_FALSE(IsReadable(*engine));
   engine->PollOnce();
   EXPECT_EQ(arrived, 1);
   EXPECT_FALSE(engine->HasWork());
   queue.Close([](Request&) {});
+}
+
+TEST(SubmissionQueue, APushByAnotherEngineOfThisThreadWakesTheEngine) {
+  for (IoBackendKind kind : {IoBackendKind::kThreads, IoBackendKind::kAutomatic}) {
+    auto pushing = RealEngine(kind);
+    auto engine = RealEngine(kind);
+    int arrived = 0;
+    SubmissionQueue<Request> queue(*engine, [&](Request&) { ++arrived; });
+    PollUntilIdle(*engine);
+    Request request;
+    TaskScope scope(pushing->scheduler(), "test");
+    scope.Spawn("pusher", [&]() MILLRACE_MAY_SUSPEND { EXPECT_TRUE(queue.Push(request)); });
+    pushing->PollOnce();
+    EXPECT_TRUE(scope.Finish().ok());
+    EXPECT_TRUE(IsReadable(*engine));
+    engine->PollOnce();
+    EXPECT_EQ(arrived, 1);
+    queue.Close([](Request&) {});
+  }
+}
+
+TEST(SubmissionQueue, APushByACallbackOfTheLoopWakesTheEngine) {
+  auto engine = RealEngine(IoBackendKind::kAutomatic);
+  int arrived = 0;
+  SubmissionQueue<Request> queue(*engine, [&](Request&) { ++arrived; });
+  PollUntilIdle(*engine);
+  Request request;
+  EXPECT_TRUE(queue.Push(request));
+  EXPECT_TRUE(IsReadable(*engine));
+  engine->PollOnce();
+  EXPECT_EQ(arrived, 1);
+  queue.Close([](Request&) {});
+}
+
+// A loop that has not come back yet, though it was told that work is left, hears of other threads.
+TEST(SubmissionQueue, WhatAnEnginePushesItselfDoesNotSilenceOtherThreads) {
+  auto engine = RealEngine(IoBackendKind::kAutomatic);
+  int arrived = 0;
+  SubmissionQueue<Request> own(*engine, [&](Request&) { ++arrived; });
+  SubmissionQueue<Request> others(*engine, [&](Request&) { ++arrived; });
+  PollUntilIdle(*engine);
+  Request request;
+  TaskScope scope(engine->scheduler(), "test");
+  scope.Spawn("pusher", [&]() MILLRACE_MAY_SUSPEND { EXPECT_TRUE(own.Push(request)); });
+  EXPECT_TRUE(engine->PollOnce());
+  EXPECT_TRUE(scope.Finish().ok());
+  EXPECT_FALSE(IsReadable(*engine));
+  Request other_request;
+  std::thread([&] { EXPECT_TRUE(others.Push(other_request)); }).join();
+  EXPECT_TRUE(IsReadable(*engine));
+  engine->PollOnce();
+  EXPECT_EQ(arrived, 2);
+  own.Close([](Request&) {});
+  others.Close([](Request&) {});
 }
 
 TEST(SubmissionQueue, AnItemMayBePushedAgainFromItsCompletion) {

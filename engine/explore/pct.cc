@@ -19,7 +19,10 @@ bool Pct::BeginRun() {
   const uint64_t depths = options_.depth_max - options_.depth_min + 1;
   const uint64_t depth = options_.depth_min + runs_++ % depths;
   changes_.clear();
-  for (uint64_t i = 1; i < depth; ++i) changes_.push_back(1 + random_.Below(choices_expected_));
+  // Choices are drawn independently of each other, so places are in no order of time.
+  for (uint64_t place = 1; place < depth; ++place) {
+    changes_.emplace_back(1 + random_.Below(choices_expected_), place);
+  }
   std::sort(changes_.begin(), changes_.end());
   next_change_ = 0;
   choice_ = 0;
@@ -63,9 +66,9 @@ size_t Pct::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   ++choice_;
   if (options_.is_fair && choice_ > choices_expected_) return random_.Below(options.size());
   size_t taken = Highest(options);
-  while (next_change_ < changes_.size() && changes_[next_change_] <= choice_) {
-    // The later somebody drops, the higher: those who dropped before stay below.
-    Drop(PartyOf(options[taken]), kChanged + ++next_change_);
+  for (; next_change_ < changes_.size() && changes_[next_change_].first <= choice_;
+       ++next_change_) {
+    Drop(PartyOf(options[taken]), kChanged + changes_[next_change_].second);
     taken = Highest(options);
   }
   const Option& option = options[taken];

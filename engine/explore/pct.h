@@ -1,7 +1,9 @@
 // Pct: probabilistic concurrency testing (Burckhardt et al., ASPLOS 2010). Every party has a random
 // priority and the highest one that can run does; at d - 1 random steps whoever would run drops
-// below all others. A bug of depth d (d ordering constraints) is found by a run with probability of
-// at least 1 / (n k^(d-1)), for n parties and k choices of a step; k is the most seen so far.
+// below all initial priorities, to one of d - 1 places there: each step has a place of its own,
+// drawn at random, so who drops later ends above or below who dropped before. A bug of depth d (d
+// ordering constraints) is found by a run with probability of at least 1 / (n k^(d-1)), for n
+// parties and k choices of a step; k is the most seen so far.
 //
 // Time is a party of a special kind: when it may pass although something else could happen, and
 // does, it drops below everybody. Else who polls with a timer would keep a slow I/O from ever
@@ -46,8 +48,9 @@ class Pct final : public Strategy {
   uint64_t run_seed_ = 0;
   uint64_t choices_expected_ = 100;  // k
   uint64_t choices_max_ = 0;
-  uint64_t choice_ = 0;            // of a step, in this run, from 1
-  std::vector<uint64_t> changes_;  // the choices at which somebody drops, rising
+  uint64_t choice_ = 0;  // of a step, in this run, from 1
+  // The choices at which somebody drops, rising, and the place that it drops to, from 1.
+  std::vector<std::pair<uint64_t, uint64_t>> changes_;
   uint64_t times_passed_ = 0;
   size_t next_change_ = 0;                              // index into changes_
   std::vector<std::pair<uint64_t, uint64_t>> dropped_;  // party and its priority

@@ -38,6 +38,36 @@ TEST(Pct, FindsWhatNeedsALongDelayAndARandomWalkDoesNot) {
   }
 }
 
+// Goes wrong in the order a < x < b < c, where c's party is there only once x was done. Who is to
+// run last is the second to be delayed, and has to end below the first.
+Scenario ChainOfFour() {
+  return {"chain of four", [](ScenarioRun& run) {
+            std::string order;
+            const absl::Status status = run.Drive([&]() MILLRACE_MAY_SUSPEND {
+              TaskScope scope("parties");
+              scope.Spawn("one", [&]() MILLRACE_MAY_SUSPEND {
+                order += 'a';
+                CoYield("one.between");
+                order += 'b';
+              });
+              scope.Spawn("three", [&]() MILLRACE_MAY_SUSPEND {
+                order += 'x';
+                scope.Spawn("two", [&]() MILLRACE_MAY_SUSPEND { order += 'c'; });
+              });
+              return scope.CoJoin();
+            });
+            if (order == "axbc") run.Fail("a < x < b < c", "");
+            return status;
+          }};
+}
+
+TEST(Pct, WhoDropsLaterMayEndBelowWhoDroppedBefore) {
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    Pct pct({.seed = seed});
+    EXPECT_LE(FoundAt(pct, ChainOfFour(), 100'000), 100'000u) << seed;
+  }
+}
+
 TEST(Pct, EqualSeedsFindEqualSchedules) {
   Pct one({.seed = 7});
   Pct other({.seed = 7});

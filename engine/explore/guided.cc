@@ -6,8 +6,9 @@
 namespace millrace {
 
 bool Guided::BeginRun() {
-  random_ = RandomStream(next_seed_, "schedule");
-  others_.BeginRun(next_seed_++);
+  const uint64_t run_seed = SeedOfRun(name(), seed_, runs_++);
+  random_ = RandomStream(run_seed, "schedule");
+  others_.BeginRun(run_seed);
   taken_.clear();
   plan_.clear();
   new_pairs_ = 0;

@@ -16,7 +16,7 @@ namespace millrace {
 class Guided final : public Strategy {
  public:
   explicit Guided(uint64_t seed, FaultRates rates = {})
-      : next_seed_(seed), others_(rates), pairs_seen_(kPairBits / 64) {}
+      : seed_(seed), others_(rates), pairs_seen_(kPairBits / 64) {}
 
   std::string_view name() const override { return "guided"; }
   bool BeginRun() override;
@@ -34,7 +34,8 @@ class Guided final : public Strategy {
 
   void Mutate();
 
-  uint64_t next_seed_;
+  const uint64_t seed_;
+  uint64_t runs_ = 0;
   RandomStream random_{0};
   RandomChoices others_;
   std::vector<std::vector<uint16_t>> corpus_;

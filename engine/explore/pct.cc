@@ -13,7 +13,7 @@ constexpr uint64_t kChanged = uint64_t{1} << 61;  // and those dropped at change
 }  // namespace
 
 bool Pct::BeginRun() {
-  run_seed_ = Mix(options_.seed, runs_);
+  run_seed_ = SeedOfRun(name(), options_.seed, runs_);
   random_ = RandomStream(run_seed_, "schedule");
   others_.BeginRun(run_seed_);
   const uint64_t depths = options_.depth_max - options_.depth_min + 1;

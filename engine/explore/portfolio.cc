@@ -12,11 +12,11 @@
 
 namespace millrace {
 
-Portfolio::Portfolio(uint64_t seed, FaultRates rates) {
+Portfolio::Portfolio(uint64_t seed, FaultRates rates, Members members) {
   Add(std::make_unique<Pct>(Pct::Options{.seed = seed, .rates = rates}), 25);
   Add(std::make_unique<Pos>(seed, rates), 25);
   Add(std::make_unique<RandomWalk>(seed, rates), 15);
-  Add(std::make_unique<DelayBounded>(2), 15);
+  if (members == Members::kAll) Add(std::make_unique<DelayBounded>(2), 15);
   Add(std::make_unique<Guided>(seed, rates), 10);
   Add(std::make_unique<Pct>(Pct::Options{.seed = seed, .is_fair = true, .rates = rates}), 10);
 }

@@ -4,6 +4,7 @@
 #ifndef MILLRACE_ENGINE_EXPLORE_PORTFOLIO_H_
 #define MILLRACE_ENGINE_EXPLORE_PORTFOLIO_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,8 +15,10 @@ namespace millrace {
 
 class Portfolio final : public Strategy {
  public:
-  // The recommended mix.
-  explicit Portfolio(uint64_t seed, FaultRates rates = {});
+  // The recommended mix. kSeeded leaves out who makes the same runs whatever the seed
+  // (delay-bounded), for campaigns that come back to a scenario with one seed after the other.
+  enum class Members : uint8_t { kAll, kSeeded };
+  explicit Portfolio(uint64_t seed, FaultRates rates = {}, Members members = Members::kAll);
   // A mix of one's own, with Add().
   Portfolio() = default;
   // `share` is relative to the others'.

@@ -7,8 +7,9 @@
 namespace millrace {
 
 bool Pos::BeginRun() {
-  random_ = RandomStream(next_seed_, "schedule");
-  others_.BeginRun(next_seed_++);
+  const uint64_t run_seed = SeedOfRun(name(), seed_, runs_++);
+  random_ = RandomStream(run_seed, "schedule");
+  others_.BeginRun(run_seed);
   pending_.clear();
   is_in_step_ = false;
   return true;

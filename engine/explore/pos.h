@@ -19,7 +19,7 @@ namespace millrace {
 
 class Pos final : public Strategy {
  public:
-  explicit Pos(uint64_t seed, FaultRates rates = {}) : next_seed_(seed), others_(rates) {}
+  explicit Pos(uint64_t seed, FaultRates rates = {}) : seed_(seed), others_(rates) {}
 
   std::string_view name() const override { return "POS"; }
   bool BeginRun() override;
@@ -49,7 +49,8 @@ class Pos final : public Strategy {
   Pending& PendingOf(const Option& option);
   void FinishStep();
 
-  uint64_t next_seed_;
+  const uint64_t seed_;
+  uint64_t runs_ = 0;
   RandomStream random_{0};
   RandomChoices others_;
   std::array<Touched, kPlaces> places_ = {};

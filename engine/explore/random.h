@@ -9,13 +9,13 @@ namespace millrace {
 
 class RandomWalk final : public Strategy {
  public:
-  // Run i of a walk is seeded with seed + i.
-  explicit RandomWalk(uint64_t seed, FaultRates rates = {}) : next_seed_(seed), others_(rates) {}
+  explicit RandomWalk(uint64_t seed, FaultRates rates = {}) : seed_(seed), others_(rates) {}
 
   std::string_view name() const override { return "random"; }
   bool BeginRun() override {
-    steps_ = RandomStream(next_seed_, "schedule");
-    others_.BeginRun(next_seed_++);
+    const uint64_t run_seed = SeedOfRun(name(), seed_, runs_++);
+    steps_ = RandomStream(run_seed, "schedule");
+    others_.BeginRun(run_seed);
     return true;
   }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
@@ -24,7 +24,8 @@ class RandomWalk final : public Strategy {
   }
 
  private:
-  uint64_t next_seed_;
+  const uint64_t seed_;
+  uint64_t runs_ = 0;
   RandomStream steps_{0};
   RandomChoices others_;
 };

@@ -1,6 +1,12 @@
 #include "millrace/engine/explore/strategy.h"
 
+#include "millrace/engine/explore/party.h"
+
 namespace millrace {
+
+uint64_t SeedOfRun(std::string_view strategy, uint64_t seed, uint64_t run) {
+  return Mix(HashText(strategy, seed), run);
+}
 
 void RandomChoices::BeginRun(uint64_t run_seed) {
   run_seed_ = run_seed;

@@ -60,6 +60,10 @@ class Strategy {
   virtual std::string Progress() const { return {}; }
 };
 
+// The seed of one run of a random strategy. Runs of different strategies, of different numbers and
+// of campaigns with different seeds have nothing in common.
+uint64_t SeedOfRun(std::string_view strategy, uint64_t seed, uint64_t run);
+
 // How often random strategies deviate where option 0 means "no fault". 0: never.
 struct FaultRates {
   uint32_t outcome_one_in = 0;

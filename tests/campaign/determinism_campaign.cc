@@ -1,5 +1,5 @@
 // One seed, one run: every scenario of the catalogue under random schedules, each run twice, which
-// must take the same steps. One campaign seed is a block of 200 seeds of one scenario.
+// must take the same steps. One campaign seed is a block of 200 runs of one scenario.
 #include <vector>
 
 #include "millrace/engine/base/text.h"
@@ -12,14 +12,14 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kSeedsOfABlock = 200;
+constexpr uint64_t kRunsOfABlock = 200;
 
 absl::Status RunBlock(uint64_t block, CampaignCounts& counts) {
   const std::vector<Scenario> scenarios = AllScenarios();
   const Scenario& scenario = scenarios[block % scenarios.size()];
-  RandomWalk strategy(block * kSeedsOfABlock, kCatalogueRates);
+  RandomWalk strategy(block, kCatalogueRates);
   const ExploreReport report =
-      Explore(scenario, strategy, {.budget = {.schedules = kSeedsOfABlock}, .run_twice_one_in = 1});
+      Explore(scenario, strategy, {.budget = {.schedules = kRunsOfABlock}, .run_twice_one_in = 1});
   counts["seeds run twice"] += report.schedules;
   counts["steps"] += report.steps;
   if (!report.finding) return absl::OkStatus();

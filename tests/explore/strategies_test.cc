@@ -1,6 +1,9 @@
 // What each random strategy is for, shown on scenarios where it does better than a random walk.
+#include <algorithm>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -198,6 +201,70 @@ TEST(Portfolio, RecommendedMixFindsLongDelaysAndRareOrders) {
     Portfolio mix(1);
     EXPECT_NE(FoundAt(mix, scenario, 20'000), kNotFound) << scenario.name;
   }
+}
+
+// ---- Seeds -------------------------------------------------------------------------------------
+
+// The traces of a strategy's runs, in their order.
+class Traced final : public Strategy {
+ public:
+  explicit Traced(Strategy& strategy) : strategy_(strategy) {}
+
+  std::string_view name() const override { return strategy_.name(); }
+  bool BeginRun() override { return strategy_.BeginRun(); }
+  size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
+    return strategy_.Pick(kind, options);
+  }
+  void EndRun(const RunSummary& summary) override {
+    strategy_.EndRun(summary);
+    traces.push_back(summary.trace_hash);
+  }
+  bool wants_steps() const override { return strategy_.wants_steps(); }
+  void OnStep(const Option& step) override { strategy_.OnStep(step); }
+  void OnTouch(uint64_t object, StepAccess access) override { strategy_.OnTouch(object, access); }
+  void OnStandingTouch(uint64_t object) override { strategy_.OnStandingTouch(object); }
+  void OnFootprint(bool is_complete) override { strategy_.OnFootprint(is_complete); }
+
+  std::vector<uint64_t> traces;
+
+ private:
+  Strategy& strategy_;
+};
+
+constexpr uint64_t kTracedRuns = 1000;
+
+// Of a scenario with so many parties that two random runs are not alike by chance, nor two orders
+// of priorities.
+std::vector<uint64_t> TracesOf(Strategy&& strategy) {
+  Traced traced(strategy);
+  Explore(Quiet(12, 3), traced,
+          {.budget = {.schedules = kTracedRuns}, .isolation = Isolation::kNone});
+  return traced.traces;
+}
+
+size_t InCommon(const std::vector<uint64_t>& some, const std::vector<uint64_t>& others) {
+  const std::set<uint64_t> known(some.begin(), some.end());
+  return static_cast<size_t>(std::count_if(others.begin(), others.end(),
+                                           [&](uint64_t trace) { return known.contains(trace); }));
+}
+
+TEST(Seeds, ThatAreNeighboursHaveNoRunsInCommon) {
+  EXPECT_EQ(InCommon(TracesOf(RandomWalk(1)), TracesOf(RandomWalk(2))), 0u);
+  EXPECT_EQ(InCommon(TracesOf(Pos(1)), TracesOf(Pos(2))), 0u);
+  EXPECT_EQ(InCommon(TracesOf(Pct({.seed = 1})), TracesOf(Pct({.seed = 2}))), 0u);
+  EXPECT_LE(InCommon(TracesOf(Guided(1)), TracesOf(Guided(2))), 1u);
+}
+
+TEST(Seeds, MakeDifferentRunsInEachMemberOfAPortfolio) {
+  EXPECT_EQ(InCommon(TracesOf(Pct({.seed = 1})), TracesOf(Pct({.seed = 1, .is_fair = true}))), 0u);
+  EXPECT_EQ(InCommon(TracesOf(RandomWalk(1)), TracesOf(Pos(1))), 0u);
+  EXPECT_EQ(InCommon(TracesOf(RandomWalk(1)), TracesOf(Guided(1))), 0u);
+}
+
+TEST(Seeds, OfPortfoliosRepeatOnlyWhatEverySeedMakes) {
+  constexpr auto kSeeded = Portfolio::Members::kSeeded;
+  EXPECT_LE(InCommon(TracesOf(Portfolio(1, {}, kSeeded)), TracesOf(Portfolio(2, {}, kSeeded))), 1u);
+  EXPECT_GT(InCommon(TracesOf(Portfolio(1)), TracesOf(Portfolio(2))), kTracedRuns / 10);
 }
 
 TEST(RandomChoices, ABuggifySiteIsActiveInSomeRunsAndFiresThereNowAndThen) {

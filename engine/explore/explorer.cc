@@ -47,7 +47,7 @@ struct Shared {
   uint64_t traces_seen_once;
   uint64_t trace_hash;  // of the latest run
   bool is_complete;
-  bool has_ended;  // the exploration came to its end, so the latest run is over
+  bool has_ended;  // the child came to its end and was not ended by something else
   FixedText<512> signature;
   FixedText<16384> text;
   FixedText<512> progress;
@@ -253,6 +253,18 @@ Failure FailureOfCrash(const ChildEnd& end) {
   return {StrCat("check ", place, ": ", text.substr(condition, condition_end - condition)), text};
 }
 
+// What the child says, or what it died of.
+Failure FailureOf(const ChildEnd& end, const Shared& shared) {
+  if (!end.is_clean) return FailureOfCrash(end);
+  Failure failure{shared.signature.Get(), shared.text.Get()};
+  if (failure.signature.empty() && !shared.has_ended) {
+    failure = {"ended early",
+               StrCat("something ended the process in the middle of a run, as if all were well\n",
+                      end.stderr_text)};
+  }
+  return failure;
+}
+
 ChildEnd RunPart(const ExploreOptions& options, absl::FunctionRef<void()> part) {
   if (options.isolation == Isolation::kChildProcess) return RunInChild(part);
   part();
@@ -282,11 +294,11 @@ Repetition RunRecorded(const Scenario& scenario, Strategy& strategy, const Explo
     explorer.RunOnce();
     at_end();
     recorder.OnEnd();
+    shared.has_ended = true;
   });
   Repetition repetition{Recorder::Read(recorded.bytes()), shared.trace_hash, end.stderr_text};
   repetition.recording.scenario = scenario.name;
-  repetition.recording.failure = {shared.signature.Get(), shared.text.Get()};
-  if (!end.is_clean) repetition.recording.failure = FailureOfCrash(end);
+  repetition.recording.failure = FailureOf(end, shared);
   return repetition;
 }
 
@@ -339,8 +351,7 @@ ExploreReport Explore(const Scenario& scenario, Strategy& strategy, const Explor
   report.site_hits.assign(hits.begin(),
                           hits.begin() + std::min(kSitesMax, ExplorationSites().size()));
   report.log = end.stderr_text;
-  Failure failure{shared.signature.Get(), shared.text.Get()};
-  if (!end.is_clean) failure = FailureOfCrash(end);
+  Failure failure = FailureOf(end, shared);
   const std::string& wanted = options.wanted_signature;
   if (!failure.signature.empty() && !wanted.empty() && failure.signature != wanted) {
     report.finding = Finding{std::move(failure), {}, {}, shared.schedules};

@@ -63,17 +63,21 @@ size_t ScenarioRun::Choose(std::string_view what, absl::Span<const std::string_v
 }
 
 void ScenarioRun::Fail(std::string signature, std::string text) {
-  if (has_failed()) return;
-  Note("failure", signature, text);
   Failure failure{std::move(signature), std::move(text)};
-  if (tolerance_ && tolerance_(failure)) return;
-  failure_ = std::move(failure);
+  const bool is_tolerated = !has_failed() && tolerance_ && tolerance_(failure);
+  Report(std::move(failure), is_tolerated);
+}
+
+void ScenarioRun::Report(Failure failure, bool is_tolerated) {
+  if (has_failed()) return;
+  Note("failure", failure.signature, failure.text);
+  if (!is_tolerated) failure_ = std::move(failure);
 }
 
 void ScenarioRun::Outcome(std::string_view text) { outcome_ = HashText(text, outcome_); }
 
 void ScenarioRun::Abandon(std::string signature, std::string text) {
-  Fail(std::move(signature), std::move(text));
+  Report({std::move(signature), std::move(text)}, false);
   if (abandoner_ != nullptr) abandoner_(abandoner_context_, failure_);
   MILLRACE_CHECK(false, StrCat("exploration: ", failure_.signature, ": ", failure_.text));
   __builtin_unreachable();
@@ -100,7 +104,7 @@ void ScenarioRun::Finish(const absl::Status& status) {
     }
   }
   if (stacks_.in_use() > 0) {
-    Fail("O12 stacks left", StrCat(stacks_.in_use(), " stacks are in use at the end"));
+    Report({"O12 stacks left", StrCat(stacks_.in_use(), " stacks are in use at the end")}, false);
   }
 }
 

@@ -128,7 +128,8 @@ class ScenarioRun {
   void Outcome(std::string_view text);
 
   // Failures for which this says true are no findings: what a fault that was planted leads to, as
-  // long as the error is a clean one. What is left behind by such a run is a finding all the same.
+  // long as the error is a clean one. What such a run leaves behind is a finding all the same, and
+  // so is what it cannot unwind from (Abandon(): deadlocks, runs without end, broken invariants).
   using Tolerance = std::function<bool(const Failure& failure)>;
   void SetTolerance(Tolerance tolerance) { tolerance_ = std::move(tolerance); }
 
@@ -154,6 +155,7 @@ class ScenarioRun {
   uint64_t outcome() const { return outcome_; }
 
  private:
+  void Report(Failure failure, bool is_tolerated);
   [[noreturn]] void AbandonInDeadlock(Engine& engine);
   void CheckInvariants(Engine& engine);
 

@@ -104,6 +104,50 @@ TEST(Explore, TwoWhoWaitForEachOtherAreADeadlockEvenBesideAPoller) {
   EXPECT_TRUE(replay.recording.is_cut_off);
 }
 
+// Whatever may go wrong is tolerated.
+Scenario TolerantOfAll(std::function<absl::Status(ScenarioRun&)> body) {
+  return {"tolerant", [body = std::move(body)](ScenarioRun& run) {
+            run.SetTolerance([](const Failure&) { return true; });
+            return body(run);
+          }};
+}
+
+TEST(Explore, ATolerantScenarioHasFindingsAllTheSameWhereThereIsNoWayOn) {
+  EXPECT_FALSE(ExploreAtRandom(TolerantOfAll([](ScenarioRun& run) {
+                 run.Fail("I2 sector", "lost");
+                 return absl::InternalError("unclean");
+               })).finding);
+  const ExploreReport deadlock = ExploreAtRandom(TolerantOfAll(OppositeLocks().body));
+  ASSERT_TRUE(deadlock.finding);
+  EXPECT_EQ(deadlock.finding->failure.signature, "O10 deadlock");
+  EXPECT_EQ(deadlock.finding->recording.failure.signature, "O10 deadlock");
+  const ExploreReport after_an_error = ExploreAtRandom(TolerantOfAll([](ScenarioRun& run) {
+    run.Fail("I2 sector", "tolerated, and it is not what the run ends with");
+    return OppositeLocks().body(run);
+  }));
+  ASSERT_TRUE(after_an_error.finding);
+  EXPECT_EQ(after_an_error.finding->failure.signature, "O10 deadlock");
+}
+
+TEST(Explore, ATolerantScenarioMayLeaveNothingBehind) {
+  const ExploreReport report = ExploreAtRandom(TolerantOfAll([](ScenarioRun& run) {
+    TaskScope* const left = new TaskScope(run.engine().scheduler(), "left");
+    left->Spawn("left", []() MILLRACE_MAY_SUSPEND { CoYield("left"); });
+    return absl::OkStatus();
+  }));
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "O12 coroutines left");
+}
+
+TEST(Explore, AProcessThatIsEndedInARunIsAFinding) {
+  const Scenario scenario{"leaves", [](ScenarioRun&) -> absl::Status { std::_Exit(0); }};
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "ended early");
+  EXPECT_EQ(report.schedules, 1u);
+  EXPECT_EQ(Replay(scenario, Schedule()).recording.failure.signature, "ended early");
+}
+
 TEST(Explore, AFailedCheckIsAFindingNamedByItsFileAndCondition) {
   const Scenario scenario{"check", [](ScenarioRun& run) {
                             return run.Drive([&]() MILLRACE_MAY_SUSPEND {

@@ -86,28 +86,47 @@ class Repeat final : public Strategy {
 // Follows a schedule by its labels.
 class Follow final : public Strategy {
  public:
-  explicit Follow(const Schedule& schedule)
-      : schedule_(schedule), holds_(schedule), decider_(schedule.deviations) {}
+  using StaleText = FixedText<4096>;
+
+  // What does not fit is written to `stale` as soon as it is known: a run may end at any moment.
+  Follow(const Schedule& schedule, StaleText& stale)
+      : schedule_(schedule), stale_(stale), holds_(schedule), decider_(schedule.deviations) {}
   std::string_view name() const override { return "replay"; }
   bool repeats() const override { return true; }
   bool BeginRun() override { return true; }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
     const uint64_t ordinal = ordinal_++;
-    const size_t taken = decider_.Pick(kind, options);
+    if (!status_.ok()) return 0;
+    size_t taken = decider_.Pick(kind, options);
     // Beside holds, a deviation may be to take option 0.
     const bool deviates =
         next_ < schedule_.deviations.size() && schedule_.deviations[next_].ordinal == ordinal;
     if (deviates) ++next_;
-    if (kind != ChoiceKind::kStep) return taken;
-    const size_t not_held = holds_.FirstNotHeld(ordinal, options);
-    return !deviates && decider_.status().ok() ? not_held : taken;
+    if (kind == ChoiceKind::kStep) {
+      const size_t not_held = holds_.FirstNotHeld(ordinal, options);
+      if (!deviates) taken = not_held;
+    }
+    Expect(decider_.status());
+    Expect(holds_.status());
+    return taken;
   }
-  const ReplayDecider& decider() const { return decider_; }
+  void Finish() {
+    Expect(decider_.Finish());
+    Expect(holds_.Finish());
+  }
 
  private:
+  void Expect(const absl::Status& status) {
+    if (status.ok() || !status_.ok()) return;
+    status_ = status;
+    stale_.Set(FromAbsl(status.message()));
+  }
+
   const Schedule& schedule_;
+  StaleText& stale_;
   HoldFollower holds_;
   ReplayDecider decider_;
+  absl::Status status_;
   uint64_t ordinal_ = 0;
   size_t next_ = 0;  // deviation
 };
@@ -365,11 +384,10 @@ ExploreReport Explore(const Scenario& scenario, Strategy& strategy, const Explor
 
 ReplayReport Replay(const Scenario& scenario, const Schedule& schedule,
                     const ExploreOptions& options) {
-  SharedBlock block(4096);
-  auto& stale = *reinterpret_cast<FixedText<4096>*>(block.data());
-  Follow follow(schedule);
-  Repetition repetition = RunRecorded(
-      scenario, follow, options, [&] { stale.Set(FromAbsl(follow.decider().Finish().message())); });
+  SharedBlock block(sizeof(Follow::StaleText));
+  auto& stale = *reinterpret_cast<Follow::StaleText*>(block.data());
+  Follow follow(schedule, stale);
+  Repetition repetition = RunRecorded(scenario, follow, options, [&] { follow.Finish(); });
   ReplayReport report;
   report.recording = std::move(repetition.recording);
   report.trace_hash = repetition.trace_hash;

@@ -87,7 +87,10 @@ ExploreReport Explore(const Scenario& scenario, Strategy& strategy,
                       const ExploreOptions& options = {});
 
 struct ReplayReport {
-  absl::Status stale;  // FailedPrecondition: the schedule does not fit the scenario any more
+  // FailedPrecondition: the schedule does not fit the scenario any more. From where it is said not
+  // to fit, the run took production's order. Of a run that did not come to its end (a deadlock, a
+  // crash) it is not known whether it would have come to what it left out.
+  absl::Status stale;
   Recording recording;
   uint64_t trace_hash = 0;
   std::string log;

@@ -159,16 +159,41 @@ size_t HoldFollower::FirstNotHeld(uint64_t ordinal, absl::Span<const Option> opt
       if (each.name == hold.party && before++ == *hold.which) actors_[i] = each.actor;
     }
   }
+  const auto holds = [&](size_t i, const Option& option) {
+    const Hold& hold = (*holds_)[i];
+    if (ordinal < hold.first || hold.last < ordinal || hold.party != option.name) return false;
+    return !hold.which || actors_[i] == option.actor;
+  };
   const auto is_held = [&](const Option& option) {
     for (size_t i = 0; i < holds_->size(); ++i) {
-      const Hold& hold = (*holds_)[i];
-      if (ordinal < hold.first || hold.last < ordinal || hold.party != option.name) continue;
-      if (!hold.which || actors_[i] == option.actor) return true;
+      if (holds(i, option)) return true;
     }
     return false;
   };
   const auto free = std::find_if_not(options.begin(), options.end(), is_held);
+  for (size_t i = 0; i < holds_->size(); ++i) {
+    if (has_held_[i]) continue;
+    has_held_[i] = free != options.end() &&
+                   std::any_of(options.begin(), free,
+                               [&](const Option& passed_over) { return holds(i, passed_over); });
+    const Hold& hold = (*holds_)[i];
+    if (!has_held_[i] && hold.last <= ordinal && status_.ok()) status_ = Useless(hold);
+  }
   return free == options.end() ? 0 : static_cast<size_t>(free - options.begin());
+}
+
+absl::Status HoldFollower::Useless(const Hold& hold) const {
+  return absl::FailedPreconditionError(StrCat(
+      "schedule is stale: from choice ", hold.first, " to ", hold.last, " nobody was called '",
+      hold.party, "' whom another could have passed; record the schedule again"));
+}
+
+absl::Status HoldFollower::Finish() const {
+  if (!status_.ok()) return status_;
+  for (size_t i = 0; i < holds_->size(); ++i) {
+    if (!has_held_[i]) return Useless((*holds_)[i]);
+  }
+  return absl::OkStatus();
 }
 
 bool operator==(const Schedule& a, const Schedule& b) {

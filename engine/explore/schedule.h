@@ -54,15 +54,24 @@ bool operator==(const Schedule& a, const Schedule& b);
 class HoldFollower {
  public:
   explicit HoldFollower(const Schedule& schedule)
-      : holds_(&schedule.holds), actors_(holds_->size()) {}
+      : holds_(&schedule.holds), actors_(holds_->size()), has_held_(holds_->size()) {}
 
   // To be called at every step choice, in order. The first option that is not held back, which is
   // what happens where there is no deviation; 0 if all are.
   size_t FirstNotHeld(uint64_t ordinal, absl::Span<const Option> options);
+  // FailedPrecondition once a hold is over that never put anybody behind another: it does not fit
+  // the scenario any more.
+  const absl::Status& status() const { return status_; }
+  // The same at the end of a run, also of holds that would have gone on.
+  absl::Status Finish() const;
 
  private:
+  absl::Status Useless(const Hold& hold) const;
+
   const std::vector<Hold>* holds_;
   std::vector<uint64_t> actors_;  // of the holds that mean one party, once it is known; 0: not yet
+  std::vector<bool> has_held_;    // each of them anybody
+  absl::Status status_;
 };
 
 }  // namespace millrace

@@ -246,9 +246,8 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
        "R69",
        "one place is copied twice at a time",
        {"mirror-of-a-hot-spot", quiet, &CoHotSpot},
-       Script{.recorded = "h75-119:n0#0,h36-36:mirror/piece#1,s4:n1@memory,s6:writer@io,"
-                          "s7:n1@memory,s12:n1@memory,s20:n1@memory,s22:n1@memory,"
-                          "s29:n1@memory,s31:t@memory"}});
+       Script{.recorded = "h75-119:n0#0,s4:n1@memory,s6:writer@io,s7:n1@memory,s12:n1@memory,"
+                          "s20:n1@memory,s22:n1@memory,s29:n1@memory,s31:t@memory"}});
   entries.push_back({Mutant::kR72,
                      "R72",
                      "what is smaller than a mark is nothing, again and again",

@@ -316,6 +316,48 @@ TEST(Replay, SaysWhereAScheduleIsStale) {
   EXPECT_NE(report.stale.ToString().find("choice 4"), std::string::npos) << report.stale;
 }
 
+TEST(Replay, SaysThatAHoldIsStaleThatPassesNobodyOver) {
+  for (const char* text : {"h1-5:nobody", "h1-500:nobody", "h100000-100001:looker"}) {
+    const ReplayReport report = Replay(RareWindow(8), *Schedule::FromText(text));
+    EXPECT_EQ(report.stale.code(), absl::StatusCode::kFailedPrecondition) << text;
+    EXPECT_NE(report.stale.ToString().find("from choice 1"), std::string::npos) << report.stale;
+  }
+  // Held, but first in line for one choice only, and then as well.
+  const ReplayReport report = Replay(RareWindow(8), *Schedule::FromText("h1-5:looker"));
+  EXPECT_TRUE(report.stale.ok()) << report.stale;
+}
+
+// Goes wrong however it is played.
+Scenario EndsBadly(bool crashes) {
+  return {"ends badly", [crashes](ScenarioRun& run) {
+            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+              TaskScope scope("parties");
+              for (const char* name : {"a", "b"}) {
+                scope.Spawn(name, [&]() MILLRACE_MAY_SUSPEND {
+                  CoYield("bad.step");
+                  if (crashes) std::abort();
+                  WaitQueue nobody_calls;
+                  nobody_calls.CoWait("bad.wait", nullptr);
+                });
+              }
+              return scope.CoJoin();
+            });
+          }};
+}
+
+TEST(Replay, SaysWhereAScheduleIsStaleThoughTheRunNeverEnds) {
+  for (const bool crashes : {false, true}) {
+    const Scenario scenario = EndsBadly(crashes);
+    const ReplayReport fits = Replay(scenario, *Schedule::FromText("s3:b@start"));
+    EXPECT_TRUE(fits.has_failed());
+    EXPECT_TRUE(fits.stale.ok()) << fits.stale;
+    const ReplayReport report = Replay(scenario, *Schedule::FromText("s3:nobody@start"));
+    EXPECT_TRUE(report.has_failed());
+    EXPECT_EQ(report.stale.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_NE(report.stale.ToString().find("choice 3"), std::string::npos) << report.stale;
+  }
+}
+
 TEST(Recording, HoldsEveryStepChoiceAndNoteInOrder) {
   const Scenario scenario{
       "noted", [](ScenarioRun& run) {

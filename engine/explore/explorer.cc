@@ -21,7 +21,9 @@ namespace {
 
 constexpr uint64_t kChoicesMax = 1'000'000;
 constexpr size_t kRecordingBytes = 64 << 20;
-constexpr uint64_t kRunsPerLookAtTheClock = 64;
+// Runs that begin within so short a time share one setting of the watchdog, which takes two system
+// calls.
+constexpr Nanoseconds kBetweenFeedings = 10 * kMillisecond;
 constexpr uint64_t kRunsPerRunWithChecks = 64;
 constexpr std::string_view kBrokenInvariant = "INTERNAL ";  // see SignatureOf
 constexpr size_t kSitesMax = 1024;
@@ -148,10 +150,7 @@ class Explorer {
   void RunAll() {
     const Nanoseconds start = clock_.Now();
     while (shared_.schedules < options_.budget.schedules && shared_.steps < options_.budget.steps) {
-      if (shared_.schedules % kRunsPerLookAtTheClock == 0) {
-        if (options_.isolation == Isolation::kChildProcess) KillChildAfter(options_.hang_seconds);
-        if (clock_.Now() - start >= options_.budget.time) break;
-      }
+      if (FeedTheWatchdog() - start >= options_.budget.time) break;
       if (!strategy_.BeginRun()) {
         shared_.is_complete = true;
         break;
@@ -201,8 +200,18 @@ class Explorer {
   void SetRecorder(Recorder* recorder) { decider_.SetRecorder(recorder); }
 
  private:
+  // The run that begins now has all the time that one may take. Returns what the clock says.
+  Nanoseconds FeedTheWatchdog() {
+    const Nanoseconds now = clock_.Now();
+    if (options_.isolation == Isolation::kChildProcess && now - fed_at_ >= kBetweenFeedings) {
+      KillChildAfter(options_.hang_seconds);
+      fed_at_ = now;
+    }
+    return now;
+  }
   // The same choices once more; they must lead to the same steps.
   bool RunsAgain(const RunSummary& before) {
+    FeedTheWatchdog();
     Repeat repeat(absl::MakeConstSpan(shared_.indices).first(shared_.choice_count));
     repeat.BeginRun();
     ExploringDecider decider(scenario_.explored, &repeat, shared_.log());
@@ -246,6 +255,7 @@ class Explorer {
   ExploringDecider decider_;
   StackPool stacks_;
   RealClock clock_;
+  Nanoseconds fed_at_ = -kBetweenFeedings;
   TraceCounter traces_;
   ScenarioRun* run_ = nullptr;
   bool is_second_run_ = false;

@@ -40,7 +40,7 @@ struct ExploreOptions {
   struct Budget {
     uint64_t schedules = 10'000;
     uint64_t steps = UINT64_MAX;
-    Nanoseconds time = kNever;  // of the host's clock, looked at now and then
+    Nanoseconds time = kNever;  // of the host's clock, looked at between runs
   };
   Budget budget{};
   Isolation isolation = Isolation::kChildProcess;

@@ -1,6 +1,7 @@
 #include "millrace/engine/explore/explorer.h"
 
 #include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -195,6 +196,19 @@ TEST(Explore, AStepWithoutEndIsAFinding) {
   const ExploreReport report = ExploreAtRandom(scenario, {.hang_seconds = 1});
   ASSERT_TRUE(report.finding);
   EXPECT_NE(report.finding->failure.signature.find("signal 27"), std::string::npos);
+}
+
+TEST(Explore, ManyRunsMayTakeLongTogether) {
+  // 45 runs of 30 ms of processor time each, where one may take a second.
+  const Scenario scenario{"busy", [](ScenarioRun&) {
+                            const std::clock_t end = std::clock() + CLOCKS_PER_SEC * 3 / 100;
+                            while (std::clock() < end) {
+                            }
+                            return absl::OkStatus();
+                          }};
+  const ExploreReport report =
+      ExploreAtRandom(scenario, {.budget = {.schedules = 45}, .hang_seconds = 1});
+  EXPECT_FALSE(report.finding) << report.finding->failure.text;
 }
 
 TEST(Explore, AnErrorIsAFindingAndItsNumbersDoNotTellBugsApart) {

@@ -79,6 +79,7 @@ class Repeat final : public Strategy {
     ++next_;
     return taken < options.size() ? taken : 0;
   }
+  void OnFixedChoice(ChoiceKind, absl::Span<const Option>) override { ++next_; }
 
  private:
   std::vector<uint16_t> indices_;
@@ -111,6 +112,13 @@ class Follow final : public Strategy {
     Expect(decider_.status());
     Expect(holds_.status());
     return taken;
+  }
+  void OnFixedChoice(ChoiceKind kind, absl::Span<const Option> options) override {
+    const uint64_t ordinal = ordinal_;
+    if (Pick(kind, options) == 0) return;
+    Expect(absl::FailedPreconditionError(
+        StrCat("schedule is stale: it deviates at choice ", ordinal,
+               ", where the scenario keeps faults and odd branches off; record it again")));
   }
   void Finish() {
     Expect(decider_.Finish());
@@ -177,7 +185,7 @@ class Explorer {
     {
       ScenarioRun run(decider_, stacks_);
       run_ = &run;
-      decider_.SetFaultSwitch(strategy_.repeats() ? nullptr : run.has_faults());
+      decider_.SetFaultSwitch(run.has_faults());
       run.SetInvariantChecks(
           scenario_.checks_invariants,
           scenario_.checks_invariants &&

@@ -7,7 +7,12 @@ namespace millrace {
 size_t ExploringDecider::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   const uint32_t ordinal = *log_.count;
   if (__builtin_expect(ordinal >= limit_, 0)) on_endless_(context_);
-  const size_t taken = IsExplored(kind) ? strategy_->Pick(kind, options) : 0;
+  size_t taken = 0;
+  if (IsExplored(kind)) {
+    taken = strategy_->Pick(kind, options);
+  } else if (repeats_) {
+    strategy_->OnFixedChoice(kind, options);
+  }
   log_.indices[ordinal] = static_cast<uint16_t>(taken);
   *log_.count = ordinal + 1;
   if (__builtin_expect(recorder_ != nullptr, 0)) {

@@ -36,6 +36,7 @@ class ExploringDecider final : public Decider, public StepObserver {
   // take numbers, only where `explored` has them: one more site shifts no recorded schedule.
   ExploringDecider(ChoiceKinds explored, Strategy* strategy, ChoiceLog log)
       : explored_(strategy->repeats() ? ChoiceKinds::All() : explored),
+        repeats_(strategy->repeats()),
         has_odd_branches_(explored.Has(ChoiceKind::kBuggify)),
         strategy_(strategy),
         log_(log) {}
@@ -45,7 +46,7 @@ class ExploringDecider final : public Decider, public StepObserver {
     *log_.count = 0;
     wants_steps_ = strategy_->wants_steps();
   }
-  // While it points at false, faults are not explored (a run that is repeated keeps its own).
+  // While it points at false, faults are not explored, nor taken where a run is repeated.
   void SetFaultSwitch(const bool* has_faults) { has_faults_ = has_faults; }
   void SetRecorder(Recorder* recorder) { recorder_ = recorder; }
   void SetLimit(uint64_t choices_max, OnEndless on_endless, void* context) {
@@ -78,6 +79,7 @@ class ExploringDecider final : public Decider, public StepObserver {
   }
 
   const ChoiceKinds explored_;
+  const bool repeats_;
   const bool has_odd_branches_;
   Strategy* const strategy_;
   const ChoiceLog log_;

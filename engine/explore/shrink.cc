@@ -57,6 +57,8 @@ class LooseReplay {
     }
     return free;
   }
+  // Nothing deviates here.
+  void PassFixedChoice() { ++ordinal_; }
 
  private:
   std::optional<HoldFollower> holds_;
@@ -79,6 +81,7 @@ class Candidates final : public Strategy {
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
     return replay_.Pick(kind, options);
   }
+  void OnFixedChoice(ChoiceKind, absl::Span<const Option>) override { replay_.PassFixedChoice(); }
 
  private:
   const absl::Span<const Schedule> candidates_;
@@ -103,6 +106,7 @@ class FewDelaysBehind final : public Strategy {
     const bool is_order = kind == ChoiceKind::kStep || kind == ChoiceKind::kWake;
     return is_order ? search_.Pick(kind, options) : 0;
   }
+  void OnFixedChoice(ChoiceKind, absl::Span<const Option>) override { replay_.PassFixedChoice(); }
   void EndRun(const RunSummary& summary) override { search_.EndRun(summary); }
 
  private:

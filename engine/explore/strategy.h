@@ -44,8 +44,11 @@ class Strategy {
   virtual size_t Pick(ChoiceKind kind, absl::Span<const Option> options) = 0;
   virtual void EndRun(const RunSummary& /*summary*/) {}
 
-  // Whether it repeats runs; then it is asked about every choice, explored or not.
+  // Whether it repeats runs; then it is asked about every choice, explored or not, except where the
+  // scenario keeps faults off (ScenarioRun::SetFaults): of that it is told.
   virtual bool repeats() const { return false; }
+  // Option 0 is taken.
+  virtual void OnFixedChoice(ChoiceKind /*kind*/, absl::Span<const Option> /*options*/) {}
 
   // Only for strategies that say so, when a run has begun, as it costs a call per step: each step
   // before it is taken, also where there was nothing to choose, and the shared objects it uses.

@@ -341,6 +341,15 @@ TEST(Replay, SaysThatAHoldIsStaleThatPassesNobodyOver) {
   EXPECT_TRUE(report.stale.ok()) << report.stale;
 }
 
+TEST(Replay, OfAFaultWhereTheScenarioKeepsThemOffIsStale) {
+  const Schedule schedule = *Schedule::FromText("f0:main@no%20stack");
+  EXPECT_TRUE(Replay(WithoutStack(true), schedule).has_failed());
+  EXPECT_TRUE(Replay(WithoutStack(true), schedule).stale.ok());
+  const ReplayReport report = Replay(WithoutStack(false), schedule);
+  EXPECT_FALSE(report.has_failed());
+  EXPECT_NE(report.stale.ToString().find("choice 0"), std::string::npos) << report.stale;
+}
+
 // Goes wrong however it is played.
 Scenario EndsBadly(bool crashes) {
   return {"ends badly", [crashes](ScenarioRun& run) {

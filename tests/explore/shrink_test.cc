@@ -159,6 +159,44 @@ TEST(Shrink, SparesFaultsThatMatter) {
   EXPECT_EQ(report.finding.schedule.size(), 2u);
 }
 
+// A worker without a stack is a failure. Only for the first of them are faults explored; and how
+// late its turn comes is a choice.
+Scenario FaultsInTheFirstPartOnly() {
+  return {"faults in the first part",
+          [](ScenarioRun& run) {
+            run.SetFaults(false);
+            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+              if (run.Choose("way", {"straight", "detour"}) == 1) {
+                run.Choose("detour", {"left", "right"});
+                run.Choose("detour", {"left", "right"});
+              }
+              for (const char* part : {"first", "second", "third"}) {
+                run.SetFaults(std::string_view(part) == "first");
+                TaskScope scope("part");
+                scope.Spawn("worker", []() MILLRACE_MAY_SUSPEND {});
+                if (!scope.CoJoin().ok()) run.Fail("no worker", part);
+              }
+            });
+          },
+          ChoiceKinds::Schedule().With(ChoiceKind::kFault)};
+}
+
+TEST(Shrink, PutsNoFaultsWhereTheScenarioKeepsThemOff) {
+  // Without the detour, the fault finds its option two choices late.
+  Finding finding;
+  finding.schedule = *Schedule::FromText("d1:way@detour,f4:worker@no%20stack");
+  ReplayReport replay = Replay(FaultsInTheFirstPartOnly(), finding.schedule);
+  ASSERT_TRUE(replay.stale.ok()) << replay.stale;
+  ASSERT_EQ(replay.recording.failure.text, "first");
+  finding.recording = std::move(replay.recording);
+  finding.failure = finding.recording.failure;
+  const Finding shrunk = Shrink(FaultsInTheFirstPartOnly(), finding).finding;
+  EXPECT_EQ(shrunk.recording.failure.text, "first");
+  const ReplayReport again = Replay(FaultsInTheFirstPartOnly(), shrunk.schedule);
+  EXPECT_TRUE(again.stale.ok()) << again.stale;
+  EXPECT_EQ(again.recording.failure.text, "first");
+}
+
 TEST(RegressionTest, IsReadyToPaste) {
   Finding finding;
   finding.failure = {"O10 deadlock", "no coroutine can run:\n  a waits"};

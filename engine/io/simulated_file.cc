@@ -121,7 +121,29 @@ void SimulatedFile::ApplyPieces(SparseImage& image, const Effect& effect, const 
   apply();
 }
 
-SparseImage SimulatedFile::AfterCrash(absl::Span<const IoRequest* const> in_flight,
+// What a request would do when it completes; `data` are the bytes of a write.
+SimulatedFile::Effect SimulatedFile::EffectOf(const InFlight& in_flight, std::vector<char>& data) {
+  const IoRequest& request = *in_flight.request;
+  Effect effect = {request.opcode, request.offset, request.bytes, 0};
+  data.clear();
+  if (request.opcode == IoOpcode::kWrite) {
+    for (const iovec& each : request.iov) {
+      const auto* from = static_cast<const char*>(each.iov_base);
+      data.insert(data.end(), from, from + each.iov_len);
+    }
+  } else if (request.opcode == IoOpcode::kCopyRange) {
+    const uint64_t end = in_flight.source == nullptr ? 0 : in_flight.source->current().bytes();
+    effect.opcode = IoOpcode::kWrite;
+    effect.bytes = std::min(request.bytes, end - std::min(end, request.source_offset));
+    data.resize(static_cast<size_t>(effect.bytes));
+    if (!data.empty()) {
+      in_flight.source->current().Read(request.source_offset, absl::MakeSpan(data));
+    }
+  }
+  return effect;
+}
+
+SparseImage SimulatedFile::AfterCrash(absl::Span<const InFlight> in_flight,
                                       Survives survives) const {
   SparseImage image = durable_;
   uint64_t number = forgotten_;
@@ -129,24 +151,13 @@ SparseImage SimulatedFile::AfterCrash(absl::Span<const IoRequest* const> in_flig
     ApplyPieces(image, effect, unflushed_data_.data() + effect.data, number++, false, survives);
   }
   std::vector<char> data;
-  for (const IoRequest* request : in_flight) {
-    const Effect effect = {request->opcode, request->offset, request->bytes, 0};
-    data.clear();
-    switch (request->opcode) {
-      case IoOpcode::kWrite:
-        for (const iovec& each : request->iov) {
-          const auto* from = static_cast<const char*>(each.iov_base);
-          data.insert(data.end(), from, from + each.iov_len);
-        }
-        [[fallthrough]];
-      case IoOpcode::kDiscard:
-      case IoOpcode::kWriteZeroes:
-      case IoOpcode::kTruncate:
-        ApplyPieces(image, effect, data.data(), number++, true, survives);
-        break;
-      default:
-        break;
-    }
+  for (const InFlight& each : in_flight) {
+    const Effect effect = EffectOf(each, data);
+    const bool changes_bytes = effect.opcode == IoOpcode::kWrite ||
+                               effect.opcode == IoOpcode::kDiscard ||
+                               effect.opcode == IoOpcode::kWriteZeroes;
+    if (!changes_bytes && effect.opcode != IoOpcode::kTruncate) continue;
+    ApplyPieces(image, effect, data.data(), number++, true, survives);
   }
   return image;
 }

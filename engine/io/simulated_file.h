@@ -68,9 +68,14 @@ class SimulatedFile {
   // Replaces both states.
   void Reset(SparseImage image);
 
-  // The file after a crash. `in_flight` are requests of the file that have not completed; only
-  // those that change it count.
-  SparseImage AfterCrash(absl::Span<const IoRequest* const> in_flight, Survives survives) const;
+  // A request of the file that has not completed; `source` is what a kCopyRange copies from.
+  struct InFlight {
+    const IoRequest* request = nullptr;
+    const SimulatedFile* source = nullptr;
+  };
+  // The file after a crash. Of `in_flight` only those that change it count. A copy is a write of
+  // what its source holds now.
+  SparseImage AfterCrash(absl::Span<const InFlight> in_flight, Survives survives) const;
 
   // ---- Locks ------------------------------------------------------------------------------------
   // Shared ones by opens, exclusive ones by somebody outside the simulation.
@@ -91,6 +96,7 @@ class SimulatedFile {
   };
   using Opens = absl::InlinedVector<uint64_t, 4>;
 
+  static Effect EffectOf(const InFlight& in_flight, std::vector<char>& data);
   void ApplyPieces(SparseImage& image, const Effect& effect, const char* data, uint64_t number,
                    bool is_in_flight, Survives survives) const;
 

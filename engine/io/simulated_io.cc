@@ -327,13 +327,15 @@ void SimulatedIo::ForEachInFlight(
 std::unique_ptr<SimulatedDisk> SimulatedIo::Crash(Survives survives) {
   is_crashed_ = true;
   auto left = std::make_unique<SimulatedDisk>(disk_->options());
-  std::vector<const IoRequest*> of_file;
+  std::vector<SimulatedFile::InFlight> of_file;
   for (const std::string& path : disk_->Paths()) {
     const SimulatedFile* file = disk_->Find(path);
     of_file.clear();
     ForEachInFlight(
-        [&](const IoRequest& request, const SimulatedFile& changed, const SimulatedFile*) {
-          if (&changed == file) of_file.push_back(&request);
+        [&](const IoRequest& request, const SimulatedFile& changed, const SimulatedFile* source) {
+          const bool is_refused =
+              request.opcode == IoOpcode::kCopyRange && !disk_->options().can_copy_range;
+          if (&changed == file && !is_refused) of_file.push_back({&request, source});
         });
     left->Create(path).Reset(file->AfterCrash(of_file, survives));
   }

@@ -306,6 +306,53 @@ TEST(SimulatedCrash, KeepsExactlyTheChosenSectors) {
   EXPECT_EQ(left->DurableContents("a"), left->Contents("a"));
 }
 
+// A copy that has not completed may have been made in part, of what its source held by then.
+TEST(SimulatedCrash, SectorsOfACopyInFlightMaySurvive) {
+  for (const bool can_copy_range : {true, false}) {
+    SimulatedDisk disk(SimulatedDisk::Options{.can_copy_range = can_copy_range});
+    disk.Put("source", std::string(512, '1') + std::string(100, '2'));
+    disk.Put("target", std::string(1536, '-'));
+    auto engine = Simulated(&disk);
+    std::unique_ptr<SimulatedDisk> all;
+    std::unique_ptr<SimulatedDisk> some;
+    engine->simulated_io()->SetLatency(Operation::kCopyRange, 10);
+    ASSERT_TRUE(engine
+                    ->Run([&]() MILLRACE_MAY_SUSPEND {
+                      const IoFile source = CoOpenOrFail(*engine, "source");
+                      const IoFile target = CoOpenOrFail(*engine, "target");
+                      TaskScope scope("both");
+                      scope.Spawn("copy", [&]() MILLRACE_MAY_SUSPEND {
+                        IoRequest request;
+                        request.opcode = IoOpcode::kCopyRange;
+                        request.file = target;
+                        request.offset = 512;
+                        request.source = source;
+                        request.source_offset = 0;
+                        request.bytes = 1024;  // more than the source has
+                        request.label = "copy";
+                        EXPECT_LT(CoSubmit(engine->io(), request), 0);
+                      });
+                      scope.Spawn("crash", [&]() MILLRACE_MAY_SUSPEND {
+                        all = engine->simulated_io()->Crash([](const UnflushedPiece& piece) {
+                          EXPECT_TRUE(piece.is_in_flight);
+                          return true;
+                        });
+                        some = engine->simulated_io()->Crash(
+                            [](const UnflushedPiece& piece) { return piece.offset == 512; });
+                      });
+                      EXPECT_TRUE(scope.CoJoin().ok());
+                      engine->io().CoClose(source);
+                      engine->io().CoClose(target);
+                    })
+                    .ok());
+    const std::string before(1536, '-');
+    const std::string start = std::string(512, '-') + std::string(512, '1');
+    EXPECT_EQ(all->Contents("target"),
+              can_copy_range ? start + std::string(100, '2') + std::string(412, '-') : before);
+    EXPECT_EQ(some->Contents("target"), can_copy_range ? start + std::string(512, '-') : before);
+  }
+}
+
 TEST(SimulatedCrash, WritesInFlightMaySurvive) {
   SimulatedDisk disk;
   disk.Put("a", "-");

@@ -36,7 +36,9 @@ void Guided::Mutate() {
 
 size_t Guided::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   size_t taken = 0;
-  if (taken_.size() < plan_.size() && plan_[taken_.size()] < options.size()) {
+  const bool is_planned = taken_.size() < plan_.size() && plan_[taken_.size()] < options.size();
+  // A changed plan may have moved an index to a choice of another kind, where none is wanted.
+  if (is_planned && others_.MayDeviate(kind)) {
     taken = plan_[taken_.size()];
   } else if (kind == ChoiceKind::kStep) {
     taken = random_.Below(options.size());

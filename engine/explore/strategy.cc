@@ -21,8 +21,29 @@ bool RandomChoices::BuggifyFires(const Option& site) {
   return of_site.OneIn(rates_.buggify_one_in) && faults_.OneIn(rates_.buggify_one_in);
 }
 
+uint32_t RandomChoices::RateOf(ChoiceKind kind) const {
+  switch (kind) {
+    case ChoiceKind::kStep:
+    case ChoiceKind::kWake:
+    case ChoiceKind::kData:
+      return 1;
+    case ChoiceKind::kBuggify:
+      return rates_.buggify_one_in;
+    case ChoiceKind::kOutcome:
+      return rates_.outcome_one_in;
+    case ChoiceKind::kFault:
+      return rates_.fault_one_in;
+    case ChoiceKind::kCrash:
+      return rates_.crash_one_in;
+    case ChoiceKind::kLatency:
+      return rates_.latency_one_in;
+  }
+  return 0;
+}
+
+bool RandomChoices::MayDeviate(ChoiceKind kind) const { return RateOf(kind) != 0; }
+
 size_t RandomChoices::Pick(ChoiceKind kind, absl::Span<const Option> options) {
-  uint32_t one_in = 0;
   switch (kind) {
     case ChoiceKind::kStep:
     case ChoiceKind::kWake:
@@ -31,19 +52,10 @@ size_t RandomChoices::Pick(ChoiceKind kind, absl::Span<const Option> options) {
       return data_.Below(options.size());
     case ChoiceKind::kBuggify:
       return BuggifyFires(options[0]) ? 1 : 0;
-    case ChoiceKind::kOutcome:
-      one_in = rates_.outcome_one_in;
-      break;
-    case ChoiceKind::kFault:
-      one_in = rates_.fault_one_in;
-      break;
-    case ChoiceKind::kCrash:
-      one_in = rates_.crash_one_in;
-      break;
-    case ChoiceKind::kLatency:
-      one_in = rates_.latency_one_in;
+    default:
       break;
   }
+  const uint32_t one_in = RateOf(kind);
   if (one_in == 0 || !faults_.OneIn(one_in)) return 0;
   return 1 + faults_.Below(options.size() - 1);
 }

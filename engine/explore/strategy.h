@@ -85,8 +85,11 @@ class RandomChoices {
   void BeginRun(uint64_t run_seed);
   // Any kind but kStep.
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options);
+  // Whether an option other than 0 is ever taken.
+  bool MayDeviate(ChoiceKind kind) const;
 
  private:
+  uint32_t RateOf(ChoiceKind kind) const;
   bool BuggifyFires(const Option& site);
 
   const FaultRates rates_;

@@ -176,6 +176,16 @@ TEST(Guided, FindsWhatItLooksForAndKeepsWhatIsNew) {
   EXPECT_EQ(report.proof.find("0 pairs"), std::string::npos) << report.proof;
 }
 
+TEST(Guided, TakesNoFaultsWhereTheirRateIsZero) {
+  // A stack that is refused fails the run.
+  Scenario scenario = Quiet(3, 3);
+  scenario.explored = ChoiceKinds::All();
+  Guided none(1);
+  EXPECT_EQ(FoundAt(none, scenario, 2000), kNotFound);
+  Guided some(1, {.fault_one_in = 20});
+  EXPECT_LE(FoundAt(some, scenario, 100), 100u);
+}
+
 TEST(Portfolio, GivesEachItsShareAndGoesOnWhenOneIsDone) {
   Portfolio mix;
   mix.Add(std::make_unique<RandomWalk>(1), 3);

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -18,9 +20,13 @@ namespace {
 
 constexpr size_t kStderrBytesMax = 64 * 1024;
 
+// The end, which says what the process died of.
 std::string ReadAndClose(int descriptor) {
+  struct stat status = {};
+  const off_t size = fstat(descriptor, &status) == 0 ? status.st_size : 0;
   std::string text(kStderrBytesMax, '\0');
-  const ssize_t bytes = pread(descriptor, text.data(), text.size(), 0);
+  const off_t start = std::max<off_t>(size - static_cast<off_t>(text.size()), 0);
+  const ssize_t bytes = pread(descriptor, text.data(), text.size(), start);
   text.resize(bytes < 0 ? 0 : static_cast<size_t>(bytes));
   close(descriptor);
   return text;

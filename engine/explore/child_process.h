@@ -32,7 +32,7 @@ class SharedBlock {
 struct ChildEnd {
   bool is_clean = false;    // the function returned, or EndChild() was called
   std::string how;          // else: "killed by signal 6 (Aborted)"
-  std::string stderr_text;  // its first 64 KiB
+  std::string stderr_text;  // its last 64 KiB
 };
 
 ChildEnd RunInChild(absl::FunctionRef<void()> function);

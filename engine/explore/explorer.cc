@@ -222,7 +222,9 @@ class Explorer {
     FeedTheWatchdog();
     Repeat repeat(absl::MakeConstSpan(shared_.indices).first(shared_.choice_count));
     repeat.BeginRun();
-    ExploringDecider decider(scenario_.explored, &repeat, shared_.log());
+    ChoiceLog log = shared_.log();
+    log.site_hits = {};  // the first of the two runs was counted
+    ExploringDecider decider(scenario_.explored, &repeat, log);
     decider.SetLimit(std::min(scenario_.choices_max, kChoicesMax), &OnEndless, this);
     decider.BeginRun();
     ScenarioRun run(decider, stacks_);
@@ -359,6 +361,11 @@ Finding Describe(const Scenario& scenario, const ExploreOptions& options, const 
         "\n(repeating its choices ended otherwise: ",
         finding.recording.failure.signature.empty() ? "well" : finding.recording.failure.signature,
         ")");
+  }
+  if (finding.recording.is_full) {
+    finding.failure.text +=
+        StrCat("\n(its recording is full after ", finding.recording.choices.size(),
+               " choices: the schedule holds what deviates up to there, and need not repeat it)");
   }
   return finding;
 }

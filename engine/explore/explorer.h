@@ -58,7 +58,7 @@ struct ExploreOptions {
 
 struct Finding {
   Failure failure;
-  Schedule schedule;         // repeats it
+  Schedule schedule;         // repeats it; unless recording.is_full, which failure.text tells
   Recording recording;       // of the repetition
   uint64_t at_schedule = 0;  // it was found in the so-many-th, from 1
 };
@@ -80,7 +80,7 @@ struct ExploreReport {
   // How often the runs came by each of ExplorationSites(), in their order.
   std::vector<uint64_t> site_hits;
   std::optional<Finding> finding;
-  std::string log;  // what the runs wrote to stderr, its beginning
+  std::string log;  // what the runs wrote to stderr, its end
 };
 
 ExploreReport Explore(const Scenario& scenario, Strategy& strategy,

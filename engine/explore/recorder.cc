@@ -27,9 +27,13 @@ RecordedOption Split(uint64_t actor, const std::string& label) {
 // ---- Writing -----------------------------------------------------------------------------------
 
 void Recorder::Append(const Record& record, std::string_view text) {
+  if (is_full_) return;
+  // Room is kept for the record that says that there is no more.
   const size_t bytes = sizeof(record) + Padded(text.size());
-  if (bytes > bytes_.size() - used_) {
-    used_ = bytes_.size();  // nothing after it either
+  if (bytes + sizeof(record) > bytes_.size() - used_) {
+    is_full_ = true;
+    const Record full{Type::kFull, 0, 0, 0, 0};
+    std::memcpy(bytes_.data() + used_, &full, sizeof(full));
     return;
   }
   std::copy(text.begin(), text.end(),
@@ -95,6 +99,9 @@ Recording Recorder::Read(absl::Span<const char> bytes) {
     at += sizeof(record);
     switch (record.type) {
       case Type::kNone:
+        return end(true);
+      case Type::kFull:
+        recording.is_full = true;
         return end(true);
       case Type::kEnd:
         return end(false);

@@ -5,7 +5,7 @@
 //   ... decider tells it of choices, steps and notes ...
 //   Recording recording = Recorder::Read(bytes);
 //
-// When the block is full it stops and says so (is_cut_off). Internal; not installed.
+// When the block is full it stops and says so (is_cut_off, is_full). Internal; not installed.
 #ifndef MILLRACE_ENGINE_EXPLORE_RECORDER_H_
 #define MILLRACE_ENGINE_EXPLORE_RECORDER_H_
 
@@ -33,7 +33,7 @@ class Recorder {
   static Recording Read(absl::Span<const char> bytes);
 
  private:
-  enum class Type : uint8_t { kNone, kLabel, kChoice, kOption, kStep, kNote, kEnd };
+  enum class Type : uint8_t { kNone, kLabel, kChoice, kOption, kStep, kNote, kEnd, kFull };
   // One record; those of type kLabel are followed by their text.
   struct Record {
     Type type = Type::kNone;
@@ -50,6 +50,7 @@ class Recorder {
 
   absl::Span<char> bytes_;
   size_t used_ = 0;
+  bool is_full_ = false;
   absl::flat_hash_map<std::string, uint32_t> labels_;
 };
 

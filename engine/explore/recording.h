@@ -57,6 +57,8 @@ struct Recording {
   Failure failure;  // empty if the run went well
   // The run ended in a crash or was abandoned: what it did last may be missing.
   bool is_cut_off = false;
+  // It was cut off because there was no more room; the run went on.
+  bool is_full = false;
 
   Schedule ToSchedule() const;
 };

@@ -43,7 +43,10 @@ std::string OneLine(std::string_view text) {
   std::replace_if(
       line.begin(), line.end(),
       [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; }, ' ');
-  return line.substr(0, kLineMax - 5);
+  line.resize(std::min(line.size(), kLineMax - 5));
+  // In a comment, a backslash at the end would take the next line in.
+  line.resize(line.find_last_not_of("\\ ") + 1);  // npos + 1 is 0
+  return line;
 }
 
 // The text as string literals of at most a line each. Text of schedules needs no escapes.

@@ -261,6 +261,40 @@ TEST(Explore, WhatTheRunsWriteToStandardErrorComesBack) {
   EXPECT_EQ(ExploreAtRandom(scenario, {.budget = {.schedules = 1}}).log, "hello\n");
 }
 
+TEST(Explore, OfMuchThatIsWrittenToStandardErrorTheEndComesBack) {
+  const Scenario scenario{"very loud", [](ScenarioRun&) {
+                            for (int i = 0; i < 10'000; ++i) std::fputs("as ever\n", stderr);
+                            MILLRACE_CHECK(1 + 1 == 3, "G0: arithmetic");
+                            return absl::OkStatus();
+                          }};
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "check explorer_test.cc: 1 + 1 == 3");
+  EXPECT_EQ(report.log.size(), 64u * 1024);
+}
+
+TEST(Explore, SaysSoIfTheRecordingOfAFindingIsFull) {
+  // What was noted takes all the room there is; what was chosen later is not recorded.
+  const Scenario scenario{
+      "talkative", [](ScenarioRun& run) {
+        return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+          for (int i = 0; i < 70; ++i) {
+            run.Note("oracle", "long",
+                     std::string(1 << 20, static_cast<char>('A' + i % 26)) + std::to_string(i));
+          }
+          if (run.Choose("size", {"small", "large"}) == 1) run.Fail("large", "it is large");
+        });
+      }};
+  DelayBounded strategy(1);
+  const ExploreReport report = Explore(scenario, strategy);
+  ASSERT_TRUE(report.finding);
+  EXPECT_TRUE(report.finding->recording.is_full);
+  EXPECT_TRUE(report.finding->recording.is_cut_off);
+  EXPECT_EQ(report.finding->recording.failure.signature, "large");
+  EXPECT_NE(report.finding->failure.text.find("full"), std::string::npos)
+      << report.finding->failure.text;
+}
+
 TEST(Explore, WithoutIsolationRunsInThisProcess) {
   int calls = 0;
   const Scenario scenario{"here", [&](ScenarioRun&) {

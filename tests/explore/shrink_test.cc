@@ -217,5 +217,15 @@ TEST(StreamMeetsCommit, O10DeadlockDoesNotComeBack) {
 )");
 }
 
+// A backslash there would make the next line, the test's first, part of the comment.
+TEST(RegressionTest, ACommentEndsWithItsLine) {
+  Finding finding;
+  finding.failure = {"lost", "the path is C:\\ \nand so on"};
+  const std::string test = RegressionTest("Suite", "Scenario()", finding);
+  EXPECT_EQ(test.substr(0, test.find('\n')), "// the path is C:");
+  finding.failure.text = std::string(200, '\\');
+  EXPECT_EQ(RegressionTest("Suite", "Scenario()", finding).substr(0, 4), "// \n");
+}
+
 }  // namespace
 }  // namespace millrace

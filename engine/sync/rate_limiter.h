@@ -26,6 +26,9 @@ class RateLimiter {
     speed_ = bytes_per_second;
     // speed * slice, at least one byte per slice.
     slice_quota_ = std::max<uint64_t>(speed_ / (kSecond / kSlice), 1);
+    // A slice that was stretched for its debt ends when that is paid at a higher speed. Else what
+    // is left of it would let a whole quota pass, and the next slice at the same moment another.
+    if (speed_ != 0) slice_end_ = std::min(slice_end_, slice_start_ + LengthOfSlice());
   }
   uint64_t speed() const { return speed_; }
 
@@ -39,13 +42,17 @@ class RateLimiter {
     }
     dispatched_ += bytes;
     if (dispatched_ < slice_quota_) return 0;
-    const double slices = static_cast<double>(dispatched_) / static_cast<double>(slice_quota_);
-    slice_end_ = slice_start_ + static_cast<Nanoseconds>(
-                                    std::min(slices * static_cast<double>(kSlice), kStretchMax));
+    slice_end_ = slice_start_ + LengthOfSlice();
     return std::max<Nanoseconds>(slice_end_ - now, 0);
   }
 
  private:
+  Nanoseconds LengthOfSlice() const {
+    if (dispatched_ < slice_quota_) return kSlice;
+    const double slices = static_cast<double>(dispatched_) / static_cast<double>(slice_quota_);
+    return static_cast<Nanoseconds>(std::min(slices * static_cast<double>(kSlice), kStretchMax));
+  }
+
   static constexpr double kStretchMax = 1e18;  // 30 years, and still a valid Nanoseconds
 
   uint64_t speed_ = 0;

@@ -230,6 +230,21 @@ TEST(RateLimiter, SettingASpeedForgivesNothing) {
   EXPECT_EQ(limiter.Account(kSecond, 0), 5 * kSecond);
 }
 
+// In the middle of a long stretch the speed rises a thousandfold, so that the debt has been paid.
+TEST(RateLimiter, ARiseOfSpeedLetsOneQuotaPassAndNotTwo) {
+  RateLimiter limiter;
+  limiter.SetSpeed(1000);
+  EXPECT_EQ(limiter.Account(kSecond, 10'000), 10 * kSecond);
+  const Nanoseconds now = 2 * kSecond;
+  limiter.SetSpeed(1'000'000);
+  constexpr uint64_t kPiece = 10'000;
+  uint64_t moved = 0;
+  for (; moved < 1'000'000 && limiter.Account(now, 0) == 0; moved += kPiece) {
+    limiter.Account(now, kPiece);
+  }
+  EXPECT_EQ(moved, 100'000u);  // 100 ms worth
+}
+
 TEST(RateLimiter, EnormousDebtsStayRepresentable) {
   RateLimiter limiter;
   limiter.SetSpeed(1);

@@ -79,7 +79,8 @@ bool Engine::Turn(size_t budget) {
 bool Engine::PollOnce(size_t budget) {
   if (simulated_io_ != nullptr) {
     for (; budget > 0; --budget) {
-      if (RunPosted() == 0 && !scheduler_->RunOneStep()) return false;
+      const bool ran_posted = RunPosted() > 0;
+      if (!scheduler_->RunOneStep() && !ran_posted) return false;
     }
     return true;
   }
@@ -95,7 +96,10 @@ bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
   constexpr size_t kStepsPerTurn = 1024;
   if (simulated_io_ != nullptr) {
     while (!done()) {
-      if (RunPosted() == 0 && !scheduler_->RunOneStep()) return done();
+      // What posts itself again must not keep everybody else from running.
+      const bool ran_posted = RunPosted() > 0;
+      if (ran_posted && done()) break;
+      if (!scheduler_->RunOneStep() && !ran_posted) return done();
     }
     return true;
   }

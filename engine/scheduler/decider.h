@@ -6,6 +6,10 @@
 // it. An engine without a decider takes option 0 everywhere and pays one predictable branch for it;
 // so explored code is the shipped code.
 //
+// One thing is no choice: when posted functions and doorbells (engine.h) are answered. A simulation
+// does it before the next step, production once everything that was ready has run. So of what was
+// posted and not yet accepted, explorations see only what its own step does to it.
+//
 // Home thread only; Pick() must not suspend and must not touch the engine.
 #ifndef MILLRACE_ENGINE_SCHEDULER_DECIDER_H_
 #define MILLRACE_ENGINE_SCHEDULER_DECIDER_H_

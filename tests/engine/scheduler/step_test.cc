@@ -10,6 +10,7 @@
 
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/coroutine.h"
+#include "millrace/engine/engine.h"
 #include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scheduler/scheduler.h"
 #include "millrace/engine/scope/task_scope.h"
@@ -331,6 +332,32 @@ TEST(StepCheck, AsksEveryCheckerThatIsThereAndTellsTheFirstRefusal) {
   EXPECT_EQ(first.asked, 3);
   EXPECT_EQ(second.asked, 2);
   engine->scheduler().RemoveInvariantChecker(&first);
+}
+
+// ---- Posted work -------------------------------------------------------------------------------
+
+TEST(PostedWork, ThatPostsItselfAgainLeavesStepsToOthers) {
+  for (const bool by_polling : {false, true}) {
+    auto engine = *Engine::Create({.simulated = true});
+    int calls = 0;
+    std::function<void()> again = [&] {
+      if (++calls < 1000) engine->Post([&] { again(); });
+    };
+    again();
+    int left = 5;
+    TaskScope scope(engine->scheduler(), "test");
+    scope.Spawn("worker", [&]() MILLRACE_MAY_SUSPEND {
+      for (; left > 0; --left) CoYield("work");
+    });
+    if (by_polling) {
+      while (left > 0) ASSERT_TRUE(engine->PollOnce(1));
+    } else {
+      ASSERT_TRUE(engine->RunUntil([&] { return left == 0; }));
+    }
+    EXPECT_LT(calls, 10);
+    EXPECT_TRUE(engine->RunUntil([&] { return scope.live() == 0 && calls == 1000; }));
+    EXPECT_TRUE(scope.Finish().ok());
+  }
 }
 
 }  // namespace

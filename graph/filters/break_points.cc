@@ -114,11 +114,18 @@ void BreakPoints::RemoveAll() {
   while (Suspended* const request = suspended_.PopFront()) request->queue.WakeOne();
 }
 
+void BreakPoints::Close() {
+  is_closed_ = true;
+  RemoveAll();
+  watchers_.WakeAll();
+}
+
 void BreakPoints::CoWaitSuspended(std::string_view tag) {
-  while (!IsSuspended(tag)) watchers_.CoWait("break_points.watch", this);
+  while (!is_closed_ && !IsSuspended(tag)) watchers_.CoWait("break_points.watch", this);
 }
 
 void BreakPoints::CoReach(std::string_view event) {
+  if (is_closed_) return;
   const auto found = std::find_if(break_points_.begin(), break_points_.end(),
                                   [&](const BreakPoint& each) { return each.event == event; });
   if (found == break_points_.end()) return;

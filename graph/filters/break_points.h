@@ -44,8 +44,10 @@ class BreakPoints final : public Waitable {
   absl::Status Remove(std::string_view tag);
   // Takes back all break points and resumes all requests.
   void RemoveAll();
+  // The same for good: from here on no request stops, and nobody waits for one that does.
+  void Close();
   bool IsSuspended(std::string_view tag) const;
-  // Returns once a request is suspended under the tag; at once if one is.
+  // Returns once a request is suspended under the tag; at once if one is, or after Close().
   void CoWaitSuspended(std::string_view tag) MILLRACE_MAY_SUSPEND;
 
   // Hears "Suspended" and "Resuming" with the tag, as it happens; must not suspend.
@@ -77,6 +79,7 @@ class BreakPoints final : public Waitable {
   IntrusiveList<Suspended, &Suspended::link> suspended_;  // in order of arrival
   WaitQueue watchers_;
   Listener listener_;
+  bool is_closed_ = false;
 };
 
 // Whether QEMU's blkdebug knows an event of that name ("none" included).

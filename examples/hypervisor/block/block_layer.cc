@@ -220,7 +220,7 @@ void BlockLayer::OnJobEvent(const JobEvent& event) {
 void BlockLayer::ReleaseBreakPoints() {
   GraphView view(graph_);
   for (NodeId id : view.Nodes()) {
-    if (auto points = BreakPointsBelow(graph_, id)) points->RemoveAll();
+    if (auto points = BreakPointsBelow(graph_, id)) points->Close();
   }
 }
 
@@ -245,6 +245,23 @@ void BlockLayer::CoShutdown() {
   jobs_.CoShutdown();
   CoCloseEverything();
   graph_.CoClose();
+}
+
+void BlockLayer::Hurry() {
+  ReleaseBreakPoints();
+  LiftThrottleGroupLimits(host_.objects);
+  for (std::unique_ptr<Drive>& drive : drives_) {
+    if (drive->throttle != nullptr) drive->throttle->LiftLimits();
+  }
+  if (sleep_ != nullptr) sleep_->Cancel();
+}
+
+void BlockLayer::CoSleep(Nanoseconds time) {
+  TaskScope scope("sleep");
+  scope.Spawn("sleep", [time]() MILLRACE_MAY_SUSPEND { CoSleepFor(time).IgnoreError(); });
+  sleep_ = &scope;
+  scope.CoJoin().IgnoreError();
+  sleep_ = nullptr;
 }
 
 // A drain makes throttle groups let go of what they hold back. What queued at it, and is held back

@@ -72,6 +72,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   explicit BlockLayer(HypervisorHost& host);
   ~BlockLayer() override;
 
+  // Ends the sleep of a command too.
+  void Hurry() override MILLRACE_OPENS_VIEW;
   void CoShutdown() override MILLRACE_MAY_SUSPEND;
 
   void OnLog(LogLevel level, std::string_view line) override;
@@ -88,6 +90,10 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run);
   // Drains every node, once: requests end, jobs pause and go on.
   void CoBringToRest() MILLRACE_MAY_SUSPEND;
+  // Lets go of all requests that stand at a break point; none stops there any more.
+  void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
+  // For a command: shorter if the program is to end.
+  void CoSleep(Nanoseconds time) MILLRACE_MAY_SUSPEND;
   // Returns when none of them is under way.
   void CoWaitForGuestRequests() MILLRACE_MAY_SUSPEND;
 
@@ -154,7 +160,6 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   std::vector<NodeId> AllNodes() MILLRACE_OPENS_VIEW;
   void CoHurryGuests() MILLRACE_MAY_SUSPEND;
   void CoCloseEverything() MILLRACE_MAY_SUSPEND;
-  void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
   AttachmentOptions MediumOptions(const Drive& drive, bool is_read_only) const;
 
   HypervisorHost& host_;
@@ -167,6 +172,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   TaskScope guest_requests_;  // of qemu-io's aio_ commands
   Condition guest_request_done_;
   size_t guest_requests_open_ = 0;
+  TaskScope* sleep_ = nullptr;  // of a command
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
   std::vector<const Attachment*> other_backends_;

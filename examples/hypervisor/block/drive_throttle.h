@@ -29,6 +29,8 @@ class DriveThrottle {
   // Until HoldBackAgain() nothing is held back; calls nest.
   void LetAllPass() { member_.BeginDrain(); }
   void HoldBackAgain() { member_.EndDrain(); }
+  // For the end: what waits goes on, here and on other drives of the group.
+  void LiftLimits() { group_->SetLimits({}).IgnoreError(); }
   size_t waiting() const { return member_.waiting(); }
   const std::shared_ptr<ThrottleGroup>& group() const { return group_; }
 

@@ -175,13 +175,13 @@ std::string CoTruncate(BlockLayer& layer, Attachment& backend,
   return status.ok() ? std::string() : StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
 }
 
-void CoSleepForWord(const std::string& word) MILLRACE_MAY_SUSPEND {
+void CoSleepForWord(BlockLayer& layer, const std::string& word) MILLRACE_MAY_SUSPEND {
   constexpr uint64_t kMostMilliseconds = 600000;
   const std::optional<uint64_t> milliseconds = ParseIoNumber(word);
   if (!milliseconds || *milliseconds > kMostMilliseconds) {
     return PrintLikeQemuIo(StrCat(word, " is not a valid number\n"));
   }
-  CoSleepFor(static_cast<Nanoseconds>(*milliseconds) * kMillisecond).IgnoreError();
+  layer.CoSleep(static_cast<Nanoseconds>(*milliseconds) * kMillisecond);
 }
 
 }  // namespace
@@ -199,7 +199,7 @@ std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarge
   } else if (name == "alloc") {
     CoAlloc(layer, backend, words);
   } else if (name == "sleep") {
-    CoSleepForWord(words[1]);
+    CoSleepForWord(layer, words[1]);
   } else {
     return std::nullopt;
   }

@@ -152,6 +152,12 @@ std::shared_ptr<ThrottleGroup> FindThrottleGroup(const ObjectRegistry& objects,
   return object == nullptr ? nullptr : object->group;
 }
 
+void LiftThrottleGroupLimits(const ObjectRegistry& objects) {
+  for (const std::string& id : objects.IdsOf("throttle-group")) {
+    FindThrottleGroup(objects, id)->SetLimits({}).IgnoreError();
+  }
+}
+
 void RegisterThrottleGroups(BlockLayer& layer) {
   Scheduler& scheduler = layer.host().engine.scheduler();
   layer.host().objects.RegisterType(

@@ -17,6 +17,9 @@ namespace millrace {
 std::shared_ptr<ThrottleGroup> FindThrottleGroup(const ObjectRegistry& objects,
                                                  std::string_view id);
 
+// Nothing is held back by any of them any more.
+void LiftThrottleGroupLimits(const ObjectRegistry& objects);
+
 // How the six limits are called: "bps-total", "bps-total-max" ..., or "bps", "bps_rd", "bps_max"
 // ...
 enum class LimitNames : uint8_t { kOfGroups, kOfDrives };

@@ -20,6 +20,8 @@ NbdPart::NbdPart(HypervisorHost& host, BlockLayer& layer)
 }
 
 void NbdPart::CoShutdown() {
+  // What clients have asked for may stand at one.
+  layer_.ReleaseBreakPoints();
   if (server_ != nullptr) CoStopServer().IgnoreError();
   endings_.CoJoin().IgnoreError();
 }

@@ -115,7 +115,7 @@ class Daemon {
         if (!status.ok() || is_shutdown_requested_) return;
       }
     });
-    loop_.RunUntil([&] { return scope.live() == 0; });
+    loop_.RunUntil([&] { return IsOver(scope); });
     startup_ = nullptr;
     const absl::Status no_coroutine = scope.Finish();
     if (is_shutdown_requested_ || IsHelpWasPrinted(status)) return 0;
@@ -129,9 +129,19 @@ class Daemon {
   void Serve() {
     TaskScope scope(engine_->scheduler(), "monitors");
     scope.Spawn("monitors/dispatcher", [this]() MILLRACE_MAY_SUSPEND { hub_.CoServe(); });
-    loop_.RunUntil([&] { return scope.live() == 0; });
+    loop_.RunUntil([&] { return IsOver(scope); });
     const absl::Status status = scope.Finish();
     if (!status.ok()) Complain(std::string(status.message()));
+  }
+
+  // Asked in each turn. What runs when an end is asked for is finished, and must not wait for what
+  // only another command could let go of.
+  bool IsOver(const TaskScope& scope) {
+    if (scope.live() == 0) return true;
+    if (!is_shutdown_requested_) return false;
+    HostScope host;
+    for (const std::unique_ptr<HypervisorPart>& part : parts_) part->Hurry();
+    return false;
   }
 
   void Shutdown() {

@@ -75,6 +75,10 @@ struct HypervisorHost {
 class HypervisorPart {
  public:
   virtual ~HypervisorPart() = default;
+  // Called in each turn from when an end is asked for until what runs then, a command or an option,
+  // is over: lets go of whatever might hold it up without end, as break points and limits do.
+  // Outside coroutines.
+  virtual void Hurry() MILLRACE_OPENS_VIEW {}
   // Called once, after the last command: ends jobs, closes images. No command runs any more.
   virtual void CoShutdown() MILLRACE_MAY_SUSPEND = 0;
 };

@@ -84,7 +84,8 @@ absl::StatusOr<SnapshotPlace> FindPlace(BlockLayer& layer, const EarlierSnapshot
 absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView overlay, view.Resolve(id));
-  if (!overlay.cumulative_permissions().used.empty()) {
+  // Whoever only writes to it, as a mirror to its target, does not mind what shines through.
+  if (overlay.cumulative_permissions().used.Contains(kConsistentRead)) {
     return Refuse(ConflictReason::kNodeInUse, overlay.name(), "The overlay is already in use",
                   kOtherOverlay);
   }
@@ -165,6 +166,16 @@ absl::Status CheckFormat(const SnapshotRequest& request) {
   return GenericError(StrCat("Unknown file format '", request.format, "'"));
 }
 
+// A file that stands there is not to be overwritten for a name that no node can have.
+absl::Status CheckNewName(const BlockLayer& layer, const std::optional<std::string>& name) {
+  if (!name) return absl::OkStatus();
+  if (!IsIdentifier(*name)) return GenericError(StrCat("Invalid node-name: '", *name, "'"));
+  constexpr size_t kNodeNameBytesMax = 31;
+  if (name->size() > kNodeNameBytesMax) return GenericError("Node name too long");
+  if (layer.FindDrive(*name) == nullptr) return absl::OkStatus();
+  return GenericError(StrCat("node-name=", *name, " is conflicting with a device id"));
+}
+
 absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
   if (image.path == image.qcow2.backing_filename) {
@@ -242,12 +253,12 @@ absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentRead
   const std::string overlay_name = reader.String("overlay");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   PreparedSnapshot prepared;
-  MILLRACE_ASSIGN_OR_RETURN(prepared.overlay, layer.FindDeviceOrNode(overlay_name));
-  prepared.overlay_name = NameOf(layer, prepared.overlay);
   MILLRACE_ASSIGN_OR_RETURN(const SnapshotPlace place,
                             FindPlace(layer, earlier, node_name, node_name));
   prepared.node = place.node;
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, prepared.node));
+  MILLRACE_ASSIGN_OR_RETURN(prepared.overlay, layer.FindDeviceOrNode(overlay_name));
+  prepared.overlay_name = NameOf(layer, prepared.overlay);
   MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, prepared.overlay));
   return prepared;
 }
@@ -259,7 +270,8 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
   const std::optional<std::string> node_name = reader.OptionalString("node-name");
   SnapshotRequest request;
   request.filename = reader.String("snapshot-file");
-  request.node_name = reader.OptionalString("snapshot-node-name").value_or("");
+  const std::optional<std::string> name = reader.OptionalString("snapshot-node-name");
+  request.node_name = name.value_or("");
   request.format = reader.OptionalString("format").value_or("qcow2");
   request.creates = reader.OptionalEnum("mode", kModes).value_or(1) == 1;
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
@@ -268,14 +280,13 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
   request.node = place.node;
   request.planned_base = std::move(place.planned_base);
   request.is_on_new_overlay = place.is_new_overlay;
-  if (node_name && request.node_name.empty()) {
-    return GenericError("New overlay node-name missing");
-  }
-  if (!request.node_name.empty() && layer.FindNode("", request.node_name).ok()) {
+  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
+  if (node_name && !name) return GenericError("New overlay node-name missing");
+  if (!request.node_name.empty() && layer.FindDeviceOrNode(request.node_name).ok()) {
     return GenericError("New overlay node-name already in use");
   }
-  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
   MILLRACE_RETURN_IF_ERROR(CheckFormat(request));
+  MILLRACE_RETURN_IF_ERROR(CheckNewName(layer, name));
   return request;
 }
 

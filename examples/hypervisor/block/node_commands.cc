@@ -1,5 +1,6 @@
 // blockdev-add, blockdev-del, block_resize, change-backing-file.
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
@@ -167,6 +169,12 @@ struct HeaderRequest {
   std::string filename;
 };
 
+absl::Status CheckIsRoot(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
+  return CheckIsRootForJobs(node);
+}
+
 absl::StatusOr<HeaderRequest> ReadHeader(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
@@ -174,22 +182,27 @@ absl::StatusOr<HeaderRequest> ReadHeader(BlockLayer& layer, const json::object& 
   request.device_name = reader.String("device");
   request.filename = reader.String("backing-file");
   MILLRACE_ASSIGN_OR_RETURN(request.device, layer.FindDeviceOrNode(request.device_name));
+  MILLRACE_RETURN_IF_ERROR(CheckIsRoot(layer, request.device));
   MILLRACE_ASSIGN_OR_RETURN(request.image, layer.FindNode("", reader.String("image-node-name")));
   return request;
 }
 
 absl::Status StageHeader(GraphTransaction& change, const HeaderRequest& request) {
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(request.device));
-  MILLRACE_RETURN_IF_ERROR(CheckIsRootForJobs(top));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, change.Resolve(request.image));
+  // What the graph says, not the header: an image may stand on another than the one it names.
+  if (!node.is_filter() && !BackingChainNext(node)) {
+    return GenericError("not allowing backing file change on an image without a backing file");
+  }
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(change, request.device, Operation::kChange));
   if (!ChainContains(top, node)) {
     return GenericError(
         StrCat("'", request.device_name, "' and image file are not in the same chain"));
   }
-  if (node.backing_reference().filename.empty()) {
-    return GenericError("not allowing backing file change on an image without a backing file");
+  if (node.is_filter()) {
+    return GenericError(
+        StrCat("Could not change backing file to '", request.filename, "': ", ErrnoText(ENOTSUP)));
   }
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(change, request.image, Operation::kChange));
   BackingReference header{request.filename, node.backing_reference().format};
   if (request.filename.empty()) {
     header.format.clear();

@@ -1,6 +1,7 @@
 #include "examples/cli/command_line.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "examples/common/sizes.h"
 #include "millrace/engine/base/text.h"
@@ -24,6 +25,12 @@ void CommandLine::Option(std::string_view name, std::string_view placeholder, ui
   entries_.push_back({std::string(name), std::string(placeholder), std::string(help), target});
 }
 
+void CommandLine::Choice(std::string_view name, std::string_view placeholder, std::string* target,
+                         std::vector<std::string_view> values, std::string_view help) {
+  Option(name, placeholder, target, help);
+  entries_.back().values = std::move(values);
+}
+
 void CommandLine::Argument(std::string_view name, std::string* target, bool is_optional) {
   arguments_.push_back({std::string(name), target, is_optional});
 }
@@ -34,6 +41,18 @@ void CommandLine::Group(std::string_view headline) {
 
 absl::Status CommandLine::Wrong(std::string_view what) const {
   return absl::InvalidArgumentError(StrCat(what, "; see 'millrace ", command_, " --help'"));
+}
+
+absl::Status CommandLine::CheckChoice(const Entry& entry, std::string_view value) const {
+  const std::vector<std::string_view>& values = entry.values;
+  if (values.empty() || std::find(values.begin(), values.end(), value) != values.end()) {
+    return absl::OkStatus();
+  }
+  std::string allowed(values[0]);
+  for (size_t i = 1; i < values.size(); ++i) {
+    StrAppend(&allowed, i + 1 < values.size() ? ", " : " or ", values[i]);
+  }
+  return Wrong(StrCat("'--", entry.name, " ", value, "' is unknown; use ", allowed));
 }
 
 absl::Status CommandLine::ParseOption(std::string_view word, absl::Span<const std::string>* rest) {
@@ -58,7 +77,7 @@ absl::Status CommandLine::ParseOption(std::string_view word, absl::Span<const st
   }
   if (std::string** text = std::get_if<std::string*>(&entry->target)) {
     **text = value;
-    return absl::OkStatus();
+    return CheckChoice(*entry, value);
   }
   absl::StatusOr<uint64_t> bytes = ParseBytes(value);
   if (!bytes.ok()) return Wrong(StrCat("'--", name, "': ", FromAbsl(bytes.status().message())));

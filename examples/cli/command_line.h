@@ -30,6 +30,9 @@ class CommandLine {
   void Flag(std::string_view name, bool* target, std::string_view help);
   void Option(std::string_view name, std::string_view placeholder, std::string* target,
               std::string_view help);
+  // One of `values`, which are literals.
+  void Choice(std::string_view name, std::string_view placeholder, std::string* target,
+              std::vector<std::string_view> values, std::string_view help);
   // A size as in "64K".
   void Option(std::string_view name, std::string_view placeholder, uint64_t* target,
               std::string_view help);
@@ -50,6 +53,7 @@ class CommandLine {
     std::string placeholder;
     std::string help;
     std::variant<std::monostate, bool*, std::string*, uint64_t*> target;
+    std::vector<std::string_view> values = {};  // of a choice
   };
   struct Positional {
     std::string name;
@@ -57,6 +61,7 @@ class CommandLine {
     bool is_optional;
   };
   absl::Status Wrong(std::string_view what) const;
+  absl::Status CheckChoice(const Entry& entry, std::string_view value) const;
   absl::Status ParseOption(std::string_view word, absl::Span<const std::string>* rest);
 
   const std::string command_;

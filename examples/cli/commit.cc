@@ -63,7 +63,7 @@ absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const Commi
 absl::StatusOr<CommitOptions> OptionsFor(const std::vector<ChainLink>& chain, const Range& range,
                                          const CommitFlags& flags) {
   CommitOptions options;
-  MILLRACE_RETURN_IF_ERROR(flags.ApplyTo(options, "commit"));
+  flags.ApplyTo(options, "commit");
   options.root = chain[0].node;
   options.top = chain[range.top].node;
   options.base = chain[range.base].node;

@@ -20,24 +20,19 @@ void JobFlags::AddTo(CommandLine& line) {
   line.Option("backing-file", "NAME", &backing_file,
               "what the header is to say about the new backing\nfile; derived if absent");
   line.Option("speed", "BYTES", &speed, "at most this much a second, as 50M; 0: no limit");
-  line.Option("on-error", "WHAT", &on_error, "report (end the job) or ignore (go on, then fail)");
+  line.Choice("on-error", "WHAT", &on_error, {"report", "ignore"},
+              "report (end the job) or ignore (go on, then fail)");
   line.Flag("dry-run", &is_dry_run, "say what would happen and who is in the way; write\nnothing");
   line.Flag("quiet", &is_quiet, "no progress bar");
   session.AddTo(line, /*has_force_share=*/false);
   line.Argument("IMAGE", &image);
 }
 
-absl::Status JobFlags::ApplyTo(BlockJobOptions& options, std::string_view id) const {
+void JobFlags::ApplyTo(BlockJobOptions& options, std::string_view id) const {
   options.spec.id = std::string(id);
   options.spec.speed = static_cast<int64_t>(speed);
   options.spec.dismisses_automatically = false;
-  if (on_error == "ignore") {
-    options.on_error = OnError::kIgnore;
-  } else if (on_error != "report") {
-    return absl::InvalidArgumentError(
-        StrCat("'--on-error ", on_error, "' is unknown; use report or ignore"));
-  }
-  return absl::OkStatus();
+  if (on_error == "ignore") options.on_error = OnError::kIgnore;
 }
 
 OpenImageOptions JobFlags::OptionsToPlan() const {

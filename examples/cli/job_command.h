@@ -22,8 +22,8 @@ struct JobFlags {
   bool is_quiet = false;
 
   void AddTo(CommandLine& line);
-  // Copies what they say into a job's options. InvalidArgument: on_error.
-  absl::Status ApplyTo(BlockJobOptions& options, std::string_view id) const;
+  // Copies what they say into a job's options.
+  void ApplyTo(BlockJobOptions& options, std::string_view id) const;
   // Options to open the chain with for a dry run: read-only, and nobody who has it open keeps us
   // from looking, for CoFindOtherPrograms() asks who is in the way.
   OpenImageOptions OptionsToPlan() const;

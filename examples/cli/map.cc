@@ -48,19 +48,19 @@ absl::Status CoMap(Session& session, const SessionFlags& flags, const std::strin
                                                            flags.OpenOptions(path, true)));
   const std::vector<ChainLink> chain = ChainOf(session.graph(), image.top());
   if (!flags.json) printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-  const char* separator = "[";
+  // A list that breaks off is no JSON: it is shown once it is whole.
+  std::string list;
   absl::Status status = CoMapImage(image.holds[0], [&](const MapExtent& run) {
     if (flags.json) {
       JsonWriter json;
       WriteRun(json, run);
-      printf("%s%s", separator, json.Take().c_str());
-      separator = ",\n";
+      StrAppend(&list, list.empty() ? "[" : ",\n", json.Take());
     } else if (run.is_data && !run.is_zero) {
       PrintRun(run, chain[run.depth].path);
     }
   });
   // An empty disk is an empty list.
-  if (flags.json && status.ok()) puts(*separator == '[' ? "[]" : "]");
+  if (flags.json && status.ok()) puts(list.empty() ? "[]" : StrCat(list, "]").c_str());
   image.holds[0].CoDetach();
   return status;
 }

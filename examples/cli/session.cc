@@ -30,7 +30,7 @@ void SessionFlags::AddTo(CommandLine& line, bool has_force_share) {
             "as qemu-img does; a guest may then choose a format");
   line.Option("open-root", "FOLDER", &open_root, "open backing files below this folder only");
   line.Flag("direct", &direct, "bypass the host's page cache (O_DIRECT)");
-  line.Option("io", "BACKEND", &io, "auto, io_uring or threads");
+  line.Choice("io", "BACKEND", &io, {"auto", "io_uring", "threads"}, "auto, io_uring or threads");
   line.Group("Output");
   line.Flag("json", &json, "print JSON on standard output");
 }
@@ -64,9 +64,6 @@ absl::Status Session::Start(const SessionFlags& flags) {
     options.io = IoBackendKind::kIoUring;
   } else if (flags.io == "threads") {
     options.io = IoBackendKind::kThreads;
-  } else if (flags.io != "auto") {
-    return absl::InvalidArgumentError(
-        StrCat("'--io ", flags.io, "' is unknown; use auto, io_uring or threads"));
   }
   MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry_));
   MILLRACE_ASSIGN_OR_RETURN(engine_, Engine::Create(options));

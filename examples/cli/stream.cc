@@ -70,7 +70,7 @@ absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const Strea
 absl::StatusOr<StreamOptions> OptionsFor(const std::vector<ChainLink>& chain, const Range& range,
                                          const StreamFlags& flags) {
   StreamOptions options;
-  MILLRACE_RETURN_IF_ERROR(flags.ApplyTo(options, "stream"));
+  flags.ApplyTo(options, "stream");
   options.top = chain[range.top].node;
   if (!flags.bottom.empty()) {
     options.bottom = chain[range.lowest].node;

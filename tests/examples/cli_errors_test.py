@@ -250,6 +250,19 @@ class AsJson(Errors):
         self.assertEqual(error['next-step'], 'check the name, and what it is relative to')
         self.assertTrue(error['text'].endswith(f"; {error['next-step']}"), error)
 
+    @cli_test.needs_qemu
+    def test_a_map_that_breaks_off_is_an_error_and_no_piece_of_a_list(self):
+        self.run_cli('create', 'x.qcow2', '1G')
+        self.write('x.qcow2', 'write 64k 64k', 'write 600M 64k')
+        with open(self.folder / 'x.qcow2', 'r+b') as image:
+            image.seek(40)
+            table = int.from_bytes(image.read(8), 'big')
+            image.seek(table + 8)  # where the second half's table is: between two clusters
+            image.write((0x8000000000000200).to_bytes(8, 'big'))
+        done = self.run_cli('map', '--json', 'x.qcow2', expect=FAILURE)
+        error = json.loads(done.stdout)['error']['text']
+        self.assertTrue(done.stderr.endswith(f'millrace: {error}\n'), done.stderr)
+
 
 if __name__ == '__main__':
     cli_test.PROGRAM = os.path.abspath(sys.argv.pop(1))

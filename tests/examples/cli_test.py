@@ -106,7 +106,9 @@ class Usage(Cli):
         for words in ((), ('nonsense',), ('create',), ('create', 'x.qcow2'), ('info',),
                       ('info', '--nonsense', 'x'), ('map', 'a', 'b'), ('check', '--repair', 'x', 'y'),
                       ('create', 'x.qcow2', '10Q'), ('commit', 'x.qcow2'),
-                      ('create', '--backing', 'b', 'x.qcow2'),
+                      ('create', '--backing', 'b', 'x.qcow2'), ('info', '--io', 'bogus', 'x'),
+                      ('stream', '--on-error', 'bogus', 'x'),
+                      ('commit', '--on-error=bogus', '--base', 'a', 'x'),
                       ('stream', '--base', 'a', '--bottom', 'b', 'x')):
             with self.subTest(words=words):
                 done = self.run_cli(*words, expect=USAGE)

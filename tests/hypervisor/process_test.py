@@ -222,6 +222,16 @@ class BadOptions(Case):
     def test_format_help_by_its_other_name(self):
         self.check_format_help('format=?')
 
+    def test_help_by_the_human_monitor_is_an_answer(self):
+        self.vm.launch()
+        told = self.vm.hmp('drive_add 0 if=none,format=help')
+        self.assertTrue(told.startswith('Supported formats: '), told)
+        self.assertIn(' qcow2 ', told)
+        told = self.vm.hmp('object_add help')
+        self.assertTrue(told.startswith('List of user creatable objects:\r\n'), told)
+        self.assertIn('  throttle-group\r\n', told)
+        self.assertEqual(self.vm.output(), '')
+
     def check_format_help(self, text):
         self.vm.raw_drive(text).start()
         self.assertEqual(self.vm.process.wait(TIMEOUT), 0)

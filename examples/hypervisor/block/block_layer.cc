@@ -498,10 +498,11 @@ absl::Status BlockLayer::CheckDriveId(std::string_view id) const {
   return GenericError(StrCat("Duplicate ID '", id, "' for drive"));
 }
 
-absl::StatusOr<Drive*> BlockLayer::AddEmptyDrive(std::string id) {
+absl::StatusOr<Drive*> BlockLayer::AddEmptyDrive(std::string id, bool is_read_only) {
   MILLRACE_RETURN_IF_ERROR(CheckDriveId(id));
   auto drive = std::make_unique<Drive>();
   drive->id = std::move(id);
+  drive->is_read_only = is_read_only;
   drives_.push_back(std::move(drive));
   return drives_.back().get();
 }

@@ -121,8 +121,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   absl::StatusOr<Drive*> FindBackendOfDevice(const std::string& id) const;
   // Opens the tree and puts a drive on top.
   absl::StatusOr<Drive*> CoAddDrive(std::string id, NodeTree tree) MILLRACE_MAY_SUSPEND;
-  // A drive without a medium.
-  absl::StatusOr<Drive*> AddEmptyDrive(std::string id);
+  // A drive without a medium; `is_read_only`: the one that it gets will be.
+  absl::StatusOr<Drive*> AddEmptyDrive(std::string id, bool is_read_only = true);
   // The same over a node that is there.
   // Refusals name a drive without an id by its device's.
   absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node,

@@ -1,5 +1,5 @@
 // --blockdev and --drive.
-#include <cstdio>
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -50,25 +50,48 @@ int CountOf(const BlockLayer& layer, std::string_view interface) {
   return count;
 }
 
-// "format=help" lists the formats; whether it was asked for.
-bool PrintsHelp(const json::object& options) {
+// "format=help" asks for a list of the formats.
+absl::Status CheckIsNoHelp(const json::object& options) {
   const json::value* format = options.if_contains("format");
-  if (format == nullptr || !format->is_string()) return false;
+  if (format == nullptr || !format->is_string()) return absl::OkStatus();
   const std::string_view asked = View(format->get_string());
-  if (asked != "help" && asked != "?") return false;
-  printf("Supported formats:");
-  for (std::string_view name : FormatNames()) {
-    printf(" %.*s", static_cast<int>(name.size()), name.data());
-  }
-  printf("\n");
-  return true;
+  if (asked != "help" && asked != "?") return absl::OkStatus();
+  std::string list = "Supported formats:";
+  for (const std::string_view name : FormatNames()) StrAppend(&list, " ", name);
+  return Help(StrCat(list, "\n"));
+}
+
+// What is told of the drive as such, whether it has a medium or not.
+bool IsOfDrive(std::string_view name, const json::value& value) {
+  const bool is_emptied = name == "cache" && value.is_object() && value.get_object().empty();
+  return is_emptied || name == "read-only" || name == "detect-zeroes";
+}
+
+bool NamesMedium(const DriveOptionValue& value) {
+  if (value.filename && !value.filename->empty()) return true;
+  const json::object& options = value.options.object;
+  return std::any_of(options.begin(), options.end(), [](const auto& member) {
+    return !IsOfDrive(View(member.key()), member.value());
+  });
+}
+
+absl::StatusOr<Drive*> AddEmptyDrive(BlockLayer& layer, const DriveSettings& settings,
+                                     const json::object& options) {
+  json::object own;
+  if (const json::value* text = options.if_contains("read-only")) own["read-only"] = *text;
+  ArgumentReader reader(own, ScalarStyle::kText);
+  const bool is_read_only = reader.OptionalBool("read-only").value_or(false);
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return layer.AddEmptyDrive(settings.id, is_read_only || settings.is_cdrom);
 }
 
 absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& settings,
                                    const DriveOptionValue& value) MILLRACE_MAY_SUSPEND {
-  const bool has_medium =
-      (value.filename && !value.filename->empty()) || !value.options.object.empty();
-  if (!has_medium) return layer.AddEmptyDrive(settings.id);
+  if (!NamesMedium(value)) return AddEmptyDrive(layer, settings, value.options.object);
+  if (!value.filename && !value.options.object.contains("driver") &&
+      !value.options.object.contains("file")) {
+    return GenericError("Must specify either driver or file");
+  }
   ArgumentReader reader = value.options.Reader();
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kDrive));
   if (tree.node_name.empty() && value.options.object.contains("node-name")) {
@@ -86,7 +109,7 @@ absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& setti
 
 absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(DriveOptionValue value, ParseDriveOptions(text));
-  if (PrintsHelp(value.options.object)) return HelpWasPrinted();
+  MILLRACE_RETURN_IF_ERROR(CheckIsNoHelp(value.options.object));
   MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings, TakeDriveSettings(value.options.object));
   if (settings.id.empty()) {
     settings.id = StrCat(settings.interface, settings.index.empty()

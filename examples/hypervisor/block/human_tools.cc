@@ -1,5 +1,6 @@
 #include "examples/hypervisor/block/human_tools.h"
 
+#include <optional>
 #include <utility>
 
 #include "examples/hypervisor/qmp/qmp_error.h"
@@ -16,6 +17,7 @@ std::string TerminalLines(std::string_view text) {
 }
 
 std::string HumanRefusal(BlockLayer& layer, const absl::Status& status) {
+  if (const std::optional<std::string> help = HelpOf(status)) return TerminalLines(*help);
   const QmpErrorReply reply = RenderError(status, layer.host().renderer);
   std::string text = StrCat(reply.desc, "\n");
   if (!reply.hint.empty()) StrAppend(&text, reply.hint, "\n");
@@ -23,7 +25,8 @@ std::string HumanRefusal(BlockLayer& layer, const absl::Status& status) {
 }
 
 std::string HumanResult(BlockLayer& layer, const absl::Status& status) {
-  return status.ok() ? std::string() : StrCat("Error: ", HumanRefusal(layer, status));
+  if (status.ok()) return {};
+  return StrCat(HelpOf(status) ? "" : "Error: ", HumanRefusal(layer, status));
 }
 
 std::string CoCallForHuman(BlockLayer& layer, std::string_view command,

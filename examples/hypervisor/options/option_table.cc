@@ -8,18 +8,19 @@
 namespace millrace {
 namespace {
 
-constexpr char kHelpPayload[] = "millrace/help-was-printed";
+constexpr char kHelpPayload[] = "millrace/help";
 
 }  // namespace
 
-absl::Status HelpWasPrinted() {
-  absl::Status status = absl::CancelledError("help was printed");
-  status.SetPayload(kHelpPayload, absl::Cord());
+absl::Status Help(std::string_view text) {
+  absl::Status status = absl::CancelledError("help was asked for");
+  status.SetPayload(kHelpPayload, absl::Cord(absl::string_view(text.data(), text.size())));
   return status;
 }
 
-bool IsHelpWasPrinted(const absl::Status& status) {
-  return status.GetPayload(kHelpPayload).has_value();
+std::optional<std::string> HelpOf(const absl::Status& status) {
+  const auto text = status.GetPayload(kHelpPayload);
+  return text.has_value() ? std::optional<std::string>(std::string(*text)) : std::nullopt;
 }
 
 void OptionTable::Register(std::string_view name, OptionHandler handler) {

@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,10 +24,11 @@ namespace millrace {
 // `text` is the option's argument as it was given. Runs in a coroutine of the engine; may suspend.
 using OptionHandler = std::function<absl::Status(std::string_view text)>;
 
-// What a handler returns that has printed help on stdout ("format=help"): the program ends with
-// exit code 0.
-absl::Status HelpWasPrinted();
-bool IsHelpWasPrinted(const absl::Status& status);
+// What a handler returns that was asked for help ("format=help"): on the command line it is
+// printed, and the program ends with exit code 0; who asks the human monitor gets it as an answer.
+absl::Status Help(std::string_view text);
+// Its text; nothing if the status is none of these.
+std::optional<std::string> HelpOf(const absl::Status& status);
 
 class OptionTable {
  public:

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 #include <utility>
 
@@ -167,8 +166,7 @@ absl::StatusOr<std::unique_ptr<Chardev>> ChardevTable::Make(std::string_view bac
 
 absl::Status ChardevTable::CoAddFromOption(std::string_view text) {
   if (text == "help" || text == "?") {
-    std::fputs("Available chardev backend types: \n  socket\n  stdio\n  null\n", stdout);
-    return HelpWasPrinted();
+    return Help("Available chardev backend types: \n  socket\n  stdio\n  null\n");
   }
   MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "backend"));
   ArgumentReader reader = value.Reader();

@@ -94,8 +94,7 @@ class Daemon {
     if (text == "help") {
       std::string list = "List of user creatable objects:\n";
       for (const std::string& type : objects_.Types()) StrAppend(&list, "  ", type, "\n");
-      std::fputs(list.c_str(), stdout);
-      return HelpWasPrinted();
+      return Help(list);
     }
     MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "qom-type"));
     return objects_.Add(value.object, value.style);
@@ -118,7 +117,11 @@ class Daemon {
     loop_.RunUntil([&] { return IsOver(scope); });
     startup_ = nullptr;
     const absl::Status no_coroutine = scope.Finish();
-    if (is_shutdown_requested_ || IsHelpWasPrinted(status)) return 0;
+    if (const std::optional<std::string> help = HelpOf(status)) {
+      std::fputs(help->c_str(), stdout);
+      return 0;
+    }
+    if (is_shutdown_requested_) return 0;
     if (status.ok() && no_coroutine.ok()) return -1;
     const QmpErrorReply reply = RenderError(status.ok() ? no_coroutine : status, renderer_);
     Complain(StrCat(option, ": ", reply.desc));

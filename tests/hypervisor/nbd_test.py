@@ -174,6 +174,29 @@ class Commands(NbdCase):
         self.wait_deleted('e')
         self.assertTrue(idle.is_closed())
 
+    def test_on_a_descriptor_that_a_client_has_passed(self):
+        self.vm.launch()
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.socket)
+        with open('/dev/null', 'rb') as null:
+            self.vm.qmp.pass_descriptor(null.fileno())
+            self.vm.command('getfd', fdname='n')
+        self.vm.qmp.pass_descriptor(listener.fileno())
+        self.vm.command('getfd', fdname='l')
+        start = 'nbd-server-start'
+        self.refused("File descriptor 'n' is not a socket", start,
+                     addr={'type': 'fd', 'data': {'str': 'n'}})
+        self.refused("File descriptor named 'n' has not been found", start,
+                     addr={'type': 'fd', 'data': {'str': 'n'}})
+        # A number is no name: it might be a monitor's own socket.
+        self.refused("File descriptor named '3' has not been found", start,
+                     addr={'type': 'fd', 'data': {'str': '3'}})
+        self.vm.command(start, addr={'type': 'fd', 'data': {'str': 'l'}})
+        self.refused("File descriptor named 'l' not found", 'closefd', fdname='l')
+        self.export(writable=True)
+        self.assertEqual(self.client().request(nbd.READ, 0, 512), (0, bytes(512)))
+
     def test_over_tcp(self):
         self.vm.launch()
         probe = socket.socket()

@@ -37,6 +37,12 @@ absl::StatusOr<NbdServerOptions> ReadServerOptions(NbdPart& part, ArgumentReader
 
 absl::Status StartServer(NbdPart& part, ArgumentReader& reader, bool is_nested) {
   MILLRACE_ASSIGN_OR_RETURN(NbdServerOptions options, ReadServerOptions(part, reader, is_nested));
+  SocketAddress& address = options.address;
+  // A client knows no numbers of ours: only what it has passed along is its own.
+  if (is_nested && address.kind == SocketAddress::Kind::kFd && !part.is_server_running()) {
+    MILLRACE_ASSIGN_OR_RETURN(PassedDescriptor fd, part.host().fd_sets.TakeNamed(address.fd));
+    address.passed = std::make_shared<PassedDescriptor>(std::move(fd));
+  }
   return part.StartServer(std::move(options));
 }
 

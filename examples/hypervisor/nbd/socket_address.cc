@@ -152,17 +152,29 @@ absl::StatusOr<std::vector<int>> ListenVsock(const SocketAddress& address) {
                              std::strerror(error)));
 }
 
-absl::StatusOr<std::vector<int>> ListenFd(const std::string& text) {
-  const bool is_number =
-      !text.empty() && text.size() < 9 && text.find_first_not_of("0123456789") == text.npos;
-  if (!is_number) return GenericError("only QEMU supports file descriptor passing");
-  const int fd = std::stoi(text);
-  MILLRACE_RETURN_IF_ERROR(AdoptSocket(fd));
+absl::StatusOr<int> ParseFd(const std::string& text) {
+  int fd = -1;
+  if (absl::SimpleAtoi(text, &fd)) return fd;
+  return GenericError(StrCat("Unable to parse FD number ", text, ": Invalid argument"));
+}
+
+absl::StatusOr<std::vector<int>> ListenFd(const SocketAddress& address) {
+  PassedDescriptor passed;  // closed if it is no good
+  if (address.passed != nullptr) {
+    passed = std::move(*address.passed);
+    MILLRACE_RETURN_IF_ERROR(AdoptSocket(passed.get(), address.fd));
+  }
+  int fd = passed.get();
+  if (!passed.is_valid()) {
+    MILLRACE_ASSIGN_OR_RETURN(fd, ParseFd(address.fd));
+    MILLRACE_RETURN_IF_ERROR(AdoptSocket(fd, address.fd));
+  }
   // It may be bound only.
   if (listen(fd, SOMAXCONN) < 0) {
     return GenericError(StrCat("Failed to listen on fd socket: ", std::strerror(errno)));
   }
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  passed.Take();
   return std::vector<int>{fd};
 }
 
@@ -195,7 +207,7 @@ absl::StatusOr<std::vector<int>> Listen(const SocketAddress& address) {
     case SocketAddress::Kind::kInet:
       return ListenInet(address);
     case SocketAddress::Kind::kFd:
-      return ListenFd(address.fd);
+      return ListenFd(address);
     case SocketAddress::Kind::kVsock:
       return ListenVsock(address);
   }

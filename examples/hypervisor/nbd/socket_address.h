@@ -4,12 +4,14 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_NBD_SOCKET_ADDRESS_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/hypervisor/process/passed_descriptor.h"
 #include "examples/hypervisor/qmp/argument_reader.h"
 
 namespace millrace {
@@ -26,11 +28,12 @@ struct SocketAddress {
   bool keeps_alive = false;
   std::optional<bool> ipv4;
   std::optional<bool> ipv6;
-  std::string fd;  // kFd
+  std::string fd;                            // kFd: a number, or a name that a client has given it
+  std::shared_ptr<PassedDescriptor> passed;  // what has that name; not of a number
 };
 
 // From {type, data: {..}} (QMP) or {type, ..} (the command line). Mistakes are told by the reader's
-// Finish().
+// Finish(). A descriptor's name is looked up by the caller.
 SocketAddress ReadSocketAddress(ArgumentReader& address, bool is_nested);
 
 // Listening sockets, not blocking; at least one. Errors in QEMU's words. Resolving a host name

@@ -97,7 +97,7 @@ absl::StatusOr<int> ParseFd(const std::string& text) {
       !text.empty() && text.size() < 9 && text.find_first_not_of("0123456789") == text.npos;
   if (!is_number) return GenericError(StrCat("Unable to parse FD number ", text));
   const int fd = std::stoi(text);
-  MILLRACE_RETURN_IF_ERROR(AdoptSocket(fd));
+  MILLRACE_RETURN_IF_ERROR(AdoptSocket(fd, StrCat(fd)));
   return fd;
 }
 

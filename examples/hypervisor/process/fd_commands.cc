@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,42 +15,14 @@
 namespace millrace {
 namespace {
 
-// Descriptors by the names that clients have given them (getfd). Nothing here uses them.
-class NamedDescriptors {
- public:
-  NamedDescriptors() = default;
-  ~NamedDescriptors() {
-    for (const auto& entry : fds_) close(entry.second);
-  }
-  NamedDescriptors(const NamedDescriptors&) = delete;
-  NamedDescriptors& operator=(const NamedDescriptors&) = delete;
-
-  void Put(const std::string& name, int fd) {
-    const auto [entry, is_new] = fds_.emplace(name, fd);
-    if (!is_new) close(std::exchange(entry->second, fd));
-  }
-  absl::Status Close(const std::string& name) {
-    const auto found = fds_.find(name);
-    if (found == fds_.end()) {
-      return GenericError(StrCat("File descriptor named '", name, "' not found"));
-    }
-    close(found->second);
-    fds_.erase(found);
-    return absl::OkStatus();
-  }
-
- private:
-  std::map<std::string, int> fds_;
-};
-
-CommandResult GetFd(FdSets& sets, NamedDescriptors& named, const json::object& arguments) {
+CommandResult GetFd(FdSets& sets, const json::object& arguments) {
   const std::string name = ArgumentReader(arguments).String("fdname");
   MILLRACE_ASSIGN_OR_RETURN(const int fd, sets.TakeOffered());
   if (!name.empty() && absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) {
     close(fd);
     return GenericError("Parameter 'fdname' expects a name not starting with a digit");
   }
-  named.Put(name, fd);
+  sets.SetNamed(name, PassedDescriptor(fd));
   return json::object();
 }
 
@@ -95,17 +65,15 @@ CommandResult QueryFdSets(const FdSets& sets) {
 }  // namespace
 
 void RegisterFdCommands(CommandTable& commands, FdSets& sets) {
-  const auto named = std::make_shared<NamedDescriptors>();
-  commands.Register({.name = "getfd",
-                     .arguments = {{{"fdname"}}},
-                     .handler = [&sets, named](const json::object& arguments) {
-                       return GetFd(sets, *named, arguments);
-                     }});
+  commands.Register(
+      {.name = "getfd",
+       .arguments = {{{"fdname"}}},
+       .handler = [&sets](const json::object& arguments) { return GetFd(sets, arguments); }});
   commands.Register({.name = "closefd",
                      .arguments = {{{"fdname"}}},
-                     .handler = [named](const json::object& arguments) -> CommandResult {
+                     .handler = [&sets](const json::object& arguments) -> CommandResult {
                        MILLRACE_RETURN_IF_ERROR(
-                           named->Close(ArgumentReader(arguments).String("fdname")));
+                           sets.CloseNamed(ArgumentReader(arguments).String("fdname")));
                        return json::object();
                      }});
   commands.Register(

@@ -120,4 +120,19 @@ absl::StatusOr<int> FdSets::Open(int64_t set, bool is_writable) const {
   return copy;
 }
 
+absl::Status FdSets::CloseNamed(const std::string& name) {
+  if (named_.erase(name) > 0) return absl::OkStatus();
+  return GenericError(StrCat("File descriptor named '", name, "' not found"));
+}
+
+absl::StatusOr<PassedDescriptor> FdSets::TakeNamed(const std::string& name) {
+  const auto found = named_.find(name);
+  if (found == named_.end()) {
+    return GenericError(StrCat("File descriptor named '", name, "' has not been found"));
+  }
+  PassedDescriptor fd = std::move(found->second);
+  named_.erase(found);
+  return fd;
+}
+
 }  // namespace millrace

@@ -1,5 +1,6 @@
 // FdSets: descriptors handed to the program (--add-fd, add-fd), opened under the name
-// "/dev/fdset/N"; and the one that came with the request that is being served.
+// "/dev/fdset/N"; those that clients gave names (getfd); and the one that came with the request
+// that is being served.
 //
 // A set holds descriptors of one file with different access modes; opening the name duplicates the
 // one whose mode is wanted. The sets own their descriptors. Home thread only.
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -41,6 +43,12 @@ class FdSets {
   // Closes a descriptor of a set, or all of them: "File descriptor named 'fdset-id:3' not found".
   // What was opened under the set's name stays open.
   absl::Status Remove(int64_t set, std::optional<int64_t> fd);
+  // Descriptors by the names that clients have given them (getfd). A name's older one is closed.
+  void SetNamed(const std::string& name, PassedDescriptor fd) { named_[name] = std::move(fd); }
+  // "File descriptor named 'x' not found".
+  absl::Status CloseNamed(const std::string& name);
+  // It loses its name: "File descriptor named 'x' has not been found".
+  absl::StatusOr<PassedDescriptor> TakeNamed(const std::string& name);
   struct Described {
     int64_t fd = -1;
     std::optional<std::string> opaque;
@@ -63,6 +71,7 @@ class FdSets {
   };
   PassedDescriptor offered_;
   std::map<int64_t, std::vector<Member>> sets_;
+  std::map<std::string, PassedDescriptor> named_;
 };
 
 }  // namespace millrace

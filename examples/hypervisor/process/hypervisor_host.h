@@ -66,7 +66,7 @@ struct HypervisorHost {
   HmpTable& hmp;
   ObjectRegistry& objects;
   OptionTable& options;
-  const FdSets& fd_sets;
+  FdSets& fd_sets;
   // Assign to it: how refusals of the library are put into QEMU's words.
   ErrorRenderer& renderer;
 };

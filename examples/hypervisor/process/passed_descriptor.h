@@ -23,6 +23,7 @@ class PassedDescriptor {
   }
 
   bool is_valid() const { return fd_ >= 0; }
+  int get() const { return fd_; }
   // The caller owns it from now on; -1 if there is none.
   int Take() { return std::exchange(fd_, -1); }
 

@@ -66,10 +66,10 @@ absl::StatusOr<int> ConnectTo(const std::string& path) {
   return fd;
 }
 
-absl::Status AdoptSocket(int fd) {
+absl::Status AdoptSocket(int fd, std::string_view name) {
   struct stat info;
   if (fstat(fd, &info) < 0 || !S_ISSOCK(info.st_mode)) {
-    return GenericError(StrCat("File descriptor '", fd, "' is not a socket"));
+    return GenericError(StrCat("File descriptor '", name, "' is not a socket"));
   }
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   return absl::OkStatus();

@@ -4,6 +4,7 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_UNIX_SOCKET_H_
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,9 +15,9 @@ namespace millrace {
 absl::StatusOr<int> ListenAt(const std::string& path);
 // "Failed to connect to 'PATH': ..".
 absl::StatusOr<int> ConnectTo(const std::string& path);
-// Checks an inherited descriptor, "File descriptor 'N' is not a socket", and makes it
-// close-on-exec.
-absl::Status AdoptSocket(int fd);
+// Checks a descriptor that was handed to the program, "File descriptor 'NAME' is not a socket", and
+// makes it close-on-exec.
+absl::Status AdoptSocket(int fd, std::string_view name);
 
 }  // namespace millrace
 

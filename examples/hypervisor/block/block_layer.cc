@@ -529,13 +529,12 @@ void BlockLayer::CoRemoveDrive(Drive& drive) {
 }
 
 absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
-  if (!drive.backend.is_attached()) {
-    drive.device = std::make_unique<GuestDevice>(std::move(device));
-    return absl::OkStatus();
+  if (drive.backend.is_attached()) {
+    GraphTransaction change(graph_);
+    change.SetPermissions(drive.backend, PermissionsOf(device, drive.is_read_only));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   }
-  GraphTransaction change(graph_);
-  change.SetPermissions(drive.backend, PermissionsOf(device, drive.is_read_only));
-  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  device.number = devices_++;
   drive.device = std::make_unique<GuestDevice>(std::move(device));
   return absl::OkStatus();
 }

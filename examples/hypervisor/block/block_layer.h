@@ -45,6 +45,8 @@ struct GuestDevice {
   std::string path;    // its place in QEMU's object tree
   std::string driver;  // "virtio-blk-pci"
   std::string iothread;
+  std::string controller;  // the id of the one on whose bus it is; "": it cannot be taken away
+  int number = 0;          // in order of plugging in
   bool shares_writes = false;
   bool can_resize = false;
   bool is_removable = false;
@@ -179,6 +181,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   BusTable buses_;
   UserBitmaps bitmaps_;
   int anonymous_devices_ = 0;
+  int devices_ = 0;  // ever plugged in
 };
 
 // Each file of commands, called by the constructor.

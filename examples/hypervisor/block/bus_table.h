@@ -4,6 +4,7 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_BUS_TABLE_H_
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,9 +13,31 @@ namespace millrace {
 
 class BusTable {
  public:
-  // `kind` is that of the devices on it: "SCSI". The bus of controller "scsi0" is "scsi0.0".
-  void AddController(std::string id, std::string kind) {
-    controllers_.push_back({std::move(id), std::move(kind)});
+  struct Controller {
+    std::string id;
+    std::string kind;          // of the devices on it: "SCSI"
+    bool has_backend = false;  // a part of its own, "ID/virtio-backend"
+    bool is_removable = true;
+  };
+  // The bus of controller "scsi0" is "scsi0.0".
+  void AddController(Controller controller) { controllers_.push_back(std::move(controller)); }
+  // Null if there is none of this id.
+  const Controller* FindController(std::string_view id) const {
+    if (id.empty()) return nullptr;
+    const auto found = std::find_if(controllers_.begin(), controllers_.end(),
+                                    [&](const Controller& each) { return each.id == id; });
+    return found == controllers_.end() ? nullptr : &*found;
+  }
+  // The id of the controller whose bus this is; without a bus, of the first of that kind.
+  std::string ControllerOf(const std::optional<std::string>& bus, std::string_view kind) const {
+    if (bus) {
+      const Controller* const found = FindController(bus->substr(0, bus->rfind('.')));
+      return found == nullptr ? std::string() : found->id;
+    }
+    for (const Controller& each : controllers_) {
+      if (each.kind == kind) return each.id;
+    }
+    return {};
   }
   bool HasController(std::string_view id) const {
     return std::any_of(controllers_.begin(), controllers_.end(),
@@ -42,10 +65,6 @@ class BusTable {
   }
 
  private:
-  struct Controller {
-    std::string id;
-    std::string kind;
-  };
   std::vector<Controller> controllers_;
 };
 

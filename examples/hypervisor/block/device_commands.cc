@@ -4,8 +4,10 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/device_properties.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -41,16 +43,18 @@ constexpr DeviceModel kModels[] = {
 struct ControllerModel {
   std::string_view name;
   std::string_view bus;  // of the devices on it
+  bool has_backend = false;
+  std::string_view fixed_bus = {};  // where it sits, if it can only be there from the start
 };
 
-constexpr ControllerModel kControllers[] = {{"virtio-scsi", "SCSI"},
-                                            {"virtio-scsi-pci", "SCSI"},
-                                            {"virtio-scsi-ccw", "SCSI"},
+constexpr ControllerModel kControllers[] = {{"virtio-scsi", "SCSI", true},
+                                            {"virtio-scsi-pci", "SCSI", true},
+                                            {"virtio-scsi-ccw", "SCSI", true},
                                             {"virtio-scsi-device", "SCSI"},
                                             {"ahci", "IDE"},
                                             {"lsi53c895a", "SCSI"},
                                             {"lsi", "SCSI"},
-                                            {"pcie-root-port", "PCI"},
+                                            {"pcie-root-port", "PCI", false, "pcie.0"},
                                             {"qemu-xhci", "usb-bus"},
                                             {"nec-usb-xhci", "usb-bus"}};
 
@@ -99,8 +103,14 @@ absl::StatusOr<Disk> FindDisk(BlockLayer& layer, const DeviceModel& model, const
   return disk;
 }
 
+// How a device comes.
+struct Manner {
+  bool is_hotplug = false;
+  bool is_plan = false;  // nothing is taken for it
+};
+
 absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader,
-                                       const DeviceModel& model, bool is_hotplug) {
+                                       const DeviceModel& model, Manner manner) {
   GuestDevice device;
   device.driver = std::string(model.name);
   device.id = reader.OptionalString("id").value_or("");
@@ -121,15 +131,20 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   reader.AcceptRest();
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   MILLRACE_RETURN_IF_ERROR(CheckBus(layer, model, bus));
-  if (is_hotplug && !model.fixed_bus.empty()) {
+  if (manner.is_hotplug && !model.fixed_bus.empty()) {
     return GenericError(StrCat("Bus '", bus.value_or(std::string(model.fixed_bus)),
                                "' does not support hotplugging"));
   }
   if (!device.id.empty() && layer.HasDevice(device.id)) {
     return GenericError(StrCat("Duplicate device ID '", device.id, "'"));
   }
-  device.path = device.id.empty() ? layer.NextAnonymousPath(model.backend_suffix)
-                                  : StrCat("/machine/peripheral/", device.id, model.backend_suffix);
+  MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
+  device.controller = layer.buses().ControllerOf(bus, model.bus);
+  if (!device.id.empty()) {
+    device.path = StrCat("/machine/peripheral/", device.id, model.backend_suffix);
+  } else if (!manner.is_plan) {  // it takes a number
+    device.path = layer.NextAnonymousPath(model.backend_suffix);
+  }
   return device;
 }
 
@@ -184,6 +199,7 @@ absl::StatusOr<std::string> ReadController(BlockLayer& layer, ArgumentReader& re
   if (!id.empty() && layer.HasDevice(id)) {
     return GenericError(StrCat("Duplicate device ID '", id, "'"));
   }
+  MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
   if (!iothread.empty() && layer.host().objects.Find("iothread", iothread) == nullptr) {
     return DeviceNotFound(StrCat("Device '", iothread, "' not found"));
   }
@@ -199,12 +215,12 @@ struct DeviceRequest {
 };
 
 absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader& reader,
-                                               const DeviceModel& model, bool is_hotplug)
+                                               const DeviceModel& model, Manner manner)
     MILLRACE_OPENS_VIEW {
   const std::optional<std::string> drive_name = reader.OptionalString("drive");
   MILLRACE_RETURN_IF_ERROR(CheckLooks(reader));
   DeviceRequest request;
-  MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model, is_hotplug));
+  MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model, manner));
   if (drive_name) {
     MILLRACE_ASSIGN_OR_RETURN(request.disk, FindDisk(layer, model, *drive_name));
   } else if (!model.is_removable) {
@@ -213,8 +229,8 @@ absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader
   return request;
 }
 
-absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& reader,
-                                          bool is_hotplug) MILLRACE_OPENS_VIEW {
+absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& reader, Manner manner)
+    MILLRACE_OPENS_VIEW {
   const std::string name = reader.String("driver");
   if (!reader.ok()) return reader.Finish();
   for (const ControllerModel& controller : kControllers) {
@@ -225,17 +241,19 @@ absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& rea
     return request;
   }
   for (const DeviceModel& model : kModels) {
-    if (model.name == name) return ReadDrivenDevice(layer, reader, model, is_hotplug);
+    if (model.name == name) return ReadDrivenDevice(layer, reader, model, manner);
   }
   return GenericError(StrCat("'", name, "' is not a valid device model name"));
 }
 
-absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, bool is_hotplug)
+absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, Manner manner)
     MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader, is_hotplug));
+  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader, manner));
   if (request.controller != nullptr) {
     if (request.device.id.empty()) layer.NextAnonymousPath("");  // it takes a number like a disk
-    layer.buses().AddController(request.device.id, std::string(request.controller->bus));
+    const ControllerModel& model = *request.controller;
+    layer.buses().AddController(
+        {request.device.id, std::string(model.bus), model.has_backend, model.fixed_bus.empty()});
     return absl::OkStatus();
   }
   if (!request.disk) {  // a tray without a medium
@@ -270,7 +288,8 @@ json::object AsText(const json::object& arguments) {
 PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   const json::object properties = AsText(arguments);
   ArgumentReader reader(properties, ScalarStyle::kText);
-  MILLRACE_ASSIGN_OR_RETURN(const DeviceRequest request, ReadRequest(layer, reader, true));
+  MILLRACE_ASSIGN_OR_RETURN(const DeviceRequest request,
+                            ReadRequest(layer, reader, {.is_hotplug = true, .is_plan = true}));
   const std::string driver = reader.String("driver");
   if (request.disk) {
     MILLRACE_RETURN_IF_ERROR(
@@ -281,12 +300,6 @@ PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLR
 
 absl::Status NoSuchDevice(const std::string& id) {
   return DeviceNotFound(StrCat("Device '", id, "' not found"));
-}
-
-PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) {
-  const std::string id = ArgumentReader(arguments).String("id");
-  if (!layer.HasDevice(id)) return NoSuchDevice(id);
-  return PlanOfStep(StrCat("unplug '", id, "'"));
 }
 
 void EmitDeleted(BlockLayer& layer, const std::string& path, const std::string& id) {
@@ -302,16 +315,68 @@ void EmitDeletedParts(BlockLayer& layer, const GuestDevice& device) {
   if (inner != std::string::npos) EmitDeleted(layer, device.path.substr(0, inner), device.id);
 }
 
+void CoUnplug(BlockLayer& layer, Drive& drive) MILLRACE_MAY_SUSPEND {
+  const GuestDevice device = *drive.device;
+  layer.CoUnplug(drive);
+  EmitDeletedParts(layer, device);
+}
+
+// The disks on a controller's bus, the last one first.
+std::vector<Drive*> DrivesOn(const BlockLayer& layer, const std::string& controller) {
+  std::vector<Drive*> found;
+  for (const std::unique_ptr<Drive>& drive : layer.drives()) {
+    if (drive->device != nullptr && drive->device->controller == controller) {
+      found.push_back(drive.get());
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Drive* left, const Drive* right) {
+    return left->device->number > right->device->number;
+  });
+  return found;
+}
+
+absl::Status CheckMayDelete(const BusTable::Controller& controller) {
+  if (controller.is_removable) return absl::OkStatus();
+  return GenericError("Bus 'pcie.0' does not support hotplugging");
+}
+
+PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) {
+  const std::string id = ArgumentReader(arguments).String("id");
+  if (!layer.HasDevice(id)) return NoSuchDevice(id);
+  CommandPlan plan;
+  if (const BusTable::Controller* const controller = layer.buses().FindController(id)) {
+    MILLRACE_RETURN_IF_ERROR(CheckMayDelete(*controller));
+    for (const Drive* const drive : DrivesOn(layer, id)) {
+      const GuestDevice& device = *drive->device;
+      plan.steps.push_back(StrCat("unplug '", device.id.empty() ? device.path : device.id, "'"));
+    }
+  }
+  plan.steps.push_back(StrCat("unplug '", id, "'"));
+  return plan;
+}
+
+// What is on its bus goes with it.
+absl::Status CoDeleteController(BlockLayer& layer, const BusTable::Controller& controller)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CheckMayDelete(controller));
+  const std::string id = controller.id;
+  const std::string path = StrCat("/machine/peripheral/", id);
+  const bool has_backend = controller.has_backend;
+  for (Drive* const drive : DrivesOn(layer, id)) CoUnplug(layer, *drive);
+  layer.buses().RemoveController(id);
+  if (has_backend) EmitDeleted(layer, StrCat(path, "/virtio-backend"), "");
+  EmitDeleted(layer, path, id);
+  return absl::OkStatus();
+}
+
 CommandResult CoDeviceDel(BlockLayer& layer, const std::string& id) MILLRACE_MAY_SUSPEND {
-  if (layer.buses().RemoveController(id)) {
-    EmitDeleted(layer, StrCat("/machine/peripheral/", id), id);
+  if (const BusTable::Controller* const controller = layer.buses().FindController(id)) {
+    MILLRACE_RETURN_IF_ERROR(CoDeleteController(layer, *controller));
     return json::object();
   }
-  Drive* drive = layer.FindDriveOfDevice(id);
+  Drive* const drive = layer.FindDriveOfDevice(id);
   if (drive == nullptr) return NoSuchDevice(id);
-  const GuestDevice device = *drive->device;
-  layer.CoUnplug(*drive);
-  EmitDeletedParts(layer, device);
+  CoUnplug(layer, *drive);
   return json::object();
 }
 
@@ -323,7 +388,7 @@ void RegisterDeviceCommands(BlockLayer& layer) {
        .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
          const json::object properties = AsText(arguments);
          ArgumentReader reader(properties, ScalarStyle::kText);
-         MILLRACE_RETURN_IF_ERROR(CoAddDevice(layer, reader, true));
+         MILLRACE_RETURN_IF_ERROR(CoAddDevice(layer, reader, {.is_hotplug = true}));
          return json::object();
        },
        .schema_type = "DeviceOptions"});
@@ -345,7 +410,7 @@ void RegisterDeviceCommands(BlockLayer& layer) {
       "device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "driver"));
         ArgumentReader reader = value.Reader();
-        return CoAddDevice(layer, reader, false);
+        return CoAddDevice(layer, reader, {});
       });
 }
 

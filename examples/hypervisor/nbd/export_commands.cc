@@ -54,6 +54,7 @@ absl::StatusOr<ExportArguments> ReadExport(ArgumentReader& reader) {
   options.name = reader.OptionalString("name").value_or(read.node_name);
   options.description = reader.OptionalString("description").value_or("");
   read.request.bitmap_refusal = RefuseBitmaps(reader);
+  reader.OptionalBool("allocation-depth");  // a meta context that is not offered
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   return read;
 }

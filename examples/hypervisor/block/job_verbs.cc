@@ -18,12 +18,7 @@ namespace {
 using Verb = std::function<absl::Status(JobManager& jobs, const std::string& id)>;
 
 CommandResult Call(BlockLayer& layer, const Verb& verb, const std::string& id, bool is_legacy) {
-  const absl::StatusOr<JobInfo> job = layer.jobs().Query(id);
-  MILLRACE_RETURN_IF_ERROR(InVerbWords(job.status(), id, is_legacy));
-  // The older commands know block jobs only.
-  if (is_legacy && job->type == kCreateJobType) {
-    return DeviceNotActive(StrCat("Block job '", id, "' not found"));
-  }
+  MILLRACE_RETURN_IF_ERROR(CheckKnowsJob(layer, id, is_legacy));
   MILLRACE_RETURN_IF_ERROR(InVerbWords(verb(layer.jobs(), id), id, is_legacy));
   return json::object();
 }
@@ -114,6 +109,13 @@ void RegisterQueries(BlockLayer& layer) {
 }
 
 }  // namespace
+
+absl::Status CheckKnowsJob(BlockLayer& layer, const std::string& id, bool is_legacy) {
+  const absl::StatusOr<JobInfo> job = layer.jobs().Query(id);
+  MILLRACE_RETURN_IF_ERROR(InVerbWords(job.status(), id, is_legacy));
+  if (!is_legacy || job->type != kCreateJobType) return absl::OkStatus();
+  return DeviceNotActive(StrCat("Block job '", id, "' not found"));
+}
 
 absl::Status InVerbWords(absl::Status status, const std::string& id, bool is_legacy) {
   if (!absl::IsNotFound(status)) return status;

@@ -29,6 +29,7 @@ PlanResult PlanVerb(BlockLayer& layer, std::string_view command, const json::obj
   const std::string device = reader.OptionalString("device").value_or("");
   const bool force = !is_legacy || reader.OptionalBool("force").value_or(false);
   const std::string& job = id.empty() ? device : id;
+  MILLRACE_RETURN_IF_ERROR(CheckKnowsJob(layer, job, is_legacy));
   absl::Status refusal = layer.jobs().CheckVerb(job, verb, force);
   MILLRACE_RETURN_IF_ERROR(InVerbWords(std::move(refusal), job, is_legacy));
   const int64_t speed = reader.OptionalInteger("speed").value_or(0);

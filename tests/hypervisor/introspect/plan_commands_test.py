@@ -331,6 +331,10 @@ class PlanOfCommands(Case):
         self.check('blockdev-create', True, job_id='c', options=options())
         self.wait_status('c', 'concluded')
         self.check('blockdev-create', False, job_id='c', options=options())
+        # The older verbs know block jobs only.
+        self.check('block-job-pause', False, device='c')
+        self.check('block-job-dismiss', False, id='c')
+        self.check('job-dismiss', True, id='c')
 
     def test_drive_mirror(self):
         target = str(self.folder / 'target.img')

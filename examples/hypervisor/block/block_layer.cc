@@ -279,7 +279,7 @@ void BlockLayer::CoHurryGuests() {
     }
     if (!CoSleepFor(kMillisecond).ok()) break;
   }
-  guest_requests_.CoJoin().IgnoreError();
+  guest_requests_.CoJoin();
 }
 
 void BlockLayer::CoCloseEverything() {
@@ -290,17 +290,19 @@ void BlockLayer::CoCloseEverything() {
   owned_.clear();
 }
 
-void BlockLayer::SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run) {
-  ++guest_requests_open_;
+bool BlockLayer::SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run) {
+  const bool is_started =
+      guest_requests_.Spawn(name, [this, drive, run = std::move(run)]() MILLRACE_MAY_SUSPEND {
+        run();
+        --guest_requests_open_;
+        if (drive != nullptr) --drive->requests_open;
+        guest_request_done_.Notify();
+      });
+  if (!is_started) return false;
   // From now on, not only from when it runs.
+  ++guest_requests_open_;
   if (drive != nullptr) ++drive->requests_open;
-  guest_requests_.Spawn(std::string(name),
-                        [this, drive, run = std::move(run)]() MILLRACE_MAY_SUSPEND {
-                          run();
-                          --guest_requests_open_;
-                          if (drive != nullptr) --drive->requests_open;
-                          guest_request_done_.Notify();
-                        });
+  return true;
 }
 
 void BlockLayer::CoWaitForGuestRequests() {
@@ -520,7 +522,9 @@ void BlockLayer::CoTakeOutMedium(Drive& drive) {
   if (throttle != nullptr) throttle->LetAllPass();
   guest_request_done_.CoWaitUntil([&drive] { return drive.requests_open == 0; });
   if (throttle != nullptr) throttle->HoldBackAgain();
+  if (!drive.backend.is_attached()) return;
   drive.backend.CoDetach();
+  for (const auto& listener : medium_listeners_) listener(drive);
 }
 
 void BlockLayer::CoRemoveDrive(Drive& drive) {

@@ -27,6 +27,7 @@
 #include "examples/hypervisor/block/job_notes.h"
 #include "examples/hypervisor/block/user_bitmaps.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
+#include "examples/hypervisor/process/separate_tasks.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
 #include "millrace/engine/scope/task_scope.h"
@@ -89,7 +90,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   const OpenTreeOptions& open_options() const { return open_options_; }
   const HolderRef& monitor() const { return open_options_.holder; }
   // Starts a request that goes on by itself. The drive, if it is one's, stays until it is done.
-  void SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run);
+  // False if there is no memory for it.
+  bool SpawnGuestRequest(Drive* drive, std::string_view name, std::function<void()> run);
   // Drains every node, once: requests end, jobs pause and go on.
   void CoBringToRest() MILLRACE_MAY_SUSPEND;
   // Lets go of all requests that stand at a break point; none stops there any more.
@@ -142,6 +144,10 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   absl::Status InsertMedium(Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
   // What that would refuse.
   absl::Status RehearseInsertMedium(const Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
+  // Who hears that a drive has lost its medium; may suspend.
+  void OnMediumGone(std::function<void(const Drive&)> listener) {
+    medium_listeners_.push_back(std::move(listener));
+  }
   // Another part's attachment (an export), which makes its node one in use; it outlives the note.
   void AddBackendUser(const Attachment& backend) { other_backends_.push_back(&backend); }
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
@@ -171,12 +177,13 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   JobManager jobs_;
   JobNotes job_notes_;
   OpenTreeOptions open_options_;
-  TaskScope guest_requests_;  // of qemu-io's aio_ commands
+  SeparateTasks guest_requests_;  // of qemu-io's aio_ commands
   Condition guest_request_done_;
   size_t guest_requests_open_ = 0;
   TaskScope* sleep_ = nullptr;  // of a command
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
+  std::vector<std::function<void(const Drive&)>> medium_listeners_;
   std::vector<const Attachment*> other_backends_;
   BusTable buses_;
   UserBitmaps bitmaps_;

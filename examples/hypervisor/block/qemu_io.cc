@@ -90,11 +90,13 @@ std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
     CoRunIoRequest(layer, target, request);
     return {};
   }
-  layer.SpawnGuestRequest(target.drive, request.name,
-                          [&layer, target, request]() MILLRACE_MAY_SUSPEND {
-                            CoRunIoRequest(layer, target, request);
-                            if (target.own != nullptr) target.own->CoDetach();
-                          });
+  const bool is_started = layer.SpawnGuestRequest(target.drive, request.name,
+                                                  [&layer, target, request]() MILLRACE_MAY_SUSPEND {
+                                                    CoRunIoRequest(layer, target, request);
+                                                    if (target.own != nullptr)
+                                                      target.own->CoDetach();
+                                                  });
+  if (!is_started) PrintLikeQemuIo(StrCat(request.name, " failed: ", ErrnoText(ENOMEM), "\n"));
   return {};
 }
 

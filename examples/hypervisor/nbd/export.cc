@@ -6,6 +6,7 @@
 #include "examples/hypervisor/nbd/protocol.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/drain.h"
 #include "millrace/graph/map_image.h"
@@ -40,7 +41,7 @@ NbdExport::NbdExport(Graph& graph, NbdExportOptions options, Attachment backend)
 
 void NbdExport::CoEnd() {
   is_ending_ = true;
-  queries_.CoJoin().IgnoreError();
+  queries_.CoJoin();
   bool is_over = false;
   TaskScope detaching("nbd export end");
   const bool is_started = detaching.Spawn("nbd export detach", [&]() MILLRACE_MAY_SUSPEND {

@@ -12,8 +12,8 @@
 
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/nbd/disk.h"
+#include "examples/hypervisor/process/separate_tasks.h"
 #include "millrace/engine/base/capabilities.h"
-#include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/graph.h"
 
@@ -65,7 +65,7 @@ class NbdExport final : public NbdDisk {
   Attachment backend_;
   GuestPort port_;
   const uint64_t bytes_;  // fixed: the attachment does not share resizing
-  TaskScope queries_;
+  SeparateTasks queries_;
   bool is_ending_ = false;
 };
 

@@ -110,11 +110,11 @@ CommandResult QueryExports(NbdPart& part) MILLRACE_OPENS_VIEW {
   return shown;
 }
 
-CommandResult ExportDel(NbdPart& part, const json::object& arguments) {
+CommandResult CoExportDel(NbdPart& part, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   const std::string id = reader.String("id");
   const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
-  MILLRACE_RETURN_IF_ERROR(part.RemoveExport(id, is_hard));
+  MILLRACE_RETURN_IF_ERROR(part.CoRemoveExport(id, is_hard));
   return json::object();
 }
 
@@ -150,7 +150,7 @@ absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) {
 
 absl::Status AddExport(NbdPart& part, ExportRequest request) {
   MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
-  return part.AddExport(request.node, std::move(request.options));
+  return part.AddExport(request.node, std::move(request.options), request.drive);
 }
 
 void RegisterExportCommands(NbdPart& part) {
@@ -162,10 +162,10 @@ void RegisterExportCommands(NbdPart& part) {
          MILLRACE_RETURN_IF_ERROR(ExportAdd(part, reader));
          return json::object();
        }});
-  commands.Register(
-      {.name = "block-export-del",
-       .arguments = {{{"id"}, {"mode", ArgumentType::kEnum, true, {"safe", "hard"}}}},
-       .handler = [&part](const json::object& arguments) { return ExportDel(part, arguments); }});
+  commands.Register({.name = "block-export-del",
+                     .arguments = {{{"id"}, {"mode", ArgumentType::kEnum, true, {"safe", "hard"}}}},
+                     .handler = [&part](const json::object& arguments)
+                                    MILLRACE_MAY_SUSPEND { return CoExportDel(part, arguments); }});
   commands.Register({.name = "query-block-exports",
                      .arguments = {{}},
                      .handler = [&part](const json::object&)

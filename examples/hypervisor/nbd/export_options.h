@@ -11,6 +11,7 @@ namespace millrace {
 
 struct ExportRequest {
   NodeId node;
+  const Drive* drive = nullptr;  // whose medium it is: the export ends when that is taken out
   NbdExportOptions options;
   std::string bitmap_refusal;  // if bitmaps are asked for: there are none
 };

@@ -59,6 +59,7 @@ absl::StatusOr<ExportRequest> ReadServerAdd(NbdPart& part, const json::object& a
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, part.layer().FindDeviceOrNode(device));
   ExportRequest request;
   request.node = node;
+  request.drive = part.layer().FindDrive(device);
   request.options.id = request.options.name = name.value_or(device);
   request.options.description = description.value_or("");
   request.options.is_writable = is_writable && !part.layer().IsReadOnly(node);
@@ -72,11 +73,11 @@ CommandResult ServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_O
   return json::object();
 }
 
-CommandResult ServerRemove(NbdPart& part, const json::object& arguments) {
+CommandResult CoServerRemove(NbdPart& part, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
   const std::string name = reader.String("name");
   const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
-  MILLRACE_RETURN_IF_ERROR(part.RemoveExport(name, is_hard));
+  MILLRACE_RETURN_IF_ERROR(part.CoRemoveExport(name, is_hard));
   return json::object();
 }
 
@@ -147,9 +148,8 @@ void RegisterNbdServerCommands(NbdPart& part) {
   commands.Register(
       {.name = "nbd-server-remove",
        .arguments = {{{"name"}, {"mode", ArgumentType::kEnum, true, {"safe", "hard"}}}},
-       .handler = [&part](const json::object& arguments) {
-         return ServerRemove(part, arguments);
-       }});
+       .handler = [&part](const json::object& arguments)
+                      MILLRACE_MAY_SUSPEND { return CoServerRemove(part, arguments); }});
   SetServerPlanners(part);
   part.host().options.Register("nbd-server", [&part](std::string_view text) -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, ""));

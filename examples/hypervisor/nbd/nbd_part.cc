@@ -12,6 +12,7 @@ namespace millrace {
 NbdPart::NbdPart(HypervisorHost& host, BlockLayer& layer)
     : host_(host), layer_(layer), endings_(host.engine.scheduler(), "nbd exports") {
   RegisterTlsObjects(host.objects);
+  layer.OnMediumGone([this](const Drive& drive) MILLRACE_MAY_SUSPEND { CoOnMediumGone(drive); });
   RegisterNbdServerCommands(*this);
   RegisterExportCommands(*this);
   host.loop.BeforeWait([this] {
@@ -23,7 +24,7 @@ void NbdPart::CoShutdown() {
   // What clients have asked for may stand at one.
   layer_.ReleaseBreakPoints();
   if (server_ != nullptr) CoStopServer().IgnoreError();
-  endings_.CoJoin().IgnoreError();
+  endings_.CoJoin();
 }
 
 absl::Status NbdPart::StartServer(NbdServerOptions options) {
@@ -35,9 +36,9 @@ absl::Status NbdPart::StartServer(NbdServerOptions options) {
 
 absl::Status NbdPart::CoStopServer() {
   if (server_ == nullptr) return GenericError("NBD server not running");
-  for (const std::shared_ptr<NbdExport>& each : NbdServer::Exports(exports_)) BeginEnd(each);
+  for (const std::shared_ptr<NbdExport>& each : OldestFirst()) CoBeginEnd(each);
   server_->CoStop();
-  endings_.CoJoin().IgnoreError();
+  endings_.CoJoin();
   server_.reset();
   return absl::OkStatus();
 }
@@ -49,10 +50,11 @@ std::shared_ptr<NbdExport> NbdPart::Find(std::string_view id) const {
   return found == exports_.end() ? nullptr : *found;
 }
 
-absl::Status NbdPart::AddExport(NodeId node, NbdExportOptions options) {
+absl::Status NbdPart::AddExport(NodeId node, NbdExportOptions options, const Drive* drive) {
   MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<NbdExport> added,
                             NbdExport::Create(layer_.graph(), node, std::move(options)));
   layer_.AddBackendUser(added->backend());
+  if (drive != nullptr) drives_.emplace(added.get(), drive);
   exports_.insert(exports_.begin(), std::move(added));
   return absl::OkStatus();
 }
@@ -69,18 +71,29 @@ absl::Status NbdPart::CheckRemoveExport(std::string_view id, bool is_hard) const
   return absl::OkStatus();
 }
 
-absl::Status NbdPart::RemoveExport(std::string_view id, bool is_hard) {
+absl::Status NbdPart::CoRemoveExport(std::string_view id, bool is_hard) {
   MILLRACE_RETURN_IF_ERROR(CheckRemoveExport(id, is_hard));
-  BeginEnd(Find(id));
+  CoBeginEnd(Find(id));
   return absl::OkStatus();
 }
 
-void NbdPart::BeginEnd(const std::shared_ptr<NbdExport>& ended) {
+NbdServer::Exports NbdPart::OldestFirst() const { return {exports_.rbegin(), exports_.rend()}; }
+
+void NbdPart::CoBeginEnd(const std::shared_ptr<NbdExport>& ended) {
   if (ended->is_ending()) return;
   ended->BeginEnd();
+  drives_.erase(ended.get());
   if (server_ != nullptr) server_->Disconnect(*ended);
-  // It shares nothing with other users that could still fail.
-  endings_.Spawn("nbd export end", [this, ended]() MILLRACE_MAY_SUSPEND { CoEnd(ended); });
+  const bool is_started =
+      endings_.Spawn("nbd export end", [this, ended]() MILLRACE_MAY_SUSPEND { CoEnd(ended); });
+  if (!is_started) CoEnd(ended);
+}
+
+void NbdPart::CoOnMediumGone(const Drive& drive) {
+  for (const std::shared_ptr<NbdExport>& each : OldestFirst()) {
+    const auto found = drives_.find(each.get());
+    if (found != drives_.end() && found->second == &drive) CoBeginEnd(each);
+  }
 }
 
 void NbdPart::CoEnd(const std::shared_ptr<NbdExport>& ended) {

@@ -9,6 +9,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_NBD_NBD_PART_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_NBD_NBD_PART_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,7 +19,7 @@
 #include "examples/hypervisor/nbd/export.h"
 #include "examples/hypervisor/nbd/server.h"
 #include "examples/hypervisor/process/hypervisor_host.h"
-#include "millrace/engine/scope/task_scope.h"
+#include "examples/hypervisor/process/separate_tasks.h"
 
 namespace millrace {
 
@@ -39,21 +40,28 @@ class NbdPart final : public HypervisorPart {
 
   // Null if there is none.
   std::shared_ptr<NbdExport> Find(std::string_view id) const;
-  absl::Status AddExport(NodeId node, NbdExportOptions options) MILLRACE_OPENS_VIEW;
-  // What RemoveExport() would refuse.
+  // With a drive: the export ends when the drive loses its medium.
+  absl::Status AddExport(NodeId node, NbdExportOptions options, const Drive* drive = nullptr)
+      MILLRACE_OPENS_VIEW;
+  // What CoRemoveExport() would refuse.
   absl::Status CheckRemoveExport(std::string_view id, bool is_hard) const;
   // `is_hard`: clients are cut off; otherwise it is refused while there are any.
-  absl::Status RemoveExport(std::string_view id, bool is_hard);
+  absl::Status CoRemoveExport(std::string_view id, bool is_hard) MILLRACE_MAY_SUSPEND;
 
  private:
-  void BeginEnd(const std::shared_ptr<NbdExport>& ended);
+  // In a coroutine of its own, or, without memory for one, now.
+  void CoBeginEnd(const std::shared_ptr<NbdExport>& ended) MILLRACE_MAY_SUSPEND;
+  void CoOnMediumGone(const Drive& drive) MILLRACE_MAY_SUSPEND;
+  // A copy, in the order in which they end where several do.
+  NbdServer::Exports OldestFirst() const;
   void CoEnd(const std::shared_ptr<NbdExport>& ended) MILLRACE_MAY_SUSPEND;
 
   HypervisorHost& host_;
   BlockLayer& layer_;
-  NbdServer::Exports exports_;         // newest first, those that end included
-  std::unique_ptr<NbdServer> server_;  // null: not running
-  TaskScope endings_;
+  NbdServer::Exports exports_;                       // newest first, those that end included
+  std::unique_ptr<NbdServer> server_;                // null: not running
+  std::map<const NbdExport*, const Drive*> drives_;  // of those that end with a medium
+  SeparateTasks endings_;
 };
 
 // The commands and options, called by the constructor.

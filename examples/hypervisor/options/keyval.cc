@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kKeyFragmentBytesMax = 127;
 // As deep as JSON may nest.
-constexpr size_t kKeyDepthMax = 1024;
+constexpr size_t kKeyDepthMax = kNestedTextDepthMax;
 
 struct Pair {
   std::string key;

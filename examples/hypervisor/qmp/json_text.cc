@@ -72,7 +72,7 @@ absl::StatusOr<json::value> ParseJson(std::string_view text) {
       result = GenericError("Expecting at most one JSON value");
     }
   };
-  JsonStream stream;
+  JsonStream stream({.depth_max = kNestedTextDepthMax});
   stream.Feed(text, take);
   stream.End(take);
   if (!result.has_value()) return GenericError("Expecting a JSON value");

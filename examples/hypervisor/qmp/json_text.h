@@ -55,7 +55,11 @@ class JsonStream {
   int brackets_ = 0;
 };
 
-// Exactly one value.
+// Of values in texts that commands carry: they are read, and walked through, on the small stack of
+// a coroutine.
+inline constexpr int kNestedTextDepthMax = 64;
+
+// Exactly one value, which nests kNestedTextDepthMax levels at most.
 absl::StatusOr<json::value> ParseJson(std::string_view text);
 
 }  // namespace millrace

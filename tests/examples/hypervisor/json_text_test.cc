@@ -101,6 +101,9 @@ TEST(JsonText, HoldsItsLimits) {
   EXPECT_EQ(Read(nested(1024)).size(), 1u);
   EXPECT_EQ(Read(nested(1024))[0][0], '[');
   EXPECT_EQ(Read(nested(1025))[0], "JSON nesting depth limit exceeded");
+  // Texts inside commands are read on a coroutine's stack.
+  EXPECT_TRUE(ParseJson(nested(64)).ok());
+  EXPECT_EQ(ParseJson(nested(65)).status().message(), "JSON nesting depth limit exceeded");
   const JsonLimits limits = {.token_bytes_max = 100, .token_count_max = 20};
   EXPECT_EQ(Read("'" + std::string(97, 'x') + "'", {}, limits).size(), 1u);
   EXPECT_EQ(Read("'" + std::string(98, 'x') + "'", {}, limits)[0],

@@ -48,6 +48,11 @@ TEST(Keyval, RefusesInQemusWords) {
   EXPECT_EQ(Keyval("c.0.x=1,c.2.x=1"), "Parameter 'c.1' missing");
   EXPECT_EQ(Keyval("help"), R"({"driver": "help"})");
   EXPECT_EQ(Keyval("a=1,help"), "Help is not available for this option");
+  std::string deep = "a";
+  for (int level = 1; level < 64; ++level) deep += ".a";
+  EXPECT_TRUE(ParseKeyval(deep + "=1", "").ok());
+  deep += ".a";
+  EXPECT_EQ(Keyval(deep + "=1"), "Invalid parameter '" + deep + "'");
   const std::string long_name(128, 'a');
   EXPECT_EQ(Keyval(long_name + "=1"), "Parameter '" + long_name + "' is too long");
 }

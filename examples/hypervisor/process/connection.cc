@@ -128,7 +128,14 @@ void Connection::End() {
 
 void Connection::Write(TextRope text) {
   if (is_broken_) return;
-  if (unsent_bytes() > kUnsentBytesMax) return Break();
+  if (unasked_bytes_ > kUnsentBytesMax) return Break();
+  unasked_bytes_ += text.bytes();
+  unsent_.Append(std::move(text));
+}
+
+void Connection::WriteReply(TextRope text) {
+  if (is_broken_) return;
+  unasked_bytes_ = 0;
   unsent_.Append(std::move(text));
 }
 
@@ -157,6 +164,7 @@ void Connection::Flush() {
     if (count < 0 && WouldBlock()) break;
     if (count < 0) return Break();
     unsent_.RemoveFront(static_cast<size_t>(count));
+    unasked_bytes_ = std::min(unasked_bytes_, unsent_bytes());
   }
   UpdateEvents();
 }

@@ -19,7 +19,7 @@ namespace millrace {
 
 class Connection {
  public:
-  // With this much unsent, nothing more is accepted and the connection ends.
+  // With this much unsent behind the last reply, nothing more is accepted and the connection ends.
   static constexpr size_t kUnsentBytesMax = 16 << 20;
 
   // Takes over the descriptors, which may be the same; standard streams are left open at the end.
@@ -40,7 +40,10 @@ class Connection {
   // Reading begins on.
   void SetReading(bool is_reading);
 
-  // Sends, now or when the client reads on. Dropped if is_broken().
+  // Sends, now or when the client reads on. Dropped if is_broken(). What a client has asked for is
+  // its own affair, and whoever asks sees to it that it does not become too much; what it has not
+  // asked for is bounded here.
+  void WriteReply(TextRope text);
   void Write(TextRope text);
   size_t unsent_bytes() const { return unsent_.bytes(); }
   // Nothing can be sent any more.
@@ -66,6 +69,7 @@ class Connection {
   std::function<void()> on_sent_;
   std::function<void(int)> take_descriptor_;
   TextRope unsent_;
+  size_t unasked_bytes_ = 0;  // of unsent_, behind the last reply
   bool is_socket_ = false;
   bool is_reading_ = false;
   bool has_ended_ = false;

@@ -13,6 +13,9 @@ namespace {
 constexpr size_t kQueuedRequestsMax = 8;
 // With this much unsent the client is not served, nor read from, until it reads.
 constexpr size_t kUnsentBytesHigh = 1 << 20;
+// QEMU ends its lines like this, and clients read lines.
+constexpr std::string_view kLineEnd = "\r\n";
+
 bool IsDeeperThan(const json::value& value, size_t levels) {
   if (!value.is_object() && !value.is_array()) return false;
   if (levels == 0) return true;
@@ -137,7 +140,8 @@ void MonitorSession::Send(std::string_view member, TextRope value, const std::st
   if (!id.empty()) StrAppend(&end, is_pretty ? "," : ", ", indent, "\"id\": ", id);
   StrAppend(&end, is_pretty ? "\n}" : "}");
   message.Append(std::move(end));
-  SendLine(std::move(message));
+  message.Append(std::string(kLineEnd));
+  connection_->WriteReply(std::move(message));
 }
 
 void MonitorSession::SendEvent(const json::object& event) {
@@ -145,8 +149,7 @@ void MonitorSession::SendEvent(const json::object& event) {
 }
 
 void MonitorSession::SendLine(TextRope line) {
-  // QEMU ends its lines like this, and clients read lines.
-  line.Append("\r\n");
+  line.Append(std::string(kLineEnd));
   connection_->Write(std::move(line));
 }
 

@@ -97,6 +97,9 @@ class MonitorHubTest : public testing::Test {
     commands_.Register({.name = "large", .handler = [](const json::object&) {
                           return CommandResult(json::value(std::string(100'000, 'x')));
                         }});
+    commands_.Register({.name = "huge", .handler = [](const json::object&) {
+                          return CommandResult(json::value(std::string(17 << 20, 'x')));
+                        }});
     scope_.Spawn("serve", [this]() MILLRACE_MAY_SUSPEND { hub_.CoServe(); });
   }
   ~MonitorHubTest() override {
@@ -320,6 +323,20 @@ TEST_F(MonitorHubTest, AReplyLargerThanWhatMayWaitDoesNotEndTheConversation) {
     for (std::string& line : client->Lines()) lines.push_back(std::move(line));
   }
   EXPECT_EQ(lines, (Lines{"{\"return\": {}, \"id\": \"" + id + "\"}", "{\"return\": {}}"}));
+}
+
+TEST_F(MonitorHubTest, AnEventBehindALargeReplyDoesNotCutOffWhoReads) {
+  const auto client = ConnectNegotiated();
+  client->Send("{'execute':'huge'}");
+  Settle();
+  hub_.Emit("FIRST", {});
+  Lines lines;
+  for (int turn = 0; turn < 1000 && lines.size() < 2 && !client->is_over(); ++turn) {
+    for (const std::string& line : client->Lines()) lines.push_back(line.substr(0, 16));
+    Settle();
+  }
+  EXPECT_EQ(lines, (Lines{"{\"return\": \"xxxx", "\"event\": \"FIRST\""}));
+  EXPECT_FALSE(client->is_over());
 }
 
 TEST_F(MonitorHubTest, AClientThatReadsNoEventsIsCutOff) {

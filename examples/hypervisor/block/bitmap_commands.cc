@@ -1,7 +1,6 @@
 // block-dirty-bitmap-add, -remove, -clear, -enable, -disable, -merge, by themselves and in
 // transactions.
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +12,7 @@
 #include "examples/hypervisor/block/user_bitmaps.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
 
@@ -190,20 +190,52 @@ PlanResult PlanBitmapCommand(BlockLayer& layer, std::string_view name, const jso
 
 // A hash of the bitmap as an array of 64-bit words, a bit for each granule: how QEMU's tests
 // compare bitmaps.
-CommandResult HashBitmap(BlockLayer& layer, const json::object& given) MILLRACE_OPENS_VIEW {
+absl::StatusOr<uint64_t> CountHashedWords(BlockLayer& layer, const json::object& given)
+    MILLRACE_OPENS_VIEW {
+  constexpr uint64_t kWordsMax = (uint64_t{1} << 30) / sizeof(uint64_t);
   ArgumentReader reader(given);
   MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
   const DirtyBitmap& bitmap = named.bitmap->record->bitmap();
   const uint64_t granules = AlignUp(bitmap.bytes(), bitmap.granularity()) / bitmap.granularity();
   const uint64_t words = std::max<uint64_t>(AlignUp(granules, 64) / 64, 1);
-  Sha256 hash;
-  for (uint64_t word = 0; word < words; ++word) {
-    std::array<uint8_t, 8> bytes = {};
-    for (uint64_t bit = 0; bit < 64 && word * 64 + bit < granules; ++bit) {
-      if (!bitmap.IsDirty((word * 64 + bit) * bitmap.granularity())) continue;
+  if (words <= kWordsMax) return words;
+  return GenericError(StrCat("a bitmap of ", granules, " granules is too large to be hashed; take ",
+                             64 * kWordsMax, " at most"));
+}
+
+// Adds the words from `first` on. The bitmap is looked for again, as time has passed.
+absl::Status HashWords(BlockLayer& layer, const json::object& given, uint64_t first, uint64_t words,
+                       Sha256* hash) MILLRACE_OPENS_VIEW {
+  ArgumentReader reader(given);
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  const DirtyBitmap& bitmap = named.bitmap->record->bitmap();
+  const uint64_t granularity = bitmap.granularity();
+  const uint64_t from = first * 64;  // in granules
+  const uint64_t to = from + words * 64;
+  std::vector<uint8_t> bytes(words * sizeof(uint64_t));
+  for (uint64_t at = from; at < to;) {
+    const std::optional<ByteRange> dirty =
+        bitmap.NextDirty(at * granularity, (to - at) * granularity);
+    if (!dirty) break;
+    const uint64_t end = std::min(AlignUp(dirty->end(), granularity) / granularity, to);
+    for (at = dirty->offset / granularity; at < end; ++at) {
+      const uint64_t bit = at - from;
       bytes[bit / 8] = static_cast<uint8_t>(bytes[bit / 8] | (1u << (bit % 8)));
     }
-    hash.Add(bytes);
+  }
+  hash->Add(bytes);
+  return absl::OkStatus();
+}
+
+// Others have their turn after each part: what guests write meanwhile may be in it or not.
+CommandResult CoHashBitmap(BlockLayer& layer, const json::object& given) MILLRACE_MAY_SUSPEND {
+  constexpr uint64_t kWordsAtOnce = 8192;
+  MILLRACE_ASSIGN_OR_RETURN(const uint64_t words, CountHashedWords(layer, given));
+  Sha256 hash;
+  for (uint64_t at = 0; at < words; at += kWordsAtOnce) {
+    if (at > 0) CoYield("bitmap hash");
+    MILLRACE_RETURN_IF_ERROR(
+        HashWords(layer, given, at, std::min(kWordsAtOnce, words - at), &hash));
   }
   return json::object({{"sha256", hash.Finish()}});
 }
@@ -224,7 +256,7 @@ void RegisterBitmapCommands(BlockLayer& layer) {
       {.name = "x-debug-block-dirty-bitmap-sha256",
        .arguments = {{{"node"}, {"name"}}},
        .handler = [&layer](const json::object& given)
-                      MILLRACE_MAY_SUSPEND { return HashBitmap(layer, given); }});
+                      MILLRACE_MAY_SUSPEND { return CoHashBitmap(layer, given); }});
   for (const std::string_view name :
        {"block-dirty-bitmap-add", "block-dirty-bitmap-remove", "block-dirty-bitmap-clear",
         "block-dirty-bitmap-enable", "block-dirty-bitmap-disable", "block-dirty-bitmap-merge"}) {

@@ -102,6 +102,13 @@ class Hostile(Case):
         self.assertEqual(self.vm.wait_exit(), 0)
         self.assertEqual(self.vm.errors(), '')
 
+    def test_a_bitmap_that_nobody_could_hash(self):
+        self.vm.command('blockdev-add', driver='null-co', node_name='n', size=1 << 60)
+        bitmap = {'node': 'n', 'name': 'b'}
+        self.vm.qmp.execute('block-dirty-bitmap-add', {**bitmap, 'granularity': 512})
+        reply = self.vm.qmp.execute('x-debug-block-dirty-bitmap-sha256', bitmap)
+        self.assertIn('too large to be hashed', reply['error']['desc'])
+
     def test_out_of_band_requests_are_not_offered(self):
         reply = self.vm.qmp.request({'exec-oob': 'query-jobs'})
         self.assertEqual(reply['error']['class'], 'GenericError')

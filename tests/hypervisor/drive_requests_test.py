@@ -35,6 +35,28 @@ class Requests(Case):
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.holds('a.img', 7, 0, 65536))
 
+    def test_what_a_file_holds_is_written_again_and_again(self):
+        (self.folder / 'text').write_bytes(b'abc')
+        (self.folder / 'empty').write_bytes(b'')
+        for name in ('text', '/dev/zero'):  # of the second as much as is wanted
+            self.vm.io('d', f'write -q -s {name} 0 64k')
+        self.vm.io('d', 'write -q -s text 64k 512')
+        self.assertEqual(self.vm.output() + self.vm.errors(), '')
+        for name in ('nope', '.', 'empty'):
+            self.vm.io('d', f'write -s {name} 0 64k')
+        self.vm.io('d', 'write -s nope 2M 64k')
+        self.vm.io('d', 'write -s text 2M 64k')
+        self.assertEqual(self.vm.errors(), 'nope: No such file or directory\n'
+                         '.: Is a directory\nempty: file is empty\n'
+                         'nope: No such file or directory\n')
+        self.assertEqual(self.vm.output(), 'write failed: Input/output error\n')
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('a.img', 0, 0, 65536))
+        self.images.run('qemu-img', 'convert', '-O', 'raw', 'a.img', 'a.raw')
+        with open(self.folder / 'a.raw', 'rb') as raw:
+            raw.seek(65536)
+            self.assertEqual(raw.read(512), (b'abc' * 171)[:512])
+
     def test_a_write_is_done_before_its_medium_goes(self):
         self.at_once(self.io('d "aio_write -P 7 0 64k"'), ('eject', {'device': 'd'}))
         self.assertEqual(self.vm.quit(), 0)

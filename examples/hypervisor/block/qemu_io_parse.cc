@@ -59,10 +59,11 @@ std::optional<uint64_t> ReadIoNumber(std::string_view text) {
   if (*end == '\0') return number;
   double fraction = 0;
   if (*end == '.' && !is_hex) {
-    const std::string after(end);
-    char* fraction_end = nullptr;
-    fraction = std::strtod(after.c_str(), &fraction_end);
-    end += fraction_end - after.c_str();
+    // Its digits only: strtod() would take an exponent too, and there is none.
+    const size_t after = digits.find_first_not_of("0123456789", end - digits.c_str() + 1);
+    const std::string text_of(end, std::min(after, digits.size()) - (end - digits.c_str()));
+    fraction = text_of.size() > 1 ? std::strtod(text_of.c_str(), nullptr) : 0;
+    end += text_of.size();
   }
   const size_t suffix =
       kSuffixes.find(static_cast<char>(absl::ascii_tolower(static_cast<unsigned char>(*end))));

@@ -2,9 +2,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -51,7 +50,9 @@ void PrintReport(const QemuIoRequest& request, Nanoseconds took) {
       IoSizeText(static_cast<double>(request.bytes)), seconds, IoSizeText(rate), 1 / seconds));
 }
 
+// In parts: as text a byte takes five.
 void PrintDump(const uint8_t* bytes, uint64_t count, uint64_t offset) {
+  constexpr size_t kPartBytes = 64 << 10;
   std::string dump;
   for (uint64_t line = 0; line < count; line += 16) {
     absl::StrAppendFormat(&dump, "%08x:  ", offset + line);
@@ -62,8 +63,10 @@ void PrintDump(const uint8_t* bytes, uint64_t count, uint64_t offset) {
       dump += absl::ascii_isalnum(bytes[i]) ? static_cast<char>(bytes[i]) : '.';
     }
     dump += '\n';
+    if (dump.size() < kPartBytes && end < count) continue;
+    PrintLikeQemuIo(dump);
+    dump.clear();
   }
-  PrintLikeQemuIo(dump);
 }
 
 // The size of what the uppermost image hands out at a time.
@@ -73,21 +76,40 @@ uint64_t ClusterOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() ? std::max<uint64_t>(SkipFilters(*node).cluster_bytes(), 1) : 1;
 }
 
-absl::Status FillFromFile(const std::string& path, const IoVector& vector) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (bytes.empty()) return absl::InvalidArgumentError(StrCat(path, ": file is empty"));
-  for (uint64_t at = 0; at < vector.bytes(); at += bytes.size()) {
-    const uint64_t part = std::min<uint64_t>(bytes.size(), vector.bytes() - at);
-    vector.CopyFrom(at, reinterpret_cast<const uint8_t*>(bytes.data()), part);
+// As much of the file as there is room for, again and again; false if there is nothing, which has
+// been told then.
+bool FillFromFile(const std::string& path, char* bytes, uint64_t count) {
+  const auto complain = [&](std::string_view why) {
+    ComplainLikeQemuIo(StrCat(path, ": ", why, "\n"));
+    return false;
+  };
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen(path.c_str(), "re"), &fclose);
+  if (file == nullptr) return complain(ErrnoText(errno));
+  const uint64_t read = fread(bytes, 1, count, file.get());
+  if (ferror(file.get()) != 0) return complain(ErrnoText(errno));
+  if (read == 0) return complain("file is empty");
+  for (uint64_t at = read; at < count; at += read) {
+    std::copy_n(bytes, std::min(read, count - at), bytes + at);
   }
-  return absl::OkStatus();
+  return true;
 }
 
 class RequestRun {
  public:
   RequestRun(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request)
       : layer_(layer), target_(target), request_(request) {}
+
+  // What is written, if a file has it. False: that has failed, and has been told.
+  bool Prepare() {
+    if (request_.pattern_file.empty()) return true;
+    absl::StatusOr<IoBuffer> buffer = TakeBuffer(request_.bytes);
+    if (!buffer.ok()) {
+      PrintLikeQemuIo(StrCat(Attempted(request_), " failed: ", ErrnoText(ENOMEM), "\n"));
+      return false;
+    }
+    content_ = *std::move(buffer);
+    return FillFromFile(request_.pattern_file, content_->data(), request_.bytes);
+  }
 
   absl::Status CoRun() MILLRACE_MAY_SUSPEND {
     Attachment& backend = *target_.backend;
@@ -136,13 +158,12 @@ class RequestRun {
   }
 
   absl::Status CoWrite() MILLRACE_MAY_SUSPEND {
-    MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, TakeBuffer(request_.bytes));
-    const IoVector vector(buffer.data(), request_.bytes);
-    vector.Fill(0, request_.pattern.value_or(kUsualPattern), request_.bytes);
-    if (!request_.pattern_file.empty()) {
-      MILLRACE_RETURN_IF_ERROR(FillFromFile(request_.pattern_file, vector));
+    if (!content_) {
+      MILLRACE_ASSIGN_OR_RETURN(content_, TakeBuffer(request_.bytes));
+      const uint8_t pattern = request_.pattern.value_or(kUsualPattern);
+      IoVector(content_->data(), request_.bytes).Fill(0, pattern, request_.bytes);
     }
-    return target_.backend->CoWrite(request_.offset, vector,
+    return target_.backend->CoWrite(request_.offset, IoVector(content_->data(), request_.bytes),
                                     {.force_unit_access = WritesThrough()});
   }
 
@@ -185,6 +206,7 @@ class RequestRun {
   BlockLayer& layer_;
   const QemuIoTarget& target_;
   const QemuIoRequest& request_;
+  std::optional<IoBuffer> content_;  // of a write
   bool matches_ = true;
 };
 
@@ -206,6 +228,7 @@ void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoR
   Clock& clock = layer.host().engine.clock();
   const Nanoseconds start = clock.Now();
   RequestRun run(layer, target, request);
+  if (!run.Prepare()) return;
   const absl::Status status = run.CoRun();
   const Nanoseconds took = clock.Now() - start;
   Count(target, request, status, took, clock.Now());

@@ -24,6 +24,11 @@ TEST(QemuIoParse, NumbersHaveSuffixesAndNothingBehindThem) {
   EXPECT_EQ(ParseIoNumber("0x200"), 512u);
   EXPECT_EQ(ParseIoNumber("1M"), 1u << 20);
   EXPECT_EQ(ParseIoNumber("1.5k"), 1536u);
+  EXPECT_EQ(ParseIoNumber("1.k"), 1024u);
+  EXPECT_EQ(ParseIoNumber("1.5E"), uint64_t{3} << 59);
+  for (const char* exponent : {"1e3", "1.5e1k", "1.5E1k", "1.5e300k", "1.5e-300k"}) {
+    EXPECT_EQ(ParseIoNumber(exponent), std::nullopt) << exponent;
+  }
   EXPECT_EQ(ParseIoNumber("1.5x"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("64kB"), std::nullopt);
   EXPECT_EQ(ParseIoNumber("-1"), std::nullopt);

@@ -45,9 +45,14 @@ std::optional<NodeView> DataChild(const NodeView& node) {
   return node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
 }
 
-json::object DescribeNode(const NodeView& node) {
+// Formats on formats, each in the file of the one above: as deep as they are told. A client could
+// not read much more, and they are described by recursion.
+constexpr int kFormatsMax = 200;
+
+json::object DescribeNode(const NodeView& node, int depth = 0) {
   json::object shown = DescribeAlone(node);
-  if (const std::optional<NodeView> below = DataChild(node)) shown["parent"] = DescribeNode(*below);
+  const std::optional<NodeView> below = DataChild(node);
+  if (below && depth < kFormatsMax) shown["parent"] = DescribeNode(*below, depth + 1);
   return shown;
 }
 
@@ -57,7 +62,7 @@ json::object DescribeNode(const NodeView& node) {
 class DriveChain {
  public:
   // From the bottom up, so that no stack limits the chain.
-  json::object Describe(const NodeView& top) {
+  json::object Describe(const NodeView& top, int depth = 0) {
     std::vector<NodeView> layers;
     for (std::optional<NodeView> node = SkipImplicitFilters(top); node;) {
       layers.push_back(*node);
@@ -74,7 +79,7 @@ class DriveChain {
         layer["parent"] = told_ <= kToldMax ? shown : DescribeAlone(layers[i + 1]);
         told_ *= 2;
       } else if (const std::optional<NodeView> file = DataChild(layers[i])) {
-        layer["parent"] = Describe(*file);
+        layer["parent"] = depth < kFormatsMax ? Describe(*file, depth + 1) : DescribeAlone(*file);
       }
       if (has_below) layer["backing"] = std::move(shown);
       shown = std::move(layer);

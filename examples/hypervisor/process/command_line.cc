@@ -128,10 +128,16 @@ class Parser {
   }
 
   absl::Status SetIo(std::string_view backend) {
-    if (backend == "io_uring") line_.io = IoBackendKind::kIoUring;
-    if (backend == "threads") line_.io = IoBackendKind::kThreads;
-    if (backend == "auto" || line_.io != IoBackendKind::kAutomatic) return absl::OkStatus();
-    return Wrong(StrCat("--io ", backend, ": expected 'auto', 'io_uring' or 'threads'"));
+    if (backend == "auto") {
+      line_.io = IoBackendKind::kAutomatic;
+    } else if (backend == "io_uring") {
+      line_.io = IoBackendKind::kIoUring;
+    } else if (backend == "threads") {
+      line_.io = IoBackendKind::kThreads;
+    } else {
+      return Wrong(StrCat("--io ", backend, ": expected 'auto', 'io_uring' or 'threads'"));
+    }
+    return absl::OkStatus();
   }
 
   // The library compares paths by their words, so links and dots are resolved here.

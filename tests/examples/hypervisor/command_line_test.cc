@@ -40,6 +40,8 @@ TEST(CommandLine, TellsMistakesAsGetoptDoes) {
   EXPECT_EQ(Mistake({"-T"}), "option requires an argument -- 'T'");
   EXPECT_EQ(Mistake({"--open-gate", "wide"}), "--open-gate wide: expected 'strict' or 'qemu'");
   EXPECT_EQ(Mistake({"--io", "magic"}), "--io magic: expected 'auto', 'io_uring' or 'threads'");
+  EXPECT_EQ(Mistake({"--io", "threads", "--io", "magic"}),
+            "--io magic: expected 'auto', 'io_uring' or 'threads'");
   EXPECT_NE(Mistake({"--open-root", "/there/is/none"}), "");
 }
 
@@ -60,6 +62,7 @@ TEST(CommandLine, ChoosesHowFilesAreReadAndWritten) {
   EXPECT_EQ(Parse({"--io", "auto"})->io, IoBackendKind::kAutomatic);
   EXPECT_EQ(Parse({"--io", "threads"})->io, IoBackendKind::kThreads);
   EXPECT_EQ(Parse({"--io=io_uring"})->io, IoBackendKind::kIoUring);
+  EXPECT_EQ(Parse({"--io=io_uring", "--io=auto"})->io, IoBackendKind::kAutomatic);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,9 @@ struct AttachmentOptions {
   std::string purpose{};      // "root", "main node", "intermediate node"
   std::string device_name{};  // "drive0"; empty: none. Unique among attachments.
   Permissions permissions{};
+  // What is reserved (permission.h), if that is something else: of a job's edges, which go with its
+  // filter, what others must not come to do beside them.
+  std::optional<Permissions> reserved{};
   // Whether requests wait while the node is drained. Off for jobs.
   bool queues_requests = true;
   // Stays on its node when a filter is put above it or the node is replaced. On for jobs.

@@ -140,6 +140,12 @@ class Driver {
   // Permissions of this node's child edges. Pure: depends on the arguments and on options that do
   // not change. The default follows the role.
   virtual Permissions DerivePermissions(const PermissionContext& context) const;
+  // What is reserved on them (permission.h), from what is reserved above; as pure. The same, but
+  // for a filter that holds back what its users ask, or grants what they do not, as long as its job
+  // lives: then DeriveForFilter().
+  virtual Permissions DeriveReserved(const PermissionContext& context) const {
+    return DerivePermissions(context);
+  }
 
   // ---- Going read-only or writable --------------------------------------------------------------
   // Two steps, so that several nodes change together: prepare may suspend and fail, and changes

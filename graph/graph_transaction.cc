@@ -307,7 +307,7 @@ Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
     core->edge.child = node;
     core->planned_in = plan_.get();
     plan_->proposed.AddRootEdge(&core->edge);
-    plan_->proposed.SetPermissions(&core->edge, core->options.permissions);
+    SetDemands(*core, core->options.permissions);
     plan_->attached.push_back(core.get());
     plan_->words.push_back(
         StrCat("attach ", core->options.holder->Describe(), " to '", node->name, "'"));
@@ -318,7 +318,7 @@ Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
 void GraphTransaction::ForgetAttachment(Plan& plan, AttachmentCore& attachment) {
   std::erase(plan.attached, &attachment);
   std::erase(plan.proposed.new_root_edges, &attachment.edge);
-  plan.proposed.permissions.erase(&attachment.edge);
+  plan.proposed.demands.erase(&attachment.edge);
 }
 
 void GraphTransaction::Detach(Attachment& attachment) {
@@ -330,13 +330,18 @@ void GraphTransaction::Detach(Attachment& attachment) {
   plan_->proposed.Retarget(&core->edge, nullptr);
 }
 
+void GraphTransaction::SetDemands(AttachmentCore& attachment, Permissions permissions) {
+  Staging().proposed.SetDemands(&attachment.edge,
+                                {permissions, attachment.options.reserved.value_or(permissions)});
+}
+
 void GraphTransaction::SetPermissions(const Attachment& attachment, Permissions permissions) {
   if (attachment.core_ == nullptr || attachment.core_->edge.child == nullptr) {
     Fail(absl::FailedPreconditionError(
         "cannot change the permissions of an attachment that is not attached; attach it first"));
     return;
   }
-  Staging().proposed.SetPermissions(&attachment.core_->edge, permissions);
+  SetDemands(*attachment.core_, permissions);
   plan_->words.push_back(
       StrCat("change the permissions of ", attachment.core_->options.holder->Describe()));
 }
@@ -433,7 +438,10 @@ AppliedEdit GraphTransaction::Apply() {
       edge->attachment->is_applied = false;
     }
   }
-  for (const auto& [edge, permissions] : proposed.permissions) edge->permissions = permissions;
+  for (const auto& [edge, demands] : proposed.demands) {
+    edge->permissions = demands.now;
+    edge->reserved = demands.reserved;
+  }
   for (const auto& [node, is_read_only] : proposed.read_only) node->is_read_only = is_read_only;
   ApplyNewEdges(&lower_ends);
   TransactionValidator::KeepReservations(*plan_);

@@ -141,6 +141,7 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   Node* Need(NodeId id);
   std::optional<ConflictHolder> OwnerOfName(const std::string& name);
   Plan& Staging();
+  void SetDemands(AttachmentCore& attachment, Permissions permissions);
   // A node that is closed lets go of its children.
   void ReleaseChildrenOf(Node& closed);
   AppliedEdit Apply();

@@ -71,17 +71,17 @@ absl::Status CheckLeases(const Node& node) {
   return absl::OkStatus();
 }
 
-absl::Status CheckPermissions(const Node& node) {
+absl::Status CheckDemands(const Node& node, Permissions Edge::*demands,
+                          Permissions (Driver::*derive)(const PermissionContext&) const) {
   Permissions all;
   for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
     for (const Edge* other = node.parents.front(); other != nullptr;
          other = node.parents.After(*other)) {
-      if (edge != other && !other->permissions.shared.Contains(edge->permissions.used)) {
+      if (edge != other && !(other->*demands).shared.Contains((edge->*demands).used)) {
         return Broken("G5", node, "two users' permissions exclude each other");
       }
     }
-    all.used = all.used | edge->permissions.used;
-    all.shared = all.shared & edge->permissions.shared;
+    all = Union(all, edge->*demands);
   }
   PermissionContext context;
   context.parents = all;
@@ -89,13 +89,20 @@ absl::Status CheckPermissions(const Node& node) {
   context.node_has_parents = !node.parents.empty();
   for (const std::unique_ptr<Edge>& edge : node.children) {
     context.role = edge->role;
-    if (node.driver->DerivePermissions(context) != edge->permissions) {
+    Permissions derived = (node.driver.get()->*derive)(context);
+    if (node.io.shares_by_force) derived.shared = kAllPermissions;
+    if (derived != edge.get()->*demands) {
       return Broken("G5", node,
                     StrCat("the permissions of its '", edge->name,
                            "' link are not what follows from its parents"));
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckPermissions(const Node& node) {
+  MILLRACE_RETURN_IF_ERROR(CheckDemands(node, &Edge::permissions, &Driver::DerivePermissions));
+  return CheckDemands(node, &Edge::reserved, &Driver::DeriveReserved);
 }
 
 template <typename Element>

@@ -40,6 +40,7 @@ struct Edge {
   Role role = Role::kRoot;
   std::string name;  // "file", "backing", "root"
   Permissions permissions;
+  Permissions reserved;              // permission.h
   FrozenChainCore* lease = nullptr;  // who froze it
   ListLink child_side;               // in child->parents
 };

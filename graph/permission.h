@@ -4,6 +4,11 @@
 // compatible if each one's used bits are among the other's shared bits. What a node's own child
 // edges carry follows from the edges above it by a pure function (Driver::DerivePermissions), so
 // the whole graph's permissions follow from its root edges (G5).
+//
+// A job's filter may ask less of its child than its own users ask of it, while the job lives; when
+// it goes, they ask for themselves. That must not be refused, so every edge carries a second pair,
+// what is reserved: what it would carry if no such filter held anything back. It is derived and
+// checked like the first, and who would be in the way then is refused when he comes.
 #ifndef MILLRACE_GRAPH_PERMISSION_H_
 #define MILLRACE_GRAPH_PERMISSION_H_
 
@@ -49,6 +54,11 @@ inline constexpr PermissionSet kResize{8};
 inline constexpr PermissionSet kAllPermissions{15};
 
 struct Permissions {
+  // What both ask, and only what both let others do.
+  friend constexpr Permissions Union(const Permissions& a, const Permissions& b) {
+    return {a.used | b.used, a.shared & b.shared};
+  }
+
   PermissionSet used{};
   PermissionSet shared = kAllPermissions;
   friend constexpr bool operator==(const Permissions&, const Permissions&) = default;

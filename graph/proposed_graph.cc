@@ -51,9 +51,9 @@ Edge* ProposedGraph::FindChild(const Node& node, Role role) const {
   return nullptr;
 }
 
-Permissions ProposedGraph::PermissionsOf(const Edge& edge) const {
-  auto found = permissions.find(const_cast<Edge*>(&edge));
-  return found == permissions.end() ? edge.permissions : found->second;
+ProposedGraph::Demands ProposedGraph::DemandsOf(const Edge& edge) const {
+  auto found = demands.find(const_cast<Edge*>(&edge));
+  return found == demands.end() ? Demands{edge.permissions, edge.reserved} : found->second;
 }
 
 bool ProposedGraph::IsReadOnly(const Node& node) const {

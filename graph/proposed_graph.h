@@ -26,7 +26,14 @@ class ProposedGraph {
   std::vector<Edge*> ChildrenOf(const Node& node) const;
   std::vector<Edge*> ParentsOf(const Node& node) const;
   Edge* FindChild(const Node& node, Role role) const;
-  Permissions PermissionsOf(const Edge& edge) const;
+  Permissions PermissionsOf(const Edge& edge) const { return DemandsOf(edge).now; }
+  // Permissions, and what is reserved.
+  struct Demands {
+    Permissions now;
+    Permissions reserved;
+    friend bool operator==(const Demands&, const Demands&) = default;
+  };
+  Demands DemandsOf(const Edge& edge) const;
   bool IsReadOnly(const Node& node) const;
   Node* FindByName(std::string_view name) const;
   Node* Resolve(NodeId id) const;
@@ -37,7 +44,7 @@ class ProposedGraph {
   Edge* AddEdge(std::unique_ptr<Edge> edge);  // a child edge; parent and child are set
   void AddRootEdge(Edge* edge);               // owned by its attachment
   void Retarget(Edge* edge, Node* child);     // null: remove
-  void SetPermissions(Edge* edge, Permissions wanted) { permissions[edge] = wanted; }
+  void SetDemands(Edge* edge, Demands wanted) { demands[edge] = wanted; }
   void SetReadOnly(Node* node, bool wanted) { read_only[node] = wanted; }
 
   // What the transaction applies.
@@ -46,7 +53,7 @@ class ProposedGraph {
   std::vector<Edge*> new_root_edges;
   std::vector<std::pair<Edge*, Node*>> retargeted;  // existing edges, in order of staging
   // Ordered by address: looked up, never iterated where the order could show.
-  absl::btree_map<Edge*, Permissions> permissions;
+  absl::btree_map<Edge*, Demands> demands;
   absl::btree_map<Node*, bool> read_only;
 
  private:

@@ -336,14 +336,30 @@ absl::Status TransactionValidator::CheckDrained() const {
 
 // ---- Permissions -------------------------------------------------------------------------------
 
-Permissions TransactionValidator::CumulativeOf(const Node& node) const {
-  Permissions all;
+ProposedGraph::Demands TransactionValidator::CumulativeOf(const Node& node) const {
+  ProposedGraph::Demands all;
   for (const Edge* edge : proposed_.ParentsOf(node)) {
-    const Permissions each = proposed_.PermissionsOf(*edge);
-    all.used = all.used | each.used;
-    all.shared = all.shared & each.shared;
+    const ProposedGraph::Demands each = proposed_.DemandsOf(*edge);
+    all.now = Union(all.now, each.now);
+    all.reserved = Union(all.reserved, each.reserved);
   }
   return all;
+}
+
+ProposedGraph::Demands TransactionValidator::DemandsOn(const Edge& edge) const {
+  const Node& node = *edge.parent;
+  const ProposedGraph::Demands parents = CumulativeOf(node);
+  PermissionContext context;
+  context.role = edge.role;
+  context.node_is_read_only = proposed_.IsReadOnly(node);
+  context.node_has_parents = !proposed_.ParentsOf(node).empty();
+  ProposedGraph::Demands derived;
+  context.parents = parents.now;
+  derived.now = node.driver->DerivePermissions(context);
+  context.parents = parents.reserved;
+  derived.reserved = node.driver->DeriveReserved(context);
+  if (node.io.shares_by_force) derived.now.shared = derived.reserved.shared = kAllPermissions;
+  return derived;
 }
 
 // Follows changes from the touched nodes down, to wherever they stop to matter. The graph has no
@@ -368,7 +384,7 @@ absl::Status TransactionValidator::DerivePermissions() {
   for (const Edge* edge : proposed_.new_root_edges) touch(edge->child);
   for (const auto& entry : proposed_.read_only) touch(entry.first);
   std::vector<Node*> changed_roots;
-  for (const auto& entry : proposed_.permissions) {
+  for (const auto& entry : proposed_.demands) {
     changed_roots.push_back(proposed_.ChildOf(*entry.first));
   }
   for (Node* node : changed_roots) touch(node);
@@ -377,16 +393,10 @@ absl::Status TransactionValidator::DerivePermissions() {
     Node* node = work.front();
     work.pop_front();
     if (Contains(plan_.orphans, node)) continue;
-    PermissionContext context;
-    context.parents = CumulativeOf(*node);
-    context.node_is_read_only = proposed_.IsReadOnly(*node);
-    context.node_has_parents = !proposed_.ParentsOf(*node).empty();
     for (Edge* edge : proposed_.ChildrenOf(*node)) {
-      context.role = edge->role;
-      Permissions derived = node->driver->DerivePermissions(context);
-      if (node->io.shares_by_force) derived.shared = kAllPermissions;
-      if (derived == proposed_.PermissionsOf(*edge)) continue;
-      proposed_.SetPermissions(edge, derived);
+      const ProposedGraph::Demands derived = DemandsOn(*edge);
+      if (derived == proposed_.DemandsOf(*edge)) continue;
+      proposed_.SetDemands(edge, derived);
       touch(proposed_.ChildOf(*edge));
     }
   }
@@ -395,13 +405,18 @@ absl::Status TransactionValidator::DerivePermissions() {
     MILLRACE_RETURN_IF_ERROR(CheckPermissions(*node));
     MILLRACE_RETURN_IF_ERROR(ReserveInDriver(*node));
   }
+  // Who is in the way now is told before who will be.
+  for (Node* node : touched_) {
+    if (Contains(plan_.orphans, node)) continue;
+    MILLRACE_RETURN_IF_ERROR(CheckConflicts(*node, &ProposedGraph::Demands::reserved));
+  }
   return absl::OkStatus();
 }
 
 absl::Status TransactionValidator::CheckPermissions(Node& node) {
-  const PermissionSet used = CumulativeOf(node).used;
+  const PermissionSet used = CumulativeOf(node).now.used;
   // Two users in each other's way are told before one that nobody could satisfy, as in QEMU.
-  MILLRACE_RETURN_IF_ERROR(CheckConflicts(node));
+  MILLRACE_RETURN_IF_ERROR(CheckConflicts(node, &ProposedGraph::Demands::now));
   if (!used.Intersects(kWrite | kWriteUnchanged) || !proposed_.IsReadOnly(node)) {
     return absl::OkStatus();
   }
@@ -419,17 +434,17 @@ absl::Status TransactionValidator::CheckPermissions(Node& node) {
       StrCat("cannot write to node '", node.InWords(), "': it is read-only; ", conflict.next_step));
 }
 
-absl::Status TransactionValidator::CheckConflicts(const Node& node) {
+absl::Status TransactionValidator::CheckConflicts(const Node& node, WhichDemands which) const {
   const std::vector<Edge*> edges = proposed_.ParentsOf(node);
-  const Permissions all = CumulativeOf(node);
+  const Permissions all = CumulativeOf(node).*which;
   // A bit that all share cannot conflict.
   const PermissionSet suspects = all.used - all.shared;
   if (suspects.empty()) return absl::OkStatus();
   for (const Edge* user : edges) {
-    const PermissionSet used = proposed_.PermissionsOf(*user).used & suspects;
+    const PermissionSet used = (proposed_.DemandsOf(*user).*which).used & suspects;
     if (used.empty()) continue;
     for (const Edge* other : edges) {
-      const PermissionSet refused = used - proposed_.PermissionsOf(*other).shared;
+      const PermissionSet refused = used - (proposed_.DemandsOf(*other).*which).shared;
       if (user == other || refused.empty()) continue;
       Conflict conflict;
       conflict.reason = ConflictReason::kPermission;
@@ -454,8 +469,11 @@ absl::Status TransactionValidator::ReserveInDriver(Node& node) {
   const bool becomes_writable = node.is_read_only && !proposed_.IsReadOnly(node);
   if (plan_.is_rehearsal && becomes_writable) return absl::OkStatus();
   auto& driver = static_cast<ProtocolDriver&>(*node.driver);
-  if (plan_.is_rehearsal) return driver.RehearsePermissions(CumulativeOf(node));
-  MILLRACE_RETURN_IF_ERROR(driver.PreparePermissions(CumulativeOf(node)));
+  // What is reserved among us is so among all programs.
+  const ProposedGraph::Demands demands = CumulativeOf(node);
+  const Permissions both = Union(demands.now, demands.reserved);
+  if (plan_.is_rehearsal) return driver.RehearsePermissions(both);
+  MILLRACE_RETURN_IF_ERROR(driver.PreparePermissions(both));
   plan_.reserved.push_back(&node);
   return absl::OkStatus();
 }

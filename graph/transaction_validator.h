@@ -35,7 +35,8 @@ class TransactionValidator {
   absl::Status DropOrphans();         // G3
   absl::Status DerivePermissions();   // G5
   absl::Status CheckPermissions(Node& node);
-  absl::Status CheckConflicts(const Node& node);
+  using WhichDemands = Permissions ProposedGraph::Demands::*;
+  absl::Status CheckConflicts(const Node& node, WhichDemands which) const;
   absl::Status ReserveInDriver(Node& node);
   absl::Status RefuseUndrained(const Edge& edge) const;
   std::string DescribeUser(const Edge& edge) const;
@@ -43,7 +44,10 @@ class TransactionValidator {
   bool IsFresh(const Node& node) const;
   bool IsCovered(const Node& node) const;
   bool IsLinkPlanned(const Node& parent, const Node& child) const;
-  Permissions CumulativeOf(const Node& node) const;
+  // Of all edges that lead to the node.
+  ProposedGraph::Demands CumulativeOf(const Node& node) const;
+  // What follows for a child edge.
+  ProposedGraph::Demands DemandsOn(const Edge& edge) const;
 
   Graph& graph_;
   GraphTransaction::Plan& plan_;

@@ -33,6 +33,9 @@ class CopyOnReadDriver final : public FilterDriver {
     return {(context.parents.used & kPassed) | kWriteUnchanged,
             (context.parents.shared & kPassed) | kWriteUnchanged};
   }
+  Permissions DeriveReserved(const PermissionContext& context) const override {
+    return is_unleasable_ ? DeriveForFilter(context) : DerivePermissions(context);
+  }
 
   absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoPrefetch(absl::Span<const ChainPart> parts) override MILLRACE_MAY_SUSPEND;

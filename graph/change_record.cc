@@ -1,9 +1,9 @@
 #include "millrace/graph/change_record.h"
 
-#include <algorithm>
 #include <limits>
 #include <utility>
 
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/graph_internals.h"
 
 namespace millrace {
@@ -13,21 +13,13 @@ absl::StatusOr<std::unique_ptr<ChangeRecord>> ChangeRecord::Start(Graph& graph, 
   GraphInternals& internals = GraphInternals::Of(graph);
   Node* node = internals.Resolve(id);
   if (node == nullptr) return internals.StaleError(id);
-  return std::unique_ptr<ChangeRecord>(new ChangeRecord(*node, granularity));
+  std::unique_ptr<ChangeRecord> record(new ChangeRecord(node->driver->bytes(), granularity));
+  MILLRACE_RETURN_IF_ERROR(record->ListenTo(graph, id));
+  return record;
 }
 
-ChangeRecord::ChangeRecord(Node& node, uint64_t granularity)
-    : node_(&node), bitmap_(std::make_unique<DirtyBitmap>(node.driver->bytes(), granularity)) {
-  node.change_records.push_back(this);
-}
-
-ChangeRecord::~ChangeRecord() {
-  if (node_ != nullptr) std::erase(node_->change_records, this);
-}
-
-std::optional<NodeId> ChangeRecord::node() const {
-  return node_ == nullptr ? std::nullopt : std::optional<NodeId>(node_->id);
-}
+ChangeRecord::ChangeRecord(uint64_t bytes, uint64_t granularity)
+    : bitmap_(std::make_unique<DirtyBitmap>(bytes, granularity)) {}
 
 void ChangeRecord::Clear() {
   bitmap_ = std::make_unique<DirtyBitmap>(bitmap_->bytes(), bitmap_->granularity());
@@ -45,7 +37,7 @@ void ChangeRecord::Merge(const ChangeRecord& other) {
   }
 }
 
-void ChangeRecord::Resize(uint64_t bytes) {
+void ChangeRecord::OnResize(uint64_t bytes) {
   if (bytes == bitmap_->bytes()) return;
   const std::unique_ptr<DirtyBitmap> old =
       std::exchange(bitmap_, std::make_unique<DirtyBitmap>(bytes, bitmap_->granularity()));
@@ -56,22 +48,6 @@ void ChangeRecord::Resize(uint64_t bytes) {
     bitmap_->Set(*area);
     at = area->end();
   }
-}
-
-void Node::NoteChange(ByteRange range) {
-  for (ChangeRecord* record : change_records) {
-    record->Resize(driver->bytes());  // a file grows by being written to
-    record->Note(range);
-  }
-}
-
-void Node::NoteResize() {
-  for (ChangeRecord* record : change_records) record->Resize(driver->bytes());
-}
-
-void Node::LetGoOfChangeRecords() {
-  for (ChangeRecord* record : change_records) record->node_ = nullptr;
-  change_records.clear();
 }
 
 }  // namespace millrace

@@ -7,9 +7,7 @@
 //   for (uint64_t at = 0; std::optional<ByteRange> area = record->bitmap().NextDirty(at, kMax);
 //        at = area->end()) ...
 //
-// Noted are writes, zero writes and discards of the node itself, whoever makes them and whether
-// they succeed or not, before a drain of the node sees them ended. A write that reaches the node
-// below through it is noted there only if that node has a record too.
+// What is noted, and when, is what a ChangeListener is told.
 //
 // Owned by whoever started it; the node knows of it and may go first. Home thread; nothing
 // suspends.
@@ -22,25 +20,19 @@
 
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/byte_range.h"
+#include "millrace/graph/change_listener.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/io/dirty_bitmap.h"
 #include "millrace/graph/node_id.h"
 
 namespace millrace {
 
-class ChangeRecord {
+class ChangeRecord final : public ChangeListener {
  public:
   // `granularity` as for DirtyBitmap (checked). Clean at first, and recording.
   // FailedPrecondition (kStaleNode).
   static absl::StatusOr<std::unique_ptr<ChangeRecord>> Start(Graph& graph, NodeId node,
                                                              uint64_t granularity);
-  ~ChangeRecord();
-  ChangeRecord(const ChangeRecord&) = delete;
-  ChangeRecord& operator=(const ChangeRecord&) = delete;
-
-  // Nothing once the node is gone; what was noted stays.
-  std::optional<NodeId> node() const;
-
   // Whether writes are noted.
   bool is_recording() const { return is_recording_; }
   void SetRecording(bool records) { is_recording_ = records; }
@@ -52,15 +44,14 @@ class ChangeRecord {
   void Merge(const ChangeRecord& other);
 
  private:
-  friend struct Node;
-  ChangeRecord(Node& node, uint64_t granularity);
-  void Note(ByteRange range) {
+  ChangeRecord(uint64_t bytes, uint64_t granularity);
+  void OnChange(ByteRange range, uint64_t node_bytes) override {
+    OnResize(node_bytes);
     if (is_recording_) bitmap_->Set(range);
   }
   // The node has another length now: what lies beyond it is forgotten, what is new is clean.
-  void Resize(uint64_t bytes);
+  void OnResize(uint64_t node_bytes) override;
 
-  Node* node_;
   std::unique_ptr<DirtyBitmap> bitmap_;
   bool is_recording_ = true;
 };

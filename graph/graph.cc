@@ -220,7 +220,7 @@ std::vector<NodeId> GraphInternals::ReleaseChildren(Node& dead) {
   return std::move(edit->dropped);
 }
 
-Node::~Node() { LetGoOfChangeRecords(); }
+Node::~Node() { LetGoOfChangeListeners(); }
 
 Edge* Node::FindChild(Role role) const {
   for (const std::unique_ptr<Edge>& edge : children) {

@@ -27,7 +27,7 @@ namespace millrace {
 class ChainIndex;
 class Graph;
 struct Node;
-class ChangeRecord;
+class ChangeListener;
 struct AttachmentCore;
 struct FrozenChainCore;
 struct SectionCore;
@@ -58,10 +58,10 @@ struct Node {
   std::string InWords() const;
   // Data are about to be written up to `end`.
   void NoteWrite(uint64_t end);
-  // For the change records: a write has ended, the length is another one, the node goes.
+  // For the change listeners: a write has ended, the length is another one, the node goes.
   void NoteChange(ByteRange range);
   void NoteResize();
-  void LetGoOfChangeRecords();
+  void LetGoOfChangeListeners();
 
   Graph& graph;
   NodeId id;
@@ -78,7 +78,7 @@ struct Node {
   uint64_t highest_write_end = 0;
   uint64_t write_threshold = 0;  // 0: none; see write_threshold.h
   std::function<void(uint64_t exceeded_by)> on_write_threshold;
-  std::vector<ChangeRecord*> change_records;
+  std::vector<ChangeListener*> change_listeners;
   std::vector<ToldOption> told;  // what a user said to the driver
   // What the image that the header leads to was called when it was opened.
   std::optional<std::string> backing_name;
@@ -112,13 +112,15 @@ struct Node {
   ListLink all_link;  // in Graph's list of live nodes
 };
 
-// Tells the change records of a node when the write that it stands for has ended. Declared after
+// Tells the change listeners of a node when the write that it stands for has ended. Declared after
 // the write's InFlightRequest, so that no drain is granted in between.
 class ChangeNote {
  public:
-  ChangeNote(Node& node, ByteRange range) : node_(node), range_(range) {}
+  enum class Effect : uint8_t { kVisible, kNone };
+  ChangeNote(Node& node, ByteRange range, Effect effect = Effect::kVisible)
+      : node_(node), range_(range), effect_(effect) {}
   ~ChangeNote() {
-    if (!node_.change_records.empty()) node_.NoteChange(range_);
+    if (effect_ == Effect::kVisible && !node_.change_listeners.empty()) node_.NoteChange(range_);
   }
   ChangeNote(const ChangeNote&) = delete;
   ChangeNote& operator=(const ChangeNote&) = delete;
@@ -126,6 +128,7 @@ class ChangeNote {
  private:
   Node& node_;
   const ByteRange range_;
+  const Effect effect_;
 };
 
 }  // namespace millrace

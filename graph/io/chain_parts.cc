@@ -399,6 +399,7 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
   }
   for (const ByteRange& range : ranges) node.NoteWrite(range.end());
   const absl::Status status = CoWritePartsOf(node, ranges, memory, flags);
+  if (flags.only_if_unallocated) return status;  // what is visible has not changed
   for (const ByteRange& range : ranges) node.NoteChange(range);
   return status;
 }

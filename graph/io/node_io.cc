@@ -23,6 +23,11 @@ Node* StandAside(Node& node, bool is_transparent) {
   return edge == nullptr ? nullptr : edge->child;
 }
 
+template <typename Flags>
+ChangeNote::Effect EffectOf(const Flags& flags) {
+  return flags.only_if_unallocated ? ChangeNote::Effect::kNone : ChangeNote::Effect::kVisible;
+}
+
 // Mutant R31: numbers of writes, which of them the last flush was begun and ended for.
 struct FlushTurns {
   uint64_t written = 0;
@@ -69,7 +74,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
                               .only_if_unallocated = flags.only_if_unallocated});
   }
   InFlightRequest request(node);
-  const ChangeNote note(node, ByteRange(offset, source.bytes()));
+  const ChangeNote note(node, ByteRange(offset, source.bytes()), EffectOf(flags));
   node.NoteWrite(offset + source.bytes());
   MILLRACE_MUTANT(kR31) ++MutantNote<FlushTurns>(&node).written;
   switch (node.driver->kind()) {
@@ -92,7 +97,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty()) return absl::OkStatus();
   InFlightRequest request(node);
-  const ChangeNote note(node, range);
+  const ChangeNote note(node, range, EffectOf(flags));
   node.NoteWrite(range.end());
   switch (node.driver->kind()) {
     case NodeKind::kFormat:

@@ -12,6 +12,8 @@ namespace {
 // How far a batch may reach: its target's clusters are held from its first piece to its last.
 constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 constexpr uint64_t kSectorBytes = 512;
+// After an error that is ignored and tried again.
+constexpr Nanoseconds kBackOff = 100 * kMillisecond;
 
 ChainPart PartOf(const AllocationRun& run, uint64_t offset, uint64_t bytes) {
   ChainPart part;
@@ -91,6 +93,10 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
         continue;
       }
     }
+    if (std::exchange(must_back_off_, false)) {
+      context.CoSleep(kBackOff);
+      continue;
+    }
     if (is_all_started() && window_.is_empty()) return absl::OkStatus();
     const Allowance allowance = AllowanceNow(context);
     const bool has_more = MayCut() || window_.FirstWaiting() != nullptr;
@@ -125,6 +131,10 @@ absl::Status LinearCopier::CoStartNext(JobContext& context, TaskScope& scope,
     if (!next.ok()) return CoHandleUnknown(context, next.status());
     cursor_ = next->range.end();
     stretch = &window_.Append(*std::move(next));
+    // Time has passed again: it waits if nothing more is to be started now.
+    context.CoPausePoint();
+    const bool must_wait = context.is_cancelled() || window_.has_failed() || !path_;
+    if (must_wait && !stretch->pieces.empty()) return absl::OkStatus();
   }
   if (stretch->pieces.empty()) {
     context.Advance(window_.Settle());
@@ -204,6 +214,7 @@ absl::Status LinearCopier::HandleFailure(JobContext& context, CopyStretch& stret
     window_.RetryAllFailed();
   } else {
     window_.Retry(stretch);
+    must_back_off_ = true;
   }
   return absl::OkStatus();
 }
@@ -220,6 +231,8 @@ absl::Status LinearCopier::CoHandleUnknown(JobContext& context, absl::Status sta
     const uint64_t bytes = std::min(kCopyPieceBytesMax, end_ - cursor_);
     context.Advance(bytes);
     cursor_ += bytes;
+  } else {
+    must_back_off_ = action == ErrorAction::kIgnore;
   }
   return absl::OkStatus();
 }

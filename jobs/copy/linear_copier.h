@@ -95,6 +95,7 @@ class LinearCopier {
   GuestWatch guests_;
   std::optional<PathTraits> path_;  // as looked at since the graph may last have changed
   uint64_t cursor_ = 0;             // everything before it is in the window or settled
+  bool must_back_off_ = false;      // an error was ignored: do not try again at once
   uint64_t end_ = 0;
   absl::Status first_error_;  // of those that were ignored
 };

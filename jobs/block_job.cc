@@ -192,6 +192,7 @@ AttachmentOptions JobEdge(const BlockJobProofs& proofs, std::string purpose,
   options.holder = proofs.holder;
   options.purpose = std::move(purpose);
   options.permissions = permissions;
+  options.reserved = Permissions();
   options.queues_requests = false;
   options.stays_at_node = true;
   return options;

@@ -125,7 +125,8 @@ absl::Status CheckFilterName(Graph& graph, const BlockJobOptions& options) MILLR
 absl::StatusOr<JobNumber> CoCreateAndStart(JobManager& manager, JobSpec spec,
                                            std::unique_ptr<BlockJob> job) MILLRACE_MAY_SUSPEND;
 
-// Options of a job's edge to a node: it stays there and never queues.
+// Options of a job's edge to a node: it stays there and never queues. It reserves nothing: what it
+// asks for is not asked for any more when the job's filter goes.
 AttachmentOptions JobEdge(const BlockJobProofs& proofs, std::string purpose,
                           Permissions permissions);
 

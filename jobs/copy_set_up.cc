@@ -32,8 +32,10 @@ void HoldImagesBetween(GraphTransaction& change, const NodeView& above, const No
     PermissionSet shared = kWriteUnchanged | kWrite;
     absl::StatusOr<NodeView> node = change.Resolve(id);
     if (node.ok() && SkipFilters(*node) == SkipFilters(below)) shared = shared | kConsistentRead;
-    proofs->attachments.push_back(
-        change.Attach(id, JobEdge(*proofs, "intermediate node", {kNoPermissions, shared})));
+    AttachmentOptions edge = JobEdge(*proofs, "intermediate node", {kNoPermissions, shared});
+    const bool is_above = node.ok() && SkipFilters(*node) == SkipFilters(above);
+    if (!is_above) edge.reserved = kNoOtherWriters;
+    proofs->attachments.push_back(change.Attach(id, std::move(edge)));
   }
 }
 

@@ -26,6 +26,10 @@ struct CopySetUp {
   std::vector<Attachment*> attachments() { return {&filter, &writer}; }
 };
 
+// Reserved by the edges of a job to images that it is about to drop, or writes itself: what
+// somebody else wrote there meanwhile would be lost, or would change what the guest sees.
+inline constexpr Permissions kNoOtherWriters = {kNoPermissions, kAllPermissions - kWrite - kResize};
+
 // First: the node that is copied to becomes writable.
 absl::Status CoMakeTargetWritable(Graph& graph, const BlockJobProofs& proofs, NodeId target,
                                   CopySetUp* set_up) MILLRACE_MAY_SUSPEND;
@@ -40,7 +44,8 @@ absl::Status CoPutFilterAbove(Graph& graph, BlockJobProofs& proofs,
 
 // Stages the job's edges to what is between `above` and `below`, both exclusive. `below` must lie
 // in the chain of `above`. Images there are not consistent meanwhile, so nobody may count on it;
-// filters right above `below` show what it shows, and the job itself reads that.
+// filters right above `below` show what it shows, and the job itself reads that. Below the image
+// that `above` shows nobody else may write.
 void HoldImagesBetween(GraphTransaction& change, const NodeView& above, const NodeView& below,
                        BlockJobProofs* proofs);
 

@@ -20,6 +20,9 @@ class CommitFilter final : public FilterDriver {
   Permissions DerivePermissions(const PermissionContext&) const override {
     return {kNoPermissions, kAllPermissions};
   }
+  Permissions DeriveReserved(const PermissionContext& context) const override {
+    return DeriveForFilter(context);
+  }
 };
 
 }  // namespace

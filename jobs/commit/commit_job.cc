@@ -24,13 +24,15 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId 
   const Permissions permissions = {kNoPermissions, kWriteUnchanged | kWrite};
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(proofs.top));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView base, change.Resolve(proofs.base));
-  proofs.attachments.push_back(
-      change.Attach(proofs.top, JobEdge(proofs, "intermediate node", permissions)));
+  AttachmentOptions top_edge = JobEdge(proofs, "intermediate node", permissions);
+  top_edge.reserved = kNoOtherWriters;
+  proofs.attachments.push_back(change.Attach(proofs.top, std::move(top_edge)));
   HoldImagesBetween(change, top, base, &proofs);
   const PermissionSet grows = base.bytes() < top.bytes() ? kResize : kNoPermissions;
-  Attachment writer = change.Attach(
-      proofs.base, JobEdge(proofs, "base",
-                           {kConsistentRead | kWrite | grows, kConsistentRead | kWriteUnchanged}));
+  AttachmentOptions base_edge = JobEdge(
+      proofs, "base", {kConsistentRead | kWrite | grows, kConsistentRead | kWriteUnchanged});
+  base_edge.reserved = kNoOtherWriters;
+  Attachment writer = change.Attach(proofs.base, std::move(base_edge));
   const absl::Status status = change.Commit().status();
   MILLRACE_MUTANT(kR60) MILLRACE_CHECK(status.ok(), "nobody can be in the way of a commit");
   MILLRACE_RETURN_IF_ERROR(status);

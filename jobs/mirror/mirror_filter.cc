@@ -18,45 +18,77 @@ class MirrorFilter final : public FilterDriver {
   std::string_view filtered_edge_name() const override { return "backing"; }
 
   Permissions DerivePermissions(const PermissionContext& context) const override {
-    Permissions derived = DeriveForFilter(context);
-    if (is_target_below_) return {derived.used - kConsistentRead, derived.shared | kWrite};
-    if (!derived.used.Intersects(kWrite)) return derived;
-    return {derived.used, derived.shared - kWrite - kResize};
+    const Permissions derived = DeriveForFilter(context);
+    if (!is_target_below_) return derived;
+    return {derived.used - kConsistentRead, derived.shared | kWrite};
+  }
+  Permissions DeriveReserved(const PermissionContext& context) const override {
+    return DeriveForFilter(context);
   }
 
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
       MILLRACE_MAY_SUSPEND {
-    MILLRACE_MUTANT(kR29a) {  // marked before the data are there
-      changes_->Mark(ByteRange(offset, source.bytes()));
-      return FilterDriver::CoWrite(offset, source, flags);
-    }
+    const ByteRange range(offset, source.bytes());
+    BeforeChange(range);
     absl::Status status = FilterDriver::CoWrite(offset, source, flags);
-    MILLRACE_MUTANT(kR11) {  // in place before its job's lists are
-      if (!MutantNote<bool>(changes_.get())) return status;
-    }
-    changes_->Mark(ByteRange(offset, source.bytes()));  // a failed one may have changed something
-    if (status.ok()) changes_->CoSync(ByteRange(offset, source.bytes()));
+    if (status.ok()) changes_->CoSync(range);
     return status;
   }
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
+    BeforeChange(range);
     absl::Status status = FilterDriver::CoWriteZeroes(range, flags);
-    changes_->Mark(range);
     if (status.ok()) changes_->CoSync(range);
     return status;
   }
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    BeforeChange(range);
     absl::Status status = FilterDriver::CoDiscard(range);
-    changes_->Mark(range);
     if (status.ok()) changes_->CoSync(range);
     return status;
   }
 
  private:
+  void BeforeChange(ByteRange range) const {
+    MILLRACE_MUTANT(kR29a) changes_->Mark(range);  // marked before the data are there
+  }
+
   const std::shared_ptr<MirrorChanges> changes_;
   const bool is_target_below_;
 };
 
 }  // namespace
+
+class MirrorChanges::Listener final : public ChangeListener {
+ public:
+  explicit Listener(MirrorChanges& changes) : changes_(changes) {}
+
+ private:
+  void OnChange(ByteRange range, uint64_t) override {
+    MILLRACE_MUTANT(kR29a) return;
+    MILLRACE_MUTANT(kR11) {  // in place before its job's lists are
+      if (!MutantNote<bool>(&changes_)) return;
+    }
+    changes_.Mark(range);
+  }
+
+  MirrorChanges& changes_;
+};
+
+MirrorChanges::MirrorChanges(uint64_t bytes, uint64_t granularity) : bitmap_(bytes, granularity) {}
+
+MirrorChanges::~MirrorChanges() = default;
+
+absl::Status MirrorChanges::Track(Graph& graph, NodeId node) {
+  listeners_.push_back(std::make_unique<Listener>(*this));
+  return listeners_.back()->ListenTo(graph, node);
+}
+
+void MirrorChanges::Stop() {
+  is_tracking_ = false;
+  listeners_.clear();
+  on_mark_ = nullptr;
+  sync_ = nullptr;
+}
 
 std::string MirrorChanges::InWords() const {
   if (!is_tracking_) return "marks nothing any more";

@@ -1,12 +1,15 @@
-// The filter of a mirror job: stands above the source and marks what changes.
+// What a mirror job learns of its source, and the filter that stands above it meanwhile.
 //
-// Marks are set after the operation below has ended, whatever its outcome. Set before it, they
-// could be cleared by a copy that reads the old bytes while the operation is still on its way, and
-// the change would never reach the target (race R29). A copy that reads while an operation is on
-// its way may get any mixture; it is made good by the copy that the mark asks for.
+// What changes is marked by listeners at the source itself: besides the guest, who writes through
+// the filter, others may come to write to the source directly, below it. Marks are set after the
+// operation has ended, whatever its outcome. Set before it, they could be cleared by a copy that
+// reads the old bytes while the operation is still on its way, and the change would never reach
+// the target (race R29). A copy that reads while an operation is on its way may get any mixture;
+// it is made good by the copy that the mark asks for.
 //
-// Reads pass. The filter tracks from the moment it is made, so it may be put in place before
-// anybody looks at the marks (race R11), and is harmless when nobody does any more.
+// The source is tracked before the filter is in place and before anybody looks at the marks (race
+// R11). The filter passes everything, is unleasable, and holds a write until it is copied, if
+// asked; it is harmless when the job is gone.
 #ifndef MILLRACE_JOBS_MIRROR_MIRROR_FILTER_H_
 #define MILLRACE_JOBS_MIRROR_MIRROR_FILTER_H_
 
@@ -15,18 +18,26 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/change_listener.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/graph.h"
 #include "millrace/graph/io/dirty_bitmap.h"
 
 namespace millrace {
 
-// What the filter writes down and the job reads; shared, because either may go first.
+// What the job and its filter know of the source; shared, because either may go first.
 class MirrorChanges {
  public:
-  MirrorChanges(uint64_t bytes, uint64_t granularity) : bitmap_(bytes, granularity) {}
+  MirrorChanges(uint64_t bytes, uint64_t granularity);
+  ~MirrorChanges();
+
+  // Marks what is written to `node` from now on. FailedPrecondition (kStaleNode).
+  absl::Status Track(Graph& graph, NodeId node);
 
   DirtyBitmap& bitmap() { return bitmap_; }
   // Parts that are to be copied again: "3 marks".
@@ -34,9 +45,9 @@ class MirrorChanges {
   void Mark(ByteRange range) {
     if (!is_tracking_) return;
     bitmap_.Set(range);
-    if (listener_) listener_();
+    if (on_mark_) on_mark_();
   }
-  // Called after a mark by the request that has set it, if the source took what it wrote; the
+  // Called by a request that came through the filter, if the source took what it wrote; the
   // request returns when this does: for a target that is to be written before the guest's write
   // returns. May suspend. Null: nobody cares.
   void SetSync(std::function<void(ByteRange)> sync) { sync_ = std::move(sync); }
@@ -44,26 +55,24 @@ class MirrorChanges {
     const std::function<void(ByteRange)> sync = sync_;  // it may be taken away meanwhile
     if (sync) sync(range);
   }
-  // Called after every mark that the filter sets; must not suspend. Null: nobody listens.
-  void SetListener(std::function<void()> listener) { listener_ = std::move(listener); }
+  // Called after every mark; must not suspend. Null: nobody cares.
+  void SetOnMark(std::function<void()> on_mark) { on_mark_ = std::move(on_mark); }
   // The job is over: marks are of no use any more.
-  void Stop() {
-    is_tracking_ = false;
-    listener_ = nullptr;
-    sync_ = nullptr;
-  }
+  void Stop();
 
  private:
+  class Listener;
+
   DirtyBitmap bitmap_;
   bool is_tracking_ = true;
-  std::function<void()> listener_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::function<void()> on_mark_;
   std::function<void(ByteRange)> sync_;
 };
 
 // `is_target_below`: the job writes to a layer below the source (active commit). Then what lies
 // between is not consistent by itself while the job lives, and the filter asks for no consistent
-// reads and lets others write there. Else, while somebody writes through the filter, nobody may
-// write to the source past it.
+// reads and lets others write there; what its users ask is reserved.
 std::unique_ptr<FilterDriver> MakeMirrorFilter(std::shared_ptr<MirrorChanges> changes,
                                                bool is_target_below);
 

@@ -35,8 +35,9 @@ absl::StatusOr<Attachment> HoldNodes(Graph& graph, MirrorProofs& proofs) MILLRAC
   hold(proofs.source, "source", kConsistentRead | kWriteUnchanged | kWrite);
   if (proofs.replaced != proofs.source) hold(proofs.replaced, "replaced", kAllPermissions);
   if (proofs.is_target_below) HoldImagesBetween(change, source, target, &proofs);
-  Attachment writer = change.Attach(
-      proofs.target, JobEdge(proofs, "target", WriterPermissions(proofs, source, target)));
+  AttachmentOptions edge = JobEdge(proofs, "target", WriterPermissions(proofs, source, target));
+  if (proofs.is_target_below) edge.reserved = kNoOtherWriters;
+  Attachment writer = change.Attach(proofs.target, std::move(edge));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   return writer;
 }
@@ -50,10 +51,22 @@ std::optional<NodeId> ImageBelow(const GraphReader& reader, NodeId id) {
   return SkipFilters(*backing).id();
 }
 
-uint64_t BytesOf(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+// Has the source's changes marked from now on: of the source, and of what it shows, in case
+// somebody writes there past it. What lies below a commit's source nobody else writes
+// (kNoOtherWriters).
+absl::StatusOr<std::shared_ptr<MirrorChanges>> TrackSource(Graph& graph, const MirrorProofs& proofs)
+    MILLRACE_OPENS_VIEW {
   GraphView view(graph);
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() ? node->bytes() : 0;
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(proofs.source));
+  auto changes = std::make_shared<MirrorChanges>(source.bytes(), proofs.granularity);
+  for (std::optional<NodeView> node(source); node;) {
+    MILLRACE_RETURN_IF_ERROR(changes->Track(graph, node->id()));
+    const std::optional<NodeView> below =
+        proofs.is_target_below ? node->Filtered() : node->FilteredOrBacking();
+    node.reset();
+    if (below) node.emplace(*below);
+  }
+  return changes;
 }
 
 absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProofs proofs,
@@ -101,8 +114,7 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
   if (proofs.is_target_below) {
     MILLRACE_RETURN_IF_ERROR(CoMakeTargetWritable(graph, proofs, proofs.target, set_up));
   }
-  set_up->changes =
-      std::make_shared<MirrorChanges>(BytesOf(graph, proofs.source), proofs.granularity);
+  MILLRACE_ASSIGN_OR_RETURN(set_up->changes, TrackSource(graph, proofs));
   const Permissions reads = {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite};
   MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(
       graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
@@ -153,7 +165,7 @@ std::vector<Attachment*> MirrorJob::IoAttachments() { return set_up_.attachments
 
 absl::Status MirrorJob::OnCreated() {
   MILLRACE_RETURN_IF_ERROR(BlockJob::OnCreated());
-  set_up_.changes->SetListener([this] {
+  set_up_.changes->SetOnMark([this] {
     if (is_idle_) context().Kick();
   });
   return absl::OkStatus();
@@ -263,6 +275,7 @@ void MirrorJob::StageBacking(GraphTransaction& change, std::optional<NodeId> bel
 }
 
 absl::Status MirrorJob::CoFollowUp() {
+  set_up_.changes->Stop();
   absl::Status status = BlockJob::CoFollowUp();
   // The target is to its new users what the source was; if it stays where it is, what it was
   // before.
@@ -274,6 +287,7 @@ absl::Status MirrorJob::CoFollowUp() {
 }
 
 void MirrorJob::CoAbort() {
+  set_up_.changes->Stop();
   CoTakeDown(graph(), proofs(), set_up_, source_, target_);
   proofs().claims.clear();
 }

@@ -1,5 +1,6 @@
 #include "millrace/jobs/commit/commit_job.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,10 @@
 
 namespace millrace {
 namespace {
+
+constexpr uint64_t kZeroBytesMax = uint64_t{128} << 20;
+// After an error that is ignored and tried again.
+constexpr Nanoseconds kBackOff = 100 * kMillisecond;
 
 // The job's edges to the root, to what it copies from, and to the base.
 absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId root)
@@ -150,7 +155,46 @@ absl::Status CommitJob::CoRun(JobContext& context) {
     MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoResize(total));
   }
   // What does not fail the job is tried again: nothing may be missing from the base.
-  return copier_.CoRun(context, total);
+  MILLRACE_RETURN_IF_ERROR(copier_.CoRun(context, total));
+  return CoZeroRest(context);
+}
+
+std::optional<ByteRange> CommitJob::RestToZero() {
+  GraphView view(graph());
+  uint64_t shown = 0;
+  for (NodeId overlay : OverlaysOn(view, set_up_.filter.node())) {
+    const absl::StatusOr<NodeView> node = view.Resolve(overlay);
+    if (node.ok()) shown = std::max(shown, node->bytes());
+  }
+  const uint64_t from = std::max(set_up_.filter.bytes(), zeroed_end_);
+  const uint64_t end = std::min(shown, set_up_.writer.bytes());
+  if (from >= end) return std::nullopt;
+  return ByteRange(from, end - from);
+}
+
+absl::Status CommitJob::CoZeroStart(ByteRange rest) {
+  const ByteRange piece(rest.offset, std::min(rest.bytes, kZeroBytesMax));
+  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
+                            set_up_.writer.CoAllocation(piece, NodeId(), NodeId()));
+  if (run.is_allocated && !run.is_zero) {
+    MILLRACE_RETURN_IF_ERROR(
+        set_up_.writer.CoWriteZeroes(ByteRange(piece.offset, run.bytes), {.may_unmap = true}));
+  }
+  zeroed_end_ = piece.offset + run.bytes;
+  return absl::OkStatus();
+}
+
+absl::Status CommitJob::CoZeroRest(JobContext& context) {
+  while (const std::optional<ByteRange> rest = RestToZero()) {
+    context.CoPausePoint();
+    if (context.is_cancelled()) return absl::OkStatus();
+    const absl::Status status = CoZeroStart(*rest);
+    if (status.ok()) continue;
+    const ErrorAction action = context.HandleError(options_.on_error, IoOperation::kWrite, status);
+    if (action == ErrorAction::kReport) return status;
+    if (action == ErrorAction::kIgnore) context.CoSleep(kBackOff);
+  }
+  return absl::OkStatus();
 }
 
 // ---- The end -----------------------------------------------------------------------------------
@@ -163,6 +207,19 @@ absl::Status CommitJob::CoPrepare() {
     MutantNote<std::vector<NodeId>>(this) = OverlaysOn(view, set_up_.filter.node());
   }
   return absl::OkStatus();
+}
+
+// An overlay may have come since.
+absl::Status CommitJob::CoCatchUp() {
+  bool has_zeroed = false;
+  while (const std::optional<ByteRange> rest = RestToZero()) {
+    if (absl::Status status = CoZeroStart(*rest); !status.ok()) {
+      context().HandleError(OnError::kReport, IoOperation::kWrite, status);
+      return status;
+    }
+    has_zeroed = true;
+  }
+  return has_zeroed ? set_up_.writer.CoFlush() : absl::OkStatus();
 }
 
 std::vector<NodeId> CommitJob::NodesToDrain(const GraphReader&) const { return {top_}; }

@@ -7,7 +7,8 @@
 // must be tracked, which a mirror does (mirror_job.h). Then the job is ready when the base is equal
 // to the top, and the user completes it: whoever stood on the top stands on the base.
 //
-// For all others: base becomes writable, and grows if it is shorter than the top. What it owns
+// For all others: base becomes writable, and grows if it is shorter than the top; if it is longer,
+// what the overlays show as zeroes beyond the top's end becomes zeroes in the base. What it owns
 // is [top .. base]: links leased, operations claimed; and it claims the root, as QEMU does. Its
 // filter (above the top) must always be removable, so nobody may lease a link to it.
 #ifndef MILLRACE_JOBS_COMMIT_COMMIT_JOB_H_
@@ -65,6 +66,7 @@ class CommitJob final : public BlockJob {
   std::string_view type() const override { return "commit"; }
   absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
   absl::Status CoPrepare() override MILLRACE_MAY_SUSPEND;
+  absl::Status CoCatchUp() override MILLRACE_MAY_SUSPEND;
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
@@ -80,6 +82,11 @@ class CommitJob final : public BlockJob {
 
   CommitJob(Graph& graph, CommitProofs proofs, CopySetUp set_up, CommitOptions options);
   std::vector<Attachment*> IoAttachments() override;
+  // What overlays show beyond the top's end is zeroes. Where the base is longer it would show what
+  // the base has there.
+  std::optional<ByteRange> RestToZero() MILLRACE_OPENS_VIEW;
+  absl::Status CoZeroStart(ByteRange rest) MILLRACE_MAY_SUSPEND;
+  absl::Status CoZeroRest(JobContext& context) MILLRACE_MAY_SUSPEND;
 
   const CommitOptions options_;
   const NodeId top_;
@@ -89,6 +96,7 @@ class CommitJob final : public BlockJob {
   class Mover;
   std::unique_ptr<Mover> mover_;
   LinearCopier copier_;
+  uint64_t zeroed_end_ = 0;  // of what RestToZero() has named so far
 };
 
 }  // namespace millrace

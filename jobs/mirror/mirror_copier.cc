@@ -21,10 +21,19 @@ constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 // Where the target has no clusters: what is smaller is not worth to be waited for by others.
 constexpr uint64_t kSmallestTogether = uint64_t{64} << 10;
 
+// However large the user's buffer: more at once gains nothing, and one piece must find its memory
+// in the engine's pool.
+constexpr uint64_t kPieceBytesLimit = uint64_t{64} << 20;
+// Of the engine's pool. While more of it is out, by whomever, a mirror has one piece in flight, of
+// so many bytes or one granule: each of very many mirrors goes on, if only with little.
+constexpr uint64_t kMemoryForMirrors = uint64_t{256} << 20;
+constexpr uint64_t kPieceBytesShort = uint64_t{64} << 10;
+static_assert(2 * kMemoryForMirrors <= BufferPool::Limits().bytes_max);
+
 // A sixteenth of the buffer, but not so small that pieces become slow, nor larger than the buffer.
 uint64_t PieceBytesMax(uint64_t buffer_bytes, uint64_t granularity) {
-  const uint64_t share =
-      std::max(buffer_bytes / MirrorCopier::kBatchesMax, MirrorCopier::kPieceBytesMax);
+  const uint64_t share = std::clamp(buffer_bytes / MirrorCopier::kBatchesMax,
+                                    MirrorCopier::kPieceBytesMax, kPieceBytesLimit);
   return std::max(AlignDown(std::min(share, buffer_bytes), granularity), granularity);
 }
 
@@ -51,9 +60,23 @@ uint64_t MirrorCopier::WholeClusters(uint64_t bytes) const {
   return AlignDown(bytes, bytes < cluster_bytes_ ? dirty_.granularity() : cluster_bytes_);
 }
 
+MirrorCopier::Bounds MirrorCopier::BoundsNow() const {
+  if (graph_.engine().buffers().bytes_out() <= kMemoryForMirrors) {
+    return {piece_bytes_max_, kBatchesMax};
+  }
+  return {std::min(piece_bytes_max_, std::max(kPieceBytesShort, dirty_.granularity())), 1};
+}
+
+uint64_t MirrorCopier::RoomAtTheEnd() const {
+  const Bounds bounds = BoundsNow();
+  if (pieces_.empty()) return bounds.piece_bytes;
+  const bool is_full = pieces_.size() >= bounds.batches ||
+                       bytes_in_flight_ + bounds.piece_bytes > options_.buffer_bytes;
+  return is_full ? 0 : bounds.piece_bytes;
+}
+
 uint64_t MirrorCopier::Room() {
-  size_t batches_max = kBatchesMax;
-  uint64_t bytes_max = piece_bytes_max_;
+  auto [bytes_max, batches_max] = BoundsNow();
   const std::optional<GuestWatch::Allowance> beside_guests = guests_.AllowanceNow();
   if (beside_guests && !guests_.AreGuestsWriting()) {
     batches_max = std::min(batches_max, beside_guests->batches);
@@ -74,6 +97,13 @@ std::shared_ptr<const MirrorPiece> MirrorCopier::PieceAt(uint64_t offset) const 
   if (behind == pieces_.begin()) return nullptr;
   const Slot& piece = std::prev(behind)->second;
   return piece->range.Contains(offset) ? piece : nullptr;
+}
+
+std::optional<ByteRange> MirrorCopier::NextBusy(uint64_t offset) const {
+  if (const std::shared_ptr<const MirrorPiece> here = PieceAt(offset)) return here->range;
+  const auto next = pieces_.upper_bound(offset);
+  if (next == pieces_.end()) return std::nullopt;
+  return next->second->range;
 }
 
 const MirrorPiece* MirrorCopier::FirstOver(ByteRange area) const {

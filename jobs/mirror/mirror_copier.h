@@ -68,7 +68,8 @@ class MirrorCopier {
   // Beside guests that only read there is room for less (GuestWatch); what those write must be
   // caught up with.
   uint64_t Room();
-  uint64_t piece_bytes_max() const { return piece_bytes_max_; }
+  // The same for what is copied at the end, whatever guests do: of one piece.
+  uint64_t RoomAtTheEnd() const;
   // How long the job must rest before its next piece; 0: not at all. The rest counts as taken.
   Nanoseconds TakeRest() { return guests_.AreGuestsWriting() ? 0 : guests_.TakeRest(); }
   void Describe(JobInfo& info) const { guests_.Describe(info); }
@@ -78,6 +79,8 @@ class MirrorCopier {
   // The piece in flight over `offset`; null if there is none. It may be kept and looked at when it
   // is over.
   std::shared_ptr<const MirrorPiece> PieceAt(uint64_t offset) const;
+  // The first piece in flight that ends after `offset`: its range.
+  std::optional<ByteRange> NextBusy(uint64_t offset) const;
   // What the next piece to start will be numbered.
   uint64_t next_number() const { return next_number_; }
   // Whether a piece that has written has ended since the last successful flush began, or the target
@@ -109,6 +112,12 @@ class MirrorCopier {
   using Batch = std::vector<MirrorPiece*>;
 
   MirrorPiece* Take(ByteRange area);
+  // How long a piece may be as far as memory goes, and how many batches there may be.
+  struct Bounds {
+    uint64_t piece_bytes;
+    size_t batches;
+  };
+  Bounds BoundsNow() const;
   // Whether it starts with a part of a cluster.
   bool IsPartOfCluster(ByteRange area) const;
   // `bytes`, or less: whole clusters if that is one at least, else whole granules.

@@ -1,6 +1,7 @@
 // How a mirror job is made and how it ends; what it does between is in mirror_run.cc.
 #include "millrace/jobs/mirror/mirror_job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "millrace/engine/base/mutant.h"
@@ -200,8 +201,17 @@ absl::Status MirrorJob::CoPrepare() {
     MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   }
   // What was written while others were waited for. Only one pass: the guest goes on writing, and
-  // what it writes now is for the section.
-  return CoCopyRest(dirty().dirty_bytes());
+  // what it writes now is for the section. Who drains waits for a part of it at most.
+  const uint64_t part = std::min(buffer_bytes_, static_cast<uint64_t>(kMirrorBufferBytes));
+  for (uint64_t left = dirty().dirty_bytes(); left > 0;) {
+    uint64_t copied_bytes = 0;
+    MILLRACE_RETURN_IF_ERROR(CoCopyRest(std::min(left, part), &copied_bytes));
+    if (copied_bytes == 0) break;
+    left -= std::min(left, copied_bytes);
+    context().quiescable().EnterQuietWait();
+    context().quiescable().CoLeaveQuietWait();
+  }
+  return absl::OkStatus();
 }
 
 std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader&) const {
@@ -216,7 +226,7 @@ absl::Status MirrorJob::CoCatchUp() {
   return copier_.needs_flush() ? copier_.CoFlush() : absl::OkStatus();
 }
 
-absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
+absl::Status MirrorJob::CoCopyRest(uint64_t bytes, uint64_t* copied_bytes) {
   context().SetRemaining(dirty().dirty_bytes());
   TaskScope scope("mirror/rest");
   MirrorPiece failed;
@@ -227,16 +237,16 @@ absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
       failed = piece;
     }
   };
-  for (uint64_t started = 0; started < bytes && failed.status.ok();) {
-    const uint64_t most = copier_.piece_bytes_max();
+  uint64_t started = 0;
+  while (started < bytes && failed.status.ok()) {
     const size_t in_flight = copier_.pieces_in_flight();
-    const bool has_room = in_flight == 0 || (in_flight < MirrorCopier::kBatchesMax &&
-                                             copier_.bytes_in_flight() + most <= buffer_bytes_);
-    const std::optional<ByteRange> area = has_room ? copier_.NextFree(0, most) : std::nullopt;
+    const uint64_t room = copier_.RoomAtTheEnd();
+    const uint64_t most = AlignUp(std::min(room, bytes - started), dirty().granularity());
+    const std::optional<ByteRange> area = room > 0 ? copier_.NextFree(0, most) : std::nullopt;
     if (area) {
       uint64_t ignored;
-      copier_.CoStart(*area, 0, scope, on_done, &ignored);
-      started += area->bytes;
+      const MirrorPiece piece = copier_.CoStart(*area, 0, scope, on_done, &ignored);
+      started += piece.range.bytes;
     } else if (in_flight > 0) {
       copier_.CoWaitForOne();
     } else {
@@ -245,6 +255,7 @@ absl::Status MirrorJob::CoCopyRest(uint64_t bytes) {
   }
   copier_.CoWaitForAll();
   scope.CoJoin().IgnoreError();  // for want of a stack pieces are done without one
+  if (copied_bytes != nullptr) *copied_bytes = started;
   if (failed.status.ok()) return absl::OkStatus();
   context().HandleError(OnError::kReport, failed.failed_operation, failed.status);
   return failed.status;

@@ -199,12 +199,17 @@ class MirrorJob final : public BlockJob {
   void CoFlushTarget() MILLRACE_MAY_SUSPEND;
   // In the guest's request: copies what is marked in the range.
   void CoSyncWrite(ByteRange range) MILLRACE_MAY_SUSPEND;
+  // Where in the guest's range there may be something to wait for or to copy next: behind `at`, and
+  // at `marked` at the latest, where the next free mark is.
+  uint64_t NextToSync(uint64_t at, uint64_t marked) const;
+  void CountGuestCopy(const MirrorPiece& piece, ByteRange written);
   void CoEndSync() MILLRACE_MAY_SUSPEND;
   bool MustWaitForPieces(bool is_done) const;
   bool MustFlush() const;
   std::optional<ByteRange> NextArea();
   // At the end: copies what is marked, about `bytes` of it at most, whatever guests do meanwhile.
-  absl::Status CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  // `copied_bytes`, if given, is how much that was.
+  absl::Status CoCopyRest(uint64_t bytes, uint64_t* copied_bytes = nullptr) MILLRACE_MAY_SUSPEND;
   void OnPieceDone(const MirrorPiece& piece);
   void CountEndWork(const MirrorPiece& piece);
   void ApplyPolicy(IoOperation operation, const absl::Status& status);

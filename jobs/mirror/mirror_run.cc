@@ -89,8 +89,9 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
     const uint64_t bytes = std::min(end - at, std::max(copier_.Room(), granularity));
     const std::optional<ByteRange> area = copier_.NextFree(at, bytes);
     if (!area || area->offset > at) {
-      // Not marked, so somebody has copied it meanwhile.
-      at += granularity;
+      // Not marked up to there, or in flight: somebody has copied it meanwhile, or does.
+      const uint64_t next = NextToSync(at, area ? area->offset : end);
+      at = std::min(next, end);
       continue;
     }
     ++guest_pieces_;
@@ -98,13 +99,30 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
     --guest_pieces_;
     if (!piece.status.ok()) {
       ApplyPolicy(piece.failed_operation, piece.status);
+      if (is_idle_) context().Kick();  // the job does what the policy says
       break;
     }
+    CountGuestCopy(piece, range);
     CountEndWork(piece);
     at = piece.range.end();
   }
   --guest_syncs_;
   guest_sync_done_.Notify();
+}
+
+uint64_t MirrorJob::NextToSync(uint64_t at, uint64_t marked) const {
+  const std::optional<ByteRange> busy = copier_.NextBusy(at);
+  return busy ? std::min(marked, busy->offset) : marked;
+}
+
+// In a write-blocking mirror a guest's write is work that comes and is done at once, as in QEMU: as
+// much as the guest has written, however large granules are. Else it is the job's own work, done
+// for it.
+void MirrorJob::CountGuestCopy(const MirrorPiece& piece, ByteRange written) {
+  const bool is_guests = options_.copy_mode == MirrorCopyMode::kWriteBlocking;
+  context().Advance(is_guests ? piece.range.Intersect(written).bytes : piece.range.bytes);
+  // The job may be asleep.
+  context().SetRemaining(dirty().dirty_bytes() + copier_.bytes_in_flight());
 }
 
 bool MirrorJob::AreGuestsPaced() const {

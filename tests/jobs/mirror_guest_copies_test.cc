@@ -24,13 +24,14 @@ bool TargetHolds(const MirrorWorld& world, uint64_t sector) {
   return found == TaggedDisk::Content(sector, world.disk.versions()[sector]);
 }
 
-absl::Status CoStartReady(MirrorWorld& world, uint64_t granularity, int64_t buffer_bytes)
-    MILLRACE_MAY_SUSPEND {
+absl::Status CoStartReady(MirrorWorld& world, uint64_t granularity, int64_t buffer_bytes,
+                          OnError on_target_error = OnError::kReport) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
   options.sync = MirrorSync::kNone;
   options.copy_mode = MirrorCopyMode::kWriteBlocking;
   options.granularity = granularity;
   options.buffer_bytes = buffer_bytes;
+  options.on_target_error = on_target_error;
   MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
   EXPECT_TRUE(world.CoWaitUntilReady("m"));
   static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
@@ -220,6 +221,55 @@ TEST(MirrorGuestCopies, ZeroesThatLandBehindTheJobsFlushAreFlushedBeforeTheDiskM
   RunMirrorOnce({.has_guest = false}, events,
                 [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND {
                   return CoMoveWhileAGuestsCopyMeetsTheFlush(world, log, true);
+                });
+}
+
+// ---- What fails, and what is counted -------------------------------------------------------------
+
+// The job is ready and asleep when a guest's copy fails; the guest's write does not.
+absl::Status CoWriteOneThatIsNotCopied(MirrorWorld& world, OnError on_target_error)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoStartReady(world, TaggedDisk::kSector, 0, on_target_error));
+  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+  static_cast<SimulatedIo&>(world.graph().engine().io()).Fail({.path = "t"});
+  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 4, 1));
+  return CoSleepFor(kSecond);
+}
+
+TEST(MirrorGuestCopies, AFailedOneThatIsReportedEndsAReadyJob) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_RETURN_IF_ERROR(CoWriteOneThatIsNotCopied(world, OnError::kReport));
+                  EXPECT_EQ(world.StateOf("m"), JobState::kNull);
+                  EXPECT_TRUE(log.End() != nullptr && !log.End()->error.empty());
+                  return absl::OkStatus();
+                });
+}
+
+TEST(MirrorGuestCopies, AFailedOneThatIsIgnoredIsTriedAgainByAReadyJob) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_RETURN_IF_ERROR(CoWriteOneThatIsNotCopied(world, OnError::kIgnore));
+                  EXPECT_EQ(world.StateOf("m"), JobState::kReady);
+                  EXPECT_TRUE(TargetHolds(world, 4));
+                  return CoEnd(world);
+                });
+}
+
+// As QEMU counts: what the guest has written, not the granules that were copied for it.
+TEST(MirrorGuestCopies, CountAsWorkThatComesAndIsDone) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_RETURN_IF_ERROR(CoStartReady(world, 4 * TaggedDisk::kSector, 0));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 2, 4));
+                  MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, world.jobs().Query("m"));
+                  EXPECT_EQ(info.current, 5 * TaggedDisk::kSector);
+                  EXPECT_EQ(info.total, 5 * TaggedDisk::kSector);
+                  return CoEnd(world);
                 });
 }
 

@@ -1,0 +1,105 @@
+// What a mirror takes of the engine's memory, and of the time of those who drain.
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/io/buffer_pool.h"
+#include "millrace/graph/drain.h"
+#include "tests/jobs/mirror_support.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kDiskBytes = uint64_t{32} << 20;
+
+absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
+  std::string content(kDiskBytes, '?');
+  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
+  return content;
+}
+
+// A large disk without holes is mirrored with a large buffer, while others have nearly all of the
+// engine's memory for I/O.
+absl::Status CoMirrorWithLittleMemory(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(
+      world.chain,
+      CoMakeMemoryChain(world.graph(),
+                        {.layers = 1, .bytes = kDiskBytes, .cluster_bytes = 64 << 10}, false));
+  const std::string data(kDiskBytes, 'd');
+  MILLRACE_RETURN_IF_ERROR(
+      world.chain.guest.CoWrite(0, IoVector::OfConst(data.data(), data.size())));
+  const size_t others_bytes = BufferPool::Limits().bytes_max - (1 << 20);
+  MILLRACE_ASSIGN_OR_RETURN(const IoBuffer others,
+                            world.graph().engine().buffers().TryTake(others_bytes, "others"));
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage(kDiskBytes));
+  options.granularity = 64 << 10;
+  options.buffer_bytes = int64_t{1} << 35;
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+  MILLRACE_ASSIGN_OR_RETURN(const std::string content, CoContent(world.chain.guest));
+  EXPECT_TRUE(content == data);
+  return absl::OkStatus();
+}
+
+TEST(MirrorLimits, GoesOnWithLittleMemoryWhileOthersHaveTheRest) {
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
+  ASSERT_TRUE(engine.ok());
+  MirrorWorld world(**engine);
+  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    const absl::Status result = CoMirrorWithLittleMemory(world);
+    world.jobs().CoShutdown();
+    world.keepers.clear();
+    world.jobs_world.CoClose(world.chain);
+    return result;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+size_t CountHeld(const MirrorWorld& world) {
+  size_t held = 0;
+  for (uint64_t sector = 0; sector < kSectors; ++sector) {
+    std::vector<uint8_t> found(TaggedDisk::kSector);
+    world.target->content.Read(sector * TaggedDisk::kSector, IoVector(found.data(), found.size()));
+    held += found == TaggedDisk::Content(sector, world.disk.versions()[sector]) ? 1 : 0;
+  }
+  return held;
+}
+
+// The guest has written everything anew while the job waited to be finalized. Who drains then
+// does not wait until all of that is copied.
+TEST(MirrorLimits, ADrainDoesNotWaitForAllThatWasWrittenWhileTheJobWasPending) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.spec.finalizes_automatically = false;
+        options.buffer_bytes = 2 * TaggedDisk::kSector;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+        EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 0, kSectors));
+        static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        {
+          MILLRACE_ASSIGN_OR_RETURN(
+              const DrainedSection drained,
+              DrainedSection::CoBegin(world.graph(), {world.chain.top()}, {}));
+          EXPECT_LT(CountHeld(world), kSectors / 2);
+        }
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+        EXPECT_EQ(CountHeld(world), kSectors);
+        return absl::OkStatus();
+      });
+}
+
+}  // namespace
+}  // namespace millrace

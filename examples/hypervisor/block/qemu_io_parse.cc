@@ -60,10 +60,10 @@ std::optional<uint64_t> ReadIoNumber(std::string_view text) {
   double fraction = 0;
   if (*end == '.' && !is_hex) {
     // Its digits only: strtod() would take an exponent too, and there is none.
-    const size_t after = digits.find_first_not_of("0123456789", end - digits.c_str() + 1);
-    const std::string text_of(end, std::min(after, digits.size()) - (end - digits.c_str()));
-    fraction = text_of.size() > 1 ? std::strtod(text_of.c_str(), nullptr) : 0;
-    end += text_of.size();
+    const auto dot = static_cast<size_t>(end - digits.c_str());
+    const size_t after = std::min(digits.find_first_not_of("0123456789", dot + 1), digits.size());
+    if (after > dot + 1) fraction = std::strtod(digits.substr(dot, after - dot).c_str(), nullptr);
+    end += after - dot;
   }
   const size_t suffix =
       kSuffixes.find(static_cast<char>(absl::ascii_tolower(static_cast<unsigned char>(*end))));

@@ -28,10 +28,12 @@ absl::StatusOr<CreateJob::Work> ReadFile(BlockLayer& layer, ArgumentReader& read
   reader.OptionalSize("extent-size-hint");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   request.is_allocated = mode >= 2;
-  return CreateJob::Work([&layer, request, mode]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    if (mode == 1) return GenericError("Unsupported preallocation mode 'metadata'");
-    return CoCreateFileImage(layer, request);
-  });
+  return CreateJob::Work([&layer, request, mode](JobContext& context)
+                             MILLRACE_MAY_SUSPEND -> absl::Status {
+                               if (mode == 1)
+                                 return GenericError("Unsupported preallocation mode 'metadata'");
+                               return CoCreateFileImage(layer, request, context);
+                             });
 }
 
 // The node that the image is made in: one that there is, or one to be opened for it.
@@ -86,8 +88,9 @@ absl::StatusOr<CreateJob::Work> ReadQcow2(BlockLayer& layer, ArgumentReader& rea
     request.options.backing_format = std::string(formats[*format]);
   }
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  return CreateJob::Work([&layer, request]()
-                             MILLRACE_MAY_SUSPEND { return CoCreateQcow2Image(layer, request); });
+  return CreateJob::Work([&layer, request](JobContext& context) MILLRACE_MAY_SUSPEND {
+    return CoCreateQcow2Image(layer, request, context);
+  });
 }
 
 absl::StatusOr<CreateJob::Work> ReadWork(BlockLayer& layer, ArgumentReader& reader) {

@@ -15,14 +15,15 @@ inline constexpr std::string_view kCreateJobType = "create";
 
 class CreateJob final : public JobBody {
  public:
-  using Work = std::function<absl::Status()>;
-  // `work` may suspend.
+  using Work = std::function<absl::Status(JobContext& context)>;
+  // `work` may suspend. If the job is cancelled meanwhile, it ends soon; what it returns then is of
+  // no matter.
   explicit CreateJob(Work work) : work_(std::move(work)) {}
 
   std::string_view type() const override { return kCreateJobType; }
   absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND {
     context.SetRemaining(1);
-    absl::Status status = work_();
+    absl::Status status = work_(context);
     context.Advance(1);
     return status;
   }

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/graph/drivers/qcow2/image_file.h"
 #include "millrace/graph/image_tools.h"
@@ -42,7 +43,7 @@ class NodeFile final : public ImageFile {
     return user_.CoResize(bytes);
   }
   // Writes zeroes wherever the file below has holes, so that the host gives space for all of it.
-  absl::Status CoFillHoles() MILLRACE_MAY_SUSPEND;
+  absl::Status CoFillHoles(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoClose() MILLRACE_MAY_SUSPEND { user_.CoDetach(); }
 
  private:
@@ -50,9 +51,12 @@ class NodeFile final : public ImageFile {
   const std::string name_;
 };
 
-absl::Status NodeFile::CoFillHoles() {
+absl::Status NodeFile::CoFillHoles(JobContext& context) {
   const std::vector<uint8_t> zeroes(size_t{64} << 10);
   for (uint64_t offset = 0; offset < user_.bytes();) {
+    // It may take hours, and writes to memory suspend nowhere.
+    CoYield("filling an image");
+    if (context.is_cancelled()) return absl::CancelledError("the job is cancelled");
     MILLRACE_ASSIGN_OR_RETURN(
         const AllocationRun run,
         user_.CoAllocation(ByteRange(offset, user_.bytes() - offset), NodeId(), NodeId()));
@@ -165,7 +169,8 @@ absl::Status CheckQcow2(const Qcow2ImageRequest& request) {
   return CheckSize(options.bytes);
 }
 
-absl::Status CoFillFile(BlockLayer& layer, const std::string& path) MILLRACE_MAY_SUSPEND {
+absl::Status CoFillFile(BlockLayer& layer, const std::string& path, JobContext& context)
+    MILLRACE_MAY_SUSPEND {
   NodeTree tree;
   tree.driver = "file";
   tree.filename = path;
@@ -175,14 +180,15 @@ absl::Status CoFillFile(BlockLayer& layer, const std::string& path) MILLRACE_MAY
   hold.CoDetach();
   MILLRACE_RETURN_IF_ERROR(user.status());
   NodeFile file(*std::move(user), path);
-  const absl::Status status = file.CoFillHoles();
+  const absl::Status status = file.CoFillHoles(context);
   file.CoClose();
   return status;
 }
 
 }  // namespace
 
-absl::Status CoCreateFileImage(BlockLayer& layer, const FileImageRequest& request) {
+absl::Status CoCreateFileImage(BlockLayer& layer, const FileImageRequest& request,
+                               JobContext& context) {
   CreateImageOptions options;
   options.path = request.path;
   options.format = "raw";
@@ -194,10 +200,11 @@ absl::Status CoCreateFileImage(BlockLayer& layer, const FileImageRequest& reques
         StrCat("Could not create '", request.path, "': ", ErrnoText(ErrnoOf(status))));
   }
   MILLRACE_RETURN_IF_ERROR(status);
-  return request.is_allocated ? CoFillFile(layer, request.path) : absl::OkStatus();
+  return request.is_allocated ? CoFillFile(layer, request.path, context) : absl::OkStatus();
 }
 
-absl::Status CoCreateQcow2Image(BlockLayer& layer, const Qcow2ImageRequest& request) {
+absl::Status CoCreateQcow2Image(BlockLayer& layer, const Qcow2ImageRequest& request,
+                                JobContext& context) {
   MILLRACE_ASSIGN_OR_RETURN(Attachment user, CoOpenWriter(layer, request));
   NodeFile file(std::move(user), request.file);
   absl::Status status = CheckQcow2(request);
@@ -206,7 +213,7 @@ absl::Status CoCreateQcow2Image(BlockLayer& layer, const Qcow2ImageRequest& requ
     options.refcount_bits = static_cast<uint32_t>(request.refcount_bits);
     status = CoCreateQcow2(file, options);
   }
-  if (status.ok() && request.is_allocated) status = file.CoFillHoles();
+  if (status.ok() && request.is_allocated) status = file.CoFillHoles(context);
   file.CoClose();
   return status;
 }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "examples/hypervisor/block/block_layer.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/job/job_context.h"
 #include "millrace/graph/drivers/qcow2/qcow2_create.h"
 #include "millrace/graph/node_tree.h"
 
@@ -31,10 +32,11 @@ struct Qcow2ImageRequest {
   bool wants_raw_data_file = false;
 };
 
-absl::Status CoCreateFileImage(BlockLayer& layer, const FileImageRequest& request)
-    MILLRACE_MAY_SUSPEND;
-absl::Status CoCreateQcow2Image(BlockLayer& layer, const Qcow2ImageRequest& request)
-    MILLRACE_MAY_SUSPEND;
+// Both stop in the middle of filling the image if the job is cancelled.
+absl::Status CoCreateFileImage(BlockLayer& layer, const FileImageRequest& request,
+                               JobContext& context) MILLRACE_MAY_SUSPEND;
+absl::Status CoCreateQcow2Image(BlockLayer& layer, const Qcow2ImageRequest& request,
+                                JobContext& context) MILLRACE_MAY_SUSPEND;
 
 }  // namespace millrace
 

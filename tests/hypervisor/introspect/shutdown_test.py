@@ -105,6 +105,30 @@ class Shutdown(Case):
         self.assert_ends_in_the_middle_of('nbd-server-stop')
         client.close()
 
+    # ---- Jobs that take long ---------------------------------------------------------------------
+
+    def fill_an_image(self):
+        """A job that would be busy for hours: a piece a second, and 16384 of them."""
+        path = self.images.create('holes.img', 1024 * MIB, image_format='raw')
+        self.vm.object('throttle-group,id=pace,x-bps-write=65536').launch()
+        self.vm.command('blockdev-add', driver='throttle', node_name='target',
+                        throttle_group='pace', file={'driver': 'file', 'filename': path})
+        self.vm.command('blockdev-create', job_id='c', options={
+            'driver': 'qcow2', 'file': 'target', 'size': MIB, 'preallocation': 'full'})
+        self.wait_status('c', 'running')
+
+    def test_an_image_that_is_filled_may_be_cancelled(self):
+        self.fill_an_image()
+        self.vm.command('job-cancel', id='c')
+        self.wait_status('c', 'concluded')
+        self.vm.command('job-dismiss', id='c')
+        self.assert_no_job()
+
+    def test_quit_while_an_image_is_filled(self):
+        self.fill_an_image()
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertEqual(self.statuses('c')[-3:], ['aborting', 'concluded', 'null'])
+
     # ---- Clients of the NBD server ---------------------------------------------------------------
 
     def write_by_nbd(self):

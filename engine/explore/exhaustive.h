@@ -13,7 +13,10 @@
 // steps that nobody made a promise for; a step that reported nothing still depends on all. That
 // needs far fewer schedules, and is as good as the reports are: for a scenario it is to be held
 // against Dependence::kEverything, which reorders all steps, as tests/scenarios/exploration does
-// for the micro scenarios, by outcomes().
+// for the micro scenarios, by outcomes(). Nothing is reported of what coroutines do all the time
+// (to spawn, sleep, submit, end, cancel and be cancelled: a step that did only that would pass for
+// one of which all is known), nor of events, conditions and gates, which guard something that their
+// user knows: who has parties meet in these alone reports it (TouchShared, FootprintScope).
 //
 // Choices within steps (wake orders, outcomes, data, where explored) are all taken. When BeginRun()
 // says false, every behaviour of the scenario was seen. At most 64 options per choice.

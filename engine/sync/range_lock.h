@@ -23,7 +23,8 @@ enum class LockMode : uint8_t { kShared, kExclusive };
 class RangeLock final {
  public:
   // A held range. Lives where it was acquired (it does not move), until any coroutine releases it
-  // or its destructor does; the lock must outlive it.
+  // or its destructor does; the lock must outlive it. Whoever waits for it is said to wait for the
+  // coroutine that acquired it: if another is to release it, a wait cycle may be told that is none.
   class [[nodiscard]] Hold final : public Waitable {
    public:
     Hold() = default;

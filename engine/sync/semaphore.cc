@@ -28,6 +28,7 @@ absl::Status Semaphore::CoAcquireCancellable(uint64_t permits) {
   absl::Status status = request.queue.CoWaitCancellable("semaphore.acquire", &request);
   if (request.granted) return absl::OkStatus();
   if (request.link.is_linked()) {
+    internal::TouchHere("semaphore", name_, StepAccess::kWrite);
     requests_.Remove(request);
     MILLRACE_MUTANT(kR49) return status;
     Grant();  // whoever was behind this request may fit now

@@ -204,18 +204,28 @@ bool ParseNumber(std::string_view text, uint64_t* number) {
   return parsed.ok();
 }
 
+bool ParseIo(std::string_view text, IoBackendKind* io) {
+  if (text == "auto") {
+    *io = IoBackendKind::kAutomatic;
+  } else if (text == "io_uring") {
+    *io = IoBackendKind::kIoUring;
+  } else if (text == "threads") {
+    *io = IoBackendKind::kThreads;
+  } else {
+    return false;
+  }
+  return true;
+}
+
 bool ParseWord(std::string_view word, Options* options) {
   const size_t equals = word.find('=');
   const std::string_view name = word.substr(0, equals);
   const std::string_view value = equals == word.npos ? std::string_view() : word.substr(equals + 1);
-  if (name == "--small") return options->is_small = true;
-  if (name == "--keep") return options->keeps_images = true;
+  if (word == "--small") return options->is_small = true;
+  if (word == "--keep") return options->keeps_images = true;
   if (name == "--runs") return ParseNumber(value, &options->runs);
   if (name == "--seed") return ParseNumber(value, &options->seed);
-  if (word == "--io=auto") return true;
-  if (word == "--io=io_uring") options->io = IoBackendKind::kIoUring;
-  if (word == "--io=threads") options->io = IoBackendKind::kThreads;
-  return options->io != IoBackendKind::kAutomatic && name == "--io";
+  return name == "--io" && ParseIo(value, &options->io);
 }
 
 // 0, 1 or 130.

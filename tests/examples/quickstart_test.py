@@ -61,6 +61,12 @@ class Verdict(unittest.TestCase):
         self.assertEqual(len(list(folder.glob('*.qcow2'))), 24)
         return folder
 
+    def test_words_that_it_does_not_know_are_usage(self):
+        for words in (('--small=5',), ('--keep=no',), ('--io=threads', '--io=bogus'), ('--io',)):
+            said = self.faked(*words, expect=2)
+            self.assertEqual(said, '')
+            self.assertEqual(list(self.images.iterdir()), [])
+
     def test_a_check_that_fails_is_told_with_the_image_and_the_seed(self):
         self.fake_qemu_img(check=3, compare=0)
         said = self.faked('--seed=7', expect=1)

@@ -161,10 +161,6 @@ void SimulatedIo::TakeStep(size_t index) {
 
   scheduler_.Touch("file", ObjectOf(request),
                    operation == SimulatedOperation::kRead ? StepAccess::kRead : StepAccess::kWrite);
-  const bool shares_space = disk_->options().capacity_bytes != UINT64_MAX;
-  if ((shares_space || has_crash_points_) && ChangesDisk(operation)) {
-    scheduler_.Touch("disk", {}, StepAccess::kWrite);  // what fits, or what a crash would leave
-  }
   Outcome outcome{.has_effect = false, .error_number = EIO};
   if (!is_crashed_) outcome = ChooseOutcome(request, operation);
   request.result = 0;

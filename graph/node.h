@@ -120,7 +120,7 @@ class ChangeNote {
   ChangeNote(Node& node, ByteRange range, Effect effect = Effect::kVisible)
       : node_(node), range_(range), effect_(effect) {}
   ~ChangeNote() {
-    if (effect_ == Effect::kVisible && !node_.change_listeners.empty()) node_.NoteChange(range_);
+    if (effect_ == Effect::kVisible) node_.NoteChange(range_);
   }
   ChangeNote(const ChangeNote&) = delete;
   ChangeNote& operator=(const ChangeNote&) = delete;

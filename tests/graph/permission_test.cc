@@ -1,6 +1,11 @@
 #include "millrace/graph/permission.h"
 
+#include <memory>
+#include <utility>
+
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/graph_transaction.h"
 #include "tests/support/graph_fixture.h"
 
 namespace millrace {
@@ -162,6 +167,48 @@ TEST_F(PermissionTest, ARefusalLeavesAllPermissionsAsTheyWereAndLooseningNeverFa
       change.SetPermissions(reader, {kWrite, kAllPermissions});
       EXPECT_TRUE(change.Commit().ok());
     }
+    reader.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// Asks nothing of its child while it is there, as the filter of a commit does.
+class HoldsBack final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "holds-back"; }
+  Permissions DerivePermissions(const PermissionContext&) const override { return {}; }
+  Permissions DeriveReserved(const PermissionContext& context) const override {
+    return DeriveForFilter(context);
+  }
+};
+
+// Who would be in the way of the filter's users once it is gone is refused when he comes; who says
+// that he will be gone by then is not.
+TEST_F(PermissionTest, WhatAFilterHoldsBackIsReservedBelowIt) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {.layers = 1}, true));
+    const NodeId node = chain.nodes[0];
+    {
+      MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
+                                DrainedSection::CoBegin(*graph_, {node}, {}));
+      GraphTransaction change(*graph_);
+      change.Show(drained);
+      change.InsertFilter(change.AddNode(std::make_unique<HoldsBack>(), {.name = "f"}), node);
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    ExpectConflict(Use("writer", node, {kWrite, kAllPermissions}).status(),
+                   ConflictReason::kPermission, "n0");
+    ExpectConflict(Use("sole", node, {kNoPermissions, kAllPermissions - kConsistentRead}).status(),
+                   ConflictReason::kPermission, "n0");
+    MILLRACE_ASSIGN_OR_RETURN(Attachment reader,
+                              Use("reader", node, {kConsistentRead, kAllPermissions}));
+    AttachmentOptions options;
+    options.permissions = {kWrite, kAllPermissions};
+    options.reserved = Permissions();
+    MILLRACE_ASSIGN_OR_RETURN(Attachment job, Attachment::Attach(*graph_, node, options));
+    EXPECT_TRUE(graph_->CheckInvariants().ok());
+    job.CoDetach();
     reader.CoDetach();
     chain.guest.CoDetach();
     return absl::OkStatus();

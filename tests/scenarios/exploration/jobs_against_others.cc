@@ -1,10 +1,12 @@
 // One job against everything else that may happen to its chain while it lives.
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/simulated_io.h"
@@ -100,7 +102,13 @@ absl::Status CoEnd(ChainStory& story, Kind kind) MILLRACE_MAY_SUSPEND {
     MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, story.jobs().Query("job"));
     if (info.state == JobState::kConcluded) break;
     if (info.state == JobState::kReady) {
-      MILLRACE_RETURN_IF_ERROR(story.jobs().Complete("job"));
+      // Where a cancel that lets it end in peace is under way, this is refused, and it ends all the
+      // same.
+      const absl::Status completed = story.jobs().Complete("job");
+      const std::optional<Conflict> conflict = ConflictOf(completed);
+      if (!conflict || conflict->reason != ConflictReason::kCannotComplete) {
+        MILLRACE_RETURN_IF_ERROR(completed);
+      }
       break;
     }
     MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));

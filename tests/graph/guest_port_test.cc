@@ -1,7 +1,6 @@
 // What a guest's port promises, under simulated schedules.
 #include "millrace/graph/guest_port.h"
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -231,21 +230,22 @@ TEST(GuestPort, EveryRequestIsCompletedOnceWhenTheAttachmentGoes) {
 
 TEST(GuestPort, MoreRequestsThanMayBeInFlightAllGetTheirTurn) {
   auto engine = SimulatedEngine();
-  RunOverChain(*engine, [&](Graph&, MemoryChain& chain) MILLRACE_MAY_SUSPEND -> absl::Status {
+  RunOverChain(*engine, [&](Graph& graph, MemoryChain& chain) MILLRACE_MAY_SUSPEND -> absl::Status {
     const GuestPort port = chain.guest.guest_port();
     std::vector<int> order;
     std::vector<Recorded> requests(3 * GuestPort::kInFlightMax);
+    MILLRACE_ASSIGN_OR_RETURN(
+        DrainedSection drained,
+        DrainedSection::CoBegin(graph, {chain.top()}, {MakeHolder("e", "editor")}));
     for (Recorded& each : requests) {
       each.order = &order;
       EXPECT_TRUE(port.Submit(each.request));
     }
-    // They arrive in parts, with steps of those in between that have come.
-    size_t most = 0;
-    CoWaitWhile([&] {
-      most = std::max(most, engine->scheduler().live_coroutines());
-      return order.size() < requests.size();
-    });
-    EXPECT_EQ(most, GuestPort::kInFlightMax + 1);
+    // They arrive in parts, a part before each step, and none comes further than the drain.
+    for (size_t i = 0; i < requests.size(); ++i) CoYield();
+    EXPECT_EQ(engine->scheduler().live_coroutines(), GuestPort::kInFlightMax + 1);
+    drained.End();
+    CoWaitWhile([&] { return order.size() < requests.size(); });
     for (Recorded& each : requests) EXPECT_EQ(each.completions, 1);
     return absl::OkStatus();
   });

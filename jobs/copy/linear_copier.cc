@@ -131,14 +131,14 @@ absl::Status LinearCopier::CoStartNext(JobContext& context, TaskScope& scope,
     if (!next.ok()) return CoHandleUnknown(context, next.status());
     cursor_ = next->range.end();
     stretch = &window_.Append(*std::move(next));
+    if (stretch->pieces.empty()) {
+      // Done already: it goes as soon as what lies before it has ended, so it is not kept in hand.
+      context.Advance(window_.Settle());
+      return absl::OkStatus();
+    }
     // Time has passed again: it waits if nothing more is to be started now.
     context.CoPausePoint();
-    const bool must_wait = context.is_cancelled() || window_.has_failed() || !path_;
-    if (must_wait && !stretch->pieces.empty()) return absl::OkStatus();
-  }
-  if (stretch->pieces.empty()) {
-    context.Advance(window_.Settle());
-    return absl::OkStatus();
+    if (context.is_cancelled() || window_.has_failed() || !path_) return absl::OkStatus();
   }
   if (!std::exchange(stretch->is_charged, true)) context.AccountBytes(stretch->bytes_to_move());
   guests_.OnBatchBegin();

@@ -1,6 +1,7 @@
 #include "examples/common/progress_display.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <termios.h>
 #include <unistd.h>
@@ -65,15 +66,27 @@ class Terminal {
   Terminal& operator=(const Terminal&) = delete;
 
   FILE* file() { return file_; }
+  // What is written at one end comes to the other when the kernel finds time for it, and in parts:
+  // a mark behind it says when all of it is there.
   std::string News() {
+    fputc(kMark, file_);
     fflush(file_);
-    std::string text(4096, '\0');
-    const ssize_t bytes = read(master_, text.data(), text.size());
-    text.resize(bytes < 0 ? 0 : static_cast<size_t>(bytes));
-    return text;
+    std::string text;
+    while (text.empty() || text.back() != kMark) {
+      pollfd wait = {master_, POLLIN, 0};
+      if (poll(&wait, 1, 60'000) != 1) break;
+      char part[4096];
+      const ssize_t bytes = read(master_, part, sizeof(part));
+      if (bytes <= 0) break;
+      text.append(part, static_cast<size_t>(bytes));
+    }
+    EXPECT_TRUE(!text.empty() && text.back() == kMark) << text;
+    return text.substr(0, text.find(kMark));
   }
 
  private:
+  static constexpr char kMark = '\x04';
+
   const int master_;
   FILE* file_ = nullptr;
 };

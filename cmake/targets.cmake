@@ -36,7 +36,7 @@ if(MILLRACE_SANITIZE)
 endif()
 
 # Half of a small file's compile time goes into the same few headers. Every file still includes what
-# it uses: a build as a subproject has no precompiled headers, and is tested.
+# it uses: a build as a subproject has no precompiled headers, nor has clang-tidy's in the nightly run.
 #
 # millrace_precompile(group header [library...]): makes the group from one header; `library` are
 # targets whose definitions it needs. millrace_use_precompiled(target group): compiles with it.

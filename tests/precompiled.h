@@ -5,6 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cmake/precompiled.h"
+#include "cmake/precompiled_users.h"
 
 #endif  // MILLRACE_TESTS_PRECOMPILED_H_

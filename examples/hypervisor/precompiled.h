@@ -4,6 +4,6 @@
 
 #include <boost/json.hpp>
 
-#include "cmake/precompiled.h"
+#include "cmake/precompiled_users.h"
 
 #endif  // MILLRACE_EXAMPLES_HYPERVISOR_PRECOMPILED_H_

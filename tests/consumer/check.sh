@@ -19,8 +19,10 @@ case "$kind" in
     ;;
   subdirectory)
     # The one without a build type: quick to build, and it has no flags that could hide a change.
+    # Precompiled headers halve the time; that every file includes what it uses shows in the nightly
+    # run, where clang-tidy reads them all without.
     cmake -S "$here/subdirectory" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
-      -DMILLRACE_SOURCE_FOLDER="$root" -DCMAKE_CXX_COMPILER_LAUNCHER="$(command -v ccache || true)"
+      -DMILLRACE_SOURCE_FOLDER="$root" -DMILLRACE_PRECOMPILED_HEADERS=ON
     cmake --build .
     ;;
   pkg_config)

@@ -147,10 +147,11 @@ def _partly_copied(story, difference):
 
 def _found_by_a_stale_name(story, difference):
     number, asked, path, _, ours = difference
-    if not asked.startswith('> block-stream ') or path != 'error':
+    # It started, or was refused for what lies between, which a base not found hides.
+    if not asked.startswith('> block-stream ') or path not in ('error', 'error.desc'):
         return False
     arguments = json.loads(asked.split(' ', 2)[2])
-    told = ours.get('desc', '') if isinstance(ours, dict) else ''
+    told = ours.get('desc', '') if isinstance(ours, dict) else str(ours)
     return 'base' in arguments and told.startswith("Can't find '") and any(
         'filter-node-name' in before for _, before in story.commands(before=number))
 

@@ -27,7 +27,7 @@ std::optional<NodeId> ChangeListener::node() const {
   return node_ == nullptr ? std::nullopt : std::optional<NodeId>(node_->id);
 }
 
-void Node::NoteChange(ByteRange range) {
+void Node::TellOfChange(ByteRange range) {
   for (ChangeListener* listener : change_listeners) listener->OnChange(range, driver->bytes());
 }
 

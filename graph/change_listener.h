@@ -20,6 +20,8 @@
 
 namespace millrace {
 
+class ContentListener;
+
 class ChangeListener {
  public:
   ChangeListener() = default;
@@ -40,6 +42,10 @@ class ChangeListener {
 
  private:
   friend struct Node;
+  friend class ContentListener;
+  // Whose part it is, if any.
+  virtual ContentListener* content_listener() { return nullptr; }
+
   Node* node_ = nullptr;
 };
 

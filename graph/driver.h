@@ -133,6 +133,10 @@ class Driver {
   // Virtual size in bytes.
   virtual uint64_t bytes() const = 0;
 
+  // If all that the node shows is what its primary child has, byte by byte, from some offset on:
+  // that offset. Others may write to such a child, past the node, if the node's users share it.
+  virtual std::optional<uint64_t> offset_in_primary() const { return std::nullopt; }
+
   // What people who look at the graph should know of it now, in a few words: "3 marks". Empty:
   // nothing beyond what every node says.
   virtual std::string state_in_words() const { return {}; }

@@ -69,6 +69,8 @@ struct GraphInternals {
   absl::Status CheckEdited(absl::Span<Node* const> edited) const;
   void BumpRevision() { ++graph.revision_; }
   void CountGuestRequest() { ++graph.guest_requests_; }
+  // These nodes have other children than before, or show other parts of them.
+  static void NoteLinks(absl::Span<Node* const> nodes);
 
   Graph& graph;
   std::vector<Slot> slots;

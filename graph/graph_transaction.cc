@@ -413,11 +413,13 @@ AppliedEdit GraphTransaction::Apply() {
   ProposedGraph& proposed = plan_->proposed;
 
   std::vector<Node*> lower_ends;  // of changed edges, for the sections above them
+  std::vector<Node*> upper_ends;  // for who listens to what they show
   std::vector<std::unique_ptr<Edge>> removed;
   for (std::unique_ptr<Node>& node : proposed.new_nodes) internals.Enter(std::move(node));
   proposed.new_nodes.clear();
   for (auto& [edge, child] : proposed.retargeted) {
     lower_ends.push_back(edge->child);
+    if (edge->parent != nullptr) upper_ends.push_back(edge->parent);
     if (edge->lease != nullptr) edge->lease->Drop(*edge, IsOrphan(edge->parent));
     edge->child->parents.Remove(*edge);
     edge->child = child;
@@ -443,7 +445,7 @@ AppliedEdit GraphTransaction::Apply() {
     edge->reserved = demands.reserved;
   }
   for (const auto& [node, is_read_only] : proposed.read_only) node->is_read_only = is_read_only;
-  ApplyNewEdges(&lower_ends);
+  ApplyNewEdges(&lower_ends, &upper_ends);
   TransactionValidator::KeepReservations(*plan_);
   for (Plan::HeaderPlan& header : plan_->headers) {
     header.overlay->wanted_reference = std::move(header.reference);
@@ -453,6 +455,7 @@ AppliedEdit GraphTransaction::Apply() {
   }
   internals.sections.Recompute(lower_ends);
   CheckEdited(lower_ends);
+  internals.NoteLinks(upper_ends);
   for (Node* orphan : plan_->orphans) {
     edit.dropped.push_back(orphan->id);
     internals.Bury(orphan, plan_->Requester());
@@ -481,11 +484,13 @@ bool GraphTransaction::IsOrphan(const Node* node) const {
   return std::find(plan_->orphans.begin(), plan_->orphans.end(), node) != plan_->orphans.end();
 }
 
-void GraphTransaction::ApplyNewEdges(std::vector<Node*>* lower_ends) {
+void GraphTransaction::ApplyNewEdges(std::vector<Node*>* lower_ends,
+                                     std::vector<Node*>* upper_ends) {
   GraphInternals& internals = GraphInternals::Of(graph());
   for (std::unique_ptr<Edge>& edge : plan_->proposed.new_edges) {
     if (edge->child == nullptr) continue;  // staged and taken back
     lower_ends->push_back(edge->child);
+    upper_ends->push_back(edge->parent);
     edge->child->parents.PushBack(*edge);
     edge->parent->children.push_back(std::move(edge));
   }

@@ -147,7 +147,7 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   AppliedEdit Apply();
   bool IsOrphan(const Node* node) const;
   void CheckEdited(std::vector<Node*> lower_ends) const;
-  void ApplyNewEdges(std::vector<Node*>* lower_ends);
+  void ApplyNewEdges(std::vector<Node*>* lower_ends, std::vector<Node*>* upper_ends);
   static void ForgetAttachment(Plan& plan, AttachmentCore& attachment);
 
   std::unique_ptr<Plan> plan_;

@@ -59,7 +59,10 @@ struct Node {
   // Data are about to be written up to `end`.
   void NoteWrite(uint64_t end);
   // For the change listeners: a write has ended, the length is another one, the node goes.
-  void NoteChange(ByteRange range);
+  void NoteChange(ByteRange range) {
+    if (!change_listeners.empty()) TellOfChange(range);
+  }
+  void TellOfChange(ByteRange range);
   void NoteResize();
   void LetGoOfChangeListeners();
 

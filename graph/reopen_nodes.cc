@@ -93,7 +93,10 @@ class Reopener {
     if (node == nullptr) return;  // the edit has let go of it
     if (change.io) node->io = *change.io;
     if (change.told) node->told = *std::move(change.told);
-    if (change.fresh != nullptr) node->driver->TakeOptionsOf(*change.fresh);
+    if (change.fresh == nullptr) return;
+    node->driver->TakeOptionsOf(*change.fresh);
+    GraphInternals::NoteLinks({node});
+    node->NoteResize();
   }
 
   void CoEnd(bool is_done) MILLRACE_MAY_SUSPEND {

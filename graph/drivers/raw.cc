@@ -43,6 +43,8 @@ class RawDriver final : public FormatDriver {
     return child > options_.offset ? child - options_.offset : 0;
   }
 
+  std::optional<uint64_t> offset_in_primary() const override { return options_.offset; }
+
   void TakeOptionsOf(Driver& fresh) override { options_ = static_cast<RawDriver&>(fresh).options_; }
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {

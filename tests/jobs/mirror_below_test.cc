@@ -1,0 +1,433 @@
+// Mirrors while somebody changes what lies below their source: a raw image's file, what a filter
+// stands on, a backing. What was acknowledged before the disk moves is in the target.
+//
+// QEMU 7.2, asked with `raw <- file` and a writable NBD export on each: both are let in, and what
+// is written to the file while the raw node is mirrored is missing in the target.
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/sync/event.h"
+#include "millrace/graph/drain.h"
+#include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/raw.h"
+#include "millrace/graph/filters/throttle.h"
+#include "millrace/graph/filters/throttle_group.h"
+#include "millrace/graph/reopen_nodes.h"
+#include "tests/jobs/mirror_support.h"
+
+namespace millrace {
+namespace {
+
+constexpr uint64_t kSector = TaggedDisk::kSector;
+// Reads and writes, and lets others do so; a window on a file wants to be let resize it.
+constexpr Permissions kShared = {kConsistentRead | kWrite, kAllPermissions};
+
+using Body = std::function<absl::Status(MirrorWorld& world)>;
+
+void RunOnce(const Body& body) {
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
+  ASSERT_TRUE(engine.ok());
+  MirrorWorld world(**engine);
+  world.chain.guest_holder = MakeHolder("disk", "block device");
+  world.chain.monitor_holder = MakeHolder("monitor", "monitor");
+  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    const absl::Status result = body(world);
+    world.jobs().CoShutdown();
+    world.keepers.clear();
+    world.jobs_world.CoClose(world.chain);
+    return result;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// ---- Building graphs ---------------------------------------------------------------------------
+
+absl::StatusOr<NodeId> CoAdd(MirrorWorld& world, std::string name, std::unique_ptr<Driver> driver,
+                             std::optional<std::pair<Role, NodeId>> below) MILLRACE_MAY_SUSPEND {
+  NodeId id;
+  {
+    GraphTransaction change(world.graph());
+    id = change.AddNode(std::move(driver), {.name = std::move(name)});
+    if (below) change.AddChild(id, below->first, below->second);
+    AttachmentOptions keep;
+    keep.holder = world.chain.monitor_holder;
+    keep.stays_at_node = true;
+    world.keepers.push_back(change.Attach(id, keep));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), id));
+  return id;
+}
+
+absl::StatusOr<NodeId> CoAddFile(MirrorWorld& world, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+  return CoAdd(world, "file", MakeMemoryDriver({.bytes = bytes}), std::nullopt);
+}
+
+absl::StatusOr<NodeId> CoAddRaw(MirrorWorld& world, std::string name, NodeId file,
+                                const RawOptions& options = {}) MILLRACE_MAY_SUSPEND {
+  return CoAdd(world, std::move(name), MakeRawDriver(options), {{Role::kPrimary, file}});
+}
+
+absl::StatusOr<NodeId> CoAddThrottle(MirrorWorld& world, NodeId below) MILLRACE_MAY_SUSPEND {
+  auto group = std::make_shared<ThrottleGroup>(world.graph().engine().scheduler(), "group",
+                                               ThrottleLimits());
+  return CoAdd(world, "throttle", MakeThrottleDriver(std::move(group)), {{Role::kFiltered, below}});
+}
+
+absl::StatusOr<NodeId> CoAddOverlay(MirrorWorld& world, std::string name,
+                                    std::optional<NodeId> backing) MILLRACE_MAY_SUSPEND {
+  MemoryOverlayOptions options;
+  options.bytes = kBytes;
+  if (backing) options.backing = {"img-below", "memory-overlay"};
+  options.filename = StrCat("img-", name);
+  std::optional<std::pair<Role, NodeId>> below;
+  if (backing) below = {Role::kBacking, *backing};
+  return CoAdd(world, std::move(name), MakeMemoryOverlayDriver(std::move(options)), below);
+}
+
+absl::StatusOr<Attachment> Attach(MirrorWorld& world, NodeId node, HolderRef holder,
+                                  Permissions permissions = kShared) MILLRACE_OPENS_VIEW {
+  AttachmentOptions options;
+  options.holder = std::move(holder);
+  options.permissions = permissions;
+  return Attachment::Attach(world.graph(), node, std::move(options));
+}
+
+absl::StatusOr<Attachment> Come(MirrorWorld& world, NodeId node, Permissions permissions = kShared)
+    MILLRACE_OPENS_VIEW {
+  return Attach(world, node, MakeHolder("other", "export"), permissions);
+}
+
+// As a snapshot does: whoever stands on the node stands on the overlay, and that on the node.
+absl::Status PutOverlay(MirrorWorld& world, const DrainedSection& drained, NodeId overlay,
+                        NodeId node) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(world.graph());
+  change.Show(drained).OnBehalfOf(world.chain.monitor_holder);
+  change.ReplaceNode(node, overlay);
+  change.SetBacking(overlay, node, std::nullopt);
+  return change.Commit().status();
+}
+
+absl::Status CoPutOverlay(MirrorWorld& world, NodeId overlay, NodeId node) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(
+      const DrainedSection drained,
+      DrainedSection::CoBegin(world.graph(), {node, overlay}, {world.chain.monitor_holder}));
+  return PutOverlay(world, drained, overlay, node);
+}
+
+// ---- Parts of the stories ----------------------------------------------------------------------
+
+absl::Status CoWriteSectors(Attachment& user, uint64_t sector, uint64_t count, char byte)
+    MILLRACE_MAY_SUSPEND {
+  const std::string data(count * kSector, byte);
+  return user.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size()));
+}
+
+absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
+  std::string content(kBytes, '?');
+  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
+  return content;
+}
+
+// A ready mirror of all that the guest sees on `source` to "t".
+absl::Status CoStartOn(MirrorWorld& world, NodeId source) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(world.chain.guest, Attach(world, source, world.chain.guest_holder));
+  world.chain.nodes = {source};
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  return absl::OkStatus();
+}
+
+// The disk moves to the target and shows what it showed.
+absl::Status CoCompleteAndCompare(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const std::string before, CoContent(world.chain.guest));
+  MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+  EXPECT_EQ(world.Shape(), "t");
+  MILLRACE_ASSIGN_OR_RETURN(const std::string after, CoContent(world.chain.guest));
+  EXPECT_TRUE(after == before);
+  return absl::OkStatus();
+}
+
+// Mirrors `source`, and somebody writes sector 5 of it where that lies in `below`.
+absl::Status CoWriteBelow(MirrorWorld& world, NodeId source, NodeId below, uint64_t first_sector)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoStartOn(world, source));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, below));
+  MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, first_sector + 5, 2, 'o'));
+  MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
+  EXPECT_EQ(seen.substr(5 * kSector, 2 * kSector), std::string(2 * kSector, 'o'));
+  return CoCompleteAndCompare(world);
+}
+
+// ---- Where others write ------------------------------------------------------------------------
+
+TEST(MirrorBelow, WhatIsWrittenToTheFileOfARawSourceIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+    return CoWriteBelow(world, raw, file, 0);
+  });
+}
+
+TEST(MirrorBelow, WhatIsWrittenToAWindowsFileIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes + 6 * kSector));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId outer,
+                              CoAddRaw(world, "outer", file, {2 * kSector, {}}));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", outer, {kSector, kBytes}));
+    return CoWriteBelow(world, raw, file, 3);
+  });
+}
+
+TEST(MirrorBelow, WhatIsWrittenBelowAFilterIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId throttle, CoAddThrottle(world, raw));
+    return CoWriteBelow(world, throttle, file, 0);
+  });
+}
+
+TEST(MirrorBelow, WhatIsWrittenToARawBackingsFileIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", raw));
+    return CoWriteBelow(world, top, file, 0);
+  });
+}
+
+// ---- The graph changes below -------------------------------------------------------------------
+
+// Whoever stood on the node below a filter, or on a backing, stands on its new overlay.
+absl::Status CoSnapshotBelow(MirrorWorld& world, NodeId source, NodeId below) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(CoStartOn(world, source));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, below));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId overlay, CoAddOverlay(world, "o", std::nullopt));
+  MILLRACE_RETURN_IF_ERROR(CoPutOverlay(world, overlay, below));
+  EXPECT_EQ(other.node(), overlay);
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+  MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 5, 2, 'o'));
+  return CoCompleteAndCompare(world);
+}
+
+TEST(MirrorBelow, WhatIsWrittenToASnapshotBelowAFilterIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId image, CoAddOverlay(world, "image", std::nullopt));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId throttle, CoAddThrottle(world, image));
+    return CoSnapshotBelow(world, throttle, image);
+  });
+}
+
+TEST(MirrorBelow, WhatIsWrittenToASnapshotOfABackingIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+    return CoSnapshotBelow(world, top, base);
+  });
+}
+
+// The overlay need not be empty.
+TEST(MirrorBelow, WhatAnImageThatComesBelowShowsIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, top));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId overlay, CoAddOverlay(world, "o", std::nullopt));
+    {
+      MILLRACE_ASSIGN_OR_RETURN(Attachment writer, Come(world, overlay));
+      MILLRACE_RETURN_IF_ERROR(CoWriteSectors(writer, 3, 1, 'x'));
+      writer.CoDetach();
+    }
+    MILLRACE_RETURN_IF_ERROR(CoPutOverlay(world, overlay, base));
+    return CoCompleteAndCompare(world);
+  });
+}
+
+TEST(MirrorBelow, AWindowThatIsMovedBelowAFilterIsMirroredAnew) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes + kSector));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file, {0, kBytes}));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId throttle, CoAddThrottle(world, raw));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, file));
+    for (uint64_t i = 0; i <= kSectors; ++i) {
+      MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, i, 1, static_cast<char>('a' + i)));
+    }
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, throttle));
+    std::vector<NodeChange> changes(1);
+    changes[0].node = raw;
+    changes[0].fresh = MakeRawDriver({kSector, kBytes});
+    MILLRACE_RETURN_IF_ERROR(
+        CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
+    EXPECT_EQ(seen[0], 'b');
+    MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, kSectors, 1, 'z'));
+    return CoCompleteAndCompare(world);
+  });
+}
+
+TEST(MirrorBelow, WhatABackingThatShrinksShowsNoMoreIsZeroInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+    MILLRACE_ASSIGN_OR_RETURN(
+        Attachment other, Come(world, base, {kConsistentRead | kWrite | kResize, kAllPermissions}));
+    MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 0, kSectors, 'b'));
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, top));
+    MILLRACE_RETURN_IF_ERROR(other.CoResize(5 * kSector));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
+    EXPECT_EQ(seen.substr(4 * kSector, 2 * kSector),
+              std::string(kSector, 'b') + std::string(kSector, '\0'));
+    return CoCompleteAndCompare(world);
+  });
+}
+
+// ---- The end -----------------------------------------------------------------------------------
+
+// A writer that always has a write on its way, of a place that is far from where copying begins.
+TEST(MirrorBelow, AWriterThatNeverStopsDoesNotKeepItFromEnding) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    constexpr uint64_t kWrites = 5000;
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, top));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, base));
+    uint64_t writes = 0;
+    bool is_over = false;
+    TaskScope scope("other");
+    scope.Spawn("writer", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (; writes < kWrites && !is_over; ++writes) {
+        MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, writes % kSectors, 1, 'w'));
+      }
+      return absl::OkStatus();
+    });
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+    absl::Status status = world.CoWaitUntilOver("m");
+    is_over = true;
+    status.Update(scope.CoJoin());
+    EXPECT_LT(writes, kWrites);
+    EXPECT_EQ(world.Shape(), "t");
+    return status;
+  });
+}
+
+// Holds flushes back once it is told to.
+struct HeldFlush {
+  bool holds = false;
+  Event begins{"a flush begins"};
+  Event release{"release of the flush"};
+};
+
+class HoldFlushFilter final : public FilterDriver {
+ public:
+  explicit HoldFlushFilter(HeldFlush& held) : held_(held) {}
+  std::string_view driver_name() const override { return "hold"; }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
+    if (held_.holds) {
+      held_.begins.Set();
+      held_.release.CoWait();
+    }
+    return FilterDriver::CoFlush();
+  }
+
+ private:
+  HeldFlush& held_;
+};
+
+using Meanwhile = std::function<absl::Status(MirrorWorld& world, NodeId base)>;
+
+// "top <- base" is mirrored to "t" below a filter; `meanwhile` runs in the last flush of the end.
+absl::Status CoInTheLastFlush(MirrorWorld& world, HeldFlush& held, const Meanwhile& meanwhile)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+  MILLRACE_ASSIGN_OR_RETURN(world.chain.guest, Attach(world, top, world.chain.guest_holder));
+  world.chain.nodes = {base, top};
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+  MILLRACE_ASSIGN_OR_RETURN(options.target,
+                            CoAdd(world, "hold", std::make_unique<HoldFlushFilter>(held),
+                                  {{Role::kFiltered, options.target}}));
+  options.spec.finalizes_automatically = false;
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+  EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
+  MILLRACE_RETURN_IF_ERROR(CoWriteSectors(world.chain.guest, 1, 1, 'g'));  // to be flushed
+  held.holds = true;
+  MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+  held.begins.CoWait();
+  MILLRACE_RETURN_IF_ERROR(meanwhile(world, base));
+  EXPECT_EQ(world.Shape().substr(0, 1), "[");  // the mirror's filter
+  held.holds = false;
+  held.release.Set();
+  MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+  EXPECT_EQ(world.Shape(), "[hold] <- t");
+  return absl::OkStatus();
+}
+
+absl::Status CoExpect(MirrorWorld& world, uint64_t sector, char byte) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
+  EXPECT_EQ(seen.substr(sector * kSector, kSector), std::string(kSector, byte));
+  return absl::OkStatus();
+}
+
+absl::Status GiveUpPermissions(MirrorWorld& world, const Attachment& user) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(world.graph());
+  change.SetPermissions(user, {kNoPermissions, kAllPermissions});
+  return change.Commit().status();
+}
+
+// He comes, writes once, and is no writer any more.
+TEST(MirrorBelow, WhatSomebodyWritesDuringTheLastFlushIsInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    HeldFlush held;
+    Attachment other;
+    const Meanwhile write = [&](MirrorWorld&, NodeId base) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(other, Come(world, base));
+      MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 7, 1, 'o'));
+      return GiveUpPermissions(world, other);
+    };
+    MILLRACE_RETURN_IF_ERROR(CoInTheLastFlush(world, held, write));
+    return CoExpect(world, 7, 'o');
+  });
+}
+
+// He stays, and writes until the disk has moved. What was acknowledged before is in the target.
+TEST(MirrorBelow, WhoComesDuringTheLastFlushIsAtRestWhenTheDiskMoves) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    HeldFlush held;
+    Attachment other;
+    char newest = 'A';  // acknowledged before the disk moved
+    TaskScope scope("other");
+    absl::Status status = CoInTheLastFlush(
+        world, held, [&](MirrorWorld&, NodeId base) MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(other, Come(world, base));
+          MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 7, 1, newest));
+          scope.Spawn("writer", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+            for (char byte = 'B'; byte <= 'Z'; ++byte) {
+              MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 7, 1, byte));
+              if (world.Shape() == "[hold] <- t") break;
+              newest = byte;
+            }
+            return absl::OkStatus();
+          });
+          return absl::OkStatus();
+        });
+    status.Update(scope.CoJoin());
+    EXPECT_LT(newest, 'Z');
+    status.Update(CoExpect(world, 7, newest));
+    return status;
+  });
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,5 +1,6 @@
 #include "millrace/jobs/block_job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
@@ -97,6 +98,13 @@ std::vector<NodeId> BlockJobCommitter::NodesToDrain(absl::Span<JobBody* const> m
   return nodes;
 }
 
+bool BlockJobCommitter::AreCaughtUp(absl::Span<JobBody* const> members) {
+  GraphView view(graph_);
+  return std::all_of(members.begin(), members.end(), [&](JobBody* member) {
+    return static_cast<BlockJob*>(member)->IsCaughtUp(view);
+  });
+}
+
 absl::Status BlockJobCommitter::Apply(absl::Span<JobBody* const> members,
                                       const DrainedSection& drained) {
   GraphTransaction change(graph_);
@@ -116,21 +124,22 @@ absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
   std::vector<HolderRef> owners;
   for (JobBody* member : members) owners.push_back(static_cast<BlockJob*>(member)->holder());
   // What must be drained is derived again if the graph has changed meanwhile: the nodes above a
-  // job's chain may be others by the time the drain is granted.
+  // job's chain may be others by the time the drain is granted, and somebody may have come below
+  // who is to be drained, too.
   for (;;) {
     const std::vector<NodeId> nodes = NodesToDrain(members);
     MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                               DrainedSection::CoBegin(graph_, nodes, owners));
-    if (NodesToDrain(members) != nodes) continue;
-    for (JobBody* member : members) {
-      absl::Status status = static_cast<BlockJob*>(member)->CoCatchUp();
-      MILLRACE_MUTANT(kR55) {  // what fails here forgets what it has begun
-        if (!status.ok()) new DrainedSection(std::move(drained));
+    while (NodesToDrain(members) == nodes) {
+      for (JobBody* member : members) {
+        absl::Status status = static_cast<BlockJob*>(member)->CoCatchUp();
+        MILLRACE_MUTANT(kR55) {  // what fails here forgets what it has begun
+          if (!status.ok()) new DrainedSection(std::move(drained));
+        }
+        MILLRACE_RETURN_IF_ERROR(status);
       }
-      MILLRACE_RETURN_IF_ERROR(status);
+      if (NodesToDrain(members) == nodes && AreCaughtUp(members)) return Apply(members, drained);
     }
-    if (NodesToDrain(members) != nodes) continue;
-    return Apply(members, drained);
   }
 }
 

@@ -62,9 +62,13 @@ class BlockJob : public JobBody {
   // This job's edits, derived from the graph as it is now. Cannot suspend.
   virtual void StageGraphEdit(GraphTransaction& change) = 0;
   // Called in the section, before the edits are staged, for what must be up to date at the edit:
-  // nobody but the members does I/O on the drained nodes. May be called again if the graph has
-  // changed meanwhile. I/O through the job's own attachments only. A failure is the commit's.
+  // nobody but the members does I/O on the drained nodes. Called again until all are caught up; so
+  // it may leave to the next call what comes while it suspends. I/O through the job's own
+  // attachments only. A failure is the commit's.
   virtual absl::Status CoCatchUp() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
+  // Whether CoCatchUp() would find nothing to do: the last question before the edit, with nothing
+  // in between that suspends.
+  virtual bool IsCaughtUp(const GraphReader& /*reader*/) { return true; }
   void OnApplied(const AppliedEdit& edit) { applied_ = edit; }
   const HolderRef& holder() const { return holder_; }
 
@@ -93,6 +97,7 @@ class BlockJobCommitter final : public JobCommitter {
 
  private:
   std::vector<NodeId> NodesToDrain(absl::Span<JobBody* const> members) MILLRACE_OPENS_VIEW;
+  bool AreCaughtUp(absl::Span<JobBody* const> members) MILLRACE_OPENS_VIEW;
   absl::Status Apply(absl::Span<JobBody* const> members, const DrainedSection& drained)
       MILLRACE_OPENS_VIEW;
 

@@ -58,12 +58,12 @@ class MirrorFilter final : public FilterDriver {
 
 }  // namespace
 
-class MirrorChanges::Listener final : public ChangeListener {
+class MirrorChanges::Listener final : public ContentListener {
  public:
   explicit Listener(MirrorChanges& changes) : changes_(changes) {}
 
  private:
-  void OnChange(ByteRange range, uint64_t) override {
+  void OnContentChange(ByteRange range) override {
     MILLRACE_MUTANT(kR29a) return;
     MILLRACE_MUTANT(kR11) {  // in place before its job's lists are
       if (!MutantNote<bool>(&changes_)) return;
@@ -78,14 +78,18 @@ MirrorChanges::MirrorChanges(uint64_t bytes, uint64_t granularity) : bitmap_(byt
 
 MirrorChanges::~MirrorChanges() = default;
 
-absl::Status MirrorChanges::Track(Graph& graph, NodeId node) {
-  listeners_.push_back(std::make_unique<Listener>(*this));
-  return listeners_.back()->ListenTo(graph, node);
+absl::Status MirrorChanges::Track(Graph& graph, NodeId source, ContentListener::Depth depth) {
+  listener_ = std::make_unique<Listener>(*this);
+  return listener_->ListenTo(graph, source, depth);
+}
+
+std::vector<NodeId> MirrorChanges::tracked() const {
+  return listener_ == nullptr ? std::vector<NodeId>() : listener_->places();
 }
 
 void MirrorChanges::Stop() {
   is_tracking_ = false;
-  listeners_.clear();
+  listener_.reset();
   on_mark_ = nullptr;
   sync_ = nullptr;
 }

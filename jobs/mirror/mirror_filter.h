@@ -1,11 +1,12 @@
 // What a mirror job learns of its source, and the filter that stands above it meanwhile.
 //
-// What changes is marked by listeners at the source itself: besides the guest, who writes through
-// the filter, others may come to write to the source directly, below it. Marks are set after the
-// operation has ended, whatever its outcome. Set before it, they could be cleared by a copy that
-// reads the old bytes while the operation is still on its way, and the change would never reach
-// the target (race R29). A copy that reads while an operation is on its way may get any mixture;
-// it is made good by the copy that the mark asks for.
+// What changes is marked by a listener at the source and below it: besides the guest, who writes
+// through the filter, others may come to write to the source directly, or to what it shows: what a
+// filter stands on, a raw image's file, a backing. Marks are set after the operation has ended,
+// whatever its outcome. Set before it, they could be cleared by a copy that reads the old bytes
+// while the operation is still on its way, and the change would never reach the target (race R29).
+// A copy that reads while an operation is on its way may get any mixture; it is made good by the
+// copy that the mark asks for.
 //
 // The source is tracked before the filter is in place and before anybody looks at the marks (race
 // R11). The filter passes everything, is unleasable, and holds a write until it is copied, if
@@ -23,7 +24,7 @@
 #include "absl/status/status.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
-#include "millrace/graph/change_listener.h"
+#include "millrace/graph/content_listener.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/io/dirty_bitmap.h"
@@ -36,8 +37,10 @@ class MirrorChanges {
   MirrorChanges(uint64_t bytes, uint64_t granularity);
   ~MirrorChanges();
 
-  // Marks what is written to `node` from now on. FailedPrecondition (kStaleNode).
-  absl::Status Track(Graph& graph, NodeId node);
+  // Marks what changes from now on in what `source` shows; once. FailedPrecondition (kStaleNode).
+  absl::Status Track(Graph& graph, NodeId source, ContentListener::Depth depth);
+  // The nodes whose writes are marked now, from the source down.
+  std::vector<NodeId> tracked() const;
 
   DirtyBitmap& bitmap() { return bitmap_; }
   // Parts that are to be copied again: "3 marks".
@@ -65,7 +68,7 @@ class MirrorChanges {
 
   DirtyBitmap bitmap_;
   bool is_tracking_ = true;
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<Listener> listener_;
   std::function<void()> on_mark_;
   std::function<void(ByteRange)> sync_;
 };

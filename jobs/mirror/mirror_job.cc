@@ -52,21 +52,16 @@ std::optional<NodeId> ImageBelow(const GraphReader& reader, NodeId id) {
   return SkipFilters(*backing).id();
 }
 
-// Has the source's changes marked from now on: of the source, and of what it shows, in case
-// somebody writes there past it. What lies below a commit's source nobody else writes
-// (kNoOtherWriters).
+// Has the source's changes marked from now on, also those of what it shows, in case somebody writes
+// there past it. What a commit's source stands on nobody else writes (kNoOtherWriters).
 absl::StatusOr<std::shared_ptr<MirrorChanges>> TrackSource(Graph& graph, const MirrorProofs& proofs)
     MILLRACE_OPENS_VIEW {
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(proofs.source));
   auto changes = std::make_shared<MirrorChanges>(source.bytes(), proofs.granularity);
-  for (std::optional<NodeView> node(source); node;) {
-    MILLRACE_RETURN_IF_ERROR(changes->Track(graph, node->id()));
-    const std::optional<NodeView> below =
-        proofs.is_target_below ? node->Filtered() : node->FilteredOrBacking();
-    node.reset();
-    if (below) node.emplace(*below);
-  }
+  using Depth = ContentListener::Depth;
+  const Depth depth = proofs.is_target_below ? Depth::kImage : Depth::kChain;
+  MILLRACE_RETURN_IF_ERROR(changes->Track(graph, proofs.source, depth));
   return changes;
 }
 
@@ -184,16 +179,20 @@ bool MirrorJob::OnCancel(bool force) { return force || !context().is_ready(); }
 
 // ---- The end -----------------------------------------------------------------------------------
 
-absl::Status MirrorJob::CheckReplaceable() {
+absl::Status MirrorJob::CheckReplaceable(const GraphReader& reader) const {
   if (!is_completing_ || replaced_ == source_) return absl::OkStatus();
-  GraphView view(graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(source_));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, view.Resolve(replaced_));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, reader.Resolve(source_));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, reader.Resolve(replaced_));
   return CheckMirrorMayReplace(source, replaced);
 }
 
+absl::Status MirrorJob::CheckReplaceableNow() {
+  GraphView view(graph());
+  return CheckReplaceable(view);
+}
+
 absl::Status MirrorJob::CoPrepare() {
-  MILLRACE_RETURN_IF_ERROR(CheckReplaceable());
+  MILLRACE_RETURN_IF_ERROR(CheckReplaceableNow());
   MILLRACE_MUTANT(kR12) {  // its part is done, so it gives its permissions back
     GraphTransaction change(graph());
     change.OnBehalfOf(holder());
@@ -204,29 +203,42 @@ absl::Status MirrorJob::CoPrepare() {
   // what it writes now is for the section. Who drains waits for a part of it at most.
   const uint64_t part = std::min(buffer_bytes_, static_cast<uint64_t>(kMirrorBufferBytes));
   for (uint64_t left = dirty().dirty_bytes(); left > 0;) {
-    uint64_t copied_bytes = 0;
-    MILLRACE_RETURN_IF_ERROR(CoCopyRest(std::min(left, part), &copied_bytes));
-    if (copied_bytes == 0) break;
-    left -= std::min(left, copied_bytes);
+    MILLRACE_ASSIGN_OR_RETURN(const uint64_t started, CoCopyRest(std::min(left, part)));
+    if (started == 0) break;
+    left -= std::min(left, started);
     context().quiescable().EnterQuietWait();
     context().quiescable().CoLeaveQuietWait();
   }
   return absl::OkStatus();
 }
 
-std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader&) const {
-  return {set_up_.filter.node(), source_, target_, replaced_};
+// Of what lies below the source, what somebody may change: whoever writes there must be at rest as
+// well. What is only read there goes on; it may be the base of many disks.
+std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader& reader) const {
+  std::vector<NodeId> nodes = {set_up_.filter.node(), source_, target_, replaced_};
+  for (NodeId id : set_up_.changes->tracked()) {
+    const absl::StatusOr<NodeView> node = reader.Resolve(id);
+    if (id == source_ || !node.ok()) continue;
+    if (node->cumulative_permissions().used.Intersects(kWrite | kResize)) nodes.push_back(id);
+  }
+  return nodes;
 }
 
 // Race R10: the guest is at rest from before the last look at the marks until it is on the target.
 absl::Status MirrorJob::CoCatchUp() {
-  MILLRACE_RETURN_IF_ERROR(CheckReplaceable());
+  MILLRACE_RETURN_IF_ERROR(CheckReplaceableNow());
   MILLRACE_MUTANT(kR10) return absl::OkStatus();  // the marks were clean before the drain
-  MILLRACE_RETURN_IF_ERROR(CoCopyRest(kBytesMax));
+  // What is marked meanwhile, by somebody who has come below the source, is for another call.
+  MILLRACE_RETURN_IF_ERROR(CoCopyRest(dirty().dirty_bytes()).status());
   return copier_.needs_flush() ? copier_.CoFlush() : absl::OkStatus();
 }
 
-absl::Status MirrorJob::CoCopyRest(uint64_t bytes, uint64_t* copied_bytes) {
+bool MirrorJob::IsCaughtUp(const GraphReader& reader) {
+  MILLRACE_MUTANT(kR10) return true;
+  return dirty().is_clean() && !copier_.needs_flush() && CheckReplaceable(reader).ok();
+}
+
+absl::StatusOr<uint64_t> MirrorJob::CoCopyRest(uint64_t bytes) {
   context().SetRemaining(dirty().dirty_bytes());
   TaskScope scope("mirror/rest");
   MirrorPiece failed;
@@ -255,8 +267,7 @@ absl::Status MirrorJob::CoCopyRest(uint64_t bytes, uint64_t* copied_bytes) {
   }
   copier_.CoWaitForAll();
   scope.CoJoin().IgnoreError();  // for want of a stack pieces are done without one
-  if (copied_bytes != nullptr) *copied_bytes = started;
-  if (failed.status.ok()) return absl::OkStatus();
+  if (failed.status.ok()) return started;
   context().HandleError(OnError::kReport, failed.failed_operation, failed.status);
   return failed.status;
 }

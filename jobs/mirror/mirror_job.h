@@ -7,12 +7,14 @@
 // Active commit is the mirror of a chain's top into the base below it: a job of type "commit" that
 // needs the guest's writes tracked, because its top is the active layer. One core serves both.
 //
-// The filter above the source marks what changes, after each write, whatever became of it; the job
-// clears an area's marks, then reads it, then writes it to the target. So whatever is written while
-// an area is being copied is copied again (race R29), and what the job has not copied is marked at
-// any time (I17). When nothing is marked any more the job is ready, and keeps up until the user
-//   completes it   in one drained section the last changes are copied, and whoever stands on the
-//                  source stands on the target; no write can come between the two (race R10);
+// What changes in what the source shows is marked after each write, whatever became of it, also
+// where somebody writes past the source, to its file or its backing; the job clears an area's
+// marks, then reads it, then writes it to the target. So whatever is written while an area is being
+// copied is copied again (race R29), and what the job has not copied is marked at any time (I17).
+// When nothing is marked any more the job is ready, and keeps up until the user
+//   completes it   in one drained section the last changes are copied and flushed, and whoever
+//                  stands on the source stands on the target; no write can come between the two
+//                  (race R10);
 //   cancels it     softly: the same, but the guest stays with the source; the target is what the
 //                  source was at that moment. By force: it stops where it is.
 // Copying goes on after the last look at the marks outside the section, so a manual finalize does
@@ -161,6 +163,7 @@ class MirrorJob final : public BlockJob {
   absl::Status CoPrepare() override MILLRACE_MAY_SUSPEND;
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
   absl::Status CoCatchUp() override MILLRACE_MAY_SUSPEND;
+  bool IsCaughtUp(const GraphReader& reader) override;
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;
@@ -208,15 +211,16 @@ class MirrorJob final : public BlockJob {
   bool MustFlush() const;
   std::optional<ByteRange> NextArea();
   // At the end: copies what is marked, about `bytes` of it at most, whatever guests do meanwhile.
-  // `copied_bytes`, if given, is how much that was.
-  absl::Status CoCopyRest(uint64_t bytes, uint64_t* copied_bytes = nullptr) MILLRACE_MAY_SUSPEND;
+  // Returns how much was begun with; all of it has ended.
+  absl::StatusOr<uint64_t> CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   void OnPieceDone(const MirrorPiece& piece);
   void CountEndWork(const MirrorPiece& piece);
   void ApplyPolicy(IoOperation operation, const absl::Status& status);
   // Whether what is left is little enough to be copied under the drain.
   bool IsNearlyClean();
   bool is_ending() const { return is_completing_ || context().is_cancel_requested(); }
-  absl::Status CheckReplaceable() MILLRACE_OPENS_VIEW;
+  absl::Status CheckReplaceable(const GraphReader& reader) const;
+  absl::Status CheckReplaceableNow() MILLRACE_OPENS_VIEW;
   void StageBacking(GraphTransaction& change, std::optional<NodeId> below_source);
 
   const MirrorOptions options_;

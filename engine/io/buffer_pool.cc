@@ -57,6 +57,7 @@ BufferPool::BufferPool(Scheduler& scheduler, IoBackend& backend, const Limits& l
 
 BufferPool::~BufferPool() {
   MILLRACE_CHECK(bytes_out_ == 0, "buffer pool destroyed while buffers are out");
+  MILLRACE_CHECK(bytes_promised_ == 0, "buffer pool destroyed while memory is promised");
   if (arena_ != nullptr) munmap(arena_, limits_.slabs_max * kSlabBytes);
 }
 

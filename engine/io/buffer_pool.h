@@ -49,6 +49,13 @@ class BufferPool {
   absl::StatusOr<IoBuffer> TryTake(size_t bytes, std::string_view label);
 
   size_t bytes_out() const { return bytes_out_; }
+
+  // Memory that somebody is about to take, for those who ask what is left before they begin: others
+  // may have begun as well and not yet taken theirs. A promise is taken back in the step in which
+  // the memory is taken, or when it is not needed. It keeps nobody from taking anything.
+  void Promise(size_t bytes) { bytes_promised_ += bytes; }
+  void TakeBackPromise(size_t bytes) { bytes_promised_ -= bytes; }
+  size_t bytes_out_or_promised() const { return bytes_out_ + bytes_promised_; }
   size_t bytes_kept() const { return slabs_.size() * kSlabBytes; }
 
  private:
@@ -89,6 +96,7 @@ class BufferPool {
   std::array<uint32_t, kClasses> partial_;  // head of each class's chain
   uint32_t empty_ = kNone;
   size_t bytes_out_ = 0;
+  size_t bytes_promised_ = 0;
 };
 
 }  // namespace millrace

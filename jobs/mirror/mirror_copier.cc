@@ -21,14 +21,14 @@ constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 // Where the target has no clusters: what is smaller is not worth to be waited for by others.
 constexpr uint64_t kSmallestTogether = uint64_t{64} << 10;
 
-// However large the user's buffer: more at once gains nothing, and one piece must find its memory
-// in the engine's pool.
-constexpr uint64_t kPieceBytesLimit = uint64_t{64} << 20;
-// Of the engine's pool. While more of it is out, by whomever, a mirror has one piece in flight, of
-// so many bytes or one granule: each of very many mirrors goes on, if only with little.
+// Of the engine's pool. While so much of it is out or promised, by whomever, a mirror has one piece
+// in flight, of so many bytes or one granule: each of very many mirrors goes on, if only with
+// little.
 constexpr uint64_t kMemoryForMirrors = uint64_t{256} << 20;
 constexpr uint64_t kPieceBytesShort = uint64_t{64} << 10;
 static_assert(2 * kMemoryForMirrors <= BufferPool::Limits().bytes_max);
+// However large the user's buffer: more at once gains nothing.
+constexpr uint64_t kPieceBytesLimit = kMemoryForMirrors / MirrorCopier::kBatchesMax;
 
 // A sixteenth of the buffer, but not so small that pieces become slow, nor larger than the buffer.
 uint64_t PieceBytesMax(uint64_t buffer_bytes, uint64_t granularity) {
@@ -61,10 +61,18 @@ uint64_t MirrorCopier::WholeClusters(uint64_t bytes) const {
 }
 
 MirrorCopier::Bounds MirrorCopier::BoundsNow() const {
-  if (graph_.engine().buffers().bytes_out() <= kMemoryForMirrors) {
-    return {piece_bytes_max_, kBatchesMax};
-  }
-  return {std::min(piece_bytes_max_, std::max(kPieceBytesShort, dirty_.granularity())), 1};
+  const uint64_t spoken_for = graph_.engine().buffers().bytes_out_or_promised();
+  const uint64_t left = kMemoryForMirrors - std::min(kMemoryForMirrors, spoken_for);
+  const uint64_t least =
+      std::min(piece_bytes_max_, std::max(kPieceBytesShort, dirty_.granularity()));
+  if (left < least) return {least, 1};
+  return {std::min(piece_bytes_max_, AlignDown(left, dirty_.granularity())), kBatchesMax};
+}
+
+void MirrorCopier::Promise(MirrorPiece& piece, uint64_t bytes) {
+  BufferPool& buffers = graph_.engine().buffers();
+  buffers.Promise(bytes);
+  buffers.TakeBackPromise(std::exchange(piece.promised_bytes, bytes));
 }
 
 uint64_t MirrorCopier::RoomAtTheEnd() const {
@@ -137,6 +145,7 @@ MirrorPiece* MirrorCopier::Take(ByteRange area) {
   piece->range = area;
   piece->number = next_number_++;
   bytes_in_flight_ += area.bytes;
+  Promise(*piece, area.bytes);
   return pieces_.emplace(area.offset, std::move(piece))->second.get();
 }
 
@@ -155,6 +164,7 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
                                              : piece->failed_operation == IoOperation::kWrite;
   if (is_written) needs_flush_ = true;
   bytes_in_flight_ -= piece->range.bytes;
+  Promise(*piece, 0);
   piece->is_over = true;
   MirrorPiece ended = *piece;
   auto slot = pieces_.find(piece->range.offset);
@@ -193,6 +203,7 @@ absl::Status MirrorCopier::CoDecide(MirrorPiece& piece) {
   dirty_.Set(ByteRange(area.offset + bytes, area.bytes - bytes));
   bytes_in_flight_ -= area.bytes - bytes;
   piece.range.bytes = bytes;
+  Promise(piece, piece.method == Method::kCopy ? bytes : 0);
   return absl::OkStatus();
 }
 
@@ -211,7 +222,9 @@ void MirrorCopier::CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* bat
   uint64_t at = piece.range.end();
   const uint64_t reach = piece.range.offset + kBatchSpanMax;
   while (bytes >= dirty_.granularity()) {
-    const std::optional<ByteRange> area = NextFree(at, std::min(bytes, piece_bytes_max_));
+    const Bounds bounds = BoundsNow();  // others may have begun meanwhile
+    if (bounds.batches < kBatchesMax) return;
+    const std::optional<ByteRange> area = NextFree(at, std::min(bytes, bounds.piece_bytes));
     if (!area || area->bytes > bytes || area->end() > reach || IsPartOfCluster(*area)) return;
     MirrorPiece* const next = Take(*area);
     next->status = CoDecide(*next);
@@ -229,12 +242,13 @@ absl::Status MirrorCopier::CoCopyTogether(const Batch& copies, IoOperation* oper
   std::vector<ChainPart> parts;
   std::vector<ByteRange> ranges;
   uint64_t bytes = 0;
-  for (const MirrorPiece* piece : copies) {
+  for (MirrorPiece* piece : copies) {
     ChainPart part;
     part.range = piece->range;
     parts.push_back(part);
     ranges.push_back(piece->range);
     bytes += piece->range.bytes;
+    Promise(*piece, 0);
   }
   *operation = IoOperation::kRead;
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, graph_.engine().buffers().TryTake(bytes, "mirror"));

@@ -42,6 +42,7 @@ struct MirrorPiece {
   absl::Status status;
   IoOperation failed_operation = IoOperation::kRead;  // if status is not OK
   uint64_t number = 0;                                // pieces count up as they start
+  uint64_t promised_bytes = 0;                        // of memory that it has yet to take
   bool is_over = false;
 };
 
@@ -118,6 +119,8 @@ class MirrorCopier {
     size_t batches;
   };
   Bounds BoundsNow() const;
+  // Of memory for the piece, from its start until it is taken: so much now.
+  void Promise(MirrorPiece& piece, uint64_t bytes);
   // Whether it starts with a part of a cluster.
   bool IsPartOfCluster(ByteRange area) const;
   // `bytes`, or less: whole clusters if that is one at least, else whole granules.

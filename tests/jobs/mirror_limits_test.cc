@@ -1,4 +1,5 @@
 // What a mirror takes of the engine's memory, and of the time of those who drain.
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/graph/drain.h"
+#include "millrace/graph/drivers/null.h"
 #include "tests/jobs/mirror_support.h"
 
 namespace millrace {
@@ -99,6 +101,92 @@ TEST(MirrorLimits, ADrainDoesNotWaitForAllThatWasWrittenWhileTheJobWasPending) {
         EXPECT_EQ(CountHeld(world), kSectors);
         return absl::OkStatus();
       });
+}
+
+// ---- Memory that is promised -------------------------------------------------------------------
+
+// Mirrors of disks that answer after a while, all started at once.
+struct ManyMirrors {
+  size_t mirrors = 1;
+  uint64_t disk_bytes = 0;
+  int64_t buffer_bytes = 0;
+};
+
+absl::StatusOr<NodeId> CoAddNull(MirrorWorld& world, std::string name, uint64_t bytes)
+    MILLRACE_MAY_SUSPEND {
+  NodeId id;
+  {
+    GraphTransaction change(world.graph());
+    id = change.AddNode(MakeNullDriver({.bytes = bytes, .latency = kMillisecond}),
+                        {.name = std::move(name)});
+    AttachmentOptions keep;
+    keep.holder = world.chain.monitor_holder;
+    keep.stays_at_node = true;
+    world.keepers.push_back(change.Attach(id, keep));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), id));
+  return id;
+}
+
+// Returns how much of the engine's memory was out at most.
+absl::StatusOr<size_t> CoMirrorMany(MirrorWorld& world, const ManyMirrors& many)
+    MILLRACE_MAY_SUSPEND {
+  world.chain.monitor_holder = MakeHolder("monitor", "monitor");
+  std::vector<MirrorOptions> all;
+  for (size_t i = 0; i < many.mirrors; ++i) {
+    MirrorOptions& options = all.emplace_back();
+    options.spec.id = StrCat("m", i);
+    options.buffer_bytes = many.buffer_bytes;
+    MILLRACE_ASSIGN_OR_RETURN(options.source,
+                              CoAddNull(world, StrCat("source", i), many.disk_bytes));
+    MILLRACE_ASSIGN_OR_RETURN(options.target,
+                              CoAddNull(world, StrCat("target", i), many.disk_bytes));
+  }
+  size_t most = 0;
+  bool is_over = false;
+  TaskScope scope("watch");
+  scope.Spawn("watch", [&]() MILLRACE_MAY_SUSPEND {
+    while (!is_over) {
+      most = std::max(most, world.graph().engine().buffers().bytes_out());
+      CoSleepFor(kMillisecond / 2).IgnoreError();
+    }
+    return absl::OkStatus();
+  });
+  for (const MirrorOptions& options : all) {
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  }
+  for (size_t i = 0; i < many.mirrors; ++i) {
+    EXPECT_TRUE(world.CoWaitUntilReady(StrCat("m", i))) << i;
+  }
+  is_over = true;
+  MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+  return most;
+}
+
+void ExpectTheyFit(const ManyMirrors& many) {
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
+  ASSERT_TRUE(engine.ok());
+  MirrorWorld world(**engine);
+  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    const absl::StatusOr<size_t> most = CoMirrorMany(world, many);
+    world.jobs().CoShutdown();
+    world.keepers.clear();
+    world.jobs_world.CoClose(world.chain);
+    MILLRACE_RETURN_IF_ERROR(most.status());
+    EXPECT_LE(*most, BufferPool::Limits().bytes_max / 2) << "guests have the rest";
+    EXPECT_GE(*most, size_t{128} << 20);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(MirrorLimits, ALargeBufferLeavesMemoryToGuests) {
+  ExpectTheyFit({.mirrors = 1, .disk_bytes = uint64_t{4} << 30, .buffer_bytes = int64_t{1} << 30});
+}
+
+TEST(MirrorLimits, ManyMirrorsThatBeginTogetherLeaveMemoryToGuests) {
+  ExpectTheyFit({.mirrors = 100, .disk_bytes = uint64_t{20} << 20, .buffer_bytes = 0});
 }
 
 }  // namespace

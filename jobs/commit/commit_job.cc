@@ -11,14 +11,11 @@
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/commit/commit_filter.h"
+#include "millrace/jobs/copy/zero_range.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
 namespace {
-
-constexpr uint64_t kZeroBytesMax = uint64_t{128} << 20;
-// After an error that is ignored and tried again.
-constexpr Nanoseconds kBackOff = 100 * kMillisecond;
 
 // The job's edges to the root, to what it copies from, and to the base.
 absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId root)
@@ -159,11 +156,10 @@ absl::Status CommitJob::CoRun(JobContext& context) {
   return CoZeroRest(context);
 }
 
-std::optional<ByteRange> CommitJob::RestToZero() {
-  GraphView view(graph());
+std::optional<ByteRange> CommitJob::RestToZero(const GraphReader& reader) const {
   uint64_t shown = 0;
-  for (NodeId overlay : OverlaysOn(view, set_up_.filter.node())) {
-    const absl::StatusOr<NodeView> node = view.Resolve(overlay);
+  for (NodeId overlay : OverlaysOn(reader, set_up_.filter.node())) {
+    const absl::StatusOr<NodeView> node = reader.Resolve(overlay);
     if (node.ok()) shown = std::max(shown, node->bytes());
   }
   const uint64_t from = std::max(set_up_.filter.bytes(), zeroed_end_);
@@ -172,27 +168,37 @@ std::optional<ByteRange> CommitJob::RestToZero() {
   return ByteRange(from, end - from);
 }
 
-absl::Status CommitJob::CoZeroStart(ByteRange rest) {
-  const ByteRange piece(rest.offset, std::min(rest.bytes, kZeroBytesMax));
-  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
-                            set_up_.writer.CoAllocation(piece, NodeId(), NodeId()));
-  if (run.is_allocated && !run.is_zero) {
-    MILLRACE_RETURN_IF_ERROR(
-        set_up_.writer.CoWriteZeroes(ByteRange(piece.offset, run.bytes), {.may_unmap = true}));
-  }
-  zeroed_end_ = piece.offset + run.bytes;
-  return absl::OkStatus();
+std::optional<ByteRange> CommitJob::RestToZeroNow() {
+  GraphView view(graph());
+  return RestToZero(view);
+}
+
+absl::StatusOr<uint64_t> CommitJob::CoZeroNext(uint64_t bytes_max) {
+  const std::optional<ByteRange> rest = RestToZeroNow();
+  if (!rest) return 0;
+  const ByteRange piece(rest->offset, std::min(rest->bytes, bytes_max));
+  MILLRACE_ASSIGN_OR_RETURN(const ZeroedStart start,
+                            CoZeroStart(set_up_.writer, piece, /*may_unmap=*/true));
+  zeroed_end_ = piece.offset + start.bytes;
+  if (start.written_bytes > 0) must_flush_ = true;
+  return start.written_bytes;
 }
 
 absl::Status CommitJob::CoZeroRest(JobContext& context) {
-  while (const std::optional<ByteRange> rest = RestToZero()) {
-    context.CoPausePoint();
+  while (RestToZeroNow()) {
+    // It lasts, and the graph may be another one afterwards: what is to be zeroed is asked anew.
+    context.CoBeforePiece();
     if (context.is_cancelled()) return absl::OkStatus();
-    const absl::Status status = CoZeroStart(*rest);
-    if (status.ok()) continue;
+    const uint64_t bytes_max = context.speed() > 0 ? kCopyPieceBytesMax : kZeroBytesMax;
+    const absl::StatusOr<uint64_t> written = CoZeroNext(bytes_max);
+    if (written.ok()) {
+      context.AccountBytes(*written);
+      continue;
+    }
+    const absl::Status& status = written.status();
     const ErrorAction action = context.HandleError(options_.on_error, IoOperation::kWrite, status);
     if (action == ErrorAction::kReport) return status;
-    if (action == ErrorAction::kIgnore) context.CoSleep(kBackOff);
+    if (action == ErrorAction::kIgnore) context.CoSleep(kErrorBackOff);
   }
   return absl::OkStatus();
 }
@@ -201,7 +207,7 @@ absl::Status CommitJob::CoZeroRest(JobContext& context) {
 
 // What was copied is durable before the images it came from are dropped.
 absl::Status CommitJob::CoPrepare() {
-  MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoFlush());
+  MILLRACE_RETURN_IF_ERROR(CoFlushBase());
   MILLRACE_MUTANT(kR03) {  // who stands on the filter, before the drain of the edit
     GraphView view(graph());
     MutantNote<std::vector<NodeId>>(this) = OverlaysOn(view, set_up_.filter.node());
@@ -209,17 +215,26 @@ absl::Status CommitJob::CoPrepare() {
   return absl::OkStatus();
 }
 
-// An overlay may have come since.
+absl::Status CommitJob::CoFlushBase() {
+  must_flush_ = false;
+  absl::Status status = set_up_.writer.CoFlush();
+  if (!status.ok()) must_flush_ = true;
+  return status;
+}
+
+// An overlay may have come since, or grown.
 absl::Status CommitJob::CoCatchUp() {
-  bool has_zeroed = false;
-  while (const std::optional<ByteRange> rest = RestToZero()) {
-    if (absl::Status status = CoZeroStart(*rest); !status.ok()) {
-      context().HandleError(OnError::kReport, IoOperation::kWrite, status);
-      return status;
-    }
-    has_zeroed = true;
+  while (RestToZeroNow()) {
+    const absl::Status status = CoZeroNext(kZeroBytesMax).status();
+    if (status.ok()) continue;
+    context().HandleError(OnError::kReport, IoOperation::kWrite, status);
+    return status;
   }
-  return has_zeroed ? set_up_.writer.CoFlush() : absl::OkStatus();
+  return must_flush_ ? CoFlushBase() : absl::OkStatus();
+}
+
+bool CommitJob::IsCaughtUp(const GraphReader& reader) {
+  return !must_flush_ && !RestToZero(reader);
 }
 
 std::vector<NodeId> CommitJob::NodesToDrain(const GraphReader&) const { return {top_}; }

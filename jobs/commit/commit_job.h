@@ -67,6 +67,7 @@ class CommitJob final : public BlockJob {
   absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
   absl::Status CoPrepare() override MILLRACE_MAY_SUSPEND;
   absl::Status CoCatchUp() override MILLRACE_MAY_SUSPEND;
+  bool IsCaughtUp(const GraphReader& reader) override;
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
@@ -84,9 +85,12 @@ class CommitJob final : public BlockJob {
   std::vector<Attachment*> IoAttachments() override;
   // What overlays show beyond the top's end is zeroes. Where the base is longer it would show what
   // the base has there.
-  std::optional<ByteRange> RestToZero() MILLRACE_OPENS_VIEW;
-  absl::Status CoZeroStart(ByteRange rest) MILLRACE_MAY_SUSPEND;
+  std::optional<ByteRange> RestToZero(const GraphReader& reader) const;
+  std::optional<ByteRange> RestToZeroNow() MILLRACE_OPENS_VIEW;
+  // Zeroes the start of the rest, of at most so many bytes. Returns how much had to be written.
+  absl::StatusOr<uint64_t> CoZeroNext(uint64_t bytes_max) MILLRACE_MAY_SUSPEND;
   absl::Status CoZeroRest(JobContext& context) MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlushBase() MILLRACE_MAY_SUSPEND;
 
   const CommitOptions options_;
   const NodeId top_;
@@ -97,6 +101,7 @@ class CommitJob final : public BlockJob {
   std::unique_ptr<Mover> mover_;
   LinearCopier copier_;
   uint64_t zeroed_end_ = 0;  // of what RestToZero() has named so far
+  bool must_flush_ = false;  // zeroes were written since the last flush
 };
 
 }  // namespace millrace

@@ -23,6 +23,11 @@ struct CopyTuning {
 // limit's overshoot follow it.
 inline constexpr uint64_t kCopyPieceBytesMax = 512 * 1024;
 
+// After an error that is ignored: it is not tried again at once.
+inline constexpr Nanoseconds kErrorBackOff = 100 * kMillisecond;
+// How long a job that may never have to wait goes on before others get their turn.
+inline constexpr Nanoseconds kScanSlice = 100 * kMillisecond;
+
 }  // namespace millrace
 
 #endif  // MILLRACE_JOBS_COPY_COPY_TUNING_H_

@@ -12,8 +12,6 @@ namespace {
 // How far a batch may reach: its target's clusters are held from its first piece to its last.
 constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 constexpr uint64_t kSectorBytes = 512;
-// After an error that is ignored and tried again.
-constexpr Nanoseconds kBackOff = 100 * kMillisecond;
 
 ChainPart PartOf(const AllocationRun& run, uint64_t offset, uint64_t bytes) {
   ChainPart part;
@@ -94,7 +92,7 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
       }
     }
     if (std::exchange(must_back_off_, false)) {
-      context.CoSleep(kBackOff);
+      context.CoSleep(kErrorBackOff);
       continue;
     }
     if (is_all_started() && window_.is_empty()) return absl::OkStatus();

@@ -7,19 +7,15 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "millrace/jobs/copy/zero_range.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
 namespace {
 
-// How long one look at an image goes on before others get their turn.
-constexpr Nanoseconds kScanSlice = 100 * kMillisecond;
 // A ready job lets changes gather for so long: a guest that writes the same place again and again
 // has it copied once.
 constexpr Nanoseconds kReadySlice = 100 * kMillisecond;
-// After an error that is to be ignored.
-constexpr Nanoseconds kBackOff = 100 * kMillisecond;
-constexpr uint64_t kZeroBytesMax = uint64_t{128} << 20;
 
 absl::Status SizeMismatch(std::string_view type, const std::string& job, uint64_t source,
                           uint64_t target) {
@@ -44,7 +40,7 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   // What guests have copied since the job's last flush.
   while (status.ok() && failure_.ok() && copier_.needs_flush() && !context.is_cancelled()) {
     context.CoPausePoint();
-    if (std::exchange(must_back_off_, false)) context.CoSleep(kBackOff);
+    if (std::exchange(must_back_off_, false)) context.CoSleep(kErrorBackOff);
     CoFlushTarget();
   }
   // Pieces report to OnPieceDone(); the scope itself fails only for want of a stack, and then the
@@ -167,19 +163,14 @@ absl::Status MirrorJob::CoZeroTarget(JobContext& context) {
   for (uint64_t offset = 0; offset < total && failure_.ok() && !context.is_cancelled();) {
     context.CoPausePoint();
     const ByteRange rest(offset, std::min(total - offset, kZeroBytesMax));
-    absl::StatusOr<AllocationRun> run = set_up_.writer.CoAllocation(rest, NodeId(), NodeId());
-    absl::Status status = run.status();
-    if (run.ok() && run->is_allocated && !run->is_zero) {
-      status = set_up_.writer.CoWriteZeroes(ByteRange(offset, run->bytes),
-                                            {.may_unmap = options_.unmap});
-    }
-    if (status.ok()) {
-      offset += run->bytes;
+    const absl::StatusOr<ZeroedStart> start = CoZeroStart(set_up_.writer, rest, options_.unmap);
+    if (start.ok()) {
+      offset += start->bytes;
     } else {
-      ApplyPolicy(IoOperation::kWrite, status);
+      ApplyPolicy(IoOperation::kWrite, start.status());
     }
     if (must_back_off_ || graph().engine().clock().Now() >= slice_end) {
-      context.CoSleep(must_back_off_ ? kBackOff : 0);
+      context.CoSleep(must_back_off_ ? kErrorBackOff : 0);
       must_back_off_ = false;
       slice_end = graph().engine().clock().Now() + kScanSlice;
     }
@@ -225,7 +216,7 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     if (!failure_.ok()) return failure_;
     if (must_back_off_) {
       must_back_off_ = false;
-      context.CoSleep(kBackOff);
+      context.CoSleep(kErrorBackOff);
       continue;
     }
     if (is_ending() && !end_work_) {

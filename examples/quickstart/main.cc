@@ -43,7 +43,7 @@ constexpr char kHelp[] =
     "\n"
     "  --small   64 MiB disks instead of 1 GiB: a few seconds\n"
     "  --io      which I/O backend; auto takes io_uring where the host allows it\n"
-    "  --runs    so many times, with seeds that count up from --seed (1)\n"
+    "  --runs    so many times (1), with seeds that count up from --seed (1)\n"
     "  --keep    leave the images behind\n"
     "\n"
     "Exit status: 0 all is well, 1 something is not, 2 usage, 130 interrupted.\n";
@@ -223,7 +223,8 @@ bool ParseWord(std::string_view word, Options* options) {
   const std::string_view value = equals == word.npos ? std::string_view() : word.substr(equals + 1);
   if (word == "--small") return options->is_small = true;
   if (word == "--keep") return options->keeps_images = true;
-  if (name == "--runs") return ParseNumber(value, &options->runs);
+  // No run at all would be a success that looked at nothing.
+  if (name == "--runs") return ParseNumber(value, &options->runs) && options->runs > 0;
   if (name == "--seed") return ParseNumber(value, &options->seed);
   return name == "--io" && ParseIo(value, &options->io);
 }

@@ -62,7 +62,8 @@ class Verdict(unittest.TestCase):
         return folder
 
     def test_words_that_it_does_not_know_are_usage(self):
-        for words in (('--small=5',), ('--keep=no',), ('--io=threads', '--io=bogus'), ('--io',)):
+        for words in (('--small=5',), ('--keep=no',), ('--io=threads', '--io=bogus'), ('--io',),
+                      ('--runs=0',), ('--runs=',), ('--seed=x',)):
             said = self.faked(*words, expect=2)
             self.assertEqual(said, '')
             self.assertEqual(list(self.images.iterdir()), [])

@@ -31,4 +31,19 @@ void HeatFilter::Count(std::vector<uint64_t>& parts, uint64_t offset, uint64_t b
   }
 }
 
+absl::Status RegisterHeatFilter(DriverRegistry& registry,
+                                std::vector<std::shared_ptr<Heat>>& heats) {
+  const auto make =
+      [&heats](const DriverOptions& options) -> absl::StatusOr<std::unique_ptr<Driver>> {
+    DriverOptionReader reader("heat", options);
+    uint64_t part_bytes = 1 << 20;
+    MILLRACE_RETURN_IF_ERROR(reader.Read("part-size", &part_bytes));
+    MILLRACE_RETURN_IF_ERROR(reader.Finish());
+    if (part_bytes == 0) return reader.Bad("part-size", "a size of at least 1");
+    heats.push_back(std::make_shared<Heat>(part_bytes));
+    return std::make_unique<HeatFilter>(heats.back());
+  };
+  return registry.Register("heat", make, NodeKind::kFilter);
+}
+
 }  // namespace millrace::example

@@ -5,11 +5,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "millrace/graph/driver.h"
+#include "millrace/graph/driver_registry.h"
 
 namespace millrace::example {
 
@@ -38,6 +39,11 @@ class HeatFilter final : public FilterDriver {
 
   const std::shared_ptr<Heat> heat_;
 };
+
+// Registers it as "heat", with one option: "part-size", in bytes (1M). What each filter counts is
+// appended to `heats`, which outlives the registry.
+absl::Status RegisterHeatFilter(DriverRegistry& registry,
+                                std::vector<std::shared_ptr<Heat>>& heats);
 
 }  // namespace millrace::example
 

@@ -1,21 +1,24 @@
-// A driver of one's own: a filter that counts what passes is put above the disk of a guest that is
-// at work, as a job, and taken out again; neither is noticed by the guest.
+// Drivers of one's own: a protocol and a filter are registered by name, and opened by name as a
+// tree of nodes, as users ask for them. While a guest is at work, another filter is put above the
+// disk, as a job, and taken out again; neither is noticed by the guest.
 //
-//   own_driver
+//   own_driver [BLOB]      the disk's blob: there is one, "disk"
 //
-// Everything is in memory. The same filter could be given a name (DriverRegistry::Register) and
-// then be asked for by users (DriverRegistry::MakeFilter).
+// Exit status: 0; 1: something failed, standard error says what.
+#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "examples/own_driver/blob_driver.h"
 #include "examples/own_driver/heat_filter.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/sync/sleep.h"
-#include "millrace/graph/drivers/memory.h"
-#include "millrace/graph/open_node.h"
+#include "millrace/graph/open_tree.h"
 #include "millrace/jobs/block_runtime.h"
 #include "millrace/jobs/insert_filter/insert_filter_job.h"
 
@@ -24,91 +27,126 @@ namespace {
 using namespace millrace;  // NOLINT: an example reads better without prefixes
 
 constexpr uint64_t kDiskBytes = 8 << 20;
-constexpr uint64_t kPartBytes = 1 << 20;
 
-// Every part of the graph is made by a transaction: here a node and the guest's edge to it.
-absl::StatusOr<Attachment> AddDisk(Graph& graph) MILLRACE_OPENS_VIEW {
-  GraphTransaction change(graph);
-  const NodeId disk = change.AddNode(MakeMemoryDriver({.bytes = kDiskBytes}), {.name = "disk"});
+struct Given {
+  std::string blob = "disk";
+  example::Blobs blobs = {{"disk", example::Blob(kDiskBytes)}};
+  std::vector<std::shared_ptr<example::Heat>> heats;
+};
+
+// As a user would say it: {driver: heat, part-size: 1M, file: {driver: blob, blob: ...}}.
+NodeTree DiskTree(const std::string& blob) {
+  auto disk = std::make_unique<NodeTree>();
+  disk->driver = "blob";
+  disk->node_name = "disk";
+  disk->options = {{"blob", blob}};
+  ChildTree below;
+  below.name = "file";
+  below.tree = std::move(disk);
+  NodeTree top;
+  top.driver = "heat";
+  top.node_name = "heat0";
+  top.options = {{"part-size", "1M"}};
+  top.children.push_back(std::move(below));
+  return top;
+}
+
+// The guest's edge to what was opened.
+absl::StatusOr<Attachment> AttachGuest(Graph& graph, NodeId node) MILLRACE_OPENS_VIEW {
   AttachmentOptions guest;
   guest.holder = MakeHolder("drive0", "guest device");
   guest.device_name = "drive0";
   guest.permissions = GuestDevicePermissions();
-  Attachment attachment = change.Attach(disk, guest);
-  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  return attachment;
+  return Attachment::Attach(graph, node, guest);
 }
 
-// Writes to the lower half of the disk until it is told to stop.
+// Writes to the lower half of the disk, and reads what it wrote, until it is told to stop.
 absl::Status CoGuest(Attachment& disk, const bool& stops) MILLRACE_MAY_SUSPEND {
-  std::vector<char> block(4096, 'g');
+  std::vector<char> block(4096);
+  std::vector<char> seen(block.size());
   for (uint64_t i = 0; !stops; ++i) {
     const uint64_t offset = i * 7 * block.size() % (kDiskBytes / 2);
+    std::fill(block.begin(), block.end(), static_cast<char>('a' + i % 26));
     MILLRACE_RETURN_IF_ERROR(disk.CoWrite(offset, IoVector(block.data(), block.size())));
+    MILLRACE_RETURN_IF_ERROR(disk.CoRead(offset, IoVector(seen.data(), seen.size())));
+    if (seen != block) return absl::DataLossError("the guest reads what it did not write");
     MILLRACE_RETURN_IF_ERROR(CoSleepFor(10 * kMicrosecond));
   }
   return absl::OkStatus();
 }
 
-absl::Status CoMeasure(Graph& graph, JobManager& jobs, NodeId disk,
-                       const std::shared_ptr<example::Heat>& heat) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<NodeId> FindNode(Graph& graph, std::string_view name) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);  // nothing can suspend while it lives
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Find(name));
+  return node.id();
+}
+
+// Has another filter above the disk for a tenth of a second.
+absl::Status CoMeasure(BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+  Graph& graph = blocks.graph();
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<FilterDriver> filter,
+                            blocks.drivers().MakeFilter("heat", {{"part-size", "1M"}}));
   InsertFilterOptions insert;
   insert.spec.id = "insert";
-  insert.below = disk;
-  insert.filter_name = "heat0";
+  insert.filter_name = "heat1";
+  MILLRACE_ASSIGN_OR_RETURN(insert.below, FindNode(graph, "disk"));
   MILLRACE_RETURN_IF_ERROR(
-      CoStartInsertFilter(graph, jobs, std::make_unique<example::HeatFilter>(heat), insert)
-          .status());
-  MILLRACE_RETURN_IF_ERROR(jobs.CoWaitUntilOver("insert"));
+      CoStartInsertFilter(graph, blocks.jobs(), std::move(filter), insert).status());
+  MILLRACE_RETURN_IF_ERROR(blocks.jobs().CoWaitUntilOver("insert"));
   MILLRACE_RETURN_IF_ERROR(CoSleepFor(100 * kMillisecond));
   RemoveFilterOptions remove;
   remove.spec.id = "remove";
-  {
-    GraphView view(graph);  // nothing can suspend while it lives
-    MILLRACE_ASSIGN_OR_RETURN(const NodeView filter, view.Find("heat0"));
-    remove.filter = filter.id();
-  }
-  MILLRACE_RETURN_IF_ERROR(CoStartRemoveFilter(graph, jobs, remove).status());
-  return jobs.CoWaitUntilOver("remove");
+  MILLRACE_ASSIGN_OR_RETURN(remove.filter, FindNode(graph, "heat1"));
+  MILLRACE_RETURN_IF_ERROR(CoStartRemoveFilter(graph, blocks.jobs(), remove).status());
+  return blocks.jobs().CoWaitUntilOver("remove");
 }
 
-absl::Status CoMeasureAGuest(Graph& graph, JobManager& jobs,
-                             const std::shared_ptr<example::Heat>& heat) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, AddDisk(graph));
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, guest.node()));
+absl::Status CoMeasureAGuest(BlockRuntime& blocks, Given& given) MILLRACE_MAY_SUSPEND {
+  MILLRACE_RETURN_IF_ERROR(example::RegisterBlobDriver(blocks.drivers(), given.blobs));
+  MILLRACE_RETURN_IF_ERROR(example::RegisterHeatFilter(blocks.drivers(), given.heats));
+  MILLRACE_ASSIGN_OR_RETURN(const Attachment hold,
+                            CoOpenTree(blocks.graph(), blocks.drivers(), DiskTree(given.blob), {}));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, AttachGuest(blocks.graph(), hold.node()));
   bool stops = false;
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return CoGuest(guest, stops); });
-  absl::Status status = CoMeasure(graph, jobs, guest.node(), heat);
+  absl::Status status = CoMeasure(blocks);
   stops = true;
   status.Update(scope.CoJoin());
   return status;
 }
 
-absl::Status CoMain(Engine& engine, const std::shared_ptr<example::Heat>& heat)
-    MILLRACE_MAY_SUSPEND {
+absl::Status CoMain(Engine& engine, Given& given) MILLRACE_MAY_SUSPEND {
   BlockRuntime blocks(engine);
-  return blocks.CoRun(
-      [&]() MILLRACE_MAY_SUSPEND { return CoMeasureAGuest(blocks.graph(), blocks.jobs(), heat); });
+  return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoMeasureAGuest(blocks, given); });
+}
+
+void Print(const example::Heat& all, const example::Heat& sample) {
+  for (size_t part = 0; part < all.written.size(); ++part) {
+    std::cout << "MiB " << part << ": " << all.written[part] << " bytes written";
+    if (part < sample.written.size()) {
+      std::cout << ", " << sample.written[part] << " below the second filter";
+    }
+    std::cout << '\n';
+  }
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  Given given;
+  if (argc > 1) given.blob = argv[1];
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({});
   if (!engine.ok()) {
     std::cerr << engine.status().message() << '\n';
     return 1;
   }
-  const auto heat = std::make_shared<example::Heat>(kPartBytes);
   const absl::Status status =
-      (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, heat); });
+      (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, given); });
   if (!status.ok()) {
     std::cerr << status.message() << '\n';
     return 1;
   }
-  for (size_t part = 0; part < heat->written.size(); ++part) {
-    std::cout << "MiB " << part << ": " << heat->written[part] << " bytes written\n";
-  }
-  return heat->written.empty() ? 1 : 0;
+  Print(*given.heats[0], *given.heats[1]);
+  return 0;
 }

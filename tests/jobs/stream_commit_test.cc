@@ -107,7 +107,7 @@ TEST(StreamMeetsCommit, BothEndByThemselvesInEitherOrder) {
 // overlapping_4: refused when it starts, on a writable chain too.
 TEST(StreamMeetsCommit, RangeThatHoldsTheCommitsFilterIsRefusedAtTheStart) {
   for (bool is_read_only : {false, true}) {
-    TellChainStory({.layers = 6, .is_read_only = is_read_only, .cost = 4},
+    TellChainStory({.layers = 6, .is_read_only = is_read_only},
                    [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
                      CommitOptions commit = story.Commit("c", 2, 0);
                      commit.filter_name = "commit-filter";
@@ -177,7 +177,7 @@ TEST(StreamMeetsCommit, TwoStreamsAndACommitFinalizedInOneStepEndWellInEveryOrde
       EXPECT_EQ(story.graph().node_count(), 5u);
       return absl::OkStatus();
     };
-    TellChainStory({.layers = 9, .cost = 6}, tell);
+    TellChainStory({.layers = 9}, tell);
   } while (std::next_permutation(order.begin(), order.end()));
 }
 

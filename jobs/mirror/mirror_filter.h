@@ -45,8 +45,9 @@ class MirrorChanges {
   DirtyBitmap& bitmap() { return bitmap_; }
   // Parts that are to be copied again: "3 marks".
   std::string InWords() const;
+  // What lies behind the source's end is nobody's concern.
   void Mark(ByteRange range) {
-    if (!is_tracking_) return;
+    if (!is_tracking_ || range.offset >= bitmap_.bytes()) return;
     bitmap_.Set(range);
     if (on_mark_) on_mark_();
   }

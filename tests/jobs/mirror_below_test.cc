@@ -275,6 +275,25 @@ TEST(MirrorBelow, AWindowThatIsMovedBelowAFilterIsMirroredAnew) {
   });
 }
 
+TEST(MirrorBelow, WhatABackingsWindowThatShrinksShowsNoMoreIsZeroInTheTarget) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file, {0, kBytes}));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", raw));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, file));
+    MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 0, kSectors, 'b'));
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, top));
+    std::vector<NodeChange> changes(1);
+    changes[0].node = raw;
+    changes[0].fresh = MakeRawDriver({0, 5 * kSector});
+    MILLRACE_RETURN_IF_ERROR(
+        CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
+    EXPECT_EQ(seen[5 * kSector], '\0');
+    return CoCompleteAndCompare(world);
+  });
+}
+
 TEST(MirrorBelow, WhatABackingThatShrinksShowsNoMoreIsZeroInTheTarget) {
   RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));

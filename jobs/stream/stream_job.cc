@@ -40,15 +40,11 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, const Attachment& rea
   absl::StatusOr<NodeView> start = change.Resolve(top);
   MILLRACE_RETURN_IF_ERROR(start.status());
   for (NodeId id : ChainFrom(*start, lease_end)) {
-    AttachmentOptions keep;
-    keep.holder = proofs.holder;
-    keep.purpose = id == top ? "active node" : "intermediate node";
-    keep.permissions.shared = kConsistentRead | kWriteUnchanged;
-    if (is_written) keep.permissions.shared = keep.permissions.shared | kWrite;
+    const PermissionSet shared = kConsistentRead | kWriteUnchanged;
+    const std::string purpose = id == top ? "active node" : "intermediate node";
+    proofs.attachments.push_back(change.Attach(
+        id, JobEdge(proofs, purpose, {kNoPermissions, is_written ? shared | kWrite : shared})));
     if (id == proofs.overlay) is_written = false;
-    keep.queues_requests = false;
-    keep.stays_at_node = true;
-    proofs.attachments.push_back(change.Attach(id, std::move(keep)));
   }
   return change.Commit().status();
 }
@@ -122,13 +118,9 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
     }
     proofs.chain = *std::move(late);
   }
-  AttachmentOptions keeper;
-  keeper.holder = proofs.holder;
-  keeper.purpose = "main node";
   // Nothing is read yet: whoever is in the way of the filter itself is told first, as in QEMU.
-  keeper.permissions = {kNoPermissions, kConsistentRead | kWriteUnchanged | kWrite};
-  keeper.queues_requests = false;
-  keeper.stays_at_node = true;
+  AttachmentOptions keeper =
+      JobEdge(proofs, "main node", {kNoPermissions, kConsistentRead | kWriteUnchanged | kWrite});
   CopyOnReadOptions filter;
   filter.bottom = NameOf(graph, proofs.bottom);
   filter.is_unleasable = true;

@@ -531,11 +531,10 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
     AppendPieces(file, part, &targets);
     written.emplace_back(part.offset, part.memory.bytes());
   }
-  if (!CoShareBatch(*file, Pair(std::move(sources), std::move(targets)))) {
-    AsFormat(*image).CoAbandonBatch(**batch);
-    return false;
-  }
-  const bool is_done = CoFinishBatch(*image, *file, **batch, written).ok();
+  const bool is_shared = CoShareBatch(*file, Pair(std::move(sources), std::move(targets)));
+  if (!is_shared) AsFormat(*image).CoAbandonBatch(**batch);
+  const bool is_done = is_shared && CoFinishBatch(*image, *file, **batch, written).ok();
+  // Some of it may be there, where the image had its place already.
   for (Node* node = &target; node != NodeBelow(*image); node = NodeBelow(*node)) {
     for (const ByteRange& range : ranges) node->NoteChange(range);
   }

@@ -9,6 +9,8 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/io/simulated_io.h"
 #include "millrace/graph/drain.h"
+#include "millrace/graph/drivers/file.h"
+#include "millrace/graph/drivers/raw.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
@@ -250,6 +252,49 @@ TEST_F(ChangeRecordTest, IsRefusedOverANodeThatIsGone) {
     chain.guest.CoDetach();
     EXPECT_EQ(ChangeRecord::Start(*graph_, gone, kGranule).status().code(),
               absl::StatusCode::kFailedPrecondition);
+    return absl::OkStatus();
+  });
+}
+
+// "raw <- file", on a file of the simulated host.
+absl::StatusOr<Attachment> CoOpenRawFile(Graph& graph, const std::string& path)
+    MILLRACE_MAY_SUSPEND {
+  Attachment user;
+  NodeId file;
+  {
+    GraphTransaction change(graph);
+    file = change.AddNode(MakeFileDriver({.path = path}), {.name = path});
+    const NodeId raw = change.AddNode(MakeRawDriver(), {.name = path + "-raw"});
+    change.AddChild(raw, Role::kPrimary, file);
+    AttachmentOptions options;
+    options.holder = MakeHolder(path, "user");
+    options.permissions = {kConsistentRead | kWrite, kAllPermissions};
+    user = change.Attach(raw, options);
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, file));
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, user.node()));
+  return user;
+}
+
+// Some of it may have been copied before the host would not.
+TEST_F(ChangeRecordTest, NotesWhatTheHostWasToCopyAndDidNot) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    SimulatedIo& io = *engine_->simulated_io();
+    io.disk().Put("from", std::string(8 * kGranule, 'f'));
+    io.disk().Put("to", std::string(8 * kGranule, 't'));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment from, CoOpenRawFile(*graph_, "from"));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment to, CoOpenRawFile(*graph_, "to"));
+    MILLRACE_ASSIGN_OR_RETURN(const auto record, ChangeRecord::Start(*graph_, to.node(), kGranule));
+    io.Fail({.operation = SimulatedOperation::kCopyRange, .is_after_effect = true});
+    ChainPart part;
+    part.range = ByteRange(2 * kGranule, 3 * kGranule);
+    std::string memory(3 * kGranule, '?');
+    EXPECT_FALSE(from.CoTryShareParts({&part, 1}, to, IoVector(memory.data(), memory.size())));
+    EXPECT_EQ(io.failed(), 1u);
+    EXPECT_EQ(Areas(*record), "1024+1536");
+    from.CoDetach();
+    to.CoDetach();
     return absl::OkStatus();
   });
 }

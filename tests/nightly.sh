@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
-tests/setup.sh tests
+tests/setup.sh nightly
 cmake --preset release >/dev/null
 cmake --build --preset release --target campaigns example_cli example_hypervisor \
   example_race_gallery scenario_proofs

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing of the Debian 12 packages that Millrace is built with, by name.
 #
-#   tests/setup.sh [quickstart|tests]
+#   tests/setup.sh [quickstart|tests|nightly]
 #
 #   quickstart   compiler, build tools and libraries; QEMU's tools if they can be had
 #   tests        everything: clang and its sanitizers, GoogleTest, Google Benchmark, QEMU's tools
+#   nightly      and QEMU itself, which answers beside millraced, and what its Linux guest is made of
 #
 # Does nothing, quickly, when all is there. Uses sudo unless run as root. Never removes a package:
 # where one would have to go (Boost 1.74's dev packages exclude those of 1.81), it names the
@@ -18,6 +19,7 @@ qemu_packages=(qemu-utils qemu-system-common)
 test_packages=(clang libclang-rt-14-dev clang-format clang-tidy libgtest-dev
                libgmock-dev libbenchmark-dev python3
                libgnutls28-dev gnutls-bin libnbd-bin fio)
+nightly_packages=(qemu-system-x86 busybox-static e2fsprogs)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -71,7 +73,12 @@ kind=${1:-tests}
 case "$kind" in
   quickstart) required=("${build_packages[@]}") optional=("${qemu_packages[@]}") ;;
   tests) required=("${build_packages[@]}" "${test_packages[@]}" "${qemu_packages[@]}") optional=() ;;
-  *) say "usage: tests/setup.sh [quickstart|tests]"; exit 2 ;;
+  nightly)
+    required=("${build_packages[@]}" "${test_packages[@]}" "${qemu_packages[@]}"
+              "${nightly_packages[@]}")
+    optional=()
+    ;;
+  *) say "usage: tests/setup.sh [quickstart|tests|nightly]"; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -76,9 +76,9 @@ class Setup(unittest.TestCase):
         return [call for call in self.calls()
                 if call.startswith('apt-get install') and '--simulate' not in call]
 
-    def all_packages(self):
+    def all_packages(self, kind='tests'):
         """What it says is missing on a machine with nothing."""
-        said = self.run_setup('tests', expect=0)
+        said = self.run_setup(kind, expect=0)
         (self.folder / 'calls').unlink()
         line = next(line for line in said.splitlines() if line.startswith('setup: missing: '))
         return line.removeprefix('setup: missing: ').split()
@@ -145,6 +145,13 @@ class Setup(unittest.TestCase):
                  plan='E: Unable to locate package qemu-utils', plan_status='100')
         said = self.run_setup('quickstart', expect=0)
         self.assertIn('going on without qemu-utils', said)
+
+    def test_the_nightly_run_has_what_the_tests_have_and_what_its_oracle_needs(self):
+        more = set(self.all_packages('nightly')) - set(self.all_packages())
+        self.assertEqual(more, {'qemu-system-x86', 'busybox-static', 'e2fsprogs'})
+        self.assertEqual(set(self.all_packages()) - set(self.all_packages('nightly')), set())
+        nightly = pathlib.Path(SETUP).with_name('nightly.sh').read_text(encoding='utf-8')
+        self.assertIn('\ntests/setup.sh nightly\n', nightly)
 
     def test_another_system_is_told_what_is_needed(self):
         (self.bin / 'dpkg-query').unlink()

@@ -43,6 +43,7 @@ GUEST_PIECE = 4096
 WARM_UP = 100  # iterations after which memory is compared
 GROWTH_MAX = 8 * MIB
 LOOK_EVERY = 10
+BUSY = "Node '{}' is busy: block device is in use by block job: {}"
 
 
 class Failure(Exception):
@@ -61,7 +62,8 @@ class Soak:
         self._cases = [self._four_streams, self._stream_and_commit, self._stream_and_active_commit,
                        self._stream_and_active_commit_below, self._refused_by_a_stream,
                        self._refused_by_a_commit, self._refused_by_an_active_commit,
-                       self._commit_below_a_stream]
+                       self._stream_over_a_commits_filter, self._commit_below_a_stream,
+                       self._stream_with_a_base_by_name]
         self._shows = {}  # offset: (pattern, length), of the iteration's chain
         self._has_disk = False
         self._descriptors = None
@@ -198,43 +200,60 @@ class Soak:
         self._command('block-job-complete', device=ids[1])
         self._ended(*ids)
 
-    def _refused(self, command, **arguments):
+    def _refused(self, text, command, **arguments):
+        """The command is refused with exactly this text."""
         self._write()
         reply = self._vm.reply(command, job_id=f'x-{self.done}', **arguments)
-        if 'is busy: block device is in use by block job' not in reply.get('error', {}).get('desc', ''):
-            raise Failure(f'{command} {arguments}, which overlaps: {reply}')
+        error = reply.get('error', {})
+        if (error.get('class'), error.get('desc')) != ('GenericError', text):
+            raise Failure(f'{command} {arguments}: {reply}, not {text!r}')
+
+    def _busy(self, node, kind, command, **arguments):
+        """The command is refused because of a node that a job of this kind is at work on."""
+        self._refused(BUSY.format(node, kind), command, **arguments)
 
     def _refused_by_a_stream(self):
         ident = f'o-{self.done}'
         self._start('block-stream', ident, device='node4', base_node='node1',
                     filter_node_name='stream-filter')
-        self._refused('block-stream', device='node5', base_node='node2')
-        self._refused('block-stream', device='node3', base_node='node2')
-        self._refused('block-stream', device='node4')
-        self._refused('block-commit', device='node8', base_node='node4')
-        self._refused('block-commit', device='node8', top_node='node3', base_node='node1')
-        self._refused('block-commit', device='node8', top_node='node1', base_node='node0')
+        self._busy('stream-filter', 'stream', 'block-stream', device='node5', base_node='node2')
+        self._busy('node3', 'stream', 'block-stream', device='node3', base_node='node2')
+        self._busy('node4', 'stream', 'block-stream', device='node4')
+        self._busy('stream-filter', 'stream', 'block-commit', device='node8', base_node='node4')
+        self._busy('node3', 'stream', 'block-commit', device='node8', top_node='node3',
+                   base_node='node1')
+        self._busy('node2', 'stream', 'block-commit', device='node8', top_node='node1',
+                   base_node='node0')
         self._unlimited(ident)
         self._ended(ident)
 
     def _refused_by_a_commit(self):
         ident = f'o-{self.done}'
         self._start('block-commit', ident, device='node8', top_node='node5', base_node='node3')
-        self._refused('block-stream', device='node3')
-        self._refused('block-stream', device='node6', base_node='node2')
-        self._refused('block-stream', device='node4', base_node='node2')
-        self._refused('block-stream', device='node6', base_node='node4')
-        self._refused('block-stream', device='node8', base_node='node5')
+        self._busy('node3', 'commit', 'block-stream', device='node3')
+        self._busy('node5', 'commit', 'block-stream', device='node6', base_node='node2')
+        self._busy('node4', 'commit', 'block-stream', device='node4', base_node='node2')
+        self._busy('node5', 'commit', 'block-stream', device='node6', base_node='node4')
+        self._busy('node8', 'commit', 'block-stream', device='node8', base_node='node5')
         self._unlimited(ident)
         self._ended(ident)
 
     def _refused_by_an_active_commit(self):
         ident = f'o-{self.done}'
         self._start('block-commit', ident, device='node8', base_node='node3')
-        self._refused('block-stream', device='node5', base_node='node3')
+        self._busy('node5', 'commit', 'block-stream', device='node5', base_node='node3')
         self._unlimited(ident)
         self._vm.qmp.wait_event('BLOCK_JOB_READY', device=ident)
         self._command('block-job-complete', device=ident)
+        self._ended(ident)
+
+    def _stream_over_a_commits_filter(self):
+        ident = f'o-{self.done}'
+        self._start('block-commit', ident, device='node8', top_node='node2', base_node='node0',
+                    filter_node_name='commit-filter')
+        self._refused("Cannot freeze 'backing' link to 'commit-filter'", 'block-stream',
+                      device='node4', base_node='node2')
+        self._unlimited(ident)
         self._ended(ident)
 
     def _commit_below_a_stream(self):
@@ -244,6 +263,19 @@ class Soak:
         self._start('block-stream', ids[0], device='node4', base_node='commit-filter')
         self._unlimited(*ids)
         self._ended(*ids)
+
+    def _stream_with_a_base_by_name(self):
+        for text, base in (
+                ("Cannot find device='' nor node-name='none'", {'base_node': 'none'}),
+                ("Node 'node6' is not a backing image of 'node4'", {'base_node': 'node6'}),
+                ("Node 'node4' is not a backing image of 'node4'", {'base_node': 'node4'}),
+                ("'base' and 'base-node' cannot be specified at the same time",
+                 {'base': f'{self._folder}/img-2', 'base_node': 'node2'})):
+            self._refused(text, 'block-stream', device='node4', **base)
+        ident = f's-{self.done}'
+        self._start('block-stream', ident, device='node4', base_node='node2')
+        self._unlimited(ident)
+        self._ended(ident)
 
     # ---- Afterwards ------------------------------------------------------------------------------
 

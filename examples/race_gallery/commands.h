@@ -12,7 +12,7 @@ namespace millrace::gallery {
 // the command line was not understood.
 int RunCommand(const std::vector<std::string_view>& arguments);
 
-// The gallery as a table in Markdown, for README.md.
+// The gallery as a table in Markdown, for RACES.md.
 std::string GalleryTable();
 
 }  // namespace millrace::gallery

@@ -27,7 +27,8 @@ python3 -B tests/campaign/nightly.py "$@" build/release/campaigns build/fuzz/fuz
   build/release/examples/cli/millrace || status=$?
 mkdir -p build/nightly
 # What clang-tidy says of the sources; it needs no build, but a tree without precompiled headers.
-cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF >/dev/null
+cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF \
+  -DMILLRACE_BUILD_BENCH=ON >/dev/null
 tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
 build/release/tests/scenario_proofs >build/nightly/proofs.txt || status=$?
 build/release/examples/race_gallery/race_gallery run --all >build/nightly/gallery.txt || status=$?

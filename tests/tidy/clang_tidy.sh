@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Runs clang-tidy with .clang-tidy's list over the library and the examples, or over given files:
+# Runs clang-tidy with .clang-tidy's list over library, examples and benchmarks, or over given files:
 #
 #   tests/tidy/clang_tidy.sh [BUILD_FOLDER [FILE...]]     a tree made with clang: build/asan-ubsan
+#
+# Benchmarks want -DMILLRACE_BUILD_BENCH=ON there. Tests are left out: their code runs once, so
+# performance-* is nothing to them, and reading them takes as long as all the rest.
 #
 # The last line counts the files with and without complaints.
 set -uo pipefail
@@ -11,7 +14,7 @@ shift || true
 if [ $# -gt 0 ]; then
   files=("$@")
 else
-  mapfile -t files < <(find engine graph jobs examples -name '*.cc' | sort)
+  mapfile -t files < <(find engine graph jobs examples bench -name '*.cc' | sort)
 fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -104,6 +104,10 @@ absl::StatusOr<std::optional<int>> DriverMaker::TakeDescriptor(bool is_writable,
 absl::Status DriverMaker::CoReadConfig(const Inherited& own, DriverOptions& options) {
   const auto config = options.find("config");
   if (config == options.end()) return absl::OkStatus();
+  if (config->second == "/dev/null") {  // no file, but what people give who want no rules
+    config->second.clear();
+    return absl::OkStatus();
+  }
   OpenFileOptions file;
   file.path = config->second;
   file.locking = "off";

@@ -13,7 +13,6 @@ ALLOWED = (
     ('*', '*timestamp*', 'the clock'),
     ('*', 'error.data*', 'an addition of Millrace: the conflict for machines'),
     ('query-version', '*', 'another program'),
-    ('query-block*', '*qdev', 'a path in a tree of devices that Millrace has not'),
     ('query-block-jobs', '[[]*[]].offset', 'a job that is held may have done one piece more'),
     ('query-jobs', '[[]*[]].current-progress', 'a job that is held may have done one piece more'),
     ('query-jobs', '[[]*[]].total-progress', 'a mirror counts what the guest writes, as it comes'),

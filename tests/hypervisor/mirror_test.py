@@ -317,3 +317,59 @@ class ReadyErrors(Case):
         self.vm.command('job-cancel', id='mirror')
         self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED')
         self.wait_status('mirror', 'null')
+
+
+class QuorumMember(Case):
+    """A member of a quorum can be replaced by a mirror of it if nobody else sees it."""
+
+    START = ("Cannot replace 'img1' by a node mirrored from 'quorum0', because it cannot be "
+             'guaranteed that doing so would not lead to an abrupt change of visible data')
+    END = ("Can no longer replace 'img1' by 'repair0', because it can no longer be guaranteed that "
+           'doing so would not lead to an abrupt change of visible data')
+
+    def setUp(self):
+        super().setUp()
+        for name in ('img0', 'img1', 'repair0'):
+            self.images.create(f'{name}.img', MIB)
+            self.vm.blockdev({'driver': 'qcow2', 'node-name': name, 'file': {
+                'driver': 'file', 'filename': self.images.path(f'{name}.img')}})
+        self.vm.blockdev({'driver': 'quorum', 'node-name': 'quorum0', 'vote-threshold': 1,
+                          'children': ['img0', 'img1']})
+        self.vm.launch()
+        self.vm.command('nbd-server-start', addr={'type': 'unix', 'data': {
+            'path': str(self.folder / 'nbd.sock')}})
+
+    def use(self):
+        self.vm.command('block-export-add', type='nbd', id='e', node_name='img1')
+
+    def mirror(self):
+        return self.vm.reply('blockdev-mirror', device='quorum0', target='repair0', sync='full',
+                             replaces='img1', job_id='mirror')
+
+    def members(self):
+        graph = self.vm.command('x-debug-query-block-graph')
+        names = {node['id']: node['name'] for node in graph['nodes']}
+        return sorted(names[edge['child']] for edge in graph['edges']
+                      if names[edge['parent']] == 'quorum0')
+
+    def test_one_that_nobody_else_uses(self):
+        self.assertEqual(self.mirror(), {'return': {}})
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.members(), ['img0', 'repair0'])
+
+    def test_one_that_others_use(self):
+        self.use()
+        self.assertEqual(self.mirror()['error']['desc'], self.START)
+        self.vm.command('block-export-del', id='e')
+        self.vm.qmp.wait_event('BLOCK_EXPORT_DELETED', id='e')
+        self.assertEqual(self.mirror(), {'return': {}})
+        self.complete('mirror', 'mirror')
+
+    def test_a_user_who_comes_later(self):
+        self.assertEqual(self.mirror(), {'return': {}})
+        self.wait_ready('mirror', 'mirror')
+        self.use()
+        self.vm.command('block-job-complete', device='mirror')
+        self.wait_ended('mirror', error='Operation not permitted')
+        self.assertEqual(self.members(), ['img0', 'img1'])
+        self.assertEqual(self.vm.errors().partition(': ')[2], self.END + '\n')

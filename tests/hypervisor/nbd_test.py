@@ -299,7 +299,7 @@ class Requests(NbdCase):
     def test_every_command(self):
         self.serve_writable()
         client = self.client(context=b'base:allocation')
-        for bit in (0, 2, 3, 5, 6, 7, 8, 10):
+        for bit in (0, 2, 3, 5, 6, 7, 8, 10, 11):
             self.assertTrue(client.flags & 1 << bit, bit)
         self.assertFalse(client.flags & 2)
         good = (0, b'')
@@ -318,6 +318,15 @@ class Requests(NbdCase):
                          [(65536, 0), (65536, 3), (65536, 0), (4 * MIB - 3 * 65536, 3)])
         self.assertEqual(client.status(100, 4 * MIB - 100, nbd.REQ_ONE), [(65436, 0)])
         self.assertEqual(client.request(nbd.READ, 7, 0), good)
+
+    def test_fast_zeroes_are_done_or_not_begun(self):
+        self.serve_writable()
+        client = self.client()
+        self.assertEqual(client.request(nbd.WRITE, 0, payload=b'x' * 512), (0, b''))
+        error, _ = client.request(nbd.ZEROES, 0, 512, flags=nbd.FAST_ZERO)
+        self.assertIn(error, (0, nbd.ENOTSUP))
+        self.assertEqual(client.request(nbd.READ, 0, 512), (0, b'x' * 512 if error else bytes(512)))
+        self.assertEqual(client.request(nbd.TRIM, 0, 512, flags=nbd.FAST_ZERO)[0], nbd.EINVAL)
 
     def test_simple_replies(self):
         self.serve_writable()

@@ -222,6 +222,23 @@ class BadOptions(Case):
     def test_format_help_by_its_other_name(self):
         self.check_format_help('format=?')
 
+    def test_device_help(self):
+        for text in ('help', '?'):
+            with self.subTest(text=text):
+                vm = self.machine()
+                vm.device(text).start()
+                self.assertEqual(vm.wait_exit(), 0)
+                told = vm.output()
+                self.assertIn('Storage devices:\n', told)
+                for line in ('name "virtio-blk-pci", bus PCI, alias "virtio-blk"\n',
+                             'name "virtio-scsi-pci", bus PCI, alias "virtio-scsi"\n',
+                             'name "virtio-scsi-device", bus virtio-bus\n',
+                             'name "ich9-ahci", bus PCI, alias "ahci"\n',
+                             'name "lsi53c895a", bus PCI, alias "lsi"\n',
+                             'name "usb-storage", bus usb-bus\n'):
+                    self.assertIn(line, told)
+                os.truncate(self.folder / 'stdout.txt', 0)
+
     def test_help_by_the_human_monitor_is_an_answer(self):
         self.vm.launch()
         told = self.vm.hmp('drive_add 0 if=none,format=help')
@@ -230,6 +247,8 @@ class BadOptions(Case):
         told = self.vm.hmp('object_add help')
         self.assertTrue(told.startswith('List of user creatable objects:\r\n'), told)
         self.assertIn('  throttle-group\r\n', told)
+        self.assertIn('name "scsi-hd", bus SCSI', self.vm.hmp('device_add help'))
+        self.assert_refused("'help' is not a valid device model name", 'device_add', driver='help')
         self.assertEqual(self.vm.output(), '')
 
     def check_format_help(self, text):

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "examples/common/conflict_text.h"
+#include "examples/hypervisor/block/graph_users.h"
 #include "examples/hypervisor/block/job_events.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/quorum_events.h"
@@ -210,6 +211,15 @@ void BlockLayer::OnLog(LogLevel level, std::string_view line) {
 }
 
 void BlockLayer::OnJobEvent(const JobEvent& event) {
+  const std::optional<Conflict> conflict = ConflictOf(event.status);
+  if (event.kind == JobEventKind::kCompleted && conflict &&
+      conflict->reason == ConflictReason::kViewWouldChange) {
+    OnLog(
+        LogLevel::kError,
+        StrCat("Can no longer replace '", conflict->object, "' by '", job_notes_.TargetOf(event.id),
+               "', because it can no longer be guaranteed that doing so would not lead to an "
+               "abrupt change of visible data"));
+  }
   job_notes_.OnEvent(event);
   EmitJobEvent(host_.events, event);
 }
@@ -468,8 +478,9 @@ absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
 AttachmentOptions BlockLayer::MediumOptions(const Drive& drive, bool is_read_only) const {
   AttachmentOptions options;
   const GuestDevice* device = drive.device.get();
-  options.holder = MakeHolder(drive.id.empty() && device != nullptr ? device->id : drive.id,
-                              "block device", host_.engine.clock().Now());
+  options.holder =
+      MakeHolder(drive.id.empty() && device != nullptr ? device->shown_name() : drive.id,
+                 "block device", host_.engine.clock().Now());
   options.purpose = "root";
   options.device_name = drive.id;
   options.permissions.used = kConsistentRead;
@@ -553,7 +564,7 @@ absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node,
   } else {
     MILLRACE_ASSIGN_OR_RETURN(const NodeView view, change.Resolve(node));
     AttachmentOptions options;
-    options.holder = MakeHolder(device.id, "block device", host_.engine.clock().Now());
+    options.holder = MakeHolder(device.shown_name(), "block device", host_.engine.clock().Now());
     options.purpose = "root";
     options.permissions = PermissionsOf(device, view.is_read_only());
     fresh = change.Attach(node, std::move(options));
@@ -561,8 +572,19 @@ absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node,
   return change.Rehearse();
 }
 
+// As if the user did: they end in their own time, and those that are ready keep their copy.
+void BlockLayer::CancelJobsOn(NodeId node) {
+  std::vector<std::string> ids;
+  {
+    GraphView view(graph_);
+    ids = JobsOn(view, node);
+  }
+  for (const std::string& id : ids) jobs_.Cancel(id, /*force=*/false).IgnoreError();
+}
+
 void BlockLayer::CoUnplug(Drive& drive) {
   drive.device.reset();
+  if (drive.goes_with_device && drive.backend.is_attached()) CancelJobsOn(drive.backend.node());
   if (drive.id.empty() || drive.goes_with_device) return CoRemoveDrive(drive);
   if (!drive.backend.is_attached()) return;
   GraphTransaction change(graph_);

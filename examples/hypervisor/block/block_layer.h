@@ -46,12 +46,18 @@ struct GuestDevice {
   std::string path;    // its place in QEMU's object tree
   std::string driver;  // "virtio-blk-pci"
   std::string iothread;
-  std::string controller;  // the id of the one on whose bus it is; "": it cannot be taken away
-  int number = 0;          // in order of plugging in
+  std::string home_iothread;  // its controller's, where its nodes are from the start
+  std::string controller;     // the id of the one on whose bus it is; "": it cannot be taken away
+  int number = 0;             // in order of plugging in
   bool shares_writes = false;
   bool can_resize = false;
   bool is_removable = false;
   bool has_tray = false;
+
+  // What queries and events call it: a part inside a wrapper has the drive, but not the id.
+  const std::string& shown_name() const {
+    return id.empty() || path.ends_with("/virtio-backend") ? path : id;
+  }
 };
 
 struct Drive {
@@ -139,6 +145,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // What PlugIn() on a drive, or on a drive that is made over `node` for it, would refuse.
   absl::Status RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device)
       MILLRACE_OPENS_VIEW;
+  // With a drive of --drive go the jobs that are at work on it, and it goes itself.
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
   // Puts a node into a drive without a medium.
   absl::Status InsertMedium(Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
@@ -166,6 +173,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
 
  private:
   std::vector<NodeId> AllNodes() MILLRACE_OPENS_VIEW;
+  void CancelJobsOn(NodeId node) MILLRACE_OPENS_VIEW;
   void CoHurryGuests() MILLRACE_MAY_SUSPEND;
   void CoCloseEverything() MILLRACE_MAY_SUSPEND;
   AttachmentOptions MediumOptions(const Drive& drive, bool is_read_only) const;

@@ -103,7 +103,7 @@ json::object DescribeDrive(const GraphReader& view, const Drive& drive, Nanoseco
   }
   shown["stats"] = std::move(stats);
   shown["device"] = drive.id;
-  if (drive.device != nullptr) shown["qdev"] = drive.device->path;
+  if (drive.device != nullptr) shown["qdev"] = drive.device->shown_name();
   return shown;
 }
 

@@ -18,6 +18,7 @@ class BusTable {
     std::string kind;          // of the devices on it: "SCSI"
     bool has_backend = false;  // a part of its own, "ID/virtio-backend"
     bool is_removable = true;
+    std::string iothread = {};  // of all devices on it; "": the main one
   };
   // The bus of controller "scsi0" is "scsi0.0".
   void AddController(Controller controller) { controllers_.push_back(std::move(controller)); }

@@ -8,9 +8,11 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/device_properties.h"
+#include "examples/hypervisor/block/graph_users.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
 
 namespace millrace {
 namespace {
@@ -52,6 +54,7 @@ constexpr ControllerModel kControllers[] = {{"virtio-scsi", "SCSI", true},
                                             {"virtio-scsi-ccw", "SCSI", true},
                                             {"virtio-scsi-device", "SCSI"},
                                             {"ahci", "IDE"},
+                                            {"ich9-ahci", "IDE"},
                                             {"lsi53c895a", "SCSI"},
                                             {"lsi", "SCSI"},
                                             {"pcie-root-port", "PCI", false, "pcie.0"},
@@ -61,6 +64,43 @@ constexpr ControllerModel kControllers[] = {{"virtio-scsi", "SCSI", true},
 std::string_view OwnerOfDrive(const DeviceModel& model) {
   return model.owner.empty() ? model.name : model.owner;
 }
+
+// ---- --device help -----------------------------------------------------------------------------
+
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+    {"virtio-blk", "virtio-blk-pci"},
+    {"virtio-scsi", "virtio-scsi-pci"},
+    {"ahci", "ich9-ahci"},
+    {"lsi", "lsi53c895a"},
+};
+
+// Where the model itself sits; `own` is what a disk says of it.
+std::string_view BusUnder(std::string_view model, std::string_view own) {
+  if (model.ends_with("-ccw")) return "virtual-css-bus";
+  return model == "virtio-scsi-device" ? "virtio-bus" : own;
+}
+
+void AddHelpLine(std::string_view model, std::string_view bus, std::vector<std::string>* lines) {
+  std::string line = StrCat("name \"", model, "\", bus ", BusUnder(model, bus));
+  for (const auto& [alias, name] : kAliases) {
+    if (alias == model) return;  // told where its model is
+    if (name == model) StrAppend(&line, ", alias \"", alias, "\"");
+  }
+  lines->push_back(line + "\n");
+}
+
+// A line for each model, as QEMU writes them: its test harness looks for what it needs there.
+std::string ListOfModels() {
+  std::vector<std::string> lines;
+  for (const ControllerModel& each : kControllers) AddHelpLine(each.name, "PCI", &lines);
+  for (const DeviceModel& each : kModels) AddHelpLine(each.name, each.bus, &lines);
+  std::sort(lines.begin(), lines.end());
+  std::string list = "Storage devices:\n";
+  for (const std::string& line : lines) list += line;
+  return list;
+}
+
+// ------------------------------------------------------------------------------------------------
 
 // "Bus 'x' not found", "No 'SCSI' bus found for device 'y'".
 absl::Status CheckBus(BlockLayer& layer, const DeviceModel& model,
@@ -140,6 +180,9 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   }
   MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
   device.controller = layer.buses().ControllerOf(bus, model.bus);
+  if (const BusTable::Controller* const above = layer.buses().FindController(device.controller)) {
+    device.home_iothread = above->iothread;
+  }
   if (!device.id.empty()) {
     device.path = StrCat("/machine/peripheral/", device.id, model.backend_suffix);
   } else if (!manner.is_plan) {  // it takes a number
@@ -189,10 +232,12 @@ absl::Status CheckLooks(ArgumentReader& reader) {
   return absl::OkStatus();
 }
 
-// The controller's id.
-absl::StatusOr<std::string> ReadController(BlockLayer& layer, ArgumentReader& reader,
+// A controller, as far as it can be told from its device.
+absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& reader,
                                            const ControllerModel& model) {
-  const std::string id = reader.OptionalString("id").value_or("");
+  GuestDevice controller;
+  controller.id = reader.OptionalString("id").value_or("");
+  const std::string& id = controller.id;
   const std::string iothread = reader.OptionalString("iothread").value_or("");
   reader.AcceptRest();
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
@@ -203,14 +248,15 @@ absl::StatusOr<std::string> ReadController(BlockLayer& layer, ArgumentReader& re
   if (!iothread.empty() && layer.host().objects.Find("iothread", iothread) == nullptr) {
     return DeviceNotFound(StrCat("Device '", iothread, "' not found"));
   }
-  return id;
+  controller.iothread = iothread;
+  return controller;
 }
 
 // What device_add asks for, once it cannot be refused but for permissions: a controller, or a
 // device with its disk or with none.
 struct DeviceRequest {
   const ControllerModel* controller = nullptr;
-  GuestDevice device;  // of a controller only the id
+  GuestDevice device;  // of a controller only the id and the iothread
   std::optional<Disk> disk;
 };
 
@@ -223,6 +269,8 @@ absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader
   MILLRACE_ASSIGN_OR_RETURN(request.device, ReadDevice(layer, reader, model, manner));
   if (drive_name) {
     MILLRACE_ASSIGN_OR_RETURN(request.disk, FindDisk(layer, model, *drive_name));
+    GraphView view(layer.graph());
+    MILLRACE_RETURN_IF_ERROR(CheckIothreads(layer, view, request.disk->node, &request.device));
   } else if (!model.is_removable) {
     return GenericError(model.bus == "IDE" ? "No drive specified" : "drive property not set");
   }
@@ -237,7 +285,7 @@ absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& rea
     if (controller.name != name) continue;
     DeviceRequest request;
     request.controller = &controller;
-    MILLRACE_ASSIGN_OR_RETURN(request.device.id, ReadController(layer, reader, controller));
+    MILLRACE_ASSIGN_OR_RETURN(request.device, ReadController(layer, reader, controller));
     return request;
   }
   for (const DeviceModel& model : kModels) {
@@ -252,8 +300,8 @@ absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, Manner manne
   if (request.controller != nullptr) {
     if (request.device.id.empty()) layer.NextAnonymousPath("");  // it takes a number like a disk
     const ControllerModel& model = *request.controller;
-    layer.buses().AddController(
-        {request.device.id, std::string(model.bus), model.has_backend, model.fixed_bus.empty()});
+    layer.buses().AddController({request.device.id, std::string(model.bus), model.has_backend,
+                                 model.fixed_bus.empty(), request.device.iothread});
     return absl::OkStatus();
   }
   if (!request.disk) {  // a tray without a medium
@@ -262,7 +310,8 @@ absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, Manner manne
   }
   Drive* drive = request.disk->drive;
   if (drive == nullptr) {
-    MILLRACE_ASSIGN_OR_RETURN(drive, layer.AddDriveOver("", request.disk->node, request.device.id));
+    MILLRACE_ASSIGN_OR_RETURN(
+        drive, layer.AddDriveOver("", request.disk->node, request.device.shown_name()));
   }
   absl::Status status = layer.PlugIn(*drive, std::move(request.device));
   if (!status.ok() && drive->id.empty()) layer.CoRemoveDrive(*drive);
@@ -408,6 +457,7 @@ void RegisterDeviceCommands(BlockLayer& layer) {
   });
   layer.host().options.Register(
       "device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
+        if (text == "help" || text == "?") return Help(ListOfModels());
         MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "driver"));
         ArgumentReader reader = value.Reader();
         return CoAddDevice(layer, reader, {});

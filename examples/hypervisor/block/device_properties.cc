@@ -69,7 +69,7 @@ constexpr Model kModels[] = {
     {"floppy", {kBlock}, "drive-type unit"},
     {"virtio-scsi-pci", {kPci, kVirtio, kVirtioPci, kVirtioScsi}},
     {"virtio-scsi-device", {kVirtio, kVirtioScsi}},
-    {"ahci", {kPci}},
+    {"ich9-ahci", {kPci}},
     {"lsi53c895a", {kPci}},
     {"pcie-root-port",
      {kPci},
@@ -85,6 +85,7 @@ constexpr Model kModels[] = {
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
     {"virtio-blk", "virtio-blk-pci"},
     {"virtio-scsi", "virtio-scsi-pci"},
+    {"ahci", "ich9-ahci"},
     {"lsi", "lsi53c895a"},
 };
 

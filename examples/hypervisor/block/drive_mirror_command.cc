@@ -170,7 +170,7 @@ CommandResult CoDriveMirror(BlockLayer& layer, const json::object& arguments) MI
   mirror.target = target.node();
   absl::Status status = CheckMirror(layer, mirror);
   if (status.ok()) {
-    status = CoStartMirror(layer.graph(), layer.jobs(), std::move(mirror)).status();
+    status = CoStartNotedMirror(layer, std::move(mirror));
   }
   target.CoDetach();  // from here on the job's own, or nobody's
   MILLRACE_RETURN_IF_ERROR(status);

@@ -31,6 +31,16 @@ absl::Status CoBlockdevOption(BlockLayer& layer, std::string_view text) MILLRACE
 
 // ---- --drive -----------------------------------------------------------------------------------
 
+// What a machine has from its start has no name of its own.
+std::string NextBuiltInPath(const BlockLayer& layer) {
+  int count = 0;
+  for (const std::unique_ptr<Drive>& drive : layer.drives()) {
+    if (drive->device != nullptr && drive->device->path.starts_with("/machine/unattached/"))
+      ++count;
+  }
+  return StrCat("/machine/unattached/device[", count, "]");
+}
+
 GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   GuestDevice device;
   const bool is_virtio = settings.interface == "virtio";
@@ -38,7 +48,7 @@ GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   device.can_resize = is_virtio || settings.interface == "scsi";
   device.is_removable = settings.is_cdrom || settings.interface == "floppy";
   device.has_tray = settings.is_cdrom;
-  device.path = layer.NextAnonymousPath(is_virtio ? "/virtio-backend" : "");
+  device.path = is_virtio ? layer.NextAnonymousPath("/virtio-backend") : NextBuiltInPath(layer);
   return device;
 }
 

@@ -14,6 +14,7 @@ void JobNotes::OnEvent(const JobEvent& event) {
       if (event.state != JobState::kNull) return;
       once_ready_.erase(event.id);
       forgiven_.erase(event.id);
+      targets_.erase(event.id);
       return;
     default:
       return;
@@ -24,6 +25,11 @@ void JobNotes::ForgetErrors(const JobManager& jobs) {
   for (const JobInfo& job : jobs.QueryAll()) {
     if (job.io_status != JobIoStatus::kOk) forgiven_.insert(job.id);
   }
+}
+
+std::string JobNotes::TargetOf(std::string_view job) const {
+  const auto found = targets_.find(job);
+  return found == targets_.end() ? std::string() : found->second;
 }
 
 JobInfo JobNotes::Told(JobInfo job) const {

@@ -52,8 +52,9 @@ bool HasTray(const Drive& drive) { return drive.device != nullptr && drive.devic
 void MoveTray(BlockLayer& layer, Drive& drive, bool open) {
   if (!HasTray(drive) || drive.is_tray_open == open) return;
   drive.is_tray_open = open;
-  layer.host().events.Emit("DEVICE_TRAY_MOVED",
-                           {{"device", drive.id}, {"id", drive.device->path}, {"tray-open", open}});
+  layer.host().events.Emit(
+      "DEVICE_TRAY_MOVED",
+      {{"device", drive.id}, {"id", drive.device->shown_name()}, {"tray-open", open}});
 }
 
 absl::Status CheckTrayIsOpen(const Slot& slot) {

@@ -17,6 +17,15 @@
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
+namespace {
+
+std::string NameOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  const absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() ? node->name() : std::string();
+}
+
+}  // namespace
 
 absl::StatusOr<MirrorSync> ReadMirrorSync(ArgumentReader& reader) {
   constexpr MirrorSync kSyncs[] = {MirrorSync::kTop, MirrorSync::kFull, MirrorSync::kNone};
@@ -93,6 +102,15 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
   return ClaimForMirror(layer.graph(), options, "").status();
 }
 
+absl::Status CoStartNotedMirror(BlockLayer& layer, MirrorOptions options) {
+  const std::string target = NameOf(layer, options.target);
+  MILLRACE_ASSIGN_OR_RETURN(const JobNumber number,
+                            CoStartMirror(layer.graph(), layer.jobs(), std::move(options)));
+  const absl::StatusOr<JobInfo> job = layer.jobs().Query(number);
+  if (job.ok()) layer.job_notes().NoteTarget(job->id, target);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<MirrorOptions> ResolveBlockdevMirror(BlockLayer& layer,
                                                     const json::object& arguments) {
   ArgumentReader reader(arguments);
@@ -111,7 +129,7 @@ namespace {
 CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, ResolveBlockdevMirror(layer, arguments));
-  MILLRACE_RETURN_IF_ERROR(CoStartMirror(layer.graph(), layer.jobs(), std::move(options)).status());
+  MILLRACE_RETURN_IF_ERROR(CoStartNotedMirror(layer, std::move(options)));
   return json::object();
 }
 

@@ -30,6 +30,8 @@ void AppendMirrorArguments(std::vector<ArgumentSpec>* arguments);
 absl::Status CheckMirrorSource(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW;
 // The node that a mirror is to replace: that it is there, and nobody else's.
 absl::Status CheckReplaced(const GraphReader& view, const std::string& name);
+// Starts it, and notes its target for what may have to be said of it (JobNotes).
+absl::Status CoStartNotedMirror(BlockLayer& layer, MirrorOptions options) MILLRACE_MAY_SUSPEND;
 // All that the mirror would be refused for, in QEMU's order; claims nothing.
 absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRACE_OPENS_VIEW;
 

@@ -21,7 +21,7 @@ json::object DescribeDrive(const GraphReader& view, ImageQueries& images, const 
   shown["removable"] = device == nullptr || device->is_removable;
   if (device != nullptr) {
     if (!device->is_removable || device->has_tray) shown["io-status"] = "ok";
-    shown["qdev"] = device->path;
+    shown["qdev"] = device->shown_name();
     if (device->has_tray) shown["tray_open"] = drive.is_tray_open;
   }
   if (!drive.backend.is_attached()) return shown;

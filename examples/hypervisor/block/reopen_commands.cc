@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/graph_users.h"
 #include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/reopen_request.h"
@@ -35,8 +36,8 @@ bool Reaches(const GraphReader& reader, NodeId from, NodeId to) {
 }
 
 // Links change one after the other, as they are named: no step may make a cycle, also if a later
-// one would open it.
-absl::Status CheckNoStepMakesACycle(BlockLayer& layer, const std::vector<NodeChange>& changes)
+// one would open it, nor bring devices of different iothreads together.
+absl::Status CheckEachStep(BlockLayer& layer, const std::vector<NodeChange>& changes)
     MILLRACE_OPENS_VIEW {
   GraphTransaction steps(layer.graph());
   for (const NodeChange& change : changes) {
@@ -55,6 +56,8 @@ absl::Status CheckNoStepMakesACycle(BlockLayer& layer, const std::vector<NodeCha
         steps.RemoveChild(change.node, link.role);
         if (link.child) steps.AddChild(change.node, link.role, *link.child, link.edge_name);
       }
+      if (!link.child) continue;
+      MILLRACE_RETURN_IF_ERROR(CheckIothreads(layer, steps, change.node, nullptr));
     }
   }
   return absl::OkStatus();
@@ -66,28 +69,57 @@ absl::StatusOr<std::vector<NodeChange>> ReadReopen(BlockLayer& layer, const json
   const json::array* options = reader.OptionalArray("options");
   if (options == nullptr) return GenericError("Parameter 'options' is missing");
   MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes, ReadReopenRequest(layer, *options));
-  MILLRACE_RETURN_IF_ERROR(CheckNoStepMakesACycle(layer, changes));
+  MILLRACE_RETURN_IF_ERROR(CheckEachStep(layer, changes));
   return changes;
 }
 
+std::vector<NodeId> BecomingReadOnly(const std::vector<NodeChange>& changes) {
+  std::vector<NodeId> nodes;
+  for (const NodeChange& change : changes) {
+    if (change.is_read_only.value_or(false)) nodes.push_back(change.node);
+  }
+  return nodes;
+}
+
+// Of nodes that become read-only together the highest one that is written to.
+std::string HighestWritten(const NodeView& start, const std::vector<NodeId>& becoming_read_only) {
+  std::string name = start.name();
+  std::vector<NodeId> above = start.parents();
+  while (!above.empty()) {
+    const absl::StatusOr<NodeView> parent = start.reader().Resolve(above.back());
+    above.pop_back();
+    if (!parent.ok() || std::find(becoming_read_only.begin(), becoming_read_only.end(),
+                                  parent->id()) == becoming_read_only.end()) {
+      continue;
+    }
+    if (!parent->cumulative_permissions().used.Intersects(kWrite | kWriteUnchanged)) continue;
+    name = parent->name();
+    above = parent->parents();
+  }
+  return name;
+}
+
 // A node that is about to become read-only, and whose users write.
-absl::Status AsReopenFailure(BlockLayer& layer, const absl::Status& status) MILLRACE_OPENS_VIEW {
+absl::Status AsReopenFailure(BlockLayer& layer, const absl::Status& status,
+                             const std::vector<NodeId>& becoming_read_only) MILLRACE_OPENS_VIEW {
   const std::optional<Conflict> conflict = ConflictOf(status);
   if (!conflict || conflict->reason != ConflictReason::kReadOnly) return status;
   GraphView view(layer.graph());
   const absl::StatusOr<NodeView> node = view.Find(conflict->object);
   if (!node.ok() || node->is_read_only()) return status;
-  return WithConflictOf(GenericError(StrCat("Read-only block node '", conflict->object,
-                                            "' cannot support read-write users")),
-                        status);
+  return WithConflictOf(
+      GenericError(StrCat("Read-only block node '", HighestWritten(*node, becoming_read_only),
+                          "' cannot support read-write users")),
+      status);
 }
 
 CommandResult CoBlockdevReopen(BlockLayer& layer, const json::object& arguments)
     MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes, ReadReopen(layer, arguments));
+  const std::vector<NodeId> becoming_read_only = BecomingReadOnly(changes);
   const absl::Status status = CoReopenNodes(layer.graph(), std::move(changes), layer.monitor());
   if (status.ok()) return json::object();
-  return AsReopenFailure(layer, status);
+  return AsReopenFailure(layer, status, becoming_read_only);
 }
 
 PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)

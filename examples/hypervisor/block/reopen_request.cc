@@ -12,6 +12,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
+#include "millrace/graph/file_name.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
@@ -19,6 +20,30 @@ namespace {
 
 absl::Status CannotChange(std::string_view option) {
   return GenericError(StrCat("Cannot change the option '", option, "'"));
+}
+
+// The names of all options in `given`, with dots: "backing.file.driver".
+void AddKeys(const std::string& prefix, const json::value& given, std::vector<JsonMember>* keys) {
+  if (const json::object* const object = given.if_object()) {
+    for (const auto& member : *object) {
+      AddKeys(StrCat(prefix, ".", View(member.key())), member.value(), keys);
+    }
+  } else if (const json::array* const list = given.if_array()) {
+    for (size_t i = 0; i < list->size(); ++i) AddKeys(StrCat(prefix, ".", i), (*list)[i], keys);
+  } else {
+    keys->emplace_back(prefix, "0");
+  }
+}
+
+// How a child is to be is only listened to by whoever opened it. QEMU names the option that its
+// dictionary has first.
+absl::Status CannotChangeChild(const std::string& name, const json::object& given) {
+  std::vector<JsonMember> keys;
+  if (const json::value* const child = given.if_contains(name)) AddKeys(name, *child, &keys);
+  const std::string ordered = JsonObjectLikeQemu(std::move(keys));
+  const size_t begin = ordered.find('"') + 1;
+  return CannotChange(begin == 0 ? StrCat(name, ".driver")
+                                 : ordered.substr(begin, ordered.find('"', begin) - begin));
 }
 
 // What a node takes over from the one above it, if it says nothing itself.
@@ -32,19 +57,24 @@ class RequestReader {
  public:
   RequestReader(BlockLayer& layer, const GraphReader& reader) : layer_(layer), reader_(reader) {}
 
-  absl::Status Read(const NodeTree& tree) {
+  absl::Status Read(const NodeTree& tree, const json::object& given) {
     absl::StatusOr<NodeView> node = reader_.Find(tree.node_name);
     if (!node.ok()) {
       return GenericError(StrCat("Failed to find node with node-name='", tree.node_name, "'"));
     }
-    return ReadNode(tree, *node, Above());
+    return ReadNode(tree, given, *node, Above());
   }
 
   std::vector<NodeChange> Take() { return std::move(changes_); }
 
  private:
-  absl::Status ReadNode(const NodeTree& tree, const NodeView& node, const Above& above) {
-    if (tree.driver != node.driver_name()) return CannotChange("driver");
+  // `given`: the same as the client wrote it.
+  absl::Status ReadNode(const NodeTree& tree, const json::object& given, const NodeView& node,
+                        const Above& above) {
+    if (tree.driver != node.driver_name()) {
+      MILLRACE_RETURN_IF_ERROR(CheckSaysBacking(tree, node));
+      return CannotChange("driver");
+    }
     for (const char* fixed : {"copy-on-read", "quorum"}) {
       if (tree.driver != fixed) continue;
       const std::string device = node.device_name();
@@ -60,7 +90,7 @@ class RequestReader {
         ReadCommon(tree, node, FromEarlier(node, above), &own, &changes_[index]));
     MILLRACE_RETURN_IF_ERROR(ReadOptions(tree, node, &changes_[index]));
     if (tree.is_read_only) said_read_only_[node.id()] = *tree.is_read_only;
-    return ReadChildren(tree, node, own, index);
+    return ReadChildren(tree, given, node, own, index);
   }
 
   // A node may stand twice, by itself or as the file of another: it changes once, and what is said
@@ -190,31 +220,45 @@ class RequestReader {
     return node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
   }
 
-  absl::Status ReadChildren(const NodeTree& tree, const NodeView& node, const Above& own,
-                            size_t index) {
+  static absl::Status CheckSaysBacking(const NodeTree& tree, const NodeView& node) {
     const bool says_backing =
         std::any_of(tree.children.begin(), tree.children.end(),
                     [](const ChildTree& child) { return child.name == "backing"; });
-    if (!says_backing && node.supports_backing() && !node.backing_reference().filename.empty()) {
-      return GenericError(StrCat("backing is missing for '", node.name(), "'"));
-    }
+    if (says_backing || !node.supports_backing()) return absl::OkStatus();
+    if (!node.Backing() && node.backing_reference().filename.empty()) return absl::OkStatus();
+    return GenericError(StrCat("backing is missing for '", node.name(), "'"));
+  }
+
+  absl::Status ReadChildren(const NodeTree& tree, const json::object& given, const NodeView& node,
+                            const Above& own, size_t index) {
+    MILLRACE_RETURN_IF_ERROR(CheckSaysBacking(tree, node));
     for (const ChildTree& child : tree.children) {
-      MILLRACE_RETURN_IF_ERROR(ReadChild(child, node, own, index));
+      MILLRACE_RETURN_IF_ERROR(ReadChild(child, given, node, own, index));
     }
     return absl::OkStatus();
   }
 
-  absl::Status ReadChild(const ChildTree& child, const NodeView& node, const Above& own,
-                         size_t index) {
+  // Whether the child came by itself, not with the node above: a job's filter, too.
+  bool IsSomebodyElses(const NodeView& child, const NodeTree& wanted) const {
+    return layer_.OwnsNode(child.name()) || child.is_implicit() ||
+           (child.is_filter() && child.driver_name() != wanted.driver);
+  }
+
+  absl::Status ReadChild(const ChildTree& child, const json::object& given, const NodeView& node,
+                         const Above& own, size_t index) {
     const std::optional<NodeView> now = ChildOf(node, child.name);
     if (child.tree != nullptr) {
-      // Only who opened a child may say how it is to be.
-      if (!now || layer_.OwnsNode(now->name())) {
-        return CannotChange(StrCat(child.name, ".driver"));
-      }
+      if (!now || IsSomebodyElses(*now, *child.tree)) return CannotChangeChild(child.name, given);
       Above above = own;
       if (child.name == "backing") above.is_read_only = true;
-      return ReadNode(*child.tree, *now, above);
+      const json::value* const own_given = given.if_contains(child.name);
+      const bool is_object = own_given != nullptr && own_given->is_object();
+      return ReadNode(*child.tree, is_object ? own_given->get_object() : json::object(), *now,
+                      above);
+    }
+    if (child.name != "file" && child.name != "backing") {
+      if (now && now->name() == child.reference) return FollowUp(*now, own);
+      return CannotChange(child.name);
     }
     std::optional<NodeId> wanted;
     if (!child.reference.empty()) {
@@ -271,7 +315,11 @@ class RequestReader {
 
 absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
                                                           const json::array& options) {
-  std::vector<NodeTree> trees;
+  struct Wanted {
+    NodeTree tree;
+    const json::object& given;
+  };
+  std::vector<Wanted> wanted;
   const json::object outer = {{"options", options}};
   ArgumentReader reader(outer);
   for (size_t i = 0; i < options.size(); ++i) {
@@ -288,11 +336,11 @@ absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
     if (backing != nullptr && backing->is_string() && backing->get_string().empty()) {
       return GenericError("Cannot find device='' nor node-name=''");
     }
-    trees.push_back(std::move(tree));
+    wanted.push_back({std::move(tree), options[i].get_object()});
   }
   GraphView view(layer.graph());
   RequestReader request(layer, view);
-  for (const NodeTree& tree : trees) MILLRACE_RETURN_IF_ERROR(request.Read(tree));
+  for (const Wanted& each : wanted) MILLRACE_RETURN_IF_ERROR(request.Read(each.tree, each.given));
   return request.Take();
 }
 

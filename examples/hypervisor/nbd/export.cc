@@ -65,7 +65,7 @@ uint16_t NbdExport::transmission_flags() const {
   const uint16_t common =
       nbd::kHasFlags | nbd::kSendFlush | nbd::kSendFua | nbd::kSendCache | nbd::kCanMultiConn;
   if (!options_.is_writable) return common | nbd::kReadOnly;
-  return common | nbd::kSendTrim | nbd::kSendWriteZeroes;
+  return common | nbd::kSendTrim | nbd::kSendWriteZeroes | nbd::kSendFastZero;
 }
 
 // ---- Block status ------------------------------------------------------------------------------

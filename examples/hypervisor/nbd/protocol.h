@@ -60,6 +60,7 @@ inline constexpr uint16_t kSendWriteZeroes = 1 << 6;
 inline constexpr uint16_t kSendDf = 1 << 7;
 inline constexpr uint16_t kCanMultiConn = 1 << 8;
 inline constexpr uint16_t kSendCache = 1 << 10;
+inline constexpr uint16_t kSendFastZero = 1 << 11;
 
 inline constexpr uint32_t kRequestMagic = 0x25609513;
 inline constexpr uint32_t kSimpleReplyMagic = 0x67446698;
@@ -81,6 +82,7 @@ inline constexpr uint16_t kFlagFua = 1 << 0;
 inline constexpr uint16_t kFlagNoHole = 1 << 1;
 inline constexpr uint16_t kFlagDf = 1 << 2;
 inline constexpr uint16_t kFlagReqOne = 1 << 3;
+inline constexpr uint16_t kFlagFastZero = 1 << 4;
 
 enum Chunk : uint16_t {
   kChunkNone = 0,

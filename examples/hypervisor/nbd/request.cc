@@ -26,7 +26,7 @@ constexpr CommandRule kRules[] = {
     {kCmdFlush, "flush", kFlagFua, false, false},
     {kCmdTrim, "trim", kFlagFua, true},
     {kCmdCache, "cache", kFlagFua},
-    {kCmdWriteZeroes, "write zeroes", kFlagFua | kFlagNoHole, true},
+    {kCmdWriteZeroes, "write zeroes", kFlagFua | kFlagNoHole | kFlagFastZero, true},
     {kCmdBlockStatus, "block status", kFlagFua | kFlagReqOne},
 };
 
@@ -83,6 +83,11 @@ std::optional<NbdRefusal> CheckNbdRequest(const NbdRequest& request, const NbdTe
     return NbdRefusal{fills ? kEnospc : kEinval,
                       StrCat("operation past EOF; From: ", request.offset, ", Len: ", request.bytes,
                              ", Size: ", terms.disk_bytes)};
+  }
+  // Which layer will do it, and how, is not known before it is done. The protocol wants the refusal
+  // of who cannot promise, and the client then writes as it would have done.
+  if (request.command == kCmdWriteZeroes && (request.flags & kFlagFastZero) != 0) {
+    return NbdRefusal{kEnotsup, "fast zeroes cannot be promised"};
   }
   return std::nullopt;
 }

@@ -17,13 +17,35 @@ struct OptionName {
 };
 
 constexpr OptionName kOptionNames[] = {
-    {"add-fd", true, 0},     {"blockdev", true, 0},   {"chardev", true, 0},
-    {"daemonize", false, 0}, {"device", true, 0},     {"drive", true, 0},
-    {"io", true, 0},         {"export", true, 0},     {"help", false, 'h'},
-    {"monitor", true, 0},    {"nbd-server", true, 0}, {"object", true, 0},
-    {"open-gate", true, 0},  {"open-root", true, 0},  {"pidfile", true, 0},
+    {"add-fd", true, 0},     {"blockdev", true, 0},
+    {"chardev", true, 0},    {"daemonize", false, 0},
+    {"device", true, 0},     {"drive", true, 0},
+    {"io", true, 0},         {"export", true, 0},
+    {"help", false, 'h'},    {"monitor", true, 0},
+    {"nbd-server", true, 0}, {"object", true, 0},
+    {"open-gate", true, 0},  {"open-root", true, 0},
+    {"pidfile", true, 0},    {"qmp-error-data", true, 0},
     {"trace", true, 'T'},    {"version", false, 'V'},
 };
+
+// What QEMU's command line says of a machine, which there is none of here: QEMU's clients say that
+// they want none, or little of one.
+struct MachineOption {
+  std::string_view name;
+  bool has_argument;
+};
+
+constexpr MachineOption kMachineOptions[] = {
+    {"M", true}, {"machine", true}, {"accel", true}, {"display", true},     {"vga", true},
+    {"m", true}, {"S", false},      {"cpu", true},   {"nodefaults", false}, {"nographic", false},
+};
+
+const MachineOption* FindMachineOption(std::string_view name) {
+  for (const MachineOption& option : kMachineOptions) {
+    if (option.name == name) return &option;
+  }
+  return nullptr;
+}
 
 absl::Status Wrong(std::string_view text) { return absl::InvalidArgumentError(ToAbsl(text)); }
 
@@ -48,6 +70,16 @@ absl::StatusOr<const OptionName*> FindShort(char name) {
   return Wrong(StrCat("invalid option -- '", std::string(1, name), "'"));
 }
 
+// QEMU's options have one dash: what we have too can be written so, by its whole name. "-mon" is
+// QEMU's for "--monitor".
+bool IsLongName(std::string_view name) {
+  if (name == "mon") return true;
+  for (const OptionName& option : kOptionNames) {
+    if (option.name == name) return true;
+  }
+  return false;
+}
+
 class Parser {
  public:
   explicit Parser(const std::vector<std::string>& words) : words_(words) {}
@@ -57,7 +89,11 @@ class Parser {
     line_.program = path.substr(path.find_last_of('/') + 1);
     for (next_ = 1; next_ < words_.size();) {
       const std::string& word = words_[next_++];
-      if (word.size() > 2 && word.starts_with("--")) {
+      if (word.starts_with("-") && FindMachineOption(std::string_view(word).substr(1)) != nullptr) {
+        MILLRACE_RETURN_IF_ERROR(SkipMachineOption(word));
+      } else if (word.starts_with("-") && IsLongName(std::string_view(word).substr(1))) {
+        MILLRACE_RETURN_IF_ERROR(TakeLong(std::string_view(word).substr(1)));
+      } else if (word.size() > 2 && word.starts_with("--")) {
         MILLRACE_RETURN_IF_ERROR(TakeLong(std::string_view(word).substr(2)));
       } else if (word.size() > 1 && word[0] == '-' && word != "--") {
         MILLRACE_RETURN_IF_ERROR(TakeShort(word));
@@ -69,6 +105,13 @@ class Parser {
   }
 
  private:
+  absl::Status SkipMachineOption(std::string_view word) {
+    if (!FindMachineOption(word.substr(1))->has_argument) return absl::OkStatus();
+    if (next_ == words_.size()) return Wrong(StrCat("option '", word, "' requires an argument"));
+    ++next_;
+    return absl::OkStatus();
+  }
+
   absl::Status TakeLong(std::string_view word) {
     const size_t equals = word.find('=');
     const std::string_view name = word.substr(0, equals);
@@ -88,6 +131,9 @@ class Parser {
 
   // "-hV", "-T pattern", "-Tpattern".
   absl::Status TakeShort(std::string_view word) {
+    if (word.size() > 2 && !FindShort(word[1]).ok()) {
+      return Wrong(StrCat("unrecognized option '", word, "'"));
+    }
     for (size_t i = 1; i < word.size(); ++i) {
       MILLRACE_ASSIGN_OR_RETURN(const OptionName* const option, FindShort(word[i]));
       if (!option->has_argument) {
@@ -119,6 +165,11 @@ class Parser {
         return Wrong(StrCat("--open-gate ", argument, ": expected 'strict' or 'qemu'"));
       }
       line_.open_gate_like_qemu = argument == "qemu";
+    } else if (option.name == "qmp-error-data") {
+      if (argument != "on" && argument != "off") {
+        return Wrong(StrCat("--qmp-error-data ", argument, ": expected 'on' or 'off'"));
+      }
+      line_.tells_error_data = argument == "on";
     } else if (option.name == "io") {
       return SetIo(argument);
     } else {
@@ -190,7 +241,7 @@ Options are carried out in the order given. KEY=VALUE texts nest by dots and may
   --daemonize            go to the background when startup is complete
 
   --device <driver>,id=<id>,drive=<name>[,share-rw=on|off][,iothread=<id>]
-                         attach a guest device to a drive or node
+                         attach a guest device to a drive or node; help lists the models
 
   --drive [if=<type>][,id=<id>][,file=<file>][,format=<driver>][,node-name=<N>]
           [,read-only=on|off][,werror=<policy>][,rerror=<policy>]
@@ -215,6 +266,12 @@ Options are carried out in the order given. KEY=VALUE texts nest by dots and may
   --open-root <dir>      confine names in image headers to a folder
 
   --pidfile <path>       write process ID to a file after startup
+
+  --qmp-error-data on|off
+                         whether refusals carry 'data' beside 'class' and 'desc' (default: on)
+
+Whole names may have one dash. What QEMU is told of the machine itself has no meaning here
+and is passed over: -M, -machine, -accel, -cpu, -m, -display, -vga, -nodefaults, -nographic, -S.
 )");
 }
 

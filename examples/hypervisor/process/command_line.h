@@ -1,7 +1,9 @@
 // CommandLine: the words that the daemon was started with, sorted into options.
 //
 // As getopt_long() reads them: "--name VALUE" or "--name=VALUE", names may be cut short as long as
-// they are unambiguous, "-h", "-V" and "-T" are short names. No effects; any thread.
+// they are unambiguous, "-h", "-V" and "-T" are short names. For QEMU's clients a whole name may
+// have one dash, and what is said of the machine ("-M none", "-nodefaults") is passed over. No
+// effects; any thread.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_COMMAND_LINE_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_PROCESS_COMMAND_LINE_H_
 
@@ -24,6 +26,7 @@ struct CommandLine {
   std::optional<std::string> pid_file;
   bool open_gate_like_qemu = false;
   std::string open_root;
+  bool tells_error_data = true;
   IoBackendKind io = IoBackendKind::kAutomatic;
   // What has an effect when it is run, in the order given: name without dashes, argument.
   std::vector<std::pair<std::string, std::string>> options;

@@ -43,6 +43,7 @@ class Daemon {
         host_{*engine_, loop_,    settings_, observer_, hub_,     commands_,
               hmp_,     objects_, options_,  fd_sets_,  renderer_},
         signals_(loop_, [this] { RequestShutdown("host-signal"); }) {
+    hub_.SetTellsErrorData(line.tells_error_data);
     loop_.BeforeWait([this] { hub_.Housekeep(); });
   }
 

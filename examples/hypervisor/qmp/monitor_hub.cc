@@ -119,7 +119,9 @@ void MonitorHub::CoServeOne(MonitorSession& session) {
   if (result.ok()) {
     session.SendReply(*request, *std::move(result));
   } else {
-    session.SendError(*request, RenderError(result.status(), renderer_));
+    QmpErrorReply error = RenderError(result.status(), renderer_);
+    if (!tells_error_data_) error.data.clear();
+    session.SendError(*request, error);
   }
   SendHeldEvents();
   finished_requests_.push_back(std::move(request));

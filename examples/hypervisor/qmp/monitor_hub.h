@@ -43,6 +43,8 @@ class MonitorHub final : public EventSink {
   void Housekeep();
   bool has_unsent() const;
 
+  // Whether refusals carry `data`, which QEMU's have not. On by default.
+  void SetTellsErrorData(bool tells) { tells_error_data_ = tells; }
   // Where commands look for what a client has passed along with the request that is served. It
   // outlives the hub; null: nowhere.
   void SetDescriptorPlace(PassedDescriptor* place) { descriptor_place_ = place; }
@@ -71,6 +73,7 @@ class MonitorHub final : public EventSink {
   const ErrorRenderer& renderer_;
   const json::object version_;
   PassedDescriptor* descriptor_place_ = nullptr;
+  bool tells_error_data_ = true;
   std::vector<std::unique_ptr<Monitor>> monitors_;
   size_t turn_ = 0;
   Condition changed_;

@@ -45,6 +45,38 @@ TEST(CommandLine, TellsMistakesAsGetoptDoes) {
   EXPECT_NE(Mistake({"--open-root", "/there/is/none"}), "");
 }
 
+TEST(CommandLine, TakesTheSpellingsOfQemusClients) {
+  const auto line = Parse({"-nodefaults", "-nographic", "-display",
+                           "none",        "-vga",       "none",
+                           "-S",          "-M",         "none",
+                           "-machine",    "pc",         "-accel",
+                           "tcg",         "-cpu",       "max",
+                           "-m",          "16",         "-chardev",
+                           "stdio,id=c",  "-mon",       "chardev=c,mode=control",
+                           "-drive",      "if=none",    "-device",
+                           "help",        "-pidfile",   "/p"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->options,
+            (std::vector<std::pair<std::string, std::string>>{{"chardev", "stdio,id=c"},
+                                                              {"monitor", "chardev=c,mode=control"},
+                                                              {"drive", "if=none"},
+                                                              {"device", "help"}}));
+  EXPECT_EQ(line->pid_file, "/p");
+  EXPECT_TRUE(Parse({"-help"})->wants_help);
+  EXPECT_EQ(Mistake({"-M"}), "option '-M' requires an argument");
+  EXPECT_EQ(Mistake({"-drive"}), "option '--drive' requires an argument");
+  EXPECT_EQ(Mistake({"-qtest", "unix:x"}), "unrecognized option '-qtest'");
+  EXPECT_EQ(Mistake({"-dev", "x"}), "unrecognized option '-dev'");  // only whole names
+  EXPECT_EQ(Mistake({"-hx"}), "invalid option -- 'x'");
+}
+
+TEST(CommandLine, SaysWhetherRefusalsCarryData) {
+  EXPECT_TRUE(Parse({})->tells_error_data);
+  EXPECT_TRUE(Parse({"--qmp-error-data", "on"})->tells_error_data);
+  EXPECT_FALSE(Parse({"--qmp-error-data=off"})->tells_error_data);
+  EXPECT_EQ(Mistake({"--qmp-error-data", "x"}), "--qmp-error-data x: expected 'on' or 'off'");
+}
+
 TEST(CommandLine, KnowsShortNames) {
   EXPECT_TRUE(Parse({"-h"})->wants_help);
   EXPECT_TRUE(Parse({"-V"})->wants_version);

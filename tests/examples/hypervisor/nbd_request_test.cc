@@ -92,16 +92,27 @@ TEST(NbdRequest, FlagsThatACommandDoesNotHaveAreRefused) {
   for (const Row& row :
        {Row{nbd::kCmdRead, static_cast<uint16_t>(fua | nbd::kFlagDf)}, Row{nbd::kCmdWrite, fua},
         Row{nbd::kCmdFlush, fua}, Row{nbd::kCmdTrim, fua}, Row{nbd::kCmdCache, fua},
-        Row{nbd::kCmdWriteZeroes, static_cast<uint16_t>(fua | nbd::kFlagNoHole)},
+        Row{nbd::kCmdWriteZeroes,
+            static_cast<uint16_t>(fua | nbd::kFlagNoHole | nbd::kFlagFastZero)},
         Row{nbd::kCmdBlockStatus, static_cast<uint16_t>(fua | nbd::kFlagReqOne)}}) {
     for (int bit = 0; bit < 16; ++bit) {
       const auto flag = static_cast<uint16_t>(1 << bit);
-      EXPECT_EQ(ErrorOf(Make(row.command, 0, 512, flag), Structured()),
-                (row.good & flag) != 0 ? nbd::kOk : nbd::kEinval)
-          << row.command << ' ' << bit;
+      const uint32_t error = ErrorOf(Make(row.command, 0, 512, flag), Structured());
+      const uint32_t good = flag == nbd::kFlagFastZero ? nbd::kEnotsup : nbd::kOk;
+      EXPECT_EQ(error, (row.good & flag) != 0 ? good : nbd::kEinval) << row.command << ' ' << bit;
     }
   }
   EXPECT_EQ(ErrorOf(Make(nbd::kCmdRead, 0, 512, nbd::kFlagDf), Simple()), nbd::kEinval);
+}
+
+TEST(NbdRequest, FastZeroesAreNotPromisedWhateverElseIsRightComesFirst) {
+  const uint16_t fast = nbd::kFlagFastZero;
+  EXPECT_EQ(ErrorOf(Make(nbd::kCmdWriteZeroes, 0, 512, fast), Structured()), nbd::kEnotsup);
+  EXPECT_EQ(ErrorOf(Make(nbd::kCmdWriteZeroes, 0, 512, fast), Simple()), nbd::kEnotsup);
+  EXPECT_EQ(ErrorOf(Make(nbd::kCmdWriteZeroes, kDisk, 512, fast), Simple()), nbd::kEnospc);
+  NbdTerms terms = Structured();
+  terms.is_read_only = true;
+  EXPECT_EQ(ErrorOf(Make(nbd::kCmdWriteZeroes, 0, 512, fast), terms), nbd::kEperm);
 }
 
 TEST(NbdRequest, AReadOnlyDiskIsNotWritten) {

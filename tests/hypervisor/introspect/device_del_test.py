@@ -36,7 +36,7 @@ class DeviceDel(Case):
             {'path': '/machine/peripheral/s/virtio-backend'},
             {'path': '/machine/peripheral/s', 'device': 's'}])
         self.assertEqual([one['qdev'] for one in self.vm.command('query-block')],
-                         ['/machine/peripheral/h1'])
+                         ['h1'])
         for node in ('n0', 'n2', 'n3'):
             self.vm.command('blockdev-del', node_name=node)
         self.assert_refused('Node n1 is in use', 'blockdev-del', node_name='n1')

@@ -109,7 +109,8 @@ class PlanOfCommands(Case):
         self.assertEqual([node['name'] for node in plan['graph']['nodes']
                           for edge in node['edges']
                           if edge['name'] == 'backing' and edge['child'] == 'free'], ['spare'])
-        self.check('blockdev-reopen', True, options=options(**{'read-only': True}))
+        self.check('blockdev-reopen', False, options=options(**{'read-only': True}))
+        self.check('blockdev-reopen', True, options=options(**{'read-only': True, 'backing': None}))
         self.check('blockdev-reopen', True, options=options(**{'read-only': False}))
 
     def test_blockdev_reopen_under_a_job(self):

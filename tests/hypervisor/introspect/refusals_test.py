@@ -1,7 +1,9 @@
 """Every refusal of a command about jobs carries data: why, what is concerned, who is in the way
 since when, and what to do next. Only millraced has it."""
 
+import os
 import unittest
+import unittest.mock
 
 from support.case import Case
 from support.images import MIB
@@ -113,6 +115,17 @@ class RefusalData(Case):
         for name, key in (('job-pause', 'id'), ('block-job-pause', 'device'),
                           ('job-cancel', 'id'), ('block-job-complete', 'device')):
             self.check('unknown-job', 'none', name, **{key: 'none'})
+
+
+class WithoutData(Case):
+    """--qmp-error-data off: refusals as QEMU has them, for tests that print whole replies."""
+
+    def test_nothing_but_class_and_text(self):
+        options = os.environ.get('MILLRACED_OPTIONS', '') + ' --qmp-error-data off'
+        with unittest.mock.patch.dict(os.environ, MILLRACED_OPTIONS=options):
+            self.vm.launch()
+        self.assertEqual(self.vm.reply('block-job-cancel', device='none')['error'],
+                         {'class': 'DeviceNotActive', 'desc': "Block job 'none' not found"})
 
 
 if __name__ == '__main__':

@@ -337,9 +337,9 @@ class ScriptRun:
             return [self._clean(one) for one in value]
         if isinstance(value, str):
             value = value.replace(str(self._folder), 'DIR')
+            # How many parts a machine has beside its disks.
+            value = re.sub(r'/machine/unattached/device\[\d+\]', '/machine/unattached', value)
             value = re.sub(r'/var/tmp/vl\.\w{6}', 'TEMPORARY', value)
-            # QEMU names a guest device by its path in a tree that Millrace has not.
-            value = re.sub(r'/machine/peripheral/([\w.-]+)(/virtio-backend)?', r'\1', value)
             return re.sub(r'#block\d+', self._ordinal, value)
         return value
 

@@ -11,7 +11,8 @@ grep -q "bytes read" <<<"$found"
 grep -q "^TEST(Scrub, " <<<"$found"
 grep -qF "replay: $planted --scenario='two scrubs' " <<<"$found"  # this binary, as it was called
 schedule=$(sed -n 's/^replay: .*--schedule=\([^ ]*\) .*/\1/p' <<<"$found")
-[ -n "$schedule" ] && [ "$schedule" != - ]
+[ -n "$schedule" ]
+[ "$schedule" != - ]
 "$planted" --schedule=- | grep -q "it goes well"  # in production's order
 status=0
 again=$("$planted" "--scenario=two scrubs" "--schedule=$schedule") || status=$?

@@ -10,7 +10,9 @@ for part in 0 1 2 3; do
   numbers=$(sed -nE "s/^MiB $part: ([0-9]+) bytes written, ([0-9]+) below the second filter$/\1 \2/p" \
             <<<"$told")
   read -r all sample <<<"$numbers"
-  [ "$all" -gt 0 ] && [ "$sample" -gt 0 ] && [ "$sample" -le "$all" ]
+  [ "$all" -gt 0 ]
+  [ "$sample" -gt 0 ]
+  [ "$sample" -le "$all" ]
 done
 if refusal=$("$own_driver" nothing 2>&1); then exit 1; fi
 grep -q "option 'blob' of driver 'blob' is 'nothing', not the name of a blob" <<<"$refusal"

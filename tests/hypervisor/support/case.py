@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from support import backend
-from support.images import Images
+from support.images import Images, was_read
 from support.machine import Machine, QmpClosed, QmpError, QmpTimeout, TIMEOUT
 
 BACKEND = backend.find(os.environ.get('HYPERVISOR_BACKEND', 'qemu'))
@@ -47,6 +47,14 @@ class Case(unittest.TestCase):
         reply = self.vm.reply(name, **arguments)
         self.assertIn('error', reply, f'{name} was not refused')
         self.assertEqual((reply['error']['class'], reply['error']['desc']), (error_class, text))
+
+    # ---- Content ---------------------------------------------------------------------------------
+
+    def shows(self, drive, pattern, offset, length):
+        """Whether a drive or node of the machine reads this pattern there."""
+        before = len(self.vm.output())
+        self.vm.io(drive, f'read -P {pattern} {offset} {length}')
+        return was_read(self.vm.output()[before:], length)
 
     # ---- Jobs ------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Images:
         """Whether the image shows `pattern` there, through its chain."""
         text = self.io(name, f'read -P {pattern} {offset} {length}', image_format=image_format,
                        expect=(0, 1))
-        return 'Pattern verification failed' not in text and 'read ' in text
+        return was_read(text, length)
 
     def info(self, name):
         import json
@@ -73,6 +73,11 @@ class Images:
         text = self.run('qemu-img', 'compare', '-f', formats[0], '-F', formats[1], self.path(one),
                         self.path(other), expect=(0, 1))
         return 'Images are identical' in text
+
+
+def was_read(text, length):
+    """Whether qemu-io read all of that length, and found the pattern it was told of."""
+    return f'read {length}/{length} bytes' in text and 'verification failed' not in text
 
 
 def without_paths(text, folder):

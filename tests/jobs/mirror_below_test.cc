@@ -322,15 +322,18 @@ TEST(MirrorBelow, WritersThatNeverStopDoNotKeepItFromEnding) {
     MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, base));
     uint64_t writes = 0;
     bool is_over = false;
+    Event are_at_work{"all write"};
     TaskScope scope("other");
     for (uint64_t sector = 0; sector < kSectors; ++sector) {
       scope.Spawn("writer", [&, sector]() MILLRACE_MAY_SUSPEND -> absl::Status {
-        for (; writes < kWrites && !is_over; ++writes) {
+        while (++writes < kWrites && !is_over) {
           MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, sector, 1, 'w'));
+          if (writes > 10 * kSectors) are_at_work.Set();
         }
         return absl::OkStatus();
       });
     }
+    are_at_work.CoWait();
     MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
     absl::Status status = world.CoWaitUntilOver("m");
     is_over = true;

@@ -30,13 +30,11 @@ constexpr Permissions kShared = {kConsistentRead | kWrite, kAllPermissions};
 
 using Body = std::function<absl::Status(MirrorWorld& world)>;
 
-void RunOnce(const Body& body) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
-  ASSERT_TRUE(engine.ok());
-  MirrorWorld world(**engine);
+void RunOn(Engine& engine, const Body& body) {
+  MirrorWorld world(engine);
   world.chain.guest_holder = MakeHolder("disk", "block device");
   world.chain.monitor_holder = MakeHolder("monitor", "monitor");
-  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+  const absl::Status status = engine.Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     const absl::Status result = body(world);
     world.jobs().CoShutdown();
     world.keepers.clear();
@@ -44,6 +42,13 @@ void RunOnce(const Body& body) {
     return result;
   });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// In production's order.
+void RunOnce(const Body& body) {
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
+  ASSERT_TRUE(engine.ok());
+  RunOn(**engine, body);
 }
 
 // ---- Building graphs ---------------------------------------------------------------------------
@@ -451,6 +456,87 @@ TEST(MirrorBelow, WhoComesDuringTheLastFlushIsAtRestWhenTheDiskMoves) {
     status.Update(CoExpect(world, 7, newest));
     return status;
   });
+}
+
+// ---- Under random schedules --------------------------------------------------------------------
+
+// Writes each sector again and again, every time one more; knows what was acknowledged while the
+// disk had not moved yet.
+class CountingWriter {
+ public:
+  CountingWriter(MirrorWorld& world, Attachment other)
+      : world_(world), other_(std::move(other)), written_(kSectors), owed_(kSectors) {}
+
+  void Start(TaskScope& scope) {
+    scope.Spawn("writer", [this]() MILLRACE_MAY_SUSPEND { return CoMain(); });
+  }
+  void Stop() { is_stopped_ = true; }
+  void CoExpectInTheTarget() MILLRACE_MAY_SUSPEND {
+    const absl::StatusOr<std::string> seen = CoContent(world_.chain.guest);
+    ASSERT_TRUE(seen.ok());
+    for (uint64_t sector = 0; sector < kSectors; ++sector) {
+      EXPECT_GE((*seen)[sector * kSector], owed_[sector]) << "sector " << sector;
+      EXPECT_LE((*seen)[sector * kSector], written_[sector]) << "sector " << sector;
+    }
+    other_.CoDetach();
+  }
+
+ private:
+  absl::Status CoMain() MILLRACE_MAY_SUSPEND {
+    for (uint64_t number = 0; !is_stopped_ && number < 100 * kSectors; ++number) {
+      const uint64_t sector = number * 5 % kSectors;
+      const char next = ++written_[sector];
+      MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other_, sector, 1, next));
+      if (world_.Shape() != "t") owed_[sector] = next;
+      MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond * static_cast<int64_t>(number % 3)));
+    }
+    return absl::OkStatus();
+  }
+
+  MirrorWorld& world_;
+  Attachment other_;
+  bool is_stopped_ = false;
+  std::vector<char> written_;
+  std::vector<char> owed_;
+};
+
+absl::Status CoMirrorBesideACounter(MirrorWorld& world, NodeId source, NodeId below)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, below));
+  CountingWriter writer(world, std::move(other));
+  TaskScope scope("other");
+  MILLRACE_RETURN_IF_ERROR(CoStartOn(world, source));
+  writer.Start(scope);
+  CoSleepFor(100 * kMillisecond).IgnoreError();
+  absl::Status status = world.jobs().Complete("m");
+  status.Update(world.CoWaitUntilOver("m"));
+  EXPECT_EQ(world.Shape(), "t");
+  writer.Stop();
+  status.Update(scope.CoJoin());
+  writer.CoExpectInTheTarget();
+  return status;
+}
+
+TEST(MirrorBelow, WhatWasAcknowledgedBeforeTheDiskMovesIsInTheTarget) {
+  Explore(
+      [](Engine& engine, uint64_t) {
+        RunOn(engine, [](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+          MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+          MILLRACE_ASSIGN_OR_RETURN(const NodeId throttle, CoAddThrottle(world, raw));
+          return CoMirrorBesideACounter(world, throttle, file);
+        });
+      },
+      /*cost=*/10);
+  Explore(
+      [](Engine& engine, uint64_t) {
+        RunOn(engine, [](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+          MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+          return CoMirrorBesideACounter(world, top, base);
+        });
+      },
+      /*cost=*/10);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ struct Failure {
 class ChoiceKinds {
  public:
   constexpr ChoiceKinds() = default;
-  constexpr explicit ChoiceKinds(std::initializer_list<ChoiceKind> kinds) {
+  constexpr ChoiceKinds(std::initializer_list<ChoiceKind> kinds) {
     for (ChoiceKind kind : kinds) bits_ |= Bit(kind);
   }
   // Orders only: steps, wakes and the scenario's own data; no faults.

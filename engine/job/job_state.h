@@ -1,7 +1,16 @@
 // The words of the job core: a job's state, and the verbs users apply to it.
 //
-// Wire names are QEMU's. What may follow what, and which verb is accepted
-// where, is said once, in job_tables.h.
+//   created -> running <-> paused
+//                 |
+//                 +--> ready <-> standby
+//                 |      |
+//                 +------+--> waiting -> pending -> concluded -> null
+//
+// Created, running, ready, waiting and pending may become aborting, which becomes concluded; a job
+// that is never started goes from created to null. Every step is told (EngineObserver::OnJobEvent).
+//
+// Wire names are QEMU's. What may follow what, and which verb is accepted where, is said once, in
+// job_tables.h; a verb that is refused changes nothing. Plain values; any thread.
 #ifndef MILLRACE_ENGINE_JOB_JOB_STATE_H_
 #define MILLRACE_ENGINE_JOB_JOB_STATE_H_
 
@@ -30,14 +39,14 @@ enum class JobState : uint8_t {
 inline constexpr size_t kJobStates = 11;
 
 enum class JobVerb : uint8_t {
-  kCancel,
-  kPause,
-  kResume,
-  kSetSpeed,
-  kComplete,
-  kFinalize,
-  kDismiss,
-  kChange,
+  kCancel,    // ends it and undoes what it can; of a ready mirror, unless forced, ends it well
+  kPause,     // by the user; the job comes to rest at its next pause point
+  kResume,    // takes back the user's pause; a drain still holds the job
+  kSetSpeed,  // bytes a second
+  kComplete,  // of a ready job: now make the switch
+  kFinalize,  // of a pending job that does not finalize by itself
+  kDismiss,   // of a concluded job that does not go by itself
+  kChange,    // of options, if the body takes any
 };
 inline constexpr size_t kJobVerbs = 8;
 

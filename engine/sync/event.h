@@ -1,4 +1,12 @@
 // Event: a flag that coroutines wait for. Set() wakes everybody; the flag stays set until Reset().
+//
+//   Event is_ready("the table is read");
+//   ... is_ready.Set();                        // in one coroutine
+//   ... is_ready.CoWait();                     // in others, before or after
+//
+// For something that happens once. Of what comes and goes use a Condition (condition.h), which
+// looks again after each wake. Its owner outlives whoever waits for it (checked), and home thread
+// only: another thread has it set by Engine::Post().
 #ifndef MILLRACE_ENGINE_SYNC_EVENT_H_
 #define MILLRACE_ENGINE_SYNC_EVENT_H_
 
@@ -14,10 +22,12 @@ class Event final : public Waitable {
   explicit Event(std::string_view name) : name_(name) {}
 
   bool is_set() const { return is_set_; }
+  // Again on a set flag: nothing happens. Never suspends.
   void Set() {
     is_set_ = true;
     waiters_.WakeAll();
   }
+  // Who was woken and has not run yet returns all the same. Never suspends.
   void Reset() { is_set_ = false; }
 
   // Returns once the flag has been set; at once if it is. Another coroutine may Reset() it between

@@ -1,5 +1,8 @@
 // Semaphore: a number of equal permits. First come, first served: a large request at the head is
 // not overtaken by small ones behind it, and a permit is handed over, not thrown into the air.
+//
+// Its owner outlives whoever waits (checked); home thread only. It does not know who has a permit:
+// each one acquired is released once, by whomever.
 #ifndef MILLRACE_ENGINE_SYNC_SEMAPHORE_H_
 #define MILLRACE_ENGINE_SYNC_SEMAPHORE_H_
 
@@ -16,10 +19,13 @@ class Semaphore final {
  public:
   Semaphore(std::string_view name, uint64_t permits) : name_(name), available_(permits) {}
 
+  // Takes them if they are there and nobody waits before us. Never suspends.
   bool TryAcquire(uint64_t permits = 1);
+  // Not cancellable. More permits than there ever are wait for ever.
   void CoAcquire(uint64_t permits = 1) MILLRACE_MAY_SUSPEND;
   // CancelledError (and no permit taken) if the scope is cancelled before the permits are granted.
   absl::Status CoAcquireCancellable(uint64_t permits = 1) MILLRACE_MAY_SUSPEND;
+  // Gives them back, or adds new ones; hands them to who waits. Never suspends.
   void Release(uint64_t permits = 1);
   uint64_t available() const { return available_; }
 

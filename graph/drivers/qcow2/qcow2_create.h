@@ -1,4 +1,13 @@
-// Making new qcow2 images.
+// Making new qcow2 images, empty ones, in a file that the caller has opened.
+//
+//   Qcow2CreateOptions options;
+//   options.bytes = 20ull << 30;
+//   MILLRACE_RETURN_IF_ERROR(CoCreateQcow2(file, options));
+//
+// What the format allows is said by docs/interop/qcow2.txt of QEMU; what may be chosen, and the
+// defaults, are qemu-img's. An image over a backing file does not look at that file: whether there
+// is one of that name, and how large it is, is for the caller to know. For a whole image file by
+// its name see graph/image_tools.h.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_QCOW2_CREATE_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_QCOW2_CREATE_H_
 
@@ -31,8 +40,14 @@ struct Qcow2CreateOptions {
   std::string backing_format{};    // empty: not given; only together with a backing file name
 };
 
-// Writes an empty image into `file`, which is emptied first, and flushes it. InvalidArgument names
-// the option that is out of its range or does not go together with another.
+// Writes an empty image into `file`, which is emptied first, and flushes it. The header comes last,
+// behind a flush of its own: until then, and after an error or a crash in between, the file is no
+// image rather than a broken one.
+//
+// Home thread; nobody else uses the file meanwhile. Not cancellable. InvalidArgument
+// (kInvalidOption) names the option that is out of its range, does not go together with another, or
+// needs larger tables than the format has, and leaves the file as it was; else what the file's own
+// writes say (ResourceExhausted: no space).
 absl::Status CoCreateQcow2(ImageFile& file, const Qcow2CreateOptions& options) MILLRACE_MAY_SUSPEND;
 
 }  // namespace millrace

@@ -4,6 +4,7 @@ lives, and the job can still be ended. Only against millraced: QEMU is not ours 
 Nobody sees a job in the states created, waiting and aborting for long enough to ask something: it
 leaves them by itself, since no command starts a job that waits for another one's end."""
 
+import shutil
 import unittest
 
 from support.case import Case
@@ -71,21 +72,27 @@ BY_TYPE = {'str': ['drive0', 'top', 'none', ''], 'int': [0, 1, -1, 4096], 'bool'
 
 
 class EveryCommand(Case):
-    def launch(self):
-        paths = self.images.chain('base.img', 'mid.img', 'top.img', size=4 * MIB)
+    def setUp(self):
+        super().setUp()
+        self.paths = self.images.chain('base.img', 'mid.img', 'top.img', size=4 * MIB)
         self.images.io('base.img', 'write -P 1 0 4M')
         self.images.io('mid.img', 'write -P 2 0 4M')
-        spare = self.images.create('spare.img', 4 * MIB)
-        target = self.images.create('target.img', 4 * MIB)
-        self.vm.drive(paths[-1], 'node-name=top,backing.node-name=mid,'
-                                 'backing.backing.node-name=base')
-        for name, path in (('spare', spare), ('target', target)):
+        self.paths += [self.images.create(name, 4 * MIB) for name in ('spare.img', 'target.img')]
+        for path in self.paths:
+            shutil.copyfile(path, path + '.new')
+
+    def launch(self):
+        for path in self.paths:
+            shutil.copyfile(path + '.new', path)
+        self.vm.drive(self.paths[2], 'node-name=top,backing.node-name=mid,'
+                                     'backing.backing.node-name=base')
+        for name, path in zip(('spare', 'target'), self.paths[3:]):
             self.vm.blockdev({'driver': 'qcow2', 'node-name': name,
                               'file': {'driver': 'file', 'filename': path}})
         self.vm.launch()
 
     def fresh(self):
-        """Another daemon over the same images made anew."""
+        """Another daemon over the images as they were."""
         if self.vm.qmp:
             self.end(self.vm)
         self.vm = self.machine()

@@ -1,10 +1,14 @@
 #include "millrace/graph/drivers/raw.h"
 
+#include <cerrno>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 
 namespace millrace {
 namespace {
@@ -72,6 +76,7 @@ class RawDriver final : public FormatDriver {
   }
 
   absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    if (IsOutside(range)) return ErrnoStatus(EINVAL, DescribeOutside("read", range));
     return Extent{.bytes = range.bytes, .kind = ExtentKind::kData, .host = HostOf(range.offset)};
   }
 
@@ -81,6 +86,7 @@ class RawDriver final : public FormatDriver {
     if (flags.only_if_unallocated) {
       allocation = RawAllocation::Skipping(range);
     } else {
+      MILLRACE_RETURN_IF_ERROR(CheckRoom("write", range));
       allocation = std::make_unique<RawAllocation>(range, HostOf(range.offset));
     }
     return allocation;
@@ -89,7 +95,10 @@ class RawDriver final : public FormatDriver {
       absl::Span<const ByteRange> ranges, WriteFlags flags) override MILLRACE_MAY_SUSPEND {
     auto batch = std::make_unique<RawBatch>();
     if (!flags.only_if_unallocated) {
-      for (const ByteRange& range : ranges) batch->Add(range, HostOf(range.offset));
+      for (const ByteRange& range : ranges) {
+        MILLRACE_RETURN_IF_ERROR(CheckRoom("write", range));
+        batch->Add(range, HostOf(range.offset));
+      }
     }
     return std::unique_ptr<BatchAllocation>(std::move(batch));
   }
@@ -98,9 +107,11 @@ class RawDriver final : public FormatDriver {
 
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
     if (flags.only_if_unallocated) return absl::OkStatus();
+    MILLRACE_RETURN_IF_ERROR(CheckRoom("write zeroes", range));
     return context_->CoWriteZeroesChild(Role::kPrimary, InChild(range), flags);
   }
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    MILLRACE_RETURN_IF_ERROR(CheckRoom("discard", range));
     return context_->CoDiscardChild(Role::kPrimary, InChild(range));
   }
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
@@ -124,6 +135,21 @@ class RawDriver final : public FormatDriver {
   HostOffset HostOf(uint64_t offset) const { return HostOffset(options_.offset + offset); }
   ByteRange InChild(ByteRange range) const {
     return ByteRange(options_.offset + range.offset, range.bytes);
+  }
+
+  // A format above grows its file by writing behind the end: a window does not grow, and what lies
+  // behind it belongs to somebody else.
+  bool IsOutside(ByteRange range) const {
+    return options_.bytes.has_value() && range.end() > *options_.bytes;
+  }
+  absl::Status CheckRoom(std::string_view action, ByteRange range) const {
+    if (!IsOutside(range)) return absl::OkStatus();
+    return ErrnoStatus(ENOSPC, DescribeOutside(action, range));
+  }
+  std::string DescribeOutside(std::string_view action, ByteRange range) const {
+    return StrCat(action, " ", range.bytes, " bytes at ", range.offset, " of raw image '",
+                  context_->node_name(), "', which has ", *options_.bytes,
+                  " bytes and does not grow");
   }
 
   RawOptions options_;

@@ -1,9 +1,10 @@
 // The raw format: the guest's bytes as they are, or a window on them.
 //
 // Without a size the image reaches to the end of its primary child and grows with it; with one it
-// is fixed. Every byte counts as allocated, holes too, as in QEMU: CoMap answers kData with the
-// place in the child, and that a hole reads as zeroes is for the generic path to learn from the
-// child.
+// is fixed: reads beyond it are refused (EINVAL), writes, zeroes and discards find no space
+// (ENOSPC), whoever asks. Every byte counts as allocated, holes too, as in QEMU: CoMap answers
+// kData with the place in the child, and that a hole reads as zeroes is for the generic path to
+// learn from the child.
 //
 // Raw is raw because somebody said so: its content is never looked at to find a format in it, or a
 // guest could choose how its disk is read the next time.

@@ -1,11 +1,14 @@
 #include "millrace/graph/drivers/qcow2/mapping.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 
 namespace millrace::qcow2 {
@@ -190,6 +193,8 @@ absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
   extent.bytes = std::min(extent.bytes, end - range.offset);
   if (extent.kind == ExtentKind::kData) {
     const uint64_t file_end = AlignUp(image_.file().bytes(), geometry.cluster_bytes());
+    // The end of a window may cut off data whose place is good: they are there, out of reach.
+    if (extent.host.value() >= file_end && image_.file().CoIsWindow()) return extent;
     if (extent.host.value() >= file_end) {
       return image_.CoCorrupt(StrCat("guest offset ", range.offset, ": data at ",
                                      extent.host.value(), " lies beyond the end of the file at ",
@@ -206,11 +211,11 @@ absl::Status Mapping::CoCheckDataPlace(HostOffset host, uint64_t bytes) {
   const ClusterRun run{first, geometry.ClusterOf(host + (bytes - 1)).value() - first.value() + 1};
   MILLRACE_RETURN_IF_ERROR(image_.CoCheckNoMetadata(run, kGuestData));
   const uint64_t file_end = AlignUp(image_.file().bytes(), geometry.cluster_bytes());
-  if (host.value() + bytes > file_end) {
-    return image_.CoCorrupt(StrCat("guest data at ", host.value(),
-                                   " lies beyond the end of the file at ", image_.file().bytes()));
-  }
-  return absl::OkStatus();
+  if (host.value() + bytes <= file_end) return absl::OkStatus();
+  const std::string what = StrCat("guest data at ", host.value(),
+                                  " lies beyond the end of the file at ", image_.file().bytes());
+  if (!image_.file().CoIsWindow()) return image_.CoCorrupt(what);
+  return image_.Named(ErrnoStatus(ENOSPC, what));
 }
 
 absl::Status Mapping::CoFillL2Table(HostOffset target, HostOffset source) {

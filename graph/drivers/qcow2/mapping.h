@@ -63,7 +63,7 @@ class Mapping {
   // returns.
   absl::Status CoGrowL1(uint64_t entries) MILLRACE_MAY_SUSPEND;
   // Whether [host, host + bytes) lies where guest data can be: inside the file, on no metadata.
-  // DataLoss, and the image is corrupt, if not.
+  // DataLoss, and the image is corrupt, if not; ResourceExhausted if the file is a window.
   absl::Status CoCheckDataPlace(HostOffset host, uint64_t bytes) MILLRACE_MAY_SUSPEND;
 
  private:

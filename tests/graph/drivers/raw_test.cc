@@ -1,10 +1,12 @@
 #include "millrace/graph/drivers/raw.h"
 
+#include <cerrno>
 #include <memory>
 
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/drivers/memory.h"
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/simulation.h"
@@ -80,6 +82,27 @@ TEST_F(RawDriverTest, ZeroesAndDiscardsAreMovedByTheOffset) {
         MILLRACE_RETURN_IF_ERROR(child_->CoRead(0, IoVector(data.data(), data.size())));
         EXPECT_EQ(data, expected);
         return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(RawDriverTest, NothingGoesBeyondAWindowWhoeverAsks) {
+  const absl::Status status =
+      Run({.offset = 1000, .bytes = 2000}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND {
+        const ByteRange across(1900, 200);
+        const ByteRange last(1900, 100);
+        const auto is_full = [](const absl::Status& refused) {
+          return absl::IsResourceExhausted(refused) && ErrnoOf(refused) == ENOSPC;
+        };
+        EXPECT_EQ(ErrnoOf(raw.CoMap(across).status()), EINVAL);
+        EXPECT_TRUE(is_full(raw.CoAllocate(across, {}).status()));
+        EXPECT_TRUE(is_full(raw.CoAllocateBatch({last, across}, {}).status()));
+        EXPECT_TRUE(is_full(raw.CoWriteZeroes(across, {})));
+        EXPECT_TRUE(is_full(raw.CoDiscard(across)));
+        EXPECT_TRUE(raw.CoMap(last).ok());
+        EXPECT_TRUE(raw.CoWriteZeroes(last, {}).ok());
+        MILLRACE_ASSIGN_OR_RETURN(auto allocation, raw.CoAllocate(last, {}));
+        return raw.CoLink(*allocation);
       });
   EXPECT_TRUE(status.ok()) << status;
 }

@@ -1,5 +1,6 @@
 // Mirrors and active commits beside other jobs, filters and users of the graph.
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -207,6 +208,47 @@ TEST(Mirror, ReplacesAChildOfAQuorum) {
         EXPECT_TRUE(MirrorGuest::Holds(*world.target, world.disk.versions()));
         EXPECT_TRUE(MirrorGuest::Holds(*images[0], world.disk.versions()));
         EXPECT_FALSE(MirrorGuest::Holds(*images[1], world.disk.versions()));
+        return absl::OkStatus();
+      });
+}
+
+absl::StatusOr<Attachment> ReaderOf(MirrorWorld& world, std::string_view name) MILLRACE_OPENS_VIEW {
+  AttachmentOptions reader;
+  reader.holder = MakeHolder("r", "reader");
+  reader.permissions = {kConsistentRead, kAllPermissions};
+  GraphTransaction change(world.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, change.Find(name));
+  Attachment attached = change.Attach(node.id(), std::move(reader));
+  MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  return attached;
+}
+
+bool ViewWouldChange(const absl::Status& status) {
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  return conflict && conflict->reason == ConflictReason::kViewWouldChange;
+}
+
+TEST(Mirror, DoesNotReplaceAChildOfAQuorumThatOthersSee) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.layers = 1, .has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        std::vector<std::shared_ptr<MemoryOverlayImage>> images;
+        MILLRACE_RETURN_IF_ERROR(CoPutQuorumUnderGuest(world, &images));
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.source = world.chain.guest.node();
+        options.replaces = "c1";
+        MILLRACE_ASSIGN_OR_RETURN(Attachment reader, ReaderOf(world, "c1"));
+        const absl::Status seen = CoStartMirror(world.graph(), world.jobs(), options).status();
+        EXPECT_TRUE(ViewWouldChange(seen)) << seen;
+        reader.CoDetach();
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_ASSIGN_OR_RETURN(reader, ReaderOf(world, "c1"));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+        const absl::Status ended = world.CoWaitUntilOver("m");
+        EXPECT_TRUE(ViewWouldChange(ended)) << ended;
+        reader.CoDetach();
         return absl::OkStatus();
       });
 }

@@ -72,6 +72,15 @@ class Unplug(Case):
         self.assertEqual(self.vm.command('query-block'), [])
         self.assertNotIn('top', self.named_nodes())
 
+    def test_a_job_that_the_user_has_paused_is_cancelled(self):
+        self.launch()
+        self.vm.command('block-stream', device='drive0', speed=65536)
+        self.pause()
+        self.unplug()
+        self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED', device='drive0')
+        self.wait_status('drive0', 'null')
+        self.assert_no_job()
+
     def test_a_mirror_that_is_ready_keeps_its_copy(self):
         self.launch()
         self.vm.command('blockdev-add', driver='qcow2', node_name='target', file={

@@ -572,14 +572,18 @@ absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node,
   return change.Rehearse();
 }
 
-// As if the user did: they end in their own time, and those that are ready keep their copy.
+// They end in their own time, and those that are ready keep their copy. The user's pause is over.
 void BlockLayer::CancelJobsOn(NodeId node) {
   std::vector<std::string> ids;
   {
     GraphView view(graph_);
     ids = JobsOn(view, node);
   }
-  for (const std::string& id : ids) jobs_.Cancel(id, /*force=*/false).IgnoreError();
+  for (const std::string& id : ids) {
+    const absl::StatusOr<JobInfo> job = jobs_.Query(id);
+    if (job.ok() && job->is_paused_by_user) jobs_.Resume(id).IgnoreError();
+    jobs_.Cancel(id, /*force=*/false).IgnoreError();
+  }
 }
 
 void BlockLayer::CoUnplug(Drive& drive) {

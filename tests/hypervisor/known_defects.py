@@ -18,6 +18,7 @@ class Story:
         self._events = [next((answer for _, asked, answer in answers if asked == 'jobs'), {})
                         for answers in (qemu, ours)]
         self._answers = {number: (asked, answer) for number, asked, answer in qemu}
+        self._both = qemu, ours
 
     def commands(self, before=10 ** 9):
         """(name, arguments) of what QEMU accepted, in order, up to a line."""
@@ -34,6 +35,51 @@ class Story:
         """The events of a job in QEMU, and here."""
         return [one.get(job, []) for one in self._events]
 
+    def images_that_show(self, image):
+        """That image, and all whose content may have come from it: they stand on it or stood on it,
+        or a job has copied to them what shows it."""
+        sources, found, pending = self._sources(), set(), [image]
+        while pending:
+            one = pending.pop()
+            if one not in found:
+                found.add(one)
+                pending += [name for name, below in sources if below == one]
+        return found
+
+    def roots(self):
+        """Images that stand on none in the end."""
+        return {name for name, below in self._headers() if below is None}
+
+    def _headers(self):
+        """(image, what its header names in the end or None), of both programs."""
+        for answers in self._both:
+            for _, asked, answer in answers:
+                if asked.startswith('header ') and isinstance(answer, list):
+                    yield asked.split()[1], answer[0] and answer[0].rpartition('/')[2]
+
+    def _sources(self):
+        """{(image, one that it shows or may hold a copy of)}"""
+        found = set(self._headers())
+        chain = sorted(name for name, _ in found if name[0] == 'a')  # as it is at first
+        found.update(zip(chain[1:], chain))
+        tops = chain[-1:]  # who may be on top of the device's chain
+        for name, arguments in self.commands():
+            if name == 'blockdev-snapshot-sync':
+                overlay = arguments['snapshot-file'].rpartition('/')[2]
+                node = image_of(arguments.get('node-name', arguments.get('device')))
+                found.update((overlay, below) for below in ([node] if node else tops))
+                tops = [*tops, overlay]
+            elif name == 'blockdev-mirror':
+                source = image_of(arguments['device'])
+                found.update((image_of(arguments['target']), one)
+                             for one in ([source] if source else tops))
+            elif name == 'block-commit':
+                source = image_of(arguments.get('top-node'))
+                bases = [image_of(arguments.get('base-node'))] if 'base-node' in arguments \
+                    else self.roots()
+                found.update((base, one) for base in bases for one in ([source] if source else tops))
+        return found
+
     def job_of(self, difference):
         """The job that a difference is about, or None."""
         number, asked, path = difference[:3]
@@ -49,6 +95,22 @@ class Story:
                 return listed[int(index[1])].get('id', listed[int(index[1])].get('device'))
         arguments = json.loads(arguments) if arguments else {}
         return arguments.get('id', arguments.get('device')) if '-job-' in f'-{name}' else None
+
+
+def image_of(node):
+    """The image of a node of random_script.py, by the names there; None for others, as filters."""
+    known = re.fullmatch(r'(n|s)(\d+)|target', node or '')
+    if not known:
+        return None
+    return 'target.img' if node == 'target' else f'{"a" if known[1] == "n" else "s"}{known[2]}.img'
+
+
+def _is_content_of_a_target(story, difference, targets):
+    """Whether it is what an image shows that is one of the jobs' targets, or has come from there.
+    A target that is not known by its name, a filter, may be any image."""
+    kind, _, image = difference[1].partition(' ')
+    return kind == 'content' and any(target is None or image in story.images_that_show(target)
+                                     for target in targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,25 +186,27 @@ def _overlay_by_its_device(_, difference):
 
 
 def _lost_below_raw(story, difference):
-    if not difference[1].startswith('content '):
-        return False
     raws = {arguments.get('node-name') for name, arguments in story.commands()
             if name == 'blockdev-add' and arguments.get('driver') == 'raw'}
-    return any(name == 'blockdev-mirror' and arguments.get('device') in raws
-               for name, arguments in story.commands())
+    return _is_content_of_a_target(story, difference, [
+        image_of(arguments['target']) for name, arguments in story.commands()
+        if name == 'blockdev-mirror' and arguments.get('device') in raws])
 
 
 def _partly_copied(story, difference):
-    """Content of images, after a commit or mirror was cancelled that was held, or that a guest wrote
-    to meanwhile."""
-    if not difference[1].startswith('content '):
-        return False
+    """What the target shows of a commit or mirror that was cancelled, after it was held or a guest
+    wrote to its source meanwhile."""
     is_written = any(asked.startswith('io ') for _, asked, _ in story.qemu)
-    copies = {arguments['job-id'] for name, arguments in story.commands()
-              if name in ('block-commit', 'blockdev-mirror')
-              and ('speed' in arguments or is_written)}
-    return any(isinstance(event, list) and event[0] == 'BLOCK_JOB_CANCELLED'
-               for job in copies for event in story.events(job)[0])
+    targets = set()
+    for name, arguments in story.commands():
+        if name not in ('block-commit', 'blockdev-mirror') or not (
+                'speed' in arguments or is_written):
+            continue
+        if any(isinstance(event, list) and event[0] == 'BLOCK_JOB_CANCELLED'
+               for event in story.events(arguments['job-id'])[0]):
+            target = arguments.get('base-node' if name == 'block-commit' else 'target')
+            targets.update([image_of(target)] if target else story.roots())
+    return _is_content_of_a_target(story, difference, targets)
 
 
 def _found_by_a_stale_name(story, difference):

@@ -13,7 +13,8 @@ difference. Scripts that meet a defect of QEMU (known_defects.py) are counted ap
 name, and so are those during which QEMU dies, which prove nothing.
 SIGTERM ends a campaign early, as if the time were up.
 The last line on stdout is one JSON object: seed_from, seed_to, failures, counts. Exit status: 0 no
-difference, 1 some, 77 one of the programs is not there.
+difference, 1 some, or nothing was shown, since of all scripts none came out alike; 77 one of the
+programs is not there, or no script came to its end.
 """
 
 import argparse
@@ -122,6 +123,14 @@ class Campaign:
     def count(self, verdict):
         return sum(1 for one in self.verdicts.values() if one == verdict)
 
+    def status(self):
+        """The exit status."""
+        if not self.verdicts:
+            return SKIPPED
+        if not self.count('same'):
+            print('no script came out alike', file=sys.stderr)
+        return 0 if self.count('same') and not self.count('differ') else 1
+
     def summary(self, first):
         known = {f'QEMU: {defect.name}': self.count(defect.name)
                  for defect in known_defects.DEFECTS if self.count(defect.name)}
@@ -130,6 +139,14 @@ class Campaign:
                 'failures': self.count('differ'),
                 'counts': {'scripts': compared, 'alike': self.count('same'), **known,
                            QEMU_DIED: self.count(QEMU_DIED)}}
+
+
+def show_one(seed, programs):
+    store = Store()
+    _, verdict, lines = run_one(seed, programs, store)
+    store.close()
+    print('\n'.join([*lines, verdict]))
+    return 1 if verdict == 'differ' else 0
 
 
 def main():
@@ -148,11 +165,7 @@ def main():
             print(f'SKIPPED: {program.missing}')
             return SKIPPED
     if options.seed is not None and options.count is None:
-        store = Store()
-        _, verdict, lines = run_one(options.seed, programs, store)
-        store.close()
-        print('\n'.join([*lines, verdict]))
-        options.count = 0
+        return show_one(options.seed, programs)
     first = options.seed_start if options.seed_start is not None else options.seed or 1
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     count = options.count if options.count is not None else 10 ** 9 if deadline else 20
@@ -160,7 +173,7 @@ def main():
     signal.signal(signal.SIGTERM, campaign.stop)
     campaign.run(range(first, first + count), options.j, deadline)
     print(json.dumps(campaign.summary(first)))
-    return 1 if campaign.count('differ') else 0
+    return campaign.status()
 
 
 if __name__ == '__main__':

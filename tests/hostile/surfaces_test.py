@@ -61,7 +61,7 @@ class Surfaces(unittest.TestCase):
     def test_control_characters_in_a_name_never_reach_the_terminal(self):
         for name in (b'a\x1b[2J\x1b]0;owned\x07b', b'line\nline\rline', b'\x7f\x01\x02', b'\xff\xfe'):
             path = self.image('top', name)
-            self.refused(path, says='.')
+            self.refused(path, says='No such file or directory')
             shown = self.run_tool('info', 'top')
             self.assertNotRegex(shown.stdout + shown.stderr, rb'[\x00-\x08\x0b-\x1f\x7f]')
 
@@ -76,14 +76,13 @@ class Surfaces(unittest.TestCase):
         self.refused(one, says='loop|already|again|itself')
 
     def test_a_chain_that_is_too_deep_is_refused_before_it_costs_much(self):
-        template = self.image('0').read_bytes()
+        self.image('0')
         for number in range(1, 10000):
             content = bytearray(self.image('1', b'0').read_bytes()) if number == 1 else content
             name = str(number - 1).encode()
             struct.pack_into('>I', content, 16, len(name))
             content[2048:2048 + len(name)] = name
             (self.folder / str(number)).write_bytes(content)
-        self.assertTrue(template)
         self.refused(self.folder / '9999', says=r'deep|\b256\b|\b200\b|limit')
 
     def test_strings_of_an_image_are_file_names_and_nothing_else(self):
@@ -91,16 +90,22 @@ class Surfaces(unittest.TestCase):
         for name in (b'json:{"driver":"file","filename":"secret"}', b'json:{"driver":"null-co"}',
                      b'nbd://localhost/x', b'nbd:unix:/tmp/x:exportname=y', b'file:secret',
                      b'fat:rw:.', b'http://localhost/', b'ssh://localhost/x', b'rbd:pool/x'):
-            self.refused(self.image('top', name, 'raw'), says='.')
+            self.refused(self.image('top', name, 'raw'),
+                         says='a name in an image must be a plain path, not a protocol or json:')
 
     def test_an_open_root_holds_back_names_that_lead_out_of_it(self):
         (self.folder / 'outside').write_bytes(b'o' * 4096)
-        top = self.image('inside/top', b'../outside', 'raw')
+        top = self.image('inside/top', b'within', 'raw')
+        (self.folder / 'inside' / 'within').write_bytes(b'i' * 4096)
         (self.folder / 'inside' / 'link').symlink_to('../outside')
-        for name in (b'../outside', str(self.folder / 'outside').encode(), b'link'):
+        held_back, leads_out = 'only files below', 'it lies outside of'
+        for name, says in ((b'within', None), (b'../outside', held_back), (b'link', leads_out),
+                           (str(self.folder / 'outside').encode(), held_back)):
             self.image('inside/top', name, 'raw')
+            self.assertEqual(self.run_tool('map', str(top)).returncode, 0, name)
             result = self.run_tool('map', '--open-root', str(top.parent), str(top))
-            self.assertEqual(result.returncode, 1, name)
+            self.assertEqual(result.returncode, 1 if says else 0, name)
+            self.assertRegex(result.stderr.decode(), says or '^$')
 
     def test_asking_what_an_image_is_opens_no_other_file(self):
         # A pipe that nobody writes: whoever opens it waits for ever.

@@ -55,14 +55,17 @@ class Hostile(Case):
             self.vm.command('query-jobs')
 
     def test_a_client_goes_in_the_middle_of_starting_a_job(self):
-        for _ in range(20):
+        for stays_a_while in (False, True) * 10:
+            self.vm.qmp.forget()
             client = self.raw()
             client.sendall(b'{"execute": "qmp_capabilities"}'
                            b'{"execute": "block-stream", "arguments": {"device": "drive0", '
                            b'"job-id": "s", "speed": 1}}')
+            if stays_a_while:
+                self.vm.qmp.wait_event('JOB_STATUS_CHANGE', id='s', status='created')
             client.close()
-            # The command completes all the same, or was never read; once the next client is
-            # served, that is settled.
+            # Of who goes at once the command completes all the same, or was never read; once the
+            # next client is served, that is settled.
             with QmpClient.connect(self.path) as following:
                 following.command('query-jobs')
             if self.vm.command('query-jobs'):

@@ -172,7 +172,8 @@ absl::StatusOr<bool> CoTry(MirrorWorld& world, const Case& c) MILLRACE_MAY_SUSPE
   }
   MILLRACE_ASSIGN_OR_RETURN(const std::string before, CoContent(world.chain.guest));
   MILLRACE_RETURN_IF_ERROR(End(world, c));
-  world.CoWaitUntilOver("j").IgnoreError();
+  const absl::Status over = world.CoWaitUntilOver("j");
+  EXPECT_TRUE(c.completes ? over.ok() : absl::IsCancelled(over)) << Text(c) << ": " << over;
   MILLRACE_ASSIGN_OR_RETURN(const std::string after, CoContent(world.chain.guest));
   EXPECT_EQ(before, after) << Text(c);
   if (other.ok()) other->CoDetach();
@@ -239,7 +240,7 @@ TEST(OtherUsers, WhoWouldBeInTheWayOnceTheJobIsOverIsNamedWithWhomHeWouldMeet) {
                   EXPECT_EQ(conflict->detail, "write");
                   EXPECT_EQ(conflict->holders.size(), 2u);
                   MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("c", true));
-                  world.CoWaitUntilOver("c").IgnoreError();
+                  EXPECT_TRUE(absl::IsCancelled(world.CoWaitUntilOver("c")));
                   return absl::OkStatus();
                 });
 }

@@ -102,22 +102,18 @@ class RoundTrip {
   }
   absl::Status QemuTurn() {
     std::vector<std::string> command = {"qemu-io", "-f", "qcow2", "-d", "unmap"};
-    std::vector<std::string> steps;
-    for (int step = 0; step < 12; ++step, ++counts_.operations) {
-      steps.push_back(RandomQemuCommand());
-    }
+    std::vector<QemuStep> steps;
+    for (int step = 0; step < 12; ++step, ++counts_.operations) steps.push_back(RandomQemuStep());
     // QEMU 7.2 goes on filling the host cluster of the last compressed write after that has been
     // overwritten and its cluster given to other data, and so damages its own image ("write -c 0
     // 4K; write 0 4K; write 8K 4K; write -c 16K 4K"). Within one process, compressed writes come
     // first.
-    std::stable_partition(steps.begin(), steps.end(), [](const std::string& step) {
-      return step.compare(0, 8, "write -c") == 0;
+    std::stable_partition(steps.begin(), steps.end(), [](const QemuStep& step) {
+      return step.command.compare(0, 8, "write -c") == 0;
     });
-    for (const std::string& step : steps) command.insert(command.end(), {"-c", step});
+    for (const QemuStep& step : steps) command.insert(command.end(), {"-c", step.command});
     command.push_back(folder_.File(kImage));
-    // A command may fail: compressed data cannot overwrite anything, for one.
-    (void)RunTool(command);
-    MILLRACE_ASSIGN_OR_RETURN(model_, QemuContent(folder_, kImage));
+    MILLRACE_RETURN_IF_ERROR(TakeIn(steps, RunToolThatMayFail(command).output));
     // Narrow refcounts overflow: a cluster counts every snapshot and every compressed piece in it.
     if (random_.OneIn(3) && options_.refcount_bits >= 16 && snapshots_.size() < 2) {
       const std::string name = StrCat("snap", snapshots_.size());
@@ -132,7 +128,54 @@ class RoundTrip {
     }
     return absl::OkStatus();
   }
-  std::string RandomQemuCommand() {
+  // What qemu-io was told, and what that makes of the model.
+  struct QemuStep {
+    std::string command;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+    uint8_t value = 0;
+    bool is_discard = false;
+  };
+  // Of each command in its output, whether it was done.
+  static std::vector<bool> OutcomesIn(std::string_view output) {
+    std::vector<bool> outcomes;
+    while (!output.empty()) {
+      const std::string_view line = output.substr(0, output.find('\n'));
+      output.remove_prefix(std::min(line.size() + 1, output.size()));
+      const auto begins = [&](std::string_view with) {
+        return line.substr(0, with.size()) == with;
+      };
+      if (begins("write failed") || begins("discard failed")) {
+        outcomes.push_back(false);
+      } else if (begins("wrote ") || begins("discard ")) {
+        outcomes.push_back(true);
+      }
+    }
+    return outcomes;
+  }
+  // The model after QEMU's steps. One may fail: compressed data cannot overwrite anything, for one.
+  // What it makes zero of a range that it was told to discard is its affair.
+  absl::Status TakeIn(const std::vector<QemuStep>& steps, const std::string& output) {
+    const std::vector<bool> are_done = OutcomesIn(output);
+    if (are_done.size() != steps.size() ||
+        std::count(are_done.begin(), are_done.end(), true) == 0) {
+      return absl::InternalError(StrCat("QEMU did not do its turn: ", output));
+    }
+    std::vector<bool> may_be_zero(model_.size(), false);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      if (!are_done[i]) continue;
+      const auto first = static_cast<ptrdiff_t>(steps[i].offset);
+      const auto bytes = static_cast<ptrdiff_t>(steps[i].bytes);
+      std::fill_n(may_be_zero.begin() + first, bytes, steps[i].is_discard);
+      if (!steps[i].is_discard) std::fill_n(model_.begin() + first, bytes, steps[i].value);
+    }
+    MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, QemuContent(folder_, kImage));
+    for (size_t i = 0; i < std::min(model_.size(), content.size()); ++i) {
+      if (may_be_zero[i] && content[i] == 0) model_[i] = 0;
+    }
+    return Same(content, model_, "what QEMU shows after its own turn");
+  }
+  QemuStep RandomQemuStep() {
     // Sectors, or whole subclusters or clusters.
     const uint64_t cluster = options_.cluster_bytes;
     const uint64_t unit = random_.OneIn(2)       ? 512
@@ -142,24 +185,25 @@ class RoundTrip {
     uint64_t offset = AlignDown(random_.Below(model_.size()), unit);
     const uint64_t count = 1 + random_.Below(unit == 512 ? 40 : 3);
     uint64_t bytes = std::min(count * unit, model_.size() - offset);
-    const uint64_t pattern = 1 + random_.Below(255);
+    const auto pattern = static_cast<uint8_t>(1 + random_.Below(255));
     // QEMU 7.2 marks its own images corrupt when it writes compressed data into clusters of 512
     // bytes ("overlaps with active L2 table"): such a turn would tell nothing about us.
     const bool may_compress = options_.cluster_bytes > 512;
     switch (random_.Below(6)) {
       case 0:
-        return StrCat("write -z ", random_.OneIn(2) ? "-u " : "", offset, " ", bytes);
+        return {StrCat("write -z ", random_.OneIn(2) ? "-u " : "", offset, " ", bytes), offset,
+                bytes};
       case 1:
-        return StrCat("discard ", offset, " ", bytes);
-      case 2: {
-        if (!may_compress) return StrCat("write -P ", pattern, " ", offset, " ", bytes);
+        return {StrCat("discard ", offset, " ", bytes), offset, bytes, 0, true};
+      case 2:
+        if (!may_compress) break;
         offset = AlignDown(offset, cluster);
         bytes = std::min(cluster, model_.size() - offset);
-        return StrCat("write -c -P ", pattern, " ", offset, " ", bytes);
-      }
+        return {StrCat("write -c -P ", pattern, " ", offset, " ", bytes), offset, bytes, pattern};
       default:
-        return StrCat("write -P ", pattern, " ", offset, " ", bytes);
+        break;
     }
+    return {StrCat("write -P ", pattern, " ", offset, " ", bytes), offset, bytes, pattern};
   }
 
   // ---- Oracles ----------------------------------------------------------------------------------
@@ -197,10 +241,17 @@ class RoundTrip {
     FormatNode node(context, MakeQcow2Driver(), backing_);
     return engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
       absl::Status result = node.CoOpen();
+      uint64_t covered = 0;
       for (const QemuExtent& extent : theirs) {
-        if (result.ok()) result = CoCompareExtent(node.driver(), extent);
+        if (result.ok() && extent.start == covered) {
+          result = CoCompareExtent(node.driver(), extent);
+          covered += extent.bytes;
+        }
       }
       node.CoClose();
+      if (result.ok() && covered != model_.size()) {
+        result = absl::InternalError(StrCat("QEMU's map has a hole at ", covered));
+      }
       return result;
     });
   }

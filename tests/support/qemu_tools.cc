@@ -52,11 +52,17 @@ std::vector<uint8_t> ReadFile(const std::string& path) {
 
 bool HasQemuTools() { return HasProgram("qemu-img") && HasProgram("qemu-io"); }
 
-absl::StatusOr<std::string> RunTool(const std::vector<std::string>& arguments) {
+CommandResult RunToolThatMayFail(const std::vector<std::string>& arguments) {
   std::string command;
   for (const std::string& argument : arguments) command += Quoted(argument) + " ";
-  CommandResult result = RunCommand(command);
+  return RunCommand(command);
+}
+
+absl::StatusOr<std::string> RunTool(const std::vector<std::string>& arguments) {
+  CommandResult result = RunToolThatMayFail(arguments);
   if (result.exit_code == 0) return std::move(result.output);
+  std::string command;
+  for (const std::string& argument : arguments) command += argument + " ";
   return absl::InternalError(
       StrCat(command, "failed with ", result.exit_code, ": ", result.output));
 }

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "tests/support/command.h"
 #include "tests/support/temporary_folder.h"
 
 namespace millrace {
@@ -25,6 +26,8 @@ bool HasQemuTools();
 // Runs a command (arguments are passed as they are) and returns what it printed on either stream;
 // Internal with the command and its output if its exit status is not 0.
 absl::StatusOr<std::string> RunTool(const std::vector<std::string>& arguments);
+// The same where it may fail: qemu-io does if one of its commands has.
+CommandResult RunToolThatMayFail(const std::vector<std::string>& arguments);
 
 // One line of `qemu-img map --output=json`.
 struct QemuExtent {

@@ -29,7 +29,12 @@ std::vector<std::string> NotesOf(const Recording& recording, std::string_view ki
   return notes;
 }
 
-Recording RecordingOf(const Scenario& scenario) { return Replay(scenario, Schedule()).recording; }
+// In this process: what the scenario expects is the test's affair.
+Recording RecordingOf(const Scenario& scenario) {
+  const ReplayReport report = Replay(scenario, Schedule(), {.isolation = Isolation::kNone});
+  EXPECT_FALSE(report.has_failed()) << report.recording.failure.text;
+  return report.recording;
+}
 
 TEST(Recording, AStepThatLetsTimePassIsRecordedAtTheEndOfThatTime) {
   const Recording recording = RecordingOf({"sleeps", [](ScenarioRun& run) {

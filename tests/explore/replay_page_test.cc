@@ -274,6 +274,10 @@ TEST(ReplayPage, ShowsARecordedRunWithItsGraph) {
   ASSERT_TRUE(report.finding) << report.log;
   const Finding& finding = *report.finding;
   EXPECT_EQ(finding.failure.signature, "I15 shape");
+  // Once more in this process, where what the story expects of the layers is the test's affair.
+  const ReplayReport again =
+      Replay(StreamJudgedWrongly(), finding.schedule, {.isolation = Isolation::kNone});
+  EXPECT_EQ(again.recording.failure.signature, "I15 shape");
   const std::string page =
       ReplayPage(finding.recording,
                  {.title = "A stream, judged <wrongly>",

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/job_storm.h"
+#include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
@@ -11,9 +12,12 @@ TEST(JobStorm, WhateverIsAcceptedEndsWellInWhateverOrder) {
   for (bool is_owned : {false, true}) {
     ChainStoryOptions options = JobStormOptions(is_owned);
     options.cost = 10;
-    TellChainStory(options, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
-      return CoRunJobStorm(story);
-    });
+    JobStormCounts counts;
+    TellChainStory(options, [&](ChainStory& story)
+                                MILLRACE_MAY_SUSPEND { return CoRunJobStorm(story, &counts); });
+    EXPECT_GT(counts.started, SeedCount() / options.cost);
+    EXPECT_GT(counts.succeeded, counts.started / 2);
+    EXPECT_GT(counts.cancelled, 0u);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scheduler/decider.h"
@@ -39,11 +40,14 @@ class Storm {
     return absl::InternalError(StrCat("the chain is not what the jobs say: ", story_.Shape()));
   }
 
+  const JobStormCounts& counts() const { return counts_; }
+
  private:
   struct Running {
     std::string id;
     std::vector<size_t> removes;  // layers that leave the chain if it succeeds
     bool is_commit = false;
+    bool is_cancelled = false;
     size_t top = 0;
     size_t base = 0;  // of a commit
   };
@@ -71,18 +75,30 @@ class Storm {
         return absl::OkStatus();
       default:
         if (!running_.empty() && random_.OneIn(3)) {
-          story_.jobs().Cancel(Any().id, true).IgnoreError();
+          Running& job = Any();
+          if (story_.jobs().Cancel(job.id, true).ok()) job.is_cancelled = true;
         }
         return absl::OkStatus();
     }
   }
 
-  const Running& Any() { return running_[random_.Below(running_.size())]; }
+  Running& Any() { return running_[random_.Below(running_.size())]; }
 
   void Configure(JobSpec& spec) {
     spec.id = StrCat("job", next_id_++);
     spec.finalizes_automatically = !random_.OneIn(3);
     spec.dismisses_automatically = false;  // so that no result is missed
+  }
+
+  // The job runs, or is in somebody's way.
+  absl::Status TakeInStart(const absl::Status& started, Running job) {
+    if (!started.ok()) return OkIfConflict(started);
+    ++counts_.started;
+    running_.push_back(std::move(job));
+    return absl::OkStatus();
+  }
+  static absl::Status OkIfConflict(const absl::Status& status) {
+    return ConflictOf(status) ? absl::OkStatus() : status;
   }
 
   absl::Status CoStream() MILLRACE_MAY_SUSPEND {
@@ -99,8 +115,7 @@ class Storm {
                                       : story_.Stream("", layers[top], layers[end]);
     Configure(options.spec);
     job.id = *options.spec.id;
-    if (story_.CoStart(std::move(options)).ok()) running_.push_back(std::move(job));
-    return absl::OkStatus();
+    return TakeInStart(story_.CoStart(std::move(options)), std::move(job));
   }
 
   absl::Status CoCommit() MILLRACE_MAY_SUSPEND {
@@ -117,24 +132,24 @@ class Storm {
     CommitOptions options = story_.Commit("", layers[top], layers[base]);
     Configure(options.spec);
     job.id = *options.spec.id;
-    if (story_.CoStart(std::move(options)).ok()) running_.push_back(std::move(job));
-    return absl::OkStatus();
+    return TakeInStart(story_.CoStart(std::move(options)), std::move(job));
   }
 
   absl::Status CoFilter() MILLRACE_MAY_SUSPEND {
     if (!filters_.empty() && random_.OneIn(2)) {
       const size_t which = random_.Below(filters_.size());
       const NodeId filter = story_.Find(filters_[which]);
-      if (!filter.is_valid() || story_.CoRemoveFilter(filter).ok()) {
-        filters_.erase(filters_.begin() + static_cast<ptrdiff_t>(which));
-      }
-      return absl::OkStatus();
+      const absl::Status removed =
+          filter.is_valid() ? story_.CoRemoveFilter(filter) : absl::OkStatus();
+      if (removed.ok()) filters_.erase(filters_.begin() + static_cast<ptrdiff_t>(which));
+      return OkIfConflict(removed);
     }
     const std::vector<size_t> layers = Layers();
     const size_t layer = layers[random_.Below(layers.size())];
     const std::string name = StrCat("filter", next_id_++);
-    if (story_.CoInsertFilter(name, story_.node(layer)).ok()) filters_.push_back(name);
-    return absl::OkStatus();
+    const absl::Status inserted = story_.CoInsertFilter(name, story_.node(layer));
+    if (inserted.ok()) filters_.push_back(name);
+    return OkIfConflict(inserted);
   }
 
   // Finalizes what waits for it, some of the time, and takes in what has ended.
@@ -148,7 +163,9 @@ class Storm {
         ++i;
         continue;
       }
-      if (!info.status.ok() && !absl::IsCancelled(info.status)) return info.status;
+      const bool is_cancelled = running_[i].is_cancelled && absl::IsCancelled(info.status);
+      if (!info.status.ok() && !is_cancelled) return info.status;
+      ++(info.status.ok() ? counts_.succeeded : counts_.cancelled);
       TakeIn(running_[i], info.status.ok());
       MILLRACE_RETURN_IF_ERROR(story_.jobs().Dismiss(running_[i].id));
       running_.erase(running_.begin() + static_cast<ptrdiff_t>(i));
@@ -172,6 +189,7 @@ class Storm {
   std::vector<Running> running_;
   std::vector<std::string> filters_;
   int next_id_ = 0;
+  JobStormCounts counts_;
 };
 
 }  // namespace
@@ -184,6 +202,15 @@ ChainStoryOptions JobStormOptions(bool is_owned) {
   return options;
 }
 
-absl::Status CoRunJobStorm(ChainStory& story) { return Storm(story).CoRun(); }
+absl::Status CoRunJobStorm(ChainStory& story, JobStormCounts* counts) {
+  Storm storm(story);
+  absl::Status status = storm.CoRun();
+  if (counts != nullptr) {
+    counts->started += storm.counts().started;
+    counts->succeeded += storm.counts().succeeded;
+    counts->cancelled += storm.counts().cancelled;
+  }
+  return status;
+}
 
 }  // namespace millrace

@@ -1,6 +1,8 @@
 // What a client does to the graph under a running job: it is done or refused, the job goes on to a
 // good end, and nothing breaks. (QEMU 7.2 aborts when the overlay above a named commit filter is
 // pointed elsewhere.)
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -8,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "examples/scenario_kit/layer_views.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
@@ -36,6 +39,10 @@ class EditWorld {
     MILLRACE_ASSIGN_OR_RETURN(chain_, CoMakeMemoryChain(world_.graph(), options, true));
     TaggedDisk disk(options.bytes / TaggedDisk::kSector);
     FillLayers(chain_, disk);
+    for (const auto& image : chain_.images) {
+      filled_.push_back({image->map, std::vector<uint8_t>(options.bytes)});
+      image->content.Read(0, IoVector(filled_.back().data.data(), options.bytes));
+    }
     return absl::OkStatus();
   }
   void CoTearDown() MILLRACE_MAY_SUSPEND { world_.CoClose(chain_); }
@@ -72,6 +79,35 @@ class EditWorld {
         DrainedSection::CoBegin(world_.graph(), {overlay}, {chain_.monitor_holder}));
     return SetBacking(drained, overlay, base);
   }
+  // What these layers, from the top down, show on each other by what was in them at first.
+  std::vector<uint8_t> Shown(std::vector<size_t> layers) const {
+    std::vector<uint8_t> shown(filled_.front().data.size(), 0);
+    const size_t bytes = chain_.images.front()->cluster_bytes;
+    std::reverse(layers.begin(), layers.end());
+    for (const size_t layer : layers) {
+      const auto& [map, data] = filled_[layer];
+      for (size_t i = 0; i < map.size(); ++i) {
+        const auto at = static_cast<ptrdiff_t>(i * bytes);
+        if (map[i] == MemoryOverlayImage::Cluster::kZero) {
+          std::fill_n(shown.begin() + at, bytes, 0);
+        } else if (map[i] == MemoryOverlayImage::Cluster::kData) {
+          std::copy_n(data.begin() + at, bytes, shown.begin() + at);
+        }
+      }
+    }
+    return shown;
+  }
+  absl::Status CoExpectGuestSees(const std::vector<size_t>& layers) MILLRACE_MAY_SUSPEND {
+    std::vector<uint8_t> seen(chain_.guest.bytes());
+    MILLRACE_RETURN_IF_ERROR(chain_.guest.CoRead(0, IoVector(seen.data(), seen.size())));
+    EXPECT_TRUE(seen == Shown(layers)) << "the guest's disk shows something else";
+    return absl::OkStatus();
+  }
+  // In the images, once nobody has them open.
+  void ExpectImageShows(size_t layer, const std::vector<size_t>& layers) const {
+    EXPECT_TRUE(LayerViews::ViewByHeaders(chain_, layer) == Shown(layers))
+        << "image " << layer << " shows something else";
+  }
   absl::Status CoEndsWell() MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(world_.jobs().SetSpeed("job", 0));
     return world_.jobs().CoWaitUntilOver("job");
@@ -88,6 +124,11 @@ class EditWorld {
 
   JobWorld world_;
   MemoryChain chain_;
+  struct Layer {
+    std::vector<MemoryOverlayImage::Cluster> map;
+    std::vector<uint8_t> data;
+  };
+  std::vector<Layer> filled_;  // as they were at first
 };
 
 using EditBody = absl::FunctionRef<absl::Status(EditWorld&)>;
@@ -114,7 +155,7 @@ TEST(ClientEdits, OverlayAboveANamedCommitFilterIsPointedElsewhere) {
     MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
     EXPECT_EQ(world.Shape(), "n4 <- n3 <- n0");
     EXPECT_EQ(world.chain().Header(3), "img-2");  // the client's affair
-    return absl::OkStatus();
+    return world.CoExpectGuestSees({4, 3, 0});
   });
 }
 
@@ -127,7 +168,7 @@ TEST(ClientEdits, OverlayIsNotPointedAtTheBaseOfARunningCommit) {
     EXPECT_TRUE(conflict && conflict->reason == ConflictReason::kPermission);
     MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
     EXPECT_EQ(world.Shape(), "n4 <- n3 <- n1 <- n0");
-    return absl::OkStatus();
+    return world.CoExpectGuestSees({4, 3, 2, 1, 0});
   });
 }
 
@@ -137,7 +178,9 @@ TEST(ClientEdits, OverlayOfACommitGoesAndNobodyStandsOnItsFilter) {
     MILLRACE_RETURN_IF_ERROR(world.CoSetBacking(world.node(3), std::nullopt));
     world.chain().guest.CoDetach();
     world.chain().monitor.clear();
-    return world.CoEndsWell();
+    MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
+    world.ExpectImageShows(1, {2, 1, 0});
+    return absl::OkStatus();
   });
 }
 
@@ -152,7 +195,7 @@ TEST(ClientEdits, LeasedLinkIsNotChanged) {
     }
     MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
     EXPECT_EQ(world.Shape(), "n4 <- n3 <- n1 <- n0");
-    return absl::OkStatus();
+    return world.CoExpectGuestSees({4, 3, 2, 1, 0});
   });
 }
 
@@ -164,7 +207,7 @@ TEST(ClientEdits, BaseOfAStreamIsReplacedMeanwhile) {
     MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
     EXPECT_EQ(world.Shape(), "n4 <- n3 <- n0");
     EXPECT_EQ(world.chain().Header(3), "img-0");
-    return absl::OkStatus();
+    return world.CoExpectGuestSees({4, 3, 2, 0});
   });
 }
 
@@ -175,7 +218,7 @@ TEST(ClientEdits, BaseOfAStreamIsTakenAwayMeanwhile) {
     MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
     EXPECT_EQ(world.Shape(), "n4 <- n3");
     EXPECT_EQ(world.chain().Header(3), "");
-    return absl::OkStatus();
+    return world.CoExpectGuestSees({4, 3, 2});
   });
 }
 
@@ -184,7 +227,9 @@ TEST(ClientEdits, EverybodyButTheJobLetsGoOfItsNodes) {
     MILLRACE_RETURN_IF_ERROR(world.CoStartStream());
     world.chain().guest.CoDetach();
     world.chain().monitor.clear();
-    return world.CoEndsWell();
+    MILLRACE_RETURN_IF_ERROR(world.CoEndsWell());
+    world.ExpectImageShows(3, {3, 2, 1, 0});
+    return absl::OkStatus();
   });
 }
 

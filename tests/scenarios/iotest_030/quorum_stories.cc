@@ -63,7 +63,7 @@ absl::StatusOr<Attachment> CoAddQuorum(ChainStory& story, std::vector<Attachment
   Attachment reader;
   {
     GraphTransaction change(story.graph());
-    const NodeId quorum = change.AddNode(MakeQuorumDriver({.vote_threshold = 2}), {.name = "q"});
+    const NodeId quorum = change.AddNode(MakeQuorumDriver({.vote_threshold = 3}), {.name = "q"});
     for (const NodeId child : children) change.AddChild(quorum, Role::kData, child);
     reader = change.Attach(quorum, user);
     MILLRACE_RETURN_IF_ERROR(change.Commit().status());
@@ -88,7 +88,7 @@ absl::Status CoStreamQuorum(ChainStory& story) MILLRACE_MAY_SUSPEND {
   if (status.ok()) status = story.CoStart(story.Stream("s", 1, std::nullopt));
   if (status.ok()) status = CoEndsWell(story, "s");
   if (status.ok()) status = MustBeShape(story, "n1");
-  // All three show the same, so the vote does not fail.
+  // All three show the same, so the vote does not fail; two copies alone would lose it.
   std::vector<uint8_t> data(reader.ok() ? reader->bytes() : 0);
   if (status.ok()) status = reader->CoRead(0, IoVector(data.data(), data.size()));
   if (reader.ok()) reader->CoDetach();

@@ -113,12 +113,15 @@ TEST(JobEvents, KeepTheFullStatusBesideTheShortText) {
   world.Start("a", {.run = ErrnoStatus(EIO, "read img at 0")});
   world.Start("b", {.run = absl::FailedPreconditionError("sizes differ")});
   world.Settle();
+  size_t completed = 0;
   for (const JobEvent& event : world.events().events()) {
     if (event.kind != JobEventKind::kCompleted) continue;
+    ++completed;
     EXPECT_EQ(event.error, event.id == "a" ? "Input/output error" : "sizes differ");
     EXPECT_EQ(event.status.message(),
               event.id == "a" ? "read img at 0: Input/output error" : "sizes differ");
   }
+  EXPECT_EQ(completed, 2u);
 }
 
 TEST(JobEvents, OfAFailingPrepare) {
@@ -240,13 +243,13 @@ TEST(JobEvents, CarryTheSpeedOfTheMoment) {
   ASSERT_TRUE(world.jobs().SetSpeed("a", 77).ok());
   ASSERT_TRUE(world.jobs().Complete("a").ok());
   world.Settle();
+  std::vector<int64_t> speeds;
   for (const JobEvent& event : world.events().events()) {
-    if (event.kind == JobEventKind::kReady) {
-      EXPECT_EQ(event.speed, 1000);
-    } else if (event.kind == JobEventKind::kCompleted) {
-      EXPECT_EQ(event.speed, 77);
+    if (event.kind == JobEventKind::kReady || event.kind == JobEventKind::kCompleted) {
+      speeds.push_back(event.speed);
     }
   }
+  EXPECT_THAT(speeds, ElementsAre(1000, 77));
 }
 
 TEST(JobEvents, AreNotSaidOfInternalJobs) {

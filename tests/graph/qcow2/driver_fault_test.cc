@@ -148,6 +148,7 @@ TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
     const absl::StatusOr<Qcow2CheckResult> check = CheckImage(disk);
     EXPECT_TRUE(!check.ok() || check->is_clean()) << Describe(check);
   }
+  EXPECT_GT(operations, 5u) << "too few operations for a test of each";
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
   absl::Status result = body(story);
   Judge(result, guest.CoJoin());
   world.jobs().CoShutdown();
+  story.BeforeLastLook();
   Judge(result, disk.CoVerifyAll(chain.guest));
   result.Update(story.views().Check(chain, world.graph()));
   world.CoClose(chain);

@@ -14,9 +14,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -55,6 +57,11 @@ class ChainStory final : public ChainJobs {
   MemoryChain& chain() override { return chain_; }
   LayerViews& views() { return views_; }
   uint64_t seed() const { return seed_; }
+  // Called when the jobs and the guest are over, before all that the guest has written is read.
+  void set_before_last_look(std::function<void()> before) { before_last_look_ = std::move(before); }
+  void BeforeLastLook() const {
+    if (before_last_look_) before_last_look_();
+  }
 
   // Puts a filter that passes everything above a node, as a job, and waits for it.
   absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
@@ -82,6 +89,7 @@ class ChainStory final : public ChainJobs {
   MemoryChain& chain_;
   LayerViews views_;
   const uint64_t seed_;
+  std::function<void()> before_last_look_ = nullptr;
   std::vector<StartedCommit> commits_;  // that CoOver() was not asked about yet
 };
 

@@ -286,13 +286,14 @@ Scenario Crash(CrashJob job) {
     Fates fates = stage->fates;
     Engine& engine = run.NewEngine(stage->disk_of_run.get());
     engine.simulated_io()->SetLatencyChoices(true);
-    MILLRACE_RETURN_IF_ERROR(run.DriveOn(engine, [&]() MILLRACE_MAY_SUSPEND {
-      return CoRunUntilCrash(run, engine, *stage, fates);
-    }));
+    const absl::Status driven = run.DriveOn(
+        engine, [&]() MILLRACE_MAY_SUSPEND { return CoRunUntilCrash(run, engine, *stage, fates); });
     const std::unique_ptr<SimulatedDisk> crashed = engine.simulated_io()->TakeCrashedDisk();
     const bool has_crashed = crashed != nullptr;
-    return CheckWhatIsLeft(*stage, has_crashed ? *crashed : *stage->disk_of_run, fates,
-                           has_crashed);
+    // What is lost counts for more than an error that somebody was told of.
+    const absl::Status left =
+        CheckWhatIsLeft(*stage, has_crashed ? *crashed : *stage->disk_of_run, fates, has_crashed);
+    return left.ok() ? driven : left;
   };
   return scenario;
 }

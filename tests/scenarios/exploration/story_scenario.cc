@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/simulated_io.h"
 
 namespace millrace {
 namespace {
@@ -53,6 +54,11 @@ absl::Status WithExpectations(ScenarioRun& run, const std::function<absl::Status
 Scenario StoryScenario(std::string name, ChainStoryOptions options, StoryBody body) {
   return {std::move(name), [options, body = std::move(body)](ScenarioRun& run) {
             const auto tell = [&](ChainStory& story) MILLRACE_MAY_SUSPEND {
+              // A read that fails would hide what is lost.
+              story.set_before_last_look([&] {
+                run.SetFaults(false);
+                run.engine().simulated_io()->ClearFailures();
+              });
               absl::Status status = body(run, story);
               if (status.ok() && options.is_read_only) ExpectReadOnlyAgain(story);
               return status;

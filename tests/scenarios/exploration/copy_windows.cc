@@ -55,7 +55,9 @@ Scenario InWindow(bool is_stream, std::string_view name, bool may_end_it, Meetin
         MILLRACE_RETURN_IF_ERROR(CoStart(story, is_stream));
         TaskScope scope("others");
         scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-          return CoWaitForWindow(run, story) ? meeting(run, story) : absl::OkStatus();
+          if (!CoWaitForWindow(run, story)) return absl::OkStatus();
+          run.Note(kMet, "window", "");
+          return meeting(run, story);
         });
         const absl::Status over = story.jobs().CoWaitUntilOver("job");
         const absl::Status result = scope.CoJoin();

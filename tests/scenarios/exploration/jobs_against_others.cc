@@ -131,22 +131,29 @@ void TakeIn(ChainStory& story, Kind kind, bool has_succeeded) {
 
 using Other = std::function<absl::Status(ScenarioRun&, ChainStory&)>;
 
-// The job and the other run at once; the job may be cancelled, and nothing else may keep it from
-// succeeding.
-Scenario Against(Kind kind, std::string other_name, int guest_rounds, Other other) {
+// What an other may do to the job: nothing that keeps it from succeeding; cancel it; claim or edit
+// what it needs, so that it is refused, but once it is let in it succeeds.
+enum class Harm { kNone, kCancels, kRefuses };
+
+bool IsHarm(Harm harm, const absl::Status& started, const absl::Status& over) {
+  return harm == Harm::kCancels   ? absl::IsCancelled(over)
+         : harm == Harm::kRefuses ? absl::IsFailedPrecondition(started)
+                                  : false;
+}
+
+// The job and the other run at once.
+Scenario Against(Kind kind, std::string other_name, int guest_rounds, Harm harm, Other other) {
   return StoryScenario(
       StrCat(NameOf(kind), " against ", other_name),
       {.layers = kLayers, .guest_rounds = guest_rounds},
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         TaskScope scope("others");
         scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND { return other(run, story); });
-        absl::Status over = CoStart(story, kind);
-        if (over.ok()) over = CoEnd(story, kind);
+        const absl::Status started = CoStart(story, kind);
+        const absl::Status over = started.ok() ? CoEnd(story, kind) : started;
         TakeIn(story, kind, over.ok());
         absl::Status result = scope.CoJoin();
-        if (!over.ok() && !absl::IsCancelled(over) && !absl::IsFailedPrecondition(over)) {
-          result.Update(over);
-        }
+        if (!IsHarm(harm, started, over)) result.Update(over);
         return result;
       });
 }
@@ -322,6 +329,7 @@ Scenario AgainstAnError(Kind kind, size_t nth) {
         if (is_running) over = CoEnd(story, kind);
         const bool has_failed = run.engine().simulated_io()->failed() > 0;
         run.engine().simulated_io()->ClearFailures();
+        if (has_failed) run.Note(kMet, "failure", "");
         // Whoever got the error tells; a mirror's pass may try again.
         EXPECT_TRUE(over.ok() || has_failed) << over;
         TakeIn(story, kind, over.ok());
@@ -330,8 +338,9 @@ Scenario AgainstAnError(Kind kind, size_t nth) {
 }
 
 // When the job has stopped, mends what has failed, and resumes it: once. If it stops again he gives
-// it up.
-absl::Status CoMendAndResume(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
+// it up. `failed` is how many operations had failed when he did so.
+absl::Status CoMendAndResume(ScenarioRun& run, ChainStory& story, uint64_t* failed)
+    MILLRACE_MAY_SUSPEND {
   for (int words = 0;;) {
     const absl::StatusOr<JobInfo> info = story.jobs().Query("job");
     if (!info.ok() || info->state == JobState::kConcluded) return absl::OkStatus();
@@ -340,6 +349,8 @@ absl::Status CoMendAndResume(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_S
     if (is_stopped && words == 0 && story.jobs().Resume("job").ok()) {
       ++words;
       run.engine().simulated_io()->ClearFailures();
+      *failed = run.engine().simulated_io()->failed();
+      if (*failed > 0) run.Note(kMet, "stop", "");
     } else if (is_stopped && words == 1 && story.jobs().Resume("job").ok()) {
       ADD_FAILURE() << "one word was not enough";
       story.jobs().Cancel("job", true).IgnoreError();
@@ -364,14 +375,15 @@ Scenario AgainstAStop(Kind kind) {
                                            .nth = 1,
                                            .is_persistent = true});
         TaskScope scope("user");
-        const bool is_there =
-            scope.Spawn("user", [&]() MILLRACE_MAY_SUSPEND { return CoMendAndResume(run, story); });
+        uint64_t failed = 0;
+        const bool is_there = scope.Spawn(
+            "user", [&]() MILLRACE_MAY_SUSPEND { return CoMendAndResume(run, story, &failed); });
         if (!is_there) story.jobs().Cancel("job", true).IgnoreError();
         const absl::Status over = CoEnd(story, kind);
         run.engine().simulated_io()->ClearFailures();
         TakeIn(story, kind, over.ok());
-        // What fails once the copying is over ends the job.
-        EXPECT_TRUE(over.ok() || run.engine().simulated_io()->failed() > 0) << over;
+        // What fails once the copying is over ends the job, if that comes before it has stopped.
+        EXPECT_TRUE(over.ok() || run.engine().simulated_io()->failed() > failed) << over;
         return scope.CoJoin();
       });
 }
@@ -403,35 +415,35 @@ std::vector<Scenario> MirrorsBesideGuests() {
 std::vector<Scenario> JobsAgainstOthers() {
   std::vector<Scenario> scenarios;
   for (const Kind kind : {Kind::kStream, Kind::kCommit, Kind::kActiveCommit, Kind::kMirror}) {
-    auto add = [&](std::string name, int guest_rounds, Other other) {
-      scenarios.push_back(Against(kind, std::move(name), guest_rounds, std::move(other)));
+    auto add = [&](std::string name, int guest_rounds, Harm harm, Other other) {
+      scenarios.push_back(Against(kind, std::move(name), guest_rounds, harm, std::move(other)));
     };
-    add("guest I/O", 2, [](ScenarioRun&, ChainStory&) { return absl::OkStatus(); });
+    add("guest I/O", 2, Harm::kNone, [](ScenarioRun&, ChainStory&) { return absl::OkStatus(); });
     for (const size_t layer : {0u, 2u, 3u}) {
-      add(StrCat("a drain of n", layer), 1,
+      add(StrCat("a drain of n", layer), 1, Harm::kNone,
           [layer](ScenarioRun&, ChainStory& story)
               MILLRACE_MAY_SUSPEND { return CoDrain(story, layer); });
     }
-    add("two nested drains", 0,
+    add("two nested drains", 0, Harm::kNone,
         [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoDrainTwice(story); });
-    add("pause and resume", 0, [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND {
-      return CoPauseAndResume(story);
-    });
+    add("pause and resume", 0, Harm::kNone,
+        [](ScenarioRun&, ChainStory& story)
+            MILLRACE_MAY_SUSPEND { return CoPauseAndResume(story); });
     for (const bool force : {false, true}) {
-      add(force ? "a forced cancel" : "a cancel", 1,
+      add(force ? "a forced cancel" : "a cancel", 1, Harm::kCancels,
           [force](ScenarioRun&, ChainStory& story)
               MILLRACE_MAY_SUSPEND { return CoCancel(story, force); });
     }
-    add("a resize", 1,
+    add("a resize", 1, Harm::kRefuses,
         [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoResize(story); });
-    add("a snapshot", 1,
+    add("a snapshot", 1, Harm::kRefuses,
         [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoSnapshot(story); });
     for (const size_t layer : {0u, 1u, 3u}) {
-      add(StrCat("a filter above n", layer), 0,
+      add(StrCat("a filter above n", layer), 0, Harm::kRefuses,
           [layer](ScenarioRun&, ChainStory& story)
               MILLRACE_MAY_SUSPEND { return CoInsertFilter(story, layer); });
     }
-    add("a filter that comes and goes", 0,
+    add("a filter that comes and goes", 0, Harm::kRefuses,
         [](ScenarioRun&, ChainStory& story)
             MILLRACE_MAY_SUSPEND { return CoInsertAndRemove(story, 0); });
     for (const bool force : {false, true}) scenarios.push_back(AgainstALateCancel(kind, force));

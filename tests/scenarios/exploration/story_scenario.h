@@ -4,11 +4,16 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "millrace/engine/explore/scenario.h"
 #include "tests/support/chain_story.h"
 
 namespace millrace {
+
+// The kind of the notes that say that a scenario has come by what it is about: under many schedules
+// it does not, and goes well. meetings_test.cc demands them in production's order.
+inline constexpr std::string_view kMet = "met";
 
 using StoryBody = std::function<absl::Status(ScenarioRun& run, ChainStory& story)>;
 

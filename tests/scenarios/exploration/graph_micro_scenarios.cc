@@ -31,6 +31,8 @@ struct Pond {
   MemoryChain chain;
   // What became of each party's attempt, for ScenarioRun::Outcome().
   std::map<std::string, absl::StatusCode> attempts;
+  int leases_held = 0;  // of the link from n1 to n0
+  bool is_cut = false;
 };
 
 using Act = std::function<absl::Status(Pond&)>;
@@ -100,11 +102,13 @@ absl::StatusOr<FrozenChain> Freeze(Pond& pond, const char* who) MILLRACE_OPENS_V
 absl::Status CoFreeze(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND {
   const absl::StatusOr<FrozenChain> lease = Freeze(pond, who);
   pond.attempts[who] = lease.status().code();
-  // Somebody else has the link for themselves, or has cut it.
-  EXPECT_TRUE(lease.ok() || absl::IsFailedPrecondition(lease.status()) ||
-              absl::IsNotFound(lease.status()))
-      << lease.status();
+  // Whoever is refused finds that somebody else has the link for themselves, or has cut it.
+  EXPECT_EQ(lease.ok(), pond.leases_held == 0 && !pond.is_cut) << lease.status();
+  if (!lease.ok()) return absl::OkStatus();
+  ++pond.leases_held;
   CoYield("micro.leased");
+  EXPECT_FALSE(pond.is_cut) << "a leased link";
+  --pond.leases_held;
   return absl::OkStatus();
 }
 
@@ -122,7 +126,9 @@ absl::Status CoCut(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND {
       DrainedSection::CoBegin(pond.graph, {pond.chain.nodes[1]}, {pond.Party(who)}));
   const absl::Status cut = Cut(pond, drained, who);
   pond.attempts[who] = cut.code();
+  EXPECT_EQ(cut.ok(), pond.leases_held == 0) << cut;
   EXPECT_TRUE(cut.ok() || absl::IsFailedPrecondition(cut)) << cut;
+  pond.is_cut = pond.is_cut || cut.ok();
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -29,24 +30,25 @@ void SayWhatCameOf(ScenarioRun& run, const absl::Status& over, const JobTrace& t
 }
 
 // Starts job "a", does `other` beside it, and waits for the end of both. The job ends exactly once
-// and cleans up.
-Scenario JobAnd(std::string what, ScriptedJob::Script script, JobSpec spec,
+// and cleans up; `other` may cancel it if `cancels`.
+Scenario JobAnd(std::string what, ScriptedJob::Script script, bool cancels,
                 std::function<void(BareJobWorld&)> other) {
   return {StrCat("micro: a job and ", what),
-          [script = std::move(script), spec, other = std::move(other)](ScenarioRun& run) {
+          [script = std::move(script), cancels, other = std::move(other)](ScenarioRun& run) {
             return WithExpectations(run, [&]() -> absl::Status {
               BareJobWorld world(run.engine());
               return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-                const JobNumber job = world.CoStart("a", script, spec);
+                const JobNumber job = world.CoStart("a", script);
                 TaskScope scope("other");
                 CoSpawnOrDo(scope, "other", [&]() MILLRACE_MAY_SUSPEND { other(world); });
                 const absl::Status over = world.jobs().CoWaitUntilOver(job);
-                EXPECT_TRUE(over.ok() || absl::IsCancelled(over)) << over;
+                EXPECT_TRUE(over.ok() || (cancels && absl::IsCancelled(over))) << over;
                 absl::Status status = scope.CoJoin();
                 world.jobs().CoShutdown();
                 JobTrace& trace = world.trace(job);
                 EXPECT_EQ(trace.Count("clean"), 1u);
-                EXPECT_LE(trace.Count("stage") + trace.Count("abort"), 1u);
+                EXPECT_EQ(trace.Count("stage"), over.ok() ? 1u : 0u);
+                EXPECT_EQ(trace.Count("abort"), over.ok() ? 0u : 1u);
                 EXPECT_FALSE(trace.has_io_in_flight);
                 SayWhatCameOf(run, over, trace);
                 return status;
@@ -74,7 +76,15 @@ void CoQuiesceOnce(BareJobWorld& world) MILLRACE_MAY_SUSPEND {
   Quiescable* job = trace.quiescable;
   if (job == nullptr || trace.is_destroyed) return;
   job->BeginQuiesce();
+  CoYield("micro.quiescing");
+  const bool is_quiet = !trace.is_destroyed && job->is_quiet();
+  const uint64_t pieces_done = trace.pieces_done;
+  const std::vector<std::string> calls = trace.calls;
   CoYield("micro.quiesced");
+  if (is_quiet) {
+    EXPECT_EQ(trace.pieces_done, pieces_done);
+    EXPECT_EQ(trace.calls, calls);
+  }
   if (!trace.is_destroyed) job->EndQuiesce();
 }
 
@@ -112,6 +122,10 @@ Scenario TwoCompletions(bool in_transaction, bool one_fails) {
                 }
                 const uint64_t wanted = !one_fails ? 0u : (in_transaction ? 2u : 1u);
                 EXPECT_EQ(aborted, wanted);
+                for (const JobNumber each : {one, two}) {
+                  EXPECT_EQ(world.trace(each).Count("abort") + world.trace(each).Count("stage"),
+                            1u);
+                }
                 return absl::OkStatus();
               });
             });
@@ -125,20 +139,20 @@ std::vector<Scenario> JobMicroScenarios() {
   failing.io = [](uint64_t) { return absl::DataLossError("planned"); };
   failing.on_error = OnError::kIgnore;
   return {
-      JobAnd("a forced cancel", ShortScript(), {},
+      JobAnd("a forced cancel", ShortScript(), /*cancels=*/true,
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoCancelOnce(world, true); }),
-      JobAnd("a cancel", ShortScript(), {},
+      JobAnd("a cancel", ShortScript(), /*cancels=*/true,
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoCancelOnce(world, false); }),
-      JobAnd("a pause", ShortScript(), {},
+      JobAnd("a pause", ShortScript(), /*cancels=*/false,
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoPauseOnce(world); }),
-      JobAnd("a drain", ShortScript(), {},
+      JobAnd("a drain", ShortScript(), /*cancels=*/false,
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoQuiesceOnce(world); }),
-      JobAnd("a pause and a forced cancel", ShortScript(), {},
+      JobAnd("a pause and a forced cancel", ShortScript(), /*cancels=*/true,
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
                CoPauseOnce(world);
                CoCancelOnce(world, true);
              }),
-      JobAnd("attempts to complete it, then a forced cancel", ReadyScript(), {},
+      JobAnd("attempts to complete it, then a forced cancel", ReadyScript(), /*cancels=*/true,
              [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
                for (int attempt = 0; attempt < 3; ++attempt) {
                  world.jobs().Complete("a").IgnoreError();
@@ -146,7 +160,7 @@ std::vector<Scenario> JobMicroScenarios() {
                }
                world.jobs().Cancel("a", true).IgnoreError();
              }),
-      JobAnd("an ignored error", failing, {}, [](BareJobWorld&) {}),
+      JobAnd("an ignored error", failing, /*cancels=*/false, [](BareJobWorld&) {}),
       TwoCompletions(false, false),
       TwoCompletions(true, false),
       TwoCompletions(true, true),

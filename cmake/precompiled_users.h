@@ -1,5 +1,6 @@
 // What nearly every file that uses the library includes of it; see millrace_precompile(). They are
-// headers that most files reach by some way, so that few builds are set off that would not be anyhow.
+// headers that most files reach by some way, so that few builds are set off that would not be
+// anyhow.
 #ifndef MILLRACE_CMAKE_PRECOMPILED_USERS_H_
 #define MILLRACE_CMAKE_PRECOMPILED_USERS_H_
 

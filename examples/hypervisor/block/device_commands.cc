@@ -100,7 +100,7 @@ std::string ListOfModels() {
   return list;
 }
 
-// ------------------------------------------------------------------------------------------------
+// ---- What a device asks for ---------------------------------------------------------------------
 
 // "Bus 'x' not found", "No 'SCSI' bus found for device 'y'".
 absl::Status CheckBus(BlockLayer& layer, const DeviceModel& model,

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/conflict.h"

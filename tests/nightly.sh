@@ -30,6 +30,9 @@ mkdir -p build/nightly
 cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF \
   -DMILLRACE_BUILD_BENCH=ON >/dev/null
 tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
+# All of the library as a subproject; the tests of every build compile the engine only.
+tests/consumer/check.sh subdirectory_whole "$PWD/build/nightly/consumer" - g++ \
+  >build/nightly/subdirectory.txt || status=$?
 build/release/tests/scenario_proofs >build/nightly/proofs.txt || status=$?
 build/release/examples/race_gallery/race_gallery run --all >build/nightly/gallery.txt || status=$?
 python3 -B tests/campaign/report.py --proofs build/nightly/proofs.txt \

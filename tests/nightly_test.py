@@ -20,14 +20,16 @@ NIGHTLY = ''
 TOOLS = ('bash', 'cat', 'dirname', 'mkdir', 'sed')
 PROGRAMS = {  # of the tree, and what each is called here
     'tests/setup.sh': 'setup', 'tests/tidy/clang_tidy.sh': 'tidy',
+    'tests/consumer/check.sh': 'subproject',
     'build/release/tests/scenario_proofs': 'proofs',
     'build/release/examples/race_gallery/race_gallery': 'gallery'}
 SCRIPTS = {  # run by python3
     'tests/campaign/nightly.py': 'campaigns', 'tests/campaign/report.py': 'report',
     'tests/hypervisor/run.py': 'conformance', 'tests/hypervisor/differential.py': 'differential',
     'tests/guest/run.py': 'guest'}
-JUDGES = ['campaigns', 'tidy', 'proofs', 'gallery', 'report', 'conformance', 'differential', 'guest']
-WITH_QEMU = JUDGES[5:]
+JUDGES = ['campaigns', 'tidy', 'subproject', 'proofs', 'gallery', 'report', 'conformance',
+          'differential', 'guest']
+WITH_QEMU = JUDGES[6:]
 
 STEP = '''#!/bin/bash
 echo "{name} $*" >>"$FOLDER/calls"

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Builds and runs a project that uses Millrace from outside:
 #
-#   check.sh find_package|subdirectory|pkg_config|sanitized WORK_FOLDER INSTALL_PREFIX CXX
+#   check.sh find_package|subdirectory|subdirectory_whole|pkg_config|sanitized WORK_FOLDER \
+#     INSTALL_PREFIX CXX
+#
+# subdirectory compiles the engine once more, subdirectory_whole, which the nightly run calls, the
+# whole library, and without the precompiled headers that halve the time.
 set -euo pipefail
+program=program precompiled=OFF
 kind=$1 work=$2 prefix=$3 compiler=$4
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -10,6 +15,7 @@ rm -rf "${work:?}/$kind"
 mkdir -p "$work/$kind"
 cd "$work/$kind"
 
+[ "$kind" != subdirectory ] || program=engine_program precompiled=ON
 case "$kind" in
   find_package)
     cmake -S "$here/find_package" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
@@ -17,13 +23,11 @@ case "$kind" in
     cmake --build .
     told=$(cat version)
     ;;
-  subdirectory)
+  subdirectory | subdirectory_whole)
     # The one without a build type: quick to build, and it has no flags that could hide a change.
-    # Precompiled headers halve the time; that every file includes what it uses shows in the nightly
-    # run, where clang-tidy reads them all without.
     cmake -S "$here/subdirectory" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
-      -DMILLRACE_SOURCE_FOLDER="$root" -DMILLRACE_PRECOMPILED_HEADERS=ON
-    cmake --build .
+      -DMILLRACE_SOURCE_FOLDER="$root" -DMILLRACE_PRECOMPILED_HEADERS="$precompiled"
+    cmake --build . --target "$program"
     ;;
   pkg_config)
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
@@ -46,6 +50,6 @@ case "$kind" in
     exit 0
     ;;
 esac
-version=$(./program)
+version=$(./"$program")
 [ "${told:-$version}" = "$version" ]
 grep -q "define MILLRACE_VERSION_STRING \"$version\"" "$root/engine/version.h"

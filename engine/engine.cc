@@ -92,6 +92,10 @@ bool Engine::HasWork() const {
   return scheduler_->has_ready() || posted_->has_work() || scheduler_->NextTimer() <= clock_->Now();
 }
 
+int Engine::PollTimeoutMs() const {
+  return HasWork() ? 0 : MillisecondsUntil(NextDeadline(), clock_->Now());
+}
+
 bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
   constexpr size_t kStepsPerTurn = 1024;
   if (simulated_io_ != nullptr) {

@@ -2,8 +2,9 @@
 //
 // Two ways to drive it:
 //   engine.RunUntil(done) / engine.Run(main)   the engine blocks the home thread while it waits;
-//   PollFd(), PollOnce(budget), NextDeadline()  a foreign loop drives it: when the descriptor is
-//       readable, the deadline has passed, or PollOnce() last returned true, call PollOnce().
+//   PollFd(), PollOnce(budget), PollTimeoutMs()  a foreign loop drives it: it calls PollOnce(),
+//   then
+//       waits for the descriptor for as long as PollTimeoutMs() says, and so on.
 //
 // The thread that creates the engine is its home thread; everything is called there except Post(),
 // which any thread may call. Several engines may live in one process, on one thread or several;
@@ -99,13 +100,17 @@ class Engine {
   int PollFd() const { return io_->PollFd(); }
   // Does what can be done without blocking, at most `budget` coroutine switches (simulated: steps,
   // and false means that nothing can happen any more). True: call again soon (work is left); false:
-  // wait for PollFd() or NextDeadline().
+  // wait for PollFd(), for PollTimeoutMs() at most.
   bool PollOnce(size_t budget = 1024);
   // Whether PollOnce() has something to do now. For loops that call into the engine between
   // PollOnce() and their wait.
   bool HasWork() const;
-  // Engine time (clock().Now()) of the next timer; kNever if there is none.
+  // Engine time (clock().Now()) of the next timer; kNever if there is none. The descriptor does not
+  // tell of timers: a loop that waits without looking here sleeps through a job's speed limit.
   Nanoseconds NextDeadline() const { return scheduler_->NextTimer(); }
+  // What to hand to poll(2) or epoll_wait(2) as the time-out, in milliseconds: 0 if HasWork(), else
+  // until NextDeadline(), rounded up so that a timer is due when they return; -1 if there is none.
+  int PollTimeoutMs() const;
 
   // ---- From any thread --------------------------------------------------------------------------
   // Calls `function` on the home thread, outside coroutines, soon; in order of posting per thread.

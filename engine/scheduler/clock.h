@@ -18,6 +18,10 @@ inline constexpr Nanoseconds kMillisecond = 1'000'000;
 inline constexpr Nanoseconds kSecond = 1'000'000'000;
 inline constexpr Nanoseconds kNever = INT64_MAX;
 
+// A time-out for poll(2) that ends when `deadline` has come: milliseconds, rounded up, since a wait
+// that ends too early would find nothing due and spin; -1 for kNever, 0 for what is over.
+int MillisecondsUntil(Nanoseconds deadline, Nanoseconds now);
+
 class Clock {
  public:
   virtual ~Clock() = default;

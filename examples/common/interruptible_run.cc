@@ -4,21 +4,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <climits>
-
 namespace millrace {
-namespace {
-
-// Milliseconds until the engine's next timer, rounded up so that it is due when poll() returns.
-int TimeoutOf(Engine& engine) {
-  const Nanoseconds deadline = engine.NextDeadline();
-  if (deadline == kNever) return -1;
-  const Nanoseconds left = std::max<Nanoseconds>(0, deadline - engine.clock().Now());
-  return static_cast<int>(std::min<Nanoseconds>(INT_MAX, (left + kMillisecond - 1) / kMillisecond));
-}
-
-}  // namespace
 
 InterruptibleRun::InterruptibleRun() {
   sigset_t wanted;
@@ -48,11 +34,11 @@ void InterruptibleRun::TakeSignal() {
 
 void InterruptibleRun::Drive(Engine& engine, absl::FunctionRef<bool()> is_done) {
   for (;;) {
-    const bool has_more = engine.PollOnce();
+    engine.PollOnce();
     if (is_done()) return;
     // A negative descriptor is one that poll() leaves out.
     pollfd waits[2] = {{engine.PollFd(), POLLIN, 0}, {signal_fd_, POLLIN, 0}};
-    poll(waits, 2, has_more ? 0 : TimeoutOf(engine));
+    poll(waits, 2, engine.PollTimeoutMs());
     if ((waits[1].revents & POLLIN) != 0) TakeSignal();
   }
 }

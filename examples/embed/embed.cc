@@ -76,10 +76,10 @@ int main(int argc, char** argv) {
   TaskScope scope((*engine)->scheduler(), "embed");
   scope.Spawn("embed/main", [&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, argv[1]); });
   for (;;) {
-    const bool has_more = (*engine)->PollOnce();
+    (*engine)->PollOnce();
     if (scope.live() == 0) break;
-    pollfd wait = {(*engine)->PollFd(), POLLIN, 0};
-    poll(&wait, 1, has_more ? 0 : -1);  // nothing here has a deadline: see NextDeadline()
+    pollfd wait = {(*engine)->PollFd(), POLLIN, 0};  // here come the program's own descriptors
+    poll(&wait, 1, (*engine)->PollTimeoutMs());
   }
   absl::Status status = scope.Finish();
   if (!status.ok()) std::cerr << status.message() << '\n';

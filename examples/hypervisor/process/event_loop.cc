@@ -3,7 +3,6 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 namespace millrace {
@@ -44,13 +43,7 @@ int EventLoop::TimeoutMs(bool engine_has_more, std::optional<Nanoseconds> deadli
   if (engine_has_more) return 0;
   Nanoseconds until = engine_.NextDeadline();
   if (deadline.has_value()) until = std::min(until, *deadline);
-  if (until == kNever) return -1;
-  constexpr Nanoseconds kNanosecondsPerMillisecond = 1'000'000;
-  const Nanoseconds wait = std::max<Nanoseconds>(0, until - engine_.clock().Now());
-  // Rounded up: a turn too early would find nothing due and spin.
-  return static_cast<int>(
-      std::min<Nanoseconds>((wait + kNanosecondsPerMillisecond - 1) / kNanosecondsPerMillisecond,
-                            std::numeric_limits<int>::max()));
+  return MillisecondsUntil(until, engine_.clock().Now());
 }
 
 void EventLoop::Wait(bool engine_has_more, std::optional<Nanoseconds> deadline) {

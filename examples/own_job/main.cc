@@ -3,11 +3,11 @@
 //   own_job IMAGE [BYTES_PER_SECOND]
 //
 // Exit status: 0 all could be read; 1 it could not be done; 3 some pieces could not be read.
-#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "examples/own_job/scrub_job.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
@@ -42,7 +42,8 @@ absl::Status CoMain(Engine& engine, const std::string& path, int64_t speed,
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2 && argc != 3) {
+  int64_t speed = 0;  // no limit
+  if ((argc != 2 && argc != 3) || (argc == 3 && !absl::SimpleAtoi(argv[2], &speed)) || speed < 0) {
     std::cerr << "usage: own_job IMAGE [BYTES_PER_SECOND]\n";
     return 2;
   }
@@ -51,7 +52,6 @@ int main(int argc, char** argv) {
     std::cerr << engine.status().message() << '\n';
     return 1;
   }
-  const int64_t speed = argc == 3 ? std::atoll(argv[2]) : 0;
   example::ScrubReport report;
   const absl::Status status = (*engine)->Run(
       [&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, argv[1], speed, &report); });

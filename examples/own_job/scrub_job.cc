@@ -21,6 +21,7 @@ constexpr uint64_t kPieceBytes = 512 * 1024;
 absl::StatusOr<BlockJobProofs> ClaimForScrub(Graph& graph, const ScrubOptions& options)
     MILLRACE_OPENS_VIEW {
   GraphView view(graph);
+  // No operation is called "scrub": where an image may be streamed, it may be read for long.
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, options.image, Operation::kStream));
   BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "scrub");
   proofs.ClaimAll(graph, options.image);
@@ -41,6 +42,7 @@ absl::StatusOr<Attachment> AttachReader(Graph& graph, const BlockJobProofs& proo
 }  // namespace
 
 absl::StatusOr<JobNumber> CoStartScrub(Graph& graph, JobManager& manager, ScrubOptions options) {
+  if (options.report == nullptr) return absl::InvalidArgumentError("a scrub needs a report");
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
   MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForScrub(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment reader, AttachReader(graph, proofs, options.image));
@@ -99,20 +101,23 @@ absl::Status ScrubJob::CoReadIfStored(uint64_t offset, uint64_t* bytes, JobConte
   if (!run.is_allocated || run.is_zero) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
                             graph().engine().buffers().TryTake(run.bytes, "scrub"));
-#ifdef EXAMPLE_PLANTED_BUG
-  // What explore.cc shows the explorer to find: a value that was read before a suspension is
-  // written back after it. In production's order nobody comes between.
   MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
-  const uint64_t bytes_read = report_.bytes_read;
-  CoYield();
-  report_.bytes_read = bytes_read + run.bytes;
-#else
-  MILLRACE_RETURN_IF_ERROR(reader_.CoRead(offset, IoVector(buffer.data(), run.bytes)));
-  report_.bytes_read += run.bytes;
-#endif
+  CoCount(run.bytes);
   context.AccountBytes(run.bytes);
   return absl::OkStatus();
 }
+
+#ifdef EXAMPLE_PLANTED_BUG
+// What explore.cc shows the explorer to find: a value that was read before a suspension is written
+// back after it. In production's order nobody comes between.
+void ScrubJob::CoCount(uint64_t bytes) {
+  const uint64_t before = report_.bytes_read;
+  CoYield();
+  report_.bytes_read = before + bytes;
+}
+#else
+void ScrubJob::CoCount(uint64_t bytes) { report_.bytes_read += bytes; }
+#endif
 
 // Detaching is an edit like any other: drained, and in one transaction with whatever the other
 // members of a job transaction edit.

@@ -25,10 +25,10 @@ struct ScrubReport {
 
 struct ScrubOptions : BlockJobOptions {
   NodeId image;
-  ScrubReport* report = nullptr;
+  ScrubReport* report = nullptr;  // must be given
 };
 
-// FailedPrecondition if another job has the image for itself.
+// FailedPrecondition if another job has the image for itself; InvalidArgument without a report.
 absl::StatusOr<JobNumber> CoStartScrub(Graph& graph, JobManager& manager, ScrubOptions options)
     MILLRACE_MAY_SUSPEND;
 
@@ -48,6 +48,7 @@ class ScrubJob final : public BlockJob {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoReadIfStored(uint64_t offset, uint64_t* bytes, JobContext& context)
       MILLRACE_MAY_SUSPEND;
+  void CoCount(uint64_t bytes) MILLRACE_MAY_SUSPEND;
 
   Attachment reader_;
   const OnError on_error_;

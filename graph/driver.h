@@ -5,7 +5,7 @@
 //                   One generic path of the graph's does reads and writes from its answers, so
 //                   block status, "allocated above base", copying and zero detection are the same
 //                   answer.
-//   ProtocolDriver  the only kind that touches I/O: file, memory, null, nbd.
+//   ProtocolDriver  the only kind that touches I/O: file, memory, null.
 //   FilterDriver    shows its one filtered child, and may act before or after an operation, or
 //                   instead of it.
 //

@@ -15,10 +15,10 @@
 namespace millrace {
 
 std::string_view OperationName(Operation operation) {
-  static constexpr std::string_view kNames[] = {"stream",        "commit source", "commit target",
-                                                "mirror source", "mirror target", "backup source",
-                                                "backup target", "replace",       "resize",
-                                                "snapshot",      "delete",        "change"};
+  static constexpr std::string_view kNames[] = {
+      "stream",  "commit source", "commit target", "mirror source", "mirror target",
+      "replace", "resize",        "snapshot",      "delete",        "change"};
+  static_assert(std::size(kNames) == kOperationCount);
   return kNames[static_cast<size_t>(operation)];
 }
 
@@ -27,8 +27,8 @@ namespace {
 // "cannot <this> node 'n3'": a commit asks for kCommitTarget on every image it works on.
 std::string_view OperationPhrase(Operation operation) {
   static constexpr std::string_view kPhrases[] = {
-      "stream on",  "commit from", "use in a commit", "mirror from",        "mirror to", "back up",
-      "back up to", "replace",     "resize",          "make a snapshot of", "remove",    "change"};
+      "stream on", "commit from", "use in a commit",    "mirror from", "mirror to",
+      "replace",   "resize",      "make a snapshot of", "remove",      "change"};
   static_assert(std::size(kPhrases) == kOperationCount);
   return kPhrases[static_cast<size_t>(operation)];
 }

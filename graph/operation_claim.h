@@ -23,20 +23,18 @@ class Graph;
 class GraphReader;
 
 enum class Operation : uint8_t {
-  kStream,
-  kCommitSource,
-  kCommitTarget,
+  kStream,        // fill it from what is below it
+  kCommitSource,  // commit from it
+  kCommitTarget,  // take part in a commit, as its base or between
   kMirrorSource,
   kMirrorTarget,
-  kBackupSource,
-  kBackupTarget,
-  kReplace,
+  kReplace,  // put another node in its place
   kResize,
-  kSnapshot,
+  kSnapshot,  // put an overlay above it, or make it one
   kDelete,
-  kChange,
+  kChange,  // give it other options or children: blockdev-reopen, change-backing-file
 };
-inline constexpr size_t kOperationCount = 12;
+inline constexpr size_t kOperationCount = 10;
 std::string_view OperationName(Operation operation);
 
 class OperationSet {

@@ -12,7 +12,7 @@ enum class Role : uint8_t {
   kPrimary,   // where a format keeps its data and metadata ("file")
   kBacking,   // what shows through where a format has nothing allocated ("backing")
   kFiltered,  // the one child a filter shows ("file")
-  kData,      // further data: an external data file, a copy target, a quorum child
+  kData,      // further data: an external data file, a quorum child
 };
 
 std::string_view RoleName(Role role);

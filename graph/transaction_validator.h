@@ -43,7 +43,6 @@ class TransactionValidator {
   static absl::Status RefuseBusy(const AttachmentCore& attachment);
   bool IsFresh(const Node& node) const;
   bool IsCovered(const Node& node) const;
-  bool IsLinkPlanned(const Node& parent, const Node& child) const;
   // Of all edges that lead to the node.
   ProposedGraph::Demands CumulativeOf(const Node& node) const;
   // What follows for a child edge.

@@ -74,11 +74,9 @@ enum class ConflictReason : uint8_t {
   kNotRoot,              // only a root, with nothing above it, can be used here
   kSizeMismatch,         // the two nodes differ in size
   kUnsupportedByDriver,  // the driver cannot do it (detail: what)
-  kChildNotReplaceable,  // a link (object) that must stay where it is
   kViewWouldChange,      // replacing the node (object) would change what its users see
   kMutuallyExclusive,    // two options (detail) exclude each other
   kInvalidOption,        // an option's value; detail is "<option> <what it must be>"
-  kSectionTimedOut,      // a drain did not come to rest in time; the holders hold it up
   kDuplicateDeviceName,  // an attachment (holder), or a node (holder), has this name
   kNodeNotOpen,          // the node was added and never opened
   kNothingAbove,         // nobody would see an edit above the node: nothing that moves points at it

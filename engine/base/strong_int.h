@@ -1,8 +1,8 @@
 // StrongInt: a different type for each meaning of an integer, so that a guest offset cannot be
 // passed where a host offset is meant. Arithmetic stays within one type; `value()` is the way out.
 //
-//   struct GuestOffsetTag;  using GuestOffset = StrongInt<GuestOffsetTag, uint64_t>;
-//   GuestOffset a{4096};  uint64_t distance = b - a;  GuestOffset c = a + 512;
+//   struct HostOffsetTag;  using HostOffset = StrongInt<HostOffsetTag, uint64_t>;
+//   HostOffset a{4096};  uint64_t distance = b - a;  HostOffset c = a + 512;
 #ifndef MILLRACE_ENGINE_BASE_STRONG_INT_H_
 #define MILLRACE_ENGINE_BASE_STRONG_INT_H_
 

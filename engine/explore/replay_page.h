@@ -10,12 +10,14 @@
 //   graph    the graph in one line       what graph/describe.h's DescribeJson() says of it
 //   jobs     the jobs in one line        {"jobs": [{"id", "type", "state", "held", "error"}]}
 //   act      who acts from outside       what they do: "finalizes job 'c'"
-//   data     a disk: "drive0"            "write of sectors 3-4 begins (version 7)", "... is done
-//   ..." io       a simulated file            "write 'n1' at 512, 1024 bytes: begins (#3)", "...:
-//   done ..." fault    the same                    "write 'n1' at 512, 1024 bytes: EIO, without
-//   effect (#3)" bug      "the restored bug acts"     what it does, and where in the code failure
-//   what is broken: "G7"        how; names in quotes and "a <- b" are shown in the drawing,
-//                                        and where "sector 3" was written
+//   data     a disk: "drive0"            "write of sectors 3-4 begins (version 7)",
+//                                        "... is done ..."
+//   io       a simulated file            "write 'n1' at 512, 1024 bytes: begins (#3)",
+//                                        "...: done ..."
+//   fault    the same                    "write 'n1' at 512, 1024 bytes: EIO, without effect (#3)"
+//   bug      "the restored bug acts"     what it does, and where in the code
+//   failure  what is broken: "G7"        how; names in quotes and "a <- b" are shown in the
+//                                        drawing, and where "sector 3" was written
 //
 // From what differs between snapshots it derives the moments: the last changes of links, roles,
 // leases and drains before the failure, whatever a job that is over still holds, nodes that come

@@ -1,5 +1,5 @@
 // Job: one job's state, pause counts and waits; what JobContext, JobManager and JobTransaction work
-// on. Internal: authors of jobs see JobContext, clients see JobManager.
+// on. Authors of jobs see JobContext, clients see JobManager. Internal; not installed.
 //
 // A job's code runs in steps. A step begins when nobody quiesces the job (or it owns a granted
 // section) and ends at a pause point, at the end of CoRun(), or at the end of a completion hook.

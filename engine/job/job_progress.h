@@ -1,4 +1,5 @@
-// JobProgress: how far a job is, in its own unit (bytes, for all of ours). Semantics 1.10.
+// JobProgress: how far a job is, in its own unit (bytes, for all of ours). Internal;
+// not installed.
 //
 // `current` only grows, by work done; `total` is current plus what remains, so it may go either way
 // while a job learns how much there is to do. Neither passes UINT64_MAX: a job that says nonsense

@@ -1,4 +1,4 @@
-// The refusals of the job core: our text and the conflict, in one place. Internal.
+// The refusals of the job core: our text and the conflict, in one place. Internal; not installed.
 #ifndef MILLRACE_ENGINE_JOB_JOB_REFUSAL_H_
 #define MILLRACE_ENGINE_JOB_JOB_REFUSAL_H_
 

@@ -1,6 +1,6 @@
-// JobTransaction: jobs that finish together, or not at all. Internal, except as the
-// opaque thing JobManager::NewTransaction() returns and JobSpec takes. Every job is in one, most in
-// one of their own.
+// JobTransaction: jobs that finish together, or not at all. Every job is in one, most in
+// one of their own; to clients it is the opaque thing that JobManager::NewTransaction() returns and
+// JobSpec takes. Internal; not installed.
 //
 //   open        members work; each arrives here when its CoRun() has returned
 //   pending     all have arrived; waits for finalize unless all members finalize automatically

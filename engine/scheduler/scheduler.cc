@@ -111,8 +111,6 @@ void Scheduler::MixTraceText(std::string_view text) {
 
 size_t Scheduler::live_coroutines() const { return impl_->live.size(); }
 
-size_t Scheduler::stacks_in_use() const { return impl_->stacks->in_use(); }
-
 // ---- Running -----------------------------------------------------------------------------------
 
 bool Scheduler::has_ready() const { return !impl_->ready.empty(); }

@@ -203,7 +203,6 @@ class Scheduler {
   // G9: no coroutine suspends while a view is open.
   void OnViewOpened() { ++open_views_; }
   void OnViewClosed() { --open_views_; }
-  int open_views() const { return open_views_; }
 
   // Starts a coroutine in `scope` that will run body(closure). Returns where the caller constructs
   // the closure before anything else runs, or null if no stack could be had.
@@ -221,8 +220,6 @@ class Scheduler {
   void YieldRunning(const char* yield_point);
   // Tells whether more external completions are expected (I/O in flight), for FindDeadlock.
   void AddPendingExternal(int64_t delta) { pending_external_ += delta; }
-  int64_t pending_external() const { return pending_external_; }
-  size_t stacks_in_use() const;
 
  private:
   struct Impl;

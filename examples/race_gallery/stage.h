@@ -120,7 +120,6 @@ class Stage final : public ChainJobs {
   JobState StateOf(std::string id) const;
   // A target for mirrors beside the chain: an empty image "t".
   absl::StatusOr<MirrorOptions> CoMirrorTo(std::string target_name) MILLRACE_MAY_SUSPEND;
-  MemoryOverlayImage& target_image() { return *target_image_; }
   std::vector<Attachment>& keepers() { return keepers_; }
 
   // ---- Actors -----------------------------------------------------------------------------------

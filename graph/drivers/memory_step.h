@@ -1,5 +1,4 @@
-// CoMemoryStep: one operation on bytes that live in memory, as an I/O. Internal to the memory
-// drivers.
+// CoMemoryStep: one operation on bytes that live in memory, as an I/O. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_MEMORY_STEP_H_
 #define MILLRACE_GRAPH_DRIVERS_MEMORY_STEP_H_
 

@@ -21,10 +21,6 @@ struct FaultLimits {
   uint64_t opt_discard = 0;
   uint64_t max_discard = 0;
 
-  bool IsAny() const {
-    return (align | max_transfer | opt_write_zero | max_write_zero | opt_discard | max_discard) !=
-           0;
-  }
   // InvalidArgument (kInvalidOption, detail "fault-limit NAME VALUE") for the first that does not
   // go with the others.
   absl::Status Validate() const;

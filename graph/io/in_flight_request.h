@@ -1,5 +1,6 @@
 // InFlightRequest: the token of one request on one node. While it lives, the node stays in the
 // graph and its child edges do not change, and a drain of the node waits for it.
+// Internal; not installed.
 //
 // It moves with the request: taken before the first look at the graph, through queue and wake (the
 // waker takes it on behalf of the woken, race R20), to after the completion callback (race R21).

@@ -1,4 +1,4 @@
-// Zeroes in a job's target, without a write where they are there already.
+// Zeroes in a job's target, without a write where they are there already. Internal; not installed.
 #ifndef MILLRACE_JOBS_COPY_ZERO_RANGE_H_
 #define MILLRACE_JOBS_COPY_ZERO_RANGE_H_
 

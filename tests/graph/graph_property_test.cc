@@ -1,6 +1,6 @@
 // Random graphs and random edits against a naive model that recomputes everything from scratch.
 //
-// The model knows nodes by name, edges as pairs and permissions by the rules of semantics 2.3
+// The model knows nodes by name, edges as pairs and permissions by QEMU's rules
 // written down once more; it says of every edit whether it must be accepted, and what the graph is
 // afterwards. Nothing is shared with the implementation but the role and permission types.
 #include <algorithm>

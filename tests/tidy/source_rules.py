@@ -169,6 +169,14 @@ def a_source_includes_its_header_first(source):
 
 
 @rule
+def comments_cite_what_is_here(source):
+    """A reader has this tree, and no pages by number of a document that is elsewhere."""
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if re.search(r'//.*\b([Ss]emantics|architecture) \d', line):
+            yield number, 'name the subject, not a section of a document that is not here'
+
+
+@rule
 def headers_say_what_they_are(source):
     """A header opens with its contract."""
     if source.is_header and not source.text.startswith('// '):

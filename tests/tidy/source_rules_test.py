@@ -125,6 +125,9 @@ CASES = {
          ('graph/a.h', 'struct AOptions {\n  int x = 0;\n  void F() {\n    G();\n    int y;\n  }\n};\n'),
          ('graph/a.h', 'struct Node {\n  std::string name;\n};\n'),
          ('tests/a.h', 'struct AOptions {\n  std::string path;\n};\n')]),
+    'comments_cite_what_is_here': (
+        [('graph/a.cc', 'int a;  // see seman' + 'tics 1.7\n')],
+        [('graph/a.cc', '// QEMU\'s order of completion\n// ends the drained section 5 times\n')]),
     'no_machine_is_named': (
         [('tests/a.cc', 'path = "/ro' + 'ot/image";\n')],
         [('tests/a.cc', '// reads and/or writes: root/work\n')]),

@@ -20,7 +20,7 @@ std::filesystem::path RealPath(std::string_view overlay, std::string_view name) 
   return error ? std::filesystem::path() : real;
 }
 
-// Semantics 2.8: where the header leads elsewhere, only the node's own name counts; names with a
+// As QEMU does: where the header leads elsewhere, only the node's own name counts; names with a
 // protocol are compared as they are; others by the file they mean.
 bool Means(FileNames& names, const NodeView& overlay, const NodeView& image,
            std::string_view name) {

@@ -1,4 +1,5 @@
 // BatchWriter: room for many clusters at once, which a copying job fills with one write.
+// Internal; not installed.
 //
 // The clusters of a batch need not be neighbours in the guest, but those that are new are taken
 // together, so that they lie side by side in the file where there is room; and all of them are

@@ -1,4 +1,4 @@
-// Big-endian integers in byte buffers: how qcow2 stores every number.
+// Big-endian integers in byte buffers: how qcow2 stores every number. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_BIG_ENDIAN_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_BIG_ENDIAN_H_
 

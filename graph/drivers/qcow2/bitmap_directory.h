@@ -1,4 +1,5 @@
 // The directory of persistent dirty bitmaps. We keep bitmaps; we do not maintain them.
+// Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_BITMAP_DIRECTORY_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_BITMAP_DIRECTORY_H_
 

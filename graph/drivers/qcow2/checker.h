@@ -1,6 +1,6 @@
 // Checker: one pass over all tables of an image that counts uses (use_counter part), compares them
 // with the refcounts and flags (comparison part), and mends what it is asked to (repair part).
-// The public face is CoCheckQcow2().
+// The public face is CoCheckQcow2(). Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_CHECKER_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_CHECKER_H_
 

@@ -1,5 +1,5 @@
 // ClusterWriter: everything that changes what guest clusters map to: allocating for writes,
-// linking what was written, zeroing and discarding.
+// linking what was written, zeroing and discarding. Internal; not installed.
 //
 // Changes of overlapping guest clusters take turns; writes into clusters that are in place already
 // run side by side. Home thread.

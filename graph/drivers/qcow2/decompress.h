@@ -1,4 +1,4 @@
-// Inflating compressed clusters.
+// Inflating compressed clusters. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_DECOMPRESS_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_DECOMPRESS_H_
 

@@ -1,5 +1,5 @@
 // The driver class behind MakeQcow2Driver(). Its parts do the work: Mapping looks up, ClusterWriter
-// changes, Refcounts allocates, Writeback orders, PendingFrees gives back.
+// changes, Refcounts allocates, Writeback orders, PendingFrees gives back. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_DRIVER_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_DRIVER_H_
 

@@ -12,9 +12,6 @@
 
 namespace millrace::qcow2 {
 
-// A byte position of the virtual disk.
-struct GuestOffsetTag;
-using GuestOffset = StrongInt<GuestOffsetTag, uint64_t>;
 // Number of a cluster of the image file: HostOffset / cluster size.
 struct HostClusterTag;
 using HostCluster = StrongInt<HostClusterTag, uint64_t>;
@@ -57,7 +54,6 @@ struct Geometry {
     return HostOffset(cluster.value() << cluster_bits);
   }
 
-  uint32_t subclusters_per_cluster() const { return extended_l2 ? 32 : 1; }
   uint32_t subcluster_bits() const { return extended_l2 ? cluster_bits - 5 : cluster_bits; }
   uint64_t subcluster_bytes() const { return uint64_t{1} << subcluster_bits(); }
   // A mask with a bit for every subcluster.

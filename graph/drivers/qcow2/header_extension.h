@@ -1,4 +1,5 @@
 // Header extensions: typed records between the header's fields and the backing file's name.
+// Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_HEADER_EXTENSION_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_HEADER_EXTENSION_H_
 

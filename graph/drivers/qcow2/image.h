@@ -1,5 +1,5 @@
 // Image: what the parts of an open qcow2 image share: the file, the header, the table cache, and
-// the knowledge of whether the image may still be written.
+// the knowledge of whether the image may still be written. Internal; not installed.
 //
 // Owned by the driver. Home thread.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_IMAGE_H_

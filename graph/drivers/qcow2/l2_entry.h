@@ -1,4 +1,5 @@
 // L1 and L2 entries: 64 bits each (128 for L2 entries with subclusters) as values with meaning.
+// Internal; not installed.
 //
 // Both L2 layouts decode to one form: a cluster of S subclusters (32 with extended L2 entries, else
 // 1), each of them allocated, zero or neither. Code that works on this form needs to know neither

@@ -1,4 +1,4 @@
-// Mapping: from guest offsets to L2 entries, through the L1 table.
+// Mapping: from guest offsets to L2 entries, through the L1 table. Internal; not installed.
 //
 // Looks up, makes room for new L2 tables, and copies L2 tables that a snapshot shares before they
 // are changed. What it returns about the tables holds until the caller suspends, or for as long as

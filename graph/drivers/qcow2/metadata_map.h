@@ -1,4 +1,4 @@
-// MetadataMap: which host clusters hold metadata, as far as is known.
+// MetadataMap: which host clusters hold metadata, as far as is known. Internal; not installed.
 //
 // The last line of defence against images whose refcounts or tables lie: what is allocated, and
 // what is written in place, must not overlap anything in here. Home thread.

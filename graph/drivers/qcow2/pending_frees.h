@@ -1,4 +1,5 @@
 // PendingFrees: host clusters that the tables let go of, and that may not be reused yet.
+// Internal; not installed.
 //
 // A cluster waits here until nobody can reach it any more by its old mapping: the changed table is
 // durable (else a crash brings the old mapping back, with foreign data behind it), and every

@@ -1,4 +1,4 @@
-// Reading the header of an image file.
+// Reading the header of an image file. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_READ_HEADER_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_READ_HEADER_H_
 

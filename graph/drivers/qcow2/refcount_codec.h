@@ -1,5 +1,5 @@
 // Refcounts of 1 to 64 bits packed into a block: below 8 bits from the least significant bit of
-// each byte, above in big-endian order.
+// each byte, above in big-endian order. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_REFCOUNT_CODEC_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_REFCOUNT_CODEC_H_
 

@@ -1,4 +1,5 @@
 // Refcounts: who uses how much of the image file; allocates clusters and gives them back.
+// Internal; not installed.
 //
 // Refcounts are changed in the table cache; Writeback brings them to disk before what depends on
 // them. They are not trusted: a cluster that is free by its refcount, but known to hold metadata,

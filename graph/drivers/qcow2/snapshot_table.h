@@ -1,4 +1,5 @@
 // The table of internal snapshots. We keep snapshots intact; we do not make, apply or delete them.
+// Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_SNAPSHOT_TABLE_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_SNAPSHOT_TABLE_H_
 

@@ -1,5 +1,5 @@
 // TableCache: the tables of an image (L1, L2, refcount table, refcount blocks) in slices, read when
-// needed, changed in memory, and written back in batches.
+// needed, changed in memory, and written back in batches. Internal; not installed.
 //
 // A slice is at most 4 KiB of one table. Two coroutines that miss on the same slice wait for one
 // read. Who walks through an L2 table (the slice before is there) has the rest of it read at once:

@@ -1,5 +1,5 @@
 // UseCounts: how often each host cluster is referred to. Memory grows with the clusters that are,
-// in small pieces, so that a sparse file of petabytes costs what is in it.
+// in small pieces, so that a sparse file of petabytes costs what is in it. Internal; not installed.
 #ifndef MILLRACE_GRAPH_DRIVERS_QCOW2_USE_COUNTS_H_
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_USE_COUNTS_H_
 

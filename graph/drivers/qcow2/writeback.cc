@@ -8,14 +8,6 @@
 
 namespace millrace::qcow2 {
 
-bool Writeback::has_unwritten() const {
-  for (TableKind kind :
-       {TableKind::kL1, TableKind::kL2, TableKind::kRefcountTable, TableKind::kRefcountBlock}) {
-    if (image_.cache().IsDirty(kind)) return true;
-  }
-  return false;
-}
-
 absl::Status Writeback::CoRun(bool with_refcounts) {
   MutexLock lock(CoHold(mutex_));
   MILLRACE_RETURN_IF_ERROR(image_.write_error());

@@ -1,4 +1,5 @@
 // Writeback: writes changed tables in the one order that survives a crash at any point.
+// Internal; not installed.
 //
 // Rules, each with the barrier (a flush of the file) that enforces it:
 //   refcount blocks before the refcount table that points at them;
@@ -44,7 +45,6 @@ class Writeback {
   // it is on disk for good.
   uint64_t next_round() const { return next_round_; }
   uint64_t durable_round() const { return durable_round_; }
-  bool has_unwritten() const;
 
   // For the growth of the refcount table, which must not meet a round: writes refcount blocks and
   // makes them durable. The caller holds `mutex()`.

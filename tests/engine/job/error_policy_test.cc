@@ -1,4 +1,4 @@
-// On-error policies: which action, which events, which I/O status (semantics 1.8).
+// On-error policies: which action, which events, which I/O status.
 #include "millrace/engine/job/error_policy.h"
 
 #include <cerrno>

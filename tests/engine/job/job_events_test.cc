@@ -1,4 +1,4 @@
-// What clients see, and in which order (semantics 1.7 and 1.9).
+// What clients see, and in which order.
 #include "millrace/engine/job/job_event.h"
 
 #include <cerrno>

@@ -200,7 +200,7 @@ TEST(JobManager, AQueryTellsTheJob) {
   EXPECT_EQ(info.error, "");
 }
 
-// Semantics 1.4: `paused` says that a pause is wanted, `status` whether it has come.
+// `paused` says that a pause is wanted, `status` whether it has come.
 TEST(JobManager, APauseShowsBeforeItIsTaken) {
   BareJobWorld world;
   const JobNumber job = world.Start("a", {.pieces = 10, .yields = 3});

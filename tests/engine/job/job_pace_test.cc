@@ -1,4 +1,4 @@
-// Sleeping, waking and the speed limit (semantics 1.4-1.6; invariant I14).
+// Sleeping, waking and the speed limit (invariant I14).
 #include <cstdint>
 #include <utility>
 #include <vector>

@@ -1,4 +1,4 @@
-// The two tables against a second, independent writing of semantics 1.1 and 1.2, and J1.
+// The two tables against a second, independent writing of QEMU's rules, and J1.
 #include "millrace/engine/job/job_tables.h"
 
 #include <algorithm>

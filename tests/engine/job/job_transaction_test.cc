@@ -1,4 +1,4 @@
-// Jobs that end together (semantics 1.7). Job 'b' is always the newer one, so it comes first.
+// Jobs that end together. Job 'b' is always the newer one, so it comes first.
 #include "millrace/engine/job/job_transaction.h"
 
 #include <cerrno>

@@ -32,19 +32,25 @@ class ProposedGraph;
 struct Node;
 struct Edge;
 
-// A node as seen through one reader.
+// A node as seen through one reader. What is asked of the graph is asked at once and costs what it
+// touches; nothing here suspends or does I/O. Strings and vectors that are returned by reference
+// live as long as the view.
 class NodeView {
  public:
   NodeView(const NodeView&) = default;
   NodeView& operator=(const NodeView&) = delete;
 
-  NodeId id() const;
-  const std::string& name() const;
-  std::string_view driver_name() const;
+  NodeId id() const;  // what may be kept; Resolve() leads back, if the node is still there
+  const std::string& name() const;       // unique in the graph; "#block123" if no user gave one
+  std::string_view driver_name() const;  // "qcow2": what it was registered by
   NodeKind kind() const;
   bool is_filter() const { return kind() == NodeKind::kFilter; }
+  // Nobody may write, users and jobs alike. What jobs write to is writable for as long as they run.
   bool is_read_only() const;
+  // Put there by a job for itself, under no name of the user's: clients that ask for "the node
+  // below the disk" are shown what is below it.
   bool is_implicit() const;
+  // What its users see of it: the length of the disk, in bytes.
   uint64_t bytes() const;
   // Granularity at which a format hands out space; 0 for other nodes.
   uint64_t cluster_bytes() const;
@@ -54,7 +60,9 @@ class NodeView {
   std::string filename() const;
   // What the driver itself says: a path for files, "" for most others.
   std::string driver_filename() const;
+  // The options that the user gave its driver.
   const std::vector<ToldOption>& told() const;
+  // Whether its driver can stand on a backing image, whether or not it does.
   bool supports_backing() const;
   // FormatDriver::facts() and is_marked_dirty(); nothing for other nodes.
   std::vector<FormatFact> facts() const;
@@ -66,7 +74,9 @@ class NodeView {
   uint64_t write_threshold() const;  // 0: none
   // What the image's header says about the image below; empty for nodes without one.
   BackingReference backing_reference() const;
+  // Whether somebody has drained it: requests that come wait for the end of the section.
   bool is_quiesced() const;
+  // Driver::is_unleasable(): a lease may not include a link to it.
   bool is_unleasable() const;
   // NodeOptions::follows_parent_access.
   bool follows_parent_access() const;
@@ -92,6 +102,7 @@ class NodeView {
   // Name of the newest attachment that has one: "drive0"; empty if none.
   std::string device_name() const;
 
+  // The child in a role of which a node has one at most; nothing if there is none.
   std::optional<NodeView> Child(Role role) const;
   std::optional<NodeView> Backing() const { return Child(Role::kBacking); }
   std::optional<NodeView> Filtered() const { return Child(Role::kFiltered); }
@@ -110,6 +121,8 @@ class NodeView {
   const Node* node_;
 };
 
+// What a look at the graph can ask, whether it is the graph as it is or as it would be after a
+// plan. Not kept: it is a parameter, and lives as long as the view or the transaction behind it.
 class GraphReader {
  public:
   GraphReader(const GraphReader&) = delete;
@@ -140,6 +153,7 @@ class GraphReader {
   const ProposedGraph* proposed_;  // null: the graph as it is
 };
 
+// The graph as it is. One may be open at a time; opening costs nothing.
 class MILLRACE_SCOPED_CAPABILITY GraphView final : public GraphReader {
  public:
   explicit GraphView(Graph& graph) MILLRACE_RELEASE(kNoOpenView);

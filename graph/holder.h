@@ -3,6 +3,9 @@
 // One Holder object per user (a job, a guest device, an export), shared by everything that user
 // holds; refusals name it. Identity matters: a section exempts the attachments that carry the very
 // same Holder as its owner.
+//
+// Immutable once it is made and shared, so a reference may be kept by whoever tells people later
+// who was in the way. Home thread.
 #ifndef MILLRACE_GRAPH_HOLDER_H_
 #define MILLRACE_GRAPH_HOLDER_H_
 
@@ -24,7 +27,7 @@ struct Holder {
   // queue. Must live as long as anything carries this holder.
   Quiescable* quiescable = nullptr;
 
-  // "stream job 'stream0'".
+  // "stream job 'stream0'": how refusals call it.
   std::string Describe() const {
     if (id.empty()) return "an unnamed " + type;
     return type + " '" + id + "'";
@@ -34,6 +37,7 @@ struct Holder {
 
 using HolderRef = std::shared_ptr<const Holder>;
 
+// A holder that is nobody else's. `since` is Engine::clock().Now(), as explanations show it.
 inline HolderRef MakeHolder(std::string id, std::string type, Nanoseconds since = 0,
                             Quiescable* quiescable = nullptr) {
   auto holder = std::make_shared<Holder>();

@@ -15,6 +15,7 @@
 
 namespace millrace {
 
+// The largest end of a range: what off_t holds.
 inline constexpr uint64_t kBytesMax = (uint64_t{1} << 63) - 1;
 
 struct ByteRange {
@@ -44,7 +45,7 @@ struct ByteRange {
   constexpr bool Overlaps(const ByteRange& other) const {
     return std::max(offset, other.offset) < std::min(end(), other.end());
   }
-  // The common part; empty (at the larger offset) if there is none.
+  // What is in both; empty (at the larger offset) if there is none.
   ByteRange Intersect(const ByteRange& other) const {
     const uint64_t from = std::max(offset, other.offset);
     const uint64_t to = std::min(end(), other.end());
@@ -55,10 +56,11 @@ struct ByteRange {
   friend constexpr bool operator==(const ByteRange&, const ByteRange&) = default;
 };
 
-// `alignment` is a power of two.
+// To the next multiple of `alignment`, a power of two, at or below `value`.
 constexpr uint64_t AlignDown(uint64_t value, uint64_t alignment) {
   return value & ~(alignment - 1);
 }
+// At or above it. Wraps where there is none below 2^64: ask about values up to kBytesMax.
 constexpr uint64_t AlignUp(uint64_t value, uint64_t alignment) {
   return AlignDown(value + alignment - 1, alignment);
 }

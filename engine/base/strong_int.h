@@ -1,6 +1,10 @@
 // StrongInt: a different type for each meaning of an integer, so that a guest offset cannot be
 // passed where a host offset is meant. Arithmetic stays within one type; `value()` is the way out.
 //
+// It costs what the integer costs, compares and hashes like it, and is 0 until told otherwise.
+// Nothing is checked: arithmetic that leaves the range of `Value` wraps, so numbers from an image
+// or a client are bounded before they become one. Plain value; any thread.
+//
 //   struct HostOffsetTag;  using HostOffset = StrongInt<HostOffsetTag, uint64_t>;
 //   HostOffset a{4096};  uint64_t distance = b - a;  HostOffset c = a + 512;
 #ifndef MILLRACE_ENGINE_BASE_STRONG_INT_H_

@@ -1,6 +1,11 @@
 // The job core's two tables, in their one home: which state may follow which, and which verb is
-// accepted in which state (invariant J1). Code, documents and pictures are
-// made from these.
+// accepted in which state (invariant J1). Code, documents and pictures are made from these.
+//
+// They are QEMU's. For clients who want to know beforehand what a job would take:
+//
+//   if (IsJobVerbAccepted(JobVerb::kPause, info.state)) …
+//
+// Constants; any thread.
 #ifndef MILLRACE_ENGINE_JOB_JOB_TABLES_H_
 #define MILLRACE_ENGINE_JOB_JOB_TABLES_H_
 

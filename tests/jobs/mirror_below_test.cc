@@ -14,70 +14,15 @@
 
 #include "millrace/engine/sync/event.h"
 #include "millrace/graph/drain.h"
-#include "millrace/graph/drivers/memory.h"
-#include "millrace/graph/drivers/raw.h"
 #include "millrace/graph/filters/throttle.h"
 #include "millrace/graph/filters/throttle_group.h"
 #include "millrace/graph/reopen_nodes.h"
-#include "tests/jobs/mirror_support.h"
+#include "tests/jobs/mirror_below_support.h"
 
 namespace millrace {
 namespace {
 
-constexpr uint64_t kSector = TaggedDisk::kSector;
-// Reads and writes, and lets others do so; a window on a file wants to be let resize it.
-constexpr Permissions kShared = {kConsistentRead | kWrite, kAllPermissions};
-
-using Body = std::function<absl::Status(MirrorWorld& world)>;
-
-void RunOn(Engine& engine, const Body& body) {
-  MirrorWorld world(engine);
-  world.chain.guest_holder = MakeHolder("disk", "block device");
-  world.chain.monitor_holder = MakeHolder("monitor", "monitor");
-  const absl::Status status = engine.Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    const absl::Status result = body(world);
-    world.jobs().CoShutdown();
-    world.keepers.clear();
-    world.jobs_world.CoClose(world.chain);
-    return result;
-  });
-  EXPECT_TRUE(status.ok()) << status;
-}
-
-// In production's order.
-void RunOnce(const Body& body) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
-  ASSERT_TRUE(engine.ok());
-  RunOn(**engine, body);
-}
-
 // ---- Building graphs ---------------------------------------------------------------------------
-
-absl::StatusOr<NodeId> CoAdd(MirrorWorld& world, std::string name, std::unique_ptr<Driver> driver,
-                             std::optional<std::pair<Role, NodeId>> below) MILLRACE_MAY_SUSPEND {
-  NodeId id;
-  {
-    GraphTransaction change(world.graph());
-    id = change.AddNode(std::move(driver), {.name = std::move(name)});
-    if (below) change.AddChild(id, below->first, below->second);
-    AttachmentOptions keep;
-    keep.holder = world.chain.monitor_holder;
-    keep.stays_at_node = true;
-    world.keepers.push_back(change.Attach(id, keep));
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), id));
-  return id;
-}
-
-absl::StatusOr<NodeId> CoAddFile(MirrorWorld& world, uint64_t bytes) MILLRACE_MAY_SUSPEND {
-  return CoAdd(world, "file", MakeMemoryDriver({.bytes = bytes}), std::nullopt);
-}
-
-absl::StatusOr<NodeId> CoAddRaw(MirrorWorld& world, std::string name, NodeId file,
-                                const RawOptions& options = {}) MILLRACE_MAY_SUSPEND {
-  return CoAdd(world, std::move(name), MakeRawDriver(options), {{Role::kPrimary, file}});
-}
 
 absl::StatusOr<NodeId> CoAddThrottle(MirrorWorld& world, NodeId below) MILLRACE_MAY_SUSPEND {
   auto group = std::make_shared<ThrottleGroup>(world.graph().engine().scheduler(), "group",
@@ -91,17 +36,9 @@ absl::StatusOr<NodeId> CoAddOverlay(MirrorWorld& world, std::string name,
   options.bytes = kBytes;
   if (backing) options.backing = {"img-below", "memory-overlay"};
   options.filename = StrCat("img-", name);
-  std::optional<std::pair<Role, NodeId>> below;
-  if (backing) below = {Role::kBacking, *backing};
+  std::vector<std::pair<Role, NodeId>> below;
+  if (backing) below.emplace_back(Role::kBacking, *backing);
   return CoAdd(world, std::move(name), MakeMemoryOverlayDriver(std::move(options)), below);
-}
-
-absl::StatusOr<Attachment> Attach(MirrorWorld& world, NodeId node, HolderRef holder,
-                                  Permissions permissions = kShared) MILLRACE_OPENS_VIEW {
-  AttachmentOptions options;
-  options.holder = std::move(holder);
-  options.permissions = permissions;
-  return Attachment::Attach(world.graph(), node, std::move(options));
 }
 
 absl::StatusOr<Attachment> Come(MirrorWorld& world, NodeId node, Permissions permissions = kShared)
@@ -127,18 +64,6 @@ absl::Status CoPutOverlay(MirrorWorld& world, NodeId overlay, NodeId node) MILLR
 }
 
 // ---- Parts of the stories ----------------------------------------------------------------------
-
-absl::Status CoWriteSectors(Attachment& user, uint64_t sector, uint64_t count, char byte)
-    MILLRACE_MAY_SUSPEND {
-  const std::string data(count * kSector, byte);
-  return user.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size()));
-}
-
-absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
-  std::string content(kBytes, '?');
-  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
-  return content;
-}
 
 // A ready mirror of all that the guest sees on `source` to "t".
 absl::Status CoStartOn(MirrorWorld& world, NodeId source) MILLRACE_MAY_SUSPEND {

@@ -151,30 +151,15 @@ class WatchedTarget final : public FilterDriver {
   Log& log_;
 };
 
-absl::StatusOr<NodeId> CoWatch(MirrorWorld& world, NodeId target, WatchedTarget::Log& log)
-    MILLRACE_MAY_SUSPEND {
-  NodeId watched;
-  {
-    GraphTransaction change(world.graph());
-    watched = change.AddNode(std::make_unique<WatchedTarget>(log), {.name = "watched"});
-    change.AddChild(watched, Role::kFiltered, target, "file");
-    AttachmentOptions keep;
-    keep.holder = world.chain.monitor_holder;
-    keep.stays_at_node = true;
-    world.keepers.push_back(change.Attach(watched, keep));
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), watched));
-  return watched;
-}
-
 // The guest's own copy is on its way to the target while the job, which has nothing left to copy,
 // flushes that and becomes ready. The copy lands behind the flush; then the disk moves, and what
 // the guest has flushed on its old disk must be as safe on the new one.
 absl::Status CoMoveWhileAGuestsCopyMeetsTheFlush(MirrorWorld& world, WatchedTarget::Log& log,
                                                  bool zeroes) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-  MILLRACE_ASSIGN_OR_RETURN(options.target, CoWatch(world, options.target, log));
+  MILLRACE_ASSIGN_OR_RETURN(options.target,
+                            CoAdd(world, "watched", std::make_unique<WatchedTarget>(log),
+                                  {{Role::kFiltered, options.target}}));
   options.copy_mode = MirrorCopyMode::kWriteBlocking;
   options.buffer_bytes = kBytes / 2;  // so that no piece is over both sectors
   constexpr uint64_t kGuests = 3;

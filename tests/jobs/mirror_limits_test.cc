@@ -50,17 +50,7 @@ absl::Status CoMirrorWithLittleMemory(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
 }
 
 TEST(MirrorLimits, GoesOnWithLittleMemoryWhileOthersHaveTheRest) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
-  ASSERT_TRUE(engine.ok());
-  MirrorWorld world(**engine);
-  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    const absl::Status result = CoMirrorWithLittleMemory(world);
-    world.jobs().CoShutdown();
-    world.keepers.clear();
-    world.jobs_world.CoClose(world.chain);
-    return result;
-  });
-  EXPECT_TRUE(status.ok()) << status;
+  RunOnce(CoMirrorWithLittleMemory);
 }
 
 size_t CountHeld(const MirrorWorld& world) {
@@ -114,25 +104,12 @@ struct ManyMirrors {
 
 absl::StatusOr<NodeId> CoAddNull(MirrorWorld& world, std::string name, uint64_t bytes)
     MILLRACE_MAY_SUSPEND {
-  NodeId id;
-  {
-    GraphTransaction change(world.graph());
-    id = change.AddNode(MakeNullDriver({.bytes = bytes, .latency = kMillisecond}),
-                        {.name = std::move(name)});
-    AttachmentOptions keep;
-    keep.holder = world.chain.monitor_holder;
-    keep.stays_at_node = true;
-    world.keepers.push_back(change.Attach(id, keep));
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), id));
-  return id;
+  return CoAdd(world, std::move(name), MakeNullDriver({.bytes = bytes, .latency = kMillisecond}));
 }
 
 // Returns how much of the engine's memory was out at most.
 absl::StatusOr<size_t> CoMirrorMany(MirrorWorld& world, const ManyMirrors& many)
     MILLRACE_MAY_SUSPEND {
-  world.chain.monitor_holder = MakeHolder("monitor", "monitor");
   std::vector<MirrorOptions> all;
   for (size_t i = 0; i < many.mirrors; ++i) {
     MirrorOptions& options = all.emplace_back();
@@ -165,20 +142,12 @@ absl::StatusOr<size_t> CoMirrorMany(MirrorWorld& world, const ManyMirrors& many)
 }
 
 void ExpectTheyFit(const ManyMirrors& many) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
-  ASSERT_TRUE(engine.ok());
-  MirrorWorld world(**engine);
-  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    const absl::StatusOr<size_t> most = CoMirrorMany(world, many);
-    world.jobs().CoShutdown();
-    world.keepers.clear();
-    world.jobs_world.CoClose(world.chain);
-    MILLRACE_RETURN_IF_ERROR(most.status());
-    EXPECT_LE(*most, BufferPool::Limits().bytes_max / 2) << "guests have the rest";
-    EXPECT_GE(*most, size_t{128} << 20);
+  RunOnce([&](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const size_t most, CoMirrorMany(world, many));
+    EXPECT_LE(most, BufferPool::Limits().bytes_max / 2) << "guests have the rest";
+    EXPECT_GE(most, size_t{128} << 20);
     return absl::OkStatus();
   });
-  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST(MirrorLimits, ALargeBufferLeavesMemoryToGuests) {

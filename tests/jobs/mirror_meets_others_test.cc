@@ -160,24 +160,14 @@ TEST(Mirror, OfNewWritesOnlyDoesNotReplaceWhatItsSourceStandsOn) {
 absl::Status CoPutQuorumUnderGuest(MirrorWorld& world,
                                    std::vector<std::shared_ptr<MemoryOverlayImage>>* images)
     MILLRACE_MAY_SUSPEND {
-  std::vector<NodeId> children;
+  std::vector<std::pair<Role, NodeId>> children;
   for (int i = 0; i < 3; ++i) {
     images->push_back(std::make_shared<MemoryOverlayImage>(kBytes, 512));
-    MILLRACE_ASSIGN_OR_RETURN(children.emplace_back(),
-                              world.CoAddImage(StrCat("c", i), images->back()));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId child, world.CoAddImage(StrCat("c", i), images->back()));
+    children.emplace_back(Role::kData, child);
   }
-  NodeId quorum;
-  {
-    GraphTransaction change(world.graph());
-    quorum = change.AddNode(MakeQuorumDriver({.vote_threshold = 2}), {.name = "q"});
-    for (NodeId child : children) change.AddChild(quorum, Role::kData, child);
-    AttachmentOptions keep;
-    keep.holder = world.chain.monitor_holder;
-    keep.stays_at_node = true;
-    world.keepers.push_back(change.Attach(quorum, keep));
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), quorum));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId quorum,
+                            CoAdd(world, "q", MakeQuorumDriver({.vote_threshold = 2}), children));
   world.chain.guest.CoDetach();
   AttachmentOptions guest;
   guest.holder = world.chain.guest_holder;

@@ -40,18 +40,8 @@ class HoldFilter final : public FilterDriver {
 // two writes.
 absl::Status CoStartHeldMirror(MirrorWorld& world, HeldWrites& held) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-  {
-    GraphTransaction change(world.graph());
-    const NodeId hold = change.AddNode(std::make_unique<HoldFilter>(held), {.name = "hold"});
-    change.AddChild(hold, Role::kFiltered, options.target);
-    AttachmentOptions keep;
-    keep.holder = world.chain.monitor_holder;
-    keep.stays_at_node = true;
-    world.keepers.push_back(change.Attach(hold, keep));
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-    options.target = hold;
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), options.target));
+  MILLRACE_ASSIGN_OR_RETURN(options.target, CoAdd(world, "hold", std::make_unique<HoldFilter>(held),
+                                                  {{Role::kFiltered, options.target}}));
   options.sync = MirrorSync::kNone;
   MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
   EXPECT_TRUE(world.CoWaitUntilReady("m"));

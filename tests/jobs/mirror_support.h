@@ -160,7 +160,7 @@ struct MirrorWorld {
   std::string Shape() MILLRACE_OPENS_VIEW { return chain.Shape(graph()); }
   bool IsReadOnly(NodeId node) MILLRACE_OPENS_VIEW { return millrace::IsReadOnly(graph(), node); }
 
-  // Adds an image beside the chain, held by `keeper`.
+  // Adds an image beside the chain, held by `keepers`.
   absl::StatusOr<NodeId> CoAddImage(std::string name, std::shared_ptr<MemoryOverlayImage> image)
       MILLRACE_MAY_SUSPEND;
   // A mirror of the chain's top to the image "t", which is added.
@@ -173,23 +173,32 @@ struct MirrorWorld {
   std::shared_ptr<MemoryOverlayImage> target;
 };
 
+// Adds a node that stands on `children`, held by the world's keepers.
+inline absl::StatusOr<NodeId> CoAdd(MirrorWorld& world, std::string name,
+                                    std::unique_ptr<Driver> driver,
+                                    const std::vector<std::pair<Role, NodeId>>& children = {})
+    MILLRACE_MAY_SUSPEND {
+  NodeId id;
+  {
+    GraphTransaction change(world.graph());
+    id = change.AddNode(std::move(driver), {.name = std::move(name)});
+    for (const auto& [role, child] : children) change.AddChild(id, role, child);
+    AttachmentOptions keep;
+    keep.holder = world.chain.monitor_holder;
+    keep.stays_at_node = true;
+    world.keepers.push_back(change.Attach(id, keep));
+    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+  }
+  MILLRACE_RETURN_IF_ERROR(CoOpenNode(world.graph(), id));
+  return id;
+}
+
 inline absl::StatusOr<NodeId> MirrorWorld::CoAddImage(std::string name,
                                                       std::shared_ptr<MemoryOverlayImage> image) {
   MemoryOverlayOptions driver;
   driver.image = std::move(image);
   driver.filename = StrCat("img-", name);
-  NodeId id;
-  {
-    GraphTransaction change(graph());
-    id = change.AddNode(MakeMemoryOverlayDriver(std::move(driver)), {.name = std::move(name)});
-    AttachmentOptions keep;
-    keep.holder = chain.monitor_holder;
-    keep.stays_at_node = true;
-    keepers.push_back(change.Attach(id, keep));
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph(), id));
-  return id;
+  return CoAdd(*this, std::move(name), MakeMemoryOverlayDriver(std::move(driver)));
 }
 
 inline absl::StatusOr<MirrorOptions> MirrorWorld::CoMirrorToImage(uint64_t bytes) {
@@ -262,6 +271,34 @@ inline void RunMirrorOnce(const MirrorScenario& scenario, MirrorEventLog& log,
       Engine::Create({.observer = &log, .simulated = true});
   ASSERT_TRUE(engine.ok());
   RunMirror(**engine, scenario, body);
+}
+
+// ---- Without a chain ---------------------------------------------------------------------------
+
+using MirrorWorldBody = std::function<absl::Status(MirrorWorld& world)>;
+
+// Runs `body` in a world of its own that is empty but for its holders, and looks afterwards that
+// nothing is left.
+inline void RunOn(Engine& engine, const MirrorWorldBody& body) {
+  MirrorWorld world(engine);
+  world.chain.guest_holder = MakeHolder("disk", "block device");
+  world.chain.monitor_holder = MakeHolder("monitor", "monitor");
+  const absl::Status status = engine.Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    const absl::Status result = body(world);
+    world.jobs().CoShutdown();
+    world.keepers.clear();
+    world.jobs_world.CoClose(world.chain);
+    return result;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// In production's order.
+inline void RunOnce(const MirrorWorldBody& body, EngineObserver* observer = nullptr) {
+  absl::StatusOr<std::unique_ptr<Engine>> engine =
+      Engine::Create({.observer = observer, .simulated = true});
+  ASSERT_TRUE(engine.ok());
+  RunOn(**engine, body);
 }
 
 }  // namespace millrace

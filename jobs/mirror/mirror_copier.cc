@@ -1,6 +1,7 @@
 #include "millrace/jobs/mirror/mirror_copier.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -174,10 +175,25 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
   return ended;
 }
 
+uint64_t MirrorCopier::BytesInSource(ByteRange area) const {
+  const uint64_t end = std::max(source_.bytes(), area.offset);
+  return std::min(area.bytes, end - area.offset);
+}
+
+absl::StatusOr<AllocationRun> MirrorCopier::CoLookAtSource(ByteRange area) {
+  const uint64_t inside = BytesInSource(area);
+  if (inside > 0) {
+    return source_.CoAllocation(ByteRange(area.offset, inside), NodeId(), options_.lowest);
+  }
+  AllocationRun behind;
+  behind.bytes = area.bytes;
+  behind.is_zero = true;
+  return behind;
+}
+
 absl::Status MirrorCopier::CoDecide(MirrorPiece& piece) {
   const ByteRange area = piece.range;
-  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
-                            source_.CoAllocation(area, NodeId(), options_.lowest));
+  MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run, CoLookAtSource(area));
   uint64_t bytes = run.bytes;
   if (bytes < area.bytes) bytes = AlignDown(bytes, dirty_.granularity());
   MILLRACE_MUTANT(kR72) {  // nothing whole is there, so nothing is done
@@ -242,10 +258,14 @@ absl::Status MirrorCopier::CoCopyTogether(const Batch& copies, IoOperation* oper
   std::vector<ChainPart> parts;
   std::vector<ByteRange> ranges;
   uint64_t bytes = 0;
+  uint64_t bytes_in_source = 0;
   for (MirrorPiece* piece : copies) {
-    ChainPart part;
-    part.range = piece->range;
-    parts.push_back(part);
+    if (const uint64_t inside = BytesInSource(piece->range); inside > 0) {
+      ChainPart part;
+      part.range = ByteRange(piece->range.offset, inside);
+      parts.push_back(part);
+      bytes_in_source += inside;
+    }
     ranges.push_back(piece->range);
     bytes += piece->range.bytes;
     Promise(*piece, 0);
@@ -253,8 +273,11 @@ absl::Status MirrorCopier::CoCopyTogether(const Batch& copies, IoOperation* oper
   *operation = IoOperation::kRead;
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer, graph_.engine().buffers().TryTake(bytes, "mirror"));
   const IoVector memory(buffer.data(), bytes);
-  if (source_.CoTryShareParts(parts, target_, memory)) return absl::OkStatus();
-  MILLRACE_RETURN_IF_ERROR(source_.CoReadParts(parts, memory));
+  const bool is_inside = bytes_in_source == bytes;
+  if (is_inside && source_.CoTryShareParts(parts, target_, memory)) return absl::OkStatus();
+  // They ascend, so what lies behind the source's end comes last.
+  std::memset(buffer.data() + bytes_in_source, 0, bytes - bytes_in_source);
+  MILLRACE_RETURN_IF_ERROR(source_.CoReadParts(parts, IoVector(buffer.data(), bytes_in_source)));
   *operation = IoOperation::kWrite;
   return target_.CoWriteParts(ranges, memory);
 }

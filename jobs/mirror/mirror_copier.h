@@ -127,6 +127,10 @@ class MirrorCopier {
   uint64_t WholeClusters(uint64_t bytes) const;
   // The first piece in flight that overlaps `area`; null if none does.
   const MirrorPiece* FirstOver(ByteRange area) const;
+  // How much of `area` the source has: somebody may have opened it anew and shorter. What lies
+  // behind its end is zeroes. It stays as it is while pieces are in flight.
+  uint64_t BytesInSource(ByteRange area) const;
+  absl::StatusOr<AllocationRun> CoLookAtSource(ByteRange area) MILLRACE_MAY_SUSPEND;
   // Decides how the start of the piece's range is copied, and lets go of the rest.
   absl::Status CoDecide(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
   void CoPerform(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;

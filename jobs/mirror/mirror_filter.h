@@ -45,7 +45,8 @@ class MirrorChanges {
   DirtyBitmap& bitmap() { return bitmap_; }
   // Parts that are to be copied again: "3 marks".
   std::string InWords() const;
-  // What lies behind the source's end is nobody's concern.
+  // What lies behind the end that the source had when this was made is nobody's concern: as long as
+  // the source is longer, the job does not end well.
   void Mark(ByteRange range) {
     if (!is_tracking_ || range.offset >= bitmap_.bytes()) return;
     bitmap_.Set(range);

@@ -170,6 +170,7 @@ absl::Status MirrorJob::OnCreated() {
 // ---- Verbs -------------------------------------------------------------------------------------
 
 absl::Status MirrorJob::OnComplete() {
+  MILLRACE_RETURN_IF_ERROR(CheckLengths());  // it stays ready, and all that it has copied is of use
   if (!is_completing_ && replaced_ != source_) proofs().ClaimAll(graph(), replaced_);
   is_completing_ = true;
   return absl::OkStatus();
@@ -179,20 +180,22 @@ bool MirrorJob::OnCancel(bool force) { return force || !context().is_ready(); }
 
 // ---- The end -----------------------------------------------------------------------------------
 
-absl::Status MirrorJob::CheckReplaceable(const GraphReader& reader) const {
+// What may have changed in a way that nobody's lease or permission keeps from happening.
+absl::Status MirrorJob::CheckMayEnd(const GraphReader& reader) const {
+  MILLRACE_RETURN_IF_ERROR(CheckLengths());
   if (!is_completing_ || replaced_ == source_) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(const NodeView source, reader.Resolve(source_));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, reader.Resolve(replaced_));
   return CheckMirrorMayReplace(source, replaced);
 }
 
-absl::Status MirrorJob::CheckReplaceableNow() {
+absl::Status MirrorJob::CheckMayEndNow() {
   GraphView view(graph());
-  return CheckReplaceable(view);
+  return CheckMayEnd(view);
 }
 
 absl::Status MirrorJob::CoPrepare() {
-  MILLRACE_RETURN_IF_ERROR(CheckReplaceableNow());
+  MILLRACE_RETURN_IF_ERROR(CheckMayEndNow());
   MILLRACE_MUTANT(kR12) {  // its part is done, so it gives its permissions back
     GraphTransaction change(graph());
     change.OnBehalfOf(holder());
@@ -226,7 +229,7 @@ std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader& reader) const {
 
 // Race R10: the guest is at rest from before the last look at the marks until it is on the target.
 absl::Status MirrorJob::CoCatchUp() {
-  MILLRACE_RETURN_IF_ERROR(CheckReplaceableNow());
+  MILLRACE_RETURN_IF_ERROR(CheckMayEndNow());
   MILLRACE_MUTANT(kR10) return absl::OkStatus();  // the marks were clean before the drain
   // What is marked meanwhile, by somebody who has come below the source, is for another call.
   MILLRACE_RETURN_IF_ERROR(CoCopyRest(dirty().dirty_bytes()).status());
@@ -235,7 +238,7 @@ absl::Status MirrorJob::CoCatchUp() {
 
 bool MirrorJob::IsCaughtUp(const GraphReader& reader) {
   MILLRACE_MUTANT(kR10) return true;
-  return dirty().is_clean() && !copier_.needs_flush() && CheckReplaceable(reader).ok();
+  return dirty().is_clean() && !copier_.needs_flush() && CheckMayEnd(reader).ok();
 }
 
 absl::StatusOr<uint64_t> MirrorJob::CoCopyRest(uint64_t bytes) {

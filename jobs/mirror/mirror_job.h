@@ -27,6 +27,11 @@
 // a write-blocking mirror, until there is nothing left; not under a speed limit, which such copies
 // do not keep.
 //
+// Somebody may open a raw source anew with another length meanwhile. The job goes on with the
+// length that it began with; what the source has lost is zeroes. While the lengths differ it takes
+// no `complete`, and does not end well: the guest stays on the source (kSizeMismatch). QEMU moves
+// the disk to a target of the old length.
+//
 // What it owns: the source, its filter (nobody may lease a link to it) and the target, whose
 // operations are claimed; in a commit, all of [top .. base], leased. The target is nobody else's to
 // read or write while the job lives.
@@ -219,8 +224,10 @@ class MirrorJob final : public BlockJob {
   // Whether what is left is little enough to be copied under the drain.
   bool IsNearlyClean();
   bool is_ending() const { return is_completing_ || context().is_cancel_requested(); }
-  absl::Status CheckReplaceable(const GraphReader& reader) const;
-  absl::Status CheckReplaceableNow() MILLRACE_OPENS_VIEW;
+  // Whether the source has the length that the marks have, and the target the one it needs.
+  absl::Status CheckLengths() const;
+  absl::Status CheckMayEnd(const GraphReader& reader) const;
+  absl::Status CheckMayEndNow() MILLRACE_OPENS_VIEW;
   void StageBacking(GraphTransaction& change, std::optional<NodeId> below_source);
 
   const MirrorOptions options_;

@@ -17,14 +17,6 @@ namespace {
 // has it copied once.
 constexpr Nanoseconds kReadySlice = 100 * kMillisecond;
 
-absl::Status SizeMismatch(std::string_view type, const std::string& job, uint64_t source,
-                          uint64_t target) {
-  return RefuseJob(
-      absl::StatusCode::kInvalidArgument, ConflictReason::kSizeMismatch, job, type,
-      StrCat("cannot mirror: the source has ", source, " bytes and the target ", target),
-      "make both the same size");
-}
-
 }  // namespace
 
 absl::Status MirrorJob::CoRun(JobContext& context) {
@@ -70,7 +62,7 @@ void MirrorJob::OnRestartIo() {
 void MirrorJob::CoSyncWrite(ByteRange range) {
   ++guest_syncs_;
   const uint64_t granularity = dirty().granularity();
-  const uint64_t end = std::min(AlignUp(range.end(), granularity), set_up_.filter.bytes());
+  const uint64_t end = std::min(AlignUp(range.end(), granularity), dirty().bytes());
   const uint64_t first_number = copier_.next_number();
   uint64_t at = AlignDown(range.offset, granularity);
   while (at < end && failure_.ok() && !is_at_rest_ && !context().is_cancelled()) {
@@ -149,11 +141,29 @@ void MirrorJob::CoEndSync() {
 // ---- Before copying ----------------------------------------------------------------------------
 
 absl::Status MirrorJob::CoFitTarget() {
+  if (is_target_below_ && set_up_.writer.bytes() < dirty().bytes()) {
+    MILLRACE_RETURN_IF_ERROR(set_up_.writer.CoResize(dirty().bytes()));
+  }
+  return CheckLengths();
+}
+
+absl::Status MirrorJob::CheckLengths() const {
+  const uint64_t began = set_up_.changes->bitmap().bytes();
   const uint64_t source = set_up_.filter.bytes();
   const uint64_t target = set_up_.writer.bytes();
-  if (source == target) return absl::OkStatus();
-  if (!is_target_below_) return SizeMismatch(type_, context().id(), source, target);
-  return target < source ? set_up_.writer.CoResize(source) : absl::OkStatus();
+  const bool fits = is_target_below_ ? target >= began : target == began;
+  if (source == began && fits) return absl::OkStatus();
+  if (source == began) {
+    return RefuseJob(
+        absl::StatusCode::kInvalidArgument, ConflictReason::kSizeMismatch, context().id(), type_,
+        StrCat("cannot mirror: the source has ", source, " bytes and the target ", target),
+        "make both the same size");
+  }
+  return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kSizeMismatch,
+                   context().id(), type_,
+                   StrCat("cannot end the mirror: the source had ", began,
+                          " bytes when it began and has ", source, " now"),
+                   "open the source with its former size again, or cancel the job by force");
 }
 
 // Copying only what is allocated in the source leaves the rest of the target as it is.
@@ -179,10 +189,12 @@ absl::Status MirrorJob::CoZeroTarget(JobContext& context) {
 }
 
 absl::Status MirrorJob::CoMarkAllocated(JobContext& context) {
-  const uint64_t total = set_up_.filter.bytes();
   Nanoseconds slice_end = graph().engine().clock().Now() + kScanSlice;
-  for (uint64_t offset = 0; offset < total && !context.is_cancelled();) {
+  for (uint64_t offset = 0; !context.is_cancelled();) {
     context.CoPausePoint();
+    // It may be another than it was; what it has lost is marked.
+    const uint64_t total = std::min(dirty().bytes(), set_up_.filter.bytes());
+    if (offset >= total) break;
     MILLRACE_ASSIGN_OR_RETURN(
         const AllocationRun run,
         set_up_.filter.CoAllocation(ByteRange(offset, total - offset), NodeId(), marked_down_to_));

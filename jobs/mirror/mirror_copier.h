@@ -71,6 +71,9 @@ class MirrorCopier {
   uint64_t Room();
   // The same for what is copied at the end, whatever guests do: of one piece.
   uint64_t RoomAtTheEnd() const;
+  // Whether there is memory for one piece only, which is in flight. Who copies a granule for a
+  // guest, whatever Room() says, waits for it.
+  bool IsShortOfMemory() const { return !pieces_.empty() && BoundsNow().batches == 1; }
   // How long the job must rest before its next piece; 0: not at all. The rest counts as taken.
   Nanoseconds TakeRest() { return guests_.AreGuestsWriting() ? 0 : guests_.TakeRest(); }
   void Describe(JobInfo& info) const { guests_.Describe(info); }

@@ -82,6 +82,10 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
       at = std::min(next, end);
       continue;
     }
+    if (copier_.IsShortOfMemory()) {
+      copier_.CoWaitForOne();
+      continue;
+    }
     ++guest_pieces_;
     const MirrorPiece piece = copier_.CoCopyNow(ByteRange(at, std::min(area->end(), end) - at));
     --guest_pieces_;

@@ -1,12 +1,15 @@
 // What a write-blocking mirror promises each guest: what a write that has returned has written is
 // in the target, whoever has copied it, and whatever others do there meanwhile.
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <set>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/io/simulated_io.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/condition.h"
@@ -207,6 +210,62 @@ TEST(MirrorGuestCopies, ZeroesThatLandBehindTheJobsFlushAreFlushedBeforeTheDiskM
                 [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND {
                   return CoMoveWhileAGuestsCopyMeetsTheFlush(world, log, true);
                 });
+}
+
+// ---- Memory ------------------------------------------------------------------------------------
+
+// Guests write to many granules at once, each of which is copied whole, while others have nearly
+// all of the engine's memory for I/O: neither do their copies fail for want of it, nor does what
+// else is done with it.
+absl::Status CoWriteManyWithLittleMemory(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+  constexpr uint64_t kGranularity = 64 << 10;
+  constexpr uint64_t kGuests = 40;
+  constexpr uint64_t kLeft = 16 * kGranularity;
+  MILLRACE_ASSIGN_OR_RETURN(
+      world.chain,
+      CoMakeMemoryChain(world.graph(),
+                        {.layers = 1, .bytes = kGuests * kGranularity, .cluster_bytes = 4096},
+                        false));
+  const std::string old(kGuests * kGranularity, 'o');
+  MILLRACE_RETURN_IF_ERROR(world.chain.guest.CoWrite(0, IoVector::OfConst(old.data(), old.size())));
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage(kGuests * kGranularity));
+  options.copy_mode = MirrorCopyMode::kWriteBlocking;
+  options.granularity = kGranularity;
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  BufferPool& buffers = world.graph().engine().buffers();
+  MILLRACE_ASSIGN_OR_RETURN(const IoBuffer others,
+                            buffers.TryTake(BufferPool::Limits().bytes_max - kLeft, "others"));
+  static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
+  size_t most = 0;
+  TaskScope guests("guests");
+  for (uint64_t number = 0; number < kGuests; ++number) {
+    guests.Spawn("guest", [&, number]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      const char byte = static_cast<char>('A' + number % 26);
+      const std::string data(TaggedDisk::kSector, byte);
+      const uint64_t offset = number * kGranularity;
+      MILLRACE_RETURN_IF_ERROR(
+          world.chain.guest.CoWrite(offset, IoVector::OfConst(data.data(), data.size())));
+      most = std::max(most, buffers.bytes_out());
+      char copied[2] = {};
+      world.target->content.Read(offset + TaggedDisk::kSector - 1, IoVector(copied, 2));
+      EXPECT_EQ(copied[0], byte) << number;
+      EXPECT_EQ(copied[1], 'o') << number;
+      return absl::OkStatus();
+    });
+  }
+  MILLRACE_RETURN_IF_ERROR(guests.CoJoin());
+  EXPECT_LE(most, BufferPool::Limits().bytes_max - kLeft / 2);
+  EXPECT_EQ(world.StateOf("m"), JobState::kReady);
+  return CoEnd(world);
+}
+
+TEST(MirrorGuestCopies, WaitForMemoryWhileOthersHaveIt) {
+  MirrorEventLog log;
+  RunOnce(CoWriteManyWithLittleMemory, &log);
+  EXPECT_EQ(log.Count(JobEventKind::kError), 0u);
+  ASSERT_NE(log.End(), nullptr);
+  EXPECT_TRUE(log.End()->status.ok()) << log.End()->status;
 }
 
 // ---- What fails, and what is counted -------------------------------------------------------------

@@ -25,7 +25,8 @@
 // for ever. Once it has copied all that there was to copy when it began to copy, or when the user
 // ended it, and kFreePassBytes more, what they write is copied before their writes return, as in
 // a write-blocking mirror, until there is nothing left; not under a speed limit, which such copies
-// do not keep.
+// do not keep. Nobody holds those back who write below the source: if they write faster than the
+// job copies, the end comes all the same, and what is left is copied in its section.
 //
 // Somebody may open a raw source anew with another length meanwhile. The job goes on with the
 // length that it began with; what the source has lost is zeroes. While the lengths differ it takes
@@ -221,8 +222,12 @@ class MirrorJob final : public BlockJob {
   void OnPieceDone(const MirrorPiece& piece);
   void CountEndWork(const MirrorPiece& piece);
   void ApplyPolicy(IoOperation operation, const absl::Status& status);
-  // Whether what is left is little enough to be copied under the drain.
+  uint64_t BytesLeft() { return dirty().dirty_bytes() + copier_.bytes_in_flight(); }
+  // What may be copied under the drain without anybody noticing.
+  uint64_t LittleBytes();
+  // Whether what is left is to be copied under the drain: it is little, or does not become less.
   bool IsNearlyClean();
+  void CountPasses(const JobContext& context, uint64_t left);
   bool is_ending() const { return is_completing_ || context().is_cancel_requested(); }
   // Whether the source has the length that the marks have, and the target the one it needs.
   absl::Status CheckLengths() const;
@@ -256,6 +261,9 @@ class MirrorJob final : public BlockJob {
   bool is_idle_ = false;               // asleep until something is marked
   bool is_completing_ = false;         // the user said `complete`
   std::optional<uint64_t> end_work_;   // bytes yet to be copied before the end may come
+  uint64_t pass_bytes_ = 0;            // what the job's latest pass at the end began with
+  uint64_t pass_left_ = 0;             // of it, what the job itself is yet to copy
+  bool is_outrun_ = false;             // passes do not leave less and less, though guests are held
   ByteRange paced_;                    // what the speed limit has let pass and is not started yet
   uint64_t cursor_ = 0;                // where to look for the next area
   std::optional<bool> is_path_plain_;  // as looked at since the graph may last have changed

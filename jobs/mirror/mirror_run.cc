@@ -114,7 +114,7 @@ void MirrorJob::CountGuestCopy(const MirrorPiece& piece, ByteRange written) {
   const bool is_guests = options_.copy_mode == MirrorCopyMode::kWriteBlocking;
   context().Advance(is_guests ? piece.range.Intersect(written).bytes : piece.range.bytes);
   // The job may be asleep.
-  context().SetRemaining(dirty().dirty_bytes() + copier_.bytes_in_flight());
+  context().SetRemaining(BytesLeft());
 }
 
 bool MirrorJob::AreGuestsPaced() const {
@@ -124,8 +124,7 @@ bool MirrorJob::AreGuestsPaced() const {
 void MirrorJob::PaceGuests(const JobContext& context) {
   if (!free_pass_) {
     const bool is_over = MILLRACE_BUGGIFY("mirror: guests have outrun the job");
-    const uint64_t left = dirty().dirty_bytes() + copier_.bytes_in_flight() + kFreePassBytes;
-    free_pass_ = is_over ? 0 : left;
+    free_pass_ = is_over ? 0 : BytesLeft() + kFreePassBytes;
   }
   const bool is_on_its_way = !context.is_ready() || is_ending();
   are_guests_held_ = is_on_its_way && free_pass_ == 0 && context.speed() == 0;
@@ -214,19 +213,36 @@ absl::Status MirrorJob::CoMarkAllocated(JobContext& context) {
 
 // ---- Copying -----------------------------------------------------------------------------------
 
+uint64_t MirrorJob::LittleBytes() {
+  return std::min(MirrorCopier::kPieceBytesMax, MirrorCopier::kBatchesMax * dirty().granularity());
+}
+
 bool MirrorJob::IsNearlyClean() {
   if (dirty().is_clean()) return true;
   MILLRACE_MUTANT(kR15) return false;
   // A guest that never stops writing must not keep the job from ending: one pass after the user's
   // word, what is left may be copied under the drain.
-  const uint64_t little =
-      std::min(MirrorCopier::kPieceBytesMax, MirrorCopier::kBatchesMax * dirty().granularity());
-  return is_ending() && end_work_ == 0 && dirty().dirty_bytes() <= little;
+  if (!is_ending() || end_work_ != 0) return false;
+  return is_outrun_ || dirty().dirty_bytes() <= LittleBytes();
+}
+
+// Nobody holds back who writes below the source, past the filter; only the drain does. Once guests
+// are held, passes are worth it for as long as each leaves half as much at most. What guests copy
+// meanwhile was marked meanwhile, too, and is no part of a pass.
+void MirrorJob::CountPasses(const JobContext& context, uint64_t left) {
+  if (!is_ending() || end_work_ != 0 || free_pass_ != 0 || context.speed() != 0) {
+    is_outrun_ = false;
+    pass_bytes_ = pass_left_ = 0;
+    return;
+  }
+  if (pass_left_ > 0) return;
+  is_outrun_ = pass_bytes_ > LittleBytes() && left > pass_bytes_ / 2;
+  pass_bytes_ = pass_left_ = left;
 }
 
 absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
   for (;;) {
-    context.SetRemaining(dirty().dirty_bytes() + copier_.bytes_in_flight());
+    context.SetRemaining(BytesLeft());
     context.CoPausePoint();
     if (context.is_cancelled()) return absl::OkStatus();
     if (!failure_.ok()) return failure_;
@@ -236,14 +252,16 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
       continue;
     }
     if (is_ending() && !end_work_) {
-      end_work_ = dirty().dirty_bytes() + copier_.bytes_in_flight();
+      end_work_ = BytesLeft();
       free_pass_.reset();
     }
     PaceGuests(context);
+    CountPasses(context, BytesLeft());
     // From here to the next suspension the marks stay as they are.
     const bool is_done = context.is_ready() && IsNearlyClean();
     MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),
                        "mirror: the rest is copied under the drain");
+    MILLRACE_SOMETIMES(is_done && is_outrun_, "mirror: outrun by somebody below");
     if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
       const Nanoseconds rest = is_ending() ? 0 : copier_.TakeRest();
       if (rest > 0) {
@@ -353,6 +371,7 @@ void MirrorJob::OnPieceDone(const MirrorPiece& piece) {
   }
   context().Advance(piece.range.bytes);
   CountEndWork(piece);
+  pass_left_ -= std::min(pass_left_, piece.range.bytes);
 }
 
 void MirrorJob::CountEndWork(const MirrorPiece& piece) {

@@ -31,9 +31,10 @@ absl::StatusOr<NodeId> CoAddThrottle(MirrorWorld& world, NodeId below) MILLRACE_
 }
 
 absl::StatusOr<NodeId> CoAddOverlay(MirrorWorld& world, std::string name,
-                                    std::optional<NodeId> backing) MILLRACE_MAY_SUSPEND {
+                                    std::optional<NodeId> backing, uint64_t bytes = kBytes)
+    MILLRACE_MAY_SUSPEND {
   MemoryOverlayOptions options;
-  options.bytes = kBytes;
+  options.bytes = bytes;
   if (backing) options.backing = {"img-below", "memory-overlay"};
   options.filename = StrCat("img-", name);
   std::vector<std::pair<Role, NodeId>> below;
@@ -242,23 +243,53 @@ TEST(MirrorBelow, WhatABackingThatShrinksShowsNoMoreIsZeroInTheTarget) {
 
 // ---- The end -----------------------------------------------------------------------------------
 
-// Some that always have writes on their way.
+// Takes its time for every write.
+class SlowFilter final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "slow"; }
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
+      MILLRACE_MAY_SUSPEND {
+    CoSleepFor(kWriteTime).IgnoreError();
+    return FilterDriver::CoWrite(offset, source, flags);
+  }
+
+ private:
+  static constexpr Nanoseconds kWriteTime = 4 * kMillisecond;
+};
+
+// They write all over the backing, faster than what they have written can be copied: 64 KiB at a
+// time are, in four milliseconds, and in each of these they change 256 KiB.
 TEST(MirrorBelow, WritersThatNeverStopDoNotKeepItFromEnding) {
   RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
-    constexpr uint64_t kWrites = 20000;
-    MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
-    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
-    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, top));
+    constexpr uint64_t kDiskBytes = uint64_t{4} << 20;
+    constexpr uint64_t kGranularity = 4096;
+    constexpr uint64_t kWriters = 64;
+    constexpr uint64_t kPart = kDiskBytes / kWriters;
+    constexpr uint64_t kWrites = 300000;
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId base,
+                              CoAddOverlay(world, "base", std::nullopt, kDiskBytes));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base, kDiskBytes));
+    MILLRACE_ASSIGN_OR_RETURN(world.chain.guest, Attach(world, top, world.chain.guest_holder));
+    world.chain.nodes = {base, top};
+    MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage(kDiskBytes));
+    options.granularity = kGranularity;
+    options.buffer_bytes = 64 << 10;
+    MILLRACE_ASSIGN_OR_RETURN(options.target, CoAdd(world, "slow", std::make_unique<SlowFilter>(),
+                                                    {{Role::kFiltered, options.target}}));
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+    EXPECT_TRUE(world.CoWaitUntilReady("m"));
     MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, base));
     uint64_t writes = 0;
     bool is_over = false;
     Event are_at_work{"all write"};
     TaskScope scope("other");
-    for (uint64_t sector = 0; sector < kSectors; ++sector) {
-      scope.Spawn("writer", [&, sector]() MILLRACE_MAY_SUSPEND -> absl::Status {
-        while (++writes < kWrites && !is_over) {
+    for (uint64_t writer = 0; writer < kWriters; ++writer) {
+      scope.Spawn("writer", [&, writer]() MILLRACE_MAY_SUSPEND -> absl::Status {
+        for (uint64_t at = 0; ++writes < kWrites && !is_over; at = (at + kGranularity) % kPart) {
+          const uint64_t sector = (writer * kPart + at) / kSector;
           MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, sector, 1, 'w'));
-          if (writes > 10 * kSectors) are_at_work.Set();
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(4 * kMillisecond));
+          if (writes > 2 * kDiskBytes / kGranularity) are_at_work.Set();
         }
         return absl::OkStatus();
       });
@@ -269,7 +300,7 @@ TEST(MirrorBelow, WritersThatNeverStopDoNotKeepItFromEnding) {
     is_over = true;
     status.Update(scope.CoJoin());
     EXPECT_LT(writes, kWrites);
-    EXPECT_EQ(world.Shape(), "t");
+    EXPECT_EQ(world.Shape(), "[slow] <- t");
     return status;
   });
 }

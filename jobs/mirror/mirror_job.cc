@@ -202,17 +202,28 @@ absl::Status MirrorJob::CoPrepare() {
     change.SetPermissions(set_up_.writer, {});
     MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   }
-  // What was written while others were waited for. Only one pass: the guest goes on writing, and
-  // what it writes now is for the section. Who drains waits for a part of it at most.
+  // What was written while others were waited for is copied and flushed while the guest goes on.
+  // What it writes meanwhile is for another pass or, when that is little or passes do not leave
+  // half as much, for the section.
+  for (uint64_t bytes = dirty().dirty_bytes();;) {
+    MILLRACE_RETURN_IF_ERROR(CoCopyPass(bytes));
+    const uint64_t left = dirty().dirty_bytes();
+    if (left <= LittleBytes() || left > bytes / 2) return absl::OkStatus();
+    bytes = left;
+  }
+}
+
+// Who drains meanwhile waits for a part of it at most, or for its flush.
+absl::Status MirrorJob::CoCopyPass(uint64_t bytes) {
   const uint64_t part = std::min(buffer_bytes_, static_cast<uint64_t>(kMirrorBufferBytes));
-  for (uint64_t left = dirty().dirty_bytes(); left > 0;) {
-    MILLRACE_ASSIGN_OR_RETURN(const uint64_t started, CoCopyRest(std::min(left, part)));
+  while (bytes > 0) {
+    MILLRACE_ASSIGN_OR_RETURN(const uint64_t started, CoCopyRest(std::min(bytes, part)));
     if (started == 0) break;
-    left -= std::min(left, started);
+    bytes -= std::min(bytes, started);
     context().quiescable().EnterQuietWait();
     context().quiescable().CoLeaveQuietWait();
   }
-  return absl::OkStatus();
+  return copier_.needs_flush() ? copier_.CoFlush() : absl::OkStatus();
 }
 
 // Of what lies below the source, what somebody may change: whoever writes there must be at rest as

@@ -17,9 +17,10 @@
 //                  (race R10);
 //   cancels it     softly: the same, but the guest stays with the source; the target is what the
 //                  source was at that moment. By force: it stops where it is.
-// Copying goes on after the last look at the marks outside the section, so a manual finalize does
-// not stop the guest meanwhile. Errors in these last copies end the job, whatever the policy; all
-// others follow the policy of their side, and what was not copied is tried again.
+// Copying goes on after the last look at the marks outside the section, and what was copied is
+// flushed there, so a manual finalize does not stop the guest meanwhile. Errors in these last
+// copies end the job, whatever the policy; all others follow the policy of their side, and what was
+// not copied is tried again.
 //
 // Guests that write faster than the job copies would keep it from becoming ready, and from its end,
 // for ever. Once it has copied all that there was to copy when it began to copy, or when the user
@@ -216,6 +217,8 @@ class MirrorJob final : public BlockJob {
   bool MustWaitForPieces(bool is_done) const;
   bool MustFlush() const;
   std::optional<ByteRange> NextArea();
+  // Copies about so much of what is marked, and flushes it; outside the section.
+  absl::Status CoCopyPass(uint64_t bytes) MILLRACE_MAY_SUSPEND;
   // At the end: copies what is marked, about `bytes` of it at most, whatever guests do meanwhile.
   // Returns how much was begun with; all of it has ended.
   absl::StatusOr<uint64_t> CoCopyRest(uint64_t bytes) MILLRACE_MAY_SUSPEND;

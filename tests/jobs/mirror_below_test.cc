@@ -305,9 +305,10 @@ TEST(MirrorBelow, WritersThatNeverStopDoNotKeepItFromEnding) {
   });
 }
 
-// Holds flushes back once it is told to.
+// Once it is told to, lets a last flush pass outside the section, and holds those that come then.
 struct HeldFlush {
   bool holds = false;
+  std::function<absl::Status()> before_section{};  // called by the flush that passes
   Event begins{"a flush begins"};
   Event release{"release of the flush"};
 };
@@ -317,7 +318,9 @@ class HoldFlushFilter final : public FilterDriver {
   explicit HoldFlushFilter(HeldFlush& held) : held_(held) {}
   std::string_view driver_name() const override { return "hold"; }
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
-    if (held_.holds) {
+    if (held_.holds && held_.before_section) {
+      MILLRACE_RETURN_IF_ERROR(std::exchange(held_.before_section, nullptr)());
+    } else if (held_.holds) {
       held_.begins.Set();
       held_.release.CoWait();
     }
@@ -346,7 +349,10 @@ absl::Status CoInTheLastFlush(MirrorWorld& world, HeldFlush& held, const Meanwhi
   EXPECT_TRUE(world.CoWaitUntilReady("m"));
   MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
   EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
-  MILLRACE_RETURN_IF_ERROR(CoWriteSectors(world.chain.guest, 1, 1, 'g'));  // to be flushed
+  MILLRACE_RETURN_IF_ERROR(CoWriteSectors(world.chain.guest, 1, 1, 'g'));
+  held.before_section = [&]() MILLRACE_MAY_SUSPEND {
+    return CoWriteSectors(world.chain.guest, 1, 1, 'G');  // to be flushed in the section
+  };
   held.holds = true;
   MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
   held.begins.CoWait();

@@ -120,7 +120,14 @@ absl::Status BlockJobCommitter::Apply(absl::Span<JobBody* const> members,
   return absl::OkStatus();
 }
 
-absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
+absl::Status BlockJobCommitter::CoCatchUp(absl::Span<JobBody* const> members) {
+  for (JobBody* member : members) {
+    MILLRACE_RETURN_IF_ERROR(static_cast<BlockJob*>(member)->CoCatchUp());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CommitOutcome> BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
   std::vector<HolderRef> owners;
   for (JobBody* member : members) owners.push_back(static_cast<BlockJob*>(member)->holder());
   // What must be drained is derived again if the graph has changed meanwhile: the nodes above a
@@ -131,14 +138,19 @@ absl::Status BlockJobCommitter::CoCommit(absl::Span<JobBody* const> members) {
     MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                               DrainedSection::CoBegin(graph_, nodes, owners));
     while (NodesToDrain(members) == nodes) {
-      for (JobBody* member : members) {
-        absl::Status status = static_cast<BlockJob*>(member)->CoCatchUp();
-        MILLRACE_MUTANT(kR55) {  // what fails here forgets what it has begun
-          if (!status.ok()) new DrainedSection(std::move(drained));
-        }
-        MILLRACE_RETURN_IF_ERROR(status);
+      const bool is_put_off = std::any_of(members.begin(), members.end(), [](JobBody* member) {
+        return static_cast<BlockJob*>(member)->PutsOffTheEdit();
+      });
+      if (is_put_off) return CommitOutcome::kPutOff;
+      absl::Status status = CoCatchUp(members);
+      MILLRACE_MUTANT(kR55) {  // what fails here forgets what it has begun
+        if (!status.ok()) new DrainedSection(std::move(drained));
       }
-      if (NodesToDrain(members) == nodes && AreCaughtUp(members)) return Apply(members, drained);
+      MILLRACE_RETURN_IF_ERROR(status);
+      if (NodesToDrain(members) == nodes && AreCaughtUp(members)) {
+        MILLRACE_RETURN_IF_ERROR(Apply(members, drained));
+        return CommitOutcome::kApplied;
+      }
     }
   }
 }

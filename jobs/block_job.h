@@ -69,6 +69,10 @@ class BlockJob : public JobBody {
   // Whether CoCatchUp() would find nothing to do: the last question before the edit, with nothing
   // in between that suspends.
   virtual bool IsCaughtUp(const GraphReader& /*reader*/) { return true; }
+  // Asked in the section before CoCatchUp(), every time: whether that has so much to do that the
+  // section is to end, all members are to prepare again, and another one is to begin. There must be
+  // an end of it.
+  virtual bool PutsOffTheEdit() { return false; }
   void OnApplied(const AppliedEdit& edit) { applied_ = edit; }
   const HolderRef& holder() const { return holder_; }
 
@@ -93,11 +97,13 @@ class BlockJobCommitter final : public JobCommitter {
  public:
   explicit BlockJobCommitter(Graph& graph) : graph_(graph) {}
 
-  absl::Status CoCommit(absl::Span<JobBody* const> members) override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<CommitOutcome> CoCommit(absl::Span<JobBody* const> members) override
+      MILLRACE_MAY_SUSPEND;
 
  private:
   std::vector<NodeId> NodesToDrain(absl::Span<JobBody* const> members) MILLRACE_OPENS_VIEW;
   bool AreCaughtUp(absl::Span<JobBody* const> members) MILLRACE_OPENS_VIEW;
+  absl::Status CoCatchUp(absl::Span<JobBody* const> members) MILLRACE_MAY_SUSPEND;
   absl::Status Apply(absl::Span<JobBody* const> members, const DrainedSection& drained)
       MILLRACE_OPENS_VIEW;
 

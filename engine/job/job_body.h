@@ -78,7 +78,8 @@ class JobBody {
   virtual absl::Status CoRun(JobContext& context) MILLRACE_MAY_SUSPEND = 0;
 
   // Last things that may fail before the edit. From the first member's CoPrepare() on, a cancel is
-  // recorded but does not stop the transaction.
+  // recorded but does not stop the transaction. Called again, after all other members' ones, if the
+  // committer puts the edit off.
   virtual absl::Status CoPrepare() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   // Adds this job's edits. Derive what to edit here, from the graph as it is now. May be called
   // again if the edit must be tried anew; nothing happens until all members' edits are applied.

@@ -142,15 +142,19 @@ void JobTransaction::CoMakePending() {
 }
 
 void JobTransaction::CoFinalize() {
-  if (!CoPrepareAll()) return;
-  const absl::Status status = CoCommitAll();
-  if (status.ok()) {
+  for (;;) {
+    if (!CoPrepareAll()) return;
+    const absl::StatusOr<CommitOutcome> outcome = CoCommitAll();
+    if (!outcome.ok()) {
+      // One change for all members: its failure is the failure of each.
+      for (Job* job : members_) job->result_ = outcome.status();
+      BeginAbort(nullptr);
+      return;
+    }
+    if (*outcome == CommitOutcome::kPutOff) continue;
     phase_ = Phase::kCommitted;
     return;
   }
-  // One change for all members: its failure is the failure of each.
-  for (Job* job : members_) job->result_ = status;
-  BeginAbort(nullptr);
 }
 
 bool JobTransaction::CoPrepareAll() {
@@ -173,13 +177,13 @@ bool JobTransaction::CoPrepareAll() {
   return true;
 }
 
-absl::Status JobTransaction::CoCommitAll() {
+absl::StatusOr<CommitOutcome> JobTransaction::CoCommitAll() {
   absl::InlinedVector<JobBody*, 1> bodies;
   for (Job* job : members_) bodies.push_back(&job->body());
   Job::CoBeginSteps(members_);
-  absl::Status status = committer_.CoCommit(bodies);
+  const absl::StatusOr<CommitOutcome> outcome = committer_.CoCommit(bodies);
   EndSteps(members_);
-  return status;
+  return outcome;
 }
 
 void JobTransaction::BeginAbort(Job* trigger) {

@@ -65,7 +65,7 @@ class JobTransaction final : private Waitable {
   void CoMakePending() MILLRACE_MAY_SUSPEND;
   void CoFinalize() MILLRACE_MAY_SUSPEND;
   bool CoPrepareAll() MILLRACE_MAY_SUSPEND;
-  absl::Status CoCommitAll() MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<CommitOutcome> CoCommitAll() MILLRACE_MAY_SUSPEND;
   void CoFinishAll() MILLRACE_MAY_SUSPEND;
   void CoFinish(Job& job) MILLRACE_MAY_SUSPEND;
   // `trigger` (may be null) keeps its own result; the others are cancelled.

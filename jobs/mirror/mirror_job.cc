@@ -252,6 +252,14 @@ bool MirrorJob::IsCaughtUp(const GraphReader& reader) {
   return dirty().is_clean() && !copier_.needs_flush() && CheckMayEnd(reader).ok();
 }
 
+// While other members prepared, or the section was waited for, much may have been marked.
+bool MirrorJob::PutsOffTheEdit() {
+  const uint64_t left = dirty().dirty_bytes();
+  if (left <= kMuchAtTheEnd || left > put_off_bytes_ / 2) return false;
+  put_off_bytes_ = left;
+  return true;
+}
+
 absl::StatusOr<uint64_t> MirrorJob::CoCopyRest(uint64_t bytes) {
   context().SetRemaining(dirty().dirty_bytes());
   TaskScope scope("mirror/rest");

@@ -158,6 +158,8 @@ class MirrorJob final : public BlockJob {
  public:
   // More than one pass may take of a guest that writes little.
   static constexpr uint64_t kFreePassBytes = uint64_t{1} << 20;
+  // More than this is not copied in the section if another pass may leave less.
+  static constexpr uint64_t kMuchAtTheEnd = uint64_t{16} << 20;
 
   static absl::StatusOr<std::unique_ptr<MirrorJob>> CoCreate(Graph& graph, MirrorProofs proofs,
                                                              MirrorOptions options)
@@ -171,6 +173,7 @@ class MirrorJob final : public BlockJob {
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
   absl::Status CoCatchUp() override MILLRACE_MAY_SUSPEND;
   bool IsCaughtUp(const GraphReader& reader) override;
+  bool PutsOffTheEdit() override;
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;
@@ -258,18 +261,19 @@ class MirrorJob final : public BlockJob {
   size_t guest_syncs_ = 0;      // requests of the guest in CoSyncWrite()
   size_t guest_pieces_ = 0;     // of the pieces in flight
   Condition guest_sync_done_{"guest writes to a mirror"};
-  bool are_guests_held_ = false;       // a background mirror's, for as long as they outrun it
-  std::optional<uint64_t> free_pass_;  // bytes yet to be copied before guests may be held
-  bool is_own_work_flushed_ = false;   // nothing of the job's own since the last flush
-  bool is_idle_ = false;               // asleep until something is marked
-  bool is_completing_ = false;         // the user said `complete`
-  std::optional<uint64_t> end_work_;   // bytes yet to be copied before the end may come
-  uint64_t pass_bytes_ = 0;            // what the job's latest pass at the end began with
-  uint64_t pass_left_ = 0;             // of it, what the job itself is yet to copy
-  bool is_outrun_ = false;             // passes do not leave less and less, though guests are held
-  ByteRange paced_;                    // what the speed limit has let pass and is not started yet
-  uint64_t cursor_ = 0;                // where to look for the next area
-  std::optional<bool> is_path_plain_;  // as looked at since the graph may last have changed
+  bool are_guests_held_ = false;        // a background mirror's, for as long as they outrun it
+  std::optional<uint64_t> free_pass_;   // bytes yet to be copied before guests may be held
+  bool is_own_work_flushed_ = false;    // nothing of the job's own since the last flush
+  bool is_idle_ = false;                // asleep until something is marked
+  bool is_completing_ = false;          // the user said `complete`
+  std::optional<uint64_t> end_work_;    // bytes yet to be copied before the end may come
+  uint64_t pass_bytes_ = 0;             // what the job's latest pass at the end began with
+  uint64_t pass_left_ = 0;              // of it, what the job itself is yet to copy
+  bool is_outrun_ = false;              // passes do not leave less and less, though guests are held
+  uint64_t put_off_bytes_ = kBytesMax;  // what was left when the edit was put off
+  ByteRange paced_;                     // what the speed limit has let pass and is not started yet
+  uint64_t cursor_ = 0;                 // where to look for the next area
+  std::optional<bool> is_path_plain_;   // as looked at since the graph may last have changed
 };
 
 }  // namespace millrace

@@ -261,7 +261,6 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     const bool is_done = context.is_ready() && IsNearlyClean();
     MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),
                        "mirror: the rest is copied under the drain");
-    MILLRACE_SOMETIMES(is_done && is_outrun_, "mirror: outrun by somebody below");
     if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
       const Nanoseconds rest = is_ending() ? 0 : copier_.TakeRest();
       if (rest > 0) {

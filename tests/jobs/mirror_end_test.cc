@@ -181,5 +181,75 @@ TEST(MirrorEnd, PassesEndWhenTheyLeaveNoLess) {
   });
 }
 
+// ---- Too much is left when the section is there ------------------------------------------------
+
+// The guest has written much anew during the only pass: it is not at rest while that is copied.
+TEST(MirrorEnd, ASectionThatFindsMuchToCopyEndsAndPassesGoOn) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MeteredMirror mirror{.id = "m"};
+    MILLRACE_RETURN_IF_ERROR(
+        CoStartMetered(world, mirror, {.disk_bytes = 20 * kMiB, .granularity = 64 << 10}));
+    MILLRACE_RETURN_IF_ERROR(CoMakePending(world, mirror));
+    MILLRACE_RETURN_IF_ERROR(CoWriteBytes(mirror, 20 * kMiB, 'f'));
+    mirror.count.in_flush = [&]() MILLRACE_MAY_SUSPEND {
+      mirror.count.in_flush = nullptr;
+      return CoWriteBytes(mirror, 20 * kMiB, 'g');
+    };
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+    EXPECT_EQ(mirror.count.bytes, 0u);
+    EXPECT_EQ(mirror.count.flushes, 0u);
+    return CoExpectMoved(mirror, 20 * kMiB, 'g');
+  });
+}
+
+TEST(MirrorEnd, ASectionThatFindsNoLessThanTheOneBeforeIsTheLast) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MeteredMirror mirror{.id = "m"};
+    MILLRACE_RETURN_IF_ERROR(
+        CoStartMetered(world, mirror, {.disk_bytes = 20 * kMiB, .granularity = 64 << 10}));
+    MILLRACE_RETURN_IF_ERROR(CoMakePending(world, mirror));
+    MILLRACE_RETURN_IF_ERROR(CoWriteBytes(mirror, 20 * kMiB, 'f'));
+    const uint64_t flushes = mirror.count.flushes_before;
+    mirror.count.in_flush = [&]() MILLRACE_MAY_SUSPEND {
+      return CoWriteBytes(mirror, 20 * kMiB, 'g');
+    };
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+    EXPECT_EQ(mirror.count.flushes_before, flushes + 2);
+    EXPECT_EQ(mirror.count.bytes, 20 * kMiB);
+    mirror.count.in_flush = nullptr;
+    return CoExpectMoved(mirror, 20 * kMiB, 'g');
+  });
+}
+
+// Two that end together. The newer one prepares first; while the older one does, the newer one's
+// guest writes much. Both prepare again, and neither guest is at rest for more than the edit.
+TEST(MirrorEnd, WhatIsWrittenWhileAnotherMemberPreparesIsCopiedBeforeTheSection) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    const auto transaction = world.jobs().NewTransaction();
+    const MeteredOptions options = {
+        .disk_bytes = 20 * kMiB, .granularity = 64 << 10, .transaction = transaction};
+    MeteredMirror older{.id = "a"};
+    MeteredMirror newer{.id = "b"};
+    MILLRACE_RETURN_IF_ERROR(CoStartMetered(world, older, options));
+    MILLRACE_RETURN_IF_ERROR(CoStartMetered(world, newer, options));
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("a"));
+    MILLRACE_RETURN_IF_ERROR(CoMakePending(world, newer));
+    MILLRACE_RETURN_IF_ERROR(CoWriteBytes(older, kMiB, 'g'));
+    older.count.in_flush = [&]() MILLRACE_MAY_SUSPEND {
+      older.count.in_flush = nullptr;
+      return CoWriteBytes(newer, 20 * kMiB, 'g');
+    };
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("a"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("a"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("b"));
+    EXPECT_EQ(older.count.bytes + newer.count.bytes, 0u);
+    EXPECT_EQ(older.count.flushes + newer.count.flushes, 0u);
+    MILLRACE_RETURN_IF_ERROR(CoExpectMoved(older, kMiB, 'g'));
+    return CoExpectMoved(newer, 20 * kMiB, 'g');
+  });
+}
+
 }  // namespace
 }  // namespace millrace

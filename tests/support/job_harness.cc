@@ -27,16 +27,20 @@ void JobEventLog::Clear() {
   lines_.clear();
 }
 
-absl::Status PlainCommitter::CoCommit(absl::Span<JobBody* const> members) {
+absl::StatusOr<CommitOutcome> PlainCommitter::CoCommit(absl::Span<JobBody* const> members) {
   CoYield("commit");
   if (before != nullptr) {
     if (absl::Status status = before(); !status.ok()) return status;
+  }
+  if (put_offs > 0) {
+    --put_offs;
+    return CommitOutcome::kPutOff;
   }
   class NoEdit final : public JobEdit {};
   NoEdit edit;
   for (JobBody* member : members) member->StageEdit(edit);
   ++commits;
-  return absl::OkStatus();
+  return CommitOutcome::kApplied;
 }
 
 uint64_t JobTrace::Count(std::string_view hook) const {

@@ -38,14 +38,16 @@ class JobEventLog final : public EngineObserver {
   std::vector<std::string> lines_;
 };
 
-// Calls StageEdit() of every member; may be told to fail or to suspend first.
+// Calls StageEdit() of every member; may be told to fail, to suspend or to put it off first.
 class PlainCommitter final : public JobCommitter {
  public:
-  absl::Status CoCommit(absl::Span<JobBody* const> members) MILLRACE_MAY_SUSPEND override;
+  absl::StatusOr<CommitOutcome> CoCommit(absl::Span<JobBody* const> members)
+      MILLRACE_MAY_SUSPEND override;
 
   // Called before anything is staged, and may suspend; its error is the commit's.
   std::function<absl::Status()> before = nullptr;
   int commits = 0;
+  int put_offs = 0;  // yet to come
 };
 
 // What a ScriptedJob did, shared with the test because the body dies with the job.

@@ -12,9 +12,10 @@ class DaemonJobCommitter final : public JobCommitter {
  public:
   explicit DaemonJobCommitter(Graph& graph) : block_jobs_(graph) {}
 
-  absl::Status CoCommit(absl::Span<JobBody* const> members) override MILLRACE_MAY_SUSPEND {
+  absl::StatusOr<CommitOutcome> CoCommit(absl::Span<JobBody* const> members) override
+      MILLRACE_MAY_SUSPEND {
     // Such a job is alone in its transaction.
-    if (members.front()->type() == kCreateJobType) return absl::OkStatus();
+    if (members.front()->type() == kCreateJobType) return CommitOutcome::kApplied;
     return block_jobs_.CoCommit(members);
   }
 

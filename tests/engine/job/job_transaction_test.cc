@@ -51,6 +51,39 @@ class JobTransactionTest : public ::testing::Test {
   JobNumber a_, b_;
 };
 
+// A commit that is put off is prepared again by every member. A cancel that comes between is
+// recorded, as after any CoPrepare().
+TEST_F(JobTransactionTest, ACommitThatIsPutOffIsPreparedAgain) {
+  world.committer().put_offs = 2;
+  StartPair({.pieces = 1}, {.pieces = 1});
+  world.committer().before = [&] {
+    EXPECT_EQ(world.StateOf("a"), JobState::kPending);
+    EXPECT_TRUE(world.jobs().Cancel("a", /*force=*/true).ok());
+    return absl::OkStatus();
+  };
+  world.Settle();
+  EXPECT_EQ(world.committer().commits, 1);
+  for (const JobNumber job : {a_, b_}) {
+    EXPECT_EQ(world.trace(job).Count("prepare"), 3u);
+    CheckEnd(job, /*committed=*/true);
+  }
+}
+
+TEST_F(JobTransactionTest, ACommitThatFailsAfterItWasPutOffAbortsThemAll) {
+  world.committer().put_offs = 1;
+  StartPair({.pieces = 1}, {.pieces = 1});
+  int tries = 0;
+  world.committer().before = [&]() -> absl::Status {
+    return ++tries == 1 ? absl::OkStatus() : absl::InternalError("no more");
+  };
+  world.Settle();
+  EXPECT_EQ(world.committer().commits, 0);
+  for (const JobNumber job : {a_, b_}) {
+    EXPECT_EQ(world.trace(job).Count("prepare"), 2u);
+    CheckEnd(job, /*committed=*/false);
+  }
+}
+
 TEST_F(JobTransactionTest, MembersWaitForEachOtherAndEndNewestFirst) {
   StartPair({.pieces = 1}, {.pieces = 20});
   world.Settle();

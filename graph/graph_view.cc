@@ -88,6 +88,14 @@ Permissions NodeView::cumulative_permissions() const {
   return all;
 }
 
+bool NodeView::is_used_besides(NodeId parent, PermissionSet any_of) const {
+  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
+  return std::any_of(edges.begin(), edges.end(), [&](const Edge* edge) {
+    const bool is_excepted = edge->parent != nullptr && edge->parent->id == parent;
+    return !is_excepted && Access::PermissionsOf(*reader_, *edge).used.Intersects(any_of);
+  });
+}
+
 bool NodeView::has_parents() const { return !Access::ParentsOf(*reader_, *node_).empty(); }
 
 std::vector<NodeId> NodeView::parents() const {

@@ -82,6 +82,9 @@ class NodeView {
   bool follows_parent_access() const;
   // Union of what the users use, intersection of what they share.
   Permissions cumulative_permissions() const;
+  // Whether somebody who points here uses any of these, links from node `parent` excepted (invalid:
+  // from none).
+  bool is_used_besides(NodeId parent, PermissionSet any_of) const;
   bool has_parents() const;
   // Parent nodes; users (attachments) are not nodes and do not show here.
   std::vector<NodeId> parents() const;

@@ -227,13 +227,20 @@ absl::Status MirrorJob::CoCopyPass(uint64_t bytes) {
 }
 
 // Of what lies below the source, what somebody may change: whoever writes there must be at rest as
-// well. What is only read there goes on; it may be the base of many disks.
+// well. What comes there by way of a node at rest, as the source's own writes to its file, is at
+// rest with that. What is only read there goes on; it may be the base of many disks.
 std::vector<NodeId> MirrorJob::NodesToDrain(const GraphReader& reader) const {
   std::vector<NodeId> nodes = {set_up_.filter.node(), source_, target_, replaced_};
-  for (NodeId id : set_up_.changes->tracked()) {
-    const absl::StatusOr<NodeView> node = reader.Resolve(id);
-    if (id == source_ || !node.ok()) continue;
-    if (node->cumulative_permissions().used.Intersects(kWrite | kResize)) nodes.push_back(id);
+  const std::vector<NodeId> way_down = set_up_.changes->tracked();
+  bool is_above_at_rest = true;  // who only reads a node may have it write what is below
+  for (size_t i = 1; i < way_down.size(); ++i) {
+    const absl::StatusOr<NodeView> node = reader.Resolve(way_down[i]);
+    if (!node.ok()) continue;
+    const NodeId above = is_above_at_rest ? way_down[i - 1] : NodeId();
+    const bool is_changed = node->is_used_besides(above, kWrite | kResize);
+    if (is_changed) nodes.push_back(way_down[i]);
+    const bool is_shared = node->is_used_besides(way_down[i - 1], kAllPermissions);
+    is_above_at_rest = is_changed || (is_above_at_rest && !is_shared);
   }
   return nodes;
 }

@@ -331,15 +331,13 @@ class HoldFlushFilter final : public FilterDriver {
   HeldFlush& held_;
 };
 
-using Meanwhile = std::function<absl::Status(MirrorWorld& world, NodeId base)>;
+using Meanwhile = std::function<absl::Status(MirrorWorld& world, NodeId below)>;
 
-// "top <- base" is mirrored to "t" below a filter; `meanwhile` runs in the last flush of the end.
-absl::Status CoInTheLastFlush(MirrorWorld& world, HeldFlush& held, const Meanwhile& meanwhile)
-    MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
-  MILLRACE_ASSIGN_OR_RETURN(world.chain.guest, Attach(world, top, world.chain.guest_holder));
-  world.chain.nodes = {base, top};
+// `source` is mirrored to "t" below a filter; `meanwhile` runs in the last flush of the end.
+absl::Status CoInTheLastFlushOf(MirrorWorld& world, NodeId source, NodeId below, HeldFlush& held,
+                                const Meanwhile& meanwhile) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(world.chain.guest, Attach(world, source, world.chain.guest_holder));
+  world.chain.nodes = {source};
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
   MILLRACE_ASSIGN_OR_RETURN(options.target,
                             CoAdd(world, "hold", std::make_unique<HoldFlushFilter>(held),
@@ -356,13 +354,21 @@ absl::Status CoInTheLastFlush(MirrorWorld& world, HeldFlush& held, const Meanwhi
   held.holds = true;
   MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
   held.begins.CoWait();
-  MILLRACE_RETURN_IF_ERROR(meanwhile(world, base));
+  MILLRACE_RETURN_IF_ERROR(meanwhile(world, below));
   EXPECT_EQ(world.Shape().substr(0, 1), "[");  // the mirror's filter
   held.holds = false;
   held.release.Set();
   MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
   EXPECT_EQ(world.Shape(), "[hold] <- t");
   return absl::OkStatus();
+}
+
+// The same of "top <- base".
+absl::Status CoInTheLastFlush(MirrorWorld& world, HeldFlush& held, const Meanwhile& meanwhile)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", base));
+  return CoInTheLastFlushOf(world, top, base, held, meanwhile);
 }
 
 absl::Status CoExpect(MirrorWorld& world, uint64_t sector, char byte) MILLRACE_MAY_SUSPEND {
@@ -389,6 +395,32 @@ TEST(MirrorBelow, WhatSomebodyWritesDuringTheLastFlushIsInTheTarget) {
     };
     MILLRACE_RETURN_IF_ERROR(CoInTheLastFlush(world, held, write));
     return CoExpect(world, 7, 'o');
+  });
+}
+
+// Nobody but the guest writes to the file of a raw source: who reads it goes on.
+TEST(MirrorBelow, WhoReadsTheFileOfARawSourceIsNotAtRestWhenTheDiskMoves) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+    MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+    MILLRACE_ASSIGN_OR_RETURN(Attachment reader,
+                              Come(world, file, {kConsistentRead, kAllPermissions}));
+    HeldFlush held;
+    bool has_read = false;
+    TaskScope scope("other");
+    absl::Status status = CoInTheLastFlushOf(
+        world, raw, file, held, [&](MirrorWorld&, NodeId) MILLRACE_MAY_SUSPEND -> absl::Status {
+          scope.Spawn("reader", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+            MILLRACE_RETURN_IF_ERROR(CoContent(reader).status());
+            has_read = true;
+            return absl::OkStatus();
+          });
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+          EXPECT_TRUE(has_read);
+          return absl::OkStatus();
+        });
+    status.Update(scope.CoJoin());
+    return status;
   });
 }
 

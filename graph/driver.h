@@ -141,8 +141,8 @@ class Driver {
   // nothing beyond what every node says.
   virtual std::string state_in_words() const { return {}; }
 
-  // Permissions of this node's child edges. Pure: depends on the arguments and on options that do
-  // not change. The default follows the role.
+  // Permissions of this node's child edges. Pure: depends on the arguments and on options that only
+  // TakeOptionsOf() changes. The default follows the role.
   virtual Permissions DerivePermissions(const PermissionContext& context) const;
   // What is reserved on them (permission.h), from what is reserved above; as pure. The same, but
   // for a filter that holds back what its users ask, or grants what they do not, as long as its job
@@ -163,6 +163,9 @@ class Driver {
   // From now on the options of `fresh` hold, a driver of the same kind that was made and never
   // opened. Called drained, on an open driver. The default: none can change.
   virtual void TakeOptionsOf(Driver& /*fresh*/) {}
+  // Who derives today the permissions that this driver will derive once the options of `fresh`
+  // hold: `fresh`, if they matter for them. The default: this driver.
+  virtual const Driver& AsWithOptionsOf(const Driver& /*fresh*/) const { return *this; }
 
   // Whether every data child holds what this node shows, so that one of them may be replaced by a
   // copy of the whole (quorum).

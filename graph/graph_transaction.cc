@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
@@ -354,6 +355,20 @@ void GraphTransaction::SetReadOnly(NodeId node_id, bool is_read_only) {
       StrCat("make '", node->name, "' ", is_read_only ? "read-only" : "writable"));
 }
 
+void GraphTransaction::ChangeOptions(NodeId node_id, OptionsChange change) {
+  Node* node = Need(node_id);
+  if (node == nullptr) return;
+  const auto& staged = plan_->proposed.options;
+  if (std::any_of(staged.begin(), staged.end(),
+                  [&](const auto& each) { return each.first == node; })) {
+    Fail(absl::InvalidArgumentError(StrCat("cannot change the options of '", node->name,
+                                           "' twice in one step; say once what is to hold")));
+    return;
+  }
+  plan_->proposed.SetOptions(node, std::move(change));
+  plan_->words.push_back(StrCat("set the options of '", node->name, "'"));
+}
+
 void GraphTransaction::ExtendLease(FrozenChain& lease, NodeId filter_id) {
   Node* filter = Need(filter_id);
   if (filter == nullptr) return;
@@ -446,6 +461,7 @@ AppliedEdit GraphTransaction::Apply() {
   }
   for (const auto& [node, is_read_only] : proposed.read_only) node->is_read_only = is_read_only;
   ApplyNewEdges(&lower_ends, &upper_ends);
+  const std::vector<Node*> changed = ApplyOptions();
   TransactionValidator::KeepReservations(*plan_);
   for (Plan::HeaderPlan& header : plan_->headers) {
     header.overlay->wanted_reference = std::move(header.reference);
@@ -454,8 +470,11 @@ AppliedEdit GraphTransaction::Apply() {
     edit.headers.push_back({header.overlay->id, edit.revision});
   }
   internals.sections.Recompute(lower_ends);
+  lower_ends.insert(lower_ends.end(), changed.begin(), changed.end());
   CheckEdited(lower_ends);
+  upper_ends.insert(upper_ends.end(), changed.begin(), changed.end());
   internals.NoteLinks(upper_ends);
+  for (Node* node : changed) node->NoteResize();
   for (Node* orphan : plan_->orphans) {
     edit.dropped.push_back(orphan->id);
     internals.Bury(orphan, plan_->Requester());
@@ -482,6 +501,20 @@ void GraphTransaction::CheckEdited(std::vector<Node*> lower_ends) const {
 
 bool GraphTransaction::IsOrphan(const Node* node) const {
   return std::find(plan_->orphans.begin(), plan_->orphans.end(), node) != plan_->orphans.end();
+}
+
+std::vector<Node*> GraphTransaction::ApplyOptions() {
+  std::vector<Node*> changed;
+  for (auto& [node, change] : plan_->proposed.options) {
+    if (IsOrphan(node)) continue;
+    MILLRACE_MUTANT(kR23) MutantYield();  // others run between one node and the next
+    if (change.io) node->io = *change.io;
+    if (change.told) node->told = *std::move(change.told);
+    if (change.fresh == nullptr) continue;
+    node->driver->TakeOptionsOf(*change.fresh);
+    changed.push_back(node);
+  }
+  return changed;
 }
 
 void GraphTransaction::ApplyNewEdges(std::vector<Node*>* lower_ends,

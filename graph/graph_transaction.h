@@ -14,7 +14,7 @@
 // What validation refuses, each with a Conflict that names the object and every holder: a stale
 // node, a duplicate or malformed name, a cycle (G1), two backings, a link leased by somebody whose
 // lease was not shown (G4), an edge whose parent is not drained by a section that was shown (G6),
-// permissions that exclude each other (G5), a write on a read-only node.
+// or options of such a node, permissions that exclude each other (G5), a write on a read-only node.
 #ifndef MILLRACE_GRAPH_GRAPH_TRANSACTION_H_
 #define MILLRACE_GRAPH_GRAPH_TRANSACTION_H_
 
@@ -54,6 +54,15 @@ struct NodeOptions {
   bool is_half_open = false;
   NodeIoOptions io{};
   std::vector<ToldOption> told{};
+};
+
+// What is to hold of an open node from now on. What is absent stays as it is.
+struct OptionsChange {
+  std::optional<NodeIoOptions> io{};
+  std::optional<std::vector<ToldOption>> told{};
+  // A driver of the same kind, made with the options that are to hold, never opened. It must
+  // outlive the transaction.
+  Driver* fresh = nullptr;
 };
 
 // A header that must follow an edit; see CoSyncBackingHeaders in graph/open_node.h.
@@ -113,6 +122,9 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   void SetPermissions(const Attachment& attachment, Permissions permissions);
   // After CoPrepareReopen on its driver; see CoSetReadOnly in graph/open_node.h.
   void SetReadOnly(NodeId node, bool is_read_only);
+  // Of each node at most once (InvalidArgument). What its child edges carry follows from the new
+  // options.
+  void ChangeOptions(NodeId node, OptionsChange change);
   // When applied, the lease covers the link from `filter`, just put above its top, as well.
   void ExtendLease(FrozenChain& lease, NodeId filter);
 
@@ -147,6 +159,8 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   AppliedEdit Apply();
   bool IsOrphan(const Node* node) const;
   void CheckEdited(std::vector<Node*> lower_ends) const;
+  // The nodes that have other options of their driver's now.
+  std::vector<Node*> ApplyOptions();
   void ApplyNewEdges(std::vector<Node*>* lower_ends, std::vector<Node*>* upper_ends);
   static void ForgetAttachment(Plan& plan, AttachmentCore& attachment);
 

@@ -61,6 +61,23 @@ bool ProposedGraph::IsReadOnly(const Node& node) const {
   return found == read_only.end() ? node.is_read_only : found->second;
 }
 
+const OptionsChange* ProposedGraph::FindOptions(const Node& node) const {
+  const auto found = std::find_if(options.begin(), options.end(),
+                                  [&](const auto& each) { return each.first == &node; });
+  return found == options.end() ? nullptr : &found->second;
+}
+
+const Driver& ProposedGraph::DriverOf(const Node& node) const {
+  const OptionsChange* const change = FindOptions(node);
+  if (change == nullptr || change->fresh == nullptr) return *node.driver;
+  return node.driver->AsWithOptionsOf(*change->fresh);
+}
+
+const NodeIoOptions& ProposedGraph::IoOf(const Node& node) const {
+  const OptionsChange* const change = FindOptions(node);
+  return change == nullptr || !change->io ? node.io : *change->io;
+}
+
 Node* ProposedGraph::FindByName(std::string_view name) const {
   for (const std::unique_ptr<Node>& node : new_nodes) {
     if (node->name == name) return node.get();

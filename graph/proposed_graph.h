@@ -12,6 +12,7 @@
 
 #include "absl/container/btree_map.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/node.h"
 
 namespace millrace {
@@ -35,6 +36,9 @@ class ProposedGraph {
   };
   Demands DemandsOf(const Edge& edge) const;
   bool IsReadOnly(const Node& node) const;
+  // Whom to ask for the permissions of the node's child edges.
+  const Driver& DriverOf(const Node& node) const;
+  const NodeIoOptions& IoOf(const Node& node) const;
   Node* FindByName(std::string_view name) const;
   Node* Resolve(NodeId id) const;
   bool IsPlanned(const Node& node) const;
@@ -46,6 +50,10 @@ class ProposedGraph {
   void Retarget(Edge* edge, Node* child);     // null: remove
   void SetDemands(Edge* edge, Demands wanted) { demands[edge] = wanted; }
   void SetReadOnly(Node* node, bool wanted) { read_only[node] = wanted; }
+  // At most once per node.
+  void SetOptions(Node* node, OptionsChange wanted) {
+    options.emplace_back(node, std::move(wanted));
+  }
 
   // What the transaction applies.
   std::vector<std::unique_ptr<Node>> new_nodes;
@@ -55,8 +63,11 @@ class ProposedGraph {
   // Ordered by address: looked up, never iterated where the order could show.
   absl::btree_map<Edge*, Demands> demands;
   absl::btree_map<Node*, bool> read_only;
+  std::vector<std::pair<Node*, OptionsChange>> options;  // in order of staging
 
  private:
+  const OptionsChange* FindOptions(const Node& node) const;
+
   Graph& graph_;
 };
 

@@ -79,24 +79,7 @@ class Reopener {
     GraphTransaction edit(graph_);
     edit.Show(drained).OnBehalfOf(holder_);
     StageReopen(edit, changes_);
-    absl::StatusOr<AppliedEdit> applied = edit.Commit();
-    if (!applied.ok()) return applied;
-    for (NodeChange& change : changes_) {
-      MILLRACE_MUTANT(kR23) MutantYield();  // others run between one node and the next
-      Take(change);
-    }
-    return applied;
-  }
-
-  void Take(NodeChange& change) const {
-    Node* node = GraphInternals::Of(graph_).Resolve(change.node);
-    if (node == nullptr) return;  // the edit has let go of it
-    if (change.io) node->io = *change.io;
-    if (change.told) node->told = *std::move(change.told);
-    if (change.fresh == nullptr) return;
-    node->driver->TakeOptionsOf(*change.fresh);
-    GraphInternals::NoteLinks({node});
-    node->NoteResize();
+    return edit.Commit();
   }
 
   void CoEnd(bool is_done) MILLRACE_MAY_SUSPEND {
@@ -139,6 +122,9 @@ void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes)
   for (const NodeChange& change : changes) {
     if (change.is_read_only) edit.SetReadOnly(change.node, *change.is_read_only);
     for (const ChildChange& child : change.children) Stage(edit, change.node, child);
+    if (change.io || change.told || change.fresh != nullptr) {
+      edit.ChangeOptions(change.node, {change.io, change.told, change.fresh.get()});
+    }
   }
 }
 

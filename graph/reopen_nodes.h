@@ -45,7 +45,7 @@ struct NodeChange {
 
 class GraphTransaction;
 
-// Stages what CoReopenNodes() does to the graph, for a dry run.
+// Stages what CoReopenNodes() does to the graph, for a dry run. The changes must outlive the edit.
 void StageReopen(GraphTransaction& edit, const std::vector<NodeChange>& changes);
 
 // Of each node there is at most one change (InvalidArgument). A node that another change lets go of

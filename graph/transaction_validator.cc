@@ -268,15 +268,20 @@ bool TransactionValidator::IsFresh(const Node& node) const {
   return true;
 }
 
-absl::Status TransactionValidator::RefuseUndrained(const Edge& edge) const {
+absl::Status TransactionValidator::RefuseUndrained(const Node& node, std::string_view what,
+                                                   std::string_view detail) const {
   Conflict conflict;
   conflict.reason = ConflictReason::kNotDrained;
-  conflict.object = edge.parent->name;
-  conflict.detail = edge.name;
+  conflict.object = node.name;
+  conflict.detail = std::string(detail);
   conflict.next_step = "begin a drained section on it and show it to the transaction";
   return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
-                        StrCat("cannot change the '", edge.name, "' link of '", edge.parent->name,
+                        StrCat("cannot change the ", what, " of '", node.name,
                                "': the node is not drained; ", conflict.next_step));
+}
+
+absl::Status TransactionValidator::RefuseUndrained(const Edge& edge) const {
+  return RefuseUndrained(*edge.parent, StrCat("'", edge.name, "' link"), edge.name);
 }
 
 absl::Status TransactionValidator::RefuseBusy(const AttachmentCore& attachment) {
@@ -321,6 +326,12 @@ absl::Status TransactionValidator::CheckDrained() const {
     if (!edge->parent->requests.empty()) return RefuseUndrained(*edge);
     if (!IsCovered(*edge->parent) && !IsFresh(*edge->parent)) return RefuseUndrained(*edge);
   }
+  for (const auto& [node, change] : proposed_.options) {
+    MILLRACE_MUTANT(kM17) continue;  // options are only read
+    if (Contains(plan_.orphans, node)) continue;
+    const bool is_quiet = node->requests.empty() && (IsCovered(*node) || IsFresh(*node));
+    if (!is_quiet) return RefuseUndrained(*node, "options", "options");
+  }
   for (const Node* orphan : plan_.orphans) {
     if (orphan->requests.empty()) continue;
     Conflict conflict;
@@ -355,10 +366,13 @@ ProposedGraph::Demands TransactionValidator::DemandsOn(const Edge& edge) const {
   context.node_has_parents = !proposed_.ParentsOf(node).empty();
   ProposedGraph::Demands derived;
   context.parents = parents.now;
-  derived.now = node.driver->DerivePermissions(context);
+  const Driver& driver = proposed_.DriverOf(node);
+  derived.now = driver.DerivePermissions(context);
   context.parents = parents.reserved;
-  derived.reserved = node.driver->DeriveReserved(context);
-  if (node.io.shares_by_force) derived.now.shared = derived.reserved.shared = kAllPermissions;
+  derived.reserved = driver.DeriveReserved(context);
+  if (proposed_.IoOf(node).shares_by_force) {
+    derived.now.shared = derived.reserved.shared = kAllPermissions;
+  }
   return derived;
 }
 
@@ -383,6 +397,8 @@ absl::Status TransactionValidator::DerivePermissions() {
   }
   for (const Edge* edge : proposed_.new_root_edges) touch(edge->child);
   for (const auto& entry : proposed_.read_only) touch(entry.first);
+  // What its users ask and share stays as it is.
+  for (const auto& entry : proposed_.options) work.push_back(entry.first);
   std::vector<Node*> changed_roots;
   for (const auto& entry : proposed_.demands) {
     changed_roots.push_back(proposed_.ChildOf(*entry.first));

@@ -38,6 +38,9 @@ class TransactionValidator {
   using WhichDemands = Permissions ProposedGraph::Demands::*;
   absl::Status CheckConflicts(const Node& node, WhichDemands which) const;
   absl::Status ReserveInDriver(Node& node);
+  // What of a node that is not drained: "the 'file' link".
+  absl::Status RefuseUndrained(const Node& node, std::string_view what,
+                               std::string_view detail) const;
   absl::Status RefuseUndrained(const Edge& edge) const;
   std::string DescribeUser(const Edge& edge) const;
   static absl::Status RefuseBusy(const AttachmentCore& attachment);

@@ -50,6 +50,7 @@ class RawDriver final : public FormatDriver {
   std::optional<uint64_t> offset_in_primary() const override { return options_.offset; }
 
   void TakeOptionsOf(Driver& fresh) override { options_ = static_cast<RawDriver&>(fresh).options_; }
+  const Driver& AsWithOptionsOf(const Driver& fresh) const override { return fresh; }
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
     context_ = &context;

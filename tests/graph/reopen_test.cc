@@ -1,8 +1,9 @@
-// Going read-only and writable, opening, and the headers that follow an edit.
+// Going read-only and writable, other options, opening, and the headers that follow an edit.
 #include <algorithm>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/raw.h"
 #include "millrace/graph/open_node.h"
 #include "millrace/graph/reopen_nodes.h"
 #include "tests/support/graph_fixture.h"
@@ -371,6 +372,158 @@ TEST_F(ReopenTest, AHeaderWaitsForTheEndOfAForeignDrain) {
     EXPECT_EQ(chain.Header(2), "img-0");
     chain.monitor.clear();
     chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// ---- Options ------------------------------------------------------------------------------------
+
+constexpr uint64_t kFileBytes = 4096;
+constexpr Permissions kWriter = {kConsistentRead | kWrite, kAllPermissions};
+constexpr Permissions kResizer = {kConsistentRead | kResize, kAllPermissions};
+
+// "raw" without options over "f", and who uses them.
+struct RawOnFile {
+  NodeId file;
+  NodeId raw;
+  std::vector<Attachment> users;
+
+  void CoGo() MILLRACE_MAY_SUSPEND {
+    for (Attachment& user : users) user.CoDetach();
+  }
+};
+
+class ReopenOptionsTest : public ReopenTest {
+ protected:
+  absl::Status Link(RawOnFile* world) MILLRACE_OPENS_VIEW {
+    GraphTransaction change(*graph_);
+    world->file = change.AddNode(MakeMemoryDriver({.bytes = kFileBytes}), {.name = "f"});
+    world->raw = change.AddNode(MakeRawDriver(), {.name = "raw"});
+    change.AddChild(world->raw, Role::kPrimary, world->file);
+    world->users.push_back(change.Attach(world->raw, Keep(me_)));
+    return change.Commit().status();
+  }
+  absl::StatusOr<RawOnFile> CoMakeRaw() MILLRACE_MAY_SUSPEND {
+    RawOnFile world;
+    MILLRACE_RETURN_IF_ERROR(Link(&world));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, world.file));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, world.raw));
+    return world;
+  }
+  absl::Status Use(RawOnFile& world, NodeId node, Permissions permissions) MILLRACE_OPENS_VIEW {
+    AttachmentOptions options;
+    options.holder = other_;
+    options.permissions = permissions;
+    MILLRACE_ASSIGN_OR_RETURN(Attachment user, Attachment::Attach(*graph_, node, options));
+    world.users.push_back(std::move(user));
+    return absl::OkStatus();
+  }
+  absl::Status CoSetWindow(NodeId raw, const RawOptions& options) MILLRACE_MAY_SUSPEND {
+    std::vector<NodeChange> changes(1);
+    changes[0].node = raw;
+    changes[0].fresh = MakeRawDriver(options);
+    return CoReopenNodes(*graph_, std::move(changes), me_);
+  }
+  uint64_t BytesOf(NodeId id) MILLRACE_OPENS_VIEW {
+    GraphView view(*graph_);
+    return view.Resolve(id)->bytes();
+  }
+  bool IsShared(NodeId id, PermissionSet permissions) MILLRACE_OPENS_VIEW {
+    GraphView view(*graph_);
+    return view.Resolve(id)->cumulative_permissions().shared.Contains(permissions);
+  }
+};
+
+// G5, which is looked at after every step.
+TEST_F(ReopenOptionsTest, AWindowUnderAWriterKeepsOthersFromResizingTheFileFromThenOn) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(RawOnFile world, CoMakeRaw());
+    MILLRACE_RETURN_IF_ERROR(Use(world, world.raw, kWriter));
+    EXPECT_TRUE(IsShared(world.file, kResize));
+    MILLRACE_RETURN_IF_ERROR(CoSetWindow(world.raw, {0, 1024}));
+    EXPECT_EQ(BytesOf(world.raw), 1024u);
+    EXPECT_FALSE(IsShared(world.file, kResize));
+    ExpectConflict(Use(world, world.file, kResizer), ConflictReason::kPermission, "f");
+    MILLRACE_RETURN_IF_ERROR(CoSetWindow(world.raw, {}));
+    EXPECT_EQ(BytesOf(world.raw), kFileBytes);
+    EXPECT_TRUE(IsShared(world.file, kResize));
+    MILLRACE_RETURN_IF_ERROR(Use(world, world.file, kResizer));
+    world.CoGo();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenOptionsTest, AWindowOnAFileThatSomebodyResizesIsRefusedAndNothingChanges) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (const Permissions& above : {Permissions(), kWriter}) {
+      MILLRACE_ASSIGN_OR_RETURN(RawOnFile world, CoMakeRaw());
+      MILLRACE_RETURN_IF_ERROR(Use(world, world.raw, above));
+      MILLRACE_RETURN_IF_ERROR(Use(world, world.file, kResizer));
+      const absl::Status refused = CoSetWindow(world.raw, {0, 1024});
+      ExpectConflict(refused, ConflictReason::kPermission, "f");
+      EXPECT_EQ(ConflictOf(refused)->detail, "resize");
+      EXPECT_EQ(BytesOf(world.raw), kFileBytes);
+      EXPECT_TRUE(IsShared(world.file, kResize));
+      world.CoGo();
+    }
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenOptionsTest, ADryRunIsRefusedLikewiseAndTakesNothing) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(RawOnFile world, CoMakeRaw());
+    for (const bool is_resized : {false, true}) {
+      if (is_resized) MILLRACE_RETURN_IF_ERROR(Use(world, world.file, kResizer));
+      std::vector<NodeChange> changes(1);
+      changes[0].node = world.raw;
+      changes[0].fresh = MakeRawDriver({0, 1024});
+      GraphTransaction edit(*graph_);
+      StageReopen(edit, changes);
+      EXPECT_EQ(edit.DescribePlan(), "set the options of 'raw'");
+      const absl::Status status = edit.Rehearse();
+      EXPECT_EQ(status.ok(), !is_resized) << status;
+      EXPECT_EQ(edit.Resolve(world.raw)->bytes(), kFileBytes);
+    }
+    world.CoGo();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(ReopenOptionsTest, WhatANodeSharesByForceFollowsItsOptions) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(RawOnFile world, CoMakeRaw());
+    MILLRACE_RETURN_IF_ERROR(CoSetWindow(world.raw, {0, 1024}));
+    for (const bool is_forced : {true, false}) {
+      std::vector<NodeChange> changes(1);
+      changes[0].node = world.raw;
+      changes[0].is_read_only = true;
+      changes[0].io = NodeIoOptions{.shares_by_force = is_forced};
+      MILLRACE_RETURN_IF_ERROR(CoReopenNodes(*graph_, std::move(changes), me_));
+      EXPECT_EQ(IsShared(world.file, kResize), is_forced);
+    }
+    world.CoGo();
+    return absl::OkStatus();
+  });
+}
+
+// G6: options are taken while nothing is under way.
+TEST_F(ReopenOptionsTest, OptionsOfANodeThatIsNotDrainedAreRefusedAndSoIsASecondWord) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(RawOnFile world, CoMakeRaw());
+    MILLRACE_RETURN_IF_ERROR(Use(world, world.raw, kWriter));
+    for (const int words : {1, 2}) {
+      GraphTransaction edit(*graph_);
+      edit.OnBehalfOf(me_);
+      for (int i = 0; i < words; ++i) edit.ChangeOptions(world.raw, {.io = NodeIoOptions()});
+      const absl::Status refused = edit.Validate();
+      if (words == 2) {
+        EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+      } else {
+        ExpectConflict(refused, ConflictReason::kNotDrained, "raw");
+      }
+    }
+    world.CoGo();
     return absl::OkStatus();
   });
 }

@@ -241,6 +241,69 @@ TEST(MirrorBelow, WhatABackingThatShrinksShowsNoMoreIsZeroInTheTarget) {
   });
 }
 
+// ---- The graph's permissions change below ------------------------------------------------------
+
+absl::Status CoSetOptions(MirrorWorld& world, NodeId node, std::unique_ptr<Driver> fresh)
+    MILLRACE_MAY_SUSPEND {
+  std::vector<NodeChange> changes(1);
+  changes[0].node = node;
+  changes[0].fresh = std::move(fresh);
+  return CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder);
+}
+
+enum class End { kComplete, kCancel, kForce };
+
+// `before`: the graph without the mirror.
+absl::Status CoEndMirror(MirrorWorld& world, End end, const std::string& before)
+    MILLRACE_MAY_SUSPEND {
+  if (end == End::kComplete) {
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+  } else {
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", end == End::kForce));
+  }
+  // How it has ended is seen from the graph.
+  world.CoWaitUntilOver("m").IgnoreError();
+  EXPECT_EQ(world.Shape(), end == End::kComplete ? "t" : before);
+  return absl::OkStatus();
+}
+
+// Asks for more than its users, as it is told by its options.
+class WishFilter final : public FilterDriver {
+ public:
+  explicit WishFilter(PermissionSet wishes) : wishes_(wishes) {}
+  std::string_view driver_name() const override { return "wish"; }
+  Permissions DerivePermissions(const PermissionContext& context) const override {
+    const Permissions derived = DeriveForFilter(context);
+    return {derived.used | wishes_, derived.shared};
+  }
+  void TakeOptionsOf(Driver& fresh) override { wishes_ = static_cast<WishFilter&>(fresh).wishes_; }
+  const Driver& AsWithOptionsOf(const Driver& fresh) const override { return fresh; }
+
+ private:
+  PermissionSet wishes_;
+};
+
+// A job's end looks at the permissions of its source: it is not what finds out that options of the
+// source's are in somebody's way.
+TEST(MirrorBelow, OptionsThatAreInTheWayBelowAreRefusedWhenTheyAreSetAndNotWhenTheJobEnds) {
+  for (const End end : {End::kComplete, End::kCancel, End::kForce}) {
+    RunOnce([end](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+      MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+      MILLRACE_RETURN_IF_ERROR(CoAddRaw(world, "window", file, {0, kBytes / 2}).status());
+      MILLRACE_ASSIGN_OR_RETURN(const NodeId wish,
+                                CoAdd(world, "wish", std::make_unique<WishFilter>(kNoPermissions),
+                                      {{Role::kFiltered, raw}}));
+      MILLRACE_RETURN_IF_ERROR(CoStartOn(world, wish));
+      const absl::Status refused = CoSetOptions(world, wish, std::make_unique<WishFilter>(kResize));
+      const std::optional<Conflict> conflict = ConflictOf(refused);
+      EXPECT_TRUE(conflict && conflict->reason == ConflictReason::kPermission) << refused;
+      EXPECT_TRUE(world.graph().CheckInvariants().ok());
+      return CoEndMirror(world, end, "[wish] <- raw");
+    });
+  }
+}
+
 // ---- The end -----------------------------------------------------------------------------------
 
 // Takes its time for every write.

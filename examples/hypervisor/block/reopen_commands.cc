@@ -127,12 +127,7 @@ PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
   MILLRACE_ASSIGN_OR_RETURN(const std::vector<NodeChange> changes, ReadReopen(layer, arguments));
   GraphTransaction edit(layer.graph());
   StageReopen(edit, changes);
-  MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan, PlanOfEdit(edit));
-  for (const NodeChange& change : changes) {
-    const absl::StatusOr<NodeView> node = edit.Resolve(change.node);
-    if (node.ok()) plan.steps.push_back(StrCat("set the options of '", node->name(), "'"));
-  }
-  return plan;
+  return PlanOfEdit(edit);
 }
 
 // ---- block-set-write-threshold -----------------------------------------------------------------

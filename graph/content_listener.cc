@@ -14,10 +14,16 @@ class ContentListener::Place final : public ChangeListener {
  public:
   // `offset`: where in the node what is shown begins.
   Place(ContentListener& owner, const Node& node, uint64_t offset)
-      : owner_(owner), id_(node.id), offset_(offset), bytes_(node.driver->bytes()) {}
+      : owner_(owner),
+        id_(node.id),
+        is_image_(!node.is_filter()),
+        offset_(offset),
+        bytes_(node.driver->bytes()) {}
 
   bool Is(const Node& node, uint64_t offset) const { return id_ == node.id && offset_ == offset; }
   NodeId id() const { return id_; }
+  uint64_t offset() const { return offset_; }
+  bool is_image() const { return is_image_; }
 
  private:
   void OnChange(ByteRange range, uint64_t) override { Tell(range); }
@@ -36,6 +42,7 @@ class ContentListener::Place final : public ChangeListener {
 
   ContentListener& owner_;
   const NodeId id_;
+  const bool is_image_;  // not a filter, which shows what is below it
   const uint64_t offset_;
   uint64_t bytes_;  // as of the last change of length: no more than there are, if it grew since
 };
@@ -50,7 +57,7 @@ absl::Status ContentListener::ListenTo(Graph& graph, NodeId node, Depth depth) {
   graph_ = &graph;
   node_ = node;
   depth_ = depth;
-  Follow();
+  FindPlaces();
   return absl::OkStatus();
 }
 
@@ -76,9 +83,8 @@ const Edge* Below(const Node& node, ContentListener::Depth depth, uint64_t* offs
 
 }  // namespace
 
-void ContentListener::Follow() {
+void ContentListener::FindPlaces() {
   std::vector<std::unique_ptr<Place>> before = std::exchange(places_, {});
-  bool has_new_image = false;
   uint64_t offset = 0;
   for (const Node* node = GraphInternals::Of(*graph_).Resolve(node_); node != nullptr;) {
     const auto known = std::find_if(before.begin(), before.end(), [&](const auto& place) {
@@ -89,20 +95,37 @@ void ContentListener::Follow() {
     } else {
       places_.push_back(std::make_unique<Place>(*this, *node, offset));
       places_.back()->ListenTo(*graph_, node->id).IgnoreError();  // it is there
-      has_new_image = has_new_image || !node->is_filter();
     }
     const Edge* const below = Below(*node, depth_, &offset);
     node = below == nullptr ? nullptr : below->child;
   }
-  // What a new image shows need not be what was seen there before.
-  if (!before.empty() && has_new_image) OnContentChange(ByteRange(0, kBytesMax));
 }
 
-void GraphInternals::NoteLinks(absl::Span<Node* const> nodes) {
-  ContentListener::OnLinksChange(nodes);
+std::vector<ContentListener::ImagePlace> ContentListener::Images() const {
+  std::vector<ImagePlace> images;
+  for (const std::unique_ptr<Place>& place : places_) {
+    if (place->is_image()) images.emplace_back(place->id(), place->offset());
+  }
+  return images;
 }
 
-void ContentListener::OnLinksChange(absl::Span<Node* const> nodes) {
+void ContentListener::Follow(bool shows_the_same) {
+  const std::vector<ImagePlace> before = Images();
+  FindPlaces();
+  const std::vector<ImagePlace> now = Images();
+  // What a new image shows need not be what was seen there before, whoever says so.
+  const bool has_new_image = std::any_of(now.begin(), now.end(), [&](const ImagePlace& image) {
+    return std::find(before.begin(), before.end(), image) == before.end();
+  });
+  const bool shows_others = !shows_the_same && now != before;
+  if (has_new_image || shows_others) OnContentChange(ByteRange(0, kBytesMax));
+}
+
+void GraphInternals::NoteLinks(absl::Span<Node* const> nodes, bool shows_the_same) {
+  ContentListener::OnLinksChange(nodes, shows_the_same);
+}
+
+void ContentListener::OnLinksChange(absl::Span<Node* const> nodes, bool shows_the_same) {
   std::vector<ContentListener*> all;
   for (const Node* node : nodes) {
     for (ChangeListener* listener : node->change_listeners) {
@@ -111,7 +134,7 @@ void ContentListener::OnLinksChange(absl::Span<Node* const> nodes) {
       if (is_new) all.push_back(each);
     }
   }
-  for (ContentListener* each : all) each->Follow();
+  for (ContentListener* each : all) each->Follow(shows_the_same);
 }
 
 }  // namespace millrace

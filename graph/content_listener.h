@@ -5,7 +5,8 @@
 // of the node hears nothing of it. A ContentListener listens at all of these, goes along when the
 // graph below the node is edited, and tells what has changed by the node's own offsets. It may tell
 // of more than has changed: what is written to a backing may be hidden by the overlay. After an
-// edit that brings an image in, all may be another.
+// edit that brings an image in, takes one out or changes their order, all may be another; unless
+// whoever edits says that what he takes out was not shown (GraphTransaction::ShowsTheSame).
 //
 // When it tells of a change, and of which: as a ChangeListener, and of a change of length what lies
 // behind the nearer end. Owned by whoever started it; the nodes know of it and may go first. Home
@@ -15,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,8 +56,12 @@ class ContentListener {
   class Place;
 
   // Other children than before, or other options, at these nodes: listens where that leads to.
-  static void OnLinksChange(absl::Span<Node* const> nodes);
-  void Follow();
+  static void OnLinksChange(absl::Span<Node* const> nodes, bool shows_the_same);
+  void Follow(bool shows_the_same);
+  void FindPlaces();
+  // Which images are seen through the node, from the node down, and from where in each of them on.
+  using ImagePlace = std::pair<NodeId, uint64_t>;
+  std::vector<ImagePlace> Images() const;
 
   Graph* graph_ = nullptr;
   NodeId node_;

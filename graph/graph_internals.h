@@ -69,8 +69,9 @@ struct GraphInternals {
   absl::Status CheckEdited(absl::Span<Node* const> edited) const;
   void BumpRevision() { ++graph.revision_; }
   void CountGuestRequest() { ++graph.guest_requests_; }
-  // These nodes have other children than before, or show other parts of them.
-  static void NoteLinks(absl::Span<Node* const> nodes);
+  // These nodes have other children than before, or show other parts of them;
+  // GraphTransaction::ShowsTheSame().
+  static void NoteLinks(absl::Span<Node* const> nodes, bool shows_the_same);
 
   Graph& graph;
   std::vector<Slot> slots;

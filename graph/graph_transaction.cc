@@ -116,6 +116,11 @@ GraphTransaction& GraphTransaction::OnBehalfOf(HolderRef holder) {
   return *this;
 }
 
+GraphTransaction& GraphTransaction::ShowsTheSame() {
+  plan_->shows_the_same = true;
+  return *this;
+}
+
 void GraphTransaction::Fail(absl::Status status) {
   if (plan_->status.ok()) plan_->status = std::move(status);
 }
@@ -473,7 +478,7 @@ AppliedEdit GraphTransaction::Apply() {
   lower_ends.insert(lower_ends.end(), changed.begin(), changed.end());
   CheckEdited(lower_ends);
   upper_ends.insert(upper_ends.end(), changed.begin(), changed.end());
-  internals.NoteLinks(upper_ends);
+  internals.NoteLinks(upper_ends, plan_->shows_the_same);
   for (Node* node : changed) node->NoteResize();
   for (Node* orphan : plan_->orphans) {
     edit.dropped.push_back(orphan->id);

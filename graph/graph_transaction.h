@@ -93,6 +93,10 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   GraphTransaction& Show(const FrozenChain& lease);
   // Who asks; named in tombstones.
   GraphTransaction& OnBehalfOf(HolderRef holder);
+  // Whatever leaves a chain by this edit, the nodes above show what they showed: its bytes have
+  // been copied, up or down. For jobs; without it, who listens to what a node shows (graph/
+  // content_listener.h) is told that all may be another.
+  GraphTransaction& ShowsTheSame();
 
   // ---- Edits ------------------------------------------------------------------------------------
   // A new node around an unopened driver. It needs an edge to live; open it with CoOpenNode.

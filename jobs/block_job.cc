@@ -109,6 +109,7 @@ absl::Status BlockJobCommitter::Apply(absl::Span<JobBody* const> members,
                                       const DrainedSection& drained) {
   GraphTransaction change(graph_);
   change.Show(drained).OnBehalfOf(static_cast<BlockJob*>(members.front())->holder());
+  change.ShowsTheSame();
   GraphJobEdit edit(change);
   for (JobBody* member : members) member->StageEdit(edit);
   MILLRACE_ASSIGN_OR_RETURN(AppliedEdit applied, change.Commit());

@@ -17,6 +17,7 @@
 #include "millrace/graph/filters/throttle.h"
 #include "millrace/graph/filters/throttle_group.h"
 #include "millrace/graph/reopen_nodes.h"
+#include "millrace/jobs/stream/stream_job.h"
 #include "tests/jobs/mirror_below_support.h"
 
 namespace millrace {
@@ -237,6 +238,82 @@ TEST(MirrorBelow, WhatABackingThatShrinksShowsNoMoreIsZeroInTheTarget) {
     MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
     EXPECT_EQ(seen.substr(4 * kSector, 2 * kSector),
               std::string(kSector, 'b') + std::string(kSector, '\0'));
+    return CoCompleteAndCompare(world);
+  });
+}
+
+// ---- An image leaves the chain -----------------------------------------------------------------
+
+ChildChange Backing(std::optional<NodeId> backing) { return {Role::kBacking, "backing", backing}; }
+
+absl::Status CoFill(MirrorWorld& world, NodeId image, uint64_t first, uint64_t count, char byte)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(Attachment writer, Come(world, image));
+  const absl::Status status = CoWriteSectors(writer, first, count, byte);
+  writer.CoDetach();
+  return status;
+}
+
+// "top <- mid <- base", bottom first; of base's bytes mid hides some.
+absl::StatusOr<std::vector<NodeId>> CoAddThree(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId base, CoAddOverlay(world, "base", std::nullopt));
+  MILLRACE_RETURN_IF_ERROR(CoFill(world, base, 0, kSectors, 'b'));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId mid, CoAddOverlay(world, "mid", base));
+  MILLRACE_RETURN_IF_ERROR(CoFill(world, mid, 3, 2, 'm'));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId top, CoAddOverlay(world, "top", mid));
+  return std::vector<NodeId>{base, mid, top};
+}
+
+// A mirror of "top <- mid <- base" is ready when links change; sector 3 shows `byte` afterwards.
+using LinkChanges =
+    std::function<std::vector<std::pair<NodeId, ChildChange>>(const std::vector<NodeId>& nodes)>;
+void MirrorWhileLinksChange(const LinkChanges& links, char byte) {
+  RunOnce([&](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const std::vector<NodeId> nodes, CoAddThree(world));
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, nodes[2]));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string before, CoContent(world.chain.guest));
+    EXPECT_EQ(before[3 * kSector], 'm');
+    std::vector<NodeChange> changes;
+    for (const auto& [node, child] : links(nodes)) {
+      changes.emplace_back().node = node;
+      changes.back().children.push_back(child);
+    }
+    MILLRACE_RETURN_IF_ERROR(
+        CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
+    EXPECT_EQ(seen[3 * kSector], byte);
+    return CoCompleteAndCompare(world);
+  });
+}
+
+TEST(MirrorBelow, WhatABackingThatIsTakenOutShowedIsGoneFromTheTarget) {
+  using Nodes = std::vector<NodeId>;
+  using Links = std::vector<std::pair<NodeId, ChildChange>>;
+  MirrorWhileLinksChange([](const Nodes& n) { return Links{{n[2], Backing(n[0])}}; }, 'b');
+  MirrorWhileLinksChange([](const Nodes& n) { return Links{{n[2], Backing(std::nullopt)}}; }, '\0');
+  MirrorWhileLinksChange([](const Nodes& n) { return Links{{n[1], Backing(std::nullopt)}}; }, 'm');
+  MirrorWhileLinksChange(
+      [](const Nodes& n) {
+        return Links{{n[2], Backing(n[0])}, {n[1], Backing(std::nullopt)}, {n[0], Backing(n[1])}};
+      },
+      'b');
+}
+
+// Nor is there anything new to copy.
+TEST(MirrorBelow, WhatAStreamTakesOutIsShownAsBefore) {
+  RunOnce([](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const std::vector<NodeId> nodes, CoAddThree(world));
+    MILLRACE_RETURN_IF_ERROR(CoStartOn(world, nodes[2]));
+    MILLRACE_ASSIGN_OR_RETURN(const JobInfo before, world.jobs().Query("m"));
+    StreamOptions stream;
+    stream.spec.id = "s";
+    stream.top = nodes[1];
+    MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), stream).status());
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("s"));
+    EXPECT_EQ(world.Shape(), "[#block0] <- top <- mid");
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
+    MILLRACE_ASSIGN_OR_RETURN(const JobInfo after, world.jobs().Query("m"));
+    EXPECT_EQ(after.total, before.total);
     return CoCompleteAndCompare(world);
   });
 }

@@ -68,12 +68,13 @@ class RawDriver final : public FormatDriver {
                size, " reach beyond the ", child, " bytes of the file; ", conflict.next_step));
   }
 
-  // Raw keeps no tables: it asks of its file what is asked of it. Only a window on a file must keep
-  // others from changing the file's size.
+  // Raw keeps no tables: it asks of its file what is asked of it, and several windows on one file
+  // may have writers. Only a window must keep others from changing the file's size.
   Permissions DerivePermissions(const PermissionContext& permissions) const override {
     if (permissions.role != Role::kPrimary) return FormatDriver::DerivePermissions(permissions);
-    if (options_.offset == 0 && !options_.bytes.has_value()) return DeriveForFilter(permissions);
-    return DeriveForData(permissions);
+    const Permissions derived = DeriveForFilter(permissions);
+    if (options_.offset == 0 && !options_.bytes.has_value()) return derived;
+    return {derived.used, derived.shared - kResize};
   }
 
   absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {

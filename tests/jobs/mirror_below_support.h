@@ -13,7 +13,7 @@
 namespace millrace {
 
 constexpr uint64_t kSector = TaggedDisk::kSector;
-// Reads and writes, and lets others do so; a window on a file wants to be let resize it.
+// Reads and writes, and lets others do what they like.
 constexpr Permissions kShared = {kConsistentRead | kWrite, kAllPermissions};
 
 inline absl::StatusOr<NodeId> CoAddFile(MirrorWorld& world, uint64_t bytes) MILLRACE_MAY_SUSPEND {

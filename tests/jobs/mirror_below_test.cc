@@ -381,6 +381,24 @@ TEST(MirrorBelow, OptionsThatAreInTheWayBelowAreRefusedWhenTheyAreSetAndNotWhenT
   }
 }
 
+// Windows stand side by side, each with its writers.
+TEST(MirrorBelow, ASourceThatBecomesAWindowBesideAnotherOneIsMirroredToTheEnd) {
+  for (const End end : {End::kComplete, End::kCancel, End::kForce}) {
+    RunOnce([end](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(const NodeId file, CoAddFile(world, kBytes));
+      MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoAddRaw(world, "raw", file));
+      MILLRACE_ASSIGN_OR_RETURN(const NodeId window,
+                                CoAddRaw(world, "window", file, {0, kBytes / 2}));
+      MILLRACE_ASSIGN_OR_RETURN(Attachment neighbour, Come(world, window));
+      MILLRACE_RETURN_IF_ERROR(CoStartOn(world, raw));
+      MILLRACE_RETURN_IF_ERROR(CoSetOptions(world, raw, MakeRawDriver({0, kBytes})));
+      MILLRACE_RETURN_IF_ERROR(CoWriteSectors(neighbour, 0, 1, 'n'));
+      EXPECT_TRUE(world.graph().CheckInvariants().ok());
+      return CoEndMirror(world, end, "raw");
+    });
+  }
+}
+
 // ---- The end -----------------------------------------------------------------------------------
 
 // Takes its time for every write.

@@ -107,6 +107,21 @@ TEST_F(RawDriverTest, NothingGoesBeyondAWindowWhoeverAsks) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+// What QEMU 7.2 says of idle windows, exported ones and those below qcow2 and copy-on-read.
+TEST_F(RawDriverTest, AWindowAsksForWhatItsUsersAskForAndKeepsOthersFromResizingTheFile) {
+  for (uint8_t used = 0; used < 16; ++used) {
+    for (uint8_t shared = 0; shared < 16; ++shared) {
+      PermissionContext asked;
+      asked.role = Role::kPrimary;
+      asked.parents = {PermissionSet(used), PermissionSet(shared)};
+      EXPECT_EQ(MakeRawDriver()->DerivePermissions(asked), asked.parents);
+      const Permissions of_window = {asked.parents.used, asked.parents.shared - kResize};
+      EXPECT_EQ(MakeRawDriver({.bytes = 512})->DerivePermissions(asked), of_window);
+      EXPECT_EQ(MakeRawDriver({.offset = 512})->DerivePermissions(asked), of_window);
+    }
+  }
+}
+
 TEST_F(RawDriverTest, EveryByteIsAllocated) {
   const absl::Status status = Run({}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(auto allocation,

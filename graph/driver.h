@@ -137,6 +137,10 @@ class Driver {
   // that offset. Others may write to such a child, past the node, if the node's users share it.
   virtual std::optional<uint64_t> offset_in_primary() const { return std::nullopt; }
 
+  // Whether it has a size that was given, as a part of its primary child: it does not grow by being
+  // written to, as a file does, and may be shorter than what a format above it has there.
+  virtual bool is_window() const { return false; }
+
   // What people who look at the graph should know of it now, in a few words: "3 marks". Empty:
   // nothing beyond what every node says.
   virtual std::string state_in_words() const { return {}; }
@@ -471,6 +475,9 @@ class DriverContext {
   // The name of the child node, for reports; empty if there is none.
   virtual std::string ChildName(ChildKey /*child*/) const { return {}; }
   virtual uint64_t ChildBytes(ChildKey child) const = 0;
+  // Whether the child's end is that of a window (Driver::is_window), its own or one's below that it
+  // shows: reads behind it find zeroes, writes no space.
+  virtual bool IsChildWindow(ChildKey /*child*/) const { return false; }
   virtual absl::Status CoReadChild(ChildKey child, uint64_t offset, const IoVector& target)
       MILLRACE_MAY_SUSPEND = 0;
   virtual absl::Status CoWriteChild(ChildKey child, uint64_t offset, const IoVector& source,

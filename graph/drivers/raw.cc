@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "millrace/engine/base/conflict.h"
@@ -48,6 +47,7 @@ class RawDriver final : public FormatDriver {
   }
 
   std::optional<uint64_t> offset_in_primary() const override { return options_.offset; }
+  bool is_window() const override { return options_.bytes.has_value(); }
 
   void TakeOptionsOf(Driver& fresh) override { options_ = static_cast<RawDriver&>(fresh).options_; }
   const Driver& AsWithOptionsOf(const Driver& fresh) const override { return fresh; }
@@ -78,8 +78,11 @@ class RawDriver final : public FormatDriver {
   }
 
   absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
-    if (IsOutside(range)) return ErrnoStatus(EINVAL, DescribeOutside("read", range));
-    return Extent{.bytes = range.bytes, .kind = ExtentKind::kData, .host = HostOf(range.offset)};
+    Extent extent{.bytes = range.bytes, .kind = ExtentKind::kData, .host = HostOf(range.offset)};
+    if (!IsOutside(range)) return extent;
+    if (range.offset >= *options_.bytes) return Extent{range.bytes, ExtentKind::kZero, {}};
+    extent.bytes = *options_.bytes - range.offset;
+    return extent;
   }
 
   absl::StatusOr<std::unique_ptr<Allocation>> CoAllocate(ByteRange range, WriteFlags flags) override
@@ -146,12 +149,10 @@ class RawDriver final : public FormatDriver {
   }
   absl::Status CheckRoom(std::string_view action, ByteRange range) const {
     if (!IsOutside(range)) return absl::OkStatus();
-    return ErrnoStatus(ENOSPC, DescribeOutside(action, range));
-  }
-  std::string DescribeOutside(std::string_view action, ByteRange range) const {
-    return StrCat(action, " ", range.bytes, " bytes at ", range.offset, " of raw image '",
-                  context_->node_name(), "', which has ", *options_.bytes,
-                  " bytes and does not grow");
+    return ErrnoStatus(
+        ENOSPC, StrCat(action, " ", range.bytes, " bytes at ", range.offset, " of raw image '",
+                       context_->node_name(), "', which has ", *options_.bytes,
+                       " bytes and does not grow"));
   }
 
   RawOptions options_;

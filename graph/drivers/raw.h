@@ -1,8 +1,8 @@
 // The raw format: the guest's bytes as they are, or a window on them.
 //
 // Without a size the image reaches to the end of its primary child and grows with it; with one it
-// is fixed: reads beyond it are refused (EINVAL), writes, zeroes and discards find no space
-// (ENOSPC), whoever asks. Every byte counts as allocated, holes too, as in QEMU: CoMap answers
+// is fixed: beyond it a format above reads zeroes (kZero), and writes, zeroes and discards find no
+// space (ENOSPC), whoever asks. Every byte counts as allocated, holes too, as in QEMU: CoMap answers
 // kData with the place in the child, and that a hole reads as zeroes is for the generic path to
 // learn from the child.
 //

@@ -49,6 +49,18 @@ uint64_t NodeContext::ChildBytes(ChildKey child) const {
   return edge == nullptr ? 0 : edge->child->driver->bytes();
 }
 
+bool NodeContext::IsChildWindow(ChildKey child) const {
+  const Edge* edge = FindEdge(child);
+  while (edge != nullptr) {
+    const Node& node = *edge->child;
+    if (node.driver->is_window()) return true;
+    edge = nullptr;
+    if (node.is_filter()) edge = node.FindChild(Role::kFiltered);
+    if (node.driver->offset_in_primary().has_value()) edge = node.FindChild(Role::kPrimary);
+  }
+  return false;
+}
+
 absl::Status NodeContext::CoReadChild(ChildKey child, uint64_t offset, const IoVector& target) {
   MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
   return CoReadNode(*node, offset, target);

@@ -21,6 +21,7 @@ class NodeContext final : public DriverContext {
   bool HasChild(ChildKey child) const override { return FindEdge(child) != nullptr; }
   std::string ChildName(ChildKey child) const override;
   uint64_t ChildBytes(ChildKey child) const override;
+  bool IsChildWindow(ChildKey child) const override;
   absl::Status CoReadChild(ChildKey child, uint64_t offset, const IoVector& target) override
       MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteChild(ChildKey child, uint64_t offset, const IoVector& source,

@@ -1,10 +1,7 @@
 #include "millrace/graph/drivers/qcow2/image_file.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
-
-#include "millrace/engine/io/io_error.h"
 
 namespace millrace {
 namespace {
@@ -39,11 +36,6 @@ absl::Status ChildFile::CoResize(uint64_t bytes) {
 }
 absl::Status ChildFile::CoReserve(ByteRange range) {
   return context_.CoReserveInChild(Role::kPrimary, range);
-}
-bool ChildFile::CoIsWindow() {
-  // Only a window has nothing to tell of what lies behind its end.
-  const absl::Status behind = context_.CoMapChild(Role::kPrimary, ByteRange(bytes(), 1)).status();
-  return CarriesErrno(behind) && ErrnoOf(behind) == EINVAL;
 }
 void ChildFile::CoEvent(std::string_view event) { context_.CoEvent(event); }
 

@@ -45,7 +45,7 @@ class ImageFile {
     return CoWriteZeroes(range);
   }
   // Whether it is a part of a file, of a fixed size: writes beyond the end find no space then.
-  virtual bool CoIsWindow() MILLRACE_MAY_SUSPEND { return false; }
+  virtual bool is_window() const { return false; }
   // A named event (semantics of blkdebug), for fault injection below.
   virtual void CoEvent(std::string_view /*event*/) MILLRACE_MAY_SUSPEND {}
 
@@ -72,7 +72,7 @@ class ChildFile final : public ImageFile {
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND;
   absl::Status CoResize(uint64_t bytes) override MILLRACE_MAY_SUSPEND;
   absl::Status CoReserve(ByteRange range) override MILLRACE_MAY_SUSPEND;
-  bool CoIsWindow() override MILLRACE_MAY_SUSPEND;
+  bool is_window() const override { return context_.IsChildWindow(Role::kPrimary); }
   void CoEvent(std::string_view event) override MILLRACE_MAY_SUSPEND;
 
  private:

@@ -194,7 +194,7 @@ absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
   if (extent.kind == ExtentKind::kData) {
     const uint64_t file_end = AlignUp(image_.file().bytes(), geometry.cluster_bytes());
     // The end of a window may cut off data whose place is good: they are there, out of reach.
-    if (extent.host.value() >= file_end && image_.file().CoIsWindow()) return extent;
+    if (extent.host.value() >= file_end && image_.file().is_window()) return extent;
     if (extent.host.value() >= file_end) {
       return image_.CoCorrupt(StrCat("guest offset ", range.offset, ": data at ",
                                      extent.host.value(), " lies beyond the end of the file at ",
@@ -214,7 +214,7 @@ absl::Status Mapping::CoCheckDataPlace(HostOffset host, uint64_t bytes) {
   if (host.value() + bytes <= file_end) return absl::OkStatus();
   const std::string what = StrCat("guest data at ", host.value(),
                                   " lies beyond the end of the file at ", image_.file().bytes());
-  if (!image_.file().CoIsWindow()) return image_.CoCorrupt(what);
+  if (!image_.file().is_window()) return image_.CoCorrupt(what);
   return image_.Named(ErrnoStatus(ENOSPC, what));
 }
 

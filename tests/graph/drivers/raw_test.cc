@@ -94,7 +94,6 @@ TEST_F(RawDriverTest, NothingGoesBeyondAWindowWhoeverAsks) {
         const auto is_full = [](const absl::Status& refused) {
           return absl::IsResourceExhausted(refused) && ErrnoOf(refused) == ENOSPC;
         };
-        EXPECT_EQ(ErrnoOf(raw.CoMap(across).status()), EINVAL);
         EXPECT_TRUE(is_full(raw.CoAllocate(across, {}).status()));
         EXPECT_TRUE(is_full(raw.CoAllocateBatch({last, across}, {}).status()));
         EXPECT_TRUE(is_full(raw.CoWriteZeroes(across, {})));
@@ -120,6 +119,24 @@ TEST_F(RawDriverTest, AWindowAsksForWhatItsUsersAskForAndKeepsOthersFromResizing
       EXPECT_EQ(MakeRawDriver({.offset = 512})->DerivePermissions(asked), of_window);
     }
   }
+}
+
+// For a format above: users' requests end where the node does.
+TEST_F(RawDriverTest, BeyondAWindowAreZeroes) {
+  const absl::Status status =
+      Run({.offset = 1000, .bytes = 2000}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND {
+        MILLRACE_ASSIGN_OR_RETURN(const Extent inside, raw.CoMap(ByteRange(1900, 200)));
+        EXPECT_EQ(inside.kind, ExtentKind::kData);
+        EXPECT_EQ(inside.host, HostOffset(2900));
+        EXPECT_EQ(inside.bytes, 100u);
+        for (const uint64_t offset : {uint64_t{2000}, uint64_t{5000}}) {
+          MILLRACE_ASSIGN_OR_RETURN(const Extent behind, raw.CoMap(ByteRange(offset, 100)));
+          EXPECT_EQ(behind.kind, ExtentKind::kZero);
+          EXPECT_EQ(behind.bytes, 100u);
+        }
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 TEST_F(RawDriverTest, EveryByteIsAllocated) {

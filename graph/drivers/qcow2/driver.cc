@@ -252,7 +252,7 @@ absl::Status Qcow2Driver::CoReadEncoded(ByteRange range, const IoVector& target)
   const Geometry& geometry = parts_->image.geometry();
   for (uint64_t guest = range.offset; guest < range.end();) {
     MILLRACE_ASSIGN_OR_RETURN(const std::optional<L2Window> window,
-                              parts_->mapping.CoLookUp(guest));
+                              parts_->mapping.CoLookUp(guest, Access::kRead));
     absl::StatusOr<L2Entry> entry = L2Entry();
     if (window.has_value()) entry = window->Load(guest);
     if (!entry.ok()) return parts_->image.CoNoteCorruption(entry.status());
@@ -273,19 +273,23 @@ absl::Status Qcow2Driver::CoReadCompressed(const L2Entry& entry, uint64_t offset
                                            const IoVector& target) {
   Image& image = parts_->image;
   const uint64_t place = entry.compressed.offset.value();
-  if (place >= image.file().bytes()) {
-    return image.Named(
-        absl::DataLossError(StrCat("compressed data at ", place,
-                                   " lies beyond the end of the file at ", image.file().bytes())));
+  const uint64_t file_bytes = image.file().bytes();
+  const bool is_window = image.file().is_window();
+  if (place >= file_bytes && !is_window) {
+    return image.Named(absl::DataLossError(StrCat(
+        "compressed data at ", place, " lies beyond the end of the file at ", file_bytes)));
   }
   // The last sector may be cut off by the end of the file.
-  const uint64_t bytes = std::min(entry.compressed.bytes, image.file().bytes() - place);
+  const uint64_t bytes = std::min(entry.compressed.bytes, file_bytes - std::min(place, file_bytes));
   std::vector<uint8_t> packed(bytes);
   image.file().CoEvent("read_compressed");
   MILLRACE_RETURN_IF_ERROR(image.file().CoReadBytes(place, absl::MakeSpan(packed)));
   std::vector<uint8_t> cluster(image.geometry().cluster_bytes());
   const absl::Status status =
       Decompress(image.header().compression_type, packed, absl::MakeSpan(cluster));
+  if (!status.ok() && is_window && bytes < entry.compressed.bytes) {
+    return image.CoBehindEnd(StrCat("compressed data at ", place, " ends"), Access::kRead);
+  }
   if (!status.ok()) {
     return image.Named(absl::Status(
         status.code(), ToAbsl(StrCat("data at ", place, ": ", FromAbsl(status.message())))));
@@ -386,7 +390,7 @@ absl::Status Qcow2Driver::CoZeroLastCluster(uint64_t old_bytes) {
   RangeLock::Hold hold;
   parts_->writer.guest_ranges().CoAcquire(cluster, LockMode::kExclusive, hold);
   MILLRACE_ASSIGN_OR_RETURN(const std::optional<L2Window> window,
-                            parts_->mapping.CoLookUp(cluster.offset));
+                            parts_->mapping.CoLookUp(cluster.offset, Access::kWrite));
   if (!window.has_value()) return absl::OkStatus();
   const absl::StatusOr<L2Entry> entry = window->Load(cluster.offset);
   if (!entry.ok()) return parts_->image.CoNoteCorruption(entry.status());

@@ -1,12 +1,15 @@
 #include "millrace/graph/drivers/qcow2/image.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "millrace/engine/base/status_context.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 #include "millrace/graph/drivers/qcow2/l2_entry.h"
 #include "millrace/graph/drivers/qcow2/snapshot_table.h"
@@ -48,6 +51,14 @@ absl::Status Image::CoCheckNoMetadata(ClusterRun run, std::string_view what) {
   if (!there.has_value()) return absl::OkStatus();
   return CoCorrupt(StrCat(what, " at ", geometry().OffsetOf(run.first).value(), " overlaps the ",
                           MetadataKindName(*there)));
+}
+
+absl::Status Image::CoBehindEnd(std::string_view what, Access access) {
+  const std::string text = StrCat(what, " beyond the end of the file at ", file_.bytes());
+  if (!file_.is_window()) return CoCorrupt(text);
+  return Named(ErrnoStatus(
+      access == Access::kRead ? EIO : ENOSPC,
+      StrCat(text, ", which is a window; open the image without it, or with one that is longer")));
 }
 
 absl::Status Image::CoNoteCorruption(absl::Status status) {

@@ -1,14 +1,11 @@
 #include "millrace/graph/drivers/qcow2/mapping.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
-#include "millrace/engine/io/io_error.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 
 namespace millrace::qcow2 {
@@ -95,7 +92,7 @@ void L2Window::Store(uint64_t guest, const L2Entry& entry) {
   StoreL2Entry(target, EncodeL2Entry(entry, geometry), geometry);
 }
 
-absl::StatusOr<L1Entry> Mapping::CoLoadL1Entry(uint64_t index) {
+absl::StatusOr<L1Entry> Mapping::CoLoadL1Entry(uint64_t index, Access access) {
   const HostOffset place = L1Place(index);  // the table may move while we wait
   MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
                             image_.cache().CoGet(TableKind::kL1, place));
@@ -106,8 +103,8 @@ absl::StatusOr<L1Entry> Mapping::CoLoadL1Entry(uint64_t index) {
   }
   const uint64_t table = entry->l2_table.value();
   if (table != 0 && table + image_.geometry().cluster_bytes() > image_.file().bytes()) {
-    return image_.CoCorrupt(StrCat("L1 index ", index, ": the L2 table at ", table,
-                                   " ends beyond the end of the file at ", image_.file().bytes()));
+    return image_.CoBehindEnd(StrCat("L1 index ", index, ": the L2 table at ", table, " ends"),
+                              access);
   }
   return entry;
 }
@@ -120,8 +117,9 @@ absl::StatusOr<L2Window> Mapping::CoOpenWindow(HostOffset table, uint64_t guest)
   return L2Window(image_, std::move(slice), place, guest);
 }
 
-absl::StatusOr<std::optional<L2Window>> Mapping::CoLookUp(uint64_t guest) {
-  MILLRACE_ASSIGN_OR_RETURN(const L1Entry entry, CoLoadL1Entry(image_.geometry().L1IndexOf(guest)));
+absl::StatusOr<std::optional<L2Window>> Mapping::CoLookUp(uint64_t guest, Access access) {
+  MILLRACE_ASSIGN_OR_RETURN(const L1Entry entry,
+                            CoLoadL1Entry(image_.geometry().L1IndexOf(guest), access));
   if (entry.l2_table.value() == 0) return std::optional<L2Window>();
   MILLRACE_ASSIGN_OR_RETURN(L2Window window, CoOpenWindow(entry.l2_table, guest));
   return std::optional<L2Window>(std::move(window));
@@ -129,10 +127,10 @@ absl::StatusOr<std::optional<L2Window>> Mapping::CoLookUp(uint64_t guest) {
 
 absl::StatusOr<L2Window> Mapping::CoLookUpForChange(uint64_t guest) {
   const uint64_t index = image_.geometry().L1IndexOf(guest);
-  MILLRACE_ASSIGN_OR_RETURN(L1Entry entry, CoLoadL1Entry(index));
+  MILLRACE_ASSIGN_OR_RETURN(L1Entry entry, CoLoadL1Entry(index, Access::kWrite));
   if (entry.l2_table.value() == 0 || !entry.is_copied) {
     MILLRACE_RETURN_IF_ERROR(CoMakeL2Table(index));
-    MILLRACE_ASSIGN_OR_RETURN(entry, CoLoadL1Entry(index));
+    MILLRACE_ASSIGN_OR_RETURN(entry, CoLoadL1Entry(index, Access::kWrite));
   }
   return CoOpenWindow(entry.l2_table, guest);
 }
@@ -156,7 +154,7 @@ absl::StatusOr<uint64_t> Mapping::CoMeasureGap(ByteRange range) {
 
 absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
   const Geometry& geometry = image_.geometry();
-  MILLRACE_ASSIGN_OR_RETURN(std::optional<L2Window> window, CoLookUp(range.offset));
+  MILLRACE_ASSIGN_OR_RETURN(std::optional<L2Window> window, CoLookUp(range.offset, Access::kRead));
   if (!window.has_value()) {
     Extent gap;
     MILLRACE_ASSIGN_OR_RETURN(gap.bytes, CoMeasureGap(range));
@@ -171,7 +169,7 @@ absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
   bool goes_on = true;
   for (uint64_t guest = range.offset; goes_on && guest < end;) {
     if (guest >= window->guest_end()) {
-      MILLRACE_ASSIGN_OR_RETURN(window, CoLookUp(guest));
+      MILLRACE_ASSIGN_OR_RETURN(window, CoLookUp(guest, Access::kRead));
       if (!window.has_value()) break;
     }
     if (extent.bytes > 0 && extent.kind == ExtentKind::kUnallocated) {
@@ -193,12 +191,12 @@ absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
   extent.bytes = std::min(extent.bytes, end - range.offset);
   if (extent.kind == ExtentKind::kData) {
     const uint64_t file_end = AlignUp(image_.file().bytes(), geometry.cluster_bytes());
-    // The end of a window may cut off data whose place is good: they are there, out of reach.
+    // The end of a window may cut off data whose place is good: they read as zeroes, as in QEMU.
     if (extent.host.value() >= file_end && image_.file().is_window()) return extent;
     if (extent.host.value() >= file_end) {
-      return image_.CoCorrupt(StrCat("guest offset ", range.offset, ": data at ",
-                                     extent.host.value(), " lies beyond the end of the file at ",
-                                     image_.file().bytes()));
+      return image_.CoBehindEnd(
+          StrCat("guest offset ", range.offset, ": data at ", extent.host.value(), " lies"),
+          Access::kRead);
     }
     extent.bytes = std::min(extent.bytes, file_end - extent.host.value());
   }
@@ -212,10 +210,7 @@ absl::Status Mapping::CoCheckDataPlace(HostOffset host, uint64_t bytes) {
   MILLRACE_RETURN_IF_ERROR(image_.CoCheckNoMetadata(run, kGuestData));
   const uint64_t file_end = AlignUp(image_.file().bytes(), geometry.cluster_bytes());
   if (host.value() + bytes <= file_end) return absl::OkStatus();
-  const std::string what = StrCat("guest data at ", host.value(),
-                                  " lies beyond the end of the file at ", image_.file().bytes());
-  if (!image_.file().is_window()) return image_.CoCorrupt(what);
-  return image_.Named(ErrnoStatus(ENOSPC, what));
+  return image_.CoBehindEnd(StrCat("guest data at ", host.value(), " lies"), Access::kWrite);
 }
 
 absl::Status Mapping::CoFillL2Table(HostOffset target, HostOffset source) {
@@ -235,7 +230,7 @@ absl::Status Mapping::CoFillL2Table(HostOffset target, HostOffset source) {
 absl::Status Mapping::CoMakeL2Table(uint64_t index) {
   RangeLock::Hold hold;
   making_tables_.CoAcquire(ByteRange(index, 1), LockMode::kExclusive, hold);
-  MILLRACE_ASSIGN_OR_RETURN(const L1Entry old, CoLoadL1Entry(index));
+  MILLRACE_ASSIGN_OR_RETURN(const L1Entry old, CoLoadL1Entry(index, Access::kWrite));
   if (old.l2_table.value() != 0 && old.is_copied) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(const ClusterRun run, refcounts_.CoAllocate(1));
   const Geometry& geometry = image_.geometry();

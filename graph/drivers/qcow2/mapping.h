@@ -56,7 +56,8 @@ class Mapping {
   // As FormatDriver::CoMap.
   absl::StatusOr<Extent> CoMap(ByteRange range) MILLRACE_MAY_SUSPEND;
   // The entries from the cluster of `guest` on; nothing if there is no L2 table.
-  absl::StatusOr<std::optional<L2Window>> CoLookUp(uint64_t guest) MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<std::optional<L2Window>> CoLookUp(uint64_t guest, Access access)
+      MILLRACE_MAY_SUSPEND;
   // The same, for changing: makes the L2 table, or a copy of it that is ours alone.
   absl::StatusOr<L2Window> CoLookUpForChange(uint64_t guest) MILLRACE_MAY_SUSPEND;
   // Makes the L1 table at least `entries` long, by moving it. The header is on disk when it
@@ -70,7 +71,7 @@ class Mapping {
   HostOffset L1Place(uint64_t index) const {
     return HostOffset(image_.header().l1_offset + index * 8);
   }
-  absl::StatusOr<L1Entry> CoLoadL1Entry(uint64_t index) MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<L1Entry> CoLoadL1Entry(uint64_t index, Access access) MILLRACE_MAY_SUSPEND;
   absl::StatusOr<L2Window> CoOpenWindow(HostOffset table, uint64_t guest) MILLRACE_MAY_SUSPEND;
   // Guest bytes from `range` on without an L2 table, as far as one slice of the L1 table tells.
   absl::StatusOr<uint64_t> CoMeasureGap(ByteRange range) MILLRACE_MAY_SUSPEND;

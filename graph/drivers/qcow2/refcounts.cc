@@ -25,10 +25,17 @@ absl::StatusOr<std::optional<HostOffset>> Refcounts::CoFindBlock(uint64_t cluste
   const uint64_t raw = LoadBig<uint64_t>(slice.At(TableEntry(block)));
   if (raw == 0) return std::optional<HostOffset>();
   const HostOffset offset(raw & kEntryOffsetMask);
-  if (offset.value() != raw || !image_.geometry().IsClusterAligned(raw) ||
-      raw >= image_.file().bytes()) {
+  if (offset.value() != raw || !image_.geometry().IsClusterAligned(raw)) {
     return image_.CoCorrupt(StrCat("refcount table entry ", block, " points to ", raw,
                                    ", where no refcount block can be"));
+  }
+  // A file may end in a block, whose rest are zeroes. What a window cuts off is not known: clusters
+  // that are in use would be handed out. Who asks for a refcount is about to write.
+  const uint64_t needed = image_.file().is_window() ? image_.geometry().cluster_bytes() : 1;
+  if (raw + needed > image_.file().bytes()) {
+    return image_.CoBehindEnd(
+        StrCat("refcount table entry ", block, ": the refcount block at ", raw, " ends"),
+        Access::kWrite);
   }
   return std::optional<HostOffset>(offset);
 }

@@ -79,8 +79,11 @@ Made MakeFile(const DriverOptions& options) {
   MILLRACE_RETURN_IF_ERROR(reader.Read("open-root", &file.open_root));
   std::optional<uint64_t> descriptor;
   MILLRACE_RETURN_IF_ERROR(reader.Read("descriptor", &descriptor));
-  if (descriptor) file.descriptor = static_cast<int>(*descriptor);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (descriptor && !std::in_range<int>(*descriptor)) {
+    return reader.Bad("descriptor", "the number of an open file");
+  }
+  if (descriptor) file.descriptor = static_cast<int>(*descriptor);
   if (locking == "on") {
     file.locking = FileLocking::kOn;
   } else if (locking == "off") {

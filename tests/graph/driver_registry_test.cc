@@ -93,6 +93,12 @@ TEST_F(DriverRegistryTest, BadValuesNameOptionValueAndWhatIsExpected) {
   EXPECT_NE(ErrorOf("null", {{"read-zeroes", "yes"}}).find("not on or off"), std::string::npos);
   EXPECT_NE(ErrorOf("file", {{"filename", "x"}, {"locking", "maybe"}}).find("not auto, on or off"),
             std::string::npos);
+  for (const std::string descriptor : {"2147483648", "4294967301", "9223372036854775807"}) {
+    EXPECT_NE(ErrorOf("file", {{"filename", "x"}, {"descriptor", descriptor}})
+                  .find("is '" + descriptor + "', not the number of an open file"),
+              std::string::npos)
+        << descriptor;
+  }
   EXPECT_NE(ErrorOf("memory-overlay", {{"cluster-size", "500"}}).find("a power of two"),
             std::string::npos);
   EXPECT_NE(ErrorOf("memory-overlay", {{"size", "4E"}}).find("fewer than"), std::string::npos);

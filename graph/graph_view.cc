@@ -106,6 +106,18 @@ std::vector<NodeId> NodeView::parents() const {
   return ids;
 }
 
+bool NodeView::IsShownOnlyBy(const NodeView& parent) const {
+  size_t links = 0;
+  for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {
+    if (edge->parent == parent.node_) {
+      ++links;
+    } else if (!Access::PermissionsOf(*reader_, *edge).used.empty()) {
+      return false;
+    }
+  }
+  return links == 1;
+}
+
 bool NodeView::has_attachment() const {
   const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
   return std::any_of(edges.begin(), edges.end(),

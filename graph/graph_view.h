@@ -88,6 +88,9 @@ class NodeView {
   bool has_parents() const;
   // Parent nodes; users (attachments) are not nodes and do not show here.
   std::vector<NodeId> parents() const;
+  // Whether one link of `parent` leads here, and nobody else sees what is here. Who asks for no
+  // permissions, as a mere owner does, sees nothing.
+  bool IsShownOnlyBy(const NodeView& parent) const;
   // Whether some attachment points here directly.
   bool has_attachment() const;
   // Whether somebody who points here would follow an edit above this node, as when a filter is put

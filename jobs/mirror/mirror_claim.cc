@@ -5,7 +5,6 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/backing_chain.h"
-#include "millrace/graph/describe.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
@@ -132,26 +131,6 @@ void ClaimNodes(Graph& graph, const NodeView& source, MirrorProofs* proofs) {
   }
 }
 
-// Whether `node` is shown once by `parent` and to nobody else. Who uses nothing of it, as a mere
-// owner does, sees nothing of it.
-bool IsShownBy(const NodeView& parent, const NodeView& node) {
-  const GraphPicture picture = DescribePicture(node.reader());
-  uint64_t parent_id = 0;
-  uint64_t node_id = 0;
-  for (const GraphPicture::Vertex& vertex : picture.vertices) {
-    if (vertex.is_node && vertex.name == parent.name()) parent_id = vertex.id;
-    if (vertex.is_node && vertex.name == node.name()) node_id = vertex.id;
-  }
-  int links = 0;
-  for (const GraphPicture::Arrow& arrow : picture.arrows) {
-    if (arrow.child != node_id) continue;
-    if (arrow.parent == parent_id) ++links;
-    const bool is_owner = arrow.permissions.used == PermissionSet();
-    if (arrow.parent != parent_id && !is_owner) return false;
-  }
-  return links == 1;
-}
-
 }  // namespace
 
 absl::Status CheckMirrorMayReplace(const NodeView& source, const NodeView& replaced) {
@@ -165,7 +144,7 @@ absl::Status CheckMirrorMayReplace(const NodeView& source, const NodeView& repla
   }
   // One of several that are alike, if nobody else uses it.
   const NodeView image = SkipFilters(source);
-  if (image.data_children_show_the_same() && IsShownBy(image, replaced)) return absl::OkStatus();
+  if (image.data_children_show_the_same() && replaced.IsShownOnlyBy(image)) return absl::OkStatus();
   return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kViewWouldChange,
                    replaced.name(), source.name(),
                    StrCat("cannot replace '", replaced.name(), "' by a mirror of '", source.name(),

@@ -50,6 +50,33 @@ TEST_F(ViewTest, ANodeTellsWhatItIsAndWhoUsesIt) {
   });
 }
 
+TEST_F(ViewTest, ANodeIsShownOnlyByWhoeverAloneLinksToItAndOwnersSeeNothing) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, true));
+    const auto is_shown_only = [&](const GraphReader& view, size_t below, size_t above) {
+      return view.Resolve(chain.nodes[below])->IsShownOnlyBy(*view.Resolve(chain.nodes[above]));
+    };
+    Look([&](const GraphReader& view) {
+      EXPECT_TRUE(is_shown_only(view, 0, 1));
+      EXPECT_TRUE(is_shown_only(view, 1, 2));
+      EXPECT_FALSE(is_shown_only(view, 0, 2)) << "not its parent";
+      EXPECT_FALSE(is_shown_only(view, 2, 1)) << "a guest sees it";
+    });
+    AttachmentOptions reader;
+    reader.holder = me_;
+    reader.permissions = {kConsistentRead, kAllPermissions};
+    MILLRACE_ASSIGN_OR_RETURN(Attachment user, Attachment::Attach(*graph_, chain.nodes[0], reader));
+    Look([&](const GraphReader& view) {
+      EXPECT_FALSE(is_shown_only(view, 0, 1));
+      EXPECT_TRUE(is_shown_only(view, 1, 2));
+    });
+    user.CoDetach();
+    chain.monitor.clear();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(ViewTest, NodesAreListedInOrderOfCreation) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));

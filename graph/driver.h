@@ -167,6 +167,11 @@ class Driver {
   // From now on the options of `fresh` hold, a driver of the same kind that was made and never
   // opened. Called drained, on an open driver. The default: none can change.
   virtual void TakeOptionsOf(Driver& /*fresh*/) {}
+  // Whether they may hold, over a primary child of so many bytes. Called before, on the same
+  // driver; changes nothing.
+  virtual absl::Status CheckOptionsOf(const Driver& /*fresh*/, uint64_t /*primary_bytes*/) const {
+    return absl::OkStatus();
+  }
   // Who derives today the permissions that this driver will derive once the options of `fresh`
   // hold: `fresh`, if they matter for them. The default: this driver.
   virtual const Driver& AsWithOptionsOf(const Driver& /*fresh*/) const { return *this; }

@@ -47,6 +47,7 @@ absl::Status TransactionValidator::Run() {
   MILLRACE_RETURN_IF_ERROR(CheckRoles());
   MILLRACE_RETURN_IF_ERROR(CheckLeases());
   if (!plan_.is_rehearsal) MILLRACE_RETURN_IF_ERROR(CheckDrained());
+  MILLRACE_RETURN_IF_ERROR(CheckOptions());
   return DerivePermissions();
 }
 
@@ -341,6 +342,18 @@ absl::Status TransactionValidator::CheckDrained() const {
     return ConflictStatus(absl::StatusCode::kFailedPrecondition, conflict,
                           StrCat("cannot drop node '", orphan->name, "': ", orphan->requests.size(),
                                  " requests are in flight; ", conflict.next_step));
+  }
+  return absl::OkStatus();
+}
+
+// Of a child that changes with the node, what counts is its length until then.
+absl::Status TransactionValidator::CheckOptions() const {
+  for (const auto& [node, change] : proposed_.options) {
+    if (change.fresh == nullptr || Contains(plan_.orphans, node)) continue;
+    const Edge* const primary = proposed_.FindChild(*node, Role::kPrimary);
+    const Node* const child = primary == nullptr ? nullptr : proposed_.ChildOf(*primary);
+    MILLRACE_RETURN_IF_ERROR(
+        node->driver->CheckOptionsOf(*change.fresh, child == nullptr ? 0 : child->driver->bytes()));
   }
   return absl::OkStatus();
 }

@@ -33,7 +33,8 @@ class TransactionValidator {
   absl::Status CheckChildrenOf(const Node& node) const;
   absl::Status CheckAcyclic() const;  // G1
   absl::Status DropOrphans();         // G3
-  absl::Status DerivePermissions();   // G5
+  absl::Status CheckOptions() const;
+  absl::Status DerivePermissions();  // G5
   absl::Status CheckPermissions(Node& node);
   using WhichDemands = Permissions ProposedGraph::Demands::*;
   absl::Status CheckConflicts(const Node& node, WhichDemands which) const;

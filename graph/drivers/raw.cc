@@ -51,21 +51,13 @@ class RawDriver final : public FormatDriver {
 
   void TakeOptionsOf(Driver& fresh) override { options_ = static_cast<RawDriver&>(fresh).options_; }
   const Driver& AsWithOptionsOf(const Driver& fresh) const override { return fresh; }
+  absl::Status CheckOptionsOf(const Driver& fresh, uint64_t primary_bytes) const override {
+    return CheckWindow("reopen", static_cast<const RawDriver&>(fresh).options_, primary_bytes);
+  }
 
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
     context_ = &context;
-    const uint64_t child = context.ChildBytes(Role::kPrimary);
-    const uint64_t size = options_.bytes.value_or(0);
-    if (options_.offset <= child && size <= child - options_.offset) return absl::OkStatus();
-    Conflict conflict;
-    conflict.reason = ConflictReason::kInvalidOption;
-    conflict.object = context.node_name();
-    conflict.detail = StrCat("raw-window ", options_.offset, " ", size, " ", child);
-    conflict.next_step = "name a part that lies inside it";
-    return ConflictStatus(
-        absl::StatusCode::kInvalidArgument, conflict,
-        StrCat("open raw image '", context.node_name(), "': offset ", options_.offset, " and size ",
-               size, " reach beyond the ", child, " bytes of the file; ", conflict.next_step));
+    return CheckWindow("open", options_, context.ChildBytes(Role::kPrimary));
   }
 
   // Raw keeps no tables: it asks of its file what is asked of it, and several windows on one file
@@ -137,6 +129,21 @@ class RawDriver final : public FormatDriver {
   }
 
  private:
+  absl::Status CheckWindow(std::string_view action, const RawOptions& options,
+                           uint64_t child) const {
+    const uint64_t size = options.bytes.value_or(0);
+    if (options.offset <= child && size <= child - options.offset) return absl::OkStatus();
+    Conflict conflict;
+    conflict.reason = ConflictReason::kInvalidOption;
+    conflict.object = context_->node_name();
+    conflict.detail = StrCat("raw-window ", options.offset, " ", size, " ", child);
+    conflict.next_step = "name a part that lies inside it";
+    return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
+                          StrCat(action, " raw image '", context_->node_name(), "': offset ",
+                                 options.offset, " and size ", size, " reach beyond the ", child,
+                                 " bytes of the file; ", conflict.next_step));
+  }
+
   HostOffset HostOf(uint64_t offset) const { return HostOffset(options_.offset + offset); }
   ByteRange InChild(ByteRange range) const {
     return ByteRange(options_.offset + range.offset, range.bytes);
@@ -149,10 +156,9 @@ class RawDriver final : public FormatDriver {
   }
   absl::Status CheckRoom(std::string_view action, ByteRange range) const {
     if (!IsOutside(range)) return absl::OkStatus();
-    return ErrnoStatus(
-        ENOSPC, StrCat(action, " ", range.bytes, " bytes at ", range.offset, " of raw image '",
-                       context_->node_name(), "', which has ", *options_.bytes,
-                       " bytes and does not grow"));
+    return ErrnoStatus(ENOSPC, StrCat(action, " ", range.bytes, " bytes at ", range.offset,
+                                      " of raw image '", context_->node_name(), "', which has ",
+                                      *options_.bytes, " bytes and does not grow"));
   }
 
   RawOptions options_;

@@ -403,6 +403,18 @@ class ReopenOptionsTest : public ReopenTest {
     world->users.push_back(change.Attach(world->raw, Keep(me_)));
     return change.Commit().status();
   }
+  absl::Status AddShorterFile(RawOnFile* world) MILLRACE_OPENS_VIEW {
+    GraphTransaction change(*graph_);
+    world->file = change.AddNode(MakeMemoryDriver({.bytes = kFileBytes / 4}), {.name = "s"});
+    world->users.push_back(change.Attach(world->file, Keep(me_)));
+    return change.Commit().status();
+  }
+  absl::StatusOr<RawOnFile> CoMakeShorterFile() MILLRACE_MAY_SUSPEND {
+    RawOnFile world;
+    MILLRACE_RETURN_IF_ERROR(AddShorterFile(&world));
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, world.file));
+    return world;
+  }
   absl::StatusOr<RawOnFile> CoMakeRaw() MILLRACE_MAY_SUSPEND {
     RawOnFile world;
     MILLRACE_RETURN_IF_ERROR(Link(&world));
@@ -486,6 +498,28 @@ TEST_F(ReopenOptionsTest, ADryRunIsRefusedLikewiseAndTakesNothing) {
       EXPECT_EQ(edit.Resolve(world.raw)->bytes(), kFileBytes);
     }
     world.CoGo();
+    return absl::OkStatus();
+  });
+}
+
+// Whoever asked may have looked before the drain, and at the file that was there then.
+TEST_F(ReopenOptionsTest, AWindowLiesInsideTheFileThatIsThereThen) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(RawOnFile world, CoMakeRaw());
+    ExpectConflict(CoSetWindow(world.raw, {kFileBytes - 511, 512}), ConflictReason::kInvalidOption,
+                   "raw");
+    MILLRACE_ASSIGN_OR_RETURN(RawOnFile shorter, CoMakeShorterFile());
+    for (const uint64_t bytes : {kFileBytes / 2, kFileBytes / 4}) {
+      std::vector<NodeChange> changes(1);
+      changes[0].node = world.raw;
+      changes[0].fresh = MakeRawDriver({0, bytes});
+      changes[0].children.push_back({Role::kPrimary, "file", shorter.file});
+      const absl::Status status = CoReopenNodes(*graph_, std::move(changes), me_);
+      EXPECT_EQ(status.ok(), bytes == kFileBytes / 4) << status;
+      EXPECT_EQ(BytesOf(world.raw), status.ok() ? bytes : kFileBytes);
+    }
+    world.CoGo();
+    shorter.CoGo();
     return absl::OkStatus();
   });
 }

@@ -12,6 +12,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/drain.h"
 #include "tests/scenarios/exploration/catalogue.h"
+#include "tests/scenarios/exploration/one_job.h"
 #include "tests/scenarios/exploration/story_scenario.h"
 
 namespace millrace {
@@ -47,29 +48,27 @@ using Meeting = std::function<absl::Status(ScenarioRun&, ChainStory&)>;
 
 // `may_end_it`: the meeting may keep the job from succeeding.
 Scenario InWindow(bool is_stream, std::string_view name, bool may_end_it, Meeting meeting) {
-  return StoryScenario(
-      StrCat(is_stream ? "stream" : "commit", " with a window meets ", name),
-      {.layers = kLayers, .guest_rounds = 0},
-      [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
-        run.engine().simulated_io()->SetLatency(4 * kMillisecond);
-        MILLRACE_RETURN_IF_ERROR(CoStart(story, is_stream));
-        TaskScope scope("others");
-        scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-          if (!CoWaitForWindow(run, story)) return absl::OkStatus();
-          run.Note(kMet, "window", "");
-          return meeting(run, story);
-        });
-        const absl::Status over = story.jobs().CoWaitUntilOver("job");
-        const absl::Status result = scope.CoJoin();
-        run.engine().simulated_io()->ClearFailures();
-        MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("job"));
-        EXPECT_TRUE(over.ok() || may_end_it) << over;
-        if (!is_stream && over.ok()) story.views().OnCommitted(2, 0);
-        for (size_t layer = 0; layer < 2 && !is_stream && !over.ok(); ++layer) {
-          story.views().OnWritten(layer);
-        }
-        return result;
-      });
+  return StoryScenario(StrCat(is_stream ? "stream" : "commit", " with a window meets ", name),
+                       {.layers = kLayers, .guest_rounds = 0},
+                       [=](ScenarioRun& run, ChainStory& story)
+                           MILLRACE_MAY_SUSPEND -> absl::Status {
+                             run.engine().simulated_io()->SetLatency(4 * kMillisecond);
+                             MILLRACE_RETURN_IF_ERROR(CoStart(story, is_stream));
+                             TaskScope scope("others");
+                             scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+                               if (!CoWaitForWindow(run, story)) return absl::OkStatus();
+                               run.Note(kMet, "window", "");
+                               return meeting(run, story);
+                             });
+                             const absl::Status over = story.CoOver("job");
+                             const absl::Status result = scope.CoJoin();
+                             run.engine().simulated_io()->ClearFailures();
+                             MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("job"));
+                             EXPECT_TRUE(over.ok() || may_end_it) << over;
+                             // n1, n2 and n3 have become n3, or n2, n1 and n0 have become n0.
+                             JudgeChain(run, story, over, "n3 <- n0", "n3 <- n2 <- n1 <- n0");
+                             return result;
+                           });
 }
 
 // J2: nothing of a paused job is in flight, and nothing starts.

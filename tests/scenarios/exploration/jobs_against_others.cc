@@ -17,143 +17,48 @@
 #include "millrace/graph/operation_claim.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 #include "tests/scenarios/exploration/catalogue.h"
+#include "tests/scenarios/exploration/one_job.h"
 #include "tests/scenarios/exploration/story_scenario.h"
 
 namespace millrace {
 namespace {
 
-constexpr size_t kLayers = 4;
+using Kind = OneJobKind;
 
-enum class Kind { kStream, kCommit, kActiveCommit, kMirror };
+constexpr size_t kLayers = kLayersOfOneJob;
 
-// An empty image of the disk's size beside the chain.
-absl::StatusOr<NodeId> CoAddTarget(ChainStory& story, Attachment& keeper) MILLRACE_MAY_SUSPEND {
-  MemoryOverlayOptions driver;
-  driver.bytes = ChainStoryOptions().bytes;
-  driver.filename = "target";
-  NodeId node;
-  {
-    GraphTransaction change(story.graph());
-    change.OnBehalfOf(story.chain().monitor_holder);
-    node = change.AddNode(MakeMemoryOverlayDriver(std::move(driver)), {.name = "target"});
-    AttachmentOptions keep;
-    keep.holder = story.chain().monitor_holder;
-    keep.stays_at_node = true;
-    keeper = change.Attach(node, keep);
-    MILLRACE_RETURN_IF_ERROR(change.Commit().status());
-  }
-  MILLRACE_RETURN_IF_ERROR(CoOpenNode(story.graph(), node));
-  return node;
-}
+// A job and what meets it.
+struct Encounter {
+  ScenarioRun& run;
+  ChainStory& story;
+  std::string_view on_top{};  // a layer that was put above the chain
+};
 
-absl::Status CoStartMirrorJob(ChainStory& story, bool finalizes_late, OnError on_error,
-                              MirrorOptions options = {}) MILLRACE_MAY_SUSPEND {
-  Attachment keeper;
-  options.spec.finalizes_automatically = !finalizes_late;
-  options.spec.id = "job";
-  options.spec.dismisses_automatically = false;
-  options.source = story.chain().guest.node();
-  if (options.granularity == 0) options.granularity = 512;
-  options.on_source_error = options.on_target_error = on_error;
-  MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddTarget(story, keeper));
-  absl::Status started = CoStartMirror(story.graph(), story.jobs(), std::move(options)).status();
-  keeper.CoDetach();
-  return started;
-}
-
-// n2's data goes up into it, or it goes down into n1; an active commit takes n3 down into n2, a
-// mirror all of the disk to an image beside it. The job stays when it is over, so that its end is
-// not missed.
-absl::Status CoStart(ChainStory& story, Kind kind, bool finalizes_late = false,
-                     OnError on_error = OnError::kReport) MILLRACE_MAY_SUSPEND {
-  if (kind == Kind::kMirror) return CoStartMirrorJob(story, finalizes_late, on_error);
-  if (kind == Kind::kStream) {
-    StreamOptions options = story.StreamToBottom("job", 2, 1);
-    options.spec.dismisses_automatically = false;
-    options.spec.finalizes_automatically = !finalizes_late;
-    options.on_error = on_error;
-    return story.CoStart(std::move(options));
-  }
-  CommitOptions options =
-      kind == Kind::kCommit ? story.Commit("job", 2, 1) : story.Commit("job", 3, 2);
-  options.spec.dismisses_automatically = false;
-  options.spec.finalizes_automatically = !finalizes_late;
-  options.on_error = on_error;
-  return story.CoStart(std::move(options));
-}
-
-std::string_view NameOf(Kind kind) {
-  switch (kind) {
-    case Kind::kStream:
-      return "stream";
-    case Kind::kCommit:
-      return "commit";
-    case Kind::kActiveCommit:
-      return "active commit";
-    case Kind::kMirror:
-      return "mirror";
-  }
-  return "";
-}
-
-// Waits for the end; what becomes ready is completed then.
-absl::Status CoEnd(ChainStory& story, Kind kind) MILLRACE_MAY_SUSPEND {
-  while (kind == Kind::kActiveCommit || kind == Kind::kMirror) {
-    MILLRACE_ASSIGN_OR_RETURN(const JobInfo info, story.jobs().Query("job"));
-    if (info.state == JobState::kConcluded) break;
-    if (info.state == JobState::kReady) {
-      // Where a cancel that lets it end in peace is under way, this is refused, and it ends all the
-      // same.
-      const absl::Status completed = story.jobs().Complete("job");
-      const std::optional<Conflict> conflict = ConflictOf(completed);
-      if (!conflict || conflict->reason != ConflictReason::kCannotComplete) {
-        MILLRACE_RETURN_IF_ERROR(completed);
-      }
-      break;
-    }
-    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
-  }
-  const absl::Status over = story.jobs().CoWaitUntilOver("job");
-  MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("job"));
-  return over;
-}
-
-// What the views show after the job ended so.
-void TakeIn(ChainStory& story, Kind kind, bool has_succeeded) {
-  if (kind == Kind::kActiveCommit) {
-    story.views().OnWritten(2);
-  } else if (kind == Kind::kCommit && has_succeeded) {
-    story.views().OnCommitted(2, 1);
-  } else if (kind == Kind::kCommit) {
-    story.views().OnWritten(1);
-  }
-}
-
-using Other = std::function<absl::Status(ScenarioRun&, ChainStory&)>;
+using Other = std::function<absl::Status(Encounter&)>;
 
 // What an other may do to the job: nothing that keeps it from succeeding; cancel it; claim or edit
 // what it needs, so that it is refused, but once it is let in it succeeds.
 enum class Harm { kNone, kCancels, kRefuses };
 
-bool IsHarm(Harm harm, const absl::Status& started, const absl::Status& over) {
-  return harm == Harm::kCancels   ? absl::IsCancelled(over)
-         : harm == Harm::kRefuses ? absl::IsFailedPrecondition(started)
+bool IsHarm(Harm harm, const OneJobEnd& end) {
+  return harm == Harm::kCancels   ? absl::IsCancelled(end.status)
+         : harm == Harm::kRefuses ? !end.has_started && absl::IsFailedPrecondition(end.status)
                                   : false;
 }
 
 // The job and the other run at once.
 Scenario Against(Kind kind, std::string other_name, int guest_rounds, Harm harm, Other other) {
   return StoryScenario(
-      StrCat(NameOf(kind), " against ", other_name),
+      StrCat(OneJobName(kind), " against ", other_name),
       {.layers = kLayers, .guest_rounds = guest_rounds},
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        Encounter encounter{run, story};
         TaskScope scope("others");
-        scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND { return other(run, story); });
-        const absl::Status started = CoStart(story, kind);
-        const absl::Status over = started.ok() ? CoEnd(story, kind) : started;
-        TakeIn(story, kind, over.ok());
+        scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND { return other(encounter); });
+        const OneJobEnd end = CoEndOneJob(story, kind, CoStartOneJob(story, kind));
         absl::Status result = scope.CoJoin();
-        if (!IsHarm(harm, started, over)) result.Update(over);
+        JudgeChain(run, story, kind, end, encounter.on_top);
+        if (!IsHarm(harm, end)) result.Update(end.status);
         return result;
       });
 }
@@ -225,7 +130,8 @@ absl::Status Append(ChainStory& story, const DrainedSection& drained, NodeId ove
   return change.Commit().status();
 }
 
-absl::Status CoSnapshot(ChainStory& story) MILLRACE_MAY_SUSPEND {
+absl::Status CoSnapshot(Encounter& encounter) MILLRACE_MAY_SUSPEND {
+  ChainStory& story = encounter.story;
   Attachment keeper;
   MILLRACE_ASSIGN_OR_RETURN(const NodeId overlay, AddOverlay(story, keeper));
   MILLRACE_RETURN_IF_ERROR(CoOpenNode(story.graph(), overlay));
@@ -236,6 +142,7 @@ absl::Status CoSnapshot(ChainStory& story) MILLRACE_MAY_SUSPEND {
     // A job that has the top for itself refuses it.
     const absl::Status appended = Append(story, drained, overlay);
     EXPECT_TRUE(appended.ok() || absl::IsFailedPrecondition(appended)) << appended;
+    if (appended.ok()) encounter.on_top = "snapshot";
   }
   keeper.CoDetach();
   return absl::OkStatus();
@@ -298,10 +205,10 @@ absl::Status CoCancelPending(ChainStory& story, bool force) MILLRACE_MAY_SUSPEND
 // The user finalizes it and cancels it, in some order.
 Scenario AgainstALateCancel(Kind kind, bool force) {
   return StoryScenario(
-      StrCat(NameOf(kind), " against a ", force ? "forced " : "", "cancel when it is pending"),
+      StrCat(OneJobName(kind), " against a ", force ? "forced " : "", "cancel when it is pending"),
       {.layers = kLayers, .guest_rounds = 0},
-      [=](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
-        MILLRACE_RETURN_IF_ERROR(CoStart(story, kind, true));
+      [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_RETURN_IF_ERROR(CoStartOneJob(story, kind, {.finalizes_late = true}));
         TaskScope scope("users");
         const bool are_there = scope.Spawn("finalizer", [&]() MILLRACE_MAY_SUSPEND {
           story.CoFinalize("job").IgnoreError();  // it may be over
@@ -310,29 +217,28 @@ Scenario AgainstALateCancel(Kind kind, bool force) {
         });
         // Nobody else would end it.
         if (!are_there) story.jobs().Cancel("job", true).IgnoreError();
-        const absl::Status over = CoEnd(story, kind);
-        EXPECT_TRUE(over.ok() || absl::IsCancelled(over)) << over;
-        TakeIn(story, kind, over.ok());
-        return scope.CoJoin();
+        const OneJobEnd end = CoEndOneJob(story, kind, absl::OkStatus());
+        EXPECT_TRUE(end.status.ok() || absl::IsCancelled(end.status)) << end.status;
+        absl::Status result = scope.CoJoin();
+        JudgeChain(run, story, kind, end);
+        return result;
       });
 }
 
 // One read of a layer below the guest's fails, with every job policy that ends the job.
 Scenario AgainstAnError(Kind kind, size_t nth) {
   return StoryScenario(
-      StrCat(NameOf(kind), " against a failure of I/O number ", nth),
+      StrCat(OneJobName(kind), " against a failure of I/O number ", nth),
       {.layers = kLayers, .guest_rounds = 0},
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         run.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory, .nth = nth});
-        absl::Status over = CoStart(story, kind);
-        const bool is_running = over.ok();
-        if (is_running) over = CoEnd(story, kind);
+        const OneJobEnd end = CoEndOneJob(story, kind, CoStartOneJob(story, kind));
         const bool has_failed = run.engine().simulated_io()->failed() > 0;
         run.engine().simulated_io()->ClearFailures();
         if (has_failed) run.Note(kMet, "failure", "");
         // Whoever got the error tells; a mirror's pass may try again.
-        EXPECT_TRUE(over.ok() || has_failed) << over;
-        TakeIn(story, kind, over.ok());
+        EXPECT_TRUE(end.status.ok() || has_failed) << end.status;
+        JudgeChain(run, story, kind, end);
         return absl::OkStatus();
       });
 }
@@ -364,10 +270,10 @@ absl::Status CoMendAndResume(ScenarioRun& run, ChainStory& story, uint64_t* fail
 // have failed, one word lets it go on, and it copies all.
 Scenario AgainstAStop(Kind kind) {
   return StoryScenario(
-      StrCat(NameOf(kind), " against a user who mends what it has stopped at"),
+      StrCat(OneJobName(kind), " against a user who mends what it has stopped at"),
       {.layers = kLayers, .guest_rounds = 0},
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
-        MILLRACE_RETURN_IF_ERROR(CoStart(story, kind, false, OnError::kStop));
+        MILLRACE_RETURN_IF_ERROR(CoStartOneJob(story, kind, {.on_error = OnError::kStop}));
         const char* const image =
             kind == Kind::kMirror ? "target" : (kind == Kind::kActiveCommit ? "n2" : "n1");
         run.engine().simulated_io()->Fail({.operation = SimulatedOperation::kMemory,
@@ -379,12 +285,14 @@ Scenario AgainstAStop(Kind kind) {
         const bool is_there = scope.Spawn(
             "user", [&]() MILLRACE_MAY_SUSPEND { return CoMendAndResume(run, story, &failed); });
         if (!is_there) story.jobs().Cancel("job", true).IgnoreError();
-        const absl::Status over = CoEnd(story, kind);
+        const OneJobEnd end = CoEndOneJob(story, kind, absl::OkStatus());
         run.engine().simulated_io()->ClearFailures();
-        TakeIn(story, kind, over.ok());
         // What fails once the copying is over ends the job, if that comes before it has stopped.
-        EXPECT_TRUE(over.ok() || run.engine().simulated_io()->failed() > failed) << over;
-        return scope.CoJoin();
+        EXPECT_TRUE(end.status.ok() || run.engine().simulated_io()->failed() > failed)
+            << end.status;
+        absl::Status result = scope.CoJoin();
+        JudgeChain(run, story, kind, end);
+        return result;
       });
 }
 
@@ -392,9 +300,11 @@ Scenario AgainstAStop(Kind kind) {
 Scenario MirrorBesideGuest(std::string what, MirrorOptions options) {
   return StoryScenario(
       StrCat("mirror ", what, " against guest I/O"), {.layers = kLayers, .guest_rounds = 2},
-      [=](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
-        MILLRACE_RETURN_IF_ERROR(CoStartMirrorJob(story, false, OnError::kReport, options));
-        return CoEnd(story, Kind::kMirror);
+      [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        const OneJobEnd end = CoEndOneJob(story, Kind::kMirror,
+                                          CoStartOneJob(story, Kind::kMirror, {.mirror = options}));
+        JudgeChain(run, story, Kind::kMirror, end);
+        return end.status;
       });
 }
 
@@ -418,34 +328,30 @@ std::vector<Scenario> JobsAgainstOthers() {
     auto add = [&](std::string name, int guest_rounds, Harm harm, Other other) {
       scenarios.push_back(Against(kind, std::move(name), guest_rounds, harm, std::move(other)));
     };
-    add("guest I/O", 2, Harm::kNone, [](ScenarioRun&, ChainStory&) { return absl::OkStatus(); });
+    add("guest I/O", 2, Harm::kNone, [](Encounter&) { return absl::OkStatus(); });
     for (const size_t layer : {0u, 2u, 3u}) {
       add(StrCat("a drain of n", layer), 1, Harm::kNone,
-          [layer](ScenarioRun&, ChainStory& story)
-              MILLRACE_MAY_SUSPEND { return CoDrain(story, layer); });
+          [layer](Encounter& met) MILLRACE_MAY_SUSPEND { return CoDrain(met.story, layer); });
     }
     add("two nested drains", 0, Harm::kNone,
-        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoDrainTwice(story); });
+        [](Encounter& met) MILLRACE_MAY_SUSPEND { return CoDrainTwice(met.story); });
     add("pause and resume", 0, Harm::kNone,
-        [](ScenarioRun&, ChainStory& story)
-            MILLRACE_MAY_SUSPEND { return CoPauseAndResume(story); });
+        [](Encounter& met) MILLRACE_MAY_SUSPEND { return CoPauseAndResume(met.story); });
     for (const bool force : {false, true}) {
       add(force ? "a forced cancel" : "a cancel", 1, Harm::kCancels,
-          [force](ScenarioRun&, ChainStory& story)
-              MILLRACE_MAY_SUSPEND { return CoCancel(story, force); });
+          [force](Encounter& met) MILLRACE_MAY_SUSPEND { return CoCancel(met.story, force); });
     }
     add("a resize", 1, Harm::kRefuses,
-        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoResize(story); });
+        [](Encounter& met) MILLRACE_MAY_SUSPEND { return CoResize(met.story); });
     add("a snapshot", 1, Harm::kRefuses,
-        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND { return CoSnapshot(story); });
+        [](Encounter& met) MILLRACE_MAY_SUSPEND { return CoSnapshot(met); });
     for (const size_t layer : {0u, 1u, 3u}) {
       add(StrCat("a filter above n", layer), 0, Harm::kRefuses,
-          [layer](ScenarioRun&, ChainStory& story)
-              MILLRACE_MAY_SUSPEND { return CoInsertFilter(story, layer); });
+          [layer](Encounter& met)
+              MILLRACE_MAY_SUSPEND { return CoInsertFilter(met.story, layer); });
     }
     add("a filter that comes and goes", 0, Harm::kRefuses,
-        [](ScenarioRun&, ChainStory& story)
-            MILLRACE_MAY_SUSPEND { return CoInsertAndRemove(story, 0); });
+        [](Encounter& met) MILLRACE_MAY_SUSPEND { return CoInsertAndRemove(met.story, 0); });
     for (const bool force : {false, true}) scenarios.push_back(AgainstALateCancel(kind, force));
     for (const size_t nth : {1u, 2u, 3u, 5u}) scenarios.push_back(AgainstAnError(kind, nth));
     scenarios.push_back(AgainstAStop(kind));

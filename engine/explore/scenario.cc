@@ -46,6 +46,7 @@ Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
     if (checks_every_step_ || ++steps % kStepsPerLook == 0) LookForAWaitCycle(*this, engine);
     if (checks_every_step_) CheckInvariants(engine);
   });
+  if (setup_) setup_(engine);
   return engine;
 }
 

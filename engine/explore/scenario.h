@@ -93,6 +93,10 @@ class ScenarioRun {
   // Engines die with the run, after everything the body made.
   Engine& NewEngine(SimulatedDisk* disk = nullptr, EngineObserver* observer = nullptr);
 
+  // Called with every engine that is made from here on, before anything happens on it: how a
+  // scenario that goes through another's body sets up its world.
+  void SetEngineSetup(std::function<void(Engine& engine)> setup) { setup_ = std::move(setup); }
+
   // Runs `main` as a coroutine of engine(), and everything it starts, to the end. A deadlock is a
   // finding ("O10 deadlock"), after which the run is abandoned.
   template <typename Main>
@@ -132,6 +136,7 @@ class ScenarioRun {
   // so is what it cannot unwind from (Abandon(): deadlocks, runs without end, broken invariants).
   using Tolerance = std::function<bool(const Failure& failure)>;
   void SetTolerance(Tolerance tolerance) { tolerance_ = std::move(tolerance); }
+  bool is_tolerant() const { return tolerance_ != nullptr; }
 
   // A remark for the recording: kind "oracle", object "sector 3", any text.
   void Note(std::string_view kind, std::string_view object, std::string_view text);
@@ -164,6 +169,7 @@ class ScenarioRun {
   std::vector<std::unique_ptr<Engine>> engines_;
   Failure failure_;
   Tolerance tolerance_;
+  std::function<void(Engine& engine)> setup_;
   uint64_t outcome_ = 0;
   bool has_faults_ = true;
   bool checks_edits_ = false;

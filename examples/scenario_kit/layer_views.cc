@@ -67,6 +67,12 @@ std::vector<uint8_t> LayerViews::ViewByHeaders(const MemoryChain& chain, size_t 
 }
 
 absl::Status LayerViews::Check(const MemoryChain& chain, Graph& graph) const {
+  absl::Status status = CheckHeaders(chain, graph);
+  status.Update(CheckShown(chain, graph, std::vector<bool>(chain.images.size(), false)));
+  return status;
+}
+
+absl::Status LayerViews::CheckHeaders(const MemoryChain& chain, Graph& graph) {
   const std::vector<size_t> layers = LayersInUse(chain, graph);
   for (size_t i = 0; i < layers.size(); ++i) {
     const size_t layer = layers[i];
@@ -76,7 +82,7 @@ absl::Status LayerViews::Check(const MemoryChain& chain, Graph& graph) const {
                                         chain.Header(layer), "', below it is '", below, "'"));
     }
   }
-  return CheckShown(chain, graph, std::vector<bool>(chain.images.size(), false));
+  return absl::OkStatus();
 }
 
 absl::Status LayerViews::CheckShown(const MemoryChain& chain, Graph& graph,

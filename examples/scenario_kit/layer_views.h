@@ -36,8 +36,11 @@ class LayerViews {
   // names the layer that is below it in the graph. DataLoss otherwise.
   absl::Status Check(const MemoryChain& chain, Graph& graph) const MILLRACE_OPENS_VIEW;
 
-  // The same while jobs are at work, whose headers may be a step behind: what layers show, but for
-  // those that `may_differ`, of which there is one entry per layer.
+  // The headers alone (O4): a job that has failed at one may have left it behind.
+  static absl::Status CheckHeaders(const MemoryChain& chain, Graph& graph) MILLRACE_OPENS_VIEW;
+
+  // What layers show alone (O2), but for those that `may_differ`, of which there is one entry per
+  // layer: also while jobs are at work, whose headers may be a step behind.
   absl::Status CheckShown(const MemoryChain& chain, Graph& graph,
                           const std::vector<bool>& may_differ) const MILLRACE_OPENS_VIEW;
 

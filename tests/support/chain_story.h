@@ -49,8 +49,12 @@ struct ChainStoryOptions {
 
 class ChainStory final : public ChainJobs {
  public:
-  ChainStory(JobWorld& world, MemoryChain& chain, uint64_t seed)
-      : world_(world), chain_(chain), views_(chain), seed_(seed) {}
+  ChainStory(JobWorld& world, MemoryChain& chain, const ChainStoryOptions& options, uint64_t seed)
+      : world_(world),
+        chain_(chain),
+        views_(chain),
+        is_read_only_(options.is_read_only),
+        seed_(seed) {}
 
   Graph& graph() override { return world_.graph(); }
   JobManager& jobs() override { return world_.jobs(); }
@@ -62,15 +66,29 @@ class ChainStory final : public ChainJobs {
   void BeforeLastLook() const {
     if (before_last_look_) before_last_look_();
   }
+  // Whether some job has failed (not: was cancelled), from somebody who has followed all of them.
+  // Then what jobs have to leave behind (O4, I19) is judged whatever became of the story.
+  void set_has_failed_job(bool has_failed) { has_failed_job_ = has_failed; }
+  // What is undone makes an image read-only again, too, and nobody is told if that fails; so where
+  // faults are planted, who has undone something may leave it writable.
+  void set_may_stay_writable(bool may) { may_stay_writable_ = may; }
+  bool has_refused_start() const { return has_refused_start_; }
+  // What is wrong with the chain when the jobs are over: "O2: ...", "O4: ...", "I19: ...".
+  absl::Status LastLook(bool went_well) MILLRACE_OPENS_VIEW;
+  // I19: images that were read-only are so again; all but the one that is now on top. OK if they
+  // may stay writable.
+  absl::Status CheckReadOnly() MILLRACE_OPENS_VIEW;
 
   // Puts a filter that passes everything above a node, as a job, and waits for it.
   absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
   absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
-  using ChainJobs::CoStart;
+  absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
+  absl::Status CoStart(MirrorOptions options) MILLRACE_MAY_SUSPEND;
   // Remembered until CoOver(): what layers show changes below its top meanwhile.
   absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
-  // How the job ended. Every layer that no commit is working on must show then what it should; of a
-  // commit that has been waited for so, the views are told here.
+  // How the job ended. Every layer that no commit is working on must show then what it should (the
+  // last look tells if it did not); of a commit that has been waited for so, the views are told
+  // here.
   absl::Status CoOver(JobKey key) MILLRACE_MAY_SUSPEND;
   // Waits until the job is pending, then finalizes it.
   absl::Status CoFinalize(JobKey key) MILLRACE_MAY_SUSPEND;
@@ -83,12 +101,18 @@ class ChainStory final : public ChainJobs {
     bool is_active = false;
   };
   void TakeIn(const StartedCommit& commit, bool has_succeeded);
-  void ExpectViews() MILLRACE_OPENS_VIEW;
+  // Layers between the top and the base of commits that were not waited for.
+  std::vector<bool> LayersOfCommits() const;
 
   JobWorld& world_;
   MemoryChain& chain_;
   LayerViews views_;
+  const bool is_read_only_;
   const uint64_t seed_;
+  std::optional<bool> has_failed_job_;
+  bool has_refused_start_ = false;
+  bool may_stay_writable_ = false;
+  absl::Status seen_;  // in the middle of the story
   std::function<void()> before_last_look_ = nullptr;
   std::vector<StartedCommit> commits_;  // that CoOver() was not asked about yet
 };

@@ -41,7 +41,7 @@ std::vector<Scenario> OddScenarios() {
     each.explored = each.explored.With(ChoiceKind::kBuggify).With(ChoiceKind::kLatency);
     each.choices_max = 200'000;  // who polls while a file stalls makes many
     each.body = [body = std::move(each.body)](ScenarioRun& run) {
-      run.engine().simulated_io()->SetLatencyChoices(true);
+      run.SetEngineSetup([](Engine& engine) { engine.simulated_io()->SetLatencyChoices(true); });
       return body(run);
     };
     odd.push_back(std::move(each));

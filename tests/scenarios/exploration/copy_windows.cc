@@ -81,7 +81,8 @@ absl::Status CoPause(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
     CoSleepFor(kMillisecond).IgnoreError();
   }
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(run.engine().simulated_io()->in_flight(), 0u) << "of a paused job";
+    Demand(run, run.engine().simulated_io()->in_flight() == 0, "J2 pause",
+           "something of a paused job is in flight");
     CoSleepFor(kMillisecond).IgnoreError();
   }
   return story.jobs().Resume("job");
@@ -93,7 +94,8 @@ absl::Status CoDrain(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
       DrainedSection drained,
       DrainedSection::CoBegin(story.graph(), {story.node(0)}, {story.chain().monitor_holder}));
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(run.engine().simulated_io()->in_flight(), 0u) << "inside a drained section";
+    Demand(run, run.engine().simulated_io()->in_flight() == 0, "G7 drain",
+           "something is in flight inside a drained section");
     CoSleepFor(kMillisecond).IgnoreError();
   }
   return absl::OkStatus();

@@ -88,9 +88,9 @@ absl::Status CoDrain(Pond& pond, size_t layer, const char* who) MILLRACE_MAY_SUS
   const NodeId node = pond.chain.nodes[layer];
   MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                             DrainedSection::CoBegin(pond.graph, {node}, {pond.Party(who)}));
-  EXPECT_TRUE(IsQuiesced(pond, node));
+  Demand(pond.run, IsQuiesced(pond, node), "G7 drain", "a drained node is not quiesced");
   CoYield("micro.drained");
-  EXPECT_TRUE(IsQuiesced(pond, node));
+  Demand(pond.run, IsQuiesced(pond, node), "G7 drain", "a drained node is not quiesced");
   return absl::OkStatus();
 }
 
@@ -105,9 +105,10 @@ absl::Status CoFreeze(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND {
   // Whoever is refused finds that somebody else has the link for themselves, or has cut it.
   EXPECT_EQ(lease.ok(), pond.leases_held == 0 && !pond.is_cut) << lease.status();
   if (!lease.ok()) return absl::OkStatus();
+  Demand(pond.run, pond.leases_held == 0 && !pond.is_cut, "G4 lease", "of what is not there");
   ++pond.leases_held;
   CoYield("micro.leased");
-  EXPECT_FALSE(pond.is_cut) << "a leased link";
+  Demand(pond.run, !pond.is_cut, "G4 lease", "a leased link was cut");
   --pond.leases_held;
   return absl::OkStatus();
 }
@@ -127,6 +128,7 @@ absl::Status CoCut(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND {
   const absl::Status cut = Cut(pond, drained, who);
   pond.attempts[who] = cut.code();
   EXPECT_EQ(cut.ok(), pond.leases_held == 0) << cut;
+  Demand(pond.run, !cut.ok() || pond.leases_held == 0, "G4 cut", "a leased link was cut");
   EXPECT_TRUE(cut.ok() || absl::IsFailedPrecondition(cut)) << cut;
   pond.is_cut = pond.is_cut || cut.ok();
   return absl::OkStatus();

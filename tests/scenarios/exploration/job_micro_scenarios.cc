@@ -29,10 +29,22 @@ void SayWhatCameOf(ScenarioRun& run, const absl::Status& over, const JobTrace& t
   run.Outcome(StrCat(trace.pieces_done));
 }
 
+// J3: committed or aborted, once, then cleaned up; I8: and it has left no request behind.
+void DemandOneEnd(ScenarioRun& run, const JobTrace& trace, bool is_well) {
+  const std::string text =
+      StrCat(is_well ? "a job that ended well" : "a job that failed", " was committed ",
+             trace.Count("stage"), ", aborted ", trace.Count("abort"), ", cleaned up ",
+             trace.Count("clean"), " times");
+  Demand(run, trace.Count("stage") == (is_well ? 1u : 0u), "J3 commit", text);
+  Demand(run, trace.Count("abort") == (is_well ? 0u : 1u), "J3 abort", text);
+  Demand(run, trace.Count("clean") == 1, "J3 clean", text);
+  Demand(run, !trace.has_io_in_flight, "J2 end", "a job that is over has a request in flight");
+}
+
 // Starts job "a", does `other` beside it, and waits for the end of both. The job ends exactly once
 // and cleans up; `other` may cancel it if `cancels`.
 Scenario JobAnd(std::string what, ScriptedJob::Script script, bool cancels,
-                std::function<void(BareJobWorld&)> other) {
+                std::function<void(ScenarioRun&, BareJobWorld&)> other) {
   return {StrCat("micro: a job and ", what),
           [script = std::move(script), cancels, other = std::move(other)](ScenarioRun& run) {
             return WithExpectations(run, [&]() -> absl::Status {
@@ -40,16 +52,13 @@ Scenario JobAnd(std::string what, ScriptedJob::Script script, bool cancels,
               return run.Drive([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
                 const JobNumber job = world.CoStart("a", script);
                 TaskScope scope("other");
-                CoSpawnOrDo(scope, "other", [&]() MILLRACE_MAY_SUSPEND { other(world); });
+                CoSpawnOrDo(scope, "other", [&]() MILLRACE_MAY_SUSPEND { other(run, world); });
                 const absl::Status over = world.jobs().CoWaitUntilOver(job);
                 EXPECT_TRUE(over.ok() || (cancels && absl::IsCancelled(over))) << over;
                 absl::Status status = scope.CoJoin();
                 world.jobs().CoShutdown();
                 JobTrace& trace = world.trace(job);
-                EXPECT_EQ(trace.Count("clean"), 1u);
-                EXPECT_EQ(trace.Count("stage"), over.ok() ? 1u : 0u);
-                EXPECT_EQ(trace.Count("abort"), over.ok() ? 0u : 1u);
-                EXPECT_FALSE(trace.has_io_in_flight);
+                DemandOneEnd(run, trace, over.ok());
                 SayWhatCameOf(run, over, trace);
                 return status;
               });
@@ -69,7 +78,7 @@ void CoPauseOnce(BareJobWorld& world) MILLRACE_MAY_SUSPEND {
 }
 
 // A drain as the graph does it: quiet means that the job takes no step until the end.
-void CoQuiesceOnce(BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+void CoQuiesceOnce(ScenarioRun& run, BareJobWorld& world) MILLRACE_MAY_SUSPEND {
   const absl::StatusOr<JobInfo> info = world.jobs().Query("a");
   if (!info.ok()) return;
   JobTrace& trace = world.trace(info->number);
@@ -82,8 +91,8 @@ void CoQuiesceOnce(BareJobWorld& world) MILLRACE_MAY_SUSPEND {
   const std::vector<std::string> calls = trace.calls;
   CoYield("micro.quiesced");
   if (is_quiet) {
-    EXPECT_EQ(trace.pieces_done, pieces_done);
-    EXPECT_EQ(trace.calls, calls);
+    Demand(run, trace.pieces_done == pieces_done && trace.calls == calls, "G7 drain",
+           "a job took a step inside a drained section");
   }
   if (!trace.is_destroyed) job->EndQuiesce();
 }
@@ -122,9 +131,10 @@ Scenario TwoCompletions(bool in_transaction, bool one_fails) {
                 }
                 const uint64_t wanted = !one_fails ? 0u : (in_transaction ? 2u : 1u);
                 EXPECT_EQ(aborted, wanted);
+                Demand(run, !in_transaction || aborted != 1, "I15 transaction",
+                       "one member was aborted, and one was not");
                 for (const JobNumber each : {one, two}) {
-                  EXPECT_EQ(world.trace(each).Count("abort") + world.trace(each).Count("stage"),
-                            1u);
+                  DemandOneEnd(run, world.trace(each), world.trace(each).Count("abort") == 0);
                 }
                 return absl::OkStatus();
               });
@@ -140,27 +150,30 @@ std::vector<Scenario> JobMicroScenarios() {
   failing.on_error = OnError::kIgnore;
   return {
       JobAnd("a forced cancel", ShortScript(), /*cancels=*/true,
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoCancelOnce(world, true); }),
+             [](ScenarioRun&, BareJobWorld& world)
+                 MILLRACE_MAY_SUSPEND { CoCancelOnce(world, true); }),
       JobAnd("a cancel", ShortScript(), /*cancels=*/true,
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoCancelOnce(world, false); }),
+             [](ScenarioRun&, BareJobWorld& world)
+                 MILLRACE_MAY_SUSPEND { CoCancelOnce(world, false); }),
       JobAnd("a pause", ShortScript(), /*cancels=*/false,
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoPauseOnce(world); }),
+             [](ScenarioRun&, BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoPauseOnce(world); }),
       JobAnd("a drain", ShortScript(), /*cancels=*/false,
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND { CoQuiesceOnce(world); }),
+             [](ScenarioRun& run, BareJobWorld& world)
+                 MILLRACE_MAY_SUSPEND { CoQuiesceOnce(run, world); }),
       JobAnd("a pause and a forced cancel", ShortScript(), /*cancels=*/true,
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+             [](ScenarioRun&, BareJobWorld& world) MILLRACE_MAY_SUSPEND {
                CoPauseOnce(world);
                CoCancelOnce(world, true);
              }),
       JobAnd("attempts to complete it, then a forced cancel", ReadyScript(), /*cancels=*/true,
-             [](BareJobWorld& world) MILLRACE_MAY_SUSPEND {
+             [](ScenarioRun&, BareJobWorld& world) MILLRACE_MAY_SUSPEND {
                for (int attempt = 0; attempt < 3; ++attempt) {
                  world.jobs().Complete("a").IgnoreError();
                  CoYield("micro.complete");
                }
                world.jobs().Cancel("a", true).IgnoreError();
              }),
-      JobAnd("an ignored error", failing, /*cancels=*/false, [](BareJobWorld&) {}),
+      JobAnd("an ignored error", failing, /*cancels=*/false, [](ScenarioRun&, BareJobWorld&) {}),
       TwoCompletions(false, false),
       TwoCompletions(true, false),
       TwoCompletions(true, true),

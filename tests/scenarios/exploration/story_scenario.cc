@@ -1,5 +1,6 @@
 #include "tests/scenarios/exploration/story_scenario.h"
 
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -8,6 +9,7 @@
 
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/simulated_io.h"
+#include "tests/support/job_witness.h"
 
 namespace millrace {
 namespace {
@@ -21,15 +23,13 @@ std::string SignatureOfPart(const testing::TestPartResult& part) {
   return StrCat("EXPECT ", file, ": ", summary.substr(0, summary.find('\n')));
 }
 
-// I19: when all is over, images that were read-only are so again; all but the one that is now on
-// top.
-void ExpectReadOnlyAgain(ChainStory& story) MILLRACE_OPENS_VIEW {
-  const std::vector<size_t> layers = LayerViews::LayersInUse(story.chain(), story.graph());
-  for (size_t layer : layers) {
-    if (layer == layers.front()) continue;
-    EXPECT_TRUE(IsReadOnly(story.graph(), story.node(layer)))
-        << "n" << layer << " was read-only and is writable now";
-  }
+using WitnessSlot = std::shared_ptr<std::unique_ptr<JobWitness>>;
+
+// The witness of this run. It outlives the run's engine, which is gone when the next run begins.
+JobWitness& NewWitness(WitnessSlot& slot, ScenarioRun& run) {
+  *slot = std::make_unique<JobWitness>(
+      [&run](std::string text) { run.Fail("O9 job events", std::move(text)); });
+  return **slot;
 }
 
 }  // namespace
@@ -51,21 +51,42 @@ absl::Status WithExpectations(ScenarioRun& run, const std::function<absl::Status
   return status;
 }
 
+void Demand(ScenarioRun& run, bool holds, std::string_view signature, std::string_view text) {
+  if (!holds) run.Fail(std::string(signature), StrCat(signature, ": ", text));
+}
+
+void DemandShape(ScenarioRun& run, ChainStory& story, std::string_view shape) {
+  const std::string is = story.Shape();
+  if (is != shape) run.Fail("O3 chain", StrCat("the chain is ", is, "; it was to be ", shape));
+}
+
 Scenario StoryScenario(std::string name, ChainStoryOptions options, StoryBody body) {
-  return {std::move(name), [options, body = std::move(body)](ScenarioRun& run) {
+  auto slot = std::make_shared<std::unique_ptr<JobWitness>>();
+  return {std::move(name), [options, body = std::move(body), slot](ScenarioRun& run) mutable {
+            JobWitness& witness = NewWitness(slot, run);
+            Engine& engine = run.NewEngine(nullptr, &witness);
             const auto tell = [&](ChainStory& story) MILLRACE_MAY_SUSPEND {
-              // A read that fails would hide what is lost.
-              story.set_before_last_look([&] {
-                run.SetFaults(false);
-                run.engine().simulated_io()->ClearFailures();
-              });
               absl::Status status = body(run, story);
-              if (status.ok() && options.is_read_only) ExpectReadOnlyAgain(story);
+              const auto take_in_ends = [&, went_well = status.ok()] {
+                const bool is_undone = witness.has_undone_job() || story.has_refused_start();
+                story.set_may_stay_writable(run.is_tolerant() && (is_undone || !went_well));
+                story.set_has_failed_job(witness.has_failed_job());
+              };
+              story.set_before_last_look([&, take_in_ends] {
+                // A read that fails would hide what is lost.
+                run.SetFaults(false);
+                engine.simulated_io()->ClearFailures();
+                witness.OnAllOver();
+                take_in_ends();
+              });
+              // By the end of a job, not only when all is shut down.
+              take_in_ends();
+              if (status.ok() && options.is_read_only) status = story.CheckReadOnly();
               return status;
             };
             return WithExpectations(run, [&]() {
               return run.Drive([&]() MILLRACE_MAY_SUSPEND {
-                return CoTellChainStory(run.engine(), options, 0, tell);
+                return CoTellChainStory(engine, options, 0, tell);
               });
             });
           }};

@@ -17,10 +17,18 @@ inline constexpr std::string_view kMet = "met";
 
 using StoryBody = std::function<absl::Status(ScenarioRun& run, ChainStory& story)>;
 
-// The guest makes one round unless the options say otherwise.
+// The guest makes one round unless the options say otherwise. All jobs are held to the protocol of
+// their events (O9).
 Scenario StoryScenario(std::string name, ChainStoryOptions options, StoryBody body);
 
-// Runs a scenario's body so that failed EXPECTs in it are findings.
+// What must hold whatever fails; EXPECT is for what is so if all goes well. The signature names the
+// invariant: "J2 pause".
+void Demand(ScenarioRun& run, bool holds, std::string_view signature, std::string_view text);
+// O3: the chain below the guest, with its filters.
+void DemandShape(ScenarioRun& run, ChainStory& story, std::string_view shape) MILLRACE_OPENS_VIEW;
+
+// Runs a scenario's body so that failed EXPECTs in it are findings. Where faults are planted they
+// are none.
 absl::Status WithExpectations(ScenarioRun& run, const std::function<absl::Status()>& body);
 
 }  // namespace millrace

@@ -9,13 +9,15 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/coroutine/stack_pool.h"
 #include "millrace/engine/explore/party.h"
+#include "millrace/engine/io/simulated_io.h"
 
 namespace millrace {
 namespace {
 
 constexpr std::string_view kDeadlockSignature = "O10 deadlock";
-// A wait cycle stays, so in most schedules it is enough to look for one now and then.
-constexpr uint64_t kStepsPerLook = 1024;
+// A wait cycle stays, unless a timer breaks it: so it is enough to look for one whenever time has
+// passed, when nobody could run, and now and then where nobody lets it pass.
+constexpr uint64_t kStepsPerLook = 64;
 
 // Those in it wait for ever, whoever else can run; beside a party that polls, the engine never
 // comes to the halt by which other deadlocks are known.
@@ -42,10 +44,15 @@ Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
   engines_.push_back(*Engine::Create(options));
   Engine& engine = *engines_.back();
   engine.scheduler().SetChecksEdits(checks_edits_);
-  engine.scheduler().SetStepCheck([this, &engine, steps = uint64_t{0}]() mutable {
-    if (checks_every_step_ || ++steps % kStepsPerLook == 0) LookForAWaitCycle(*this, engine);
-    if (checks_every_step_) CheckInvariants(engine);
-  });
+  engine.scheduler().SetStepCheck(
+      [this, &engine, steps = uint64_t{0}, time = engine.clock().Now()]() mutable {
+        const bool has_time_passed = engine.clock().Now() != time;
+        time = engine.clock().Now();
+        if (checks_every_step_ || has_time_passed || ++steps % kStepsPerLook == 0) {
+          LookForAWaitCycle(*this, engine);
+        }
+        if (checks_every_step_) CheckInvariants(engine);
+      });
   if (setup_) setup_(engine);
   return engine;
 }
@@ -103,6 +110,10 @@ void ScenarioRun::Finish(const absl::Status& status) {
           "O12 coroutines left",
           StrCat(live, " coroutines are left at the end: ", engine->scheduler().DescribeWaits()));
     }
+  }
+  for (const std::unique_ptr<Engine>& engine : engines_) {
+    const size_t open = engine->simulated_io()->open_files();
+    if (open > 0) Report({"O12 files left", StrCat(open, " files are open at the end")}, false);
   }
   if (stacks_.in_use() > 0) {
     Report({"O12 stacks left", StrCat(stacks_.in_use(), " stacks are in use at the end")}, false);

@@ -17,7 +17,7 @@ absl::Status RunSeed(uint64_t seed, CampaignCounts& counts) {
   const uint64_t cluster_bytes = kClusters[seed / kJobs % kClusters.size()];
   const CrashCase crash_case = CrashCase::Random(job, cluster_bytes, seed);
   JobCrashOptions options;
-  options.restart_one_in = 2000;
+  options.restart_one_in = 50;
   return RunJobCrashStory(crash_case, seed, options, counts);
 }
 

@@ -10,6 +10,7 @@
 #include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/explore/delay_bounded.h"
 #include "millrace/engine/explore/random.h"
+#include "millrace/engine/io/simulated_io.h"
 #include "millrace/engine/scheduler/invariant_checker.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/mutex.h"
@@ -71,9 +72,10 @@ TEST(Explore, ADeadlockIsAFindingThatNamesWhoWaits) {
   EXPECT_TRUE(replay.recording.is_cut_off);
 }
 
-// Somebody who looks again and again keeps the engine from ever coming to a halt.
-Scenario OppositeLocksBesideAPoller() {
-  return {"opposite locks beside a poller", [](ScenarioRun& run) {
+// Somebody who looks again and again keeps the engine from ever coming to a halt; after so many
+// looks he gives up.
+Scenario OppositeLocksBesideAPoller(int looks_max) {
+  return {"opposite locks beside a poller", [looks_max](ScenarioRun& run) {
             Mutex first("first");
             Mutex second("second");
             return run.Drive([&]() MILLRACE_MAY_SUSPEND {
@@ -87,14 +89,17 @@ Scenario OppositeLocksBesideAPoller() {
               };
               scope.Spawn("a", [&]() MILLRACE_MAY_SUSPEND { lock_both(first, second); });
               scope.Spawn("b", [&]() MILLRACE_MAY_SUSPEND { lock_both(second, first); });
-              while (done < 2) CoSleepFor(1'000'000).IgnoreError();
+              for (int looks = 0; done < 2; ++looks) {
+                if (looks == looks_max) run.Abandon("gave up", "the two do not end");
+                CoSleepFor(1'000'000).IgnoreError();
+              }
               return scope.CoJoin();
             });
           }};
 }
 
 TEST(Explore, TwoWhoWaitForEachOtherAreADeadlockEvenBesideAPoller) {
-  const Scenario scenario = OppositeLocksBesideAPoller();
+  const Scenario scenario = OppositeLocksBesideAPoller(3);
   const ExploreReport report = ExploreAtRandom(scenario);
   ASSERT_TRUE(report.finding);
   EXPECT_EQ(report.finding->failure.signature, "O10 deadlock");
@@ -138,6 +143,19 @@ TEST(Explore, ATolerantScenarioMayLeaveNothingBehind) {
   }));
   ASSERT_TRUE(report.finding);
   EXPECT_EQ(report.finding->failure.signature, "O12 coroutines left");
+}
+
+TEST(Explore, AFileThatIsLeftOpenIsAFinding) {
+  const Scenario scenario{
+      "left open", [](ScenarioRun& run) {
+        Engine& engine = run.engine();
+        return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+          return engine.simulated_io()->CoOpen("file", {.writable = true, .create = true}).status();
+        });
+      }};
+  const ExploreReport report = ExploreAtRandom(scenario);
+  ASSERT_TRUE(report.finding);
+  EXPECT_EQ(report.finding->failure.signature, "O12 files left");
 }
 
 TEST(Explore, AProcessThatIsEndedInARunIsAFinding) {

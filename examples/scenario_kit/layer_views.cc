@@ -20,12 +20,53 @@ std::optional<size_t> LayerOf(const std::string& filename) {
   return layer;
 }
 
+// What an image shows above what is below it.
+void Overlay(const MemoryOverlayImage& image, std::vector<uint8_t>& shown) {
+  shown.resize(image.bytes, 0);
+  for (size_t cluster = 0; cluster < image.map.size(); ++cluster) {
+    const uint64_t start = cluster * image.cluster_bytes;
+    const uint64_t bytes = std::min(image.cluster_bytes, image.bytes - start);
+    switch (image.map[cluster]) {
+      case MemoryOverlayImage::Cluster::kUnallocated:
+        break;
+      case MemoryOverlayImage::Cluster::kZero:
+        std::fill_n(shown.begin() + static_cast<ptrdiff_t>(start), bytes, 0);
+        break;
+      case MemoryOverlayImage::Cluster::kData:
+        image.content.Read(start, IoVector(shown.data() + start, bytes));
+        break;
+    }
+  }
+}
+
+// The views of a chain's layers as they are now, each made once, on top of that of the layer below.
+class ViewsByHeaders {
+ public:
+  explicit ViewsByHeaders(const MemoryChain& chain)
+      : chain_(chain), views_(chain.images.size()), is_begun_(chain.images.size(), false) {}
+
+  const std::vector<uint8_t>& Of(size_t layer) {
+    std::vector<uint8_t>& view = views_[layer];
+    if (is_begun_[layer]) return view;  // headers that form a ring show nothing sensible, but end
+    is_begun_[layer] = true;
+    const MemoryOverlayImage& image = *chain_.images[layer];
+    const std::optional<size_t> below = LayerOf(image.backing.filename);
+    if (below && *below < views_.size()) view = Of(*below);
+    Overlay(image, view);
+    return view;
+  }
+
+ private:
+  const MemoryChain& chain_;
+  std::vector<std::vector<uint8_t>> views_;
+  std::vector<bool> is_begun_;
+};
+
 }  // namespace
 
 LayerViews::LayerViews(const MemoryChain& chain) : is_unknown_(chain.images.size(), false) {
-  for (size_t layer = 0; layer < chain.images.size(); ++layer) {
-    shown_.push_back(ViewByHeaders(chain, layer));
-  }
+  ViewsByHeaders views(chain);
+  for (size_t layer = 0; layer < chain.images.size(); ++layer) shown_.push_back(views.Of(layer));
 }
 
 std::vector<size_t> LayerViews::LayersInUse(const MemoryChain& chain, Graph& graph) {
@@ -43,27 +84,7 @@ std::vector<size_t> LayerViews::LayersInUse(const MemoryChain& chain, Graph& gra
 }
 
 std::vector<uint8_t> LayerViews::ViewByHeaders(const MemoryChain& chain, size_t layer) {
-  const MemoryOverlayImage& image = *chain.images[layer];
-  std::vector<uint8_t> shown;
-  if (const std::optional<size_t> below = LayerOf(image.backing.filename)) {
-    shown = ViewByHeaders(chain, *below);
-  }
-  shown.resize(image.bytes, 0);
-  for (size_t cluster = 0; cluster < image.map.size(); ++cluster) {
-    const uint64_t start = cluster * image.cluster_bytes;
-    const uint64_t bytes = std::min(image.cluster_bytes, image.bytes - start);
-    switch (image.map[cluster]) {
-      case MemoryOverlayImage::Cluster::kUnallocated:
-        break;
-      case MemoryOverlayImage::Cluster::kZero:
-        std::fill_n(shown.begin() + static_cast<ptrdiff_t>(start), bytes, 0);
-        break;
-      case MemoryOverlayImage::Cluster::kData:
-        image.content.Read(start, IoVector(shown.data() + start, bytes));
-        break;
-    }
-  }
-  return shown;
+  return ViewsByHeaders(chain).Of(layer);
 }
 
 absl::Status LayerViews::Check(const MemoryChain& chain, Graph& graph) const {
@@ -87,9 +108,10 @@ absl::Status LayerViews::CheckHeaders(const MemoryChain& chain, Graph& graph) {
 
 absl::Status LayerViews::CheckShown(const MemoryChain& chain, Graph& graph,
                                     const std::vector<bool>& may_differ) const {
+  ViewsByHeaders views(chain);
   for (const size_t layer : LayersInUse(chain, graph)) {
     if (is_unknown_[layer] || may_differ[layer]) continue;
-    if (ViewByHeaders(chain, layer) != shown_[layer]) {
+    if (views.Of(layer) != shown_[layer]) {
       return absl::DataLossError(StrCat("O2: layer ", layer, " shows something else"));
     }
   }

@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kRunsOfABlock = 200;
 
 absl::Status RunBlock(uint64_t block, CampaignCounts& counts) {
-  const std::vector<Scenario> scenarios = AllScenarios();
+  static const std::vector<Scenario> scenarios = AllScenarios();
   const Scenario& scenario = scenarios[block % scenarios.size()];
   RandomWalk strategy(block, kCatalogueRates);
   const ExploreReport report =

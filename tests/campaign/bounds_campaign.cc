@@ -29,7 +29,9 @@ struct Task {
 const std::vector<Task>& Tasks() {
   static const std::vector<Task> tasks = [] {
     std::vector<Task> all;
-    for (Scenario& scenario : StoryScenarios()) {
+    std::vector<Scenario> scenarios = StoryScenarios();
+    for (Scenario& each : FaultyScenarios()) scenarios.push_back(std::move(each));
+    for (Scenario& scenario : scenarios) {
       const uint64_t choice_points = ChoicePointsOf(scenario);
       all.push_back({std::move(scenario), choice_points});
     }

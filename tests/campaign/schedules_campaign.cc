@@ -9,6 +9,7 @@
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "millrace/engine/base/text.h"
@@ -79,7 +80,9 @@ int Repeat(std::string_view name, std::string_view text) {
     std::cerr << schedule.status() << '\n';
     return 2;
   }
-  for (const Scenario& scenario : AllScenarios()) {
+  std::vector<Scenario> scenarios = AllScenarios();
+  for (Scenario& each : LoopedScenarios()) scenarios.push_back(std::move(each));
+  for (const Scenario& scenario : scenarios) {
     if (scenario.name != name) continue;
     const ReplayReport report = Replay(scenario, *schedule);
     if (!report.stale.ok()) std::cout << report.stale << '\n';

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "millrace/engine/io/simulated_io.h"
+#include "tests/scenarios/exploration/faults.h"
 #include "tests/scenarios/exploration/micro_parts.h"
 
 namespace millrace {
@@ -21,8 +22,19 @@ std::vector<Scenario> Joined(std::initializer_list<std::vector<Scenario> (*)()> 
   return all;
 }
 
-// Of a name, the same everywhere.
-uint64_t HashOf(std::string_view name) { return RandomStream(0, name).Next(); }
+// One in eight, by its name: the same ones everywhere.
+bool IsOneInEight(const Scenario& scenario) {
+  return (RandomStream(0, scenario.name).Next() & 7) == 0;
+}
+
+bool Tells(const Scenario& scenario, std::string_view what) {
+  return scenario.name.find(what) != std::string::npos;
+}
+
+Scenario NamedWithFaults(Scenario scenario) {
+  scenario.name += ", with faults";
+  return WithFaults(std::move(scenario));
+}
 
 }  // namespace
 
@@ -35,8 +47,7 @@ std::vector<Scenario> OddScenarios() {
   std::vector<Scenario> odd;
   for (Scenario& each : Joined({&ParallelCases, &PairsOfJobs, &JobsAgainstOthers})) {
     // Where a guest is at work, and every eighth of the rest.
-    const bool has_guest = each.name.find("guest I/O") != std::string::npos;
-    if (!has_guest && (HashOf(each.name) & 7) != 0) continue;
+    if (!Tells(each, "guest I/O") && !IsOneInEight(each)) continue;
     each.name += ", with odd branches";
     each.explored = each.explored.With(ChoiceKind::kBuggify).With(ChoiceKind::kLatency);
     each.choices_max = 200'000;  // who polls while a file stalls makes many
@@ -49,11 +60,31 @@ std::vector<Scenario> OddScenarios() {
   return odd;
 }
 
+std::vector<Scenario> FaultyScenarios() {
+  std::vector<Scenario> faulty = Qcow2Guests();
+  for (Scenario& each :
+       Joined({&ParallelCases, &PairsOfJobs, &JobsAgainstOthers, &CopyWindows, &UsersBesideJobs})) {
+    const bool is_told = Tells(each, "guest I/O") || Tells(each, "failure") ||
+                         Tells(each, "error") || Tells(each, "mends");
+    if (is_told || IsOneInEight(each)) faulty.push_back(std::move(each));
+  }
+  for (Scenario& each : faulty) each = NamedWithFaults(std::move(each));
+  return faulty;
+}
+
 std::vector<Scenario> MicroScenarios() {
   return Joined(
       {&EngineMicroScenarios, &JobMicroScenarios, &GraphMicroScenarios, &ThrottleMicroScenarios});
 }
 
-std::vector<Scenario> AllScenarios() { return Joined({&StoryScenarios, &MicroScenarios}); }
+std::vector<Scenario> AllScenarios() {
+  return Joined({&StoryScenarios, &FaultyScenarios, &MicroScenarios});
+}
+
+std::vector<Scenario> LoopedScenarios() {
+  std::vector<Scenario> looped = Joined({&StoryScenarios, &MicroScenarios});
+  for (Scenario& each : looped) each = NamedWithFaults(std::move(each));
+  return looped;
+}
 
 }  // namespace millrace

@@ -29,6 +29,9 @@ std::vector<Scenario> CrashScenarios();
 std::vector<Scenario> OddScenarios();
 // One job just when several of its pieces are in flight, and what meets it then.
 std::vector<Scenario> CopyWindows();
+// Every guest's and every error's story and every eighth of the rest, with faults at any moment and
+// in any order: "..., with faults". See faults.h.
+std::vector<Scenario> FaultyScenarios();
 // Three or four parties of a few steps each, small enough for every order: complete under DPOR.
 std::vector<Scenario> MicroScenarios();
 
@@ -39,10 +42,12 @@ inline constexpr FaultRates kCatalogueRates = {.outcome_one_in = 30,
                                                .buggify_one_in = 4,
                                                .latency_one_in = 6};
 
-// All but the micro scenarios.
+// All but the micro scenarios and those with faults.
 std::vector<Scenario> StoryScenarios();
 // All.
 std::vector<Scenario> AllScenarios();
+// Stories and micro scenarios, each with faults, for loops over them: "..., with faults".
+std::vector<Scenario> LoopedScenarios();
 
 }  // namespace millrace
 

@@ -49,6 +49,15 @@ TEST_P(Bounds, HoldForEverySchedule) {
   Prove(GetParam(), strategy);
 }
 
+class Faulty : public testing::TestWithParam<Scenario> {};
+
+// A fault costs as much as a delay: every way of each operation to fail in production's order, and
+// every single delay without a fault. The nightly campaign proves two.
+TEST_P(Faulty, HoldForEveryFaultAndEveryDelay) {
+  DelayBounded strategy(1);
+  Prove(GetParam(), strategy);
+}
+
 // What no scenario comes by, nothing is known of.
 TEST(Sites, AreAllMetByTheCatalogue) {
   const auto sites = ExplorationSites();
@@ -76,6 +85,7 @@ TEST_P(Micro, GoesWellInEveryOrder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Bounds, testing::ValuesIn(StoryScenarios()), ScenarioTestName);
+INSTANTIATE_TEST_SUITE_P(All, Faulty, testing::ValuesIn(FaultyScenarios()), ScenarioTestName);
 INSTANTIATE_TEST_SUITE_P(All, Micro, testing::ValuesIn(MicroScenarios()), ScenarioTestName);
 
 }  // namespace

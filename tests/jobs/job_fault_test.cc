@@ -24,6 +24,7 @@
 #include "millrace/jobs/mirror/mirror_job.h"
 #include "tests/support/chain_story.h"
 #include "tests/support/job_fixture.h"
+#include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
@@ -359,7 +360,7 @@ class JobFaultLoop : public testing::TestWithParam<Job> {
   void Loop(size_t outcome, bool and_all_after, bool has_guest) {
     const TaggedDisk before = model_;
     const std::unique_ptr<SimulatedDisk> images = disk_->Clone();
-    for (uint64_t n = 1;; ++n) {
+    for (uint64_t n = 1;; n += CaseStride()) {
       SCOPED_TRACE(StrCat("failure ", n, ", outcome ", outcome));
       disk_ = images->Clone();
       model_ = before;

@@ -1,4 +1,4 @@
-// How many seeds a randomised test runs: MILLRACE_TEST_SEEDS if set, else 1,000, or 100 in a build
+// How many seeds a randomised test runs: MILLRACE_TEST_SEEDS if set, else 1,000, or 50 in a build
 // with sanitizers, which is some ten times slower. Long campaigns do not go through here: see
 // tests/campaign.
 //
@@ -12,6 +12,11 @@
 namespace millrace {
 
 uint64_t SeedCount();
+
+// How far apart the cases are that a test takes of a list that it would go through whole, such as
+// the numbers of the operations that fail: 1, so each, where 1,000 seeds are run; 3 where fewer
+// are.
+uint64_t CaseStride();
 
 // 1 to SeedCount(). `cost` divides the count, for a test whose one seed costs that many times the
 // usual (a millisecond); at least one seed is always run.

@@ -206,7 +206,7 @@ class JobPairs : public ::testing::TestWithParam<std::tuple<RequestKind, bool>> 
   Counts counts_;
 };
 
-TEST_P(JobPairs, WhatBothStartBothFinish) { TellAll(1, false); }
+TEST_P(JobPairs, WhatBothStartBothFinish) { TellAll(CaseStride(), false); }
 
 // All of them where randomised tests run 1,000 seeds, and as small a part as those run otherwise.
 TEST_P(JobPairs, WhatBothStartBothFinishUnderRandomSchedules) {

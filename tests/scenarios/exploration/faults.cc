@@ -43,7 +43,7 @@ Scenario WithFaults(Scenario scenario) {
 
 bool FaultLoop::BeginRun() {
   if (n_ > 0 && chances_ < n_) return false;  // the latest run had no n-th
-  ++n_;
+  n_ += n_ == 0 ? 1 : stride_;
   chances_ = 0;
   return true;
 }

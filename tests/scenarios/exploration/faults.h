@@ -27,7 +27,9 @@ class FaultLoop final : public Strategy {
   // What is no I/O (an allocation, a coroutine's stack) fails with kNoEffect only.
   enum class How : uint8_t { kNoEffect, kAfterEffect, kNoSpace, kTorn };
 
-  explicit FaultLoop(Lasts lasts, How how = How::kNoEffect) : lasts_(lasts), how_(how) {}
+  // With a stride, every so manieth chance only, from the first on.
+  explicit FaultLoop(Lasts lasts, How how = How::kNoEffect, uint64_t stride = 1)
+      : lasts_(lasts), how_(how), stride_(stride) {}
 
   std::string_view name() const override { return "fault loop"; }
   bool BeginRun() override;
@@ -37,6 +39,7 @@ class FaultLoop final : public Strategy {
  private:
   const Lasts lasts_;
   const How how_;
+  const uint64_t stride_;
   uint64_t n_ = 0;
   uint64_t chances_ = 0;  // in this run
 };

@@ -17,6 +17,7 @@
 #include "tests/scenarios/exploration/catalogue.h"
 #include "tests/scenarios/exploration/faults.h"
 #include "tests/scenarios/exploration/scenario_names.h"
+#include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
@@ -27,7 +28,7 @@ class Faults : public testing::TestWithParam<Scenario> {
  protected:
   static void Loop(Lasts lasts) {
     const Scenario& scenario = GetParam();
-    FaultLoop strategy(lasts);
+    FaultLoop strategy(lasts, FaultLoop::How::kNoEffect, CaseStride());
     const ExploreReport report =
         Explore(scenario, strategy, {.budget = {.schedules = 20'000}, .hang_seconds = 20});
     RecordProperty("chances", static_cast<int>(report.schedules));
@@ -40,7 +41,7 @@ class Faults : public testing::TestWithParam<Scenario> {
     EXPECT_TRUE(report.is_complete) << report.proof;
     // A first run without a chance would have proven nothing.
     if (scenario.name.rfind("micro: ", 0) == 0) return;
-    EXPECT_GT(report.schedules, 5u);
+    EXPECT_GT(report.schedules, 5u / CaseStride());
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -17,23 +18,25 @@ namespace millrace {
 // ---- What is known of a chain ------------------------------------------------------------------
 
 template <typename Visit>
-void ChainRevisions::Walk(Node& start, Visit visit) {
+void ChainRevisions::Walk(Node& start, const Node* last, Visit visit) {
   constexpr uint64_t kFactor = 0x9e3779b97f4a7c15u;
   Node* node = &start;
-  while (node != nullptr && node->is_filter()) node = NodeBelow(*node);
-  if (node != nullptr) node = NodeBelow(*node);
+  while (node != nullptr && node != last && node->is_filter()) node = NodeBelow(*node);
+  if (node == nullptr || node == last) return;
+  node = NodeBelow(*node);
   uint64_t revision = 1;
   for (; node != nullptr; node = NodeBelow(*node)) {
     if (node->is_filter() && !AsFilter(*node).is_transparent_for_reads()) return;
     if (!node->is_filter() && visit(*node, revision)) return;
+    if (node == last) return;
     revision = (revision ^ node->id.slot) * kFactor;
     revision = (revision ^ node->id.generation) * kFactor;
     revision = ((revision ^ node->mapping_revision) * kFactor) | 1;
   }
 }
 
-ChainRevisions::ChainRevisions(Node& start) {
-  Walk(start, [this](Node& layer, uint64_t revision) {
+ChainRevisions::ChainRevisions(Node& start, const Node* last) {
+  Walk(start, last, [this](Node& layer, uint64_t revision) {
     layers_.push_back({&layer, revision});
     return false;
   });
@@ -42,7 +45,7 @@ ChainRevisions::ChainRevisions(Node& start) {
 Node* ChainRevisions::FindIn(Node& start, NodeId id, uint64_t wanted) {
   Node* found = nullptr;
   if (wanted == 0) return found;
-  Walk(start, [&](Node& layer, uint64_t revision) {
+  Walk(start, nullptr, [&](Node& layer, uint64_t revision) {
     if (layer.id != id) return false;
     if (revision == wanted) found = &layer;
     return true;
@@ -50,12 +53,39 @@ Node* ChainRevisions::FindIn(Node& start, NodeId id, uint64_t wanted) {
   return found;
 }
 
-Node* ChainRevisions::Find(NodeId id, uint64_t revision) const {
-  if (!id.is_valid() || revision == 0) return nullptr;
-  for (const Layer& layer : layers_) {
-    if (layer.node->id == id) return layer.revision == revision ? layer.node : nullptr;
+std::vector<Node*> ChainRevisions::FindAll(Node& start, absl::Span<const ChainPart> parts) {
+  // Parts of a batch name few layers, most of them the same again and again.
+  struct Named {
+    NodeId id;
+    Layer layer;  // as the walk has met it
+  };
+  absl::InlinedVector<Named, 8> all;
+  const auto find = [&](NodeId id) {
+    return std::find_if(all.begin(), all.end(), [&](const Named& each) { return each.id == id; });
+  };
+  const auto is_known = [](const ChainPart& part) {
+    return part.layer.is_valid() && part.revision != 0;
+  };
+  for (const ChainPart& part : parts) {
+    if (is_known(part) && find(part.layer) == all.end()) all.push_back({part.layer, {}});
   }
-  return nullptr;
+  size_t missing = all.size();
+  if (missing > 0) {
+    Walk(start, nullptr, [&](Node& layer, uint64_t revision) {
+      const auto named = find(layer.id);
+      if (named == all.end()) return false;
+      named->layer = {&layer, revision};
+      return --missing == 0;
+    });
+  }
+  std::vector<Node*> found;
+  found.reserve(parts.size());
+  for (const ChainPart& part : parts) {
+    const auto named = is_known(part) ? find(part.layer) : all.end();
+    const bool holds = named != all.end() && named->layer.revision == part.revision;
+    found.push_back(holds ? named->layer.node : nullptr);
+  }
+  return found;
 }
 
 uint64_t ChainRevisions::Of(NodeId id) const {
@@ -243,7 +273,7 @@ absl::Status CoAllocationsInChain(Node& top, ByteRange range, const Node* first,
                                   std::vector<AllocationRun>* runs) {
   const InFlightRequest request(top);  // keeps every link below it in place
   AllocationSurvey survey(range);
-  const ChainRevisions before(top);
+  const ChainRevisions before(top, last);
   TableFetcher fetcher(top, first, last);
   bool is_inside = first == nullptr;
   for (Node* node = &top; node != nullptr && !survey.is_complete(); node = NodeBelow(*node)) {
@@ -258,7 +288,7 @@ absl::Status CoAllocationsInChain(Node& top, ByteRange range, const Node* first,
                                         last != nullptr ? last->name : first->name, "'"));
     }
   }
-  const ChainRevisions after(top);
+  const ChainRevisions after(top, last);
   for (auto& [part, run] : survey.Finish()) {
     // What has changed while others were asked is not known.
     const uint64_t revision = after.Of(run.layer);

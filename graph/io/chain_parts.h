@@ -29,19 +29,22 @@ namespace millrace {
 // request is in flight on the chain's start and the caller does not suspend.
 class ChainRevisions {
  public:
-  explicit ChainRevisions(Node& start);
+  // Layers down to `last`, to the bottom if it is null or not there.
+  explicit ChainRevisions(Node& start, const Node* last = nullptr);
 
   // The layer, if it can be read past everything above it and `revision` still holds; else null.
-  Node* Find(NodeId layer, uint64_t revision) const;
-  // The same without asking for any other layer: walks down to it and no further.
+  // Walks down to it and no further.
   static Node* FindIn(Node& start, NodeId layer, uint64_t revision);
+  // The same for the layer that each part names; one walk, down to the lowest of them.
+  static std::vector<Node*> FindAll(Node& start, absl::Span<const ChainPart> parts);
   // 0 if the layer is not there, or somebody above it must see the reads.
   uint64_t Of(NodeId layer) const;
 
  private:
-  // Calls `visit(layer, revision)` for each from the top down, until it returns true.
+  // Calls `visit(layer, revision)` for each from the top down to `last` (null: to the bottom),
+  // until it returns true.
   template <typename Visit>
-  static void Walk(Node& start, Visit visit);
+  static void Walk(Node& start, const Node* last, Visit visit);
 
   struct Layer {
     Node* node = nullptr;

@@ -49,11 +49,7 @@ void PartsReader::Add(Node& file, uint64_t offset, const IoVector& memory) {
 absl::Status PartsReader::CoCollectParts(Node& top, absl::Span<const ChainPart> parts,
                                          const IoVector& memory) {
   // Before anything can suspend: what changes from here on changes during this request.
-  std::vector<Node*> deciding;
-  const ChainRevisions revisions(top);
-  for (const ChainPart& part : parts) {
-    deciding.push_back(revisions.Find(part.layer, part.revision));
-  }
+  const std::vector<Node*> deciding = ChainRevisions::FindAll(top, parts);
   uint64_t done = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
     const ByteRange range = parts[i].range;

@@ -18,6 +18,7 @@
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/change_record.h"
+#include "millrace/graph/drain.h"
 #include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/image_tools.h"
@@ -378,6 +379,87 @@ TEST(ChainParts, LayerIsNotBelievedOnceABatchHasFilledOneAboveIt) {
     EXPECT_EQ(seen, std::vector<uint8_t>(kCluster, 2));
     return absl::OkStatus();
   });
+}
+
+// Lets reads pass, and counts who asks whether it does: walks along the chain.
+class Milestone final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "milestone"; }
+  bool is_transparent_for_reads() const override {
+    ++asked;
+    return true;
+  }
+
+  mutable uint64_t asked = 0;
+};
+
+absl::Status StageAbove(Graph& graph, const DrainedSection& drained, const HolderRef& me,
+                        NodeId node, std::unique_ptr<FilterDriver> filter) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(me).Show(drained);
+  change.InsertFilter(change.AddNode(std::move(filter), {.name = "milestone"}), node);
+  return change.Commit().status();
+}
+
+absl::StatusOr<const Milestone*> CoPutMilestone(Graph& graph, const HolderRef& me, NodeId above)
+    MILLRACE_MAY_SUSPEND {
+  auto owned = std::make_unique<Milestone>();
+  const Milestone* const milestone = owned.get();
+  MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
+                            DrainedSection::CoBegin(graph, {above}, {me}));
+  MILLRACE_RETURN_IF_ERROR(StageAbove(graph, drained, me, above, std::move(owned)));
+  return milestone;
+}
+
+// Data in one cluster of a layer of the chain.
+void PutCluster(MemoryChain& chain, size_t layer, uint64_t cluster, uint8_t value) {
+  std::vector<uint8_t> data(kCluster, value);
+  chain.images[layer]->content.Write(cluster * kCluster, IoVector(data.data(), data.size()));
+  chain.images[layer]->map[cluster] = MemoryOverlayImage::Cluster::kData;
+}
+
+TEST(ChainParts, NobodyWalksDownBeyondTheLayersThatAreNamed) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  JobWorld world(*engine);
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(
+        MemoryChain chain,
+        CoMakeMemoryChain(world.graph(), {.layers = 5, .bytes = kBytes, .cluster_bytes = kCluster},
+                          false));
+    for (const size_t layer : {2u, 3u}) PutCluster(chain, layer, layer, 5);
+    MILLRACE_ASSIGN_OR_RETURN(const Milestone* const milestone,
+                              CoPutMilestone(world.graph(), chain.monitor_holder, chain.nodes[1]));
+    milestone->asked = 0;
+    std::vector<AllocationRun> runs;
+    MILLRACE_RETURN_IF_ERROR(
+        chain.guest.CoAllocations(ByteRange(0, kBytes), chain.nodes[3], chain.nodes[2], &runs));
+    EXPECT_EQ(milestone->asked, 0u) << "the survey";
+    std::vector<ChainPart> parts;
+    uint64_t at = 0;
+    for (const AllocationRun& run : runs) {
+      if (run.is_allocated) parts.push_back({ByteRange(at, run.bytes), run.layer, run.revision});
+      at += run.bytes;
+    }
+    EXPECT_EQ(parts.size(), 2u);
+    for (const ChainPart& part : parts) EXPECT_NE(part.revision, 0u);
+    std::vector<uint8_t> seen(2 * kCluster);
+    const IoVector memory(seen.data(), seen.size());
+    MILLRACE_RETURN_IF_ERROR(chain.guest.CoReadParts(parts, memory));
+    EXPECT_EQ(seen, std::vector<uint8_t>(2 * kCluster, 5));
+    EXPECT_EQ(milestone->asked, 0u) << "the read";
+    // The topmost layer is looked at anew anyway.
+    MILLRACE_RETURN_IF_ERROR(
+        chain.guest.CoAllocations(ByteRange(0, kBytes), chain.top(), chain.top(), &runs));
+    EXPECT_EQ(milestone->asked, 0u) << "the survey of the topmost layer alone";
+    // One part that names nobody: the chain is walked for what it reads, and for nothing else.
+    parts.resize(1);
+    parts[0].layer = NodeId();
+    MILLRACE_RETURN_IF_ERROR(chain.guest.CoReadParts(parts, memory.Slice(0, kCluster)));
+    EXPECT_EQ(milestone->asked, 0u) << "a read that knows nothing";
+    world.CoClose(chain);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 // ---- The same as single requests ---------------------------------------------------------------

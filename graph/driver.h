@@ -360,6 +360,8 @@ class ProtocolDriver : public Driver {
   virtual bool CoMayShareWith(const ProtocolDriver& /*source*/) MILLRACE_MAY_SUSPEND {
     return false;
   }
+  // Whether there may be a file with which it does; asks nobody.
+  virtual bool may_share() const { return false; }
   // The file of the host, as the engine's I/O knows it; invalid if there is none.
   virtual IoFile io_file() const { return IoFile(); }
   // kData or kZero (a hole), never kUnallocated.

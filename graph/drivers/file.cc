@@ -102,6 +102,7 @@ class FileDriver final : public ProtocolDriver {
   bool CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares) override
       MILLRACE_MAY_SUSPEND;
   bool CoMayShareWith(const ProtocolDriver& source) override MILLRACE_MAY_SUSPEND;
+  bool may_share() const override { return can_share_.value_or(true); }
   IoFile io_file() const override { return file_; }
   void CoStartWriteback(absl::Span<const ByteRange> ranges) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
@@ -436,7 +437,7 @@ bool FileDriver::CoMayShareWith(const ProtocolDriver& source) {
     // Ill-aligned, so that nothing can come of it: a host that could refuses it for that.
     can_share_ = io().CoCloneRange(from, 0, file_, 1, 1) == -EINVAL;
   }
-  return can_share_.value_or(true);
+  return may_share();
 }
 
 // The host copies through its cache, which direct I/O is there to avoid; sharing does not.

@@ -536,7 +536,8 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
   Node* const image = BatchTarget(target);
   Node* const file = image == nullptr ? nullptr : BatchFile(*image);
   if (parts.empty() || top == nullptr || file == nullptr) return false;
-  if (!AsProtocol(*file).io_file().is_valid()) return false;
+  // Before the source is asked where its bytes lie: whoever reads them asks that again.
+  if (!AsProtocol(*file).io_file().is_valid() || !AsProtocol(*file).may_share()) return false;
   PartsReader finder(PartsReader::Purpose::kFind);
   if (!finder.CoCollectParts(*top, parts, memory).ok() || !finder.is_plain()) return false;
   for (const PartsReader::File& each : finder.files()) {

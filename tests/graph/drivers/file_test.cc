@@ -346,6 +346,7 @@ TEST_P(FileDriverTest, BytesOfAnotherFileArriveOrItIsSaidThatTheyDoNot) {
       EXPECT_FALSE(target->CoMayShareWith(*target)) << "one file";
       const FileShare share = {
           .source_offset = kBlock, .target_offset = 2 * kBlock, .bytes = kBlock};
+      EXPECT_TRUE(target->may_share()) << "nobody was asked yet";
       if (opened.ok() && target->CoMayShareWith(*source)) {
         EXPECT_EQ(target->bytes(), 2 * kBlock) << "asking changes nothing";
         has_arrived = target->CoShareFrom(*source, {&share, 1});
@@ -354,6 +355,7 @@ TEST_P(FileDriverTest, BytesOfAnotherFileArriveOrItIsSaidThatTheyDoNot) {
         const FileShare beyond = {.source_offset = kBlock, .target_offset = 0, .bytes = 2 * kBlock};
         EXPECT_FALSE(target->CoShareFrom(*source, {&beyond, 1})) << "the source ends before";
         EXPECT_FALSE(target->CoMayShareWith(*source)) << "after a failure";
+        EXPECT_FALSE(target->may_share()) << "after a failure";
       }
       source->CoClose();
       target->CoClose();

@@ -87,6 +87,9 @@ class Images {
     MILLRACE_ASSIGN_OR_RETURN(top, Attach(image_.top()));
     return absl::OkStatus();
   }
+  absl::StatusOr<OpenedImage> CoOpenBeside(const OpenImageOptions& options) MILLRACE_MAY_SUSPEND {
+    return CoOpenImage(graph_, registry_, options);
+  }
   void CoClose() MILLRACE_MAY_SUSPEND {
     top.CoDetach();
     for (Attachment& hold : image_.holds) hold.CoDetach();
@@ -460,6 +463,50 @@ TEST(ChainParts, NobodyWalksDownBeyondTheLayersThatAreNamed) {
     return absl::OkStatus();
   });
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// ---- Sharing -----------------------------------------------------------------------------------
+
+// Whoever then reads the bytes maps them again.
+TEST(ChainParts, SourceIsNotMappedForATargetThatTheHostDoesNotShareInto) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(1));
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(0));
+    ChainPart part;
+    part.range = ByteRange(0, kCluster);
+    std::vector<uint8_t> data(kCluster);
+    const IoVector memory(data.data(), data.size());
+    {
+      images.io().disk().Put("from", std::string(kCluster, 'f'));
+      OpenImageOptions open;
+      open.path = "from";
+      open.format = "raw";
+      open.is_read_only = true;
+      MILLRACE_ASSIGN_OR_RETURN(OpenedImage from, images.CoOpenBeside(open));
+      AttachmentOptions options;
+      options.holder = MakeHolder("reader", "job");
+      options.permissions = {kConsistentRead, kAllPermissions};
+      MILLRACE_ASSIGN_OR_RETURN(Attachment reader,
+                                Attachment::Attach(images.graph(), from.top(), options));
+      images.io().Fail({.operation = SimulatedOperation::kCopyRange});
+      EXPECT_FALSE(reader.CoTryShareParts({&part, 1}, images.top, memory));
+      EXPECT_EQ(images.io().failed(), 1u) << "the host was asked, and would not";
+      reader.CoDetach();
+      from.holds[0].CoDetach();
+    }
+    MILLRACE_ASSIGN_OR_RETURN(
+        MemoryChain source,
+        CoMakeMemoryChain(
+            images.graph(),
+            {.layers = 2, .bytes = kBytes, .cluster_bytes = kCluster, .map_takes_step = true},
+            false));
+    const Scheduler& scheduler = images.graph().engine().scheduler();
+    const uint64_t before = scheduler.steps();
+    EXPECT_FALSE(source.guest.CoTryShareParts({&part, 1}, images.top, memory));
+    EXPECT_EQ(scheduler.steps() - before, 0u);
+    source.guest.CoDetach();
+    return absl::OkStatus();
+  });
 }
 
 // ---- The same as single requests ---------------------------------------------------------------

@@ -99,7 +99,14 @@ void ChainIndex::CoLearn(Node& start, uint64_t offset) {
   const absl::Status status =
       CoAllocationsInChain(start, asked, LayerBelow(start), nullptr, &answers);
   is_learning_ = false;
-  if (!status.ok()) return;  // whoever reads there will meet the error
+  if (!status.ok()) {
+    // Who reads what cannot be read will meet the error. Others read on, and each of them would ask
+    // the whole chain again.
+    pause_ = std::max(pause_, next_error_pause_);
+    next_error_pause_ = std::min(next_error_pause_ * 2, kPauseMax);
+    return;
+  }
+  next_error_pause_ = std::max<uint64_t>(next_error_pause_ / 2, 1);
   const bool is_bottom_known = revision == ChainRevisions(start).Of(bottom->id);
   Window window;
   window.begin = begin;

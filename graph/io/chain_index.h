@@ -7,7 +7,7 @@
 // must be as it was when the answer was found, which the layer's revision tells (ChainRevisions):
 // an edit of the chain or a change of a mapping above the layer makes an answer void. Where answers
 // become void faster than they are used, it stops learning for a while, and reads go layer by
-// layer.
+// layer; likewise where some layer cannot be asked.
 //
 // Home thread. Lives in the node at whose top reads arrive; made by the first of them.
 #ifndef MILLRACE_GRAPH_IO_CHAIN_INDEX_H_
@@ -67,6 +67,8 @@ class ChainIndex {
   bool is_learning_ = false;
   uint64_t pause_ = 0;       // reads before it learns again
   uint64_t next_pause_ = 1;  // grows with each answer that was void
+  // Grows with each window that could not be learnt, and shrinks with each that could.
+  uint64_t next_error_pause_ = 1;
 };
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -15,6 +16,7 @@
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/io/chain_index.h"
 #include "tests/graph/io/deep_chain.h"
+#include "tests/graph/io/images.h"
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
 
@@ -243,6 +245,42 @@ TEST(ChainIndex, StopsLearningWhereAnswersBecomeVoidAtOnce) {
         return absl::OkStatus();
       },
       *engine);
+}
+
+// A layer below the one that decides cannot be read. Nobody who reads what lies above it notices,
+// and not every read asks the whole chain.
+TEST(ChainIndex, StopsLearningWhereALayerCannotBeAsked) {
+  RunImages([](Images& images) MILLRACE_MAY_SUSPEND -> absl::Status {
+    constexpr size_t kLayers = ChainIndex::kLayersMin + 2;
+    MILLRACE_RETURN_IF_ERROR(images.CoMake(kLayers));
+    for (const size_t layer : {size_t{1}, kLayers - 2}) {
+      MILLRACE_RETURN_IF_ERROR(images.CoOpen(layer));
+      MILLRACE_RETURN_IF_ERROR(images.CoFill(layer, static_cast<uint8_t>(layer)));
+      images.CoClose();
+    }
+    MILLRACE_RETURN_IF_ERROR(images.CoOpen(kLayers - 1));
+    const auto read = [&](int times) MILLRACE_MAY_SUSPEND -> absl::Status {
+      for (int i = 0; i < times; ++i) {
+        std::vector<uint8_t> seen(16);
+        MILLRACE_RETURN_IF_ERROR(images.top.CoRead((kLayers - 2) * Images::kCluster,
+                                                   IoVector(seen.data(), seen.size())));
+        EXPECT_EQ(seen, std::vector<uint8_t>(16, kLayers - 2));
+      }
+      return absl::OkStatus();
+    };
+    const IoFailure broken = {
+        .operation = SimulatedOperation::kRead, .path = "img-1", .is_persistent = true};
+    images.io().Fail(broken);
+    MILLRACE_RETURN_IF_ERROR(read(63));
+    // Reads 1, 3, 6, 11, 20 and 37; tables are asked for ahead, and then again.
+    EXPECT_EQ(images.io().failed(), 6u * 2);
+    images.io().ClearFailures();
+    MILLRACE_RETURN_IF_ERROR(read(63));
+    images.io().Fail(broken);
+    MILLRACE_RETURN_IF_ERROR(read(63));
+    EXPECT_EQ(images.io().failed(), 6u * 2) << "learnt once it could be asked";
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace

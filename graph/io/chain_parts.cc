@@ -40,6 +40,8 @@ ChainRevisions::ChainRevisions(Node& start, const Node* last) {
     layers_.push_back({&layer, revision});
     return false;
   });
+  std::sort(layers_.begin(), layers_.end(),
+            [](const Layer& a, const Layer& b) { return a.node->id < b.node->id; });
 }
 
 Node* ChainRevisions::FindIn(Node& start, NodeId id, uint64_t wanted) {
@@ -89,10 +91,10 @@ std::vector<Node*> ChainRevisions::FindAll(Node& start, absl::Span<const ChainPa
 }
 
 uint64_t ChainRevisions::Of(NodeId id) const {
-  for (const Layer& layer : layers_) {
-    if (layer.node->id == id) return layer.revision;
-  }
-  return 0;
+  const auto found = std::lower_bound(
+      layers_.begin(), layers_.end(), id,
+      [](const Layer& layer, const NodeId& wanted) { return layer.node->id < wanted; });
+  return found != layers_.end() && found->node->id == id ? found->revision : 0;
 }
 
 PathTraits PathTraitsBelow(Node& top, const Node* last) {
@@ -139,8 +141,12 @@ class AllocationSurvey {
   void Found(ByteRange range, NodeId layer, bool is_allocated, bool is_zero);
   // What lies beyond the end of a layer is no gap any more.
   void CutAt(uint64_t layer_bytes, NodeId layer, bool is_top);
-  // The layer has all of `answered`.
-  void Answer(NodeId layer, const Extent& extent, ByteRange answered);
+  // What one layer has, ascending.
+  struct Answer {
+    ByteRange range;
+    bool is_zero;
+  };
+  void Take(NodeId layer, absl::Span<const Answer> answers);
 
   std::vector<std::pair<ByteRange, AllocationRun>> found_;
   std::vector<ByteRange> gaps_;  // ascending
@@ -161,14 +167,18 @@ absl::Status AllocationSurvey::CoAsk(Node& layer, bool is_top) {
   // Many small gaps: the layer tells its whole story once, rather than bit by bit.
   const std::vector<ByteRange> questions =
       gaps_.size() <= kQuestionsMax ? gaps_ : std::vector<ByteRange>{open_range()};
+  std::vector<Answer> answers;
   for (const ByteRange& question : questions) {
     for (uint64_t at = question.offset; at < question.end();) {
       MILLRACE_ASSIGN_OR_RETURN(const Extent extent,
                                 CoMapNode(layer, ByteRange(at, question.end() - at)));
-      if (extent.is_allocated()) Answer(layer.id, extent, ByteRange(at, extent.bytes));
+      if (extent.is_allocated()) {
+        answers.push_back({ByteRange(at, extent.bytes), extent.kind == ExtentKind::kZero});
+      }
       at += extent.bytes;
     }
   }
+  Take(layer.id, answers);
   return absl::OkStatus();
 }
 
@@ -183,22 +193,30 @@ void AllocationSurvey::CutAt(uint64_t layer_bytes, NodeId layer, bool is_top) {
   }
 }
 
-// Costs what it finds, not what is left: most layers of a long chain have little.
-void AllocationSurvey::Answer(NodeId layer, const Extent& extent, ByteRange answered) {
+// Goes once over the gaps from the first answer to the last, and puts what is left of them in their
+// place: most layers of a long chain have little, but one may have a part of every gap.
+void AllocationSurvey::Take(NodeId layer, absl::Span<const Answer> answers) {
+  if (answers.empty()) return;
   const auto first =
-      std::lower_bound(gaps_.begin(), gaps_.end(), answered.offset,
+      std::lower_bound(gaps_.begin(), gaps_.end(), answers.front().range.offset,
                        [](const ByteRange& gap, uint64_t offset) { return gap.end() <= offset; });
-  auto last = first;
-  std::vector<ByteRange> left;  // of the gaps at both ends
-  for (; last != gaps_.end() && last->offset < answered.end(); ++last) {
-    const ByteRange part = answered.Intersect(*last);
-    Found(part, layer, true, extent.kind == ExtentKind::kZero);
-    if (last->offset < part.offset) {
-      left.emplace_back(last->offset, part.offset - last->offset);
+  auto gap = first;
+  std::vector<ByteRange> left;
+  for (const Answer& answer : answers) {
+    for (; gap != gaps_.end() && gap->end() <= answer.range.offset; ++gap) left.push_back(*gap);
+    for (; gap != gaps_.end() && gap->offset < answer.range.end(); ++gap) {
+      const ByteRange part = answer.range.Intersect(*gap);
+      Found(part, layer, true, answer.is_zero);
+      if (gap->offset < part.offset) {
+        left.emplace_back(gap->offset, part.offset - gap->offset);
+      }
+      if (part.end() < gap->end()) {
+        *gap = ByteRange(part.end(), gap->end() - part.end());
+        break;  // the next answer may have some of the rest
+      }
     }
-    if (part.end() < last->end()) left.emplace_back(part.end(), last->end() - part.end());
   }
-  gaps_.insert(gaps_.erase(first, last), left.begin(), left.end());
+  gaps_.insert(gaps_.erase(first, gap), left.begin(), left.end());
 }
 
 std::vector<std::pair<ByteRange, AllocationRun>> AllocationSurvey::Finish() {

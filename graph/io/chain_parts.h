@@ -50,7 +50,7 @@ class ChainRevisions {
     Node* node = nullptr;
     uint64_t revision = 0;
   };
-  std::vector<Layer> layers_;  // top down
+  std::vector<Layer> layers_;  // by id
 };
 
 // `memory` holds the ranges one after the other; they ascend and do not overlap.

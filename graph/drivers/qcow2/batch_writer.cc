@@ -12,7 +12,7 @@
 namespace millrace::qcow2 {
 namespace {
 
-// By how many batches like the present one the file is made longer at once.
+// By how many batches like the present one the file is made longer at least.
 constexpr uint64_t kBatchesAhead = 32;
 
 }  // namespace

@@ -10,6 +10,13 @@
 #include "millrace/graph/drivers/qcow2/refcount_codec.h"
 
 namespace millrace::qcow2 {
+namespace {
+
+// By no more than this does a file grow just because it has grown by as much already: until it is
+// cut off again, it is lost to others on the host's file system.
+constexpr uint64_t kAheadMax = uint64_t{256} << 20;
+
+}  // namespace
 
 HostOffset Refcounts::ByteOf(HostOffset block, uint64_t cluster) const {
   const Geometry& geometry = image_.geometry();
@@ -184,9 +191,11 @@ void Refcounts::CoGrowFile(uint64_t ahead) {
   const uint64_t old_bytes = image_.file().bytes();
   const uint64_t needed = highest_end_ << geometry.cluster_bits;
   if (needed <= old_bytes || !image_.write_error().ok()) return;
-  const uint64_t bytes = std::min(needed + AlignUp(ahead, geometry.cluster_bytes()),
-                                  clusters_end() << geometry.cluster_bits);
   if (!end_before_growth_) end_before_growth_ = geometry.ClustersFor(old_bytes);
+  const uint64_t grown = needed - std::min(needed, *end_before_growth_ << geometry.cluster_bits);
+  const uint64_t more = std::max(ahead, std::min(grown, kAheadMax));
+  const uint64_t bytes = std::min(needed + AlignUp(more, geometry.cluster_bytes()),
+                                  clusters_end() << geometry.cluster_bits);
   // With the host's blocks: a write into a hole takes the file for itself as well, and whoever
   // reads it meanwhile, a guest for instance, waits. What lies below `needed` may be being written.
   const ByteRange ahead_of_all(needed, bytes - needed);

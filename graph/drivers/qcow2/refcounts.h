@@ -37,10 +37,11 @@ class Refcounts {
   // its refcount says.
   absl::Status CoReleaseL2Table(HostCluster cluster) MILLRACE_MAY_SUSPEND;
 
-  // Makes the file long enough for what has been allocated, and `ahead` bytes more, for which the
-  // host finds place at once: writes that make a file longer or fill its holes exclude each other
-  // and all reads in the host, so that many at a time would only queue. A failure is none: then the
-  // writes themselves make it longer.
+  // Makes the file long enough for what has been allocated, and at least `ahead` bytes more, for
+  // which the host finds place at once: writes that make a file longer or fill its holes exclude
+  // each other and all reads in the host, so that many at a time would only queue. Nothing is
+  // allocated meanwhile, so that whoever writes much waits for it; hence the more it has grown, the
+  // more it grows. A failure is none: then the writes themselves make it longer.
   void CoGrowFile(uint64_t ahead) MILLRACE_MAY_SUSPEND;
   // Cuts off again what nothing uses of that. With nothing in flight.
   void CoTrimFile() MILLRACE_MAY_SUSPEND;

@@ -487,6 +487,32 @@ TEST(Qcow2Growth, TheRefcountTableGrowsWithTheFileAndSurvivesCrashes) {
   }
 }
 
+// A job that copies much waits while the file of its target becomes longer.
+TEST_F(Qcow2Driver, FileThatBatchesMakeLongerGrowsAllTheMoreAndIsCutOffInTheEnd) {
+  constexpr uint64_t kBatches = 1000;
+  Create({.bytes = kBatches * kCluster});
+  const uint64_t empty = disk_.live().size();
+  uint64_t steps = 0;
+  Use([&](FormatNode& node) MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (uint64_t i = 0; i < kBatches; ++i) {
+      const uint64_t before = disk_.live().size();
+      const ByteRange range(i * kCluster, kCluster);
+      MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<BatchAllocation> batch,
+                                node.driver().CoAllocateBatch({&range, 1}, {}));
+      const uint64_t data_end = batch->places().back().host.value() + kCluster;
+      const uint64_t now = disk_.live().size();
+      EXPECT_LE(data_end, now);
+      EXPECT_LE(now - empty, 2 * (data_end - empty) + 32 * kCluster) << "no more than twice";
+      if (now > before) ++steps;
+      MILLRACE_RETURN_IF_ERROR(node.driver().CoLinkBatch(*batch));
+    }
+    return absl::OkStatus();
+  });
+  EXPECT_LE(steps, 8u) << "twice as long each time";
+  EXPECT_LE(disk_.live().size(), empty + (kBatches + kBatches / 100) * kCluster);
+  ExpectClean();
+}
+
 TEST(Qcow2Growth, ALongL1TableIsMovedBehindEverything) {
   CrashDisk disk = MakeImage({.bytes = 1 << 20, .cluster_bytes = 512, .refcount_bits = 16});
   auto engine = SimulatedEngine();

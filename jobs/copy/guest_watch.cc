@@ -84,6 +84,15 @@ GuestWatch::Allowance GuestWatch::ShareOf(Allowance wanted) const {
   return allowance;
 }
 
+void GuestWatch::SetCopying(bool is_copying) {
+  if (std::exchange(is_copying_, is_copying) == is_copying) return;
+  if (is_copying) {
+    load_.OnCopierBegin();
+  } else {
+    load_.OnCopierEnd();
+  }
+}
+
 bool GuestWatch::AreGuestsWriting() const {
   const Nanoseconds last = load_.last_write();
   return last >= 0 && graph_.engine().clock().Now() - last < kMemory;

@@ -39,6 +39,9 @@ class GuestWatch {
 
   // `latency_target`: of the 99th percentile; 0: none. `graph` must outlive the watch.
   GuestWatch(Graph& graph, Nanoseconds latency_target);
+  ~GuestWatch() { SetCopying(false); }
+  GuestWatch(const GuestWatch&) = delete;
+  GuestWatch& operator=(const GuestWatch&) = delete;
 
   // What the job may have in flight while guests are active.
   struct Allowance {
@@ -54,9 +57,9 @@ class GuestWatch {
   // its share of the memory that the engine keeps for copies. More would have to be faulted in
   // afresh each time, which takes longer than the disk does.
   Allowance ShareOf(Allowance wanted) const;
-  // The job copies between these two.
-  void OnCopyingBegins() { load_.OnCopierBegin(); }
-  void OnCopyingEnds() { load_.OnCopierEnd(); }
+  // Whether the job is one of those that share it: it copies, and is neither paused nor drained.
+  // Saying the same again does nothing.
+  void SetCopying(bool is_copying);
 
   // A batch is in flight between these two.
   void OnBatchBegin();
@@ -86,6 +89,7 @@ class GuestWatch {
   uint64_t seen_;
   Nanoseconds active_until_ = -1;
 
+  bool is_copying_ = false;
   size_t in_flight_ = 0;
   Nanoseconds busy_from_ = 0;
   double share_ = 1;      // of the time, that the job works

@@ -34,9 +34,11 @@ LinearCopier::LinearCopier(Graph& graph, Attachment& reader, CopyMover& mover,
 void LinearCopier::CoStopIo() {
   mover_.OnPace(false);
   window_.CoWaitForAll();
+  guests_.SetCopying(false);
 }
 
 void LinearCopier::OnRestartIo() {
+  guests_.SetCopying(is_running_);
   extents_.Forget();
   path_.reset();
 }
@@ -45,13 +47,15 @@ absl::Status LinearCopier::CoRun(JobContext& context, uint64_t bytes) {
   end_ = bytes;
   context.SetRemaining(bytes);
   TaskScope scope("copy");
-  guests_.OnCopyingBegins();
+  is_running_ = true;
+  guests_.SetCopying(true);
   absl::Status status = CoCopy(context, scope);
   window_.CoWaitForAll();
   // Stretches keep their errors; the scope itself fails only for want of a stack, and then the
   // stretch was copied without one.
   scope.CoJoin().IgnoreError();
-  guests_.OnCopyingEnds();
+  is_running_ = false;
+  guests_.SetCopying(false);
   return status.ok() ? first_error_ : status;
 }
 

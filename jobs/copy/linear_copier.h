@@ -94,6 +94,7 @@ class LinearCopier {
   CopyWindow window_;
   GuestWatch guests_;
   std::optional<PathTraits> path_;  // as looked at since the graph may last have changed
+  bool is_running_ = false;         // in CoRun(); the hooks are called when that has returned, too
   uint64_t cursor_ = 0;             // everything before it is in the window or settled
   bool must_back_off_ = false;      // an error was ignored: do not try again at once
   uint64_t end_ = 0;

@@ -66,8 +66,16 @@ MirrorCopier::Bounds MirrorCopier::BoundsNow() const {
   const uint64_t left = kMemoryForMirrors - std::min(kMemoryForMirrors, spoken_for);
   const uint64_t least =
       std::min(piece_bytes_max_, std::max(kPieceBytesShort, dirty_.granularity()));
-  if (left < least) return {least, 1};
-  return {std::min(piece_bytes_max_, AlignDown(left, dirty_.granularity())), kBatchesMax};
+  if (left < least) return {.piece_bytes = least, .batches = 1, .is_scarce = true};
+  // What all jobs copy with goes through memory that is there already. One granule is always moved.
+  const GuestWatch::Allowance share = guests_.ShareOf({kBatchesMax, piece_bytes_max_});
+  const uint64_t granularity = dirty_.granularity();
+  const uint64_t piece_bytes =
+      std::max(AlignDown(std::min(share.batch_bytes, left), granularity), granularity);
+  const uint64_t batches = share.batches * share.batch_bytes / piece_bytes;
+  return {.piece_bytes = piece_bytes,
+          .batches = std::clamp<size_t>(batches, 1, share.batches),
+          .is_scarce = false};
 }
 
 void MirrorCopier::Promise(MirrorPiece& piece, uint64_t bytes) {
@@ -85,7 +93,9 @@ uint64_t MirrorCopier::RoomAtTheEnd() const {
 }
 
 uint64_t MirrorCopier::Room() {
-  auto [bytes_max, batches_max] = BoundsNow();
+  const Bounds bounds = BoundsNow();
+  uint64_t bytes_max = bounds.piece_bytes;
+  size_t batches_max = bounds.batches;
   const std::optional<GuestWatch::Allowance> beside_guests = guests_.AllowanceNow();
   if (beside_guests && !guests_.AreGuestsWriting()) {
     batches_max = std::min(batches_max, beside_guests->batches);
@@ -171,6 +181,10 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
   auto slot = pieces_.find(piece->range.offset);
   while (slot->second.get() != piece) ++slot;
   pieces_.erase(slot);
+  if (pieces_.empty() && dirty_.is_clean()) {
+    has_caught_up_ = true;
+    guests_.SetCopying(false);
+  }
   piece_done_.Notify();
   return ended;
 }
@@ -239,7 +253,7 @@ void MirrorCopier::CoGather(const MirrorPiece& piece, uint64_t bytes, Batch* bat
   const uint64_t reach = piece.range.offset + kBatchSpanMax;
   while (bytes >= dirty_.granularity()) {
     const Bounds bounds = BoundsNow();  // others may have begun meanwhile
-    if (bounds.batches < kBatchesMax) return;
+    if (bounds.is_scarce) return;
     const std::optional<ByteRange> area = NextFree(at, std::min(bytes, bounds.piece_bytes));
     if (!area || area->bytes > bytes || area->end() > reach || IsPartOfCluster(*area)) return;
     MirrorPiece* const next = Take(*area);
@@ -303,6 +317,7 @@ void MirrorCopier::CoPerformBatch(const Batch& batch, const OnDone& on_done) {
 MirrorPiece MirrorCopier::CoStart(ByteRange area, uint64_t bytes_max, TaskScope& scope,
                                   OnDone on_done, uint64_t* copied_bytes) {
   *copied_bytes = 0;
+  guests_.SetCopying(!has_caught_up_);
   MirrorPiece* first = Take(area);
   MILLRACE_MUTANT(kR13) {  // it counts among those for whose end it waits
     while (Room() == 0) CoWaitForOne();
@@ -348,6 +363,7 @@ void MirrorCopier::CoWaitFor(const MirrorPiece& piece) {
 
 void MirrorCopier::CoWaitForAll() {
   piece_done_.CoWaitUntil([&] { return pieces_.empty(); });
+  guests_.SetCopying(false);  // paused, drained, or over
 }
 
 absl::Status MirrorCopier::CoFlush() {

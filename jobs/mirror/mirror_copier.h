@@ -120,6 +120,7 @@ class MirrorCopier {
   struct Bounds {
     uint64_t piece_bytes;
     size_t batches;
+    bool is_scarce;  // so little is left that nobody takes more than a piece
   };
   Bounds BoundsNow() const;
   // Of memory for the piece, from its start until it is taken: so much now.
@@ -155,6 +156,9 @@ class MirrorCopier {
   const uint64_t cluster_bytes_;          // at least a granule
   std::multimap<uint64_t, Slot> pieces_;  // by offset; disjoint
   GuestWatch guests_;
+  // Nothing was left to do once: since then only what guests write is caught up with, for which the
+  // job is not counted among those that copy.
+  bool has_caught_up_ = false;
   size_t batches_in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
   uint64_t next_number_ = 1;

@@ -185,6 +185,35 @@ TEST(CommitShortLayer, WhatTheOverlayShowsNoLongerAfterAPauseIsLeftAlone) {
       });
 }
 
+// It copies no longer: what it is let go for needs none of the memory that copying jobs share.
+TEST(CommitShortLayer, AJobThatOnlyZeroesIsNotCountedAsOneThatCopies) {
+  CommitOnce(
+      {.sizes = {kLong, kShort, kLong}, .on_error = OnError::kStop},
+      [](JobWorld& world, MemoryChain&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        SimulatedIo& io = *world.engine().simulated_io();
+        io.SetLatency(3 * kMillisecond);
+        io.Fail({.operation = SimulatedOperation::kMemory, .path = "n0", .is_persistent = true});
+        return absl::OkStatus();
+      },
+      [](JobWorld& world, MemoryChain& chain) MILLRACE_MAY_SUSPEND -> absl::Status {
+        CoWaitForState(world, JobState::kPaused);
+        EXPECT_EQ(world.graph().guest_load().copiers(), 0u);
+        // It fails again, and is paused again, on its way through the pause point.
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("c"));
+        size_t most = 0;
+        for (bool is_paused = false; !is_paused;) {
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+          most = std::max(most, world.graph().guest_load().copiers());
+          is_paused = world.jobs().Query("c")->state == JobState::kPaused;
+        }
+        world.engine().simulated_io()->ClearFailures();
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("c"));
+        MILLRACE_RETURN_IF_ERROR(CoOver(world, chain));
+        EXPECT_EQ(most, 0u);
+        return absl::OkStatus();
+      });
+}
+
 TEST(CommitShortLayer, AnErrorOfTheZeroesIsReportedOrTriedAgain) {
   for (const OnError on_error : {OnError::kReport, OnError::kIgnore}) {
     CommitOnce(

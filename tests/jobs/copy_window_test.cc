@@ -97,6 +97,39 @@ TEST(CopyWindow, PausedJobHasNothingInFlightAndMakesNoProgress) {
   }
 }
 
+// A pause or a drain may last, and the job's neighbours could use the memory that it leaves.
+TEST(CopyWindow, PausedOrDrainedJobIsNoneOfThoseThatShareTheMemory) {
+  for (const bool is_stream : {true, false}) {
+    MirrorEventLog log;
+    RunMirrorOnce(kQuiet, log,
+                  [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                    const GuestLoad& load = world.graph().guest_load();
+                    IoOf(world).SetLatency(kMillisecond);
+                    // Pieces are so far apart that some are left.
+                    MILLRACE_RETURN_IF_ERROR(CoStartAny(world, is_stream, /*speed=*/2048));
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond / 2));
+                    EXPECT_EQ(load.copiers(), 1u);
+                    MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("j"));
+                    EXPECT_TRUE(world.CoWaitForState("j", JobState::kPaused));
+                    EXPECT_EQ(load.copiers(), 0u) << "paused";
+                    MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("j"));
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(10 * kMillisecond));
+                    EXPECT_EQ(load.copiers(), 1u) << "resumed";
+                    MILLRACE_ASSIGN_OR_RETURN(
+                        DrainedSection section,
+                        DrainedSection::CoBegin(world.graph(), {world.chain.nodes[0]}, {}));
+                    EXPECT_NE(world.StateOf("j"), JobState::kNull);
+                    EXPECT_EQ(load.copiers(), 0u) << "drained";
+                    section.End();
+                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(10 * kMillisecond));
+                    EXPECT_EQ(load.copiers(), 1u) << "let go again";
+                    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("j"));
+                    EXPECT_EQ(load.copiers(), 0u);
+                    return absl::OkStatus();
+                  });
+  }
+}
+
 TEST(CopyWindow, DrainIsGrantedOnceEverythingInFlightHasEnded) {
   for (const bool is_stream : {true, false}) {
     size_t drained = 0;

@@ -234,15 +234,39 @@ TEST(GuestWatch, ManyJobsShareTheMemoryForCopies) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();
   JobWorld world(*engine);
   GuestWatch watch(world.graph(), 0);
+  watch.SetCopying(true);
   const GuestWatch::Allowance wanted = {8, uint64_t{1} << 20};
   EXPECT_EQ(watch.ShareOf(wanted).batches, 8u);
+  std::vector<std::unique_ptr<GuestWatch>> others;
   for (const uint64_t jobs : std::vector<uint64_t>{4, 16, 64, 256}) {
-    while (world.graph().guest_load().copiers() < jobs) watch.OnCopyingBegins();
+    while (world.graph().guest_load().copiers() < jobs) {
+      others.push_back(std::make_unique<GuestWatch>(world.graph(), 0));
+      others.back()->SetCopying(true);
+    }
     const GuestWatch::Allowance share = watch.ShareOf(wanted);
     EXPECT_GE(share.batches, 1u);
     EXPECT_GE(share.batch_bytes, uint64_t{128} << 10);
     EXPECT_LE(jobs * share.batches * share.batch_bytes, uint64_t{48} << 20);
   }
+}
+
+TEST(GuestWatch, JobIsCountedOnceHoweverOftenItSaysSoAndNoLongerThanItLives) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  JobWorld world(*engine);
+  const GuestLoad& load = world.graph().guest_load();
+  {
+    GuestWatch watch(world.graph(), 0);
+    watch.SetCopying(false);
+    EXPECT_EQ(load.copiers(), 0u);
+    watch.SetCopying(true);
+    watch.SetCopying(true);
+    EXPECT_EQ(load.copiers(), 1u);
+    watch.SetCopying(false);
+    watch.SetCopying(false);
+    EXPECT_EQ(load.copiers(), 0u);
+    watch.SetCopying(true);
+  }
+  EXPECT_EQ(load.copiers(), 0u);
 }
 
 }  // namespace

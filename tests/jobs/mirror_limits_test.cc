@@ -53,6 +53,8 @@ TEST(MirrorLimits, GoesOnWithLittleMemoryWhileOthersHaveTheRest) {
   RunOnce(CoMirrorWithLittleMemory);
 }
 
+SimulatedIo& IoOf(MirrorWorld& world) { return *world.jobs_world.engine().simulated_io(); }
+
 size_t CountHeld(const MirrorWorld& world) {
   size_t held = 0;
   for (uint64_t sector = 0; sector < kSectors; ++sector) {
@@ -78,7 +80,7 @@ TEST(MirrorLimits, ADrainDoesNotWaitForAllThatWasWrittenWhileTheJobWasPending) {
         MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
         EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
         MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 0, kSectors));
-        static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
+        IoOf(world).SetLatency(kMillisecond);
         MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
         MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
         {
@@ -93,6 +95,40 @@ TEST(MirrorLimits, ADrainDoesNotWaitForAllThatWasWrittenWhileTheJobWasPending) {
       });
 }
 
+// A pause may last; and who is ready copies only what guests write.
+TEST(MirrorLimits, MirrorSharesTheMemoryForCopiesOnlyWhileItCopiesToBecomeReady) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        const GuestLoad& load = world.graph().guest_load();
+        IoOf(world).SetLatency(kMillisecond);
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.spec.speed = 2048;
+        options.buffer_bytes = TaggedDisk::kSector;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(10 * kMillisecond));
+        EXPECT_EQ(load.copiers(), 1u);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("m"));
+        EXPECT_TRUE(world.CoWaitForState("m", JobState::kPaused));
+        EXPECT_EQ(load.copiers(), 0u) << "paused";
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Resume("m"));
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kSecond));
+        EXPECT_EQ(load.copiers(), 1u) << "resumed";
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        EXPECT_EQ(load.copiers(), 0u) << "ready";
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 0, kSectors));
+        size_t most = 0;
+        for (int i = 0; i < 2000; ++i) {
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+          most = std::max(most, load.copiers());
+        }
+        EXPECT_EQ(most, 0u) << "catching up";
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+        return world.CoWaitUntilOver("m");
+      });
+}
+
 // ---- Memory that is promised -------------------------------------------------------------------
 
 // Mirrors of disks that answer after a while, all started at once.
@@ -100,6 +136,7 @@ struct ManyMirrors {
   size_t mirrors = 1;
   uint64_t disk_bytes = 0;
   int64_t buffer_bytes = 0;
+  uint64_t granularity = 0;
 };
 
 absl::StatusOr<NodeId> CoAddNull(MirrorWorld& world, std::string name, uint64_t bytes)
@@ -107,25 +144,35 @@ absl::StatusOr<NodeId> CoAddNull(MirrorWorld& world, std::string name, uint64_t 
   return CoAdd(world, std::move(name), MakeNullDriver({.bytes = bytes, .latency = kMillisecond}));
 }
 
-// Returns how much of the engine's memory was out at most.
-absl::StatusOr<size_t> CoMirrorMany(MirrorWorld& world, const ManyMirrors& many)
+// Of the engine's memory, how much was out at most.
+struct MemoryOut {
+  size_t ever = 0;
+  size_t once_settled = 0;  // since all copy, and what the first ones began alone has ended
+};
+
+absl::StatusOr<MemoryOut> CoMirrorMany(MirrorWorld& world, const ManyMirrors& many)
     MILLRACE_MAY_SUSPEND {
   std::vector<MirrorOptions> all;
   for (size_t i = 0; i < many.mirrors; ++i) {
     MirrorOptions& options = all.emplace_back();
     options.spec.id = StrCat("m", i);
     options.buffer_bytes = many.buffer_bytes;
+    options.granularity = many.granularity;
     MILLRACE_ASSIGN_OR_RETURN(options.source,
                               CoAddNull(world, StrCat("source", i), many.disk_bytes));
     MILLRACE_ASSIGN_OR_RETURN(options.target,
                               CoAddNull(world, StrCat("target", i), many.disk_bytes));
   }
-  size_t most = 0;
+  MemoryOut most;
   bool is_over = false;
   TaskScope scope("watch");
   scope.Spawn("watch", [&]() MILLRACE_MAY_SUSPEND {
+    int looks_at_all = 0;
     while (!is_over) {
-      most = std::max(most, world.graph().engine().buffers().bytes_out());
+      const size_t out = world.graph().engine().buffers().bytes_out();
+      most.ever = std::max(most.ever, out);
+      looks_at_all += world.graph().guest_load().copiers() == many.mirrors ? 1 : 0;
+      if (looks_at_all > 20) most.once_settled = std::max(most.once_settled, out);
       CoSleepFor(kMillisecond / 2).IgnoreError();
     }
     return absl::OkStatus();
@@ -141,17 +188,43 @@ absl::StatusOr<size_t> CoMirrorMany(MirrorWorld& world, const ManyMirrors& many)
   return most;
 }
 
-void ExpectTheyFit(const ManyMirrors& many) {
+MemoryOut MirrorMany(const ManyMirrors& many) {
+  MemoryOut most;
   RunOnce([&](MirrorWorld& world) MILLRACE_MAY_SUSPEND -> absl::Status {
-    MILLRACE_ASSIGN_OR_RETURN(const size_t most, CoMirrorMany(world, many));
-    EXPECT_LE(most, BufferPool::Limits().bytes_max / 2) << "guests have the rest";
-    EXPECT_GE(most, size_t{128} << 20);
+    MILLRACE_ASSIGN_OR_RETURN(most, CoMirrorMany(world, many));
     return absl::OkStatus();
   });
+  return most;
+}
+
+void ExpectTheyFit(const ManyMirrors& many) {
+  const MemoryOut most = MirrorMany(many);
+  EXPECT_LE(most.ever, BufferPool::Limits().bytes_max / 2) << "guests have the rest";
+  EXPECT_GE(most.ever, size_t{32} << 20);
 }
 
 TEST(MirrorLimits, ALargeBufferLeavesMemoryToGuests) {
   ExpectTheyFit({.mirrors = 1, .disk_bytes = uint64_t{4} << 30, .buffer_bytes = int64_t{1} << 30});
+}
+
+// More would be memory that is faulted in afresh each time.
+TEST(MirrorLimits, MirrorsShareTheMemoryThatIsKeptForCopies) {
+  for (const size_t mirrors : {5u, 20u}) {
+    const MemoryOut most =
+        MirrorMany({.mirrors = mirrors, .disk_bytes = uint64_t{256} << 20, .buffer_bytes = 0});
+    EXPECT_LE(most.once_settled, BufferPool::Limits().slabs_max * BufferPool::kSlabBytes)
+        << mirrors;
+    EXPECT_GE(most.once_settled, size_t{24} << 20) << mirrors;
+  }
+}
+
+// One granule is more than the share of each.
+TEST(MirrorLimits, MirrorWhoseGranulesAreLargerThanItsShareGoesOn) {
+  const MemoryOut most = MirrorMany({.mirrors = 60,
+                                     .disk_bytes = uint64_t{16} << 20,
+                                     .buffer_bytes = 0,
+                                     .granularity = uint64_t{1} << 20});
+  EXPECT_LE(most.once_settled, size_t{60} << 20);
 }
 
 TEST(MirrorLimits, ManyMirrorsThatBeginTogetherLeaveMemoryToGuests) {

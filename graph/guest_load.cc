@@ -77,10 +77,45 @@ GuestLoad::Request::~Request() {
   ++load.ended_;
   load.total_latency_ += latency;
   load.latencies_.Add(latency);
+  if (end >= load.next_sample_) load.TakeSample(end);
   if (is_disturbed_ || load.batches_begun_ != batches_begun_) return;
   load.undisturbed_ += 1;
   const double weight = 1.0 / static_cast<double>(std::min(load.undisturbed_, kMeanOver));
   load.undisturbed_mean_ += weight * (static_cast<double>(latency) - load.undisturbed_mean_);
+}
+
+// Called when a request ends, and not so often that it would matter.
+void GuestLoad::TakeSample(Nanoseconds now) {
+  if (copiers_ > 0) return;
+  if (sample_count_ > 0 && now - samples_[sample_count_ - 1].at > 2 * kSampleEvery) {
+    sample_count_ = 0;  // they were idle in between
+  }
+  if (sample_count_ == kSamplesMax) {
+    std::copy(samples_.begin() + 1, samples_.end(), samples_.begin());
+    --sample_count_;
+  }
+  samples_[sample_count_++] = {now, ended_, total_latency_};
+  next_sample_ = now + kSampleEvery;
+}
+
+void GuestLoad::OnCopierBegin() {
+  if (copiers_++ > 0 || sample_count_ == 0) return;
+  const Nanoseconds now = clock_.Now();
+  const Sample& oldest = samples_.front();
+  const bool are_active = now - samples_[sample_count_ - 1].at <= 2 * kSampleEvery;
+  const Nanoseconds time = now - oldest.at;
+  const uint64_t requests = ended_ - oldest.ended;
+  if (!are_active || time < kSecond / 2 || requests == 0) return;
+  quiet_ = {.until = now,
+            .mean = static_cast<double>(total_latency_ - oldest.total_latency) /
+                    static_cast<double>(requests),
+            .rate = static_cast<double>(requests) / static_cast<double>(time)};
+}
+
+void GuestLoad::OnCopierEnd() {
+  if (--copiers_ > 0) return;
+  sample_count_ = 0;
+  next_sample_ = 0;
 }
 
 }  // namespace millrace

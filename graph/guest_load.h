@@ -7,6 +7,10 @@
 // what undisturbed requests take is what the guests would see without the jobs. One for the whole
 // graph, because its disks mostly share the host's.
 //
+// Nearly, that is: while jobs copy, the undisturbed requests are those of the jobs' rests, and a
+// disk may have written down little of what it was given before the rest began. So what the guests
+// had just before the first job began to copy is kept as well (Quiet).
+//
 // Home thread; nothing suspends. A request costs two looks at the clock and no memory.
 #ifndef MILLRACE_GRAPH_GUEST_LOAD_H_
 #define MILLRACE_GRAPH_GUEST_LOAD_H_
@@ -14,6 +18,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "millrace/engine/scheduler/clock.h"
 
@@ -67,9 +72,19 @@ class GuestLoad {
   }
   void OnBatchEnd() { --batches_in_flight_; }
   // Jobs that copy at full speed; they share the memory for copies.
-  void OnCopierBegin() { ++copiers_; }
-  void OnCopierEnd() { --copiers_; }
+  void OnCopierBegin();
+  void OnCopierEnd();
   size_t copiers() const { return copiers_; }
+
+  // What the guests had before anybody copied.
+  struct Quiet {
+    Nanoseconds until = 0;  // when the first began
+    double mean = 0;        // of what their requests took
+    double rate = 0;        // requests in a nanosecond
+  };
+  // Of at least half a second in which guests asked all the while, when that was last so; nothing
+  // if it never was.
+  const std::optional<Quiet>& quiet() const { return quiet_; }
 
   // Requests in flight now.
   size_t in_flight() const { return in_flight_; }
@@ -86,6 +101,17 @@ class GuestLoad {
   double undisturbed_mean() const { return undisturbed_mean_; }
 
  private:
+  // How many had ended by then, and what they took together.
+  struct Sample {
+    Nanoseconds at = 0;
+    uint64_t ended = 0;
+    Nanoseconds total_latency = 0;
+  };
+  static constexpr Nanoseconds kSampleEvery = kSecond / 8;
+  static constexpr size_t kSamplesMax = 8;
+
+  void TakeSample(Nanoseconds now);
+
   const Clock& clock_;
   size_t in_flight_ = 0;
   uint64_t ended_ = 0;
@@ -98,6 +124,11 @@ class GuestLoad {
   uint64_t batches_begun_ = 0;
   size_t copiers_ = 0;
   LatencyHistogram latencies_;
+  // Oldest first, without a gap in which guests were idle; none while somebody copies.
+  std::array<Sample, kSamplesMax> samples_ = {};
+  size_t sample_count_ = 0;
+  Nanoseconds next_sample_ = 0;
+  std::optional<Quiet> quiet_;
 };
 
 }  // namespace millrace

@@ -34,6 +34,9 @@ constexpr double kRestMax = 20 * kMillisecond;
 // The rate in the rests follows those of so many periods.
 constexpr double kRateOver = 8;
 constexpr double kRequestsPerRest = 4;
+// What the guests had before jobs copied is believed less and less, until only the rests count:
+// they may do something else by then.
+constexpr Nanoseconds kQuietFor = 10 * kSecond;
 
 // Of the engine's pool, with some left for others.
 constexpr uint64_t kMemoryForCopies = uint64_t{48} << 20;
@@ -152,12 +155,25 @@ std::optional<double> GuestWatch::Excess() const {
     return static_cast<double>(latencies.Percentile(0.99)) / static_cast<double>(latency_target_);
   }
   if (load_.undisturbed() < kUndisturbedMin) return std::nullopt;
+  const Undisturbed without_us = UndisturbedNow();
   const auto requests = static_cast<double>(load_.ended() - period_ended_);
   const double mean = static_cast<double>(load_.total_latency() - period_latency_) / requests;
   // A microsecond more or less is nobody's business.
-  const double slowdown = mean / (kSlowdownMax * load_.undisturbed_mean() + 1000);
+  const double slowdown = mean / (kSlowdownMax * without_us.mean + 1000);
   const auto time = static_cast<double>(graph_.engine().clock().Now() - period_begin_);
-  return std::max(slowdown, rest_rate_ * kRateMin * time / requests);
+  return std::max(slowdown, without_us.rate * kRateMin * time / requests);
+}
+
+// As the rests show it, or as it was before them if that was better: a rest is not as good for the
+// guests as no job at all.
+GuestWatch::Undisturbed GuestWatch::UndisturbedNow() const {
+  Undisturbed now = {load_.undisturbed_mean(), rest_rate_};
+  if (!load_.quiet()) return now;
+  const auto age = static_cast<double>(graph_.engine().clock().Now() - load_.quiet()->until);
+  const double belief = std::max(1 - age / kQuietFor, 0.0);
+  now.mean -= belief * std::max(now.mean - load_.quiet()->mean, 0.0);
+  now.rate += belief * std::max(load_.quiet()->rate - now.rate, 0.0);
+  return now;
 }
 
 void GuestWatch::Adjust() {

@@ -6,7 +6,8 @@
 // requests below kSlowdownMax of what they take undisturbed, and to let them do kRateMin of what
 // they do undisturbed: a request may wait for us before we see it. It works for some milliseconds,
 // then rests for some: what the guests' requests take in the rests, and how many there are, is the
-// measure. However slow the guests become, it works for kShareMin of the time: a job must end.
+// measure, or what it was just before jobs began to copy, as long as that was not long ago. However
+// slow the guests become, it works for kShareMin of the time: a job must end.
 //
 // With a latency target, the measure is the 99th percentile of all the guests' requests: the job
 // does as much as keeps it below the target, up to all that it does without guests.
@@ -79,6 +80,13 @@ class GuestWatch {
   void Adjust();
   // How far above its limit what the guests see is; nothing if it is not known.
   std::optional<double> Excess() const;
+  // What the guests' requests would take, and how many there would be in a nanosecond (0: not
+  // known), without the job.
+  struct Undisturbed {
+    double mean = 0;
+    double rate = 0;
+  };
+  Undisturbed UndisturbedNow() const;
   void BeginPeriod(Nanoseconds now);
   void EndRest(Nanoseconds now);
 

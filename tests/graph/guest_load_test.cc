@@ -99,5 +99,69 @@ TEST_F(GuestLoadTest, MeanOfTheUndisturbedFollowsWhatTheyTakeNow) {
   EXPECT_NEAR(load_.undisturbed_mean(), 2 * kMillisecond, kMillisecond / 20);
 }
 
+// ---- What the guests had before jobs copied ----------------------------------------------------
+
+// A guest with one request at a time.
+class GuestLoadQuiet : public GuestLoadTest {
+ protected:
+  void ServeFor(Nanoseconds duration, Nanoseconds latency) {
+    for (const Nanoseconds end = clock_.Now() + duration; clock_.Now() < end;) Serve(latency);
+  }
+  void CopyFor(Nanoseconds duration, Nanoseconds latency) {
+    load_.OnCopierBegin();
+    ServeFor(duration, latency);
+    load_.OnCopierEnd();
+  }
+};
+
+TEST_F(GuestLoadQuiet, IsWhatTheyHadJustBefore) {
+  ServeFor(3 * kSecond, 9 * kMillisecond);
+  ServeFor(kSecond, kMillisecond);
+  load_.OnCopierBegin();
+  ASSERT_TRUE(load_.quiet());
+  EXPECT_EQ(load_.quiet()->until, clock_.Now());
+  EXPECT_NEAR(load_.quiet()->mean, kMillisecond, kMillisecond / 10);
+  EXPECT_NEAR(load_.quiet()->rate, 1.0 / kMillisecond, 0.1 / kMillisecond);
+}
+
+TEST_F(GuestLoadQuiet, IsNotKnownOfGuestsThatWereIdleOrHaveJustCome) {
+  load_.OnCopierBegin();
+  load_.OnCopierEnd();
+  EXPECT_FALSE(load_.quiet()) << "nobody was there";
+  ServeFor(kSecond / 4, kMillisecond);
+  CopyFor(0, 0);
+  EXPECT_FALSE(load_.quiet()) << "not long enough";
+  ServeFor(kSecond, kMillisecond);
+  clock_.AdvanceTo(clock_.Now() + kSecond);
+  CopyFor(0, 0);
+  EXPECT_FALSE(load_.quiet()) << "they have gone";
+  ServeFor(kSecond, kMillisecond);
+  clock_.AdvanceTo(clock_.Now() + kSecond / 2);
+  ServeFor(kSecond / 4, kMillisecond);
+  CopyFor(0, 0);
+  EXPECT_FALSE(load_.quiet()) << "they were idle in between";
+}
+
+// What they had while somebody copied is not what they would have.
+TEST_F(GuestLoadQuiet, IsNotWhatTheyHadBesideAnotherJob) {
+  ServeFor(kSecond, kMillisecond);
+  CopyFor(3 * kSecond, 5 * kMillisecond);
+  const Nanoseconds until = load_.quiet()->until;
+  ServeFor(kSecond / 4, 4 * kMillisecond);
+  CopyFor(kSecond, 5 * kMillisecond);
+  EXPECT_EQ(load_.quiet()->until, until) << "not long enough, what was known is kept";
+  ServeFor(kSecond, 2 * kMillisecond);
+  CopyFor(kSecond, 5 * kMillisecond);
+  EXPECT_NEAR(load_.quiet()->mean, 2 * kMillisecond, kMillisecond / 10);
+}
+
+TEST_F(GuestLoadQuiet, IsTakenWhenTheFirstOfSeveralBegins) {
+  ServeFor(kSecond, kMillisecond);
+  load_.OnCopierBegin();
+  ServeFor(kSecond, 5 * kMillisecond);
+  load_.OnCopierBegin();
+  EXPECT_NEAR(load_.quiet()->mean, kMillisecond, kMillisecond / 10);
+}
+
 }  // namespace
 }  // namespace millrace

@@ -34,6 +34,8 @@ class Disk {
         is_seen_(is_seen) {}
 
   Graph& graph() { return world_.graph(); }
+  // What requests take from now on with nothing in flight, whether or not a job rests.
+  void SlowTo(Nanoseconds latency) { latency_ = latency; }
 
   // Runs the guest beside whatever `body` does.
   void Run(const std::function<void(Disk&)>& body) {
@@ -82,7 +84,7 @@ class Disk {
     while (!is_over_) {
       uint8_t byte = 0;
       guest.CoRead(0, IoVector(&byte, 1)).IgnoreError();  // so that it is seen to be active
-      const Nanoseconds latency = in_flight_ > 0 ? latency_beside_batch_ : kQuietLatency;
+      const Nanoseconds latency = in_flight_ > 0 ? latency_beside_batch_ : latency_;
       if (!is_seen_) CoSleepFor(latency - kQuietLatency).IgnoreError();
       const GuestLoad::Request request(&graph().guest_load(), false);
       CoSleepFor(is_seen_ ? latency : kQuietLatency).IgnoreError();
@@ -92,6 +94,7 @@ class Disk {
   Engine& engine_;
   JobWorld world_;
   const Nanoseconds latency_beside_batch_;
+  Nanoseconds latency_ = kQuietLatency;
   const bool is_seen_;
   int in_flight_ = 0;
   bool is_over_ = false;
@@ -118,6 +121,41 @@ void SparesTheGuest(bool is_seen) {
 TEST(GuestWatch, LeavesTheGuestTwoThirdsOfItsRequests) { SparesTheGuest(true); }
 
 TEST(GuestWatch, LeavesThemToAGuestThatWaitsForUsToLookToo) { SparesTheGuest(false); }
+
+// In the rests, too, the disk is somewhat slower: it still has what it was given before.
+TEST(GuestWatch, RestsThatAreNotAsGoodAsNoJobAreNotTakenForIt) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  Disk disk(*engine, 3 * kQuietLatency);
+  disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
+    const uint64_t alone =
+        self.CoCountRequests([]() MILLRACE_MAY_SUSPEND { CoSleepFor(kSecond).IgnoreError(); });
+    GuestWatch watch(self.graph(), 0);
+    watch.SetCopying(true);
+    self.SlowTo(kQuietLatency * 113 / 100);
+    self.CoWork(watch, kSecond / 2);
+    double share = 0;
+    const uint64_t beside =
+        self.CoCountRequests([&]() MILLRACE_MAY_SUSPEND { share = self.CoWork(watch, kSecond); });
+    EXPECT_GE(static_cast<double>(beside) / static_cast<double>(alone), 0.695);
+    EXPECT_GE(share, GuestWatch::kShareMin);
+  });
+}
+
+// With larger requests, for instance: what it had before says nothing any more.
+TEST(GuestWatch, GuestThatDoesSomethingElseIsMeasuredInTheRestsAfterAWhile) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  Disk disk(*engine, 3 * kQuietLatency);
+  disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
+    CoSleepFor(kSecond).IgnoreError();
+    GuestWatch watch(self.graph(), 0);
+    watch.SetCopying(true);
+    self.SlowTo(3 * kQuietLatency);
+    self.CoWork(watch, 2 * kSecond);
+    EXPECT_LE(self.CoWork(watch, kSecond), GuestWatch::kShareMin + 0.1) << "held responsible";
+    self.CoWork(watch, 10 * kSecond);
+    EXPECT_GE(self.CoWork(watch, kSecond), GuestWatch::kShareMax - 0.05);
+  });
+}
 
 TEST(GuestWatch, JobThatCostsTheGuestNothingHardlyRests) {
   const std::unique_ptr<Engine> engine = SimulatedEngine();

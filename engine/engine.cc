@@ -10,14 +10,6 @@
 #include "millrace/engine/scheduler/scheduler_impl.h"
 
 namespace millrace {
-namespace {
-
-PostQueue::Pusher PusherTo(const Scheduler& scheduler) {
-  return Scheduler::Current() == &scheduler ? PostQueue::Pusher::kDriver
-                                            : PostQueue::Pusher::kAnybody;
-}
-
-}  // namespace
 
 Engine::Engine() = default;
 
@@ -115,12 +107,19 @@ bool Engine::RunUntil(absl::FunctionRef<bool()> done) {
   return true;
 }
 
+bool Engine::IsDriverAtWork() const {
+  if (Scheduler::Current() == scheduler_.get()) return true;
+  return posted_->IsHomeThread() && looks_promised_ > 0;
+}
+
 void Engine::Post(absl::AnyInvocable<void()> function) {
-  if (posted_->Push(std::move(function), PusherTo(*scheduler_))) io_->Interrupt();
+  const auto pusher = IsDriverAtWork() ? PostQueue::Pusher::kDriver : PostQueue::Pusher::kAnybody;
+  if (posted_->Push(std::move(function), pusher)) io_->Interrupt();
 }
 
 void Engine::Ring(Doorbell& bell) {
-  if (posted_->Push(bell, PusherTo(*scheduler_))) io_->Interrupt();
+  const auto pusher = IsDriverAtWork() ? PostQueue::Pusher::kDriver : PostQueue::Pusher::kAnybody;
+  if (posted_->Push(bell, pusher)) io_->Interrupt();
 }
 
 void Engine::Forget(Doorbell& bell) { posted_->Forget(bell); }

@@ -105,6 +105,19 @@ class Engine {
   // Whether PollOnce() has something to do now. For loops that call into the engine between
   // PollOnce() and their wait.
   bool HasWork() const;
+  // For loops: between their wait and the next look at HasWork(), or PollOnce(). While one lives,
+  // what the home thread posts to the engine, or rings it for, costs no system call: the loop's own
+  // callbacks need not wake it. They nest.
+  class BeforeNextLook {
+   public:
+    explicit BeforeNextLook(Engine& engine) : engine_(engine) { ++engine_.looks_promised_; }
+    ~BeforeNextLook() { --engine_.looks_promised_; }
+    BeforeNextLook(const BeforeNextLook&) = delete;
+    BeforeNextLook& operator=(const BeforeNextLook&) = delete;
+
+   private:
+    Engine& engine_;
+  };
   // Engine time (clock().Now()) of the next timer; kNever if there is none. The descriptor does not
   // tell of timers: a loop that waits without looking here sleeps through a job's speed limit.
   Nanoseconds NextDeadline() const { return scheduler_->NextTimer(); }
@@ -125,6 +138,9 @@ class Engine {
   void Ring(Doorbell& bell);
   void Forget(Doorbell& bell);
   bool Turn(size_t budget);
+  // Whether whoever drives the engine is at work, on this thread, and looks for what was posted
+  // before it waits.
+  bool IsDriverAtWork() const;
 
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<Scheduler> scheduler_;
@@ -134,6 +150,7 @@ class Engine {
   EngineObserver* observer_ = nullptr;
   std::unique_ptr<PostQueue> posted_;
   std::unique_ptr<EngineObserver> silent_observer_;
+  int looks_promised_ = 0;  // the home thread's
 };
 
 }  // namespace millrace

@@ -1,9 +1,10 @@
 // Doorbell: lets any thread ask the home thread to call one fixed function soon. What
 // Engine::Post() is for single functions, without allocating: for queues that other threads fill.
 //
-// Rung by the engine's own coroutines and callbacks it costs no system call: who drives the engine
-// looks for posted work before it waits. Rung anywhere else, on the home thread too (by another
-// engine that lives there, by a callback of the loop), it makes Engine::PollFd() readable.
+// Rung by the engine's own coroutines and callbacks, or by a loop that has said that it looks for
+// posted work before it waits (Engine::BeforeNextLook), it costs no system call. Rung anywhere
+// else, on the home thread too (by another engine that lives there), it makes Engine::PollFd()
+// readable.
 //
 // However often it is rung before the home thread gets there, the function is called once. What the
 // ringing thread did before Ring() is visible to that call. Made on the home thread, and silenced

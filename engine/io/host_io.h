@@ -20,6 +20,7 @@ class HostIo : public IoBackend {
 
   void Interrupt() override { wake_.Ring(); }
   size_t in_flight() const override { return in_flight_; }
+  bool has_news() const override { return wake_.is_rung(); }
   absl::StatusOr<IoFile> CoOpen(const std::string& path, const OpenOptions& options) override
       MILLRACE_MAY_SUSPEND;
   absl::StatusOr<OpenedIoFile> CoOpenAndStat(const std::string& path,

@@ -123,6 +123,9 @@ class IoBackend {
   // Readable when Poll() would find something or Interrupt() was called; -1 if simulated.
   virtual int PollFd() = 0;
   virtual size_t in_flight() const = 0;
+  // Whether Poll() would find something, as far as that can be told without asking the host: for
+  // who looks again and again instead of waiting. It may come a little late.
+  virtual bool has_news() const { return false; }
   // Memory that many requests will use: slab `index` at arena + index * slab_bytes. A backend may
   // prepare it (io_uring pins it once); nothing changes for callers. `arena` and `slab_bytes` are
   // the same in all calls; the memory stays mapped until the backend is destroyed.

@@ -3,6 +3,8 @@
 #ifndef MILLRACE_ENGINE_IO_POST_QUEUE_H_
 #define MILLRACE_ENGINE_IO_POST_QUEUE_H_
 
+#include <pthread.h>
+
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -23,6 +25,8 @@ class PostQueue {
   // know whether the driver is about to look or has left again.
   bool Push(absl::AnyInvocable<void()> function, Pusher pusher);
   bool Push(Doorbell& bell, Pusher pusher);
+  // Whether it was made on this thread.
+  bool IsHomeThread() const { return pthread_equal(pthread_self(), home_thread_) != 0; }
   bool has_work() const { return has_work_.load(std::memory_order_acquire); }
 
   // Home thread. Calls what has arrived by now; returns how many.
@@ -35,6 +39,7 @@ class PostQueue {
 
   bool MustInterrupt(Pusher pusher);
 
+  const pthread_t home_thread_ = pthread_self();
   std::atomic<bool> has_work_ = false;
   // Not absl::Mutex: ThreadSanitizer does not see the one in a packaged Abseil, which was built
   // without it, and would report every hand-over as a race.

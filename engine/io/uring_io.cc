@@ -53,6 +53,7 @@ class UringIo final : public HostIo {
   size_t Poll() override;
   void Block(Nanoseconds timeout) override;
   int PollFd() override;
+  bool has_news() const override;
   void RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) override;
 
  private:
@@ -328,12 +329,15 @@ size_t UringIo::ReapAndClear() {
   return completed;
 }
 
+bool UringIo::has_news() const {
+  const unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
+  return HostIo::has_news() || io_uring_cq_ready(&ring_) > 0 ||
+         (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 // The ring may ring a little later than it shows why; so the bell is looked at now and then anyhow.
 bool UringIo::MayBeRung() {
-  const unsigned flags = IO_URING_READ_ONCE(*ring_.sq.kflags);
-  const bool has_news = wake_.is_rung() || io_uring_cq_ready(&ring_) > 0 ||
-                        (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-  if (!has_news && looks_spared_ < kLooksSparedMax) {
+  if (!has_news() && looks_spared_ < kLooksSparedMax) {
     ++looks_spared_;
     return false;
   }

@@ -147,11 +147,10 @@ void NbdServer::Housekeep() {
   if (!changed_.empty()) engine_.Post([] {});  // the turn after this one does not wait
 }
 
-// Replies have just been sent, and there may be nothing else to do: their clients may ask again
-// within less time than it takes to fall asleep and be woken.
+// Replies have just been sent, and there may be nothing else to do than to wait for the disk: their
+// clients may ask again within less time than it takes to fall asleep and be woken.
 void NbdServer::LookForRequests() {
-  const bool is_idle = !engine_.HasWork() && engine_.io().in_flight() == 0;
-  if (!is_idle || connections_.size() > kLookedAtMax) return;
+  if (engine_.HasWork() || engine_.io().has_news() || connections_.size() > kLookedAtMax) return;
   std::array<pollfd, kLookedAtMax> sockets = {};
   std::array<Connection*, kLookedAtMax> askers = {};
   nfds_t count = 0;
@@ -165,7 +164,7 @@ void NbdServer::LookForRequests() {
   int ready = 0;
   do {
     ready = poll(sockets.data(), count, 0);
-  } while (ready == 0 && engine_.clock().Now() < end);
+  } while (ready == 0 && !engine_.io().has_news() && engine_.clock().Now() < end);
   busy_wait_.OnLooked(ready > 0);
   for (nfds_t i = 0; i < count && ready > 0; ++i) {
     if (sockets[i].revents != 0) Serve(*askers[i]);

@@ -23,7 +23,7 @@ void EventLoop::RunUntil(absl::FunctionRef<bool()> done, int milliseconds) {
 
 void EventLoop::Turn() {
   engine_.PollOnce();
-  for (const auto& hook : hooks_) hook();
+  RunHooks();
   Wait(/*engine_has_more=*/true, std::nullopt);
 }
 
@@ -31,12 +31,17 @@ void EventLoop::RunUntilDeadline(absl::FunctionRef<bool()> done,
                                  std::optional<Nanoseconds> deadline) {
   for (;;) {
     const bool engine_has_more = engine_.PollOnce();
-    for (const auto& hook : hooks_) hook();
+    RunHooks();
     if (done()) return;
     if (deadline.has_value() && engine_.clock().Now() >= *deadline) return;
     // A hook may have woken somebody, or handed in work.
     Wait(engine_has_more || engine_.HasWork(), deadline);
   }
+}
+
+void EventLoop::RunHooks() {
+  const Engine::BeforeNextLook before_next_look(engine_);
+  for (const auto& hook : hooks_) hook();
 }
 
 int EventLoop::TimeoutMs(bool engine_has_more, std::optional<Nanoseconds> deadline) const {
@@ -57,6 +62,7 @@ void EventLoop::Wait(bool engine_has_more, std::optional<Nanoseconds> deadline) 
     polled_ids_.push_back(entry.first);
   }
   if (poll(polled_.data(), polled_.size(), TimeoutMs(engine_has_more, deadline)) <= 0) return;
+  const Engine::BeforeNextLook before_next_look(engine_);
   for (size_t i = 1; i < polled_.size(); ++i) {
     if (polled_[i].revents == 0) continue;
     // A callback before this one may have removed the watch.

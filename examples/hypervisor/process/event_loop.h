@@ -58,6 +58,7 @@ class EventLoop {
 
  private:
   void RunUntilDeadline(absl::FunctionRef<bool()> done, std::optional<Nanoseconds> deadline);
+  void RunHooks();
   void Wait(bool engine_has_more, std::optional<Nanoseconds> deadline);
   int TimeoutMs(bool engine_has_more, std::optional<Nanoseconds> deadline) const;
 

@@ -109,6 +109,26 @@ TEST_P(Embedding, AnIdleDescriptorIsNotReadable) {
   EXPECT_EQ(poll(&wanted, 1, kTestLimitMs), 1);
 }
 
+// Who looks again and again learns of it no later than who waits.
+TEST_P(Embedding, NewsAreSeenWithoutAskingTheHost) {
+  pollfd wanted = {engine_->PollFd(), POLLIN, 0};
+  const IoBackend& io = engine_->io();
+  TaskScope scope(engine_->scheduler(), "test");
+  scope.Spawn("work",
+              [&]() MILLRACE_MAY_SUSPEND { return CoWork(engine_->io(), folder_.File("a"), 20); });
+  for (;;) {
+    const bool has_more = engine_->PollOnce();
+    if (scope.live() == 0) break;
+    if (has_more || poll(&wanted, 1, kTestLimitMs) < 0) continue;
+    EXPECT_TRUE(io.has_news());
+  }
+  EXPECT_TRUE(scope.Finish().ok());
+  for (int i = 0; i < 8 && poll(&wanted, 1, 0) != 0; ++i) engine_->PollOnce();
+  EXPECT_FALSE(io.has_news());
+  engine_->Post([] {});
+  EXPECT_TRUE(io.has_news());
+}
+
 TEST_P(Embedding, ADescriptorIsNotReadableForLongOnceAllIsDone) {
   for (int round = 0; round < 20; ++round) {
     TaskScope scope(engine_->scheduler(), "test");

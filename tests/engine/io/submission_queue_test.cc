@@ -68,6 +68,39 @@ void PollUntilIdle(Engine& engine) {
   ASSERT_FALSE(IsReadable(engine));
 }
 
+// A loop's callback that serves a guest, between the loop's wait and its next turn of the engine.
+TEST(SubmissionQueue, APushBeforeALookThatIsPromisedIsWorkAndCostsNoWakeUp) {
+  auto engine = RealEngine(IoBackendKind::kAutomatic);
+  int arrived = 0;
+  SubmissionQueue<Request> queue(*engine, [&](Request&) { ++arrived; });
+  PollUntilIdle(*engine);
+  std::vector<std::unique_ptr<Request>> requests = MakeRequests(3, 0);
+  {
+    const Engine::BeforeNextLook before_next_look(*engine);
+    EXPECT_TRUE(queue.Push(*requests[0]));
+    EXPECT_TRUE(engine->HasWork());
+    EXPECT_FALSE(IsReadable(*engine)) << "a system call, and another to clear it";
+    // The promise does not speak for others, who do not know when that is.
+    std::thread([&] { EXPECT_TRUE(queue.Push(*requests[1])); }).join();
+    engine->Post([] {});
+  }
+  while (engine->PollOnce()) {
+  }
+  EXPECT_EQ(arrived, 2);
+  PollUntilIdle(*engine);
+  {
+    const Engine::BeforeNextLook before_next_look(*engine);
+    std::thread([&] { engine->Post([] {}); }).join();
+    EXPECT_TRUE(IsReadable(*engine)) << "of another thread";
+  }
+  PollUntilIdle(*engine);
+  EXPECT_TRUE(queue.Push(*requests[2]));
+  EXPECT_TRUE(IsReadable(*engine)) << "nothing is promised any more";
+  PollUntilIdle(*engine);
+  EXPECT_EQ(arrived, 3);
+  queue.Close([](Request&) {});
+}
+
 TEST(SubmissionQueue, APushByTheEnginesOwnCoroutineIsWorkAndCostsNoWakeUp) {
   auto engine = RealEngine(IoBackendKind::kAutomatic);
   int arrived = 0;

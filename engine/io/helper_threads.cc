@@ -44,20 +44,24 @@ HelperThreads::~HelperThreads() {
 
 void HelperThreads::Start(IoRequestList& requests) {
   if (requests.empty()) return;
+  size_t woken = 0;
+  bool are_done = false;
   {
     const std::lock_guard lock(mutex_);
     const size_t arrived = requests.size();
     queued_.TakeAll(requests);
     StartThreads();
-    for (size_t i = 0; i < std::min(arrived, idle_); ++i) work_arrived_.notify_one();
-    if (!threads_.empty()) return;
-    while (IoRequest* request = queued_.PopFront()) {
+    woken = std::min(arrived, idle_);
+    are_done = threads_.empty();
+    while (IoRequest* request = are_done ? queued_.PopFront() : nullptr) {
       request->result = PerformBlocking(*request);
       done_.PushBack(*request);
     }
-    has_done_.store(true, std::memory_order_release);
+    if (are_done) has_done_.store(true, std::memory_order_release);
   }
-  wake_.Ring();
+  // Unlocked: whoever wakes would only wait for the lock.
+  for (; woken > 0; --woken) work_arrived_.notify_one();
+  if (are_done) wake_.Ring();
 }
 
 void HelperThreads::StartThreads() {

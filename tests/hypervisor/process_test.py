@@ -1,7 +1,11 @@
 """How a daemon starts and ends: exit statuses, locks, pid file, bad options, fd sets."""
 
+import json
 import os
 import signal
+import socket
+import subprocess
+import time
 
 from support.case import BACKEND, Case, QmpClosed, TIMEOUT
 from support.images import MIB
@@ -259,6 +263,110 @@ class BadOptions(Case):
         for name in ('raw', 'qcow2', 'file', 'null-co', 'blkdebug', 'quorum', 'throttle',
                      'copy-on-read'):
             self.assertIn(name, lines[0].split())
+
+
+class AsQemuIsStarted(Case):
+    """The words with which QEMU's own harness and its users start a machine."""
+
+    MACHINE = ('-display', 'none', '-vga', 'none', '-nodefaults', '-machine', 'pc', '-accel', 'tcg',
+               '-m', '16', '-S', '-serial', 'none', '-parallel', 'none', '-monitor', 'none',
+               '-boot', 'c', '-smp', '1', '-no-shutdown', '-no-reboot', '-no-user-config', '-net',
+               'none', '-rtc', 'clock=vm', '-qtest-log', '/dev/null')
+
+    def start(self, *words):
+        errors = open(self.folder / 'stderr.txt', 'ab')
+        self.addCleanup(errors.close)
+        process = subprocess.Popen([BACKEND.program(), *self.MACHINE, *words], cwd=self.folder,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stdin.close)
+        return process
+
+    def connected(self, process, name):
+        """A client of a socket that the program makes."""
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(TIMEOUT)
+        while client.connect_ex(str(self.folder / name)) != 0:
+            self.assertIsNone(process.poll(), self.vm.errors())
+            time.sleep(0.01)
+        return client
+
+    def listener(self, name):
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.settimeout(TIMEOUT)
+        listener.bind(str(self.folder / name))
+        listener.listen(1)
+        return listener
+
+    def accepted(self, listener):
+        client, _ = listener.accept()
+        self.addCleanup(client.close)
+        client.settimeout(TIMEOUT)
+        return client
+
+    def refused(self, *words):
+        process = self.start(*words)
+        self.assertEqual(process.wait(TIMEOUT), 1)
+        text = self.vm.errors()
+        os.truncate(self.folder / 'stderr.txt', 0)
+        return text
+
+    def test_a_monitor_on_standard_input_and_output(self):
+        process = self.start('-qmp', 'stdio', '-name', 'guest=moon,debug-threads=on', '-uuid',
+                             '12345678-1234-1234-1234-123456789ABC')
+        said, _ = process.communicate(b'{"execute": "qmp_capabilities"}{"execute": "query-name"}'
+                                      b'{"execute": "query-uuid"}{"execute": "quit"}', TIMEOUT)
+        lines = [json.loads(line) for line in said.splitlines()]
+        self.assertIn('QMP', lines[0])
+        self.assertEqual(lines[1:4],
+                         [{'return': {}}, {'return': {'name': 'moon'}},
+                          {'return': {'UUID': '12345678-1234-1234-1234-123456789abc'}}])
+        self.assertEqual(process.returncode, 0)
+
+    def test_monitors_and_qtest_on_sockets_of_the_harness(self):
+        qmp, pretty, qtest = (self.listener(name) for name in ('qmp', 'pretty', 'qtest'))
+        process = self.start('-qmp', 'unix:qmp', '-qmp-pretty', 'unix:path=pretty', '-qtest',
+                             'unix:path=qtest', '-name', 'sun')
+        pretty = self.accepted(pretty).makefile('rw')
+        self.assertEqual(pretty.readline(), '{\n')
+        qtest = self.accepted(qtest).makefile('rw')
+        for command, told in (('clock_step 100', 'clock_step'), ('frob', 'frob')):
+            qtest.write(command + '\n')
+            qtest.flush()
+            self.assertEqual(qtest.readline(), f"FAIL Unknown command '{told}'\n")
+        qmp = self.accepted(qmp).makefile('rw')
+        self.assertIn('QMP', json.loads(qmp.readline()))
+        qmp.write('{"execute": "qmp_capabilities"}{"execute": "query-name"}{"execute": "quit"}')
+        qmp.flush()
+        self.assertEqual(json.loads(qmp.readline()), {'return': {}})
+        self.assertEqual(json.loads(qmp.readline()), {'return': {'name': 'sun'}})
+        self.assertEqual(process.wait(TIMEOUT), 0)
+
+    def test_monitors_on_sockets_of_its_own(self):
+        for index, words in enumerate(('server=on,wait=off', 'server,nowait', 'server=on')):
+            with self.subTest(words=words):
+                name = f'socket{index}'
+                process = self.start('-qmp', f'unix:{name},{words}')
+                qmp = self.connected(process, name).makefile('rw')
+                self.assertIn('QMP', json.loads(qmp.readline()))
+                qmp.write('{"execute": "qmp_capabilities"}{"execute": "quit"}')
+                qmp.flush()
+                self.assertEqual(process.wait(TIMEOUT), 0)
+                os.truncate(self.folder / 'stderr.txt', 0)
+
+    def test_places_that_are_none(self):
+        for words, part in (
+                (('-qmp', 'frob:'), "'frob:' is not a valid char driver"),
+                (('-qmp', 'none'), "'none' is not a valid char driver"),
+                (('-qmp', 'chardev:c'), 'chardev "c" not found'),
+                (('-qmp', 'unix:none'), "Failed to connect to 'none': No such file or directory"),
+                (('-uuid', '1234'), 'failed to parse UUID string: wrong format'),
+                (('-name', 'a,b=c'), "Invalid parameter 'b'")):
+            with self.subTest(words=words):
+                self.assertIn(part, self.refused(*words))
 
 
 class FdSets(Case):

@@ -176,16 +176,39 @@ absl::Status ChardevTable::CoAddFromOption(std::string_view text) {
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (!id.has_value()) return GenericError("chardev: no id specified");
   if (!IsIdentifier(*id)) return GenericError("Parameter 'id' expects an identifier");
-  if (chardevs_.contains(*id) && backend == "socket") {
-    return GenericError("duplicate yank instance");
-  }
-  if (chardevs_.contains(*id)) {
+  return CoAdd(*id, backend, value);
+}
+
+absl::Status ChardevTable::CoAdd(std::string_view id, std::string_view backend,
+                                 const OptionValue& value) {
+  if (Find(id) != nullptr && backend == "socket") return GenericError("duplicate yank instance");
+  if (Find(id) != nullptr) {
     return GenericError(
-        StrCat("attempt to add duplicate property '", *id, "' to object (type 'container')"));
+        StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"));
   }
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Chardev> chardev, Make(backend, value));
-  Chardev& added = *chardevs_.emplace(*id, std::move(chardev)).first->second;
+  Chardev& added = *chardevs_.emplace(id, std::move(chardev)).first->second;
   return added.CoWaitForClient();
+}
+
+absl::StatusOr<std::string> ChardevTable::CoAddFromPlace(std::string_view place,
+                                                         std::string_view id) {
+  constexpr std::string_view kExisting = "chardev:";
+  constexpr std::string_view kUnix = "unix:";
+  if (place.starts_with(kExisting)) {
+    const std::string_view name = place.substr(kExisting.size());
+    if (Find(name) == nullptr) return GenericError(StrCat("chardev \"", name, "\" not found"));
+    return std::string(name);
+  }
+  const bool is_unix = place.starts_with(kUnix);
+  if (!is_unix && place != "stdio" && place != "null") {
+    return GenericError(StrCat("'", place, "' is not a valid char driver"));
+  }
+  MILLRACE_ASSIGN_OR_RETURN(
+      const OptionValue value,
+      is_unix ? ParseLegacyOptions(place.substr(kUnix.size()), "path") : OptionValue());
+  MILLRACE_RETURN_IF_ERROR(CoAdd(id, is_unix ? "socket" : place, value));
+  return std::string(id);
 }
 
 std::vector<ChardevTable::Description> ChardevTable::Describe() const {

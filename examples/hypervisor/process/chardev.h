@@ -57,6 +57,11 @@ class ChardevTable {
   // The argument of --chardev: "socket,id=..,path=..[,server=on][,wait=off]", "socket,id=..,fd=N",
   // "stdio,id=..", "null,id=..". Suspends while a server waits for its first client.
   absl::Status CoAddFromOption(std::string_view text) MILLRACE_MAY_SUSPEND;
+  // A place in short, as -qmp and its fellows are given it: "stdio", "null",
+  // "unix:PATH[,server=on][,wait=off]" becomes a chardev under `id`; "chardev:ID" is one that is
+  // there. Which one it is.
+  absl::StatusOr<std::string> CoAddFromPlace(std::string_view place, std::string_view id)
+      MILLRACE_MAY_SUSPEND;
   struct Description {
     std::string id;
     std::string place;
@@ -69,6 +74,8 @@ class ChardevTable {
 
  private:
   absl::StatusOr<std::unique_ptr<Chardev>> Make(std::string_view backend, const OptionValue& value);
+  absl::Status CoAdd(std::string_view id, std::string_view backend, const OptionValue& value)
+      MILLRACE_MAY_SUSPEND;
 
   EventLoop& loop_;
   const bool may_use_stdio_;

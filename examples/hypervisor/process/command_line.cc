@@ -29,15 +29,44 @@ constexpr OptionName kOptionNames[] = {
 };
 
 // What QEMU's command line says of a machine, which there is none of here: QEMU's clients say that
-// they want none, or little of one.
+// they want none, or little of one. Some of it is told again when somebody asks.
 struct MachineOption {
   std::string_view name;
   bool has_argument;
+  bool has_effect = false;
 };
 
 constexpr MachineOption kMachineOptions[] = {
-    {"M", true}, {"machine", true}, {"accel", true}, {"display", true},     {"vga", true},
-    {"m", true}, {"S", false},      {"cpu", true},   {"nodefaults", false}, {"nographic", false},
+    {"M", true},
+    {"machine", true},
+    {"accel", true},
+    {"boot", true},
+    {"cpu", true},
+    {"display", true},
+    {"enable-kvm", false},
+    {"incoming", true, true},
+    {"m", true},
+    {"name", true, true},
+    {"net", true},
+    {"nic", true},
+    {"no-acpi", false},
+    {"no-hpet", false},
+    {"no-reboot", false},
+    {"no-shutdown", false},
+    {"no-user-config", false},
+    {"nodefaults", false},
+    {"nographic", false},
+    {"parallel", true},
+    {"qmp", true, true},
+    {"qmp-pretty", true, true},
+    {"qtest", true, true},
+    {"qtest-log", true},
+    {"rtc", true},
+    {"S", false},
+    {"serial", true},
+    {"smp", true},
+    {"uuid", true, true},
+    {"vga", true},
 };
 
 const MachineOption* FindMachineOption(std::string_view name) {
@@ -90,7 +119,9 @@ class Parser {
     for (next_ = 1; next_ < words_.size();) {
       const std::string& word = words_[next_++];
       if (word.starts_with("-") && FindMachineOption(std::string_view(word).substr(1)) != nullptr) {
-        MILLRACE_RETURN_IF_ERROR(SkipMachineOption(word));
+        MILLRACE_RETURN_IF_ERROR(TakeMachineOption(word));
+      } else if (word == "-monitor" && next_ < words_.size() && words_[next_] == "none") {
+        ++next_;  // QEMU's word for no human monitor; "--monitor none" names a chardev
       } else if (word.starts_with("-") && IsLongName(std::string_view(word).substr(1))) {
         MILLRACE_RETURN_IF_ERROR(TakeLong(std::string_view(word).substr(1)));
       } else if (word.size() > 2 && word.starts_with("--")) {
@@ -105,10 +136,12 @@ class Parser {
   }
 
  private:
-  absl::Status SkipMachineOption(std::string_view word) {
-    if (!FindMachineOption(word.substr(1))->has_argument) return absl::OkStatus();
+  absl::Status TakeMachineOption(std::string_view word) {
+    const MachineOption& option = *FindMachineOption(word.substr(1));
+    if (!option.has_argument) return absl::OkStatus();
     if (next_ == words_.size()) return Wrong(StrCat("option '", word, "' requires an argument"));
-    ++next_;
+    const std::string& argument = words_[next_++];
+    if (option.has_effect) line_.options.emplace_back(option.name, argument);
     return absl::OkStatus();
   }
 
@@ -270,8 +303,18 @@ Options are carried out in the order given. KEY=VALUE texts nest by dots and may
   --qmp-error-data on|off
                          whether refusals carry 'data' beside 'class' and 'desc' (default: on)
 
-Whole names may have one dash. What QEMU is told of the machine itself has no meaning here
-and is passed over: -M, -machine, -accel, -cpu, -m, -display, -vga, -nodefaults, -nographic, -S.
+Whole names may have one dash, as QEMU's options have:
+
+  -qmp stdio|unix:<path>[,server=on][,wait=off]|chardev:<id>, -qmp-pretty ...
+                         configure a place where clients connect, and a QMP monitor there
+  -name [guest=]<name>, -uuid <uuid>
+                         what query-name and query-uuid tell
+  -qtest <place>         connect, as for -qmp; every command of qtest is refused
+
+What QEMU is told of the machine itself has no meaning here and is passed over: -M, -machine,
+-accel, -boot, -cpu, -display, -enable-kvm, -m, -net, -nic, -no-acpi, -no-hpet, -no-reboot,
+-no-shutdown, -no-user-config, -nodefaults, -nographic, -parallel, -qtest-log, -rtc, -S, -serial,
+-smp, -vga, and "-monitor none".
 )");
 }
 

@@ -1,10 +1,12 @@
 #include "examples/hypervisor/process/daemon.h"
 
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/process/background.h"
 #include "examples/hypervisor/process/chardev.h"
@@ -14,6 +16,7 @@
 #include "examples/hypervisor/process/fd_sets.h"
 #include "examples/hypervisor/process/machine_queries.h"
 #include "examples/hypervisor/process/pid_file.h"
+#include "examples/hypervisor/process/qtest_port.h"
 #include "examples/hypervisor/process/secret_object.h"
 #include "examples/hypervisor/process/signals.h"
 #include "examples/hypervisor/qmp/monitor_hub.h"
@@ -77,18 +80,50 @@ class Daemon {
     RegisterCoreCommands(host_, [this] { RequestShutdown("host-qmp-quit"); });
     RegisterIothreadType(objects_);
     RegisterSecretType(objects_);
-    RegisterMachineQueries(commands_, chardevs_);
+    RegisterMachineQueries(commands_, chardevs_, identity_);
     options_.Register("chardev", [this](std::string_view text) MILLRACE_MAY_SUSPEND {
       return chardevs_.CoAddFromOption(text);
     });
     options_.Register(
         "monitor", [this](std::string_view text) { return hub_.AddFromOption(text, chardevs_); });
+    RegisterMachineOptions();
     options_.Register("add-fd",
                       [this](std::string_view text) { return fd_sets_.AddFromOption(text); });
     hub_.SetDescriptorPlace(&fd_sets_.offered());
     RegisterFdCommands(commands_, fd_sets_);
     options_.Register("object", [this](std::string_view text) { return AddObject(text); });
     for (const HypervisorPartFactory& factory : factories) parts_.push_back(factory(host_));
+  }
+
+  // What only QEMU's machines have, but for a human monitor.
+  void RegisterMachineOptions() {
+    options_.Register("qmp", [this](std::string_view place) MILLRACE_MAY_SUSPEND {
+      return CoAddMonitorAt(place, /*is_pretty=*/false);
+    });
+    options_.Register("qmp-pretty", [this](std::string_view place) MILLRACE_MAY_SUSPEND {
+      return CoAddMonitorAt(place, /*is_pretty=*/true);
+    });
+    options_.Register("qtest", [this](std::string_view place)
+                                   MILLRACE_MAY_SUSPEND { return CoAddQtestAt(place); });
+    options_.Register("name", [this](std::string_view text) { return identity_.SetName(text); });
+    options_.Register("uuid", [this](std::string_view text) { return identity_.SetUuid(text); });
+    options_.Register("incoming", [](std::string_view) {
+      return GenericError("there is no migration in millraced: start it without -incoming");
+    });
+  }
+
+  absl::Status CoAddMonitorAt(std::string_view place, bool is_pretty) MILLRACE_MAY_SUSPEND {
+    const std::string new_id = StrCat("compat_monitor", short_monitors_++);
+    MILLRACE_ASSIGN_OR_RETURN(const std::string id, chardevs_.CoAddFromPlace(place, new_id));
+    return hub_.AddFromOption(StrCat(id, is_pretty ? ",pretty=on" : ""), chardevs_);
+  }
+
+  absl::Status CoAddQtestAt(std::string_view place) MILLRACE_MAY_SUSPEND {
+    MILLRACE_ASSIGN_OR_RETURN(const std::string id, chardevs_.CoAddFromPlace(place, "qtest"));
+    Chardev& chardev = *chardevs_.Find(id);
+    if (chardev.has_user()) return GenericError(StrCat("Device '", id, "' is in use"));
+    qtest_ports_.push_back(std::make_unique<QtestPort>(chardev));
+    return absl::OkStatus();
   }
 
   absl::Status AddObject(std::string_view text) {
@@ -179,6 +214,8 @@ class Daemon {
   std::unique_ptr<Engine> engine_;
   EventLoop loop_;
   ChardevTable chardevs_;
+  std::vector<std::unique_ptr<QtestPort>> qtest_ports_;
+  MachineIdentity identity_;
   CommandTable commands_;
   HmpTable hmp_;
   ObjectRegistry objects_;
@@ -189,6 +226,7 @@ class Daemon {
   HypervisorHost host_;
   std::vector<std::unique_ptr<HypervisorPart>> parts_;
   TerminationSignals signals_;
+  int short_monitors_ = 0;
   TaskScope* startup_ = nullptr;  // while options are carried out
   bool is_shutdown_requested_ = false;
 };

@@ -65,9 +65,34 @@ TEST(CommandLine, TakesTheSpellingsOfQemusClients) {
   EXPECT_TRUE(Parse({"-help"})->wants_help);
   EXPECT_EQ(Mistake({"-M"}), "option '-M' requires an argument");
   EXPECT_EQ(Mistake({"-drive"}), "option '--drive' requires an argument");
-  EXPECT_EQ(Mistake({"-qtest", "unix:x"}), "unrecognized option '-qtest'");
   EXPECT_EQ(Mistake({"-dev", "x"}), "unrecognized option '-dev'");  // only whole names
   EXPECT_EQ(Mistake({"-hx"}), "invalid option -- 'x'");
+}
+
+TEST(CommandLine, PassesOverWhatOnlyAMachineHas) {
+  const auto line =
+      Parse({"-boot",   "c",       "-smp",      "2",    "-no-shutdown",    "-no-reboot",
+             "-serial", "none",    "-parallel", "none", "-qtest-log",      "/dev/null",
+             "-net",    "none",    "-monitor",  "none", "-no-user-config", "-enable-kvm",
+             "-rtc",    "clock=vm"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_TRUE(line->options.empty());
+  EXPECT_EQ(Mistake({"-smp"}), "option '-smp' requires an argument");
+  EXPECT_EQ(Mistake({"-frobnicate", "x"}), "unrecognized option '-frobnicate'");
+}
+
+TEST(CommandLine, KeepsWhatIsSaidOfAMachineAndAskedAfter) {
+  const auto line = Parse({"-qmp", "stdio", "-qmp-pretty", "unix:/p", "-qtest", "unix:/q", "-name",
+                           "foo", "-uuid", "u", "-monitor", "chardev=m", "--monitor", "none"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->options,
+            (std::vector<std::pair<std::string, std::string>>{{"qmp", "stdio"},
+                                                              {"qmp-pretty", "unix:/p"},
+                                                              {"qtest", "unix:/q"},
+                                                              {"name", "foo"},
+                                                              {"uuid", "u"},
+                                                              {"monitor", "chardev=m"},
+                                                              {"monitor", "none"}}));
 }
 
 TEST(CommandLine, SaysWhetherRefusalsCarryData) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/scheduler/scheduler.h"
 
 namespace millrace {
 namespace {
@@ -29,10 +31,14 @@ class ServerChardev final : public Chardev {
         path_(std::move(path)),
         waits_(waits),
         connected_("client of a chardev"),
-        watch_(loop, fd, [this](short) { Accept(); }) {
+        watch_(loop, fd, [this](short) { Accept(); }),
+        retry_(
+            "chardev accept again",
+            [](void* self) { static_cast<ServerChardev*>(self)->watch_.SetEvents(POLLIN); }, this) {
     watch_.SetEvents(POLLIN);
   }
   ~ServerChardev() override {
+    loop_.engine().scheduler().Disarm(retry_);
     close(fd_);
     if (!path_.empty()) unlink(path_.c_str());
   }
@@ -45,12 +51,24 @@ class ServerChardev final : public Chardev {
  private:
   void Accept() {
     const int client = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (client < 0) return;  // gone again, or no descriptor left: it is asked again
+    if (client < 0) {
+      if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) RetryLater();
+      return;
+    }
     // The next one stays in the queue of the socket until this one is over.
     watch_.SetEvents(0);
     connected_.Set();
     HandOver(std::make_unique<Connection>(loop_, client, client));
   }
+
+  // No descriptor is left: the socket would say in every turn that somebody waits.
+  void RetryLater() {
+    watch_.SetEvents(0);
+    Engine& engine = loop_.engine();
+    engine.scheduler().Arm(retry_, engine.clock().Now() + kRetryTime);
+  }
+
+  static constexpr Nanoseconds kRetryTime = 100 * kMillisecond;
 
   EventLoop& loop_;
   const int fd_;
@@ -58,6 +76,7 @@ class ServerChardev final : public Chardev {
   const bool waits_;
   Event connected_;
   EventLoop::Watch watch_;
+  Timer retry_;
 };
 
 // A stream that is there from the start, and never comes back.

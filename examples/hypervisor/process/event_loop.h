@@ -46,6 +46,8 @@ class EventLoop {
     short events_ = 0;
   };
 
+  Engine& engine() const { return engine_; }
+
   // Called in every turn, after the engine and before waiting, in order of adding.
   void BeforeWait(std::function<void()> hook) { hooks_.push_back(std::move(hook)); }
 

@@ -1,8 +1,12 @@
 #include "examples/hypervisor/process/chardev.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -12,6 +16,25 @@
 
 namespace millrace {
 namespace {
+
+// As long as it lives, no descriptor can be opened that is not open yet.
+class NoDescriptorsLeft {
+ public:
+  NoDescriptorsLeft() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const int next = dup(STDIN_FILENO);
+    close(next);
+    rlimit now = before_;
+    now.rlim_cur = static_cast<rlim_t>(next);
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &now), 0);
+  }
+  ~NoDescriptorsLeft() { setrlimit(RLIMIT_NOFILE, &before_); }
+  NoDescriptorsLeft(const NoDescriptorsLeft&) = delete;
+  NoDescriptorsLeft& operator=(const NoDescriptorsLeft&) = delete;
+
+ private:
+  rlimit before_;
+};
 
 class ChardevTest : public testing::Test {
  protected:
@@ -35,6 +58,27 @@ class ChardevTest : public testing::Test {
   const std::string path_ =
       std::string(::testing::TempDir()) + "chardev_test_" + std::to_string(getpid()) + ".sock";
 };
+
+TEST_F(ChardevTest, AClientWhomNoDescriptorIsLeftForIsTakenLater) {
+  ASSERT_TRUE(Add("unix:" + path_ + ",server=on,wait=off", "c").ok());
+  int connections = 0;
+  chardevs_.Find("c")->Activate([&](std::unique_ptr<Connection>) { ++connections; });
+  const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path_.data(), path_.size());
+  {
+    const NoDescriptorsLeft none;
+    ASSERT_EQ(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(engine_->NextDeadline(), kNever);
+    loop_.Turn();
+    // It sleeps until then rather than being told of the client in every turn.
+    EXPECT_NE(engine_->NextDeadline(), kNever);
+    EXPECT_EQ(connections, 0);
+  }
+  loop_.RunUntil([&] { return connections == 1; });
+  close(client);
+}
 
 TEST_F(ChardevTest, APlaceInShortBecomesAChardev) {
   EXPECT_EQ(*Add("unix:" + path_ + ",server,nowait", "compat_monitor0"), "compat_monitor0");

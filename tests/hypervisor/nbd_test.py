@@ -14,6 +14,10 @@ from support.images import KIB, MIB
 from support.nbd import Closed, Nbd, contexts, text
 
 
+def tool(name):
+    return unittest.skipUnless(shutil.which(name), f'{name} is not installed')
+
+
 class NbdCase(Case):
     def setUp(self):
         super().setUp()
@@ -225,6 +229,23 @@ class Commands(NbdCase):
         third.settimeout(nbd.TIMEOUT)
         self.assertEqual(third.recv(1), b'N')
         self.assertEqual(first.request(nbd.READ, 0, 512), (0, bytes(512)))
+
+
+    def test_many_connections_are_promised_where_more_than_one_is_let_in(self):
+        for options, is_promised in (({}, True), ({'max_connections': 1}, False),
+                                     ({'max_connections': 2}, True),
+                                     ({'max_connections': 0}, True)):
+            for writable in (False, True):
+                with self.subTest(options=options, writable=writable):
+                    if self.vm.qmp is None:
+                        self.vm.launch()
+                    self.vm.command('nbd-server-start', addr=self.unix, **options)
+                    self.export(writable=writable)
+                    client = self.client()
+                    self.assertEqual(bool(client.flags & nbd.CAN_MULTI_CONN), is_promised)
+                    client.close()
+                    self.vm.command('nbd-server-stop')
+                    self.wait_deleted('e')
 
 
 class Negotiation(NbdCase):
@@ -493,10 +514,6 @@ class Jobs(NbdCase):
         self.wait_deleted('e')
         self.vm.command('block-job-set-speed', device='job', speed=0)
         self.wait_ended('job')
-
-
-def tool(name):
-    return unittest.skipUnless(shutil.which(name), f'{name} is not installed')
 
 
 class Tools(NbdCase):

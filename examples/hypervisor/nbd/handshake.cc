@@ -190,7 +190,9 @@ void NbdHandshake::HandleOption() {
 }
 
 uint16_t NbdHandshake::FlagsOf(const NbdDisk& disk) const {
-  return static_cast<uint16_t>(disk.transmission_flags() | (structured_replies_ ? kSendDf : 0));
+  const uint16_t hidden = offer_.allows_many_connections() ? 0 : kCanMultiConn;
+  return static_cast<uint16_t>((disk.transmission_flags() & ~hidden) |
+                               (structured_replies_ ? kSendDf : 0));
 }
 
 void NbdHandshake::ExportName() {

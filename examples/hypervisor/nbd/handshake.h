@@ -26,6 +26,8 @@ class NbdOffer {
 
   virtual Tls tls() const = 0;
   virtual bool is_shutting_down() const = 0;
+  // Whether a client may expect that a second connection of its own is let in.
+  virtual bool allows_many_connections() const { return true; }
   // Null if there is none of this name.
   virtual std::shared_ptr<NbdDisk> FindDisk(std::string_view name) const = 0;
   virtual std::vector<std::shared_ptr<NbdDisk>> Disks() const = 0;

@@ -61,6 +61,7 @@ class NbdServer final : public NbdSessionHost {
 
   Tls tls() const override { return options_.tls == nullptr ? Tls::kNone : Tls::kRequired; }
   bool is_shutting_down() const override { return is_stopping_; }
+  bool allows_many_connections() const override { return options_.connections_max != 1; }
   std::shared_ptr<NbdDisk> FindDisk(std::string_view name) const override;
   std::vector<std::shared_ptr<NbdDisk>> Disks() const override;
   absl::StatusOr<std::unique_ptr<NbdStream>> StartTls(std::unique_ptr<NbdStream> plain) override;

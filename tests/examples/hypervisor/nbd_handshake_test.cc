@@ -26,10 +26,12 @@ class FakeDisk final : public NbdDisk {
   const std::string& name() const override { return name_; }
   const std::string& description() const override { return description_; }
   uint64_t bytes() const override { return 123456; }
-  uint16_t transmission_flags() const override { return nbd::kHasFlags | nbd::kSendFlush; }
+  uint16_t transmission_flags() const override { return flags_; }
   bool is_writethrough() const override { return false; }
   const GuestPort& port() const override { return port_; }
   void Ask(NbdStatusQuery&) override {}
+
+  uint16_t flags_ = nbd::kHasFlags | nbd::kSendFlush;
 
  private:
   const std::string name_;
@@ -41,6 +43,7 @@ class FakeOffer final : public NbdOffer {
  public:
   Tls tls() const override { return tls_; }
   bool is_shutting_down() const override { return is_shutting_down_; }
+  bool allows_many_connections() const override { return allows_many_connections_; }
   std::shared_ptr<NbdDisk> FindDisk(std::string_view name) const override {
     for (const std::shared_ptr<NbdDisk>& disk : disks_) {
       if (disk->name() == name) return disk;
@@ -51,7 +54,9 @@ class FakeOffer final : public NbdOffer {
 
   Tls tls_ = Tls::kNone;
   bool is_shutting_down_ = false;
-  std::vector<std::shared_ptr<NbdDisk>> disks_ = {std::make_shared<FakeDisk>("a", ""),
+  bool allows_many_connections_ = true;
+  std::shared_ptr<FakeDisk> first_ = std::make_shared<FakeDisk>("a", "");
+  std::vector<std::shared_ptr<NbdDisk>> disks_ = {first_,
                                                   std::make_shared<FakeDisk>("b", "the second")};
 };
 
@@ -260,6 +265,14 @@ TEST_F(NbdHandshakeTest, ContextsAreChosenForOneDiskAndTheLastChoiceCounts) {
   EXPECT_FALSE(
       chosen({set("a", {"base:", "base", "BASE:ALLOCATION", "qemu:dirty-bitmap:x"})}, "a"));
   EXPECT_FALSE(chosen({set("a", {std::string(5000, 'x')})}, "a"));
+}
+
+TEST_F(NbdHandshakeTest, WhoMayConnectOnceIsNotToldOfManyConnections) {
+  offer_.first_->flags_ |= nbd::kCanMultiConn;
+  const auto flags = [&] { return nbd::ReadBig<uint16_t>(Ask(Go("a")).at(1).payload.data() + 10); };
+  EXPECT_EQ(flags(), nbd::kHasFlags | nbd::kSendFlush | nbd::kCanMultiConn);
+  offer_.allows_many_connections_ = false;
+  EXPECT_EQ(flags(), nbd::kHasFlags | nbd::kSendFlush);
 }
 
 TEST_F(NbdHandshakeTest, ContextsNeedStructuredReplies) {

@@ -51,9 +51,13 @@ absl::StatusOr<MapExtent> CoFindRun(AttachmentCore& disk, uint64_t offset, uint6
   run.offset = offset;
   run.bytes = end - offset;
   bool is_first = true;
+  uint32_t nodes = 0;           // as far as here, this one included
+  uint32_t first_of_image = 0;  // of the image and the filters right above it
   for (Node* node = &request.node(); node != nullptr;) {
     Edge* down = node->FilteredOrBacking();
     Node* next = down == nullptr ? nullptr : down->child;
+    ++nodes;
+    if (first_of_image == 0) first_of_image = nodes;
     if (!node->is_filter()) {
       if (!is_first) ++run.depth;
       is_first = false;
@@ -62,6 +66,7 @@ absl::StatusOr<MapExtent> CoFindRun(AttachmentCore& disk, uint64_t offset, uint6
                                 CoMapNode(*node, ByteRange(offset, run.bytes)));
       run.bytes = std::min(run.bytes, extent.bytes);
       if (extent.is_allocated()) {
+        run.allocation_depth = first_of_image;
         MILLRACE_RETURN_IF_ERROR(CoDescribeExtent(*node, extent, &run));
         return run;
       }
@@ -69,9 +74,11 @@ absl::StatusOr<MapExtent> CoFindRun(AttachmentCore& disk, uint64_t offset, uint6
       const uint64_t next_end = next == nullptr ? 0 : next->driver->bytes();
       if (offset >= next_end) {
         run.is_zero = true;
+        if (next != nullptr) run.allocation_depth = nodes + 1;
         return run;
       }
       run.bytes = std::min(run.bytes, next_end - offset);
+      first_of_image = 0;
     }
     node = next;
   }

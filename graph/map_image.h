@@ -22,6 +22,9 @@ struct MapExtent {
   uint64_t bytes = 0;
   uint32_t depth = 0;  // of the layer that decides: 0 is the uppermost image; filters do not count
   NodeId layer;        // that layer
+  // How many nodes down from 1 what decides lies, filters counted, those right above it excepted;
+  // 0 if nobody decides. Where an image ends below a longer one, the end decides.
+  uint32_t allocation_depth = 0;
   bool is_present = false;  // some layer has it allocated
   bool is_zero = false;     // reads as zeroes, without reading
   bool is_data = false;     // has to be read

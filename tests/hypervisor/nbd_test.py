@@ -247,6 +247,55 @@ class Commands(NbdCase):
                     self.vm.command('nbd-server-stop')
                     self.wait_deleted('e')
 
+    def depths(self, node):
+        self.export(node, ident=node, allocation_depth=True)
+        client = Nbd(self.socket)
+        self.addCleanup(client.close)
+        client.go(node.encode(), context=b'qemu:allocation-depth')
+        return client.status(0, client.size)
+
+    def test_how_deep_it_is_allocated(self):
+        self.images.io('a.img', 'write 0 1M')
+        self.images.create('mid.img', backing=self.images.path('a.img'))
+        self.images.io('mid.img', 'write 512K 1M')
+        self.images.create('top.img', size=5 * MIB, backing=self.images.path('mid.img'))
+        self.images.io('top.img', 'write 1M 1M')
+        self.images.io('top.img', 'write -z 2M 512K')
+        self.vm.object('throttle-group,id=group')
+        self.serve()
+        self.vm.command('blockdev-add', **self.qcow2('top', read_only=True, backing=self.qcow2(
+            'mid', backing='a')))
+        throttle = {'driver': 'throttle', 'throttle-group': 'group', 'read-only': True}
+        self.vm.command('blockdev-add', node_name='filter', file='top', **throttle)
+        self.vm.command('blockdev-add', node_name='below', file='mid', **throttle)
+        self.vm.command('blockdev-add', driver='qcow2', node_name='above', read_only=True,
+                        file=self.qcow2('top')['file'], backing='below')
+        # Filters count, but for those right above what decides; so does the end of a short image.
+        self.assertEqual(self.depths('top'), [(512 * KIB, 3), (512 * KIB, 2), (1536 * KIB, 1),
+                                              (1536 * KIB, 0), (MIB, 2)])
+        self.assertEqual(self.depths('filter'), [(512 * KIB, 4), (512 * KIB, 3), (1536 * KIB, 1),
+                                              (1536 * KIB, 0), (MIB, 3)])
+        self.assertEqual(self.depths('above'), [(512 * KIB, 4), (512 * KIB, 2), (1536 * KIB, 1),
+                                                (1536 * KIB, 0), (MIB, 2)])
+        self.assertEqual(self.depths('a'), [(MIB, 1), (3 * MIB, 0)])
+
+    @tool('nbdinfo')
+    def test_nbdinfo_shows_how_deep_it_is_allocated(self):
+        self.images.io('a.img', 'write 0 1M')
+        self.images.create('top.img', backing=self.images.path('a.img'))
+        self.images.io('top.img', 'write 1M 1M')
+        self.serve()
+        self.vm.command('blockdev-add', **self.qcow2('top', backing='a'))
+        self.export('top', allocation_depth=True)
+        uri = f'nbd+unix:///top?socket={self.socket}'
+        shown = self.images.run('nbdinfo', '--map=qemu:allocation-depth', uri)
+        self.assertEqual([line.split(maxsplit=3) for line in shown.splitlines()],
+                         [['0', '1048576', '2', 'backing depth 2'],
+                          ['1048576', '1048576', '1', 'local'],
+                          ['2097152', '2097152', '0', 'absent']])
+        shown = self.images.run('nbdinfo', '--list', '--no-content', uri)
+        self.assertIn('\t\tbase:allocation\n\t\tqemu:allocation-depth\n', shown)
+
 
 class Negotiation(NbdCase):
     def setUp(self):

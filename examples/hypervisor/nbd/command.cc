@@ -16,14 +16,19 @@ void NbdCommand::ReplySimple(uint32_t error) {
   head_bytes = static_cast<size_t>(end - head.data());
 }
 
-// A reply is one chunk, the last.
-void NbdCommand::ReplyChunk(uint16_t type, size_t payload_bytes) {
-  uint8_t* end = WriteBig(head.data(), nbd::kStructuredReplyMagic);
-  end = WriteBig(end, nbd::kChunkDone);
+// The head of a chunk. A reply is one chunk, but for block status with several contexts.
+size_t NbdCommand::WriteChunkHead(uint8_t* to, uint16_t type, size_t payload_bytes,
+                                  bool is_last) const {
+  uint8_t* end = WriteBig(to, nbd::kStructuredReplyMagic);
+  end = WriteBig(end, is_last ? nbd::kChunkDone : uint16_t{0});
   end = WriteBig(end, type);
   end = WriteBig(end, request.cookie);
   end = WriteBig(end, static_cast<uint32_t>(payload_bytes));
-  head_bytes = static_cast<size_t>(end - head.data());
+  return static_cast<size_t>(end - to);
+}
+
+void NbdCommand::ReplyChunk(uint16_t type, size_t payload_bytes) {
+  head_bytes = WriteChunkHead(head.data(), type, payload_bytes, /*is_last=*/true);
 }
 
 // Zeroes are told rather than sent: most of what is read where no image holds anything.
@@ -54,16 +59,26 @@ void NbdCommand::Reply(bool structured, uint32_t error, std::string_view text) {
   ReplyRead();
 }
 
-void NbdCommand::ReplyExtents(uint32_t context_id) {
+void NbdCommand::ReplyExtents() {
   tail.clear();
+  head_bytes = 0;
   sends_data = false;
   sent_bytes = 0;
-  AppendBig(&tail, context_id);
-  for (const NbdExtent& extent : query.extents) {
-    AppendBig(&tail, extent.bytes);
-    AppendBig(&tail, extent.state);
+  for (uint32_t context = 0; context < kNbdContexts; ++context) {
+    if (((query.contexts >> context) & 1) == 0) continue;
+    const std::vector<NbdExtent>& extents = query.extents[context];
+    std::array<uint8_t, kHeadBytesMax> chunk;
+    const size_t payload_bytes = sizeof(context) + extents.size() * sizeof(uint32_t) * 2;
+    const bool is_last = (query.contexts >> context) == 1;
+    const size_t chunk_bytes =
+        WriteChunkHead(chunk.data(), nbd::kChunkBlockStatus, payload_bytes, is_last);
+    tail.append(reinterpret_cast<const char*>(chunk.data()), chunk_bytes);
+    AppendBig(&tail, context);
+    for (const NbdExtent& extent : extents) {
+      AppendBig(&tail, extent.bytes);
+      AppendBig(&tail, extent.state);
+    }
   }
-  ReplyChunk(nbd::kChunkBlockStatus, tail.size());
 }
 
 size_t NbdCommand::Unsent(iovec* pieces) const {

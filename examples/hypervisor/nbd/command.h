@@ -44,7 +44,7 @@ struct NbdCommand : GuestRequest {
   // Makes the reply for `status`; `text` is told to clients with structured replies.
   void Reply(bool structured, uint32_t error, std::string_view text);
   // The answer to a block status request, from the query.
-  void ReplyExtents(uint32_t context_id);
+  void ReplyExtents();
 
   size_t reply_bytes() const { return head_bytes + tail.size() + (sends_data ? request.bytes : 0); }
   // Writes what is left of the reply as pieces, at most two; returns how many.
@@ -54,6 +54,8 @@ struct NbdCommand : GuestRequest {
   void ReplySimple(uint32_t error);
   void ReplyRead();
   void ReplyChunk(uint16_t type, size_t payload_bytes);
+  // Returns its size.
+  size_t WriteChunkHead(uint8_t* to, uint16_t type, size_t payload_bytes, bool is_last) const;
 };
 
 }  // namespace millrace

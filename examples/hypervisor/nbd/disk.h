@@ -2,6 +2,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_NBD_DISK_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_NBD_DISK_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,22 +14,37 @@
 
 namespace millrace {
 
+// What can be asked about a part of a disk, as the meta contexts of the protocol; also their ids.
+enum NbdContext : uint32_t {
+  kNbdAllocation = 0,       // "base:allocation": kStateHole, kStateZero
+  kNbdAllocationDepth = 1,  // "qemu:allocation-depth": how many nodes down; 0: in none
+};
+inline constexpr size_t kNbdContexts = 2;
+
+// One bit for each of them.
+using NbdContextSet = uint32_t;
+inline constexpr NbdContextSet OnlyNbdContext(NbdContext context) { return 1u << context; }
+
 // A run of an answer to "what is where", from the end of the run before.
 struct NbdExtent {
   uint32_t bytes = 0;
-  uint32_t state = 0;  // kStateHole, kStateZero
+  uint32_t state = 0;  // by the context
+
+  friend bool operator==(const NbdExtent&, const NbdExtent&) = default;
 };
 
 // A question about a part of the disk; it stays its asker's.
 struct NbdStatusQuery {
-  ByteRange range;  // not empty, inside the disk
-  size_t extents_max = 1;
+  ByteRange range;             // not empty, inside the disk
+  NbdContextSet contexts = 0;  // that are asked for, at least one
+  size_t extents_max = 1;      // for each
   // Called once, on the home thread, perhaps before Ask() returns; must not suspend.
   void (*on_done)(NbdStatusQuery& query) = nullptr;
   void* context = nullptr;  // the asker's own
 
   absl::Status status;
-  std::vector<NbdExtent> extents;  // at least one if all went well; may end before the range does
+  // For each that was asked for at least one if all went well; they may end before the range does.
+  std::array<std::vector<NbdExtent>, kNbdContexts> extents;
 };
 
 class NbdDisk {
@@ -40,6 +56,8 @@ class NbdDisk {
   virtual uint64_t bytes() const = 0;
   // Without kSendDf, which depends on the client.
   virtual uint16_t transmission_flags() const = 0;
+  // What its clients may ask about it.
+  virtual NbdContextSet contexts() const { return OnlyNbdContext(kNbdAllocation); }
   // Whether every write is to be durable when it is acknowledged.
   virtual bool is_writethrough() const = 0;
   // Where requests go.

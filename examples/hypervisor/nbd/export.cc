@@ -1,6 +1,7 @@
 #include "examples/hypervisor/nbd/export.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "examples/hypervisor/nbd/protocol.h"
@@ -12,6 +13,26 @@
 #include "millrace/graph/map_image.h"
 
 namespace millrace {
+
+namespace {
+
+uint32_t StateOf(const MapExtent& run, uint32_t context) {
+  if (context == kNbdAllocationDepth) return run.allocation_depth;
+  return (run.is_data ? 0 : nbd::kStateHole) | (run.is_zero ? nbd::kStateZero : 0);
+}
+
+// False: there is no room for one more, and it is of another kind than the last.
+bool Append(const NbdExtent& extent, size_t extents_max, std::vector<NbdExtent>* extents) {
+  if (!extents->empty() && extents->back().state == extent.state) {
+    extents->back().bytes += extent.bytes;
+    return true;
+  }
+  if (extents->size() == extents_max) return false;
+  extents->push_back(extent);
+  return true;
+}
+
+}  // namespace
 
 AttachmentOptions ExportAttachment(Graph& graph, bool is_writable) {
   AttachmentOptions attachment;
@@ -68,6 +89,12 @@ uint16_t NbdExport::transmission_flags() const {
   return common | nbd::kSendTrim | nbd::kSendWriteZeroes | nbd::kSendFastZero;
 }
 
+NbdContextSet NbdExport::contexts() const {
+  const NbdContextSet depth =
+      options_.tells_allocation_depth ? OnlyNbdContext(kNbdAllocationDepth) : 0;
+  return OnlyNbdContext(kNbdAllocation) | depth;
+}
+
 // ---- Block status ------------------------------------------------------------------------------
 
 void NbdExport::Ask(NbdStatusQuery& query) {
@@ -87,21 +114,25 @@ void NbdExport::Ask(NbdStatusQuery& query) {
 }
 
 absl::Status NbdExport::CoAnswer(NbdStatusQuery& query) {
-  query.extents.clear();
+  const auto is_asked = [&query](uint32_t context) {
+    return ((query.contexts >> context) & 1) != 0;
+  };
+  for (std::vector<NbdExtent>& extents : query.extents) extents.clear();
+  std::array<bool, kNbdContexts> is_full = {};  // each ends where its own runs have become too many
   for (uint64_t at = query.range.offset; at < query.range.end();) {
     if (!backend_.is_attached()) return absl::CancelledError("the export is being removed");
     MILLRACE_ASSIGN_OR_RETURN(const MapExtent run,
                               CoMapStart(backend_, ByteRange(at, query.range.end() - at)));
     at += run.bytes;
-    const uint32_t state =
-        (run.is_data ? 0 : nbd::kStateHole) | (run.is_zero ? nbd::kStateZero : 0);
-    const auto bytes = static_cast<uint32_t>(run.bytes);
-    if (!query.extents.empty() && query.extents.back().state == state) {
-      query.extents.back().bytes += bytes;
-      continue;
+    bool is_enough = true;
+    for (uint32_t context = 0; context < kNbdContexts; ++context) {
+      if (!is_asked(context)) continue;
+      const NbdExtent extent = {static_cast<uint32_t>(run.bytes), StateOf(run, context)};
+      is_full[context] =
+          is_full[context] || !Append(extent, query.extents_max, &query.extents[context]);
+      is_enough = is_enough && is_full[context];
     }
-    if (query.extents.size() == query.extents_max) break;
-    query.extents.push_back({bytes, state});
+    if (is_enough) break;
   }
   return absl::OkStatus();
 }

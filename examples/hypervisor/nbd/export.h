@@ -25,6 +25,7 @@ struct NbdExportOptions {
   std::string description;  // "" for none
   bool is_writable = false;
   bool is_writethrough = false;
+  bool tells_allocation_depth = false;  // as a meta context
 };
 
 // What an export takes of its node, and lets others take.
@@ -52,6 +53,7 @@ class NbdExport final : public NbdDisk {
   const std::string& description() const override { return options_.description; }
   uint64_t bytes() const override { return bytes_; }
   uint16_t transmission_flags() const override;
+  NbdContextSet contexts() const override;
   bool is_writethrough() const override { return options_.is_writethrough; }
   const GuestPort& port() const override { return port_; }
   void Ask(NbdStatusQuery& query) override;

@@ -54,7 +54,7 @@ absl::StatusOr<ExportArguments> ReadExport(ArgumentReader& reader) {
   options.name = reader.OptionalString("name").value_or(read.node_name);
   options.description = reader.OptionalString("description").value_or("");
   read.request.bitmap_refusal = RefuseBitmaps(reader);
-  reader.OptionalBool("allocation-depth");  // a meta context that is not offered
+  options.tells_allocation_depth = reader.OptionalBool("allocation-depth").value_or(false);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   return read;
 }

@@ -11,7 +11,9 @@ namespace {
 
 using namespace nbd;  // NOLINT: the protocol's own names, in this file only
 
-constexpr std::string_view kAllocationContext = "base:allocation";
+// By their ids.
+constexpr std::string_view kContextNames[kNbdContexts] = {"base:allocation",
+                                                          "qemu:allocation-depth"};
 constexpr size_t kOptionHeaderBytes = 16;
 
 std::string_view OptionText(uint32_t option) {
@@ -51,6 +53,17 @@ std::string Printable(std::string_view text) {
   return shown;
 }
 
+// Of a query: the name of a context, or, where that is enough, what stands before its colon.
+NbdContextSet ContextsNamed(std::string_view query, bool accepts_folder) {
+  NbdContextSet found = 0;
+  for (uint32_t id = 0; id < kNbdContexts; ++id) {
+    const std::string_view name = kContextNames[id];
+    const std::string_view folder = name.substr(0, name.find(':') + 1);
+    if (query == name || (accepts_folder && query == folder)) found |= 1u << id;
+  }
+  return found;
+}
+
 std::string InfoHead(uint16_t type) {
   std::string payload;
   AppendBig(&payload, type);
@@ -65,8 +78,8 @@ NbdHandshake::NbdHandshake(const NbdOffer& offer) : offer_(offer) {
   AppendBig(&replies_, static_cast<uint16_t>(kFixedNewstyle | kNoZeroes));
 }
 
-bool NbdHandshake::has_allocation_context() const {
-  return disk_ != nullptr && context_disk_.lock() == disk_;
+NbdContextSet NbdHandshake::contexts() const {
+  return disk_ != nullptr && context_disk_.lock() == disk_ ? chosen_contexts_ : 0;
 }
 
 void NbdHandshake::OnTls() {
@@ -302,12 +315,12 @@ void NbdHandshake::MetaContexts(bool chooses) {
   bool is_whole =
       reader.Read(&name_bytes) && reader.ReadText(name_bytes, &name) && reader.Read(&count);
   // All that is there can be listed; nothing asked for means all.
-  bool is_wanted = is_whole && count == 0 && !chooses;
+  NbdContextSet wanted = is_whole && count == 0 && !chooses ? ~NbdContextSet{0} : 0;
   for (uint32_t i = 0; is_whole && i < count; ++i) {
     uint32_t bytes = 0;
     std::string_view query;
     is_whole = reader.Read(&bytes) && reader.ReadText(bytes, &query);
-    is_wanted = is_wanted || query == kAllocationContext || (!chooses && query == "base:");
+    wanted |= ContextsNamed(query, /*accepts_folder=*/!chooses);
   }
   if (!is_whole || !reader.at_end()) {
     return Refuse(kRepErrInvalid, StrCat("Inconsistent lengths in option ", OptionText(option_)));
@@ -316,13 +329,17 @@ void NbdHandshake::MetaContexts(bool chooses) {
   if (disk == nullptr) {
     return Refuse(kRepErrUnknown, StrCat("export '", Printable(name), "' not present"));
   }
-  if (is_wanted) {
+  wanted &= disk->contexts();
+  for (uint32_t id = 0; id < kNbdContexts; ++id) {
+    if (((wanted >> id) & 1) == 0) continue;
     std::string payload;
-    AppendBig(&payload, kAllocationContextId);
-    Reply(kRepMetaContext, StrCat(payload, kAllocationContext));
-    if (chooses) context_disk_ = disk;
+    AppendBig(&payload, id);
+    Reply(kRepMetaContext, StrCat(payload, kContextNames[id]));
   }
   Reply(kRepAck);
+  if (!chooses) return;
+  chosen_contexts_ = wanted;
+  context_disk_ = disk;
 }
 
 }  // namespace millrace

@@ -63,9 +63,8 @@ class NbdHandshake {
   // ---- The outcome -------------------------------------------------------------------------------
   const std::shared_ptr<NbdDisk>& disk() const { return disk_; }
   bool structured_replies() const { return structured_replies_; }
-  // Whether base:allocation was chosen for the very disk.
-  bool has_allocation_context() const;
-  static constexpr uint32_t kAllocationContextId = 0;
+  // What was chosen for the very disk; 0: nothing.
+  NbdContextSet contexts() const;
 
  private:
   enum class State : uint8_t { kFlags, kHeader, kPayload, kSkip };
@@ -98,7 +97,8 @@ class NbdHandshake {
   bool has_tls_ = false;
   bool structured_replies_ = false;
   std::shared_ptr<NbdDisk> disk_;
-  std::weak_ptr<NbdDisk> context_disk_;  // for which base:allocation was chosen
+  NbdContextSet chosen_contexts_ = 0;
+  std::weak_ptr<NbdDisk> context_disk_;  // for which they were chosen
 };
 
 }  // namespace millrace

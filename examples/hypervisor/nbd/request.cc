@@ -72,8 +72,7 @@ std::optional<NbdRefusal> CheckNbdRequest(const NbdRequest& request, const NbdTe
                                       absl::Hex(request.flags), ")")};
   }
   if (request.command == kCmdBlockStatus) {
-    if (!terms.has_allocation_context)
-      return NbdRefusal{kEinval, "CMD_BLOCK_STATUS not negotiated"};
+    if (terms.contexts == 0) return NbdRefusal{kEinval, "CMD_BLOCK_STATUS not negotiated"};
     if (request.bytes == 0) return NbdRefusal{kEinval, "need non-zero length"};
   }
   if (rule->writes && terms.is_read_only) return NbdRefusal{kEperm, "Export is read-only"};

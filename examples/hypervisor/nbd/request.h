@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "examples/hypervisor/nbd/disk.h"
 #include "examples/hypervisor/nbd/protocol.h"
 
 namespace millrace {
@@ -34,7 +35,7 @@ struct NbdTerms {
   uint64_t disk_bytes = 0;
   bool is_read_only = false;
   bool structured_replies = false;
-  bool has_allocation_context = false;
+  NbdContextSet contexts = 0;  // that block status is about
 };
 
 // Why a request is not carried out: the protocol's error, and a text for people.

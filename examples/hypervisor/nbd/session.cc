@@ -171,7 +171,7 @@ void NbdSession::EnterTransmission() {
   terms_.disk_bytes = disk_->bytes();
   terms_.is_read_only = (disk_->transmission_flags() & nbd::kReadOnly) != 0;
   terms_.structured_replies = handshake_.structured_replies();
-  terms_.has_allocation_context = handshake_.has_allocation_context();
+  terms_.contexts = handshake_.contexts();
 }
 
 bool NbdSession::SendCommandReplies() {
@@ -424,6 +424,7 @@ void NbdSession::Perform(NbdCommand& command) {
       break;
     case nbd::kCmdBlockStatus:
       command.query.range = ByteRange(request.offset, request.bytes);
+      command.query.contexts = terms_.contexts;
       command.query.extents_max = (request.flags & nbd::kFlagReqOne) != 0 ? 1 : kExtentsMax;
       ++in_flight_;
       return disk_->Ask(command.query);
@@ -489,7 +490,7 @@ void NbdSession::OnStatus(NbdCommand& command) {
     return Refuse(command, NbdErrorOf(command.query.status),
                   FromAbsl(command.query.status.message()));
   }
-  command.ReplyExtents(NbdHandshake::kAllocationContextId);
+  command.ReplyExtents();
   Queue(command);
 }
 

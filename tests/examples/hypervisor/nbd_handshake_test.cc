@@ -27,11 +27,13 @@ class FakeDisk final : public NbdDisk {
   const std::string& description() const override { return description_; }
   uint64_t bytes() const override { return 123456; }
   uint16_t transmission_flags() const override { return flags_; }
+  NbdContextSet contexts() const override { return contexts_; }
   bool is_writethrough() const override { return false; }
   const GuestPort& port() const override { return port_; }
   void Ask(NbdStatusQuery&) override {}
 
   uint16_t flags_ = nbd::kHasFlags | nbd::kSendFlush;
+  NbdContextSet contexts_ = OnlyNbdContext(kNbdAllocation);
 
  private:
   const std::string name_;
@@ -140,7 +142,7 @@ TEST_F(NbdHandshakeTest, TheSameWhereverTheBytesAreCut) {
     Feed(script, piece);
     EXPECT_EQ(sent_, whole) << piece;
     EXPECT_EQ(handshake_->result(), Result::kTransmission);
-    EXPECT_TRUE(handshake_->has_allocation_context());
+    EXPECT_EQ(handshake_->contexts(), OnlyNbdContext(kNbdAllocation));
   }
 }
 
@@ -252,7 +254,7 @@ TEST_F(NbdHandshakeTest, ContextsAreChosenForOneDiskAndTheLastChoiceCounts) {
     Feed(open);
     for (const std::string& choice : choices) Feed(choice);
     Feed(Go(disk));
-    return handshake_->has_allocation_context();
+    return handshake_->contexts() != 0;
   };
   const auto set = [](std::string_view name, std::vector<std::string> queries) {
     return Contexts(nbd::kOptSetMetaContext, name, queries);
@@ -265,6 +267,34 @@ TEST_F(NbdHandshakeTest, ContextsAreChosenForOneDiskAndTheLastChoiceCounts) {
   EXPECT_FALSE(
       chosen({set("a", {"base:", "base", "BASE:ALLOCATION", "qemu:dirty-bitmap:x"})}, "a"));
   EXPECT_FALSE(chosen({set("a", {std::string(5000, 'x')})}, "a"));
+}
+
+TEST_F(NbdHandshakeTest, AContextIsThereForTheDisksThatOfferIt) {
+  offer_.first_->contexts_ |= OnlyNbdContext(kNbdAllocationDepth);
+  const auto told = [&](uint32_t option, std::string_view disk, std::vector<std::string> queries) {
+    std::vector<std::string> names;
+    Start();
+    Feed(Flags() + Opt(nbd::kOptStructuredReply) + Contexts(option, disk, queries));
+    for (const OptionAnswer& answer : Answers()) {
+      if (answer.type == nbd::kRepMetaContext) names.push_back(answer.payload);
+    }
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  const std::string allocation = Big(uint32_t{0}) + "base:allocation";
+  const std::string depth = Big(uint32_t{1}) + "qemu:allocation-depth";
+  EXPECT_EQ(told(nbd::kOptListMetaContext, "a", {}), (Names{allocation, depth}));
+  EXPECT_EQ(told(nbd::kOptListMetaContext, "b", {}), (Names{allocation}));
+  EXPECT_EQ(told(nbd::kOptListMetaContext, "a", {"qemu:"}), (Names{depth}));
+  EXPECT_EQ(told(nbd::kOptListMetaContext, "b", {"qemu:"}), (Names{}));
+  EXPECT_EQ(told(nbd::kOptSetMetaContext, "a", {"qemu:"}), (Names{}));
+  EXPECT_EQ(told(nbd::kOptSetMetaContext, "a", {"qemu:allocation-depth"}), (Names{depth}));
+  EXPECT_EQ(told(nbd::kOptSetMetaContext, "a", {"qemu:allocation-depth", "base:allocation"}),
+            (Names{allocation, depth}));
+  Feed(Go("a"));
+  EXPECT_EQ(handshake_->contexts(),
+            OnlyNbdContext(kNbdAllocation) | OnlyNbdContext(kNbdAllocationDepth));
+  EXPECT_EQ(told(nbd::kOptSetMetaContext, "b", {"qemu:allocation-depth"}), (Names{}));
 }
 
 TEST_F(NbdHandshakeTest, WhoMayConnectOnceIsNotToldOfManyConnections) {

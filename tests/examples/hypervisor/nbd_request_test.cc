@@ -18,7 +18,8 @@ uint32_t ErrorOf(const NbdRequest& request, const NbdTerms& terms) {
 }
 
 NbdTerms Structured() {
-  return {.disk_bytes = kDisk, .structured_replies = true, .has_allocation_context = true};
+  return {
+      .disk_bytes = kDisk, .structured_replies = true, .contexts = OnlyNbdContext(kNbdAllocation)};
 }
 NbdTerms Simple() { return {.disk_bytes = kDisk}; }
 

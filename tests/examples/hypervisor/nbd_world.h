@@ -150,6 +150,7 @@ class NbdWorld final : public NbdSessionHost {
     uint64_t disk_bytes = 64 << 10;
     bool is_writable = true;
     bool is_writethrough = false;
+    bool tells_allocation_depth = false;
     Decider* decider = nullptr;
     Tls tls = Tls::kNone;
     uint64_t memory_bytes = uint64_t{1} << 30;
@@ -291,6 +292,7 @@ class NbdWorld final : public NbdSessionHost {
     options.id = options.name = "disk";
     options.is_writable = settings_.is_writable;
     options.is_writethrough = settings_.is_writethrough;
+    options.tells_allocation_depth = settings_.tells_allocation_depth;
     disk_ = *NbdExport::Create(*graph_, node_, std::move(options));
   }
   // What poll() would report.

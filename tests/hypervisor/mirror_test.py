@@ -1,5 +1,7 @@
 """blockdev-mirror: sync modes, ends, errors of either side (as QEMU's 041 asks for)."""
 
+import json
+
 from support.case import Case
 from support.images import MIB
 
@@ -317,6 +319,84 @@ class ReadyErrors(Case):
         self.vm.command('job-cancel', id='mirror')
         self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED')
         self.wait_status('mirror', 'null')
+
+
+class Cancelled(Case):
+    """A job that has begun has begun with its first piece, however soon it is cancelled."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('source', 'target'):
+            self.vm.blockdev({'driver': 'null-co', 'node-name': name, 'size': MIB})
+        self.vm.launch()
+
+    START = {'execute': 'blockdev-mirror', 'arguments': {
+        'job-id': 'mirror', 'device': 'source', 'target': 'target', 'sync': 'full',
+        'speed': 65536, 'buf-size': 65536}}
+    CANCEL = {'execute': 'block-job-cancel', 'arguments': {'device': 'mirror', 'force': False}}
+
+    def check(self):
+        event = self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED', device='mirror')
+        self.assertEqual((event['data']['len'], event['data']['offset']), (MIB, 65536))
+        self.wait_status('mirror', 'null')
+
+    def test_in_the_same_breath(self):
+        for _ in range(20):
+            self.vm.qmp.send((json.dumps(self.START) + json.dumps(self.CANCEL)).encode())
+            for _ in range(2):
+                self.assertEqual(self.vm.qmp.next_reply(), {'return': {}})
+            self.check()
+
+    def test_at_once(self):
+        for _ in range(20):
+            for request in (self.START, self.CANCEL):
+                self.vm.qmp.send(json.dumps(request).encode())
+                self.assertEqual(self.vm.qmp.next_reply(), {'return': {}})
+            self.check()
+
+
+class LateBacking(Mirrored):
+    """A target that gets another backing while its job waits to be finalized (QEMU's 155)."""
+
+    def wait_for_the_end(self, sync):
+        self.vm.command('blockdev-add', driver='null-co', node_name='backing', size=MIB)
+        self.vm.command('blockdev-add', driver='file', node_name='late-file',
+                        filename=self.images.create('late.img', MIB))
+        self.vm.command('blockdev-add', driver='qcow2', node_name='late', file='late-file',
+                        backing=None)
+        self.mirror('late', sync, auto_finalize=False)
+        self.wait_ready('mirror', 'mirror')
+        self.vm.command('block-job-complete', device='mirror')
+        self.wait_status('mirror', 'pending')
+
+    def check(self):
+        self.vm.command('job-finalize', id='mirror')
+        self.wait_ended('mirror')
+        (drive,) = self.vm.command('query-block')
+        self.assertEqual(drive['inserted']['node-name'], 'late')
+        self.assertEqual(drive['inserted']['image']['backing-image']['filename'],
+                         'json:{"driver": "null-co", "size": 1048576}')
+
+    def test_by_reopening_it(self):
+        for sync in ('none', 'full', 'top'):
+            with self.subTest(sync=sync):
+                self.wait_for_the_end(sync)
+                reply = self.vm.qmp.execute('blockdev-reopen', {'options': [{
+                    'driver': 'qcow2', 'node-name': 'late', 'file': 'late-file',
+                    'backing': 'backing'}]})
+                self.assertEqual(reply, {'return': {}})
+                self.check()
+                self.end(self.vm)
+                self.setUp()
+
+    def test_by_a_snapshot(self):
+        for sync in ('none', 'full', 'top'):
+            with self.subTest(sync=sync):
+                self.wait_for_the_end(sync)
+                self.vm.command('blockdev-snapshot', node='backing', overlay='late')
+                self.check()
+                self.end(self.vm)
+                self.setUp()
 
 
 class QuorumMember(Case):

@@ -11,10 +11,13 @@
 #include "examples/hypervisor/qmp/argument_reader.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/sync/sleep.h"
 
 namespace millrace {
 namespace {
 
+// Between two requests: a job needs two for its first piece, which its copiers do in a third.
+constexpr int kTurnsOfOthers = 3;
 // Clients of one monitor that have stopped sending but are still answered.
 constexpr size_t kLingeringMax = 16;
 constexpr std::string_view kNegotiationCommand = "qmp_capabilities";
@@ -98,9 +101,18 @@ void MonitorHub::CoServe() {
     // Held while it is served: its client may go, and another one come.
     if (const std::shared_ptr<MonitorSession> session = NextToServe()) {
       CoServeOne(*session);
+      CoLetOthersWork();
     } else {
       changed_.CoWait();
     }
+  }
+}
+
+// A job that a request has started begins to work, so that what the same client has sent along
+// with the request does not find it as if it had never run.
+void MonitorHub::CoLetOthersWork() {
+  for (int turn = 0; turn < kTurnsOfOthers && !is_stopping_; ++turn) {
+    if (!CoSleepFor(0).ok()) return;
   }
 }
 

@@ -63,6 +63,7 @@ class MonitorHub final : public EventSink {
   // The next in turn that has a request; null if none has.
   std::shared_ptr<MonitorSession> NextToServe();
   void CoServeOne(MonitorSession& session) MILLRACE_MAY_SUSPEND;
+  void CoLetOthersWork() MILLRACE_MAY_SUSPEND;
   // The value of "return", as text.
   CommandText CoRun(MonitorSession& session, const MonitorRequest& request) MILLRACE_MAY_SUSPEND;
   absl::Status Negotiate(MonitorSession& session, const json::object& arguments) const;

@@ -95,6 +95,16 @@ class TwoIoThreads(Case):
         self.vm.command('device_del', id=ident)
         self.vm.qmp.wait_event('DEVICE_DELETED', device=ident)
 
+    def test_a_disk_without_a_bus_goes_to_the_newest_controller(self):
+        self.vm.command('device_add', driver='scsi-hd', id='a', drive='hd0', share_rw=True)
+        self.assertEqual(self.plug('b', 'hd0', 0), REFUSAL)
+        self.assertEqual(self.plug('b', 'hd0', 1), REFUSAL)
+        self.assertIsNone(self.plug('b', 'hd0', 2))
+        self.vm.command('device_add', driver='virtio-scsi-pci', id='s3', iothread='thread1')
+        self.vm.command('device_add', driver='scsi-hd', id='c', drive='hd1', share_rw=True)
+        self.assertEqual(self.plug('d', 'hd1', 2), REFUSAL)
+        self.assertIsNone(self.plug('d', 'hd1', 3))
+
     def test_two_disks_over_one_node(self):
         self.assertIsNone(self.plug('a', 'hd0', 0))
         self.assertIsNone(self.plug('b', 'hd0', 0))

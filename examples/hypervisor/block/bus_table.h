@@ -29,14 +29,14 @@ class BusTable {
                                     [&](const Controller& each) { return each.id == id; });
     return found == controllers_.end() ? nullptr : &*found;
   }
-  // The id of the controller whose bus this is; without a bus, of the first of that kind.
+  // The id of the controller whose bus this is; without a bus, of the newest of that kind.
   std::string ControllerOf(const std::optional<std::string>& bus, std::string_view kind) const {
     if (bus) {
       const Controller* const found = FindController(bus->substr(0, bus->rfind('.')));
       return found == nullptr ? std::string() : found->id;
     }
-    for (const Controller& each : controllers_) {
-      if (each.kind == kind) return each.id;
+    for (auto each = controllers_.rbegin(); each != controllers_.rend(); ++each) {
+      if (each->kind == kind) return each->id;
     }
     return {};
   }

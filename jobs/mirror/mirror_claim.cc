@@ -107,7 +107,8 @@ void DecideWhatToMark(const MirrorOptions& options, const NodeView& source, cons
   if (options.sync == MirrorSync::kTop && image.Backing()) {
     proofs->marked_down_to = image.id();
   } else {
-    proofs->zeroes_target = proofs->marks_allocated;
+    proofs->is_whole = proofs->marks_allocated;
+    proofs->zeroes_target = proofs->is_whole && !options.target_is_zero;
   }
 }
 
@@ -178,7 +179,7 @@ absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& o
   proofs.target = target.id();
   proofs.replaced = replaced.id();
   DecideWhatToMark(options, source, target, &proofs);
-  const bool is_whole = proofs.is_target_below || proofs.zeroes_target;
+  const bool is_whole = proofs.is_target_below || proofs.is_whole;
   proofs.granularity = GranularityFor(options, target, is_whole);
   proofs.target_cluster_bytes = SkipFilters(target).cluster_bytes();
   const uint64_t buffer =

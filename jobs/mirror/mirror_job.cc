@@ -153,7 +153,8 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
                .unmap = options_.unmap,
                .latency_target = options_.copy.latency_target,
                .target_cluster_bytes = mirror_proofs.target_cluster_bytes,
-               .lowest = mirror_proofs.lowest}) {}
+               .lowest = mirror_proofs.lowest}),
+      copy_mode_(options_.copy_mode) {}
 
 MirrorJob::~MirrorJob() { set_up_.changes->Stop(); }
 
@@ -174,6 +175,28 @@ absl::Status MirrorJob::OnComplete() {
   if (!is_completing_ && replaced_ != source_) proofs().ClaimAll(graph(), replaced_);
   is_completing_ = true;
   return absl::OkStatus();
+}
+
+absl::Status MirrorJob::OnChange(const JobChange& change) {
+  const auto* const wanted = dynamic_cast<const MirrorChange*>(&change);
+  if (wanted == nullptr || is_target_below_) return BlockJob::OnChange(change);
+  if (wanted->copy_mode == copy_mode_) return absl::OkStatus();
+  if (wanted->copy_mode != MirrorCopyMode::kWriteBlocking) {
+    return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kChangeUnsupported,
+                     context().id(), "background",
+                     StrCat("cannot change job '", context().id(),
+                            "': a mirror does not go back to copying in the background"),
+                     "cancel it and create it anew");
+  }
+  copy_mode_ = wanted->copy_mode;
+  if (is_copying_) PaceGuests(context());
+  if (is_idle_) context().Kick();  // it may be synced already
+  return absl::OkStatus();
+}
+
+void MirrorJob::Describe(JobInfo& info) const {
+  copier_.Describe(info);
+  if (!is_target_below_) info.figures.push_back({"actively-synced", is_actively_synced_ ? 1u : 0u});
 }
 
 bool MirrorJob::OnCancel(bool force) { return force || !context().is_ready(); }

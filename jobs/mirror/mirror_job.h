@@ -106,6 +106,9 @@ struct MirrorOptions : BlockJobOptions {
   std::string replaces{};
   // Whether zeroes may be written to the target by giving space back.
   bool unmap = true;
+  // Whether the target is known to read as zeroes, so that nothing need be zeroed before a full
+  // copy.
+  bool target_is_zero = false;
 };
 
 // What a mirror has in its hands once nobody can get in its way any more, and what it is to do.
@@ -120,6 +123,7 @@ struct MirrorProofs : BlockJobProofs {
   // What to mark to begin with: what is allocated down to this image (invalid: in all of them).
   bool marks_allocated = true;
   NodeId marked_down_to;
+  bool is_whole = false;       // in the end the target holds all that the source shows
   bool zeroes_target = false;  // before anything is copied
   uint64_t granularity = 0;
   uint64_t target_cluster_bytes = 0;
@@ -154,6 +158,13 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
                                               BlockJobProofs proofs, NodeId lowest,
                                               const BlockJobOptions& options) MILLRACE_MAY_SUSPEND;
 
+// What JobManager::Change() can change of a mirror. Only from background to write-blocking;
+// anything else but what it is already is FailedPrecondition (kChangeUnsupported). An active
+// commit, which has no mode, is refused altogether.
+struct MirrorChange final : JobChange {
+  MirrorCopyMode copy_mode = MirrorCopyMode::kWriteBlocking;
+};
+
 class MirrorJob final : public BlockJob {
  public:
   // More than one pass may take of a guest that writes little.
@@ -180,10 +191,13 @@ class MirrorJob final : public BlockJob {
 
   void CoStopIo() override MILLRACE_MAY_SUSPEND;
   void OnRestartIo() override;
-  void Describe(JobInfo& info) const override { copier_.Describe(info); }
+  // Of a mirror that is no commit also "actively-synced": 1 if what guests write is in the target
+  // when their writes return, as a write-blocking mirror that is ready has it.
+  void Describe(JobInfo& info) const override;
   bool can_complete() const override { return true; }
   absl::Status OnComplete() override;
   bool OnCancel(bool force) override;
+  absl::Status OnChange(const JobChange& change) override;
 
  private:
   struct SetUp : CopySetUp {
@@ -204,6 +218,7 @@ class MirrorJob final : public BlockJob {
   // Has guests' writes wait for their copies from now on, or no longer.
   void PaceGuests(const JobContext& context);
   bool AreGuestsPaced() const;
+  void NoteWhetherSynced(const JobContext& context);
   // Starts to copy `area`, or a part of it, when the speed limit allows.
   void CoStartPiece(JobContext& context, TaskScope& scope, ByteRange area) MILLRACE_MAY_SUSPEND;
   uint64_t BatchBytesMax(const JobContext& context);
@@ -261,6 +276,9 @@ class MirrorJob final : public BlockJob {
   size_t guest_syncs_ = 0;      // requests of the guest in CoSyncWrite()
   size_t guest_pieces_ = 0;     // of the pieces in flight
   Condition guest_sync_done_{"guest writes to a mirror"};
+  MirrorCopyMode copy_mode_;
+  bool is_copying_ = false;  // guests' writes may be copied: between the scan and the end
+  bool is_actively_synced_ = false;
   bool are_guests_held_ = false;        // a background mirror's, for as long as they outrun it
   std::optional<uint64_t> free_pass_;   // bytes yet to be copied before guests may be held
   bool is_own_work_flushed_ = false;    // nothing of the job's own since the last flush

@@ -24,6 +24,7 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   if (zeroes_target_) MILLRACE_RETURN_IF_ERROR(CoZeroTarget(context));
   if (marks_allocated_) MILLRACE_RETURN_IF_ERROR(CoMarkAllocated(context));
   MILLRACE_MUTANT(kR11) MutantNote<bool>(set_up_.changes.get()) = true;
+  is_copying_ = true;
   PaceGuests(context);
   TaskScope scope("mirror");
   const absl::Status status = CoMirror(context, scope);
@@ -44,6 +45,7 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
 
 void MirrorJob::CoStopIo() {
   is_at_rest_ = true;
+  is_actively_synced_ = false;  // guests go on, and are not waited for
   guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
   copier_.CoWaitForAll();
   MILLRACE_ALWAYS(copier_.pieces_in_flight() == 0, "mirror: nothing in flight when it is stopped");
@@ -70,7 +72,10 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
       copier_.CoWaitFor(*others);
       // It may have read what was there before, or left this part to another one.
       if (others->number < first_number || !others->range.Contains(at)) continue;
-      if (!others->status.ok()) break;
+      if (!others->status.ok()) {
+        is_actively_synced_ = false;
+        break;
+      }
       at = others->range.end();
       continue;
     }
@@ -90,6 +95,7 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
     const MirrorPiece piece = copier_.CoCopyNow(ByteRange(at, std::min(area->end(), end) - at));
     --guest_pieces_;
     if (!piece.status.ok()) {
+      is_actively_synced_ = false;
       ApplyPolicy(piece.failed_operation, piece.status);
       if (is_idle_) context().Kick();  // the job does what the policy says
       break;
@@ -111,14 +117,19 @@ uint64_t MirrorJob::NextToSync(uint64_t at, uint64_t marked) const {
 // much as the guest has written, however large granules are. Else it is the job's own work, done
 // for it.
 void MirrorJob::CountGuestCopy(const MirrorPiece& piece, ByteRange written) {
-  const bool is_guests = options_.copy_mode == MirrorCopyMode::kWriteBlocking;
+  const bool is_guests = copy_mode_ == MirrorCopyMode::kWriteBlocking;
   context().Advance(is_guests ? piece.range.Intersect(written).bytes : piece.range.bytes);
   // The job may be asleep.
   context().SetRemaining(BytesLeft());
 }
 
 bool MirrorJob::AreGuestsPaced() const {
-  return options_.copy_mode == MirrorCopyMode::kWriteBlocking || are_guests_held_;
+  return copy_mode_ == MirrorCopyMode::kWriteBlocking || are_guests_held_;
+}
+
+void MirrorJob::NoteWhetherSynced(const JobContext& context) {
+  is_actively_synced_ |= copy_mode_ == MirrorCopyMode::kWriteBlocking && context.is_ready() &&
+                         dirty().is_clean() && copier_.pieces_in_flight() == 0;
 }
 
 void MirrorJob::PaceGuests(const JobContext& context) {
@@ -137,6 +148,7 @@ void MirrorJob::PaceGuests(const JobContext& context) {
 }
 
 void MirrorJob::CoEndSync() {
+  is_copying_ = false;
   set_up_.changes->SetSync(nullptr);
   guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
 }
@@ -257,6 +269,7 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     }
     PaceGuests(context);
     CountPasses(context, BytesLeft());
+    NoteWhetherSynced(context);
     // From here to the next suspension the marks stay as they are.
     const bool is_done = context.is_ready() && IsNearlyClean();
     MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),

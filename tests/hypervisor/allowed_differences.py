@@ -12,6 +12,7 @@ ALLOWED = (
     ('*', '*actual-size', 'how much of a file is allocated depends on who wrote it, and when'),
     ('*', '*timestamp*', 'the clock'),
     ('*', 'error.data*', 'an addition of Millrace: the conflict for machines'),
+    ('query-block-jobs', '*actively-synced', 'of QEMU 8.2 and later'),
     ('query-version', '*', 'another program'),
     ('query-block-jobs', '[[]*[]].offset', 'a job that is held may have done one piece more'),
     ('query-jobs', '[[]*[]].current-progress', 'a job that is held may have done one piece more'),

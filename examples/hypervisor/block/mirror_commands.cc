@@ -8,6 +8,7 @@
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/job_requests.h"
+#include "examples/hypervisor/block/job_verbs.h"
 #include "examples/hypervisor/block/node_checks.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
@@ -43,6 +44,7 @@ absl::Status ReadMirrorOptions(ArgumentReader& reader, MirrorOptions* options) {
   if (reader.OptionalEnum("copy-mode", kMirrorCopyModeNames).value_or(0) == 1) {
     options->copy_mode = MirrorCopyMode::kWriteBlocking;
   }
+  options->target_is_zero = reader.OptionalBool("target-is-zero").value_or(false);
   ReadBlockJobOptions(reader, options);
   return absl::OkStatus();
 }
@@ -61,6 +63,7 @@ void AppendMirrorArguments(std::vector<ArgumentSpec>* arguments) {
                         ArgumentType::kEnum,
                         true,
                         {std::begin(kMirrorCopyModeNames), std::end(kMirrorCopyModeNames)}});
+  arguments->push_back({"target-is-zero", ArgumentType::kBool, true});
 }
 
 absl::Status CheckMirrorSource(BlockLayer& layer, NodeId id) {
@@ -133,9 +136,61 @@ CommandResult CoBlockdevMirror(BlockLayer& layer, const json::object& arguments)
   return json::object();
 }
 
+// ---- block-job-change --------------------------------------------------------------------------
+
+constexpr std::string_view kJobTypeNames[] = {"commit",        "stream",        "mirror",
+                                              "backup",        "create",        "amend",
+                                              "snapshot-load", "snapshot-save", "snapshot-delete"};
+
+struct ChangeRequest {
+  std::string id;
+  bool is_of_mirror = false;
+  MirrorChange mirror;
+};
+
+// Of a type that has nothing to change: every job refuses it.
+struct NoChange final : JobChange {};
+
+// Only a mirror has something that can change, so only its type has an argument more.
+absl::StatusOr<ChangeRequest> ReadChange(const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  ChangeRequest request;
+  request.id = reader.String("id");
+  const size_t type = reader.Enum("type", kJobTypeNames);
+  request.is_of_mirror = reader.ok() && kJobTypeNames[type] == "mirror";
+  if (request.is_of_mirror && reader.Enum("copy-mode", kMirrorCopyModeNames) == 0) {
+    request.mirror.copy_mode = MirrorCopyMode::kBackground;
+  }
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  return request;
+}
+
+absl::Status ChangeJob(BlockLayer& layer, const ChangeRequest& request) {
+  MILLRACE_RETURN_IF_ERROR(CheckKnowsJob(layer, request.id, /*is_legacy=*/true));
+  const absl::Status status = request.is_of_mirror ? layer.jobs().Change(request.id, request.mirror)
+                                                   : layer.jobs().Change(request.id, NoChange());
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (conflict && conflict->reason == ConflictReason::kChangeUnsupported &&
+      conflict->detail == "background") {
+    return WithConflictOf(GenericError("Change to copy mode 'background' is not implemented"),
+                          status);
+  }
+  return InVerbWords(status, request.id, /*is_legacy=*/true);
+}
+
+void RegisterJobChange(BlockLayer& layer) {
+  layer.host().commands.Register(
+      {.name = "block-job-change", .handler = [&layer](const json::object& given) -> CommandResult {
+         MILLRACE_ASSIGN_OR_RETURN(const ChangeRequest request, ReadChange(given));
+         MILLRACE_RETURN_IF_ERROR(ChangeJob(layer, request));
+         return json::object();
+       }});
+}
+
 }  // namespace
 
 void RegisterMirror(BlockLayer& layer) {
+  RegisterJobChange(layer);
   RegisterDriveMirror(layer);
   std::vector<ArgumentSpec> arguments = {{"device"}, {"target"}};
   AppendMirrorArguments(&arguments);

@@ -1,0 +1,122 @@
+// What of a mirror changes while it runs: its copy mode. And what its user knows of the target.
+#include <optional>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "millrace/engine/base/conflict.h"
+#include "millrace/engine/sync/sleep.h"
+#include "tests/jobs/mirror_support.h"
+
+namespace millrace {
+namespace {
+
+// What a mirror tells of itself; nothing of a job that tells nothing of this kind.
+std::optional<bool> IsActivelySynced(MirrorWorld& world) {
+  const absl::StatusOr<JobInfo> info = world.jobs().Query("m");
+  if (!info.ok()) return std::nullopt;
+  for (const JobFigure& figure : info->figures) {
+    if (figure.name == "actively-synced") return figure.value != 0;
+  }
+  return std::nullopt;
+}
+
+MirrorChange ChangeTo(MirrorCopyMode mode) {
+  MirrorChange change;
+  change.copy_mode = mode;
+  return change;
+}
+
+TEST(MirrorChange, ChangedToWriteBlockingWritesTheTargetBeforeTheGuestGoesOn) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        const auto is_copied = [&world](uint64_t sector) {
+          return world.target->map[sector] == MemoryOverlayImage::Cluster::kData;
+        };
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.sync = MirrorSync::kNone;
+        MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+        EXPECT_FALSE(is_copied(5));
+        EXPECT_EQ(IsActivelySynced(world), false);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Change("m", ChangeTo(MirrorCopyMode::kBackground)));
+        MILLRACE_RETURN_IF_ERROR(
+            world.jobs().Change("m", ChangeTo(MirrorCopyMode::kWriteBlocking)));
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 8, 1));
+        EXPECT_TRUE(is_copied(8));
+        while (IsActivelySynced(world) == false) {
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        }
+        EXPECT_TRUE(is_copied(5));
+        const absl::Status back = world.jobs().Change("m", ChangeTo(MirrorCopyMode::kBackground));
+        EXPECT_EQ(ConflictOf(back)->reason, ConflictReason::kChangeUnsupported);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Pause("m"));
+        EXPECT_TRUE(world.CoWaitForState("m", JobState::kStandby));
+        EXPECT_EQ(IsActivelySynced(world), false);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", true));
+        EXPECT_TRUE(absl::IsCancelled(world.CoWaitUntilOver("m")));
+        return absl::OkStatus();
+      });
+}
+
+// Zeroing the target and the search for what is allocated come before any copy, of guests' writes
+// as well: what was copied earlier would be zeroed.
+TEST(MirrorChange, ChangedToWriteBlockingAtAnyTimeEndsAsAnyOtherMirrorUnderEveryOrder) {
+  ExploreMirror({}, [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, world.CoMirrorToImage());
+    MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Change("m", ChangeTo(MirrorCopyMode::kWriteBlocking)));
+    EXPECT_TRUE(world.CoWaitUntilReady("m"));
+    MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+    MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("m"));
+    EXPECT_EQ(world.Shape(), "t");
+    return absl::OkStatus();
+  });
+}
+
+TEST(MirrorChange, AnActiveCommitHasNoCopyModeThatChanges) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        CommitOptions options = ActiveCommit(world, 0);
+        options.spec.id = "m";
+        MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
+        EXPECT_TRUE(world.CoWaitUntilReady("m"));
+        EXPECT_EQ(IsActivelySynced(world), std::nullopt);
+        const absl::Status refused =
+            world.jobs().Change("m", ChangeTo(MirrorCopyMode::kWriteBlocking));
+        EXPECT_EQ(ConflictOf(refused)->reason, ConflictReason::kChangeUnsupported);
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+        return world.CoWaitUntilOver("m");
+      });
+}
+
+// Nothing of an empty source is copied; what a target holds before is zeroed.
+TEST(MirrorChange, ATargetThatIsSaidToBeZeroIsNotZeroed) {
+  for (const bool is_zero : {false, true}) {
+    MirrorEventLog log;
+    RunMirrorOnce(
+        {.has_guest = false}, log,
+        [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+          MILLRACE_ASSIGN_OR_RETURN(
+              options.source,
+              world.CoAddImage("s", std::make_shared<MemoryOverlayImage>(kBytes, 512)));
+          options.target_is_zero = is_zero;
+          // What the client says is not so: it shows whether somebody has zeroed it.
+          world.target->map[7] = MemoryOverlayImage::Cluster::kData;
+          MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+          EXPECT_TRUE(world.CoWaitUntilReady("m"));
+          EXPECT_EQ(world.target->map[7] == MemoryOverlayImage::Cluster::kData, is_zero);
+          MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+          return world.CoWaitUntilOver("m");
+        });
+  }
+}
+
+}  // namespace
+}  // namespace millrace

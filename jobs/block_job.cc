@@ -360,15 +360,16 @@ absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holde
 }
 
 BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
-                             const std::string& wanted_filename) {
+                             const std::string& wanted_filename, bool masks_protocol) {
   absl::StatusOr<NodeView> node = reader.Resolve(base);
   if (!node.ok()) return {};
   MILLRACE_MUTANT(kR01c) return {node->filename(), std::string(node->driver_name())};
   MILLRACE_MUTANT(kR04c) return {node->filename(), std::string(node->driver_name())};
   const NodeView image = SkipFilters(*node);
   FileNames names(reader, FileNames::Backing::kPastFilters);
+  const bool is_masked = masks_protocol && image.kind() == NodeKind::kProtocol;
   return {wanted_filename.empty() ? names.Of(image).shown : wanted_filename,
-          std::string(image.driver_name())};
+          is_masked ? "raw" : std::string(image.driver_name())};
 }
 
 absl::Status RefuseJob(absl::StatusCode code, ConflictReason reason, std::string_view object,

@@ -170,9 +170,10 @@ void CoUndoSetUp(Graph& graph, const BlockJobProofs& proofs, NodeId filter, Node
 absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder)
     MILLRACE_MAY_SUSPEND;
 
-// Name and format of what a header should say about `base`: of the image that shows through.
+// Name and format of what a header should say about `base`: of the image that shows through. With
+// `masks_protocol` a protocol's format is "raw": what a header may say of a file everywhere.
 BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
-                             const std::string& wanted_filename);
+                             const std::string& wanted_filename, bool masks_protocol = false);
 
 // A refusal with its conflict.
 absl::Status RefuseJob(absl::StatusCode code, ConflictReason reason, std::string_view object,

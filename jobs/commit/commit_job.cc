@@ -245,7 +245,8 @@ void CommitJob::StageGraphEdit(GraphTransaction& change) {
   MILLRACE_MUTANT(kR03) overlays = MutantNote<std::vector<NodeId>>(this);
   StageDetachAll(change);
   change.ReplaceNode(filter, base_);
-  const BackingReference header = ReferenceTo(change, base_, options_.backing_filename);
+  const BackingReference header =
+      ReferenceTo(change, base_, options_.backing_filename, options_.masks_protocol);
   for (NodeId overlay : overlays) change.SetHeader(overlay, header);
 }
 

@@ -35,6 +35,8 @@ struct CommitOptions : BlockJobOptions {
   std::optional<NodeId> base{};  // below the top; none: the bottom-most image
   // What the overlays' headers are to say; empty: the name of the base. Not with an active layer.
   std::string backing_filename{};
+  // Whether a base that is a mere file is called "raw" there, not by its protocol.
+  bool masks_protocol = false;
 };
 
 struct CommitProofs : BlockJobProofs {

@@ -239,7 +239,9 @@ void StreamJob::StageGraphEdit(GraphTransaction& change) {
   }
   MILLRACE_MUTANT(kR02) base = MutantNote<std::optional<NodeId>>(this);
   BackingReference header;
-  if (base) header = ReferenceTo(change, *base, options_.backing_filename);
+  if (base) {
+    header = ReferenceTo(change, *base, options_.backing_filename, options_.masks_protocol);
+  }
   MILLRACE_MUTANT(kR04a) return change.SetBacking(overlay_, base, std::nullopt);
   MILLRACE_MUTANT(kR04b) header = MutantNote<BackingReference>(overlay_.slot);  // of its start
   change.SetBacking(overlay_, base, std::move(header));

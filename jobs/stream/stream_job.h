@@ -33,6 +33,8 @@ struct StreamOptions : BlockJobOptions {
   std::optional<NodeId> bottom{};  // the lowest image that is copied from; no filter
   // What the top's header is to say; empty: the name of the new backing. Only with a base.
   std::string backing_filename{};
+  // Whether a base that is a mere file is called "raw" there, not by its protocol.
+  bool masks_protocol = false;
 };
 
 // What a stream has in its hands once nobody can get in its way any more.

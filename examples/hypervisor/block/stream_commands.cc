@@ -110,6 +110,7 @@ absl::StatusOr<StreamOptions> ResolveBlockStream(BlockLayer& layer, const json::
   MILLRACE_ASSIGN_OR_RETURN(options.base, StreamBase(layer, reader, options.top, device));
   MILLRACE_ASSIGN_OR_RETURN(options.bottom, StreamBottom(layer, reader, options.top, device));
   options.backing_filename = reader.OptionalString("backing-file").value_or("");
+  options.masks_protocol = reader.OptionalBool("backing-mask-protocol").value_or(false);
   options.on_error = ReadOnError(reader, "on-error");
   ReadBlockJobOptions(reader, &options);
   // Busy nodes are told before a bad job id.
@@ -201,6 +202,7 @@ absl::StatusOr<CommitOptions> ResolveBlockCommit(BlockLayer& layer, const json::
   MILLRACE_ASSIGN_OR_RETURN(options.top, CommitTop(layer, reader, options.root));
   MILLRACE_ASSIGN_OR_RETURN(options.base, CommitBase(layer, reader, options.root, options.top));
   options.backing_filename = reader.OptionalString("backing-file").value_or("");
+  options.masks_protocol = reader.OptionalBool("backing-mask-protocol").value_or(false);
   options.on_error = ReadOnError(reader, "on-error");
   ReadBlockJobOptions(reader, &options);
   MILLRACE_RETURN_IF_ERROR(ClaimForCommit(layer.graph(), options, "").status());
@@ -222,6 +224,7 @@ void RegisterStreamAndCommit(BlockLayer& layer) {
                                       {"base", ArgumentType::kString, true},
                                       {"base-node", ArgumentType::kString, true},
                                       {"backing-file", ArgumentType::kString, true},
+                                      {"backing-mask-protocol", ArgumentType::kBool, true},
                                       {"bottom", ArgumentType::kString, true},
                                       OnErrorArgument("on-error")};
   AppendBlockJobArguments(&stream);
@@ -236,6 +239,7 @@ void RegisterStreamAndCommit(BlockLayer& layer) {
                                       {"top-node", ArgumentType::kString, true},
                                       {"top", ArgumentType::kString, true},
                                       {"backing-file", ArgumentType::kString, true},
+                                      {"backing-mask-protocol", ArgumentType::kBool, true},
                                       OnErrorArgument("on-error")};
   AppendBlockJobArguments(&commit);
   layer.host().commands.Register(

@@ -1,5 +1,6 @@
 """What QEMU has had only since versions after 7.2, whose cases are these therefore: only millraced."""
 
+import json
 import unittest
 
 from support.case import Case
@@ -93,6 +94,52 @@ class MirrorsThatChange(Case):
         self.cancel('mirror')
         self.assertTrue(self.shows('target', 0, 768 * 1024, 65536))
         self.assertTrue(self.shows('target', 1, 0, 524288))
+
+
+class MaskedProtocols(Case):
+    """base (a file, without a format) <- mid <- top."""
+
+    def setUp(self):
+        super().setUp()
+        self.base = self.images.create('base.img', MIB, image_format='raw')
+        self.images.create('mid.img', backing=self.base, backing_format='raw')
+        self.images.io('mid.img', 'write -P 1 0 64K')
+        self.images.create('top.img', backing=self.images.path('mid.img'))
+        self.vm.blockdev({'driver': 'file', 'node-name': 'base', 'filename': self.base})
+        for name, below in (('mid', 'base'), ('top', 'mid')):
+            self.vm.blockdev({'driver': 'qcow2', 'node-name': name, 'backing': below, 'file': {
+                'driver': 'file', 'filename': self.images.path(f'{name}.img')}})
+        self.vm.launch()
+
+    def format_in_header(self):
+        self.assertEqual(self.vm.quit(), 0)
+        told = json.loads(self.images.run('qemu-img', 'info', '-U', '--output=json',
+                                          self.images.path('top.img')))
+        self.assertEqual(told['backing-filename'], self.base)
+        return told['backing-filename-format']
+
+    def run_stream(self, **options):
+        self.vm.command('block-stream', device='top', base_node='base', job_id='j', **options)
+        self.wait_ended('j')
+        return self.format_in_header()
+
+    def run_commit(self, **options):
+        self.vm.command('block-commit', device='top', top_node='mid', base_node='base',
+                        job_id='j', **options)
+        self.wait_ended('j')
+        return self.format_in_header()
+
+    def test_stream(self):
+        self.assertEqual(self.run_stream(backing_mask_protocol=True), 'raw')
+
+    def test_stream_without(self):
+        self.assertEqual(self.run_stream(), 'file')
+
+    def test_commit(self):
+        self.assertEqual(self.run_commit(backing_mask_protocol=True), 'raw')
+
+    def test_commit_without(self):
+        self.assertEqual(self.run_commit(backing_mask_protocol=False), 'file')
 
 
 if __name__ == '__main__':

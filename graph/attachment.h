@@ -119,6 +119,10 @@ class Attachment {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags = {}) MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
+  // Empties the image at or right below the node, in part (whole clusters, or up to the end): what
+  // its backing has shows through. Only where that is the same, and nobody writes meanwhile. For
+  // kWrite or kWriteUnchanged; Unimplemented: the format cannot.
+  absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
   // Everything acknowledged before is durable when it returns.
   absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
   // One at a time on a node: of several, each finds the size that the one before has left. Where it

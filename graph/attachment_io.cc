@@ -148,6 +148,17 @@ absl::Status Attachment::CoDiscard(ByteRange range) {
   return core.CoDiscard(request, range.offset, range.bytes);
 }
 
+absl::Status Attachment::CoForget(ByteRange range) {
+  if (!is_attached()) return NotAttached();
+  AttachmentCore& core = *core_;
+  const AttachmentUse use(core);
+  InFlightRequest request;
+  core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "empty", kWrite | kWriteUnchanged));
+  MILLRACE_RETURN_IF_ERROR(CheckRange(core, "empty", range.offset, range.bytes));
+  return CoForgetNode(request.node(), range);
+}
+
 absl::Status Attachment::CoFlush() {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;

@@ -43,6 +43,9 @@ absl::Status FormatDriver::CoWriteZeroes(ByteRange, ZeroFlags) {
   return Unsupported(*this, "zero clusters");
 }
 absl::Status FormatDriver::CoDiscard(ByteRange) { return absl::OkStatus(); }
+absl::Status FormatDriver::CoForget(ByteRange) {
+  return Unsupported(*this, "forgetting what it holds");
+}
 absl::Status FormatDriver::CoResize(uint64_t, ResizeFlags) {
   return Unsupported(*this, "resizing");
 }

@@ -293,6 +293,9 @@ class FormatDriver : public Driver {
   virtual absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND;
   // Forgets `range` (aligned likewise). May leave it as it is.
   virtual absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
+  // Has this layer say nothing of `range` any more (aligned to cluster_bytes(), except at the end
+  // of the image): the backing shows through. Unimplemented: it cannot.
+  virtual absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
   virtual uint64_t zero_granularity() const { return 1; }
   // Granularity at which space is handed out; copies are aligned to it where that helps. Of an
   // image that is not open, as zero_granularity(): 1.

@@ -92,6 +92,7 @@ class MemoryOverlayDriver final : public FormatDriver {
   absl::Status CoReadEncoded(ByteRange range, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoForget(ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND;
   absl::Status CoResize(uint64_t new_bytes, ResizeFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteBackingReference(const BackingReference& reference) override
@@ -215,6 +216,15 @@ absl::Status MemoryOverlayDriver::CoDiscard(ByteRange range) {
     Set(range, Cluster::kZero,
         [&](Cluster each) { return has_backing || each != Cluster::kUnallocated; });
   });
+}
+
+absl::Status MemoryOverlayDriver::CoForget(ByteRange range) {
+  RangeLock::Hold hold;
+  clusters_.CoAcquire(WholeClusters(range), LockMode::kExclusive, hold);
+  if (EndsInCluster(range))
+    range.bytes = AlignDown(range.end(), image_->cluster_bytes) - range.offset;
+  return CoMemoryStep(*context_, "discard", range,
+                      [&] { Set(range, Cluster::kUnallocated, [](Cluster) { return true; }); });
 }
 
 absl::Status MemoryOverlayDriver::CoFlushMetadata() {

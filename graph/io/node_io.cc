@@ -130,6 +130,20 @@ absl::Status CoDiscardNode(Node& node, ByteRange range) {
   return AsFilter(node).CoDiscard(range);
 }
 
+absl::Status CoForgetNode(Node& node, ByteRange range) {
+  MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
+  InFlightRequest request(node);
+  Node* image = &node;
+  while (image->is_filter()) image = image->FilteredOrBacking()->child;
+  if (image->driver->kind() != NodeKind::kFormat) {
+    return absl::UnimplementedError(
+        StrCat("'", image->InWords(), "' is no overlay: there is nothing that could show through"));
+  }
+  absl::Status status = AsFormat(*image).CoForget(range);
+  ++image->mapping_revision;
+  return status;
+}
+
 namespace {
 
 enum class Owed : uint8_t { kAll, kOwnChanges };

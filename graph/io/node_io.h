@@ -29,6 +29,9 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
     MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) MILLRACE_MAY_SUSPEND;
 absl::Status CoDiscardNode(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND;
+// Has the image at or right below the node, filters skipped, say nothing of the range any more.
+// What is shown must stay the same (the caller's affair): nobody is told of a change.
+absl::Status CoForgetNode(Node& node, ByteRange range) MILLRACE_MAY_SUSPEND;
 absl::Status CoFlushNode(Node& node) MILLRACE_MAY_SUSPEND;
 // The same for those who answer only for what was changed through the node, not for what a file
 // may owe to others: asks nothing of a file that has been flushed since, or was not changed.

@@ -63,6 +63,18 @@ absl::Status CheckActive(const CommitOptions& options, const NodeView& top, bool
                    "leave the backing file name out");
 }
 
+// Emptied, a top shows what is right below it: that must be the base, or what lies between would
+// show through.
+absl::Status CheckMayEmpty(const CommitOptions& options, const NodeView& top,
+                           const NodeView& lowest, bool is_active) {
+  if (!options.empties_top || (is_active && lowest == SkipFilters(top))) return absl::OkStatus();
+  return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kInvalidOption, top.name(),
+                   "empties-top an-active-layer-right-above-the-base",
+                   StrCat("cannot empty '", top.name(),
+                          "': it is not the active layer, or not right above the base"),
+                   "name the active layer and its backing");
+}
+
 absl::Status CheckClaims(const GraphReader& view, const NodeView& root, const NodeView& top,
                          const NodeView& base) {
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, root.id(), Operation::kCommitSource));
@@ -99,6 +111,7 @@ absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& o
                   "name a base below the top");
   }
 
+  MILLRACE_RETURN_IF_ERROR(CheckMayEmpty(options, top, *lowest, is_active));
   CommitProofs proofs;
   static_cast<BlockJobProofs&>(proofs) = BlockJobProofs::For(graph, job_id, "commit");
   proofs.top = top.id();

@@ -93,7 +93,8 @@ absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, Commi
   if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
   if (proofs.is_active) {
     const NodeId lowest = proofs.lowest;
-    return CoStartActiveCommit(graph, manager, std::move(proofs), lowest, options);
+    return CoStartActiveCommit(graph, manager, std::move(proofs), lowest, options,
+                               options.empties_top);
   }
   JobSpec spec = options.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<CommitJob> job,

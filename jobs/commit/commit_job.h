@@ -37,6 +37,9 @@ struct CommitOptions : BlockJobOptions {
   std::string backing_filename{};
   // Whether a base that is a mere file is called "raw" there, not by its protocol.
   bool masks_protocol = false;
+  // Only of an active layer right above the base: whoever stands on the top stays there, and the
+  // top, whose content the base has by then, is emptied. The job ends by itself.
+  bool empties_top = false;
 };
 
 struct CommitProofs : BlockJobProofs {

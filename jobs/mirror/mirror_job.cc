@@ -12,6 +12,9 @@
 namespace millrace {
 namespace {
 
+// Of a source that is emptied, in one call: whole tables of every format's clusters.
+constexpr uint64_t kForgottenBytesMax = uint64_t{1} << 30;
+
 Permissions WriterPermissions(const MirrorProofs& proofs, const NodeView& source,
                               const NodeView& target) {
   // A base grows if it is too small, and is read by the layers above it. Any other target is nobody
@@ -91,7 +94,7 @@ absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, Mirro
 
 absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
                                               BlockJobProofs taken, NodeId lowest,
-                                              const BlockJobOptions& options) {
+                                              const BlockJobOptions& options, bool empties_source) {
   MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs,
                             ProofsForActiveCommit(graph, std::move(taken), lowest));
   MirrorOptions mirror;
@@ -100,6 +103,7 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
   mirror.target = proofs.target;
   mirror.on_source_error = options.on_error;
   mirror.on_target_error = options.on_error;
+  mirror.empties_source = empties_source;
   return CoLaunch(graph, manager, std::move(proofs), std::move(mirror));
 }
 
@@ -111,7 +115,8 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
     MILLRACE_RETURN_IF_ERROR(CoMakeTargetWritable(graph, proofs, proofs.target, set_up));
   }
   MILLRACE_ASSIGN_OR_RETURN(set_up->changes, TrackSource(graph, proofs));
-  const Permissions reads = {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite};
+  const PermissionSet empties = options.empties_source ? kWriteUnchanged : kNoPermissions;
+  const Permissions reads = {kConsistentRead | empties, kConsistentRead | kWriteUnchanged | kWrite};
   MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(
       graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
       proofs.source, JobEdge(proofs, "main node", reads), set_up));
@@ -273,12 +278,30 @@ absl::Status MirrorJob::CoCatchUp() {
   MILLRACE_RETURN_IF_ERROR(CheckMayEndNow());
   MILLRACE_MUTANT(kR10) return absl::OkStatus();  // the marks were clean before the drain
   // What is marked meanwhile, by somebody who has come below the source, is for another call.
-  MILLRACE_RETURN_IF_ERROR(CoCopyRest(dirty().dirty_bytes()).status());
-  return copier_.needs_flush() ? copier_.CoFlush() : absl::OkStatus();
+  MILLRACE_ASSIGN_OR_RETURN(const uint64_t copied, CoCopyRest(dirty().dirty_bytes()));
+  if (copier_.needs_flush()) MILLRACE_RETURN_IF_ERROR(copier_.CoFlush());
+  if (copied > 0) is_emptied_ = false;
+  const bool may_empty = options_.empties_source && dirty().is_clean() && !copier_.needs_flush();
+  return may_empty && !is_emptied_ ? CoEmptySource() : absl::OkStatus();
+}
+
+// Guests are at rest, and what the source holds is durable in the target: wherever this ends, the
+// same is shown.
+absl::Status MirrorJob::CoEmptySource() {
+  const uint64_t end = set_up_.filter.bytes();
+  for (uint64_t offset = 0; offset < end; offset += kForgottenBytesMax) {
+    const ByteRange part(offset, std::min(end - offset, kForgottenBytesMax));
+    const absl::Status status = set_up_.filter.CoForget(part);
+    if (absl::IsUnimplemented(status)) break;  // it is equal to the target, then
+    MILLRACE_RETURN_IF_ERROR(status);
+  }
+  is_emptied_ = true;
+  return set_up_.filter.CoFlush();
 }
 
 bool MirrorJob::IsCaughtUp(const GraphReader& reader) {
   MILLRACE_MUTANT(kR10) return true;
+  if (options_.empties_source && !is_emptied_) return false;
   return dirty().is_clean() && !copier_.needs_flush() && CheckMayEnd(reader).ok();
 }
 

@@ -106,6 +106,9 @@ struct MirrorOptions : BlockJobOptions {
   std::string replaces{};
   // Whether zeroes may be written to the target by giving space back.
   bool unmap = true;
+  // Of an active commit: it ends by itself as soon as source and target are equal; guests stay
+  // where they are, and the source, below which the target lies, says nothing any more.
+  bool empties_source = false;
   // Whether the target is known to read as zeroes, so that nothing need be zeroed before a full
   // copy.
   bool target_is_zero = false;
@@ -156,7 +159,8 @@ absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, Mirro
 // [top .. base] and its claims are in `proofs`, checks are done.
 absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
                                               BlockJobProofs proofs, NodeId lowest,
-                                              const BlockJobOptions& options) MILLRACE_MAY_SUSPEND;
+                                              const BlockJobOptions& options, bool empties_source)
+    MILLRACE_MAY_SUSPEND;
 
 // What JobManager::Change() can change of a mirror. Only from background to write-blocking;
 // anything else but what it is already is FailedPrecondition (kChangeUnsupported). An active
@@ -254,6 +258,7 @@ class MirrorJob final : public BlockJob {
   absl::Status CheckLengths() const;
   absl::Status CheckMayEnd(const GraphReader& reader) const;
   absl::Status CheckMayEndNow() MILLRACE_OPENS_VIEW;
+  absl::Status CoEmptySource() MILLRACE_MAY_SUSPEND;
   void StageBacking(GraphTransaction& change, std::optional<NodeId> below_source);
 
   const MirrorOptions options_;
@@ -290,6 +295,7 @@ class MirrorJob final : public BlockJob {
   bool is_outrun_ = false;              // passes do not leave less and less, though guests are held
   uint64_t put_off_bytes_ = kBytesMax;  // what was left when the edit was put off
   ByteRange paced_;                     // what the speed limit has let pass and is not started yet
+  bool is_emptied_ = false;             // the source, since the last copy
   uint64_t cursor_ = 0;                 // where to look for the next area
   std::optional<bool> is_path_plain_;   // as looked at since the graph may last have changed
 };

@@ -287,6 +287,8 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
       CoWaitForChanges(context);
     } else if (MustFlush()) {
       CoFlushTarget();
+    } else if (options_.empties_source) {
+      return absl::OkStatus();  // nobody is asked; what comes now is copied at the end
     } else if (!context.is_ready()) {
       CoBecomeReady(context);
     } else {

@@ -1,6 +1,6 @@
 // What of a mirror changes while it runs: its copy mode. And what its user knows of the target.
+#include <memory>
 #include <optional>
-#include <utility>
 
 #include <gtest/gtest.h>
 

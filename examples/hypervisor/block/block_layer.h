@@ -211,6 +211,7 @@ void RegisterRefusedCommands(BlockLayer& layer);
 void RegisterHumanCommands(BlockLayer& layer);
 void RegisterHumanInfo(BlockLayer& layer);
 void RegisterHumanRequests(BlockLayer& layer);
+void RegisterHumanCommit(BlockLayer& layer);
 void RegisterObjectProperties(BlockLayer& layer);
 void RegisterBitmapCommands(BlockLayer& layer);
 void RegisterMediumCommands(BlockLayer& layer);

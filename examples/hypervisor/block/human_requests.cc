@@ -182,7 +182,6 @@ struct Absent {
 };
 
 constexpr Absent kAbsent[] = {
-    {"commit", "a drive is committed by a job: use block-commit, or qemu-img after 'quit'"},
     {"drive_backup", "there is no backup job yet: use drive_mirror"},
     {"savevm", "no guest's memory is here to be saved: use snapshot_blkdev"},
     {"loadvm", "no guest's memory is here to be loaded: use qemu-img snapshot -a after 'quit'"},
@@ -204,6 +203,7 @@ void RegisterAbsent(BlockLayer& layer) {
 
 void RegisterHumanRequests(BlockLayer& layer) {
   RegisterAbsent(layer);
+  RegisterHumanCommit(layer);
   RegisterJobRequests(layer);
   RegisterImageRequests(layer);
   RegisterServerRequests(layer);

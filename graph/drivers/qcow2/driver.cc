@@ -241,6 +241,11 @@ absl::Status Qcow2Driver::CoDiscard(ByteRange range) {
   return parts_->writer.CoDiscard(range, options_.pass_discards);
 }
 
+absl::Status Qcow2Driver::CoForget(ByteRange range) {
+  MILLRACE_RETURN_IF_ERROR(CoBeforeChange());
+  return parts_->writer.CoForget(range);
+}
+
 uint64_t Qcow2Driver::zero_granularity() const {
   return parts_ == nullptr ? 1 : parts_->image.geometry().subcluster_bytes();
 }

@@ -48,6 +48,7 @@ class Qcow2Driver final : public FormatDriver {
   absl::Status CoReadEncoded(ByteRange range, const IoVector& target) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoForget(ByteRange range) override MILLRACE_MAY_SUSPEND;
   uint64_t zero_granularity() const override;
   uint64_t cluster_bytes() const override;
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND;

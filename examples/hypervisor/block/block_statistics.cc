@@ -198,7 +198,13 @@ void DriveStatistics::CountDone(CountedIo io, uint64_t bytes, Nanoseconds took, 
   ++counters.operations;
   counters.total += took;
   counters.histogram.Count(took);
+  CountTime(io, took, now);
   last_access_ = now;
+}
+
+void DriveStatistics::CountTime(CountedIo io, Nanoseconds took, Nanoseconds now) {
+  if (io == CountedIo::kUnmap) return;
+  for (TimedStatistics& interval : intervals_) interval.Count(static_cast<size_t>(io), took, now);
 }
 
 void DriveStatistics::CountFailed(CountedIo io, Nanoseconds took, Nanoseconds now) {
@@ -206,6 +212,7 @@ void DriveStatistics::CountFailed(CountedIo io, Nanoseconds took, Nanoseconds no
   counters.histogram.Count(took);
   ++counters.failed;
   if (!accounts_failed) return;
+  CountTime(io, took, now);
   counters.total += took;
   last_access_ = now;
 }
@@ -216,9 +223,11 @@ void DriveStatistics::CountInvalid(CountedIo io, Nanoseconds now) {
 }
 
 json::object DriveStatistics::Describe(Nanoseconds now) const {
+  json::array timed;
+  for (TimedStatistics& interval : intervals_) timed.push_back(interval.Describe(now));
   json::object stats = {{"account_invalid", accounts_invalid},
                         {"account_failed", accounts_failed},
-                        {"timed_stats", json::array()},
+                        {"timed_stats", std::move(timed)},
                         {"wr_highest_offset", 0}};
   for (size_t i = 0; i < counters_.size(); ++i) {
     const Counters& counters = counters_[i];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "examples/hypervisor/block/timed_statistics.h"
 #include "examples/hypervisor/qmp/json.h"
 #include "millrace/engine/scheduler/clock.h"
 
@@ -36,6 +37,9 @@ class DriveStatistics {
   // they ascend from above zero.
   absl::Status SetHistogram(CountedIo io, std::vector<uint64_t> boundaries);
 
+  // Tells of the last so many seconds as well, beside other intervals.
+  void AddInterval(uint32_t seconds, Nanoseconds now) { intervals_.emplace_back(seconds, now); }
+
   // BlockDeviceStats, but for wr_highest_offset, which is the node's.
   json::object Describe(Nanoseconds now) const;
 
@@ -53,9 +57,11 @@ class DriveStatistics {
     LatencyBins histogram;
   };
   Counters& Of(CountedIo io) { return counters_[static_cast<size_t>(io)]; }
+  void CountTime(CountedIo io, Nanoseconds took, Nanoseconds now);
 
   std::array<Counters, 4> counters_;
-  Nanoseconds last_access_ = 0;  // 0: none yet
+  mutable std::vector<TimedStatistics> intervals_;  // asked for, they may let go of what is old
+  Nanoseconds last_access_ = 0;                     // 0: none yet
 };
 
 void RegisterBlockStatistics(BlockLayer& layer);

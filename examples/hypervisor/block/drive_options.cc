@@ -131,6 +131,9 @@ absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MA
   drive->writes_through = settings.writes_through;
   drive->copies_on_read = settings.copies_on_read;
   drive->statistics.accounts_invalid = settings.accounts_invalid;
+  for (const uint32_t seconds : settings.stats_intervals) {
+    drive->statistics.AddInterval(seconds, layer.host().engine.clock().Now());
+  }
   drive->statistics.accounts_failed = settings.accounts_failed;
   MILLRACE_RETURN_IF_ERROR(SetDriveThrottle(
       layer, *drive, settings.throttle_group.empty() ? drive->id : settings.throttle_group,

@@ -96,6 +96,28 @@ absl::Status TakeThrottling(json::object& options, DriveSettings* settings) {
   return CheckThrottleLimits(settings->limits);
 }
 
+// "stats-intervals.0=60,stats-intervals.1=3600". Other forms are no options of a drive.
+absl::Status TakeStatsIntervals(json::object& options, DriveSettings* settings) {
+  const auto found = options.find("stats-intervals");
+  if (found == options.end()) return absl::OkStatus();
+  if (found->value().is_object() && !found->value().get_object().empty()) {
+    const std::string_view first = View(found->value().get_object().begin()->key());
+    return GenericError(StrCat("Invalid option stats-intervals.", first));
+  }
+  if (!found->value().is_array()) return absl::OkStatus();
+  for (const json::value& element : found->value().get_array()) {
+    const std::string text =
+        element.is_string() ? std::string(View(element.get_string())) : json::serialize(element);
+    uint32_t seconds = 0;
+    if (!absl::SimpleAtoi(text, &seconds) || seconds == 0) {
+      return GenericError(StrCat("Invalid interval length: ", text));
+    }
+    settings->stats_intervals.push_back(seconds);
+  }
+  options.erase(found);
+  return absl::OkStatus();
+}
+
 absl::Status TakeErrorActions(json::object& options) {
   // Guest devices do no I/O, so there is nothing to stop.
   for (const auto& [name, what] : {std::pair("werror", "write"), std::pair("rerror", "read")}) {
@@ -172,6 +194,7 @@ absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
   MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "snapshot", &settings.is_snapshot));
   MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "stats-account-invalid", &settings.accounts_invalid));
   MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "stats-account-failed", &settings.accounts_failed));
+  MILLRACE_RETURN_IF_ERROR(TakeStatsIntervals(options, &settings));
   MILLRACE_RETURN_IF_ERROR(TakeErrorActions(options));
   MILLRACE_RETURN_IF_ERROR(TakeCacheMode(options, &settings));
   MILLRACE_RETURN_IF_ERROR(TakeThrottling(options, &settings));

@@ -2,7 +2,9 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_SETTINGS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_SETTINGS_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/qmp/json.h"
@@ -21,6 +23,7 @@ struct DriveSettings {
   bool is_snapshot = false;
   bool accounts_invalid = true;
   bool accounts_failed = true;
+  std::vector<uint32_t> stats_intervals;  // seconds
   ThrottleLimits limits;
   std::string throttle_group;
 };

@@ -1,0 +1,50 @@
+"""query-blockstats: what requests took in the last so many seconds (stats-intervals)."""
+
+from support.case import Case, QmpClosed
+from support.images import MIB
+
+NAMES = {'interval_length', 'avg_rd_queue_depth', 'avg_wr_queue_depth',
+         *(f'{which}_{what}_latency_ns' for which in ('min', 'max', 'avg')
+           for what in ('rd', 'wr', 'flush'))}
+
+
+class Intervals(Case):
+    def setUp(self):
+        super().setUp()
+        self.path = self.images.create('x.img', MIB)
+
+    def timed(self):
+        (drive,) = self.vm.command('query-blockstats')
+        return drive['stats']['timed_stats']
+
+    def test_none_unless_they_are_asked_for(self):
+        self.vm.drive(self.path).launch()
+        self.assertEqual(self.timed(), [])
+
+    def test_each_counts_for_itself(self):
+        self.vm.drive(self.path, 'stats-intervals.0=3600,stats-intervals.1=7200').launch()
+        for interval, seconds in zip(self.timed(), (3600, 7200)):
+            self.assertEqual(set(interval), NAMES)
+            self.assertEqual({name: value for name, value in interval.items() if value},
+                             {'interval_length': seconds})
+        for command in ('aio_write 0 64K', 'aio_write 64K 64K', 'aio_flush'):
+            self.vm.io('drive0', command)
+        for interval in self.timed():
+            self.assertLess(0, interval['min_wr_latency_ns'])
+            self.assertLessEqual(interval['min_wr_latency_ns'], interval['avg_wr_latency_ns'])
+            self.assertLessEqual(interval['avg_wr_latency_ns'], interval['max_wr_latency_ns'])
+            self.assertLess(0, interval['avg_wr_queue_depth'])
+            self.assertEqual(interval['max_rd_latency_ns'], 0)
+
+    def test_lengths_that_are_none(self):
+        for text, refusal in (('stats-intervals.0=0', 'Invalid interval length: 0'),
+                              ('stats-intervals.0=x', 'Invalid interval length: x'),
+                              ('stats-intervals.x=1', 'Invalid option stats-intervals.x'),
+                              ('stats-intervals=60', "Block format 'qcow2' does not support the "
+                               "option 'stats-intervals'")):
+            with self.subTest(text=text):
+                vm = self.machine()
+                with self.assertRaises((QmpClosed, OSError)):
+                    vm.drive(self.path, text).launch()
+                self.assertEqual(vm.wait_exit(), 1)
+                self.assertIn(refusal, vm.errors())

@@ -2,9 +2,9 @@
 //
 // Without a size the image reaches to the end of its primary child and grows with it; with one it
 // is fixed: beyond it a format above reads zeroes (kZero), and writes, zeroes and discards find no
-// space (ENOSPC), whoever asks. Every byte counts as allocated, holes too, as in QEMU: CoMap answers
-// kData with the place in the child, and that a hole reads as zeroes is for the generic path to
-// learn from the child.
+// space (ENOSPC), whoever asks. Every byte counts as allocated, holes too, as in QEMU: CoMap
+// answers kData with the place in the child, and that a hole reads as zeroes is for the generic
+// path to learn from the child.
 //
 // Raw is raw because somebody said so: its content is never looked at to find a format in it, or a
 // guest could choose how its disk is read the next time.

@@ -195,11 +195,7 @@ TEST(MirrorBelow, AWindowThatIsMovedBelowAFilterIsMirroredAnew) {
       MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, i, 1, static_cast<char>('a' + i)));
     }
     MILLRACE_RETURN_IF_ERROR(CoStartOn(world, throttle));
-    std::vector<NodeChange> changes(1);
-    changes[0].node = raw;
-    changes[0].fresh = MakeRawDriver({kSector, kBytes});
-    MILLRACE_RETURN_IF_ERROR(
-        CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder));
+    MILLRACE_RETURN_IF_ERROR(CoSetOptions(world, raw, MakeRawDriver({kSector, kBytes})));
     MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
     EXPECT_EQ(seen[0], 'b');
     MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, kSectors, 1, 'z'));
@@ -215,11 +211,7 @@ TEST(MirrorBelow, WhatABackingsWindowThatShrinksShowsNoMoreIsZeroInTheTarget) {
     MILLRACE_ASSIGN_OR_RETURN(Attachment other, Come(world, file));
     MILLRACE_RETURN_IF_ERROR(CoWriteSectors(other, 0, kSectors, 'b'));
     MILLRACE_RETURN_IF_ERROR(CoStartOn(world, top));
-    std::vector<NodeChange> changes(1);
-    changes[0].node = raw;
-    changes[0].fresh = MakeRawDriver({0, 5 * kSector});
-    MILLRACE_RETURN_IF_ERROR(
-        CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder));
+    MILLRACE_RETURN_IF_ERROR(CoSetOptions(world, raw, MakeRawDriver({0, 5 * kSector})));
     MILLRACE_ASSIGN_OR_RETURN(const std::string seen, CoContent(world.chain.guest));
     EXPECT_EQ(seen[5 * kSector], '\0');
     return CoCompleteAndCompare(world);

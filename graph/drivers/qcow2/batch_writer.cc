@@ -48,7 +48,8 @@ absl::Status BatchWriter::CoPlanCluster(const L2Entry& entry, uint64_t guest, Wr
 absl::Status BatchWriter::CoPlan(ByteRange range, WriteFlags flags, ClusterBatch& batch) {
   const Geometry& geometry = image_.geometry();
   for (uint64_t guest = range.offset; guest < range.end();) {
-    MILLRACE_ASSIGN_OR_RETURN(const std::optional<L2Window> window, mapping_.CoLookUp(guest, Access::kWrite));
+    MILLRACE_ASSIGN_OR_RETURN(const std::optional<L2Window> window,
+                              mapping_.CoLookUp(guest, Access::kWrite));
     const uint64_t table_bytes = geometry.l2_table_guest_bytes();
     const uint64_t known_end =
         window.has_value() ? window->guest_end() : AlignDown(guest, table_bytes) + table_bytes;

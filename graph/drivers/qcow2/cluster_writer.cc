@@ -89,7 +89,8 @@ bool ClusterWriter::Continues(const Plan& plan, const Plan& next) const {
 absl::StatusOr<ClusterWriter::Plan> ClusterWriter::CoPlan(ByteRange range,
                                                           bool only_if_unallocated) {
   const uint64_t cluster_bytes = image_.geometry().cluster_bytes();
-  MILLRACE_ASSIGN_OR_RETURN(std::optional<L2Window> window, mapping_.CoLookUp(range.offset, Access::kWrite));
+  MILLRACE_ASSIGN_OR_RETURN(std::optional<L2Window> window,
+                            mapping_.CoLookUp(range.offset, Access::kWrite));
   if (!window.has_value()) {
     Plan plan;
     plan.placement = Placement::kNew;
@@ -400,7 +401,8 @@ absl::Status ClusterWriter::ForgetEntry(L2Entry& entry, uint32_t, ZeroFlags) con
 absl::Status ClusterWriter::CoChangeWindow(ByteRange range, ChangeEntry change, ZeroFlags flags,
                                            bool makes_tables, bool discard, uint64_t& done) {
   const Geometry& geometry = image_.geometry();
-  MILLRACE_ASSIGN_OR_RETURN(std::optional<L2Window> window, mapping_.CoLookUp(range.offset, Access::kWrite));
+  MILLRACE_ASSIGN_OR_RETURN(std::optional<L2Window> window,
+                            mapping_.CoLookUp(range.offset, Access::kWrite));
   if (!window.has_value() && !makes_tables) {
     const uint64_t table_bytes = geometry.l2_table_guest_bytes();
     done = std::min(range.end(), AlignDown(range.offset, table_bytes) + table_bytes);

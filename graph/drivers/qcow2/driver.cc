@@ -281,8 +281,8 @@ absl::Status Qcow2Driver::CoReadCompressed(const L2Entry& entry, uint64_t offset
   const uint64_t file_bytes = image.file().bytes();
   const bool is_window = image.file().is_window();
   if (place >= file_bytes && !is_window) {
-    return image.Named(absl::DataLossError(StrCat(
-        "compressed data at ", place, " lies beyond the end of the file at ", file_bytes)));
+    return image.Named(absl::DataLossError(
+        StrCat("compressed data at ", place, " lies beyond the end of the file at ", file_bytes)));
   }
   // The last sector may be cut off by the end of the file.
   const uint64_t bytes = std::min(entry.compressed.bytes, file_bytes - std::min(place, file_bytes));

@@ -45,9 +45,9 @@ class Image {
   absl::Status CoCorrupt(std::string_view what) MILLRACE_MAY_SUSPEND;
   // The same if metadata lies in `run`, where there is only `what`: "guest data".
   absl::Status CoCheckNoMetadata(ClusterRun run, std::string_view what) MILLRACE_MAY_SUSPEND;
-  // The same for something that is referred to and lies behind the end of the file: "the L2 table at
-  // 65536 lies". But where the file is a window that is shorter than the image, it is there, out of
-  // reach: EIO for a read, ENOSPC for a write, and nothing is marked.
+  // The same for something that is referred to and lies behind the end of the file: "the L2 table
+  // at 65536 lies". But where the file is a window that is shorter than the image, it is there, out
+  // of reach: EIO for a read, ENOSPC for a write, and nothing is marked.
   absl::Status CoBehindEnd(std::string_view what, Access access) MILLRACE_MAY_SUSPEND;
   // The same if `status` is DataLoss; any other status is returned as it is.
   absl::Status CoNoteCorruption(absl::Status status) MILLRACE_MAY_SUSPEND;

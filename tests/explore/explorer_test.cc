@@ -89,8 +89,9 @@ Scenario OppositeLocksBesideAPoller(int looks_max) {
               };
               scope.Spawn("a", [&]() MILLRACE_MAY_SUSPEND { lock_both(first, second); });
               scope.Spawn("b", [&]() MILLRACE_MAY_SUSPEND { lock_both(second, first); });
-              for (int looks = 0; done < 2; ++looks) {
-                if (looks == looks_max) run.Abandon("gave up", "the two do not end");
+              int looks = 0;
+              while (done < 2) {
+                if (looks++ == looks_max) run.Abandon("gave up", "the two do not end");
                 CoSleepFor(1'000'000).IgnoreError();
               }
               return scope.CoJoin();

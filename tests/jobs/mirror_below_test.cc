@@ -67,6 +67,14 @@ absl::Status CoPutOverlay(MirrorWorld& world, NodeId overlay, NodeId node) MILLR
 
 // ---- Parts of the stories ----------------------------------------------------------------------
 
+absl::Status CoSetOptions(MirrorWorld& world, NodeId node, std::unique_ptr<Driver> fresh)
+    MILLRACE_MAY_SUSPEND {
+  std::vector<NodeChange> changes(1);
+  changes[0].node = node;
+  changes[0].fresh = std::move(fresh);
+  return CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder);
+}
+
 // A ready mirror of all that the guest sees on `source` to "t".
 absl::Status CoStartOn(MirrorWorld& world, NodeId source) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(world.chain.guest, Attach(world, source, world.chain.guest_holder));
@@ -311,14 +319,6 @@ TEST(MirrorBelow, WhatAStreamTakesOutIsShownAsBefore) {
 }
 
 // ---- The graph's permissions change below ------------------------------------------------------
-
-absl::Status CoSetOptions(MirrorWorld& world, NodeId node, std::unique_ptr<Driver> fresh)
-    MILLRACE_MAY_SUSPEND {
-  std::vector<NodeChange> changes(1);
-  changes[0].node = node;
-  changes[0].fresh = std::move(fresh);
-  return CoReopenNodes(world.graph(), std::move(changes), world.chain.monitor_holder);
-}
 
 enum class End { kComplete, kCancel, kForce };
 

@@ -16,7 +16,7 @@
 namespace millrace {
 namespace {
 
-// Between two requests: a job needs two for its first piece, which its copiers do in a third.
+// After a request that has begun something: a job needs two for its first piece, which its copiers do in a third.
 constexpr int kTurnsOfOthers = 3;
 // Clients of one monitor that have stopped sending but are still answered.
 constexpr size_t kLingeringMax = 16;
@@ -100,16 +100,17 @@ void MonitorHub::CoServe() {
   while (!is_stopping_) {
     // Held while it is served: its client may go, and another one come.
     if (const std::shared_ptr<MonitorSession> session = NextToServe()) {
+      has_emitted_ = false;
       CoServeOne(*session);
-      CoLetOthersWork();
+      if (has_emitted_) CoLetOthersWork();
     } else {
       changed_.CoWait();
     }
   }
 }
 
-// A job that a request has started begins to work, so that what the same client has sent along
-// with the request does not find it as if it had never run.
+// A job that a request has started, of which it has told, begins to work, so that what the same
+// client has sent along with the request does not find it as if it had never run.
 void MonitorHub::CoLetOthersWork() {
   for (int turn = 0; turn < kTurnsOfOthers && !is_stopping_; ++turn) {
     if (!CoSleepFor(0).ok()) return;
@@ -178,6 +179,7 @@ absl::Status MonitorHub::Negotiate(MonitorSession& session, const json::object& 
 }
 
 void MonitorHub::Emit(std::string_view name, json::object data) {
+  has_emitted_ = true;
   json::object event;
   event["timestamp"] = Now();
   event["event"] = json::string_view(name.data(), name.size());

@@ -79,6 +79,7 @@ class MonitorHub final : public EventSink {
   size_t turn_ = 0;
   Condition changed_;
   bool is_stopping_ = false;
+  bool has_emitted_ = false;  // since the latest request was begun
   // While a command runs that replies first.
   bool holds_events_ = false;
   std::vector<json::object> held_events_;

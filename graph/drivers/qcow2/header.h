@@ -1,5 +1,5 @@
 // The qcow2 header: the fields at the start of the file, the extensions and the backing file's
-// name, all inside the first cluster.
+// name, all inside the first cluster. Internal; not installed.
 //
 //   MILLRACE_ASSIGN_OR_RETURN(Header header, ParseHeader(first_cluster));
 //   MILLRACE_RETURN_IF_ERROR(ValidateHeader(header, file_bytes, HeaderUse::kOpen));

@@ -24,22 +24,22 @@ class DeviceDel(Case):
     def test_a_controller_takes_its_disks_along_the_last_one_first(self):
         self.plug('scsi-hd', id='h0', drive='n0', bus='s.0')
         self.plug('scsi-hd', id='h1', drive='n1', bus='other.0')
-        self.plug('scsi-hd', id='h2', drive='n2')  # on the first bus of its kind
+        self.plug('scsi-hd', id='h2', drive='n2')  # on the newest bus of its kind
         self.plug('scsi-cd', drive='n3', bus='s.0')
         self.vm.command('device_del', id='s')
         self.assertEqual(self.vm.reply('device_del', id='h0')['error']['desc'],
                          "Device 'h0' not found")
         self.assertEqual(self.deleted(), [
             {'path': '/machine/peripheral-anon/device[0]'},
-            {'path': '/machine/peripheral/h2', 'device': 'h2'},
             {'path': '/machine/peripheral/h0', 'device': 'h0'},
             {'path': '/machine/peripheral/s/virtio-backend'},
             {'path': '/machine/peripheral/s', 'device': 's'}])
         self.assertEqual([one['qdev'] for one in self.vm.command('query-block')],
-                         ['h1'])
-        for node in ('n0', 'n2', 'n3'):
+                         ['h1', 'h2'])
+        for node in ('n0', 'n3'):
             self.vm.command('blockdev-del', node_name=node)
-        self.assert_refused('Node n1 is in use', 'blockdev-del', node_name='n1')
+        for node in ('n1', 'n2'):
+            self.assert_refused(f'Node {node} is in use', 'blockdev-del', node_name=node)
 
     def test_a_plan_tells_of_the_disks(self):
         self.plug('scsi-hd', id='h0', drive='n0', bus='s.0')

@@ -16,7 +16,8 @@
 namespace millrace {
 namespace {
 
-// After a request that has begun something: a job needs two for its first piece, which its copiers do in a third.
+// After a request that has begun something: a job needs two for its first piece, which its copiers
+// do in a third.
 constexpr int kTurnsOfOthers = 3;
 // Clients of one monitor that have stopped sending but are still answered.
 constexpr size_t kLingeringMax = 16;

@@ -8,8 +8,8 @@
 # clang-tidy reads the sources (build/nightly/clang_tidy.txt), and tests/campaign/report.py says what
 # all of it has shown (build/nightly/report.html); it fails if a site of the library was never met.
 # At last QEMU is asked: tests/hypervisor's cases and scripts on both (build/nightly/conformance.txt,
-# differential.txt), and a Linux guest. What is missing for one of these three is told, and is no
-# failure.
+# differential.txt), and a Linux guest; and a browser shows pages that replay findings. What is
+# missing for one of these is told, and is no failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 2 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 tests/setup.sh nightly
 cmake --preset release >/dev/null
 cmake --build --preset release --target campaigns example_cli example_hypervisor \
-  example_race_gallery scenario_proofs
+  example_race_gallery scenario_proofs explore_test
 if compgen -G 'tests/fuzz/*_fuzz.cc' >/dev/null; then
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz
@@ -52,6 +52,9 @@ export MILLRACED=$PWD/build/release/examples/hypervisor/millraced
 # The conformance cases on both, and scripts whose every reply is compared.
 or_skip python3 -B tests/hypervisor/run.py --backend both >build/nightly/conformance.txt
 or_skip python3 -B tests/hypervisor/differential.py >build/nightly/differential.txt
+# Pages that replay findings, in a browser (build/nightly/replay_page.txt).
+or_skip python3 -B tests/explore/replay_page_test.py build/release/tests/explore_test \
+  >build/nightly/replay_page.txt
 # A Linux guest on an NBD export while jobs run below it.
 or_skip python3 -B tests/guest/run.py --daemon "$MILLRACED" --minutes 3
 exit $status

@@ -5,7 +5,8 @@
 #
 #   quickstart   compiler, build tools and libraries; QEMU's tools if they can be had
 #   tests        everything: clang and its sanitizers, GoogleTest, Google Benchmark, QEMU's tools
-#   nightly      and QEMU itself, which answers beside millraced, and what its Linux guest is made of
+#   nightly      and QEMU itself, which answers beside millraced, what its Linux guest is made of, and
+#                a browser for pages that replay findings
 #
 # Does nothing, quickly, when all is there. Uses sudo unless run as root. Never removes a package:
 # where one would have to go (Boost 1.74's dev packages exclude those of 1.81), it names the
@@ -19,7 +20,7 @@ qemu_packages=(qemu-utils qemu-system-common)
 test_packages=(clang libclang-rt-14-dev clang-format clang-tidy libgtest-dev
                libgmock-dev libbenchmark-dev python3
                libgnutls28-dev gnutls-bin libnbd-bin fio)
-nightly_packages=(qemu-system-x86 busybox-static e2fsprogs)
+nightly_packages=(qemu-system-x86 busybox-static e2fsprogs chromium)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -405,7 +405,7 @@ absl::Status GraphTransaction::Validate() {
   TransactionValidator::DropReservations(*plan_);
   plan_->is_validated = false;
   MILLRACE_RETURN_IF_ERROR(plan_->status);
-  MILLRACE_RETURN_IF_ERROR(TransactionValidator(graph(), *plan_).Run());
+  MILLRACE_RETURN_IF_ERROR(TransactionValidator(*plan_).Run());
   plan_->is_validated = true;
   return absl::OkStatus();
 }

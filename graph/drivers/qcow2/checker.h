@@ -74,7 +74,8 @@ class Checker {
   absl::Status CoCompareBlock(uint64_t block, HostOffset place, Qcow2Repair repair)
       MILLRACE_MAY_SUSPEND;
   bool CompareOne(uint64_t cluster, uint64_t refcount, Qcow2Repair repair);
-  absl::Status CoReportUncovered(uint64_t from_block, uint64_t to_block) MILLRACE_MAY_SUSPEND;
+  // Blocks that there are none of, `to_block` not included.
+  void ReportUncovered(uint64_t from_block, uint64_t to_block);
   absl::StatusOr<uint64_t> CoRefcountOf(uint64_t cluster) MILLRACE_MAY_SUSPEND;
   // The refcount block named by the table, 0 if none or broken.
   absl::StatusOr<HostOffset> CoBlockPlace(uint64_t block) MILLRACE_MAY_SUSPEND;

@@ -27,14 +27,15 @@ uint64_t Checker::table_entries() const {
 }
 
 absl::Status Checker::CoCountRefcountStructures() {
-  if (table_entries() == 0) {
+  const uint64_t blocks = table_entries();
+  if (blocks == 0) {
     Corruption(StrCat("the refcount table at ", header_.refcount_table_offset, " with ",
                       header_.refcount_table_clusters, " clusters cannot be used"));
     needs_rebuild_ = true;
     return absl::OkStatus();
   }
   CountTable(header_.refcount_table_offset, header_.refcount_table_bytes(), kRefcountTableName);
-  for (uint64_t block = 0; block < table_entries(); ++block) {
+  for (uint64_t block = 0; block < blocks; ++block) {
     const HostOffset entry(header_.refcount_table_offset + 8 * block);
     MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
                               cache_.CoGet(TableKind::kRefcountTable, entry));
@@ -118,30 +119,30 @@ absl::Status Checker::CoCompareBlock(uint64_t block, HostOffset place, Qcow2Repa
   return absl::OkStatus();
 }
 
-absl::Status Checker::CoReportUncovered(uint64_t from_block, uint64_t to_block) {
+void Checker::ReportUncovered(uint64_t from_block, uint64_t to_block) {
+  if (from_block == to_block) return;
   const uint64_t end = to_block << geometry_.refcount_block_bits();
   for (uint64_t cluster = uses_.Next(from_block << geometry_.refcount_block_bits(), end);
        cluster < end; cluster = uses_.Next(cluster + 1, end)) {
     Corruption(StrCat("cluster ", cluster, " has no refcount and ", uses_.Get(cluster), " uses"));
     needs_rebuild_ = true;
   }
-  return absl::OkStatus();
 }
 
 absl::Status Checker::CoCompareRefcounts(Qcow2Repair repair) {
-  for (uint64_t block = 0; block < table_entries(); ++block) {
+  const uint64_t blocks = table_entries();
+  uint64_t uncovered = 0;  // from here up to the block that is looked at there are none
+  for (uint64_t block = 0; block < blocks; ++block) {
     MILLRACE_ASSIGN_OR_RETURN(const HostOffset place, CoBlockPlace(block));
-    if (place.value() == 0) {
-      MILLRACE_RETURN_IF_ERROR(CoReportUncovered(block, block + 1));
-    } else if (uses_.Get(geometry_.ClusterOf(place).value()) == 1) {
-      // A block that is something else as well has been reported; what it says means nothing.
-      MILLRACE_RETURN_IF_ERROR(CoCompareBlock(block, place, repair));
-    }
+    if (place.value() == 0) continue;
+    ReportUncovered(uncovered, block);
+    uncovered = block + 1;
+    // A block that is something else as well has been reported; what it says means nothing.
+    if (uses_.Get(geometry_.ClusterOf(place).value()) != 1) continue;
+    MILLRACE_RETURN_IF_ERROR(CoCompareBlock(block, place, repair));
   }
   const uint64_t used_blocks = (uses_.end() >> geometry_.refcount_block_bits()) + 1;
-  if (used_blocks > table_entries()) {
-    MILLRACE_RETURN_IF_ERROR(CoReportUncovered(table_entries(), used_blocks));
-  }
+  ReportUncovered(uncovered, std::max(blocks, used_blocks));
   return CoWriteChanges();
 }
 

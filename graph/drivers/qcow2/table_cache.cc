@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -57,7 +58,7 @@ std::shared_ptr<uint8_t[]> NewSliceMemory(uint64_t bytes) {
 
 }  // namespace
 
-struct TableCache::Slice {
+struct TableCache::Slice : std::enable_shared_from_this<TableCache::Slice> {
   Slice(TableKind table_kind, uint64_t file_offset, uint64_t slice_bytes)
       : kind(table_kind), offset(file_offset), bytes(slice_bytes) {}
 
@@ -106,6 +107,11 @@ TableCache::~TableCache() {
 }
 
 absl::StatusOr<TableCache::SliceRef> TableCache::CoGet(TableKind kind, HostOffset offset) {
+  Slice*& last = last_[static_cast<size_t>(kind)];
+  if (last != nullptr && last->offset == SliceOffset(offset)) {
+    Touch(*last);
+    return SliceRef(last->shared_from_this());
+  }
   if (auto found = slices_.find(SliceOffset(offset)); found != slices_.end()) {
     std::shared_ptr<Slice> slice = found->second;
     MILLRACE_SOMETIMES(slice->is_loading, "qcow2: two want a table that is being loaded");
@@ -114,6 +120,7 @@ absl::StatusOr<TableCache::SliceRef> TableCache::CoGet(TableKind kind, HostOffse
       MILLRACE_RETURN_IF_ERROR(slice->load_status);
     } else {
       Touch(*slice);
+      last = slice.get();
     }
     return SliceRef(std::move(slice));
   }
@@ -269,6 +276,7 @@ void TableCache::Touch(Slice& slice) {
 void TableCache::Detach(Slice& slice) {
   ClearDirty(slice);
   lists_->by_use.Remove(slice);
+  std::replace(std::begin(last_), std::end(last_), &slice, static_cast<Slice*>(nullptr));
   slice.is_detached = true;
   const uint64_t offset = slice.offset;
   slices_.erase(offset);  // may destroy the slice

@@ -117,6 +117,8 @@ class TableCache {
   const uint64_t slice_bytes_;
   const uint64_t bytes_max_;
   absl::btree_map<uint64_t, std::shared_ptr<Slice>> slices_;  // by offset in the file
+  // The slice that was found last for a kind of table, which the next one asked for mostly is.
+  Slice* last_[kTableKinds] = {};
   // Declared behind slices_, so that they are gone first.
   struct Lists;
   std::unique_ptr<Lists> lists_;

@@ -35,6 +35,11 @@ tests/consumer/check.sh subdirectory_whole "$PWD/build/nightly/consumer" - g++ \
   >build/nightly/subdirectory.txt || status=$?
 build/release/tests/scenario_proofs >build/nightly/proofs.txt || status=$?
 build/release/examples/race_gallery/race_gallery run --all >build/nightly/gallery.txt || status=$?
+# Its scenes under ASan and UBSan, with the engine as it is.
+cmake --preset asan-ubsan >/dev/null
+cmake --build --preset asan-ubsan --target example_race_gallery
+build/asan-ubsan/examples/race_gallery/race_gallery run --all --script --fixed \
+  >build/nightly/gallery_asan.txt || status=$?
 python3 -B tests/campaign/report.py --proofs build/nightly/proofs.txt \
   --gallery build/nightly/gallery.txt --json build/nightly/report.json \
   --html build/nightly/report.html || status=$?

@@ -22,14 +22,15 @@ PROGRAMS = {  # of the tree, and what each is called here
     'tests/setup.sh': 'setup', 'tests/tidy/clang_tidy.sh': 'tidy',
     'tests/consumer/check.sh': 'subproject',
     'build/release/tests/scenario_proofs': 'proofs',
-    'build/release/examples/race_gallery/race_gallery': 'gallery'}
+    'build/release/examples/race_gallery/race_gallery': 'gallery',
+    'build/asan-ubsan/examples/race_gallery/race_gallery': 'sanitized_gallery'}
 SCRIPTS = {  # run by python3
     'tests/campaign/nightly.py': 'campaigns', 'tests/campaign/report.py': 'report',
     'tests/hypervisor/run.py': 'conformance', 'tests/hypervisor/differential.py': 'differential',
     'tests/explore/replay_page_test.py': 'pages', 'tests/guest/run.py': 'guest'}
-JUDGES = ['campaigns', 'tidy', 'subproject', 'proofs', 'gallery', 'report', 'conformance',
-          'differential', 'pages', 'guest']
-MAY_BE_SKIPPED = JUDGES[6:]
+JUDGES = ['campaigns', 'tidy', 'subproject', 'proofs', 'gallery', 'sanitized_gallery', 'report',
+          'conformance', 'differential', 'pages', 'guest']
+MAY_BE_SKIPPED = JUDGES[7:]
 
 STEP = '''#!/bin/bash
 echo "{name} $*" >>"$FOLDER/calls"

@@ -34,7 +34,7 @@ cmake --preset "$preset" || give_up "cannot configure"
 cmake --build --preset "$preset" || give_up "does not build"
 echo "$preset: built after $((SECONDS - start)) s"
 
-rm -f "$results"
+rm -rf "$results" "$build/gtest"
 ctest --preset "$preset" --parallel "$(nproc)" --output-junit tests.xml
 status=$?
 
@@ -47,6 +47,16 @@ failed=$(($(attribute failures) + ${not_run:-0}))
 skipped=$(($(attribute skipped) + $(attribute disabled) - ${not_run:-0}))
 [ "$ran" -gt 0 ] || give_up "no tests ran"
 [ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1
+# With sanitizers one of ctest's tests is many of GoogleTest's (tests/CMakeLists.txt), which left word
+# of themselves; those of a process that died did not, and are one failure.
+for shard in "$build"/gtest/*.xml; do
+  [ -e "$shard" ] || continue
+  of_shard() { grep -m1 -oP "^<testsuites .*\b$1=\"\K[0-9]+" "$shard" || echo 0; }
+  broken=$(of_shard failures)
+  ran=$((ran - 1 + $(of_shard tests)))
+  skipped=$((skipped + $(of_shard disabled) + $(grep -c 'result="skipped"' "$shard")))
+  [ "$broken" = 0 ] || failed=$((failed - 1 + broken))
+done
 echo "$preset: built and tested in $((SECONDS - start)) s, $skipped tests skipped"
 [ "$failed" = 0 ] || echo "repeat one: ctest --test-dir $build --output-on-failure -R '^NAME\$'"
 echo "$((ran - failed - skipped)) passed, $failed failed"

@@ -47,6 +47,12 @@ RESULTS = '''<?xml version="1.0" encoding="UTF-8"?>
 \t>
 {cases}</testsuite>
 '''
+SHARD = """<?xml version="1.0" encoding="UTF-8"?>
+<testsuites tests="{tests}" failures="{failures}" disabled="{disabled}" errors="0" name="AllTests">
+  <testsuite name="A" tests="{tests}" failures="{failures}" disabled="{disabled}" skipped="{skipped}">
+{cases}  </testsuite>
+</testsuites>
+"""
 PRESETS = '''{"version": 3,
  "configurePresets": [{"name": "release", "generator": "Ninja",
                        "binaryDir": "${sourceDir}/build/release"}],
@@ -93,6 +99,14 @@ class Run(unittest.TestCase):
                 words = f'"/bin/sh" "-c" "{command}"' if command else f'"{self.folder}/no-program"'
                 file.write(f'add_test({name} {words})\nset_tests_properties({name} PROPERTIES '
                            'SKIP_RETURN_CODE 77 SKIP_REGULAR_EXPRESSION "SKIPPED HERE")\n')
+
+    def shard(self, name, tests, failures=0, disabled=0, skipped=0):
+        """What a process of GoogleTest's shall leave; the path to it."""
+        left = self.folder / f'{name}.xml'
+        left.write_text(SHARD.format(
+            tests=tests, failures=failures, disabled=disabled, skipped=skipped,
+            cases='    <testcase name="a" status="run" result="skipped" classname="A">\n' * skipped))
+        return f'{shutil.which("cp")} {left} {self.build}/gtest'
 
     def run_sh(self, *words, expect):
         done = subprocess.run(
@@ -185,6 +199,19 @@ class Run(unittest.TestCase):
         self.assertIn(' 0 tests skipped', self.says('2 passed, 1 failed', expect=1))
         self.real_tests(good='true', bad='false', gone='', skip='exit 77')
         self.says('1 passed, 2 failed', expect=1)
+
+    def test_the_tests_in_a_process_are_counted_one_by_one(self):
+        make = f'{shutil.which("mkdir")} -p {self.build}/gtest'
+        one = f'{make} && ' + self.shard('one', 9, disabled=1, skipped=2)
+        self.real_tests(one=one, other='true')
+        self.assertIn(' 3 tests skipped', self.says('7 passed, 0 failed', expect=0))
+        two = f'{make} && ' + self.shard('two', 5, failures=2) + ' && false'
+        self.real_tests(one=one, two=two, other='true')
+        self.says('10 passed, 2 failed', expect=1)
+        # As when memory leaks: no test failed, but the process did; and one that left nothing.
+        leaks = f'{make} && ' + self.shard('leaks', 5) + ' && false'
+        self.real_tests(one=one, leaks=leaks, dies='kill -SEGV $$')
+        self.says('10 passed, 2 failed', expect=1)
 
     def test_a_tree_without_tests_fails(self):
         self.real_tests()

@@ -85,10 +85,10 @@ absl::StatusOr<Extent> FakeDriverContext::CoMapChild(ChildKey, ByteRange range) 
 }
 
 void FormatNode::ReadBacking(uint64_t offset, absl::Span<uint8_t> target) const {
-  for (uint8_t& byte : target) {
-    byte = offset < backing_.size() ? backing_[offset] : 0;
-    ++offset;
-  }
+  const uint64_t there = offset < backing_.size() ? backing_.size() - offset : 0;
+  const uint64_t copied = std::min<uint64_t>(there, target.size());
+  if (copied > 0) std::copy_n(backing_.data() + offset, copied, target.data());
+  std::fill(target.begin() + static_cast<ptrdiff_t>(copied), target.end(), uint8_t{0});
 }
 
 absl::Status FormatNode::CoReadParts(uint64_t offset, absl::Span<uint8_t> target) {

@@ -93,15 +93,27 @@ class FaultedGuest {
   void Remember(uint64_t offset, const std::vector<uint8_t>& data, const absl::Status& status) {
     Count(status);
     unflushed_.push_back({offset, data});
-    for (uint64_t i = 0; i < data.size(); ++i) {
-      const uint64_t at = offset + i;
-      third_[at] = status.ok() ? data[i] : other_[at];
-      other_[at] = status.ok() ? data[i] : model_[at];
-      model_[at] = data[i];
-    }
+    const auto set = [&](std::vector<uint8_t>& what, const std::vector<uint8_t>& from,
+                         uint64_t begin) {
+      std::copy_n(from.data() + begin, data.size(), what.data() + offset);
+    };
+    set(third_, status.ok() ? data : other_, status.ok() ? 0 : offset);
+    set(other_, status.ok() ? data : model_, status.ok() ? 0 : offset);
+    set(model_, data, 0);
   }
   absl::Status Compare(uint64_t offset, const std::vector<uint8_t>& now) const {
-    for (uint64_t i = 0; i < now.size(); ++i) {
+    constexpr uint64_t kPart = 512;
+    for (uint64_t begin = 0; begin < now.size(); begin += kPart) {
+      const uint64_t end = std::min<uint64_t>(begin + kPart, now.size());
+      if (std::equal(now.data() + begin, now.data() + end, model_.data() + offset + begin))
+        continue;
+      MILLRACE_RETURN_IF_ERROR(ComparePart(offset, now, begin, end));
+    }
+    return absl::OkStatus();
+  }
+  absl::Status ComparePart(uint64_t offset, const std::vector<uint8_t>& now, uint64_t begin,
+                           uint64_t end) const {
+    for (uint64_t i = begin; i < end; ++i) {
       const uint64_t at = offset + i;
       if (now[i] == model_[at] || now[i] == other_[at] || now[i] == third_[at]) continue;
       if (may_be_lost_ && (now[i] == flushed_[at] || WasWritten(at, now[i]))) continue;

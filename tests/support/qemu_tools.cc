@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "millrace/engine/base/status_macros.h"
@@ -46,8 +45,11 @@ void WriteFile(const std::string& path, absl::Span<const uint8_t> content) {
              static_cast<std::streamsize>(content.size()));
 }
 std::vector<uint8_t> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  std::vector<uint8_t> content(file ? static_cast<size_t>(file.tellg()) : 0);
+  file.seekg(0);
+  file.read(reinterpret_cast<char*>(content.data()), static_cast<std::streamsize>(content.size()));
+  return content;
 }
 
 bool HasQemuTools() { return HasProgram("qemu-img") && HasProgram("qemu-io"); }

@@ -271,7 +271,8 @@ absl::Status CheckWhatIsLeft(const CrashStage& stage, const SimulatedDisk& disk,
 }
 
 Scenario Crash(CrashJob job) {
-  const std::shared_ptr<CrashStage> stage = MakeStage(job);
+  // Made by the first run: most of those who list the scenarios run none of these.
+  const auto made = std::make_shared<std::shared_ptr<CrashStage>>();
   Scenario scenario;
   scenario.name = StrCat("power fails: ", CrashJobName(job));
   scenario.explored = ChoiceKinds::Schedule()
@@ -279,8 +280,10 @@ Scenario Crash(CrashJob job) {
                           .With(ChoiceKind::kBuggify)
                           .With(ChoiceKind::kLatency);
   scenario.choices_max = 200'000;  // who polls while a file stalls makes many
-  scenario.body = [stage](ScenarioRun& run) -> absl::Status {
+  scenario.body = [job, made](ScenarioRun& run) -> absl::Status {
     run.SetFaults(false);
+    if (*made == nullptr) *made = MakeStage(job);
+    const std::shared_ptr<CrashStage> stage = *made;
     stage->has_moved = false;
     stage->disk_of_run = stage->disk.Clone();
     Fates fates = stage->fates;

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/coroutine/sanitizer.h"
 #include "millrace/engine/explore/delay_bounded.h"
 #include "millrace/engine/explore/explorer.h"
 #include "millrace/engine/explore/schedule.h"
@@ -70,6 +71,7 @@ std::set<std::string_view> SitesMet(const Scenario& scenario) {
 }
 
 TEST(Meetings, TakePlaceAtSomeMomentOfTheJob) {
+  if (MILLRACE_ASAN) GTEST_SKIP() << "who meets whom is the same with sanitizers";
   const std::vector<MeetingSomewhere> meetings = {
       {" against pause and resume", 4, {"others: a pause meets a job mid-copy"}},
       // An active commit comes to rest with its one piece copied.

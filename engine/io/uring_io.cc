@@ -54,6 +54,7 @@ class UringIo final : public HostIo {
   void Block(Nanoseconds timeout) override;
   int PollFd() override;
   bool has_news() const override;
+  unsigned ring_flags() const { return ring_.flags; }
   void RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) override;
 
  private:
@@ -404,9 +405,11 @@ void UringIo::RegisterSlab(char* arena, size_t slab_bytes, uint32_t index) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler, size_t first_set) {
+absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler, size_t first_set,
+                                                         unsigned* flags) {
   auto backend = std::make_unique<UringIo>(scheduler, first_set);
   MILLRACE_RETURN_IF_ERROR(backend->Open());
+  if (flags != nullptr) *flags = backend->ring_flags();
   return backend;
 }
 

@@ -15,10 +15,10 @@ namespace millrace {
 inline constexpr size_t kUringFlagSets = 4;
 
 // Unavailable, with the host's reason, where io_uring is refused (containers do) or too old.
-// `first_set`: which set of flags is tried first, for tests; a later one is what a ring gets on a
-// kernel that does not know the flags of those before.
-absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler,
-                                                         size_t first_set = 0);
+// For tests: `first_set` is the set of flags that is tried first; a later one is what a ring gets
+// on a kernel that does not know the flags of those before; `flags` is told which it got.
+absl::StatusOr<std::unique_ptr<IoBackend>> CreateUringIo(Scheduler& scheduler, size_t first_set = 0,
+                                                         unsigned* flags = nullptr);
 
 }  // namespace millrace
 

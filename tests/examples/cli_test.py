@@ -135,6 +135,10 @@ class Create(Cli):
         self.run_cli('create', '--force', 'a.qcow2', '2M')
         self.assertEqual(self.run_json('info', 'a.qcow2')['virtual-size'], 2 * MIB)
 
+    def test_what_was_made_is_told_in_json_too(self):
+        made = self.run_json('create', 'a.qcow2', '1M')
+        self.assertEqual((made['filename'], made['virtual-size']), ('a.qcow2', MIB))
+
     def test_a_failed_create_leaves_no_file(self):
         self.run_cli('create', '--cluster-size', '1000', 'a.qcow2', '1M', expect=FAILURE)
         self.run_cli('create', '--backing', 'none', '--backing-format', 'raw', 'a.qcow2',
@@ -592,7 +596,16 @@ class Jobs(Cli):
         plan = self.run_json('commit', '--dry-run', '--top', 'mid.qcow2', 'top.qcow2')
         self.assertEqual([link['filename'] for link in plan['after']], ['top.qcow2', 'base.qcow2'])
         self.assertEqual(plan['writes'], ['top.qcow2', 'base.qcow2'])
+        told = self.run_cli('stream', '--dry-run', '--base', 'low.qcow2', 'top.qcow2').stdout
+        self.assertIn('while it runs, no other job could start on: top.qcow2, mid.qcow2\n', told)
         self.assertEqual(self.bytes_of(*self.NAMES), before)
+
+    def test_a_job_that_runs_is_told_in_json_too(self):
+        before = self.content('top.qcow2')
+        done = self.run_json('commit', '--top', 'mid.qcow2', '--base', 'base.qcow2', 'top.qcow2')
+        self.assertEqual((done['job'], done.get('error')), ('commit', None))
+        self.assertEqual(self.backing('top.qcow2'), 'base.qcow2')
+        self.assertEqual(self.content('top.qcow2'), before)
 
     def test_a_dry_run_names_the_program_that_is_in_the_way(self):
         other = subprocess.Popen(['qemu-io', '-r', 'top.qcow2'], cwd=self.folder,

@@ -1,4 +1,8 @@
 // A ring on kernels of all ages: each set of flags that a ring may be made with does the same work.
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <memory>
 #include <string>
 
@@ -78,6 +82,21 @@ TEST_P(UringFlags, TheDescriptorTellsOfCompletions) {
     io_->CoClose(file);
     return absl::OkStatus();
   });
+}
+
+// Who asks for nothing in particular gets the best that the kernel takes.
+TEST(UringFlagsInUse, AreTheBestThatTheKernelKnows) {
+  RealClock clock;
+  Scheduler scheduler(clock);
+  unsigned flags = 0;
+  if (!CreateUringIo(scheduler, 0, &flags).ok()) GTEST_SKIP() << "this host refuses io_uring";
+  constexpr unsigned kBest = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  io_uring_params params = {};
+  params.flags = kBest;
+  const auto probe = static_cast<int>(syscall(SYS_io_uring_setup, 4, &params));
+  if (probe < 0) GTEST_SKIP() << "this kernel does not know the flags";
+  close(probe);
+  EXPECT_EQ(flags & kBest, kBest);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, UringFlags, testing::Range<size_t>(0, kUringFlagSets));

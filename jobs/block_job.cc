@@ -359,6 +359,15 @@ absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holde
   return is_moot ? absl::OkStatus() : status;
 }
 
+void CoTryRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder) {
+  const absl::Status status = CoRestoreReadOnly(graph, node, holder);
+  if (status.ok()) return;
+  graph.engine().observer().OnLog(
+      LogLevel::kWarning,
+      StrCat("a node stays writable after ", holder->Describe(),
+             ", which had made it so: ", FromAbsl(status.message()), "; reopen it read-only"));
+}
+
 BackingReference ReferenceTo(const GraphReader& reader, NodeId base,
                              const std::string& wanted_filename, bool masks_protocol) {
   absl::StatusOr<NodeView> node = reader.Resolve(base);

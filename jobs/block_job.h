@@ -169,6 +169,9 @@ void CoUndoSetUp(Graph& graph, const BlockJobProofs& proofs, NodeId filter, Node
 // somebody else writes, is left as it is.
 absl::Status CoRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder)
     MILLRACE_MAY_SUSPEND;
+// The same where the job has an error of its own to tell: a node that stays writable is a warning
+// in the log.
+void CoTryRestoreReadOnly(Graph& graph, NodeId node, const HolderRef& holder) MILLRACE_MAY_SUSPEND;
 
 // Name and format of what a header should say about `base`: of the image that shows through. With
 // `masks_protocol` a protocol's format is "raw": what a header may say of a file everywhere.

@@ -44,13 +44,13 @@ void CoTakeDown(Graph& graph, BlockJobProofs& proofs, CopySetUp& set_up, NodeId 
   std::vector<Attachment*> attachments = set_up.attachments();
   for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
   MILLRACE_MUTANT(kR56) {  // undone in the order in which it was done
-    if (set_up.target_was_read_only) CoRestoreReadOnly(graph, target, proofs.holder).IgnoreError();
+    if (set_up.target_was_read_only) CoTryRestoreReadOnly(graph, target, proofs.holder);
     set_up.target_was_read_only = false;
   }
   CoUndoSetUp(graph, proofs, set_up.filter.node(), top, attachments);
   proofs.attachments.clear();
   MILLRACE_MUTANT(kR62) return;  // an abort forgets what it had reopened
-  if (set_up.target_was_read_only) CoRestoreReadOnly(graph, target, proofs.holder).IgnoreError();
+  if (set_up.target_was_read_only) CoTryRestoreReadOnly(graph, target, proofs.holder);
 }
 
 }  // namespace millrace

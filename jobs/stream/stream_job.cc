@@ -113,7 +113,7 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
       return FrozenChain::Freeze(view, top, lease_end, proofs.holder);
     }();
     if (!late.ok()) {
-      CoRestoreReadOnly(graph, proofs.overlay, proofs.holder).IgnoreError();
+      CoTryRestoreReadOnly(graph, proofs.overlay, proofs.holder);
       return late.status();
     }
     proofs.chain = *std::move(late);
@@ -139,7 +139,7 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
     for (Attachment& attachment : proofs.attachments) attachments.push_back(&attachment);
     if (reader.ok()) attachments.push_back(&*reader);
     CoUndoSetUp(graph, proofs, reader.ok() ? reader->node() : NodeId(), top, attachments);
-    if (was_read_only) CoRestoreReadOnly(graph, proofs.overlay, proofs.holder).IgnoreError();
+    if (was_read_only) CoTryRestoreReadOnly(graph, proofs.overlay, proofs.holder);
     return status;
   }
   proofs.ClaimAll(graph, reader->node());
@@ -266,7 +266,7 @@ void StreamJob::CoAbort() {
   std::vector<Attachment*> attachments = IoAttachments();
   for (Attachment& attachment : proofs().attachments) attachments.push_back(&attachment);
   CoUndoSetUp(graph(), proofs(), reader_.node(), overlay_, attachments);
-  if (was_read_only_) CoRestoreReadOnly(graph(), overlay_, holder()).IgnoreError();
+  if (was_read_only_) CoTryRestoreReadOnly(graph(), overlay_, holder());
 }
 
 }  // namespace millrace

@@ -26,12 +26,16 @@ absl::Status CoCreateLayer(Graph& graph, const DriverRegistry& registry, const C
   return CoCreateImage(graph, registry, options);
 }
 
-// One write somewhere on the disk: mostly whole pieces, now and then a few sectors, so that
-// clusters are shared by several layers. Writers keep to stripes of their own.
-absl::Status CoWriteSomewhere(Attachment& disk, DiskModel& model, RandomStream& random,
-                              uint64_t writer, std::vector<uint8_t>& memory) MILLRACE_MAY_SUSPEND {
-  const uint64_t stripes = model.bytes() / kPieceBytes / kPiecesInFlight;
-  uint64_t offset = (random.Below(stripes) * kPiecesInFlight + writer) * kPieceBytes;
+// Each layer's own piece, which no other hides: whatever a job copies, it has that to copy.
+ByteRange OwnPiece(uint64_t layer) { return ByteRange(layer * kPieceBytes, kPieceBytes); }
+
+// Somewhere behind those: mostly whole pieces, now and then a few sectors, so that clusters are
+// shared by several layers. Writers keep to stripes of their own.
+ByteRange ChooseRange(const ChainShape& shape, RandomStream& random, uint64_t writer) {
+  const uint64_t stripes = shape.disk_bytes / kPieceBytes / kPiecesInFlight;
+  const uint64_t first_stripe = shape.images / kPiecesInFlight + 1;
+  const uint64_t stripe = first_stripe + random.Below(stripes - first_stripe);
+  uint64_t offset = (stripe * kPiecesInFlight + writer) * kPieceBytes;
   uint64_t bytes = kPieceBytes;
   if (random.OneIn(4)) {
     const uint64_t sectors = kPieceBytes / DiskModel::kSectorBytes;
@@ -39,10 +43,15 @@ absl::Status CoWriteSomewhere(Attachment& disk, DiskModel& model, RandomStream& 
     offset += first * DiskModel::kSectorBytes;
     bytes = (1 + random.Below(sectors - first)) * DiskModel::kSectorBytes;
   }
-  const ByteRange range(offset, bytes);
+  return ByteRange(offset, bytes);
+}
+
+absl::Status CoWriteTagged(Attachment& disk, DiskModel& model, ByteRange range,
+                           std::vector<uint8_t>& memory) MILLRACE_MAY_SUSPEND {
   const uint32_t tag = model.NewTag();
   DiskModel::Fill(range, tag, memory.data());
-  MILLRACE_RETURN_IF_ERROR(disk.CoWrite(offset, IoVector::OfConst(memory.data(), bytes)));
+  MILLRACE_RETURN_IF_ERROR(
+      disk.CoWrite(range.offset, IoVector::OfConst(memory.data(), range.bytes)));
   model.Write(range, tag);
   return absl::OkStatus();
 }
@@ -55,9 +64,13 @@ absl::Status CoFillLayer(Attachment& disk, DiskModel& model, const ChainShape& s
     scope.Spawn("fill/writer", [&, writer]() MILLRACE_MAY_SUSPEND -> absl::Status {
       RandomStream random(shape.seed, StrCat(shape.name, layer, "/", writer));
       std::vector<uint8_t> memory(kPieceBytes);
+      if (writer == 0) {
+        MILLRACE_RETURN_IF_ERROR(CoWriteTagged(disk, model, OwnPiece(layer), memory));
+      }
       while (pieces > 0) {
         --pieces;
-        MILLRACE_RETURN_IF_ERROR(CoWriteSomewhere(disk, model, random, writer, memory));
+        const ByteRange range = ChooseRange(shape, random, writer);
+        MILLRACE_RETURN_IF_ERROR(CoWriteTagged(disk, model, range, memory));
       }
       return absl::OkStatus();
     });

@@ -17,7 +17,19 @@
 namespace millrace {
 namespace {
 
-constexpr Nanoseconds kThrottledFor = 300 * kMillisecond;
+// Bytes a second. A job copies its first piece at once, and then waits for days.
+constexpr int64_t kHeldBack = 1;
+// Both reads and writes, each time that jobs are held back.
+constexpr uint64_t kGuestRequests = 50;
+// That the filters stay in, once the jobs have been let go.
+constexpr Nanoseconds kThrottledFor = 150 * kMillisecond;
+
+Witness::Demands WhatARunHasToShow() {
+  return {.jobs_at_once = {"stream1", "stream2", "stream3", "commit1"},
+          .filters = {"throttle1", "throttle2", "throttle3"},
+          .reads = 2 * kGuestRequests,
+          .writes = 2 * kGuestRequests};
+}
 
 std::shared_ptr<ThrottleGroup> MakeGroup(Engine& engine, const std::string& name) {
   ThrottleLimits limits;
@@ -62,7 +74,7 @@ absl::Status ChainRun::CoRun() {
 }
 
 absl::Status ChainRun::CoRunOpened(Attachment& disk) {
-  Guest guest(disk, chain_.model, options_.seed);
+  Guest guest(disk, chain_.model, witness_, options_.seed);
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return guest.CoRun(); });
   absl::Status status = CoRunJobs(disk);
@@ -71,91 +83,102 @@ absl::Status ChainRun::CoRunOpened(Attachment& disk) {
   counts_ = guest.counts();
   if (!guest_status.ok()) return guest_status;
   if (status.ok()) status = disk.CoFlush();
+  if (status.ok()) status = witness_.Verdict(WhatARunHasToShow());
   return status;
 }
 
 absl::Status ChainRun::CoRunJobs(Attachment& disk) {
-  MILLRACE_RETURN_IF_ERROR(CoRunFirstJobs(disk));
-  return CoRunSecondCommit(disk);
+  Jobs first;
+  absl::Status status = CoStartFirstJobs(disk.node(), first);
+  MILLRACE_RETURN_IF_ERROR(CoMeet(status, first,
+                                  {{"throttle1", disk.node(), "below the guest"},
+                                   {"throttle2", Image(4), "between stream3 and commit1"}}));
+  Jobs second;
+  status = CoCommit("commit2", disk.node(), 6, 4, second);
+  return CoMeet(status, second, {{"throttle3", disk.node(), "below the guest"}});
 }
 
 // Neighbouring ranges: each stream's base is the next one's top, and the commit's overlay is the
 // last one's base. They share no link that a job holds, so they run and end in any order.
-absl::Status ChainRun::CoRunFirstJobs(Attachment& disk) {
-  TaskScope scope("jobs");
-  const auto spawn = [&](auto body) { scope.Spawn("jobs/one", body); };
-  spawn([this]() MILLRACE_MAY_SUSPEND { return CoStream("stream1", 10, 8); });
-  spawn([this]() MILLRACE_MAY_SUSPEND { return CoStream("stream2", 8, 6); });
-  spawn([this]() MILLRACE_MAY_SUSPEND { return CoStream("stream3", 6, 4); });
-  spawn([&]() MILLRACE_MAY_SUSPEND { return CoCommit("commit1", disk.node(), 3, 1); });
-  spawn([&]() MILLRACE_MAY_SUSPEND {
-    return CoThrottleForAWhile("throttle1", disk.node(), "below the guest");
-  });
-  spawn([this]() MILLRACE_MAY_SUSPEND {
-    return CoThrottleForAWhile("throttle2", Image(4), "between stream3 and commit1");
-  });
-  return scope.CoJoin();
+absl::Status ChainRun::CoStartFirstJobs(NodeId root, Jobs& jobs) {
+  MILLRACE_RETURN_IF_ERROR(CoStream("stream1", 10, 8, jobs));
+  MILLRACE_RETURN_IF_ERROR(CoStream("stream2", 8, 6, jobs));
+  MILLRACE_RETURN_IF_ERROR(CoStream("stream3", 6, 4, jobs));
+  return CoCommit("commit1", root, 3, 1, jobs);
 }
 
-absl::Status ChainRun::CoRunSecondCommit(Attachment& disk) {
-  TaskScope scope("jobs");
-  scope.Spawn("jobs/commit",
-              [&]() MILLRACE_MAY_SUSPEND { return CoCommit("commit2", disk.node(), 6, 4); });
-  scope.Spawn("jobs/throttle", [&]() MILLRACE_MAY_SUSPEND {
-    return CoThrottleForAWhile("throttle3", disk.node(), "below the guest");
-  });
-  return scope.CoJoin();
+absl::Status ChainRun::CoMeet(absl::Status started, const Jobs& jobs,
+                              const std::vector<FilterPlace>& filters) {
+  absl::Status status = std::move(started);
+  for (const FilterPlace& place : filters) {
+    if (status.ok()) status = CoInsertThrottle(place);
+  }
+  if (status.ok()) witness_.CoAwaitGuest(kGuestRequests);
+  // Whatever has happened: a job that is held back would be waited for in vain. One that has ended
+  // by now is not to be found; how it ended is asked below.
+  for (const JobNumber job : jobs) {
+    jobs_.SetSpeed(job, options_.job_bytes_per_second).IgnoreError();
+  }
+  if (status.ok()) status = CoSleepFor(kThrottledFor);
+  for (const FilterPlace& place : filters) {
+    if (status.ok()) status = CoTakeOut(place);
+  }
+  for (const JobNumber job : jobs) status.Update(jobs_.CoWaitUntilOver(job));
+  return status;
 }
 
-JobSpec ChainRun::SpecFor(std::string_view name) const {
+JobSpec ChainRun::SpecFor(std::string_view name, int64_t speed) const {
   JobSpec spec;
   spec.id = StrCat(chain_.name, "-", name);
-  spec.speed = options_.job_bytes_per_second;
+  spec.speed = speed;
   return spec;
 }
 
-absl::Status ChainRun::CoStream(std::string_view name, size_t top, size_t base) {
+absl::Status ChainRun::CoStream(std::string_view name, size_t top, size_t base, Jobs& jobs) {
   StreamOptions options;
-  options.spec = SpecFor(name);
+  options.spec = SpecFor(name, kHeldBack);
   options.top = Image(top);
   options.base = Image(base);
   MILLRACE_ASSIGN_OR_RETURN(const JobNumber job, CoStartStream(graph_, jobs_, std::move(options)));
-  return jobs_.CoWaitUntilOver(job);
+  jobs.push_back(job);
+  return absl::OkStatus();
 }
 
-absl::Status ChainRun::CoCommit(std::string_view name, NodeId root, size_t top, size_t base) {
+absl::Status ChainRun::CoCommit(std::string_view name, NodeId root, size_t top, size_t base,
+                                Jobs& jobs) {
   CommitOptions options;
-  options.spec = SpecFor(name);
+  options.spec = SpecFor(name, kHeldBack);
   options.root = root;
   options.top = Image(top);
   options.base = Image(base);
   MILLRACE_ASSIGN_OR_RETURN(const JobNumber job, CoStartCommit(graph_, jobs_, std::move(options)));
-  return jobs_.CoWaitUntilOver(job);
+  jobs.push_back(job);
+  return absl::OkStatus();
 }
 
-absl::Status ChainRun::CoThrottleForAWhile(std::string_view name, NodeId below,
-                                           std::string_view place) {
-  const std::string node_name = StrCat(chain_.name, "-", name);
+absl::Status ChainRun::CoInsertThrottle(const FilterPlace& place) {
+  const std::string node_name = StrCat(chain_.name, "-", place.name);
   InsertFilterOptions insert;
-  insert.spec = SpecFor(StrCat(name, "-in"));
-  insert.spec.speed = 0;
-  insert.below = below;
+  insert.spec = SpecFor(StrCat(place.name, "-in"), 0);
+  insert.below = place.below;
   insert.filter_name = node_name;
   MILLRACE_ASSIGN_OR_RETURN(
-      const JobNumber inserting,
+      const JobNumber job,
       CoStartInsertFilter(graph_, jobs_, MakeThrottleDriver(MakeGroup(graph_.engine(), node_name)),
                           std::move(insert)));
-  MILLRACE_RETURN_IF_ERROR(jobs_.CoWaitUntilOver(inserting));
-  options_.say(StrCat(chain_.name, ": a throttle filter was inserted ", place));
-  MILLRACE_RETURN_IF_ERROR(CoSleepFor(kThrottledFor));
+  MILLRACE_RETURN_IF_ERROR(jobs_.CoWaitUntilOver(job));
+  options_.say(StrCat(chain_.name, ": a throttle filter was inserted ", place.in_words));
+  return absl::OkStatus();
+}
+
+absl::Status ChainRun::CoTakeOut(const FilterPlace& place) {
   RemoveFilterOptions remove;
-  remove.spec = SpecFor(StrCat(name, "-out"));
-  remove.spec.speed = 0;
-  MILLRACE_ASSIGN_OR_RETURN(remove.filter, FindNode(graph_, node_name));
-  MILLRACE_ASSIGN_OR_RETURN(const JobNumber removing,
+  remove.spec = SpecFor(StrCat(place.name, "-out"), 0);
+  MILLRACE_ASSIGN_OR_RETURN(remove.filter, FindNode(graph_, StrCat(chain_.name, "-", place.name)));
+  MILLRACE_ASSIGN_OR_RETURN(const JobNumber job,
                             CoStartRemoveFilter(graph_, jobs_, std::move(remove)));
-  MILLRACE_RETURN_IF_ERROR(jobs_.CoWaitUntilOver(removing));
-  options_.say(StrCat(chain_.name, ": the filter ", place, " was taken out"));
+  MILLRACE_RETURN_IF_ERROR(jobs_.CoWaitUntilOver(job));
+  options_.say(StrCat(chain_.name, ": the filter ", place.in_words, " was taken out"));
   return absl::OkStatus();
 }
 

@@ -38,7 +38,9 @@ absl::Status Guest::CoRun() {
   for (uint64_t number = 0; number < kWorkers; ++number) {
     scope.Spawn("guest/worker", [this, number]() MILLRACE_MAY_SUSPEND { return CoWork(number); });
   }
-  return scope.CoJoin();
+  absl::Status status = scope.CoJoin();
+  witness_.OnGuestOver();
+  return status;
 }
 
 absl::Status Guest::CoWork(uint64_t number) {
@@ -66,8 +68,10 @@ absl::Status Guest::CoStep(Worker& worker) {
 
 absl::Status Guest::CoReadAndCheck(ByteRange range, uint8_t* memory) {
   MILLRACE_RETURN_IF_ERROR(disk_.CoRead(range.offset, IoVector(memory, range.bytes)));
+  MILLRACE_RETURN_IF_ERROR(model_.Check(range, memory));
   ++counts_.reads;
-  return model_.Check(range, memory);
+  witness_.OnGuestRead();
+  return absl::OkStatus();
 }
 
 absl::Status Guest::CoWriteTagged(ByteRange range, uint8_t* memory) {
@@ -76,6 +80,7 @@ absl::Status Guest::CoWriteTagged(ByteRange range, uint8_t* memory) {
   MILLRACE_RETURN_IF_ERROR(disk_.CoWrite(range.offset, IoVector::OfConst(memory, range.bytes)));
   model_.Write(range, tag);
   ++counts_.writes;
+  witness_.OnGuestWrite();
   return absl::OkStatus();
 }
 
@@ -83,6 +88,7 @@ absl::Status Guest::CoWriteZeroes(ByteRange range) {
   MILLRACE_RETURN_IF_ERROR(disk_.CoWriteZeroes(range));
   model_.Write(range, 0);
   ++counts_.writes;
+  witness_.OnGuestWrite();
   return absl::OkStatus();
 }
 

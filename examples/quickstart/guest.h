@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "examples/quickstart/disk_model.h"
+#include "examples/quickstart/witness.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/graph/attachment.h"
@@ -16,15 +17,15 @@ namespace millrace {
 class Guest {
  public:
   struct Counts {
-    uint64_t reads = 0;
+    uint64_t reads = 0;   // and as expected
     uint64_t writes = 0;  // zero writes too
     uint64_t flushes = 0;
     uint64_t bytes = 0;
   };
 
-  // Both must outlive the guest; nobody else writes to the disk.
-  Guest(Attachment& disk, DiskModel& model, uint64_t seed)
-      : disk_(disk), model_(model), seed_(seed) {}
+  // All must outlive the guest; nobody else writes to the disk.
+  Guest(Attachment& disk, DiskModel& model, Witness& witness, uint64_t seed)
+      : disk_(disk), model_(model), witness_(witness), seed_(seed) {}
 
   // Runs until Stop(). DataLoss: a read showed something else than the model.
   absl::Status CoRun() MILLRACE_MAY_SUSPEND;
@@ -41,6 +42,7 @@ class Guest {
 
   Attachment& disk_;
   DiskModel& model_;
+  Witness& witness_;
   const uint64_t seed_;
   bool is_stopped_ = false;
   Counts counts_;

@@ -24,6 +24,7 @@ void JobBoard::Refresh(const JobManager& jobs) {
 }
 
 void JobBoard::OnJobEvent(const JobEvent& event) {
+  for (Witness* witness : witnesses_) witness->OnJobEvent(event);
   ProgressEntry* entry = Find(event.id, event.type);
   if (entry == nullptr) return;
   switch (event.kind) {

@@ -124,7 +124,10 @@ class Quickstart {
   absl::Status CoWork(Graph& graph) MILLRACE_MAY_SUSPEND {
     BlockJobCommitter committer(graph);
     JobManager jobs(*engine_, committer);
-    for (BuiltChain& chain : chains_) runs_.push_back(RunOf(graph, jobs, chain));
+    for (BuiltChain& chain : chains_) {
+      runs_.push_back(MakeRun(graph, jobs, chain));
+      board_.Tell(runs_.back()->witness());
+    }
     run_.OnInterrupt([&jobs] {
       for (const JobInfo& job : jobs.QueryAll()) jobs.Cancel(job.number, true).IgnoreError();
     });
@@ -137,8 +140,8 @@ class Quickstart {
       }
     });
     TaskScope scope("chains");
-    for (ChainRun& run : runs_) {
-      scope.Spawn("chain", [&run]() MILLRACE_MAY_SUSPEND { return run.CoRun(); });
+    for (const std::unique_ptr<ChainRun>& run : runs_) {
+      scope.Spawn("chain", [&run]() MILLRACE_MAY_SUSPEND { return run->CoRun(); });
     }
     absl::Status status = scope.CoJoin();
     run_.OnInterrupt([] {});
@@ -151,13 +154,13 @@ class Quickstart {
     return status;
   }
 
-  ChainRun RunOf(Graph& graph, JobManager& jobs, BuiltChain& chain) {
+  std::unique_ptr<ChainRun> MakeRun(Graph& graph, JobManager& jobs, BuiltChain& chain) {
     ChainRun::Options options;
     options.seed = seed_ * 2 + (chain.name == "a" ? 0 : 1);
     // Slow enough that jobs, guest and filters meet, also on a fast machine.
     options.job_bytes_per_second = options_.is_small ? 4 << 20 : 12 << 20;
     options.say = [this](std::string_view line) { display_.Say(line); };
-    return ChainRun(graph, registry_, jobs, chain, std::move(options));
+    return std::make_unique<ChainRun>(graph, registry_, jobs, chain, std::move(options));
   }
 
   void ShowJobs(const JobManager& jobs) {
@@ -167,18 +170,22 @@ class Quickstart {
 
   void ReportGuests() {
     for (size_t i = 0; i < runs_.size(); ++i) {
-      const Guest::Counts& counts = runs_[i].guest_counts();
-      printf("guest %s: %s reads, %s writes, %s flushes, %s, each read as expected\n",
-             chains_[i].name.c_str(), std::to_string(counts.reads).c_str(),
-             std::to_string(counts.writes).c_str(), std::to_string(counts.flushes).c_str(),
-             BytesInWords(counts.bytes).c_str());
+      const Guest::Counts& counts = runs_[i]->guest_counts();
+      const Witness& witness = runs_[i]->witness();
+      printf(
+          "guest %s: %s reads (%s while jobs were at work), %s writes (%s), %s flushes, %s, each "
+          "read as expected\n",
+          chains_[i].name.c_str(), std::to_string(counts.reads).c_str(),
+          std::to_string(witness.reads()).c_str(), std::to_string(counts.writes).c_str(),
+          std::to_string(witness.writes()).c_str(), std::to_string(counts.flushes).c_str(),
+          BytesInWords(counts.bytes).c_str());
     }
     for (const std::string& warning : board_.warnings()) printf("warning: %s\n", warning.c_str());
   }
 
   absl::Status CoVerify(Graph& graph) MILLRACE_MAY_SUSPEND {
     for (size_t i = 0; i < chains_.size(); ++i) {
-      MILLRACE_RETURN_IF_ERROR(CoVerifyChain(graph, registry_, chains_[i], runs_[i].Expected()));
+      MILLRACE_RETURN_IF_ERROR(CoVerifyChain(graph, registry_, chains_[i], runs_[i]->Expected()));
       MILLRACE_RETURN_IF_ERROR(CoCheckImages(graph, registry_, chains_[i]));
       printf("chain %s: reopened from its headers; every byte of every image is as it should be\n",
              chains_[i].name.c_str());
@@ -195,7 +202,7 @@ class Quickstart {
   ProgressDisplay display_;
   Engine* engine_ = nullptr;
   std::vector<BuiltChain> chains_;
-  std::vector<ChainRun> runs_;
+  std::vector<std::unique_ptr<ChainRun>> runs_;
 };
 
 bool ParseNumber(std::string_view text, uint64_t* number) {

@@ -4,7 +4,7 @@
     commit    what was run; "-dirty" is appended when the tree held other changes
     campaign  the program's name
     seed_from, seed_to   the seeds run, both included; seed_to is null after a crash without a trace
-    counts    what was done, by name, as the program says
+    counts    what was done, by name, as the program says; "slowest …" is a time, and does not add up
     failures  findings; a crash counts as one
     seconds   how long it ran
     fixed     only in lines added by hand: which commit explains and mends the failures above
@@ -13,6 +13,8 @@ A failure stays a failure: the sums below start again after it.
 """
 
 import json
+
+SLOWEST = 'slowest '  # a count of this name is a time, of which the greatest is kept
 
 
 def read(path):
@@ -47,7 +49,9 @@ def sums(entries):
         total['seconds'] += entry['seconds']
         total['seeds'] += entry['seed_to'] - entry['seed_from'] + 1
         for name, count in entry['counts'].items():
-            total['counts'][name] = total['counts'].get(name, 0) + count
+            before = total['counts'].get(name, 0)
+            total['counts'][name] = max(before, count) if name.startswith(SLOWEST) \
+                else before + count
     return result
 
 

@@ -25,6 +25,11 @@ class Sums(unittest.TestCase):
         self.assertEqual(sums['a']['counts'], {'runs': 7})
         self.assertEqual(sums['b']['counts'], {'runs': 1})
 
+    def test_the_slowest_stays_the_slowest(self):
+        sums = ledger.sums([line(**{'slowest run, ms': 7}), line(**{'slowest run, ms': 9}),
+                            line(**{'slowest run, ms': 8})])
+        self.assertEqual(sums['a']['counts'], {'slowest run, ms': 9})
+
     def test_start_again_after_a_failure(self):
         sums = ledger.sums([line(runs=3), line(seeds=(11, 20), failures=1, runs=5),
                             line(seeds=(21, 30), runs=2)])

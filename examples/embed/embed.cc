@@ -1,8 +1,6 @@
 // Millrace in a program that has an event loop of its own: everything below a qcow2 image is
 // streamed into it while a guest reads its disk, and the program polls the engine's one descriptor
 // next to whatever else it waits for.
-//
-//   embed IMAGE
 #include <poll.h>
 
 #include <iostream>
@@ -13,20 +11,11 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/job/job_event.h"
-#include "millrace/engine/observer.h"
 #include "millrace/graph/open_image.h"
 #include "millrace/jobs/block_runtime.h"
 #include "millrace/jobs/stream/stream_job.h"
 
-namespace {
-
 using namespace millrace;  // NOLINT: an example reads better without prefixes
-
-// The library prints nothing; what happens to jobs is told here, in order.
-class EventPrinter final : public EngineObserver {
- public:
-  void OnJobEvent(const JobEvent& event) override { std::cout << ToString(event) << '\n'; }
-};
 
 absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
     MILLRACE_MAY_SUSPEND {
@@ -54,34 +43,29 @@ absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
   // README: end
 }
 
-absl::Status CoMain(Engine& engine, const std::string& path) MILLRACE_MAY_SUSPEND {
-  BlockRuntime blocks(engine);
-  // Whichever way it returns: the jobs are ended and the images closed.
-  return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoStreamUnderAGuest(blocks, path); });
+// The library prints nothing; what happens to jobs is told here, in order.
+class EventPrinter final : public EngineObserver {
+  void OnJobEvent(const JobEvent& event) override { std::cout << ToString(event) << '\n'; }
+};
+
+absl::Status RunLoop(const std::string& path) {
+  EventPrinter events;
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create({.observer = &events}));
+  TaskScope scope(engine->scheduler(), "embed");
+  scope.Spawn("embed/main", [&]() MILLRACE_MAY_SUSPEND {
+    BlockRuntime blocks(*engine);  // whichever way it ends: its jobs are ended, its images closed
+    return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoStreamUnderAGuest(blocks, path); });
+  });
+  for (engine->PollOnce(); scope.live() > 0; engine->PollOnce()) {
+    pollfd wait = {engine->PollFd(), POLLIN, 0};  // here come the program's own descriptors
+    poll(&wait, 1, engine->PollTimeoutMs());
+  }
+  return scope.Finish();
 }
 
-}  // namespace
-
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: embed IMAGE\n";
-    return 2;
-  }
-  EventPrinter events;
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.observer = &events});
-  if (!engine.ok()) {
-    std::cerr << engine.status().message() << '\n';
-    return 1;
-  }
-  TaskScope scope((*engine)->scheduler(), "embed");
-  scope.Spawn("embed/main", [&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, argv[1]); });
-  for (;;) {
-    (*engine)->PollOnce();
-    if (scope.live() == 0) break;
-    pollfd wait = {(*engine)->PollFd(), POLLIN, 0};  // here come the program's own descriptors
-    poll(&wait, 1, (*engine)->PollTimeoutMs());
-  }
-  absl::Status status = scope.Finish();
+  const absl::Status status =
+      argc == 2 ? RunLoop(argv[1]) : absl::InvalidArgumentError("usage: embed IMAGE");
   if (!status.ok()) std::cerr << status.message() << '\n';
   return status.ok() ? 0 : 1;
 }

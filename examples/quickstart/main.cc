@@ -110,11 +110,19 @@ class Quickstart {
     shape.disk_bytes = uint64_t{options_.is_small ? 64u : 1024u} << 20;
     shape.bytes_per_image = uint64_t{options_.is_small ? 1u : 12u} << 20;
     shape.seed = seed_;
-    for (const char* name : {"a", "b"}) {
-      shape.name = name;
-      MILLRACE_ASSIGN_OR_RETURN(BuiltChain chain, CoBuildChain(graph, registry_, shape));
-      chains_.push_back(std::move(chain));
+    // Beside each other: making an image is mostly waiting for the host to store it.
+    std::vector<absl::StatusOr<BuiltChain>> built(2);
+    TaskScope scope("build");
+    for (size_t i = 0; i < built.size(); ++i) {
+      scope.Spawn("build/chain", [&, i]() MILLRACE_MAY_SUSPEND {
+        ChainShape own = shape;
+        own.name = std::string(1, static_cast<char>('a' + i));
+        built[i] = CoBuildChain(graph, registry_, own);
+        return built[i].status();
+      });
     }
+    MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
+    for (absl::StatusOr<BuiltChain>& chain : built) chains_.push_back(*std::move(chain));
     printf("built 2 chains of %zu images; disks of %s, %s of data\n", shape.images,
            BytesInWords(shape.disk_bytes).c_str(),
            BytesInWords(2 * shape.images * shape.bytes_per_image).c_str());
@@ -157,8 +165,8 @@ class Quickstart {
   std::unique_ptr<ChainRun> MakeRun(Graph& graph, JobManager& jobs, BuiltChain& chain) {
     ChainRun::Options options;
     options.seed = seed_ * 2 + (chain.name == "a" ? 0 : 1);
-    // Slow enough that jobs, guest and filters meet, also on a fast machine.
-    options.job_bytes_per_second = options_.is_small ? 4 << 20 : 12 << 20;
+    // Slow enough to be watched, once they are let go, and to be at work when the filters leave.
+    options.job_bytes_per_second = options_.is_small ? 8 << 20 : 12 << 20;
     options.say = [this](std::string_view line) { display_.Say(line); };
     return std::make_unique<ChainRun>(graph, registry_, jobs, chain, std::move(options));
   }

@@ -28,6 +28,8 @@ inline constexpr uint32_t kSnapshotExtraBytesMax = 1024;
 inline constexpr uint32_t kBitmapCountMax = 65535;
 inline constexpr uint64_t kBitmapDirectoryBytesMax = uint64_t{64} << 20;
 inline constexpr uint32_t kBackingNameBytesMax = 1023;
+// What a device writes as a whole or not at all.
+inline constexpr uint32_t kSectorBytes = 512;
 // Host offsets have 56 bits.
 inline constexpr uint64_t kHostOffsetEnd = uint64_t{1} << 56;
 // Bits 9 to 55 of a table entry: where something lies.

@@ -19,6 +19,7 @@ namespace {
 
 using qcow2::Geometry;
 using qcow2::Header;
+using qcow2::kSectorBytes;
 using qcow2::StoreBig;
 
 // Where everything of a new image goes, in clusters: header, refcount table, refcount blocks, L1
@@ -197,6 +198,31 @@ absl::Status CoWriteMappings(ImageFile& file, const Header& header, const Layout
   return file.CoWriteBytes(layout.l1 << geometry.cluster_bits, l1);
 }
 
+// The start of the file, in two steps: only its first sector, which is on disk as a whole or not at
+// all, makes the file an image.
+absl::Status CoWriteStart(ImageFile& file, const Header& header, absl::Span<const uint8_t> start)
+    MILLRACE_MAY_SUSPEND {
+  if (!header.backing.filename.empty()) {
+    const std::string& name = header.backing.filename;
+    MILLRACE_RETURN_IF_ERROR(
+        file.CoWrite(header.backing_name_offset, IoVector::OfConst(name.data(), name.size())));
+  }
+  const absl::Span<const uint8_t> first_sector = start.subspan(0, kSectorBytes);
+  if (start.size() > kSectorBytes) {
+    MILLRACE_RETURN_IF_ERROR(file.CoWriteBytes(kSectorBytes, start.subspan(kSectorBytes)));
+  }
+  MILLRACE_RETURN_IF_ERROR(file.CoFlush());
+  MILLRACE_RETURN_IF_ERROR(file.CoWriteBytes(0, first_sector));
+  return file.CoFlush();
+}
+
+// An image that was there is gone for good before anything is written where its tables are.
+absl::Status CoEmpty(ImageFile& file) MILLRACE_MAY_SUSPEND {
+  const bool is_empty = file.bytes() == 0;
+  MILLRACE_RETURN_IF_ERROR(file.CoResize(0));
+  return is_empty ? absl::OkStatus() : file.CoFlush();
+}
+
 }  // namespace
 
 absl::Status CoCreateQcow2(ImageFile& file, const Qcow2CreateOptions& options) {
@@ -209,19 +235,12 @@ absl::Status CoCreateQcow2(ImageFile& file, const Qcow2CreateOptions& options) {
   header.refcount_table_offset = layout.refcount_table << cluster_bits;
   header.refcount_table_clusters = static_cast<uint32_t>(layout.refcount_table_clusters);
   MILLRACE_ASSIGN_OR_RETURN(const qcow2::SerialisedHeader content, SerialiseHeader(header));
-  // The header comes last: until then the file is no image, rather than a broken one.
-  MILLRACE_RETURN_IF_ERROR(file.CoResize(0));
+  MILLRACE_RETURN_IF_ERROR(CoEmpty(file));
   MILLRACE_RETURN_IF_ERROR(file.CoResize(layout.end() << cluster_bits));
   MILLRACE_RETURN_IF_ERROR(CoWriteRefcounts(file, header, layout));
   MILLRACE_RETURN_IF_ERROR(CoWriteMappings(file, header, layout));
-  MILLRACE_RETURN_IF_ERROR(file.CoFlush());
-  if (!header.backing.filename.empty()) {
-    const std::string& name = header.backing.filename;
-    MILLRACE_RETURN_IF_ERROR(
-        file.CoWrite(header.backing_name_offset, IoVector::OfConst(name.data(), name.size())));
-  }
-  MILLRACE_RETURN_IF_ERROR(file.CoWriteBytes(0, content.start));
-  return file.CoFlush();
+  // The header comes last: until then the file is no image, rather than a broken one.
+  return CoWriteStart(file, header, content.start);
 }
 
 }  // namespace millrace

@@ -16,7 +16,6 @@ namespace millrace::qcow2 {
 namespace {
 
 constexpr uint64_t kSliceBytesMax = 4096;
-constexpr uint32_t kSectorBytes = 512;
 // Bound of one write of neighbouring slices.
 constexpr uint64_t kWriteBytesMax = uint64_t{1} << 20;
 

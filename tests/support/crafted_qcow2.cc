@@ -127,6 +127,9 @@ void CraftedQcow2::AddBitmaps() {
   const absl::StatusOr<qcow2::SerialisedHeader> start = qcow2::SerialiseHeader(changed, {});
   MILLRACE_CHECK(start.ok(), "the header has no room for bitmaps");
   std::copy(start->start.begin(), start->start.end(), disk_.live().begin());
+  const std::string& name = changed.backing.filename;  // which had to move
+  std::copy(name.begin(), name.end(),
+            disk_.live().begin() + static_cast<ptrdiff_t>(changed.backing_name_offset));
 }
 
 void CraftedQcow2::Compress(uint64_t guest_cluster, absl::Span<const uint8_t> content) {

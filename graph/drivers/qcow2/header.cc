@@ -226,6 +226,23 @@ absl::Status CheckSnapshots(const Header& header, uint64_t file_bytes) {
                          uint64_t{header.snapshot_count} * 40, header.geometry, file_bytes);
 }
 
+// In the order they are written in.
+std::vector<HeaderExtension> WrittenExtensions(const Header& header) {
+  std::vector<HeaderExtension> extensions;
+  const std::string& format = header.backing.format;
+  // First, so that it shares the first sector with the fields.
+  if (!format.empty()) {
+    extensions.push_back({kExtensionBackingFormat, {format.begin(), format.end()}});
+  }
+  extensions.insert(extensions.end(), header.extensions.begin(), header.extensions.end());
+  return extensions;
+}
+
+std::vector<uint8_t> Joined(std::vector<uint8_t> first, const std::vector<uint8_t>& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
 }  // namespace
 
 absl::StatusOr<uint64_t> HeaderClusterBytes(absl::Span<const uint8_t> start) {
@@ -342,31 +359,35 @@ std::vector<uint8_t> SerialiseHeaderFields(const Header& header) {
   return fields;
 }
 
-absl::StatusOr<SerialisedHeader> SerialiseHeader(Header& header, ByteRange keep) {
-  std::vector<HeaderExtension> extensions;
-  const BackingReference& backing = header.backing;
-  // First, so that it shares the first sector with the fields.
-  if (!backing.format.empty()) {
-    extensions.push_back({kExtensionBackingFormat, {backing.format.begin(), backing.format.end()}});
-  }
-  extensions.insert(extensions.end(), header.extensions.begin(), header.extensions.end());
-  const std::vector<uint8_t> area = SerialiseExtensions(extensions);
+uint64_t ExtensionsEnd(const Header& header) {
+  return header.header_bytes + SerialiseExtensions(WrittenExtensions(header)).size();
+}
+
+absl::StatusOr<SerialisedHeader> SerialiseHeader(Header& header, const OldHeaderPlaces& old) {
+  const std::vector<uint8_t> area = SerialiseExtensions(WrittenExtensions(header));
+  const uint64_t name_bytes = header.backing.filename.size();
   const uint64_t cluster_bytes = header.geometry.cluster_bytes();
   const uint64_t area_end = header.header_bytes + area.size();
-  uint64_t name_offset = area_end;
-  if (ByteRange(name_offset, backing.filename.size()).Overlaps(keep) &&
-      keep.end() + backing.filename.size() <= cluster_bytes) {
-    name_offset = keep.end();
-  }
-  if (name_offset + backing.filename.size() > cluster_bytes) {
-    return Invalid(StrCat("header, extensions and a backing file name of ", backing.filename.size(),
+  uint64_t name_offset = std::max(area_end, old.extensions_end);
+  if (ByteRange(name_offset, name_bytes).Overlaps(old.name)) name_offset = old.name.end();
+  if (name_offset + name_bytes > cluster_bytes) name_offset = area_end;
+  if (name_offset + name_bytes > cluster_bytes) {
+    return Invalid(StrCat("header, extensions and a backing file name of ", name_bytes,
                           " bytes do not fit into a cluster of ", cluster_bytes,
                           " bytes; use a shorter name"));
   }
-  header.backing_name_offset = backing.filename.empty() ? 0 : name_offset;
-  SerialisedHeader result{SerialiseHeaderFields(header)};
-  result.start.insert(result.start.end(), area.begin(), area.end());
-  return result;
+  header.backing_name_offset = name_bytes == 0 ? 0 : name_offset;
+  return SerialisedHeader{Joined(SerialiseHeaderFields(header), area)};
+}
+
+std::optional<std::vector<uint8_t>> SerialiseWithinSector(const Header& header) {
+  std::vector<HeaderExtension> extensions = WrittenExtensions(header);
+  std::erase_if(extensions,
+                [](const HeaderExtension& each) { return each.type == kExtensionFeatureNames; });
+  std::vector<uint8_t> start =
+      Joined(SerialiseHeaderFields(header), SerialiseExtensions(extensions));
+  if (start.size() > kSectorBytes) return std::nullopt;
+  return start;
 }
 
 }  // namespace millrace::qcow2

@@ -10,6 +10,7 @@
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_HEADER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -98,10 +99,20 @@ std::vector<uint8_t> SerialiseHeaderFields(const Header& header);
 struct SerialisedHeader {
   std::vector<uint8_t> start;
 };
-// Sets header.backing_name_offset so that the name does not overlap `keep` where that is possible
-// (the place of the old name: then a torn update leaves one of the two whole). InvalidArgument if
+// Where the name must not be, so that a torn update leaves one header whole, the old one or the
+// new: on the old extensions, or on the old name.
+struct OldHeaderPlaces {
+  uint64_t extensions_end = 0;
+  ByteRange name{};
+};
+// The end of the extensions, as they are written, from the start of the file.
+uint64_t ExtensionsEnd(const Header& header);
+// Sets header.backing_name_offset; it heeds `old` where there is room for that. InvalidArgument if
 // it does not all fit into the first cluster.
-absl::StatusOr<SerialisedHeader> SerialiseHeader(Header& header, ByteRange keep = {});
+absl::StatusOr<SerialisedHeader> SerialiseHeader(Header& header, const OldHeaderPlaces& old = {});
+// The same, with header.backing_name_offset as it is and without the table of feature names, which
+// nobody needs; nothing if that is more than the first sector, so that it could be torn.
+std::optional<std::vector<uint8_t>> SerialiseWithinSector(const Header& header);
 
 }  // namespace millrace::qcow2
 

@@ -83,11 +83,12 @@ absl::Status Image::CoStoreHeader(Header changed) {
 absl::Status Image::CoStoreWholeHeader(Header changed) {
   MILLRACE_RETURN_IF_ERROR(CoWriteOldStart());
   const ByteRange old_name(header_.backing_name_offset, header_.backing.filename.size());
-  MILLRACE_ASSIGN_OR_RETURN(const SerialisedHeader content, SerialiseHeader(changed, old_name));
+  MILLRACE_ASSIGN_OR_RETURN(const SerialisedHeader content,
+                            SerialiseHeader(changed, {ExtensionsEnd(header_), old_name}));
   const uint64_t name_end = changed.backing_name_offset + changed.backing.filename.size();
   std::vector<uint8_t> old(std::max<uint64_t>(content.start.size(), name_end));
   MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(0, absl::MakeSpan(old)));
-  const absl::Status status = CoWriteNameAndStart(changed, content.start);
+  const absl::Status status = CoWriteNameAndStart(changed, content.start, old);
   if (!status.ok()) {
     old_start_ = std::move(old);
     CoWriteOldStart().IgnoreError();
@@ -97,20 +98,32 @@ absl::Status Image::CoStoreWholeHeader(Header changed) {
   return absl::OkStatus();
 }
 
-absl::Status Image::CoWriteStart(const std::vector<uint8_t>& start) {
+absl::Status Image::CoWriteStart(absl::Span<const uint8_t> start) {
   MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(0, start));
   return file_.CoFlush();
 }
 
 // The new name first, where nothing refers to it yet; then the sectors that do. What lies between
-// may be the old name, and stays.
-absl::Status Image::CoWriteNameAndStart(const Header& changed, const std::vector<uint8_t>& start) {
+// may be the old name, and stays. `old` is what stands there now.
+absl::Status Image::CoWriteNameAndStart(const Header& changed, absl::Span<const uint8_t> start,
+                                        absl::Span<const uint8_t> old) {
   const std::string& name = changed.backing.filename;
   if (!name.empty()) {
     MILLRACE_RETURN_IF_ERROR(
         file_.CoWrite(changed.backing_name_offset, IoVector::OfConst(name.data(), name.size())));
   }
   MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+  const absl::Span<const uint8_t> rest =
+      start.subspan(std::min<size_t>(start.size(), kSectorBytes));
+  const auto old_rest = old.begin() + static_cast<ptrdiff_t>(start.size() - rest.size());
+  if (!std::equal(rest.begin(), rest.end(), old_rest)) {
+    // Extensions that reach behind the first sector could be torn. On the way there are none.
+    if (const auto between = SerialiseWithinSector(changed)) {
+      MILLRACE_RETURN_IF_ERROR(CoWriteStart(*between));
+      MILLRACE_RETURN_IF_ERROR(file_.CoWriteBytes(kSectorBytes, rest));
+      MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
+    }
+  }
   return CoWriteStart(start);
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/graph/driver.h"
@@ -90,9 +91,9 @@ class Image {
  private:
   absl::Status CoStoreHeader(Header changed) MILLRACE_MAY_SUSPEND;
   absl::Status CoStoreWholeHeader(Header changed) MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteStart(const std::vector<uint8_t>& start) MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteNameAndStart(const Header& changed, const std::vector<uint8_t>& start)
-      MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteStart(absl::Span<const uint8_t> start) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteNameAndStart(const Header& changed, absl::Span<const uint8_t> start,
+                                   absl::Span<const uint8_t> old) MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteOldStart() MILLRACE_MAY_SUSPEND;
   absl::Status CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to)
       MILLRACE_MAY_SUSPEND;

@@ -82,8 +82,31 @@ TEST(Qcow2Header, NewBackingNameAvoidsTheOldOne) {
   ASSERT_TRUE(SerialiseHeader(header).ok());
   const ByteRange old_name(header.backing_name_offset, header.backing.filename.size());
   header.backing.filename = "second";
-  ASSERT_TRUE(SerialiseHeader(header, old_name).ok());
+  ASSERT_TRUE(SerialiseHeader(header, {.name = old_name}).ok());
   EXPECT_FALSE(ByteRange(header.backing_name_offset, 6).Overlaps(old_name));
+}
+
+TEST(Qcow2Header, NewBackingNameAvoidsTheOldExtensions) {
+  Header header = SomeHeader();
+  header.backing = {"first", "raw"};
+  const uint64_t end = ExtensionsEnd(header);
+  header.backing = {"second", ""};
+  EXPECT_LT(ExtensionsEnd(header), end);
+  ASSERT_TRUE(SerialiseHeader(header, {.extensions_end = end}).ok());
+  EXPECT_EQ(header.backing_name_offset, end);
+}
+
+TEST(Qcow2Header, OfOneSectorHasAllButTheNamesOfFeatures) {
+  Header header = SomeHeader();
+  header.extensions = {OurFeatureNames(), {0x12345678, {1, 2, 3}}};
+  ASSERT_TRUE(SerialiseHeader(header).ok());
+  const auto start = SerialiseWithinSector(header);
+  ASSERT_TRUE(start.has_value());
+  const absl::StatusOr<Header> again = ParseHeader(*start);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->extensions, std::vector<HeaderExtension>{header.extensions[1]});
+  header.extensions[1].data.resize(500);
+  EXPECT_FALSE(SerialiseWithinSector(header).has_value());
 }
 
 TEST(Qcow2Header, RefusesABackingNameThatDoesNotFit) {

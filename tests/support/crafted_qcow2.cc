@@ -133,20 +133,45 @@ void CraftedQcow2::AddBitmaps() {
 }
 
 void CraftedQcow2::Compress(uint64_t guest_cluster, absl::Span<const uint8_t> content) {
+  const std::vector<uint8_t> packed = Pack(content);
+  const uint64_t place = Append(packed);
+  packed_end_ = place + packed.size();
+  PointAtPacked(guest_cluster, place, packed.size());
+}
+
+void CraftedQcow2::CompressBehindLast(uint64_t guest_cluster, absl::Span<const uint8_t> content) {
+  const std::vector<uint8_t> packed = Pack(content);
+  const uint64_t place = packed_end_;
+  if (place + packed.size() > AlignUp(place, header().geometry.cluster_bytes())) {
+    Compress(guest_cluster, content);
+    return;
+  }
+  std::copy(packed.begin(), packed.end(), disk_.live().begin() + static_cast<ptrdiff_t>(place));
+  packed_end_ = place + packed.size();
+  PointAtPacked(guest_cluster, place, packed.size());
+}
+
+std::vector<uint8_t> CraftedQcow2::Pack(absl::Span<const uint8_t> content) const {
+  const Header current = header();
+  std::vector<uint8_t> packed =
+      current.compression_type == 1 ? CompressZstd(content) : Deflate(content);
+  MILLRACE_CHECK(packed.size() < current.geometry.cluster_bytes(),
+                 "this content does not compress");
+  return packed;
+}
+
+void CraftedQcow2::PointAtPacked(uint64_t guest_cluster, uint64_t place, uint64_t bytes) {
   const Header current = header();
   const qcow2::Geometry& geometry = current.geometry;
-  const std::vector<uint8_t> packed =
-      current.compression_type == 1 ? CompressZstd(content) : Deflate(content);
-  MILLRACE_CHECK(packed.size() < geometry.cluster_bytes(), "this content does not compress");
   qcow2::L2Entry entry;
   entry.is_compressed = true;
-  entry.compressed = {HostOffset(Append(packed)), AlignUp(packed.size(), 512)};
+  entry.compressed = {HostOffset(place), AlignUp(place + bytes, 512) - place};
   const uint64_t guest = guest_cluster << geometry.cluster_bits;
   const uint64_t l1 = current.l1_offset + 8 * geometry.L1IndexOf(guest);
   const uint64_t l2 = LoadBig<uint64_t>(&disk_.live()[l1]) & qcow2::kEntryOffsetMask;
   MILLRACE_CHECK(l2 != 0, "only an allocated cluster can be replaced");
-  const uint64_t place = l2 + (geometry.L2IndexOf(guest) << geometry.l2_entry_bits());
-  qcow2::StoreL2Entry(&disk_.live()[place], qcow2::EncodeL2Entry(entry, geometry), geometry);
+  const uint64_t entry_place = l2 + (geometry.L2IndexOf(guest) << geometry.l2_entry_bits());
+  qcow2::StoreL2Entry(&disk_.live()[entry_place], qcow2::EncodeL2Entry(entry, geometry), geometry);
 }
 
 CrashDisk CraftedQcow2::Finish() {

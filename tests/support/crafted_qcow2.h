@@ -31,14 +31,20 @@ class CraftedQcow2 {
   void AddBitmaps();
   // Replaces a guest cluster, which must be allocated, by a compressed one; by the header's method.
   void Compress(uint64_t guest_cluster, absl::Span<const uint8_t> content);
+  // The same, in the host cluster of the one compressed last where that has room: both then count
+  // as its users.
+  void CompressBehindLast(uint64_t guest_cluster, absl::Span<const uint8_t> content);
   // The image, with refcounts and flags set right; checked.
   CrashDisk Finish();
 
  private:
   qcow2::Header header() const;
   uint64_t Append(std::vector<uint8_t> content);
+  std::vector<uint8_t> Pack(absl::Span<const uint8_t> content) const;
+  void PointAtPacked(uint64_t guest_cluster, uint64_t place, uint64_t bytes);
 
   CrashDisk disk_;
+  uint64_t packed_end_ = 0;  // of the compressed data that were added last
 };
 
 // The image as its first snapshot would show it, to be read only.

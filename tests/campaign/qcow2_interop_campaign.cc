@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
     const absl::Status status = millrace::RunQcow2Interop(seed, done);
     counts["images"] += done.images;
     counts["operations"] += done.operations;
+    counts["guest turns"] += done.guest_turns;
     counts["qemu checks"] += done.qemu_checks;
     return status;
   });

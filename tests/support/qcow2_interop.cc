@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/simulated_disk.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/qcow2_interop_guest.h"
 #include "tests/support/qcow2_workload.h"
 #include "tests/support/qemu_tools.h"
 
@@ -20,7 +23,10 @@ constexpr char kBase[] = "base.raw";
 class RoundTrip {
  public:
   RoundTrip(uint64_t seed, InteropCounts& counts)
-      : random_(seed, "interop"), counts_(counts), options_(RandomOptions(random_)) {
+      : random_(seed, "interop"),
+        counts_(counts),
+        options_(RandomOptions(random_)),
+        has_guest_(seed % 2 == 0) {
     options_.compression = options_.version == 3 && random_.OneIn(3) ? Qcow2Compression::kZstd
                                                                      : Qcow2Compression::kZlib;
     has_backing_ = options_.preallocation == Qcow2Preallocation::kOff && random_.OneIn(2);
@@ -37,7 +43,8 @@ class RoundTrip {
     return absl::OkStatus();
   }
   std::string Describe() const {
-    return StrCat(millrace::Describe(options_), has_backing_ ? ", backed" : "");
+    return StrCat(millrace::Describe(options_), has_backing_ ? ", backed" : "",
+                  has_guest_ ? ", by a guest" : "");
   }
 
  private:
@@ -79,11 +86,34 @@ class RoundTrip {
 
   // ---- Turns ------------------------------------------------------------------------------------
   absl::Status OurTurn() {
+    const uint64_t seed = random_.Next();
+    return has_guest_ ? GuestTurn(seed) : DriverTurn(seed);
+  }
+  absl::Status GuestTurn(uint64_t seed) {
+    SimulatedDisk disk;
+    const std::vector<uint8_t> image = ReadFile(folder_.File(kImage));
+    disk.Put(kImage, Text(image));
+    if (has_backing_) disk.Put(kBase, Text(backing_));
+    const InteropGuestOptions options{.path = kImage,
+                                      .cluster_bytes = options_.cluster_bytes,
+                                      .may_grow = snapshots_.empty(),
+                                      .seed = seed};
+    MILLRACE_RETURN_IF_ERROR(RunInteropGuest(disk, options, model_, counts_.operations));
+    ++counts_.guest_turns;
+    const std::string content = disk.Contents(kImage);
+    WriteFile(folder_.File(kImage), std::vector<uint8_t>(content.begin(), content.end()));
+    return absl::OkStatus();
+  }
+  static std::string_view Text(const std::vector<uint8_t>& bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  // The driver alone, one request at a time.
+  absl::Status DriverTurn(uint64_t seed) {
     CrashDisk disk(ReadFile(folder_.File(kImage)));
     auto engine = SimulatedEngine();
     FakeDriverContext context(*engine, disk);
     FormatNode node(context, MakeQcow2Driver(), backing_);
-    Qcow2Workload workload(random_.Next(), node, model_, snapshots_.empty());
+    Qcow2Workload workload(seed, node, model_, snapshots_.empty());
     const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
       absl::Status result = node.CoOpen();
       if (result.ok()) result = workload.CoVerifyAll();
@@ -283,6 +313,7 @@ class RoundTrip {
   RandomStream random_;
   InteropCounts& counts_;
   Qcow2CreateOptions options_;
+  const bool has_guest_;  // our turns are a guest's, in a graph
   bool has_backing_ = false;
   TemporaryFolder folder_;
   std::vector<uint8_t> backing_;

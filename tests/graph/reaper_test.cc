@@ -61,6 +61,59 @@ TEST_F(ReaperTest, AFileLosesThePermissionsOfAFormatThatIsClosed) {
   });
 }
 
+// Two formats, one file. Those that are dropped hold it until they are closed, and nobody holds
+// them: whoever looks at what an edit has touched does not take that for a broken graph.
+class SharedFileTest : public ReaperTest {
+ protected:
+  absl::Status CoMake() MILLRACE_MAY_SUSPEND {
+    {
+      GraphTransaction change(*graph_);
+      const NodeId file =
+          change.AddNode(std::make_unique<ZeroFile>("shared", 1024), {.name = "file"});
+      keep_ = change.Attach(file, Keep(other_));
+      for (Attachment* device : {&first_, &second_}) {
+        const std::string name = device == &first_ ? "first" : "second";
+        const NodeId raw = change.AddNode(MakeRawDriver({}), {.name = name});
+        change.AddChild(raw, Role::kPrimary, file);
+        *device = change.Attach(raw, Keep(me_));
+      }
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    for (const char* name : {"file", "first", "second"}) {
+      MILLRACE_RETURN_IF_ERROR(CoOpenNode(*graph_, Find(name)));
+    }
+    return absl::OkStatus();
+  }
+
+  Attachment keep_;
+  Attachment first_;
+  Attachment second_;
+};
+
+TEST_F(SharedFileTest, DroppedNodesLetGoOfItOneAfterTheOther) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(CoMake());
+    MILLRACE_RETURN_IF_ERROR(first_.Detach().status());
+    MILLRACE_RETURN_IF_ERROR(second_.Detach().status());
+    keep_.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(SharedFileTest, ANodeIsDroppedInTheEditThatTakesAnotherUserOffIt) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_RETURN_IF_ERROR(CoMake());
+    {
+      GraphTransaction change(*graph_);
+      change.Detach(first_);
+      change.Detach(keep_);
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    second_.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
 // Gives out no stack for coroutines whose names begin so.
 class NoStackForClosing final : public Decider {
  public:

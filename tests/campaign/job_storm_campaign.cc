@@ -12,6 +12,7 @@
 #include "tests/campaign/campaign.h"
 #include "tests/support/counting_observer.h"
 #include "tests/support/job_storm.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -27,18 +28,14 @@ absl::Status RunSeed(uint64_t seed, CampaignCounts& counts) {
   static StackPool stacks;
   RandomDecider decider(seed, {}, RandomDecider::Recording::kOff);
   CountingObserver observer;
-  Engine::Options options;
-  options.simulated = true;
-  options.decider = &decider;
-  options.observer = &observer;
-  options.stacks = &stacks;
-  const std::unique_ptr<Engine> engine = *Engine::Create(options);
+  const std::unique_ptr<Engine> engine =
+      SimulatedEngine({.observer = &observer, .decider = &decider, .stacks = &stacks});
   Scheduler& scheduler = engine->scheduler();
-  scheduler.SetChecksEdits(true);
   absl::Status broken;
-  if (seed % kSeedsPerSeedWithChecks == 0) {
-    scheduler.SetStepCheck([&] { broken.Update(scheduler.CheckInvariants()); });
-  }
+  const bool checks_every_step = seed % kSeedsPerSeedWithChecks == 0;
+  scheduler.SetStepCheck([&] {
+    if (checks_every_step) broken.Update(scheduler.CheckInvariants());
+  });
   absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND {
     return CoTellChainStory(*engine, JobStormOptions(/*is_owned=*/seed % 2 == 1), seed,
                             [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {

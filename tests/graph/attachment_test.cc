@@ -5,6 +5,7 @@
 #include "millrace/graph/drivers/qcow2/qcow2_driver.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -281,7 +282,7 @@ TEST_F(AttachmentDeathTest, AGraphThatStillHasNodesIsNotDestroyed) {
 
 // Whoever waits in one engine for something of another waits for ever.
 TEST_F(AttachmentDeathTest, AGraphIsUsedInCoroutinesOfItsOwnEngineOnly) {
-  auto other = Engine::Create({.simulated = true}).value();
+  auto other = SimulatedEngine();
   const auto looking = [&] {
     (void)other->Run([&]() MILLRACE_MAY_SUSPEND { GraphView view(*graph_); });
   };

@@ -10,6 +10,7 @@
 #include "millrace/graph/graph_view.h"
 #include "tests/support/counting_observer.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -18,7 +19,7 @@ class GraphCounters : public GraphFixture {
  protected:
   GraphCounters() {
     graph_.reset();
-    engine_ = *Engine::Create({.observer = &counts_, .simulated = true});
+    engine_ = SimulatedEngine({.observer = &counts_});
     graph_ = std::make_unique<Graph>(*engine_);
   }
   ~GraphCounters() override {  // before the observer

@@ -9,6 +9,7 @@
 #include "millrace/engine/io/simulated_disk.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -18,7 +19,7 @@ class ImageToolsTest : public ::testing::Test {
   ImageToolsTest() { EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok()); }
 
   absl::Status Create(const CreateImageOptions& options) {
-    auto engine = Engine::Create({.simulated = true, .disk = &disk_}).value();
+    auto engine = SimulatedEngine({.disk = &disk_});
     return engine->Run([&]() MILLRACE_MAY_SUSPEND {
       Graph graph(*engine);
       absl::Status status = CoCreateImage(graph, registry_, options);

@@ -10,6 +10,7 @@
 #include "millrace/engine/engine.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -60,14 +61,14 @@ void OpenComplainerOn(Engine& engine) {
 
 TEST(Log, AWarningOfADriverIsOneLineThatNamesItsNode) {
   LineLog log;
-  const auto engine = *Engine::Create({.observer = &log, .simulated = true});
+  const auto engine = SimulatedEngine({.observer = &log});
   OpenComplainerOn(*engine);
   EXPECT_THAT(log.lines, testing::ElementsAre("node 'c': something is odd"));
   EXPECT_THAT(log.levels, testing::ElementsAre(LogLevel::kWarning));
 }
 
 TEST(Log, WithoutAnObserverNothingIsPrinted) {
-  const auto engine = *Engine::Create({.simulated = true});
+  const auto engine = SimulatedEngine();
   testing::internal::CaptureStderr();
   testing::internal::CaptureStdout();
   OpenComplainerOn(*engine);

@@ -13,6 +13,7 @@
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_image.h"
 #include "millrace/graph/open_node.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -26,9 +27,9 @@ class ReopenDirtyImage : public testing::Test {
 
   template <typename Body>
   absl::Status InGraph(Body body) {
-    auto engine = Engine::Create({.simulated = true, .disk = &disk_});
-    return (*engine)->Run([&]() MILLRACE_MAY_SUSPEND {
-      Graph graph(**engine);
+    auto engine = SimulatedEngine({.disk = &disk_});
+    return engine->Run([&]() MILLRACE_MAY_SUSPEND {
+      Graph graph(*engine);
       const absl::Status status = body(graph);
       graph.CoClose();
       return status;

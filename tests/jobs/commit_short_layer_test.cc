@@ -117,10 +117,9 @@ struct OneCommit {
 
 // Once, in production's order; `before` the commit starts, `meanwhile` afterwards.
 void CommitOnce(const OneCommit& c, const Body& before, const Body& meanwhile) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
-  ASSERT_TRUE(engine.ok());
-  JobWorld world(**engine);
-  const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  JobWorld world(*engine);
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MemoryChainOptions options;
     options.layers = c.sizes.size();
     options.is_read_only = true;

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/sync/sleep.h"
 #include "tests/jobs/mirror_support.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -29,12 +30,10 @@ class MendsInTheEnd final : public EngineObserver {
 // A commit whose operations on one image fail for one second.
 void CommitWithBadImage(const std::string& bad, uint64_t* errors) {
   MendsInTheEnd observer;
-  absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Create({.observer = &observer, .simulated = true});
-  ASSERT_TRUE(engine.ok());
-  observer.io = (*engine)->simulated_io();
+  const std::unique_ptr<Engine> engine = SimulatedEngine({.observer = &observer});
+  observer.io = engine->simulated_io();
   RunMirror(
-      **engine, {.layers = 3, .has_guest = false},
+      *engine, {.layers = 3, .has_guest = false},
       [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions options = ActiveCommit(world, 0);
         options.top = world.chain.nodes[1];

@@ -25,6 +25,7 @@
 #include "tests/support/chain_story.h"
 #include "tests/support/job_fixture.h"
 #include "tests/support/seeds.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -199,13 +200,13 @@ class JobFaultLoop : public testing::TestWithParam<Job> {
   template <typename Body>
   void InEngine(Decider* decider, Body body) {
     StackPool stacks;
-    auto engine = Engine::Create(
-        {.simulated = true, .decider = decider, .stacks = &stacks, .disk = disk_.get()});
-    ASSERT_TRUE(engine.ok());
-    absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return body(**engine); });
+    const std::unique_ptr<Engine> engine =
+        SimulatedEngine({.decider = decider, .stacks = &stacks, .disk = disk_.get()},
+                        /*steps_per_look=*/31);
+    absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND { return body(*engine); });
     EXPECT_TRUE(status.ok()) << status;
-    EXPECT_EQ((*engine)->scheduler().live_coroutines(), 0u);
-    EXPECT_EQ((*engine)->simulated_io()->open_files(), 0u);
+    EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
+    EXPECT_EQ(engine->simulated_io()->open_files(), 0u);
     EXPECT_EQ(stacks.in_use(), 0u);
   }
 

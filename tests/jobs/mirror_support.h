@@ -267,10 +267,8 @@ inline void ExploreMirror(const MirrorScenario& scenario, const MirrorBody& body
 // Once, in production's order, with the events.
 inline void RunMirrorOnce(const MirrorScenario& scenario, MirrorEventLog& log,
                           const MirrorBody& body) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Create({.observer = &log, .simulated = true});
-  ASSERT_TRUE(engine.ok());
-  RunMirror(**engine, scenario, body);
+  const std::unique_ptr<Engine> engine = SimulatedEngine({.observer = &log});
+  RunMirror(*engine, scenario, body);
 }
 
 // ---- Without a chain ---------------------------------------------------------------------------
@@ -295,10 +293,8 @@ inline void RunOn(Engine& engine, const MirrorWorldBody& body) {
 
 // In production's order.
 inline void RunOnce(const MirrorWorldBody& body, EngineObserver* observer = nullptr) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Create({.observer = observer, .simulated = true});
-  ASSERT_TRUE(engine.ok());
-  RunOn(**engine, body);
+  const std::unique_ptr<Engine> engine = SimulatedEngine({.observer = observer});
+  RunOn(*engine, body);
 }
 
 }  // namespace millrace

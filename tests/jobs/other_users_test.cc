@@ -15,6 +15,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/jobs/mirror_support.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -195,10 +196,9 @@ size_t TryAll(Kind kind, bool has_export, bool completes) {
     for (uint8_t used = 0; used < 16; ++used) {
       for (const PermissionSet shared : shares) {
         const Case c = {kind, has_export, completes, node, {PermissionSet(used), shared}};
-        absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.simulated = true});
-        EXPECT_TRUE(engine.ok());
-        MirrorWorld world(**engine);
-        const absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+        const std::unique_ptr<Engine> engine = SimulatedEngine({}, /*steps_per_look=*/7);
+        MirrorWorld world(*engine);
+        const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
           MILLRACE_ASSIGN_OR_RETURN(const bool is_in, CoTry(world, c));
           let_in += is_in ? 1 : 0;
           return absl::OkStatus();

@@ -5,6 +5,7 @@
 #include "millrace/graph/drain.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/open_node.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 
@@ -49,9 +50,8 @@ void HandDrivenJob::DescribeWait(WaitDescription& description) const {
 }
 
 GraphFixture::GraphFixture() {
-  Engine::Options options;
-  options.simulated = true;
-  engine_ = *Engine::Create(options);
+  engine_ = SimulatedEngine();
+  engine_->scheduler().SetStepCheck(nullptr);  // Run() looks after every step
   graph_ = std::make_unique<Graph>(*engine_);
 }
 

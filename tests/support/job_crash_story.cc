@@ -16,6 +16,7 @@
 #include "millrace/graph/image_tools.h"
 #include "tests/support/image_examiner.h"
 #include "tests/support/sector_history.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -193,9 +194,8 @@ class Story {
 
   template <typename Body>
   absl::Status InEngine(SimulatedDisk* disk, Decider* decider, Body body) {
-    MILLRACE_ASSIGN_OR_RETURN(
-        const std::unique_ptr<Engine> engine,
-        Engine::Create({.simulated = true, .decider = decider, .stacks = &stacks_, .disk = disk}));
+    const std::unique_ptr<Engine> engine =
+        SimulatedEngine({.decider = decider, .stacks = &stacks_, .disk = disk});
     return engine->Run([&]() MILLRACE_MAY_SUSPEND { return body(*engine); });
   }
   absl::Status MakeImages();
@@ -342,8 +342,7 @@ absl::Status Story::Verify(const CrashLog& log, const SectorHistory& history) {
   CrashImages images(log, options_.images, seed_);
   MILLRACE_CHECK(images.files() == paths_.size(),
                  "the log's files are those of the disk, in order");
-  MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                            Engine::Create({.simulated = true, .stacks = &stacks_}));
+  const std::unique_ptr<Engine> engine = SimulatedEngine(nullptr, &stacks_);
   counts_["crash points"] += log.points().size();
   for (size_t point = 0; point < log.points().size(); ++point) {
     images.MoveTo(point);

@@ -16,12 +16,9 @@
 #include "millrace/graph/drivers/qcow2/qcow2_driver.h"
 #include "tests/support/crash_disk.h"
 #include "tests/support/fake_driver_context.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
-
-inline std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr) {
-  return *Engine::Create({.simulated = true, .decider = decider});
-}
 
 inline CrashDisk MakeImage(const Qcow2CreateOptions& options) {
   CrashDisk disk;

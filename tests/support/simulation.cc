@@ -17,6 +17,9 @@ namespace {
 
 constexpr char kOneSeed[] = "MILLRACE_TEST_SEED";
 constexpr uint64_t kSeedsPerSeedWithChecks = 64;
+// Of what runs once.
+constexpr uint64_t kStepsOfShortRun = 1024;
+constexpr uint64_t kStepsPerLookAtLongRun = 61;
 // A wait cycle stays, so elsewhere it is enough to look for one now and then.
 constexpr uint64_t kStepsPerLook = 1024;
 
@@ -45,7 +48,6 @@ struct Run {
 // Runs the scenario to its end.
 Run RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
   std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
-  engine->scheduler().SetChecksEdits(true);
   bool is_broken = false;
   uint64_t steps = 0;
   const bool checks_every_step = ChecksEveryStep(seed);
@@ -81,10 +83,25 @@ void RunSeed(SeededScenario scenario, uint64_t seed, RandomDecider::Faults fault
 
 }  // namespace
 
-std::unique_ptr<Engine> SimulatedEngine(Decider* decider, StackPool* stacks) {
-  auto engine = Engine::Create({.simulated = true, .decider = decider, .stacks = stacks});
-  EXPECT_TRUE(engine.ok());
+std::unique_ptr<Engine> SimulatedEngine(Engine::Options options, uint64_t steps_per_look) {
+  options.simulated = true;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(options);
+  MILLRACE_CHECK(engine.ok(), "a simulated engine can always be made");
+  Scheduler& scheduler = (*engine)->scheduler();
+  scheduler.SetChecksEdits(true);
+  scheduler.SetStepCheck(
+      [&scheduler, steps_per_look, steps = uint64_t{0}, is_broken = false]() mutable {
+        const bool is_long = ++steps > kStepsOfShortRun;
+        if (is_broken || steps % (is_long ? kStepsPerLookAtLongRun : steps_per_look) != 0) return;
+        const absl::Status status = scheduler.CheckInvariants();
+        EXPECT_TRUE(status.ok()) << "after step " << steps << ": " << status;
+        is_broken = !status.ok();
+      });
   return *std::move(engine);
+}
+
+std::unique_ptr<Engine> SimulatedEngine(Decider* decider, StackPool* stacks) {
+  return SimulatedEngine(Engine::Options{.decider = decider, .stacks = stacks});
 }
 
 void Explore(SeededScenario scenario, uint64_t cost, RandomDecider::Faults faults) {

@@ -16,6 +16,11 @@
 
 namespace millrace {
 
+// A simulated engine whose graphs look at what every edit has touched (Scheduler::SetChecksEdits).
+// What graphs and jobs say of their invariants is asked after one step in `steps_per_look`, and in
+// 61 of a run that is long; what does not hold fails the test, once. Every step is for what runs
+// once, or a few times.
+std::unique_ptr<Engine> SimulatedEngine(Engine::Options options, uint64_t steps_per_look = 1);
 std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr, StackPool* stacks = nullptr);
 
 using SeededScenario = absl::FunctionRef<void(Engine& engine, uint64_t seed)>;

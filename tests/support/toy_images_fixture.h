@@ -11,6 +11,7 @@
 #include "millrace/engine/io/simulated_disk.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/graph.h"
+#include "tests/support/simulation.h"
 #include "tests/support/toy_format.h"
 
 namespace millrace {
@@ -35,10 +36,9 @@ class ToyImagesFixture : public ::testing::Test {
   // Runs `body(graph)` and checks that nothing is left open behind it.
   template <typename Body>
   void InGraph(Body body) {
-    auto engine = Engine::Create({.simulated = true, .disk = &disk_});
-    ASSERT_TRUE(engine.ok());
-    absl::Status status = (*engine)->Run([&]() MILLRACE_MAY_SUSPEND {
-      Graph graph(**engine);
+    auto engine = SimulatedEngine({.disk = &disk_});
+    absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND {
+      Graph graph(*engine);
       body(graph);
       graph.CoClose();
       EXPECT_EQ(graph.node_count(), 0u);

@@ -102,6 +102,19 @@ def nothing_sleeps_in_the_library_or_its_tests(source):
 
 
 @rule
+def simulated_graphs_are_checked(source):
+    """Tests get engines whose graphs look at every edit from SimulatedEngine() (tests/support)."""
+    # The helper itself; and what edits of 10,000 nodes cost, without those who look at them.
+    if source.folder != 'tests' or source.path in ('tests/support/simulation.cc',
+                                                   'tests/graph/cost_test.cc'):
+        return
+    if not re.search(r'\b(Graph|JobWorld|MirrorWorld)\b', source.code):
+        return
+    for line, _ in source.find(r'\bsimulated\s*=\s*true\b'):
+        yield line, 'an engine that looks at no edit: take SimulatedEngine() (tests/support)'
+
+
+@rule
 def node_pointers_stay_in_the_graph(source):
     """Outside graph/ a node is a NodeId, an Attachment or a lease; a view does not outlive a block."""
     if source.folder in ('graph', 'tests'):

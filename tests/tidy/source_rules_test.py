@@ -39,6 +39,12 @@ CASES = {
     'nothing_sleeps_in_the_library_or_its_tests': (
         [('tests/a_test.cc', 'std::this_thread::sleep_for(1ms);\n'), ('jobs/a.cc', 'usleep(5);\n')],
         [('tests/a_test.cc', 'CoSleepFor(kSecond);\n'), ('examples/a.cc', 'usleep(5);\n')]),
+    'simulated_graphs_are_checked': (
+        [('tests/jobs/a_test.cc',
+          'auto engine = Engine::Create({.simulated = true});\nGraph graph(*engine);\n'),
+         ('tests/support/a.cc', 'options.simulated = true;\nJobWorld world(*engine);\n')],
+        [('tests/jobs/a_test.cc', 'auto engine = SimulatedEngine();\nGraph graph(*engine);\n'),
+         ('tests/engine/a_test.cc', 'auto engine = Engine::Create({.simulated = true});\n')]),
     'node_pointers_stay_in_the_graph': (
         [('jobs/a.h', '// A.\nclass A {\n  Node* top_;\n};\n'),
          ('jobs/a.h', '// A.\nclass A {\n  const Node* top_ = nullptr;\n};\n'),

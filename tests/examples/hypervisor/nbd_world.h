@@ -22,6 +22,7 @@
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 
@@ -158,7 +159,7 @@ class NbdWorld final : public NbdSessionHost {
 
   explicit NbdWorld(const Settings& settings)
       : settings_(settings),
-        engine_(*Engine::Create({.simulated = true, .decider = settings.decider})),
+        engine_(SimulatedEngine(settings.decider)),
         graph_(std::make_unique<Graph>(*engine_)),
         memory_(settings.memory_bytes) {
     Run([this]() MILLRACE_MAY_SUSPEND {

@@ -44,7 +44,7 @@ CrashDisk MakeContent(Content content) {
   CrashDisk disk =
       MakeImage({.bytes = kBytes, .cluster_bytes = kCluster, .refcount_bits = is_wide ? 64u : 16u});
   if (content == Content::kEmpty) return disk;
-  auto engine = SimulatedEngine(nullptr);
+  auto engine = SimulatedEngine();
   FakeDriverContext context(*engine, disk);
   FormatNode node(context, MakeQcow2Driver());
   const uint64_t bytes = is_wide ? (2 << 20) - (150 << 10) : 1 << 20;
@@ -249,7 +249,7 @@ class FaultEvents : public testing::TestWithParam<Case> {
     return is_reached;
   }
 
-  std::unique_ptr<Engine> engine_ = SimulatedEngine(nullptr);
+  std::unique_ptr<Engine> engine_ = SimulatedEngine();
   std::unique_ptr<Graph> graph_ = std::make_unique<Graph>(*engine_);
   std::shared_ptr<BreakPoints> breaks_ = std::make_shared<BreakPoints>();
 };

@@ -247,7 +247,7 @@ absl::Status CoChange(Attachment& disk, const EndCase& change, std::vector<uint8
 class DirectFileEnd : public testing::TestWithParam<EndCase> {};
 
 TEST_P(DirectFileEnd, StaysWhereItIs) {
-  auto engine = *Engine::Create({.simulated = true});
+  auto engine = SimulatedEngine();
   SimulatedDisk& host = engine->simulated_io()->disk();
   host.options().io_alignment = 4096;
   host.Put("disk", std::string(kBytes, 'a'));

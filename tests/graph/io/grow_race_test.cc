@@ -129,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(MayUnmap, GrowRace, testing::Bool());
 
 // A discard that comes to a memory overlay with the end that the image had.
 TEST(MemoryOverlayOldEnd, DiscardDoesNotReachBehindItsRange) {
-  auto engine = SimulatedEngine(nullptr, nullptr);
+  auto engine = SimulatedEngine();
   CrashDisk none;
   FakeDriverContext context(*engine, none);
   const std::unique_ptr<FormatDriver> driver =

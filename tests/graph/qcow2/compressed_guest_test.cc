@@ -30,7 +30,7 @@ char OldByteOf(uint64_t cluster) { return static_cast<char>('a' + cluster); }
 // All clusters compressed, each of one letter.
 std::string CompressedImage() {
   CrashDisk disk = MakeImage({.bytes = kClusters * kCluster, .cluster_bytes = kCluster});
-  auto engine = SimulatedEngine(nullptr, nullptr);
+  auto engine = SimulatedEngine();
   FakeDriverContext context(*engine, disk);
   FormatNode node(context, MakeQcow2Driver());
   const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {

@@ -17,6 +17,7 @@
 #include "tests/scenarios/exploration/catalogue.h"
 #include "tests/support/crash_case.h"
 #include "tests/support/image_examiner.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -128,7 +129,7 @@ std::shared_ptr<CrashStage> MakeStage(CrashJob job) {
     crash_case.images.push_back(image);
   }
   MILLRACE_CHECK(RegisterBuiltinDrivers(stage->registry).ok(), "the drivers have one name each");
-  const std::unique_ptr<Engine> engine = *Engine::Create({.simulated = true, .disk = &stage->disk});
+  const std::unique_ptr<Engine> engine = SimulatedEngine({.disk = &stage->disk});
   const absl::Status made = engine->Run([&]() MILLRACE_MAY_SUSPEND {
     Graph graph(*engine);
     absl::Status result;
@@ -251,7 +252,7 @@ absl::Status CheckWhatIsLeft(const CrashStage& stage, const SimulatedDisk& disk,
   const std::vector<std::string> paths = disk.Paths();
   std::vector<ExaminedImage> images;
   // Nothing is to be chosen here.
-  const std::unique_ptr<Engine> engine = *Engine::Create({.simulated = true});
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
   MILLRACE_RETURN_IF_ERROR(engine->Run([&]() MILLRACE_MAY_SUSPEND {
     for (const std::string& path : paths) {
       images.push_back(CoExamineImage(*engine, disk.Find(path)->current()));

@@ -1,7 +1,6 @@
-// O6: counters that the harness keeps, compared with the graph's. A filter counts the calls that
-// are inside it; the graph must know of each of them, whatever its own lists agree upon, and of
-// none in a node that is drained. A request that the graph lets go of too early is found so, and
-// not by the graph's own invariants.
+// O6: counters that the harness keeps (tests/support/shadow_counters.h), those of drained sections
+// among them: whoever drains counts his own. A request that the graph lets go of too early is found
+// so, and not by the graph's own invariants.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "millrace/graph/node.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
+#include "tests/support/shadow_counters.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
@@ -27,54 +27,12 @@ namespace {
 
 // What the harness knows of one node.
 struct Shadow {
-  std::string name;
+  Shadow(Graph& graph, std::string filter_name) : name(std::move(filter_name)), counters(graph) {}
+
+  const std::string name;
   NodeId node{};
-  int calls = 0;     // inside its driver
+  ShadowCounters counters;
   int sections = 0;  // granted, that cover it
-  int calls_most = 0;
-};
-
-class Call {
- public:
-  explicit Call(Shadow& shadow) : shadow_(shadow) {
-    shadow_.calls_most = std::max(shadow_.calls_most, ++shadow_.calls);
-  }
-  ~Call() { --shadow_.calls; }
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
-
- private:
-  Shadow& shadow_;
-};
-
-class CountingFilter final : public FilterDriver {
- public:
-  explicit CountingFilter(Shadow& shadow) : shadow_(shadow) {}
-  std::string_view driver_name() const override { return "counting"; }
-  absl::Status CoRead(uint64_t offset, const IoVector& target) override MILLRACE_MAY_SUSPEND {
-    const Call call(shadow_);
-    return FilterDriver::CoRead(offset, target);
-  }
-  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) override
-      MILLRACE_MAY_SUSPEND {
-    const Call call(shadow_);
-    return FilterDriver::CoWrite(offset, source, flags);
-  }
-  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
-    const Call call(shadow_);
-    return FilterDriver::CoWriteZeroes(range, flags);
-  }
-  absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
-    const Call call(shadow_);
-    return FilterDriver::CoDiscard(range);
-  }
-  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
-    const Call call(shadow_);
-    return FilterDriver::CoFlush();
-  }
-
- private:
-  Shadow& shadow_;
 };
 
 // "guest -> [high] -> n1 -> [low] -> n0", guests, and somebody who drains.
@@ -86,21 +44,12 @@ class ShadowedWorld final : public InvariantChecker {
   ~ShadowedWorld() { graph_.engine().scheduler().RemoveInvariantChecker(this); }
 
   absl::Status CheckInvariants() override {
-    for (const Shadow* shadow : {&high_, &low_}) {
-      const Node* node = GraphInternals::Of(graph_).Resolve(shadow->node);
-      if (node == nullptr) continue;
-      int known = 0;
-      for (auto* each = node->requests.front(); each != nullptr;
-           each = node->requests.After(*each)) {
-        ++known;
-      }
-      if (shadow->calls > known) {
-        return absl::InternalError(StrCat("O6: ", shadow->calls, " calls are in '", shadow->name,
-                                          "', the graph knows of ", known));
-      }
-      if (shadow->sections > 0 && shadow->calls > 0) {
+    for (Shadow* shadow : {&high_, &low_}) {
+      MILLRACE_RETURN_IF_ERROR(shadow->counters.CheckInvariants());
+      const int calls = shadow->counters.calls().now;
+      if (shadow->sections > 0 && calls > 0) {
         return absl::InternalError(
-            StrCat("O6: ", shadow->calls, " calls are in '", shadow->name, "', which is drained"));
+            StrCat("O6: ", calls, " calls are in '", shadow->name, "', which is drained"));
       }
     }
     return absl::OkStatus();
@@ -118,12 +67,14 @@ class ShadowedWorld final : public InvariantChecker {
     }
     scope.Spawn("drainer", [&]() MILLRACE_MAY_SUSPEND { return CoDrain(); });
     MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
-    EXPECT_EQ(high_.calls + low_.calls, 0);
+    EXPECT_EQ(high_.counters.calls().now + low_.counters.calls().now, 0);
     chain.guest.CoDetach();
     graph_.CoClose();
     return absl::OkStatus();
   }
-  int calls_most() const { return std::min(high_.calls_most, low_.calls_most); }
+  int calls_most() const {
+    return std::min(high_.counters.calls().most, low_.counters.calls().most);
+  }
 
  private:
   absl::Status CoInsert(Shadow& shadow, NodeId below) MILLRACE_MAY_SUSPEND {
@@ -131,7 +82,7 @@ class ShadowedWorld final : public InvariantChecker {
     {
       GraphTransaction change(graph_);
       change.Show(drained);
-      shadow.node = change.AddNode(std::make_unique<CountingFilter>(shadow), {.name = shadow.name});
+      shadow.node = change.AddNode(shadow.counters.MakeFilter(), {.name = shadow.name});
       change.InsertFilter(shadow.node, below);
       MILLRACE_RETURN_IF_ERROR(change.Commit().status());
     }
@@ -190,8 +141,8 @@ class ShadowedWorld final : public InvariantChecker {
 
   Graph graph_;
   RandomStream random_;
-  Shadow high_{.name = "high"};
-  Shadow low_{.name = "low"};
+  Shadow high_{graph_, "high"};
+  Shadow low_{graph_, "low"};
 };
 
 TEST(ShadowCounters, TheGraphKnowsOfEveryCallInADriverAndOfNoneWhereItIsDrained) {

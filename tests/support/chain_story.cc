@@ -67,7 +67,7 @@ absl::Status ChainStory::CoInsertFilter(std::string name, NodeId below) {
   options.below = below;
   options.filter_name = std::move(name);
   MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
-                            CoStartInsertFilter(graph(), jobs(), MakePassFilter(), options));
+                            CoStartInsertFilter(graph(), jobs(), shadow_.MakeFilter(), options));
   return CoOver(number);
 }
 
@@ -79,8 +79,17 @@ absl::Status ChainStory::CoRemoveFilter(NodeId filter) {
   return CoOver(number);
 }
 
-absl::Status ChainStory::CoStart(StreamOptions options) {
+// The range is that of the step in which the job claims it, before it suspends.
+template <typename Options>
+absl::Status ChainStory::CoStartShadowed(Options options) {
+  ShadowLease lease = shadow_.LeaseOf(options);
   absl::Status status = ChainJobs::CoStart(std::move(options));
+  if (status.ok()) shadow_.BeginLease(std::move(lease));
+  return status;
+}
+
+absl::Status ChainStory::CoStart(StreamOptions options) {
+  absl::Status status = CoStartShadowed(std::move(options));
   has_refused_start_ |= !status.ok();
   return status;
 }
@@ -103,7 +112,7 @@ absl::Status ChainStory::CoStart(CommitOptions options) {
   commit.is_active = commit.top + 1 >= chain_.nodes.size();
   // Before it starts: it may be over by the time that is known.
   commits_.push_back(commit);
-  absl::Status status = ChainJobs::CoStart(std::move(options));
+  absl::Status status = CoStartShadowed(std::move(options));
   if (!status.ok()) {
     has_refused_start_ = true;
     std::erase_if(commits_, [&](const StartedCommit& each) { return each.id == commit.id; });
@@ -142,6 +151,8 @@ absl::Status ChainStory::CheckReadOnly() {
 // A story that went wrong may not have come to say what its commits have done.
 absl::Status ChainStory::LastLook(bool went_well) {
   absl::Status status = seen_;
+  status.Update(shadow_.CheckInvariants());
+  status.Update(shadow_.CheckReleased(std::nullopt));
   const std::vector<bool> none(chain_.images.size(), false);
   status.Update(views_.CheckShown(chain_, graph(), went_well ? none : LayersOfCommits()));
   if (has_failed_job_.value_or(!went_well)) return status;
@@ -160,6 +171,11 @@ absl::Status ChainStory::CoOver(JobKey key) {
     commits_.erase(commit);
   }
   seen_.Update(views_.CheckShown(chain_, graph(), LayersOfCommits()));
+  seen_.Update(shadow_.CheckInvariants());
+  const absl::StatusOr<JobInfo> info = jobs().Query(key);
+  if (!key.is_number() && (!info.ok() || info->state == JobState::kConcluded)) {
+    seen_.Update(shadow_.CheckReleased(std::string(key.id())));
+  }
   return status;
 }
 

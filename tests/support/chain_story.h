@@ -1,7 +1,7 @@
 // A story about jobs on one chain: told over filled memory overlays with a guest at work, in
 // production's order and under random schedules, and checked by the oracles that need no knowledge
-// of the story: the guest's model, every layer's view by its headers, the graph's invariants, and
-// that nothing is left behind.
+// of the story: the guest's model, every layer's view by its headers, the graph's invariants, the
+// counters of the harness (O6), and that nothing is left behind.
 //
 //   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
 //     MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 3, 0)));
@@ -32,6 +32,7 @@
 #include "millrace/jobs/insert_filter/insert_filter_job.h"
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/support/job_fixture.h"
+#include "tests/support/shadow_counters.h"
 
 namespace millrace {
 
@@ -53,6 +54,7 @@ class ChainStory final : public ChainJobs {
       : world_(world),
         chain_(chain),
         views_(chain),
+        shadow_(world.graph(), &world.jobs()),
         is_read_only_(options.is_read_only),
         seed_(seed) {}
 
@@ -60,6 +62,7 @@ class ChainStory final : public ChainJobs {
   JobManager& jobs() override { return world_.jobs(); }
   MemoryChain& chain() override { return chain_; }
   LayerViews& views() { return views_; }
+  ShadowCounters& shadow() { return shadow_; }
   uint64_t seed() const { return seed_; }
   // Called when the jobs and the guest are over, before all that the guest has written is read.
   void set_before_last_look(std::function<void()> before) { before_last_look_ = std::move(before); }
@@ -73,13 +76,15 @@ class ChainStory final : public ChainJobs {
   // faults are planted, who has undone something may leave it writable.
   void set_may_stay_writable(bool may) { may_stay_writable_ = may; }
   bool has_refused_start() const { return has_refused_start_; }
-  // What is wrong with the chain when the jobs are over: "O2: ...", "O4: ...", "I19: ...".
+  // What is wrong with the chain when the jobs are over: "O2: ...", "O4: ...", "O6: ...", "I19:
+  // ...".
   absl::Status LastLook(bool went_well) MILLRACE_OPENS_VIEW;
   // I19: images that were read-only are so again; all but the one that is now on top. OK if they
   // may stay writable.
   absl::Status CheckReadOnly() MILLRACE_OPENS_VIEW;
 
-  // Puts a filter that passes everything above a node, as a job, and waits for it.
+  // Puts a filter that passes everything, and counts (O6), above a node, as a job, and waits for
+  // it.
   absl::Status CoInsertFilter(std::string name, NodeId below) MILLRACE_MAY_SUSPEND;
   absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
   absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
@@ -100,6 +105,8 @@ class ChainStory final : public ChainJobs {
     size_t base = 0;
     bool is_active = false;
   };
+  template <typename Options>
+  absl::Status CoStartShadowed(Options options) MILLRACE_MAY_SUSPEND;
   void TakeIn(const StartedCommit& commit, bool has_succeeded);
   // Layers between the top and the base of commits that were not waited for.
   std::vector<bool> LayersOfCommits() const;
@@ -107,6 +114,7 @@ class ChainStory final : public ChainJobs {
   JobWorld& world_;
   MemoryChain& chain_;
   LayerViews views_;
+  ShadowCounters shadow_;
   const bool is_read_only_;
   const uint64_t seed_;
   std::optional<bool> has_failed_job_;

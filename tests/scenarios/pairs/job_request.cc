@@ -120,7 +120,8 @@ absl::Status JobRequest::CoStart(ChainStory& story, const std::string& id, bool 
       InsertFilterOptions options;
       options.spec = std::move(spec);
       options.below = story.node(top);
-      return CoStartInsertFilter(story.graph(), story.jobs(), MakePassFilter(), std::move(options))
+      return CoStartInsertFilter(story.graph(), story.jobs(), story.shadow().MakeFilter(),
+                                 std::move(options))
           .status();
     }
   }

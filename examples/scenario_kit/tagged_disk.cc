@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -37,36 +38,78 @@ std::vector<uint8_t> TaggedDisk::Content(uint64_t sector, uint32_t version) {
   return content;
 }
 
-absl::Status TaggedDisk::CoChange(const Attachment& attachment, const Change& change, Write write) {
+absl::Status TaggedDisk::CoChange(const Attachment& attachment, Change change, Write write) {
   const auto say = [&](std::string_view how) {
     NoteData(attachment, [&] {
-      return StrCat(InWords(change.what, change.sector, change.count), how, " (version ",
-                    change.version, ")");
+      return StrCat(InWords(change.what, change.sectors.first, change.sectors.count), how,
+                    " (version ", change.version, ")");
     });
   };
   say(" begins");
+  change.begun_at = ++time_;
+  changing_.push_back(&change);
+  for (Read* read : reading_) read->is_beside_write |= read->sectors.Meet(change.sectors);
   absl::Status status = write();
+  std::erase(changing_, &change);
   say(status.ok() ? " is done" : " fails");
-  for (uint64_t i = change.sector; i < change.sector + change.count; ++i) {
-    if (!status.ok()) {
-      failed_[i].push_back(change.version);
-      continue;
-    }
-    failed_.erase(i);
-    versions_[i] = change.version;
-  }
+  TakeIn(change, !status.ok());
   return status;
 }
 
-bool TaggedDisk::MayHold(uint64_t sector, const uint8_t* content) const {
+void TaggedDisk::TakeIn(const Change& change, bool has_failed) {
+  ++time_;
+  for (uint64_t i = 0; i < change.sectors.count; ++i) {
+    const uint64_t sector = change.sectors.first + i;
+    if (has_failed) {
+      others_[sector].push_back({change.version, time_});
+    } else {
+      Overwrite(sector, change);
+    }
+  }
+}
+
+// What was decided before the change began cannot be there any more. What was decided meanwhile
+// can: nobody knows which was first.
+void TaggedDisk::Overwrite(uint64_t sector, const Change& change) {
+  std::vector<Candidate> kept;
+  const auto keep = [&](const Candidate& each) {
+    NoteOverwritten(sector, each.version);
+    if (each.decided_at > change.begun_at) kept.push_back(each);
+  };
+  keep({versions_[sector], decided_at_[sector]});
+  if (const auto others = others_.find(sector); others != others_.end()) {
+    std::for_each(others->second.begin(), others->second.end(), keep);
+    others_.erase(others);
+  }
+  if (!kept.empty()) others_[sector] = std::move(kept);
+  versions_[sector] = change.version;
+  decided_at_[sector] = time_;
+}
+
+void TaggedDisk::NoteOverwritten(uint64_t sector, uint32_t version) {
+  for (Read* read : reading_) {
+    if (read->sectors.Contain(sector)) read->overwritten.emplace_back(sector, version);
+  }
+}
+
+bool TaggedDisk::MayHold(const Read& read, uint64_t sector, const uint8_t* content) const {
   const auto holds = [&](uint32_t version) {
     const std::vector<uint8_t> wanted = Content(sector, version);
     return std::equal(wanted.begin(), wanted.end(), content);
   };
   if (holds(versions_[sector])) return true;
-  const auto failed = failed_.find(sector);
-  return failed != failed_.end() &&
-         std::any_of(failed->second.begin(), failed->second.end(), holds);
+  const auto others = others_.find(sector);
+  if (others != others_.end() &&
+      std::any_of(others->second.begin(), others->second.end(),
+                  [&](const Candidate& each) { return holds(each.version); })) {
+    return true;
+  }
+  return std::any_of(changing_.begin(), changing_.end(),
+                     [&](const Change* each) {
+                       return each->sectors.Contain(sector) && holds(each->version);
+                     }) ||
+         std::any_of(read.overwritten.begin(), read.overwritten.end(),
+                     [&](const auto& each) { return each.first == sector && holds(each.second); });
 }
 
 absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64_t count) {
@@ -76,7 +119,7 @@ absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64
     const std::vector<uint8_t> content = Content(sector + i, version);
     data.insert(data.end(), content.begin(), content.end());
   }
-  const Change change{"write", sector, count, version};
+  const Change change{"write", {sector, count}, version};
   return CoChange(attachment, change, [&]() MILLRACE_MAY_SUSPEND {
     return attachment.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size()));
   });
@@ -85,7 +128,7 @@ absl::Status TaggedDisk::CoWrite(Attachment& attachment, uint64_t sector, uint64
 absl::Status TaggedDisk::CoZero(Attachment& attachment, uint64_t sector, uint64_t count,
                                 bool discard) {
   const ByteRange range(sector * kSector, count * kSector);
-  const Change change{discard ? "discard" : "zeroing", sector, count, 0};
+  const Change change{discard ? "discard" : "zeroing", {sector, count}, 0};
   return CoChange(attachment, change, [&]() MILLRACE_MAY_SUSPEND {
     return discard ? attachment.CoDiscard(range) : attachment.CoWriteZeroes(range);
   });
@@ -94,9 +137,16 @@ absl::Status TaggedDisk::CoZero(Attachment& attachment, uint64_t sector, uint64_
 absl::Status TaggedDisk::CoVerify(Attachment& attachment, uint64_t sector, uint64_t count) {
   std::vector<uint8_t> data(count * kSector, 0xee);
   NoteData(attachment, [&] { return StrCat(InWords("read", sector, count), " begins"); });
-  MILLRACE_RETURN_IF_ERROR(attachment.CoRead(sector * kSector, IoVector(data.data(), data.size())));
+  Read read{{sector, count}};
+  for (const Change* each : changing_) read.is_beside_write |= read.sectors.Meet(each->sectors);
+  reading_.push_back(&read);
+  const absl::Status status =
+      attachment.CoRead(sector * kSector, IoVector(data.data(), data.size()));
+  std::erase(reading_, &read);
+  MILLRACE_RETURN_IF_ERROR(status);
+  reads_beside_writes_ += read.is_beside_write ? 1 : 0;
   for (uint64_t i = 0; i < count; ++i) {
-    if (MayHold(sector + i, &data[i * kSector])) continue;
+    if (MayHold(read, sector + i, &data[i * kSector])) continue;
     uint32_t found = 0;
     std::memcpy(&found, data.data() + i * kSector + 8, sizeof(found));
     return absl::DataLossError(StrCat("I2: sector ", sector + i, " holds version ", found,

@@ -213,21 +213,43 @@ TEST(InsertFilter, AboveEveryNodeOfARunningStreamGoesWhereTheRangeAllows) {
 
 // ---- All three together -------------------------------------------------------------------------
 
-// Puts a filter somewhere and takes it out again, whenever it can: inside a job's range it is
-// refused, and a layer may be gone when it comes to it.
-absl::Status CoMoveFilters(ChainStory& story, const std::string& name, RandomStream& random)
-    MILLRACE_MAY_SUSPEND {
-  for (int round = 0; round < 3; ++round) {
+// What has happened while both jobs were there, over all schedules.
+struct Meetings {
+  uint64_t inserted = 0;
+  uint64_t frozen = 0;  // inserting was refused for a lease
+  uint64_t stale = 0;   // or because the node was gone
+  uint64_t requests = 0;
+  uint64_t in_flight_most = 0;
+  uint64_t reads_beside_writes = 0;
+  uint64_t calls_in_filters = 0;
+  uint64_t leases_seen = 0;
+};
+
+bool AreBothThere(ChainStory& story) {
+  return story.jobs().Query("s").ok() && story.jobs().Query("c").ok();
+}
+
+// Puts a filter somewhere and takes it out again, whenever it can, for as long as both jobs are
+// there and twice more: inside a job's range it is refused, and a layer may be gone when it comes
+// to it.
+absl::Status CoMoveFilters(ChainStory& story, const std::string& name, RandomStream& random,
+                           Meetings& meetings) MILLRACE_MAY_SUSPEND {
+  for (int after = 0; after < 2; after += AreBothThere(story) ? 0 : 1) {
     const size_t layer = random.Below(story.chain().nodes.size());
     const absl::Status put = story.CoInsertFilter(name, story.node(layer));
+    const uint64_t is_meeting = AreBothThere(story) ? 1 : 0;
     if (!put.ok()) {
       const std::optional<Conflict> conflict = ConflictOf(put);
-      const bool is_in_the_way = conflict && (conflict->reason == ConflictReason::kFrozenLink ||
-                                              conflict->reason == ConflictReason::kStaleNode);
-      EXPECT_TRUE(is_in_the_way) << "layer " << layer << ": " << put;
-      CoYield();
+      const bool is_frozen = conflict && conflict->reason == ConflictReason::kFrozenLink;
+      const bool is_stale = conflict && conflict->reason == ConflictReason::kStaleNode;
+      EXPECT_TRUE(is_frozen || is_stale) << "layer " << layer << ": " << put;
+      if (is_frozen) meetings.frozen += is_meeting;
+      if (is_stale) ++meetings.stale;
+      // A job may wait for time to pass.
+      MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMicrosecond));
       continue;
     }
+    meetings.inserted += is_meeting;
     for (uint64_t i = random.Below(20); i > 0; --i) CoYield();
     const absl::Status taken = story.CoRemoveFilter(story.Find(name));
     EXPECT_TRUE(taken.ok()) << taken;
@@ -236,23 +258,41 @@ absl::Status CoMoveFilters(ChainStory& story, const std::string& name, RandomStr
 }
 
 TEST(StreamCommitAndFilters, WorkOnOneChainUnderAnySchedule) {
-  TellChainStory({.layers = 7}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
-    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.StreamToBottom("s", 2, 1)));
-    MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Commit("c", 5, 4)));
-    RandomStream random(story.seed(), "filters");
-    TaskScope users("users");
-    for (const char* name : {"f", "g"}) {
-      users.Spawn(name,
-                  [&, name]() MILLRACE_MAY_SUSPEND { return CoMoveFilters(story, name, random); });
-    }
-    EXPECT_TRUE(story.CoOver("s").ok());
-    EXPECT_TRUE(story.CoOver("c").ok());
-    story.views().OnCommitted(5, 4);
-    MILLRACE_RETURN_IF_ERROR(users.CoJoin());
-    EXPECT_EQ(story.Shape(), "n6 <- n4 <- n3 <- n2 <- n0");
-    EXPECT_EQ(story.graph().node_count(), 5u);
-    return absl::OkStatus();
-  });
+  Meetings meetings;
+  TellChainStory(
+      {.layers = 7, .busy_guests = 2}, [&](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_RETURN_IF_ERROR(story.CoStart(story.StreamToBottom("s", 2, 1)));
+        MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Commit("c", 5, 4)));
+        const uint64_t requests = story.guests().requests;
+        RandomStream random(story.seed(), "filters");
+        TaskScope users("users");
+        for (const char* name : {"f", "g"}) {
+          users.Spawn(name, [&, name]() MILLRACE_MAY_SUSPEND {
+            return CoMoveFilters(story, name, random, meetings);
+          });
+        }
+        EXPECT_TRUE(story.CoOver("s").ok());
+        EXPECT_TRUE(story.CoOver("c").ok());
+        meetings.requests += story.guests().requests - requests;
+        story.views().OnCommitted(5, 4);
+        MILLRACE_RETURN_IF_ERROR(users.CoJoin());
+        EXPECT_EQ(story.Shape(), "n6 <- n4 <- n3 <- n2 <- n0");
+        EXPECT_EQ(story.graph().node_count(), 5u);
+        meetings.in_flight_most = std::max(meetings.in_flight_most, story.guests().in_flight_most);
+        meetings.reads_beside_writes += story.guests().reads_beside_writes;
+        meetings.calls_in_filters += story.shadow().calls().all;
+        meetings.leases_seen += story.shadow().leases_seen();
+        return absl::OkStatus();
+      });
+  if (SeedCount() < 50) return;  // perhaps not in so few
+  EXPECT_GT(meetings.inserted, 0u);
+  EXPECT_GT(meetings.frozen, 0u);
+  EXPECT_GT(meetings.stale, 0u);
+  EXPECT_GT(meetings.requests, 0u);
+  EXPECT_GT(meetings.in_flight_most, 3u);
+  EXPECT_GT(meetings.reads_beside_writes, 0u);
+  EXPECT_GT(meetings.calls_in_filters, 0u);
+  EXPECT_GT(meetings.leases_seen, 0u);
 }
 
 }  // namespace

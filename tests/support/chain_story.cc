@@ -26,6 +26,64 @@ absl::Status CoGuest(MemoryChain& chain, TaggedDisk& disk, int rounds) MILLRACE_
   return absl::OkStatus();
 }
 
+// Sectors that nobody else writes to.
+struct Share {
+  uint64_t first = 0;
+  uint64_t count = 0;
+};
+
+class BusyGuest {
+ public:
+  BusyGuest(ChainStory& story, TaggedDisk& disk, Share share, const bool& is_told)
+      : counts_(story.guests()),
+        guest_(story.chain().guest),
+        disk_(disk),
+        share_(share),
+        is_told_(is_told) {}
+
+  absl::Status CoRun() MILLRACE_MAY_SUSPEND {
+    for (uint64_t round = 0; !is_told_; ++round) {
+      MILLRACE_RETURN_IF_ERROR(CoRound(share_.first + round * 3 % (share_.count - 1)));
+      // Others would never see time pass.
+      MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMicrosecond));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Two sectors are written and read meanwhile, and so is some other place, perhaps another
+  // guest's; then they must be what was written.
+  absl::Status CoRound(uint64_t sector) MILLRACE_MAY_SUSPEND {
+    TaskScope requests("requests");
+    requests.Spawn("write", [&]() MILLRACE_MAY_SUSPEND {
+      return CoCount([&]() MILLRACE_MAY_SUSPEND { return disk_.CoWrite(guest_, sector, 2); });
+    });
+    for (const uint64_t read : {sector, sector * 7 % (disk_.sectors() - 1)}) {
+      requests.Spawn("read", [&, read]() MILLRACE_MAY_SUSPEND {
+        return CoCount([&]() MILLRACE_MAY_SUSPEND { return disk_.CoVerify(guest_, read, 2); });
+      });
+    }
+    MILLRACE_RETURN_IF_ERROR(requests.CoJoin());
+    return CoCount([&]() MILLRACE_MAY_SUSPEND { return disk_.CoVerify(guest_, sector, 2); });
+  }
+
+  template <typename Request>
+  absl::Status CoCount(Request request) MILLRACE_MAY_SUSPEND {
+    counts_.in_flight_most = std::max(counts_.in_flight_most, ++counts_.in_flight);
+    absl::Status status = request();
+    --counts_.in_flight;
+    ++counts_.requests;
+    counts_.reads_beside_writes = disk_.reads_beside_writes();
+    return status;
+  }
+
+  GuestCounts& counts_;
+  Attachment& guest_;
+  TaggedDisk& disk_;
+  const Share share_;
+  const bool& is_told_;
+};
+
 // What is broken or lost counts for more than an error that somebody was told of.
 void Judge(absl::Status& result, const absl::Status& seen) {
   if (NamesAnOracle(seen) && !NamesAnOracle(result)) result = seen;
@@ -45,11 +103,24 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
   TaggedDisk disk(options.bytes / TaggedDisk::kSector);
   FillLayers(chain, disk);
   ChainStory story(world, chain, options, seed);
-  if (options.guest_rounds > 0) story.views().OnWritten(options.layers - 1);
+  if (options.guest_rounds > 0 || options.busy_guests > 0) {
+    story.views().OnWritten(options.layers - 1);
+  }
+  bool is_told = false;
   TaskScope guest("guest");
-  guest.Spawn("guest",
-              [&]() MILLRACE_MAY_SUSPEND { return CoGuest(chain, disk, options.guest_rounds); });
+  if (options.busy_guests == 0) {
+    guest.Spawn("guest",
+                [&]() MILLRACE_MAY_SUSPEND { return CoGuest(chain, disk, options.guest_rounds); });
+  }
+  for (int i = 0; i < options.busy_guests; ++i) {
+    const uint64_t sectors = disk.sectors() / static_cast<uint64_t>(options.busy_guests);
+    const Share share{static_cast<uint64_t>(i) * sectors, sectors};
+    guest.Spawn(StrCat("guest", i), [&, share]() MILLRACE_MAY_SUSPEND {
+      return BusyGuest(story, disk, share, is_told).CoRun();
+    });
+  }
   absl::Status result = body(story);
+  is_told = true;
   Judge(result, guest.CoJoin());
   world.jobs().CoShutdown();
   story.BeforeLastLook();

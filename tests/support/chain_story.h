@@ -42,10 +42,21 @@ struct ChainStoryOptions {
   bool is_owned = false;
   bool is_read_only = true;  // all but the top
   int guest_rounds = 6;      // of two writes and reads each; 0: nobody uses the disk meanwhile
-  uint64_t cost = 1;         // see Seeds
+  // So many busy guests instead: each has sectors of its own to write, several requests in flight
+  // together, reads of what it is writing among them, and goes on until the story is told.
+  int busy_guests = 0;
+  uint64_t cost = 1;  // see Seeds
   uint64_t bytes = 16 * 512;
   uint64_t cluster_bytes = 512;
   uint64_t bottom_bytes = 0;  // of the bottom-most image; 0: as the others
+};
+
+// What busy guests have done.
+struct GuestCounts {
+  uint64_t requests = 0;  // that have ended
+  uint64_t in_flight = 0;
+  uint64_t in_flight_most = 0;
+  uint64_t reads_beside_writes = 0;  // of the same sectors
 };
 
 class ChainStory final : public ChainJobs {
@@ -63,6 +74,7 @@ class ChainStory final : public ChainJobs {
   MemoryChain& chain() override { return chain_; }
   LayerViews& views() { return views_; }
   ShadowCounters& shadow() { return shadow_; }
+  GuestCounts& guests() { return guests_; }
   uint64_t seed() const { return seed_; }
   // Called when the jobs and the guest are over, before all that the guest has written is read.
   void set_before_last_look(std::function<void()> before) { before_last_look_ = std::move(before); }
@@ -115,6 +127,7 @@ class ChainStory final : public ChainJobs {
   MemoryChain& chain_;
   LayerViews views_;
   ShadowCounters shadow_;
+  GuestCounts guests_;
   const bool is_read_only_;
   const uint64_t seed_;
   std::optional<bool> has_failed_job_;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "millrace/engine/base/json_order.h"
 #include "millrace/engine/base/json_writer.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_internals.h"
@@ -13,16 +14,6 @@ namespace millrace {
 namespace {
 
 using Access = GraphReaderAccess;
-
-// Where QEMU's dictionary keeps a key: it prints its 512 buckets in order, and the newest first
-// inside one. Clients compare such names as text.
-uint32_t BucketOf(std::string_view key) {
-  auto value = static_cast<uint32_t>(0x238F13AFu * key.size());
-  for (size_t i = 0; i < key.size(); ++i) {
-    value += static_cast<uint32_t>(static_cast<unsigned char>(key[i])) << (i * 5 % 24);
-  }
-  return (1103515243u * value + 12345u) % 512;
-}
 
 // The rest of "children.0" behind the dot; nothing for children that are in no list.
 std::optional<std::string_view> ListOf(std::string_view edge_name) {
@@ -88,7 +79,7 @@ std::string JsonObjectLikeQemu(std::vector<JsonMember> members) {
   // What came last into a bucket is printed first.
   std::reverse(members.begin(), members.end());
   std::stable_sort(members.begin(), members.end(), [](const JsonMember& a, const JsonMember& b) {
-    return BucketOf(a.first) < BucketOf(b.first);
+    return QemuBucketOf(a.first) < QemuBucketOf(b.first);
   });
   std::string text = "{";
   for (const auto& [key, value] : members) {

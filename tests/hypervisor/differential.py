@@ -34,8 +34,12 @@ QEMU_FAILED = 'the oracle failed'
 
 
 def differences(one, other, path=''):
-    """(path, value, other value) for each leaf in which two JSON values differ."""
+    """(path, value, other value) for each leaf in which two JSON values differ, and for each object
+    whose members, those that both have, come in another order."""
     if isinstance(one, dict) and isinstance(other, dict):
+        orders = [key for key in one if key in other], [key for key in other if key in one]
+        if orders[0] != orders[1]:
+            yield f'{path}.(order)' if path else '(order)', *orders
         for key in sorted({*one, *other}):
             yield from differences(one.get(key, MISSING), other.get(key, MISSING),
                                    f'{path}.{key}' if path else key)

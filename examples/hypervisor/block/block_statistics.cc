@@ -227,7 +227,6 @@ json::object DriveStatistics::Describe(Nanoseconds now) const {
   for (TimedStatistics& interval : intervals_) timed.push_back(interval.Describe(now));
   json::object stats = {{"account_invalid", accounts_invalid},
                         {"account_failed", accounts_failed},
-                        {"timed_stats", std::move(timed)},
                         {"wr_highest_offset", 0}};
   for (size_t i = 0; i < counters_.size(); ++i) {
     const Counters& counters = counters_[i];
@@ -246,6 +245,7 @@ json::object DriveStatistics::Describe(Nanoseconds now) const {
           {"bins", json::value_from(counters.histogram.bins)}};
     }
   }
+  stats["timed_stats"] = std::move(timed);
   if (last_access_ > 0) stats["idle_time_ns"] = now - last_access_;
   return stats;
 }

@@ -124,7 +124,6 @@ json::object ImageQueries::DescribeNodeAround(const NodeView& node, const NodeSt
                         {"drv", Text(node.driver_name())},
                         {"iops", 0},
                         {"bps_wr", 0},
-                        {"write_threshold", node.write_threshold()},
                         {"encrypted", false},
                         {"bps", 0},
                         {"bps_rd", 0},
@@ -136,6 +135,7 @@ json::object ImageQueries::DescribeNodeAround(const NodeView& node, const NodeSt
   if (std::optional<NodeView> backing = node.Backing()) {
     shown["backing_file"] = names_.Of(*backing).shown;
   }
+  shown["write_threshold"] = node.write_threshold();
   if (json::array bitmaps = bitmaps_.Describe(node.id()); !bitmaps.empty()) {
     shown["dirty-bitmaps"] = std::move(bitmaps);
   }

@@ -15,11 +15,13 @@
 namespace millrace {
 namespace {
 
-// ImageInfo nests: the image below is the last member, so a chain is the texts of its images
-// without their closing braces, one after the other, and then the braces.
+// ImageInfo nests: the image below is the first member, so a chain is as many beginnings as it has
+// images, then the rests of the images' texts one after the other, from the bottom up.
 //
-// A run is such a chain of texts in one piece of memory, from an image on which nothing stands down
-// to the bottom, or to an image that another run has already.
+// A run is such a chain of rests in one piece of memory, up to an image on which nothing stands,
+// from the bottom or from above an image that another run has already.
+constexpr std::string_view kImageBelow = "\"backing-image\": {";
+
 class ImageTexts {
  public:
   ImageTexts(const GraphReader& view, ImageQueries& images, bool flat)
@@ -40,16 +42,21 @@ class ImageTexts {
 
   // The image with all below it; `depth`: how many those are.
   TextRope ChainText(NodeId id, int64_t* depth) const {
-    TextRope text;
+    std::vector<const Place*> from_top;
     size_t images = 0;
     for (std::optional<NodeId> next = id; next;) {
       const Place& place = places_.at(*next);
-      const Run& run = *place.run;
-      text.Append(run.text, std::string_view(*run.text).substr(place.offset));
-      images += run.images - place.ordinal;
-      next = run.goes_on_with;
+      from_top.push_back(&place);
+      images += place.ordinal;
+      next = place.run->stands_on;
     }
-    text.Append(std::string(images, '}'));
+    std::string beginnings = "{";
+    for (size_t above = 1; above < images; ++above) beginnings += kImageBelow;
+    TextRope text(std::move(beginnings));
+    for (auto place = from_top.rbegin(); place != from_top.rend(); ++place) {
+      const std::shared_ptr<const std::string>& rests = (*place)->run->text;
+      text.Append(rests, std::string_view(*rests).substr(0, (*place)->end));
+    }
     *depth = static_cast<int64_t>(images) - 1;
     return text;
   }
@@ -57,13 +64,12 @@ class ImageTexts {
  private:
   struct Run {
     std::shared_ptr<const std::string> text;
-    size_t images = 0;
-    std::optional<NodeId> goes_on_with;
+    std::optional<NodeId> stands_on;
   };
   struct Place {
     std::shared_ptr<const Run> run;
-    size_t offset = 0;
-    size_t ordinal = 0;
+    size_t end = 0;
+    size_t ordinal = 0;  // from 1, at the bottom of the run
   };
 
   std::optional<NodeId> Below(NodeId id) const {
@@ -74,18 +80,22 @@ class ImageTexts {
   }
 
   void AddRun(NodeId top) {
-    auto run = std::make_shared<Run>();
-    std::string text;
+    std::vector<NodeId> images;
     std::optional<NodeId> id = top;
     for (; id && !places_.contains(*id); id = Below(*id)) {
-      absl::StatusOr<NodeView> node = view_.Resolve(*id);
-      if (!node.ok()) return;
-      places_[*id] = {run, text.size(), run->images++};
-      text += FormatJson(images_.DescribeImage(*node), JsonLayout::kLine);
-      text.pop_back();  // the brace
-      if (Below(*id)) text += ", \"backing-image\": ";
+      if (!view_.Resolve(*id).ok()) return;
+      images.push_back(*id);
     }
-    run->goes_on_with = id;
+    auto run = std::make_shared<Run>();
+    run->stands_on = id;
+    std::string text;
+    size_t ordinal = 0;
+    for (auto image = images.rbegin(); image != images.rend(); ++image) {
+      const std::string own =
+          FormatJson(images_.DescribeImage(*view_.Resolve(*image)), JsonLayout::kLine);
+      StrAppend(&text, Below(*image) ? ", " : "", std::string_view(own).substr(1));
+      places_[*image] = {run, text.size(), ++ordinal};
+    }
     run->text = std::make_shared<const std::string>(std::move(text));
   }
 

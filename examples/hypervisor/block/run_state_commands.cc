@@ -69,9 +69,9 @@ void RegisterRunStateCommands(BlockLayer& layer) {
   commands.Register({.name = "query-status",
                      .arguments = {{}},
                      .handler = [is_running](const json::object&) -> CommandResult {
-                       return json::value({{"status", *is_running ? "running" : "paused"},
+                       return json::value({{"running", *is_running},
                                            {"singlestep", false},
-                                           {"running", *is_running}});
+                                           {"status", *is_running ? "running" : "paused"}});
                      }});
   commands.Register({.name = "stop",
                      .arguments = {{}},

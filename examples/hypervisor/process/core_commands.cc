@@ -100,7 +100,7 @@ class Iothread final : public UserObject {};
 
 json::object DescribeVersion() {
   // The interface is that of QEMU 7.2; who speaks it is said beside.
-  json::object qemu = {{"micro", 0}, {"minor", 2}, {"major", 7}};
+  json::object qemu = {{"major", 7}, {"minor", 2}, {"micro", 0}};
   return {{"qemu", std::move(qemu)}, {"package", StrCat("Millrace ", MILLRACE_VERSION_STRING)}};
 }
 

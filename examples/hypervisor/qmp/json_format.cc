@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 
+#include "absl/container/inlined_vector.h"
 #include "examples/hypervisor/qmp/utf8.h"
+#include "millrace/engine/base/json_order.h"
 
 namespace millrace {
 namespace {
@@ -22,6 +25,19 @@ uint32_t CodePoint(std::string_view character) {
 }
 
 constexpr bool IsPlain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
+// For each member its bucket and, the newest first, its place.
+constexpr uint64_t kNewest = 0xffffffff;
+using Places = absl::InlinedVector<uint64_t, 16>;
+
+Places PlacesInOrder(const json::object& object) {
+  Places places;
+  for (const auto& member : object) {
+    places.push_back(uint64_t{QemuBucketOf(View(member.key()))} << 32 | (kNewest - places.size()));
+  }
+  std::sort(places.begin(), places.end());
+  return places;
+}
 
 class Formatter {
  public:
@@ -73,7 +89,8 @@ class Formatter {
     text_ += '{';
     ++depth_;
     bool is_first = true;
-    for (const auto& member : object) {
+    for (const uint64_t place : PlacesInOrder(object)) {
+      const auto& member = object.begin()[static_cast<std::ptrdiff_t>(kNewest - (place & kNewest))];
       Separate(&is_first);
       String(View(member.key()));
       text_ += ": ";

@@ -1,4 +1,5 @@
-// JSON as QEMU writes it: `{"return": {"a": 1, "b": []}}`.
+// JSON as QEMU writes it: `{"return": {"a": 1, "b": []}}`, the members in the order of its
+// dictionaries (json_order.h).
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_FORMAT_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_JSON_FORMAT_H_
 
@@ -15,9 +16,10 @@ enum class JsonLayout : uint8_t {
   kPretty,  // a member or element per line, indented by four spaces
 };
 
-// ASCII whatever the strings hold: other characters are escaped, and bytes that are part of no
-// character become U+FFFD. Recurses as deep as the value does. `depth`: the level that the value
-// has in what it will be part of.
+// Two members may share a bucket; then the newer one comes first, so whoever makes an object puts
+// its members in as QEMU's schema names them. ASCII whatever the strings hold: other characters are
+// escaped, and bytes that are part of no character become U+FFFD. Recurses as deep as the value
+// does. `depth`: the level that the value has in what it will be part of.
 std::string FormatJson(const json::value& value, JsonLayout layout, size_t depth = 0);
 
 }  // namespace millrace

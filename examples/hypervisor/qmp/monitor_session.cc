@@ -134,11 +134,17 @@ void MonitorSession::SendError(const MonitorRequest& request, const QmpErrorRepl
 void MonitorSession::Send(std::string_view member, TextRope value, const std::string& id) {
   const bool is_pretty = layout_ == JsonLayout::kPretty;
   const std::string_view indent = is_pretty ? "\n    " : "";
-  TextRope message(StrCat("{", indent, "\"", member, "\": "));
-  message.Append(std::move(value));
+  const std::string_view comma = is_pretty ? "," : ", ";
+  // QEMU's dictionary has "return" before "id", and "error" behind it.
+  const bool is_id_first = member == "error";
+  std::string begin(StrCat("{", indent));
   std::string end;
-  if (!id.empty()) StrAppend(&end, is_pretty ? "," : ", ", indent, "\"id\": ", id);
+  if (!id.empty() && is_id_first) StrAppend(&begin, "\"id\": ", id, comma, indent);
+  if (!id.empty() && !is_id_first) StrAppend(&end, comma, indent, "\"id\": ", id);
+  StrAppend(&begin, "\"", member, "\": ");
   StrAppend(&end, is_pretty ? "\n}" : "}");
+  TextRope message(std::move(begin));
+  message.Append(std::move(value));
   message.Append(std::move(end));
   message.Append(std::string(kLineEnd));
   connection_->WriteReply(std::move(message));

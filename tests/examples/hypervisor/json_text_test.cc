@@ -236,6 +236,23 @@ TEST(JsonFormat, WritesOnlyAsciiWhateverAStringHolds) {
             R"("\uFFFD|\uFFFD|\uFFFD")");
 }
 
+TEST(JsonFormat, OrdersMembersAsQemusDictionaryDoes) {
+  EXPECT_EQ(
+      FormatJson({{"type", "mirror"}, {"device", "d"}, {"speed", 0}, {"len", 1}, {"offset", 1}},
+                 JsonLayout::kLine),
+      R"({"device": "d", "len": 1, "offset": 1, "speed": 0, "type": "mirror"})");
+  EXPECT_EQ(
+      FormatJson({{"event", "E"}, {"data", {{"path", "p"}, {"device", "d"}}}, {"timestamp", 0}},
+                 JsonLayout::kPretty),
+      "{\n    \"timestamp\": 0,\n    \"event\": \"E\",\n    \"data\": {\n"
+      "        \"device\": \"d\",\n        \"path\": \"p\"\n    }\n}");
+}
+
+TEST(JsonFormat, OfMembersInOneBucketShowsTheNewestFirst) {
+  EXPECT_EQ(FormatJson({{"aaa", 1}, {"aab", 2}}, JsonLayout::kLine), R"({"aab": 2, "aaa": 1})");
+  EXPECT_EQ(FormatJson({{"aab", 2}, {"aaa", 1}}, JsonLayout::kLine), R"({"aaa": 1, "aab": 2})");
+}
+
 TEST(JsonFormat, IndentsByFourSpaces) {
   EXPECT_EQ(FormatJson({{"a", json::array({1, 2})}, {"b", json::object()}}, JsonLayout::kPretty),
             "{\n    \"a\": [\n        1,\n        2\n    ],\n    \"b\": {\n    }\n}");

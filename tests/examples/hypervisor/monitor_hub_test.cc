@@ -162,8 +162,8 @@ TEST_F(MonitorHubTest, AcceptsNothingBeforeTheNegotiationAndNoneAfter) {
   EXPECT_EQ(
       client->Lines(),
       (Lines{R"({"QMP": {"version": {"package": "test"}, "capabilities": []}})",
-             R"({"error": {"class": "CommandNotFound", "desc": "Expecting capabilities )"
-             R"(negotiation with 'qmp_capabilities'"}, "id": 1})",
+             R"({"id": 1, "error": {"class": "CommandNotFound", "desc": "Expecting capabilities )"
+             R"(negotiation with 'qmp_capabilities'"}})",
              R"({"error": {"class": "GenericError", "desc": "Capability oob not available"}})",
              R"({"return": {}, "id": 2})", R"({"return": {}, "id": [null]})"}));
 }
@@ -180,8 +180,8 @@ TEST_F(MonitorHubTest, RefusesWhatIsNoRequest) {
   EXPECT_EQ(client->Lines(),
             (Lines{wrong("must be a JSON object"), wrong("member 'execute' must be a string"),
                    wrong("member 'arguments' must be an object"), wrong("member 'x' is unexpected"),
-                   R"({"error": {"class": "GenericError", "desc": "QMP input lacks member )"
-                   R"('execute'"}, "id": 3})",
+                   R"({"id": 3, "error": {"class": "GenericError", "desc": "QMP input lacks )"
+                   R"(member 'execute'"}})",
                    wrong("member 'exec-oob' is unexpected"),
                    R"({"error": {"class": "CommandNotFound", "desc": "The command foo has not )"
                    R"(been found"}})"}));

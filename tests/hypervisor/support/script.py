@@ -312,7 +312,7 @@ class ScriptRun:
                 told.setdefault(ident, []).append([message['event'], data])
         return {ident: states for ident, states in
                 ((ident, _without_pauses(_without_refused(states)))
-                 for ident, states in told.items()) if states}
+                 for ident, states in sorted(told.items())) if states}
 
     # ---- What differs by nature ------------------------------------------------------------------
 
@@ -329,8 +329,10 @@ class ScriptRun:
             value = _without_host_layout(value)
             if {'class', 'desc'} <= set(value):  # what Millrace says beside it may differ
                 value = {key: value[key] for key in ('class', 'desc')}
-            # Sorted, so that invented names are numbered alike whatever order members come in.
-            return {self._clean(key): self._clean(value[key]) for key in sorted(value)}
+            # Sorted, so that invented names are numbered alike whatever order members come in; the
+            # order itself stays, and is compared.
+            cleaned = {key: self._clean(value[key]) for key in sorted(value)}
+            return {self._clean(key): cleaned[key] for key in value}
         if isinstance(value, list):
             if value and all(isinstance(one, dict) and 'drv' in one for one in value):
                 value = sorted(value, key=_node_key)
@@ -443,4 +445,4 @@ def _graph_by_names(graph):
     return {'graph-nodes': sorted(names.values()),
             'graph-edges': {name: some[0] if len(some) == 1 else
                             sorted(some, key=lambda edge: tuple(edge.values()))
-                            for name, some in edges.items()}}
+                            for name, some in sorted(edges.items())}}

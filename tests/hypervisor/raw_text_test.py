@@ -1,0 +1,55 @@
+"""What QEMU's shell tests compare as text: the order of members, of lines, and what is on stdout."""
+
+import json
+import re
+import subprocess
+
+from support.case import Case
+from support.images import MIB
+from support.machine import TIMEOUT
+
+
+class RawText(Case):
+    """The monitor is on stdin and stdout, and all requests come in one piece."""
+
+    def talk(self, *requests):
+        """The lines that come back, without the greeting and the answer to the negotiation."""
+        self.vm.chardev('stdio,id=std').monitor('chardev=std,mode=control')
+        process = self.vm.start(stdin=subprocess.PIPE, stdout=subprocess.PIPE).process
+        commands = [('qmp_capabilities',), *requests, ('quit',)]
+        text = ''.join(json.dumps(
+            {'execute': name, **({'arguments': rest[0]} if rest and rest[0] else {}),
+             **({'id': rest[1]} if len(rest) > 1 else {})}) + '\n' for name, *rest in commands)
+        output, _ = process.communicate(text.encode(), TIMEOUT)
+        self.assertEqual(process.returncode, 0, self.vm.errors())
+        lines = output.decode().replace(str(self.folder), 'DIR').splitlines()
+        lines = [re.sub(r'{"seconds": \d+, "microseconds": \d+}', 'TIME', line) for line in lines]
+        self.assertTrue(lines[0].startswith('{"QMP": {"version": {"qemu": {"micro": '), lines[0])
+        self.assertEqual(lines[1], '{"return": {}}')
+        return lines[2:]
+
+    def chain(self):
+        self.images.create('base.img', MIB)
+        self.images.create('mid.img', backing=self.images.path('base.img'))
+        return self.images.create('top.img', backing=self.images.path('mid.img'))
+
+    def test_members_come_in_the_order_of_qemus_dictionary(self):
+        self.vm.raw_drive(f'if=none,id=d0,file={self.chain()},format=qcow2')
+        lines = self.talk(
+            ('query-block', {}, {'z': 1, 'file': 2, 'backing': 3, 'aaa': 4, 'aab': 5}),
+            ('nope', {}, 'x'), ('query-status',))
+        order = [re.findall(r'"([\w-]+)": ', line) for line in lines]
+        image = ['virtual-size', 'filename', 'cluster-size', 'format', 'actual-size',
+                 'format-specific', 'type', 'data', 'compat', 'compression-type', 'lazy-refcounts',
+                 'refcount-bits', 'corrupt', 'extended-l2']
+        overlay = ['backing-filename-format', *image, 'full-backing-filename', 'backing-filename',
+                   'dirty-flag']
+        self.assertEqual(order[0], [
+            'return', 'device', 'locked', 'removable', 'inserted', 'iops_rd', 'detect_zeroes',
+            'image', 'backing-image', 'backing-image', *image, 'dirty-flag', *overlay, *overlay,
+            'iops_wr', 'ro', 'node-name', 'backing_file_depth', 'drv', 'iops', 'bps_wr',
+            'write_threshold', 'backing_file', 'encrypted', 'bps', 'bps_rd', 'cache', 'no-flush',
+            'direct', 'writeback', 'file', 'type', 'id', 'aab', 'aaa', 'backing', 'z', 'file'])
+        self.assertEqual(lines[1], '{"id": "x", "error": {"class": "CommandNotFound", '
+                         '"desc": "The command nope has not been found"}}')
+        self.assertEqual(order[2], ['return', 'status', 'singlestep', 'running'])

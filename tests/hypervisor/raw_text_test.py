@@ -53,3 +53,37 @@ class RawText(Case):
         self.assertEqual(lines[1], '{"id": "x", "error": {"class": "CommandNotFound", '
                          '"desc": "The command nope has not been found"}}')
         self.assertEqual(order[2], ['return', 'status', 'singlestep', 'running'])
+
+    def test_what_came_before_stands_before_what_qemu_io_prints(self):
+        self.vm.raw_drive(f'if=none,id=d0,file={self.images.create("a.img", MIB)},format=qcow2')
+        lines = self.talk(('query-jobs', {}, 1),
+                          ('human-monitor-command', {'command-line': 'qemu-io d0 "length"'}))
+        self.assertEqual(lines[:3], ['{"return": [], "id": 1}', '1 MiB', '{"return": ""}'])
+
+    def test_an_image_that_is_made_by_the_way_is_told_first(self):
+        self.vm.raw_drive(f'if=none,id=d0,file={self.images.create("a.img", MIB)},format=qcow2')
+        self.vm.raw_drive(f'if=none,id=d1,file={self.images.create("r.raw", MIB, "raw")},'
+                          'format=raw')
+        told = ('fmt=qcow2 cluster_size=65536 extended_l2=off compression_type=zlib size=1048576')
+        rest = 'lazy_refcounts=off refcount_bits=16'
+        snapshot = lambda name, **more: ('blockdev-snapshot-sync', {  # noqa: E731
+            'device': 'd0', 'snapshot-file': f'{self.folder}/{name}', **more})
+        mirror = ('drive-mirror', {'device': 'd1', 'job-id': 'm', 'sync': 'full', 'format': 'raw',
+                                   'target': f'{self.folder}/t.raw'})
+        lines = self.talk(snapshot('b,c.img'), snapshot('none/d.img'), snapshot('e', format='raw'),
+                          snapshot('e', format='file'), snapshot('e', format='null-co'),
+                          snapshot('e', format='nope'), mirror)
+        error = '{"error": {"class": "GenericError", "desc": "%s"}}'
+        self.assertEqual(lines[:9], [
+            f"Formatting 'DIR/b,c.img', {told} backing_file=DIR/a.img backing_fmt=qcow2 {rest}",
+            '{"return": {}}',
+            f"Formatting 'DIR/none/d.img', {told} backing_file=DIR/b,,c.img backing_fmt=qcow2 "
+            f'{rest}',
+            error % "Could not create 'DIR/none/d.img': No such file or directory",
+            error % "Backing file not supported for file format 'raw'",
+            error % "Backing file not supported for file format 'file'",
+            error % "Format driver 'null-co' does not support image creation",
+            error % "Unknown file format 'nope'",
+            "Formatting 'DIR/t.raw', fmt=raw size=1048576"])
+        self.assertIn('{"timestamp": TIME, "event": "JOB_STATUS_CHANGE", '
+                      '"data": {"status": "created", "id": "m"}}', lines)

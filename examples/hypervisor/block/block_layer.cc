@@ -157,8 +157,8 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   services.find_throttle_group = [this](std::string_view name) {
     return FindThrottleGroup(host_.objects, name);
   };
-  services.on_break = [](std::string_view what, std::string_view tag) {
-    PrintLikeQemuIo(StrCat("blkdebug: ", what, " request '", tag, "'\n"));
+  services.on_break = [this](std::string_view what, std::string_view tag) {
+    PrintLikeQemuIo(*this, StrCat("blkdebug: ", what, " request '", tag, "'\n"));
   };
   services.on_quorum_report = [this](const QuorumReport& report)
                                   MILLRACE_OPENS_VIEW { EmitQuorumReport(*this, report); };

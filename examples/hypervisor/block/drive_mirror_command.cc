@@ -9,6 +9,7 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/image_creation.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/mirror_request.h"
 #include "millrace/engine/base/status_macros.h"
@@ -104,7 +105,7 @@ absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
   image.qcow2.bytes = source.bytes;
   image.qcow2.backing_filename = source.overlay_of.filename;
   image.qcow2.backing_format = source.overlay_of.format;
-  absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
+  absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
   return GenericError(
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));

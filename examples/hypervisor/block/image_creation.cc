@@ -4,7 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_replace.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/qemu_io.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -186,6 +188,31 @@ absl::Status CoFillFile(BlockLayer& layer, const std::string& path, JobContext& 
 }
 
 }  // namespace
+
+absl::Status CoFormatImage(BlockLayer& layer, const CreateImageOptions& image) {
+  PrintLikeQemuIo(layer, FormattingLine(image));
+  return CoCreateImage(layer.graph(), layer.registry(), image);
+}
+
+std::string FormattingLine(const CreateImageOptions& image) {
+  const Qcow2CreateOptions& options = image.qcow2;
+  const auto on_off = [](bool is_on) { return is_on ? "on" : "off"; };
+  const auto option = [](std::string_view name, std::string_view value) {
+    return value.empty()
+               ? std::string()
+               : StrCat(" ", name, "=", absl::StrReplaceAll(ToAbsl(value), {{",", ",,"}}));
+  };
+  std::string line = StrCat("Formatting '", image.path, "', fmt=", image.format);
+  if (image.format != "qcow2") return StrCat(line, " size=", options.bytes, "\n");
+  const bool is_zlib = options.compression == Qcow2Compression::kZlib;
+  StrAppend(&line, " cluster_size=", options.cluster_bytes,
+            " extended_l2=", on_off(options.extended_l2),
+            " compression_type=", is_zlib ? "zlib" : "zstd", " size=", options.bytes,
+            option("backing_file", options.backing_filename),
+            option("backing_fmt", options.backing_format));
+  return StrCat(line, " lazy_refcounts=", on_off(options.lazy_refcounts),
+                " refcount_bits=", options.refcount_bits, "\n");
+}
 
 absl::Status CoCreateFileImage(BlockLayer& layer, const FileImageRequest& request,
                                JobContext& context) {

@@ -12,9 +12,16 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/job/job_context.h"
 #include "millrace/graph/drivers/qcow2/qcow2_create.h"
+#include "millrace/graph/image_tools.h"
 #include "millrace/graph/node_tree.h"
 
 namespace millrace {
+
+// CoCreateImage() for commands that make an image by the way: what is about to be made is told on
+// stdout, whatever comes of it, as clients that compare QEMU's output expect.
+absl::Status CoFormatImage(BlockLayer& layer, const CreateImageOptions& image) MILLRACE_MAY_SUSPEND;
+// "Formatting '/b.qcow2', fmt=qcow2 cluster_size=65536 ... size=1048576 ...\n"
+std::string FormattingLine(const CreateImageOptions& image);
 
 struct FileImageRequest {
   std::string path;

@@ -15,7 +15,8 @@
 
 namespace millrace {
 
-void PrintLikeQemuIo(std::string_view text) {
+void PrintLikeQemuIo(BlockLayer& layer, std::string_view text) {
+  layer.host().events.Flush();
   fwrite(text.data(), 1, text.size(), stdout);
   fflush(stdout);
 }
@@ -68,16 +69,16 @@ std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
   QemuIoRequest request;
   if (auto mistake = ParseIoRequest(words, &request)) {
     ComplainLikeQemuIo(mistake->complaint);
-    PrintLikeQemuIo(mistake->output);
+    PrintLikeQemuIo(layer, mistake->output);
     return {};
   }
   if (!target.backend->is_attached()) {
-    PrintLikeQemuIo(StrCat(request.name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
+    PrintLikeQemuIo(layer, StrCat(request.name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
     return {};
   }
   if (request.is_invalid) {
     PrintLikeQemuIo(
-        StrCat("injecting invalid ", request.is_read() ? "read" : "write", " request\n"));
+        layer, StrCat("injecting invalid ", request.is_read() ? "read" : "write", " request\n"));
     if (target.drive == nullptr) return {};
     target.drive->statistics.CountInvalid(request.is_read() ? CountedIo::kRead : CountedIo::kWrite,
                                           layer.host().engine.clock().Now());
@@ -96,7 +97,8 @@ std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
                                                     if (target.own != nullptr)
                                                       target.own->CoDetach();
                                                   });
-  if (!is_started) PrintLikeQemuIo(StrCat(request.name, " failed: ", ErrnoText(ENOMEM), "\n"));
+  if (!is_started)
+    PrintLikeQemuIo(layer, StrCat(request.name, " failed: ", ErrnoText(ENOMEM), "\n"));
   return {};
 }
 
@@ -123,18 +125,19 @@ void CoAioFlush(BlockLayer& layer, const QemuIoTarget& target) MILLRACE_MAY_SUSP
 
 // ---- Break points ------------------------------------------------------------------------------
 
-void PrintBreakError(std::string_view what, int error_number) {
-  PrintLikeQemuIo(StrCat(what, ": ", ErrnoText(error_number), "\n"));
+void PrintBreakError(BlockLayer& layer, std::string_view what, int error_number) {
+  PrintLikeQemuIo(layer, StrCat(what, ": ", ErrnoText(error_number), "\n"));
 }
 
 int BreakErrno(const absl::Status& status) {
   return status.code() == absl::StatusCode::kNotFound ? ENOENT : EINVAL;
 }
 
-void SetBreak(BreakPoints* points, const std::string& event, const std::string& tag) {
-  if (points == nullptr) return PrintBreakError("Could not set breakpoint", ENOTSUP);
+void SetBreak(BlockLayer& layer, BreakPoints* points, const std::string& event,
+              const std::string& tag) {
+  if (points == nullptr) return PrintBreakError(layer, "Could not set breakpoint", ENOTSUP);
   // QEMU calls an unknown event a missing one.
-  if (!points->Add(event, tag).ok()) PrintBreakError("Could not set breakpoint", ENOENT);
+  if (!points->Add(event, tag).ok()) PrintBreakError(layer, "Could not set breakpoint", ENOENT);
 }
 
 void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std::string>& words)
@@ -142,7 +145,7 @@ void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std
   const bool is_break = words[0] == "break";
   const std::shared_ptr<BreakPoints> points =
       backend.is_attached() ? BreakPointsBelow(layer.graph(), backend.node()) : nullptr;
-  if (is_break) return SetBreak(points.get(), words[1], words[2]);
+  if (is_break) return SetBreak(layer, points.get(), words[1], words[2]);
   if (words[0] == "wait_break") {
     if (points != nullptr) points->CoWaitSuspended(words[1]);
     return;
@@ -150,9 +153,9 @@ void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std
   const bool is_resume = words[0] == "resume";
   const std::string what = is_resume ? std::string("Could not resume request")
                                      : StrCat("Could not remove breakpoint ", words[1]);
-  if (points == nullptr) return PrintBreakError(what, ENOTSUP);
+  if (points == nullptr) return PrintBreakError(layer, what, ENOTSUP);
   const absl::Status status = is_resume ? points->Resume(words[1]) : points->Remove(words[1]);
-  if (!status.ok()) PrintBreakError(what, BreakErrno(status));
+  if (!status.ok()) PrintBreakError(layer, what, BreakErrno(status));
 }
 
 std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
@@ -181,7 +184,7 @@ std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
   } else if (name == "aio_flush") {
     CoAioFlush(layer, target);
   } else if (!target.backend->is_attached()) {
-    PrintLikeQemuIo(StrCat(name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
+    PrintLikeQemuIo(layer, StrCat(name, " failed: ", ErrnoText(ENOMEDIUM), "\n"));
   } else if (name == "reopen") {
     return CoRunReopen(layer, target, words);
   } else if (const auto answer = CoRunInfoCommand(layer, target, words)) {

@@ -34,8 +34,9 @@ std::optional<uint64_t> ParseIoNumber(std::string_view text);
 // "64 KiB", "1.500 MiB", as qemu-io writes sizes.
 std::string IoSizeText(double bytes);
 
-// Where a command's output goes.
-void PrintLikeQemuIo(std::string_view text);
+// Where a command's output goes. On stdout it comes behind all replies and events so far: a monitor
+// may be there too.
+void PrintLikeQemuIo(BlockLayer& layer, std::string_view text);
 void ComplainLikeQemuIo(std::string_view text);
 
 // What a read or write is to do.

@@ -63,12 +63,12 @@ std::string TellInfo(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   ImageQueries images(view, layer.bitmaps());
   const std::string facts = FormatFactsText(images.DescribeImage(*node));
   const uint64_t cluster = node->driver_name() == "qcow2" ? node->cluster_bytes() : 0;
-  PrintLikeQemuIo(StrCat("format name: ", node->driver_name(), "\n"));
+  PrintLikeQemuIo(layer, StrCat("format name: ", node->driver_name(), "\n"));
   if (HasInfo(*node)) {
-    PrintLikeQemuIo(StrCat("cluster size: ", SizeText(cluster),
-                           "\nvm state offset: ", SizeText(VmStateOffset(*node)), "\n"));
+    PrintLikeQemuIo(layer, StrCat("cluster size: ", SizeText(cluster),
+                                  "\nvm state offset: ", SizeText(VmStateOffset(*node)), "\n"));
   }
-  if (!facts.empty()) PrintLikeQemuIo("Format specific information:\n");
+  if (!facts.empty()) PrintLikeQemuIo(layer, "Format specific information:\n");
   return TerminalLines(facts);
 }
 
@@ -106,10 +106,10 @@ void CoMap(BlockLayer& layer, Attachment& backend) MILLRACE_MAY_SUSPEND {
         StrCat("Failed to get allocation status: ", ErrnoText(ErrnoOf(status)), "\n"));
   }
   for (const Run& run : runs) {
-    PrintLikeQemuIo(absl::StrFormat("%s (0x%x) bytes %s at offset %s (0x%x)\n",
-                                    SizeText(run.range.bytes), run.range.bytes,
-                                    run.is_allocated ? "    allocated" : "not allocated",
-                                    SizeText(run.range.offset), run.range.offset));
+    PrintLikeQemuIo(layer, absl::StrFormat("%s (0x%x) bytes %s at offset %s (0x%x)\n",
+                                           SizeText(run.range.bytes), run.range.bytes,
+                                           run.is_allocated ? "    allocated" : "not allocated",
+                                           SizeText(run.range.offset), run.range.offset));
   }
 }
 
@@ -118,7 +118,7 @@ void CoAlloc(BlockLayer& layer, Attachment& backend, const std::vector<std::stri
   uint64_t numbers[] = {0, 512};
   for (size_t i = 1; i < words.size(); ++i) {
     const std::optional<uint64_t> number = ParseIoNumber(words[i]);
-    if (!number) return PrintLikeQemuIo(NoNumber(words[i]));
+    if (!number) return PrintLikeQemuIo(layer, NoNumber(words[i]));
     numbers[i - 1] = *number;
   }
   const uint64_t from = std::min(numbers[0], backend.bytes());
@@ -131,8 +131,8 @@ void CoAlloc(BlockLayer& layer, Attachment& backend, const std::vector<std::stri
   if (!status.ok()) {
     return ComplainLikeQemuIo(StrCat("is_allocated failed: ", ErrnoText(ErrnoOf(status)), "\n"));
   }
-  PrintLikeQemuIo(
-      StrCat(allocated, "/", bytes, " bytes allocated at offset ", SizeText(numbers[0]), "\n"));
+  PrintLikeQemuIo(layer, StrCat(allocated, "/", bytes, " bytes allocated at offset ",
+                                SizeText(numbers[0]), "\n"));
 }
 
 constexpr std::string_view kTruncateUsage =
@@ -148,7 +148,7 @@ std::string CoTruncate(BlockLayer& layer, Attachment& backend,
   while (at < words.size() && words[at].starts_with('-')) {
     if (words[at] != "-m" || at + 1 >= words.size()) {
       ComplainLikeQemuIo(StrCat("truncate: invalid option -- '", words[at].substr(1, 1), "'\n"));
-      PrintLikeQemuIo(kTruncateUsage);
+      PrintLikeQemuIo(layer, kTruncateUsage);
       return {};
     }
     mode = words[at + 1];
@@ -158,12 +158,12 @@ std::string CoTruncate(BlockLayer& layer, Attachment& backend,
     return StrCat("Invalid preallocation mode '", mode, "'\r\n");
   }
   if (at == words.size()) {
-    PrintLikeQemuIo(kTruncateUsage);
+    PrintLikeQemuIo(layer, kTruncateUsage);
     return {};
   }
   const std::optional<uint64_t> bytes = ParseIoNumber(words[at]);
   if (!bytes) {
-    PrintLikeQemuIo(NoNumber(words[at]));
+    PrintLikeQemuIo(layer, NoNumber(words[at]));
     return {};
   }
   if (mode != "off") {
@@ -179,7 +179,7 @@ void CoSleepForWord(BlockLayer& layer, const std::string& word) MILLRACE_MAY_SUS
   constexpr uint64_t kMostMilliseconds = 600000;
   const std::optional<uint64_t> milliseconds = ParseIoNumber(word);
   if (!milliseconds || *milliseconds > kMostMilliseconds) {
-    return PrintLikeQemuIo(StrCat(word, " is not a valid number\n"));
+    return PrintLikeQemuIo(layer, StrCat(word, " is not a valid number\n"));
   }
   layer.CoSleep(static_cast<Nanoseconds>(*milliseconds) * kMillisecond);
 }
@@ -193,7 +193,7 @@ std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarge
   if (name == "truncate" || name == "t") return CoTruncate(layer, backend, words);
   if (name == "info" || name == "i") return TellInfo(layer, backend.node());
   if (name == "length" || name == "l") {
-    PrintLikeQemuIo(StrCat(SizeText(backend.bytes()), "\n"));
+    PrintLikeQemuIo(layer, StrCat(SizeText(backend.bytes()), "\n"));
   } else if (name == "map") {
     CoMap(layer, backend);
   } else if (name == "alloc") {

@@ -155,7 +155,7 @@ std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
                         const std::vector<std::string>& words) {
   const absl::StatusOr<ReopenRequest> request = Parse(words);
   if (request.ok() && request->is_malformed) {
-    PrintLikeQemuIo(kUsage);
+    PrintLikeQemuIo(layer, kUsage);
     return {};
   }
   const absl::Status status = request.ok() ? CoReopen(layer, target, *request) : request.status();

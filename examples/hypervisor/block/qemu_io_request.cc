@@ -34,24 +34,27 @@ std::string_view Attempted(const QemuIoRequest& request) {
   return request.name == "aio_read" ? "readv" : std::string_view(request.name);
 }
 
-void PrintReport(const QemuIoRequest& request, Nanoseconds took) {
+void PrintReport(BlockLayer& layer, const QemuIoRequest& request, Nanoseconds took) {
   if (request.is_quiet) return;
   const double seconds = static_cast<double>(std::max<Nanoseconds>(took, 1)) / 1e9;
   const double rate = static_cast<double>(request.bytes) / seconds;
   if (request.is_condensed) {
     const auto hundredths = static_cast<uint64_t>(seconds * 100);
-    return PrintLikeQemuIo(absl::StrFormat(
-        "%d,1,%d:%02d:%02d.%02d,%.3f,%.3f\n", request.bytes, hundredths / 360000,
-        hundredths / 6000 % 60, hundredths / 100 % 60, hundredths % 100, rate, 1 / seconds));
+    return PrintLikeQemuIo(
+        layer, absl::StrFormat("%d,1,%d:%02d:%02d.%02d,%.3f,%.3f\n", request.bytes,
+                               hundredths / 360000, hundredths / 6000 % 60, hundredths / 100 % 60,
+                               hundredths % 100, rate, 1 / seconds));
   }
-  PrintLikeQemuIo(absl::StrFormat(
-      "%s %d/%d bytes at offset %d\n%s, 1 ops; %05.2f sec (%s/sec and %.4f ops/sec)\n",
-      std::string(Done(request)), request.bytes, request.bytes, request.offset,
-      IoSizeText(static_cast<double>(request.bytes)), seconds, IoSizeText(rate), 1 / seconds));
+  PrintLikeQemuIo(
+      layer,
+      absl::StrFormat(
+          "%s %d/%d bytes at offset %d\n%s, 1 ops; %05.2f sec (%s/sec and %.4f ops/sec)\n",
+          std::string(Done(request)), request.bytes, request.bytes, request.offset,
+          IoSizeText(static_cast<double>(request.bytes)), seconds, IoSizeText(rate), 1 / seconds));
 }
 
 // In parts: as text a byte takes five.
-void PrintDump(const uint8_t* bytes, uint64_t count, uint64_t offset) {
+void PrintDump(BlockLayer& layer, const uint8_t* bytes, uint64_t count, uint64_t offset) {
   constexpr size_t kPartBytes = 64 << 10;
   std::string dump;
   for (uint64_t line = 0; line < count; line += 16) {
@@ -64,7 +67,7 @@ void PrintDump(const uint8_t* bytes, uint64_t count, uint64_t offset) {
     }
     dump += '\n';
     if (dump.size() < kPartBytes && end < count) continue;
-    PrintLikeQemuIo(dump);
+    PrintLikeQemuIo(layer, dump);
     dump.clear();
   }
 }
@@ -104,7 +107,7 @@ class RequestRun {
     if (request_.pattern_file.empty()) return true;
     absl::StatusOr<IoBuffer> buffer = TakeBuffer(request_.bytes);
     if (!buffer.ok()) {
-      PrintLikeQemuIo(StrCat(Attempted(request_), " failed: ", ErrnoText(ENOMEM), "\n"));
+      PrintLikeQemuIo(layer_, StrCat(Attempted(request_), " failed: ", ErrnoText(ENOMEM), "\n"));
       return false;
     }
     content_ = *std::move(buffer);
@@ -181,7 +184,7 @@ class RequestRun {
           request_.compared_bytes ? from + *request_.compared_bytes : bytes + request_.bytes;
       matches_ = std::all_of(from, to, [&](uint8_t byte) { return byte == *request_.pattern; });
     }
-    if (request_.is_verbose) PrintDump(bytes, request_.bytes, request_.offset);
+    if (request_.is_verbose) PrintDump(layer_, bytes, request_.bytes, request_.offset);
     return absl::OkStatus();
   }
 
@@ -234,15 +237,15 @@ void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoR
   Count(target, request, status, took, clock.Now());
   if (!status.ok()) {
     const int number = status.code() == absl::StatusCode::kInvalidArgument ? EIO : ErrnoOf(status);
-    return PrintLikeQemuIo(StrCat(Attempted(request), " failed: ", ErrnoText(number), "\n"));
+    return PrintLikeQemuIo(layer, StrCat(Attempted(request), " failed: ", ErrnoText(number), "\n"));
   }
   if (!run.matches()) {
     const uint64_t from = request.offset + request.compared_offset;
     const uint64_t bytes = request.compared_bytes.value_or(request.bytes - request.compared_offset);
     PrintLikeQemuIo(
-        StrCat("Pattern verification failed at offset ", from, ", ", bytes, " bytes\n"));
+        layer, StrCat("Pattern verification failed at offset ", from, ", ", bytes, " bytes\n"));
   }
-  PrintReport(request, took);
+  PrintReport(layer, request, took);
 }
 
 }  // namespace millrace

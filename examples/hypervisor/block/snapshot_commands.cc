@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/image_creation.h"
 #include "examples/hypervisor/block/node_checks.h"
 #include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
@@ -160,8 +162,13 @@ absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const Snapsho
 
 absl::Status CheckFormat(const SnapshotRequest& request) {
   if (!request.creates || request.format == "qcow2") return absl::OkStatus();
-  if (request.format == "raw") {
-    return GenericError("Backing file not supported for file format 'raw'");
+  if (request.format == "raw" || request.format == "file") {
+    return GenericError(
+        StrCat("Backing file not supported for file format '", request.format, "'"));
+  }
+  if (FindDriverSchema(request.format) != nullptr) {
+    return GenericError(
+        StrCat("Format driver '", request.format, "' does not support image creation"));
   }
   return GenericError(StrCat("Unknown file format '", request.format, "'"));
 }
@@ -182,7 +189,7 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
     return GenericError(
         "Error: Trying to create an image with the same filename as the backing file");
   }
-  absl::Status status = CoCreateImage(layer.graph(), layer.registry(), image);
+  absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
   if (ErrnoOf(status) == EAGAIN) return GenericError("Failed to get \"write\" lock");
   return GenericError(

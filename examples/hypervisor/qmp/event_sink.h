@@ -16,6 +16,9 @@ class EventSink {
   // except for commands that reply first (CommandSpec::replies_first). Never suspends, so it may be
   // called from an EngineObserver. An empty `data` is left out. Home thread only.
   virtual void Emit(std::string_view name, json::object data) = 0;
+  // Hands what has been emitted and replied so far to the clients, as far as they read: for whoever
+  // writes to where one of them may be, stdout.
+  virtual void Flush() = 0;
 };
 
 }  // namespace millrace

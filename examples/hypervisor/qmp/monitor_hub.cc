@@ -201,6 +201,10 @@ void MonitorHub::SendHeldEvents() {
   for (const json::object& event : std::exchange(held_events_, {})) Send(event);
 }
 
+void MonitorHub::Flush() {
+  for (const auto& session : Sessions()) session->Flush();
+}
+
 void MonitorHub::Housekeep() {
   finished_requests_.clear();
   bool may_serve_more = false;

@@ -38,6 +38,7 @@ class MonitorHub final : public EventSink {
   void Stop();
 
   void Emit(std::string_view name, json::object data) override;
+  void Flush() override;
 
   // In every turn of the event loop: sends what can be sent, lets go of clients that are gone.
   void Housekeep();

@@ -12,6 +12,7 @@
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/commit/commit_filter.h"
 #include "millrace/jobs/copy/zero_range.h"
+#include "millrace/jobs/late_refusal.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 
 namespace millrace {
@@ -118,7 +119,7 @@ absl::StatusOr<std::unique_ptr<CommitJob>> CommitJob::CoCreate(Graph& graph, Com
   absl::Status status = CoSetUp(graph, proofs, options, &set_up);
   if (!status.ok()) {
     CoTakeDown(graph, proofs, set_up, proofs.top, proofs.base);
-    return status;
+    return AsLateRefusal(std::move(status), proofs);
   }
   return std::unique_ptr<CommitJob>(
       new CommitJob(graph, std::move(proofs), std::move(set_up), std::move(options)));

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/jobs/late_refusal.h"
 
 namespace millrace {
 namespace {
@@ -120,7 +121,9 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
   MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(
       graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
       proofs.source, JobEdge(proofs, "main node", reads), set_up));
-  MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldNodes(graph, proofs));
+  absl::StatusOr<Attachment> writer = HoldNodes(graph, proofs);
+  if (!writer.ok()) return AsLateRefusal(writer.status(), proofs);
+  set_up->writer = *std::move(writer);
   proofs.ClaimAll(graph, set_up->filter.node());
   return absl::OkStatus();
 }

@@ -9,6 +9,7 @@
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/jobs/late_refusal.h"
 
 namespace millrace {
 namespace {
@@ -129,7 +130,9 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   absl::StatusOr<Attachment> reader = CoAddFilterBeside(
       graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, std::move(keeper));
   absl::Status status = At(kMakeFilterStep, reader.status());
-  if (status.ok()) status = HoldNodes(graph, proofs, *reader, top, lease_end);
+  if (status.ok()) {
+    status = AsLateRefusal(HoldNodes(graph, proofs, *reader, top, lease_end), proofs);
+  }
   if (status.ok()) {
     status = At(kPutFilterInPlaceStep,
                 CoPutFilterInPlace(graph, reader->node(), top, proofs.holder, &proofs.chain));

@@ -87,3 +87,35 @@ class RawText(Case):
             "Formatting 'DIR/t.raw', fmt=raw size=1048576"])
         self.assertIn('{"timestamp": TIME, "event": "JOB_STATUS_CHANGE", '
                       '"data": {"status": "created", "id": "m"}}', lines)
+
+    def test_a_job_that_is_refused_late_is_created_and_gone(self):
+        self.chain()
+        self.images.create('t.img', MIB)
+        below = None
+        for name in ('base', 'mid', 'top', 't'):
+            self.vm.blockdev({'driver': 'qcow2', 'node-name': name, 'read-only': name != 'top',
+                              'backing': None if name == 't' else below,
+                              'file': {'driver': 'file', 'filename': self.images.path(f'{name}.img')}})
+            below = name
+        start = lambda ident, name, **more: (name, {  # noqa: E731
+            'job-id': ident, 'device': 'top', **{key.replace('_', '-'): value
+                                                 for key, value in more.items()}})
+        lines = self.talk(
+            start('c1', 'block-commit', top_node='mid', filter_node_name='1234'),
+            start('c2', 'block-commit', top_node='mid', filter_node_name='t'),
+            start('c3', 'block-commit', filter_node_name='1234'),
+            start('s1', 'block-stream', filter_node_name='1234'),
+            start('m1', 'blockdev-mirror', target='t', sync='full'),
+            start('m2', 'blockdev-mirror', target='t', sync='full', filter_node_name='1234'))
+        pair = lambda ident: [  # noqa: E731
+            '{"timestamp": TIME, "event": "JOB_STATUS_CHANGE", '
+            '"data": {"status": "%s", "id": "%s"}}' % (state, ident)
+            for state in ('created', 'null')]
+        error = '{"error": {"class": "GenericError", "desc": "%s"'
+        self.assertEqual([re.sub(r', "data": {"reason".*', '', line) for line in lines[:12]], [
+            *pair('c1'), error % "Invalid node-name: '1234'" + '}}',
+            *pair('c2'), error % "Duplicate nodes with node-name='t'" + '}}',
+            error % "Invalid node-name: '1234'" + '}}',
+            error % "Could not create node: Invalid node-name: '1234'" + '}}',
+            *pair('m1'), error % 'Block node is read-only' + '}}',
+            error % "Invalid node-name: '1234'" + '}}'])

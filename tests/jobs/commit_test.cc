@@ -6,6 +6,7 @@
 
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/jobs/late_refusal.h"
 #include "tests/support/chain_story.h"
 #include "tests/support/graph_fixture.h"
 
@@ -90,8 +91,15 @@ TEST(CommitJob, ItsFilterHasTheNameThatTheClientGives) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     CommitOptions taken = story.Commit("c", 2, 1);
     taken.filter_name = "n0";
-    ExpectConflict(CoStartCommit(story.graph(), story.jobs(), taken).status(),
-                   ConflictReason::kDuplicateNodeName, "n0");
+    const absl::Status late = CoStartCommit(story.graph(), story.jobs(), taken).status();
+    ExpectConflict(late, ConflictReason::kDuplicateNodeName, "n0");
+    // As in QEMU the job of an active commit has not been made by then, others have.
+    EXPECT_EQ(LateRefusedJob(late), "c");
+    CommitOptions active = story.Commit("c", 3, 1);
+    active.filter_name = "n0";
+    const absl::Status early = CoStartCommit(story.graph(), story.jobs(), active).status();
+    ExpectConflict(early, ConflictReason::kDuplicateNodeName, "n0");
+    EXPECT_EQ(LateRefusedJob(early), std::nullopt);
     EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
     CommitOptions options = story.Commit("c", 2, 1);
     options.filter_name = "mine";

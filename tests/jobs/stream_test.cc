@@ -11,6 +11,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/drivers/memory_overlay.h"
+#include "millrace/jobs/late_refusal.h"
 #include "tests/support/chain_story.h"
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
@@ -151,8 +152,9 @@ TEST(StreamJob, ItsFilterHasTheNameThatTheClientGives) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions taken = story.Stream("s", 2, 0);
     taken.filter_name = "n0";
-    ExpectConflict(CoStartStream(story.graph(), story.jobs(), taken).status(),
-                   ConflictReason::kDuplicateNodeName, "n0");
+    const absl::Status refusal = CoStartStream(story.graph(), story.jobs(), taken).status();
+    ExpectConflict(refusal, ConflictReason::kDuplicateNodeName, "n0");
+    EXPECT_EQ(LateRefusedJob(refusal), std::nullopt);
     EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
     StreamOptions options = story.Stream("s", 2, 0);
     options.filter_name = "mine";

@@ -11,6 +11,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/job/error_policy.h"
 #include "millrace/engine/job/job_state.h"
+#include "millrace/jobs/late_refusal.h"
 
 namespace millrace {
 namespace {
@@ -42,6 +43,14 @@ json::string ErrorText(const absl::Status& status, const std::string& error) {
 }
 
 }  // namespace
+
+void TellOfRefusedJob(EventSink& events, const absl::Status& status) {
+  const std::optional<std::string> id = LateRefusedJob(status);
+  if (!id) return;
+  for (const JobState state : {JobState::kCreated, JobState::kNull}) {
+    events.Emit("JOB_STATUS_CHANGE", {{"status", Text(JobStateName(state))}, {"id", Text(*id)}});
+  }
+}
 
 void EmitJobEvent(EventSink& events, const JobEvent& event) {
   // Who creates an image is no block job.

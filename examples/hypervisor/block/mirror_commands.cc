@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/job_events.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/job_requests.h"
 #include "examples/hypervisor/block/job_verbs.h"
@@ -107,9 +108,11 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
 
 absl::Status CoStartNotedMirror(BlockLayer& layer, MirrorOptions options) {
   const std::string target = NameOf(layer, options.target);
-  MILLRACE_ASSIGN_OR_RETURN(const JobNumber number,
-                            CoStartMirror(layer.graph(), layer.jobs(), std::move(options)));
-  const absl::StatusOr<JobInfo> job = layer.jobs().Query(number);
+  const absl::StatusOr<JobNumber> number =
+      CoStartMirror(layer.graph(), layer.jobs(), std::move(options));
+  TellOfRefusedJob(layer.host().events, number.status());
+  MILLRACE_RETURN_IF_ERROR(number.status());
+  const absl::StatusOr<JobInfo> job = layer.jobs().Query(*number);
   if (job.ok()) layer.job_notes().NoteTarget(job->id, target);
   return absl::OkStatus();
 }

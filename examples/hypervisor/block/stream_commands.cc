@@ -6,6 +6,7 @@
 
 #include "examples/common/conflict_text.h"
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/job_events.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/job_requests.h"
 #include "examples/hypervisor/block/layer_name.h"
@@ -125,6 +126,7 @@ CommandResult CoBlockStream(BlockLayer& layer, const json::object& arguments) MI
   const absl::Status status =
       CoStartStream(layer.graph(), layer.jobs(), std::move(options)).status();
   if (status.ok()) return json::object();
+  TellOfRefusedJob(layer.host().events, status);
   return AsStreamRefusal(status);
 }
 
@@ -213,7 +215,10 @@ namespace {
 
 CommandResult CoBlockCommit(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(CommitOptions options, ResolveBlockCommit(layer, arguments));
-  MILLRACE_RETURN_IF_ERROR(CoStartCommit(layer.graph(), layer.jobs(), std::move(options)).status());
+  const absl::Status status =
+      CoStartCommit(layer.graph(), layer.jobs(), std::move(options)).status();
+  TellOfRefusedJob(layer.host().events, status);
+  MILLRACE_RETURN_IF_ERROR(status);
   return json::object();
 }
 

@@ -311,7 +311,7 @@ class ScriptRun:
                     data = {**data, 'offset': 'as far as it was', 'len': 'as it was'}
                 told.setdefault(ident, []).append([message['event'], data])
         return {ident: states for ident, states in
-                ((ident, _without_pauses(_without_refused(states)))
+                ((ident, _without_pauses(states))
                  for ident, states in sorted(told.items())) if states}
 
     # ---- What differs by nature ------------------------------------------------------------------
@@ -391,17 +391,6 @@ def _without_chatter(text):
     text = re.sub(r'^disk size: .*\n', '', text, flags=re.MULTILINE)
     text = re.sub(r'^(\d+,1,)[\d:.]+,[\d.]+,[\d.]+$', r'\1TIME', text, flags=re.MULTILINE)
     return re.sub(r'[\d.]+ (\w*iB|bytes), \d+ ops; .*', 'TIME', text)
-
-
-def _without_refused(states):
-    """Jobs that were refused may have shown themselves for a moment, depending on the check."""
-    kept = []
-    for state in states:
-        if state == 'null' and kept[-1:] == ['created']:
-            kept.pop()
-        else:
-            kept.append(state)
-    return kept
 
 
 def _without_pauses(states):

@@ -119,3 +119,28 @@ class RawText(Case):
             error % "Could not create node: Invalid node-name: '1234'" + '}}',
             *pair('m1'), error % 'Block node is read-only' + '}}',
             error % "Invalid node-name: '1234'" + '}}'])
+
+    def test_the_graph_is_told_from_its_newest_node_and_counted_as_it_is_mentioned(self):
+        self.chain()
+        below = None
+        for name in ('base', 'mid', 'top'):
+            self.vm.blockdev({'driver': 'qcow2', 'node-name': name, 'backing': below,
+                              'read-only': name != 'top',
+                              'file': {'driver': 'file', 'node-name': f'{name}-file',
+                                       'filename': self.images.path(f'{name}.img')}})
+            below = name
+        self.vm.raw_drive('if=none,id=empty').raw_drive('if=none,id=d0,driver=null-co,node-name=n')
+        graph = json.loads(self.talk(('x-debug-query-block-graph',))[0])['return']
+        told = [f'{node["id"]} {node["name"]}' for node in graph['nodes']]
+        self.assertEqual((told[0], told[-2:]), ('3 n', ['2 d0', '1 empty']))
+        self.assertEqual([(edge['parent'], edge['name'], edge['child'])
+                          for edge in graph['edges']][-1], (2, 'root', 3))
+        named = {node['id']: node['name'] for node in graph['nodes']}
+        self.assertEqual([(named[edge['parent']], edge['name'], named[edge['child']])
+                          for edge in graph['edges']][:-1],
+                         [('top', 'file', 'top-file'), ('top', 'backing', 'mid'),
+                          ('mid', 'file', 'mid-file'), ('mid', 'backing', 'base'),
+                          ('base', 'file', 'base-file')])
+        self.assertEqual([node['id'] for node in graph['nodes'] if node['name'] in
+                          ('top', 'top-file', 'mid', 'mid-file', 'base', 'base-file')],
+                         [9, 8, 7, 6, 5, 4])

@@ -24,66 +24,109 @@ json::array PermissionNames(const json::array& permissions) {
   return names;
 }
 
+// Who is mentioned first gets the first number; the newest is listed first.
 class EdgeLister {
  public:
-  json::object List(const json::object& graph, const std::vector<std::string>& jobs) {
-    const json::array& nodes = graph.at("nodes").get_array();
-    for (const json::value& node : nodes) {
-      Enter("block-driver", std::string(View(node.at("name").get_string())), "");
+  explicit EdgeLister(const json::object& graph) : graph_nodes_(graph.at("nodes").get_array()) {
+    for (const json::value& node : graph_nodes_) {
+      for (const json::value& use : node.at("users").get_array()) SortIn(node.get_object(), use);
     }
-    for (const json::value& node : nodes) ListNode(node.get_object());
-    for (const std::string& job : jobs) Enter("block-job", job, "");
+  }
+
+  json::object List(const std::vector<std::string>& drives, const std::vector<std::string>& jobs) {
+    for (const std::string& drive : drives) ListUser("block-backend", drive);
+    for (const Use& use : unnamed_uses_) AddUse(EnterNew("block-backend", ""), use);
+    for (const std::string& job : jobs) ListUser("block-job", job);
+    for (const json::value& node : graph_nodes_) ListNode(node.get_object());
+    std::reverse(nodes_.begin(), nodes_.end());
+    std::reverse(edges_.begin(), edges_.end());
     return {{"edges", std::move(edges_)}, {"nodes", std::move(nodes_)}};
   }
 
  private:
-  // Nodes are known by name, users by holder and device.
-  int64_t Enter(std::string_view type, const std::string& name, const std::string& key) {
-    const auto [place, is_new] =
-        ids_.try_emplace(StrCat(type, "/", name, "/", key), ids_.size() + 1);
-    if (is_new) {
-      nodes_.push_back({{"name", name}, {"type", Text(type)}, {"id", place->second}});
+  struct Use {
+    const json::object* node = nullptr;
+    const json::object* edge = nullptr;
+  };
+
+  void SortIn(const json::object& node, const json::value& use) {
+    const json::object& edge = use.get_object();
+    const json::object& holder = edge.at("holder").get_object();
+    const std::string_view type = View(holder.at("type").get_string());
+    const std::string_view name = View(holder.at("id").get_string());
+    if (type == "monitor") return;
+    if (name.empty()) {
+      unnamed_uses_.push_back({&node, &edge});
+    } else {
+      const bool is_job = type.ends_with(" job");
+      uses_[KeyOf(is_job ? "block-job" : "block-backend", name)].push_back({&node, &edge});
     }
+  }
+
+  static std::string KeyOf(std::string_view type, std::string_view name) {
+    return StrCat(type, "/", name);
+  }
+
+  int64_t EnterNew(std::string_view type, std::string_view name) {
+    const int64_t id = static_cast<int64_t>(nodes_.size()) + 1;
+    nodes_.push_back({{"id", id}, {"type", Text(type)}, {"name", Text(name)}});
+    return id;
+  }
+
+  int64_t Enter(std::string_view type, std::string_view name) {
+    const auto [place, is_new] = ids_.try_emplace(KeyOf(type, name), 0);
+    if (is_new) place->second = EnterNew(type, name);
     return place->second;
   }
 
+  int64_t EnterNode(const json::value& name) {
+    return Enter("block-driver", View(name.get_string()));
+  }
+
   void AddEdge(int64_t parent, int64_t child, const json::object& edge, std::string_view name_key) {
-    edges_.push_back({{"name", edge.at(json::string_view(name_key.data(), name_key.size()))},
-                      {"parent", parent},
-                      {"shared-perm", PermissionNames(edge.at("shared").get_array())},
+    edges_.push_back({{"parent", parent},
+                      {"child", child},
+                      {"name", edge.at(json::string_view(name_key.data(), name_key.size()))},
                       {"perm", PermissionNames(edge.at("used").get_array())},
-                      {"child", child}});
+                      {"shared-perm", PermissionNames(edge.at("shared").get_array())}});
   }
 
+  void AddUse(int64_t user, const Use& use) {
+    AddEdge(user, EnterNode(use.node->at("name")), *use.edge, "purpose");
+  }
+
+  // A drive, or a job: the newest of the nodes that it holds comes first.
+  void ListUser(std::string_view type, const std::string& name) {
+    if (name.empty()) return;
+    const int64_t id = Enter(type, name);
+    const std::vector<Use>& uses = uses_[KeyOf(type, name)];
+    for (auto use = uses.rbegin(); use != uses.rend(); ++use) AddUse(id, *use);
+  }
+
+  // The child that it got last comes first.
   void ListNode(const json::object& node) {
-    const int64_t id = Enter("block-driver", std::string(View(node.at("name").get_string())), "");
-    for (const json::value& user : node.at("users").get_array()) {
-      const json::object& holder = user.at("holder").get_object();
-      const std::string type(View(holder.at("type").get_string()));
-      const std::string name(View(holder.at("id").get_string()));
-      if (type == "monitor") continue;
-      const bool is_job = type.size() > 4 && type.compare(type.size() - 4, 4, " job") == 0;
-      const std::string key = is_job || !name.empty() ? "" : StrCat(unnamed_++);
-      AddEdge(Enter(is_job ? "block-job" : "block-backend", name, key), id, user.get_object(),
-              "purpose");
-    }
-    for (const json::value& edge : node.at("edges").get_array()) {
-      AddEdge(id, Enter("block-driver", std::string(View(edge.at("child").get_string())), ""),
-              edge.get_object(), "name");
+    const int64_t id = EnterNode(node.at("name"));
+    const json::array& edges = node.at("edges").get_array();
+    for (auto edge = edges.rbegin(); edge != edges.rend(); ++edge) {
+      AddEdge(id, EnterNode(edge->at("child")), edge->get_object(), "name");
     }
   }
 
+  const json::array& graph_nodes_;
+  std::map<std::string, std::vector<Use>> uses_;  // of those with a name
+  std::vector<Use> unnamed_uses_;                 // each of a block device of its own
   std::map<std::string, int64_t> ids_;
   json::array nodes_;
   json::array edges_;
-  int unnamed_ = 0;
 };
 
 }  // namespace
 
 json::object DescribeEdgesForQuery(const GraphReader& reader,
+                                   const std::vector<std::string>& drives,
                                    const std::vector<std::string>& jobs) {
-  return EdgeLister().List(json::parse(DescribeJson(reader)).get_object(), jobs);
+  const json::value graph = json::parse(DescribeJson(reader));
+  return EdgeLister(graph.get_object()).List(drives, jobs);
 }
 
 }  // namespace millrace

@@ -10,8 +10,12 @@
 
 namespace millrace {
 
-// `jobs`: ids of all block jobs, those included that are over and wait to be dismissed.
-json::object DescribeEdgesForQuery(const GraphReader& reader, const std::vector<std::string>& jobs);
+// In QEMU's order: drives, jobs and nodes are mentioned in this order, and whatever they lead to.
+// `drives`: names of all, with or without a medium, oldest first. `jobs`: ids of all block jobs,
+// those included that are over and wait to be dismissed, newest first.
+json::object DescribeEdgesForQuery(const GraphReader& reader,
+                                   const std::vector<std::string>& drives,
+                                   const std::vector<std::string>& jobs);
 
 }  // namespace millrace
 

@@ -78,8 +78,13 @@ CommandResult QueryEdges(BlockLayer& layer) MILLRACE_OPENS_VIEW {
   for (const JobInfo& job : layer.jobs().QueryAll()) {
     if (!job.is_internal && job.type != kCreateJobType) jobs.push_back(job.id);
   }
+  std::vector<std::string> drives;
+  for (const std::unique_ptr<Drive>& drive : layer.drives()) {
+    drives.push_back(drive->id.empty() && drive->device != nullptr ? drive->device->shown_name()
+                                                                   : drive->id);
+  }
   GraphView view(layer.graph());
-  return DescribeEdgesForQuery(view, jobs);
+  return DescribeEdgesForQuery(view, drives, jobs);
 }
 
 }  // namespace

@@ -43,14 +43,16 @@ std::string_view OptionText(uint32_t option) {
 
 bool IsKnown(uint32_t option) { return OptionText(option).front() != '<'; }
 
-// Names go into messages and to other programs: control characters do not.
-std::string Printable(std::string_view text) {
+// Names go into messages and to other programs: control characters do not, and of a long name as
+// much as QEMU shows.
+std::string Printable(std::string_view name) {
+  constexpr size_t kShownBytes = 80;
   std::string shown;
-  for (const char c : text.substr(0, kStringBytesMax)) {
+  for (const char c : name.substr(0, kShownBytes)) {
     const auto byte = static_cast<uint8_t>(c);
     shown += byte < 0x20 || byte == 0x7f ? '?' : c;
   }
-  return shown;
+  return name.size() < kShownBytes ? shown : shown + "...";
 }
 
 // Of a query: the name of a context, or, where that is enough, what stands before its colon.

@@ -196,7 +196,7 @@ TEST_F(NbdHandshakeTest, NamesOfAnyLengthAndBytesAreAskedFor) {
     EXPECT_EQ(Ask(Go(name)).back().type, nbd::kRepAck);
   }
   ExpectRefused(Go(std::string(4097, 'n')), nbd::kRepErrUnknown,
-                "export '" + std::string(4096, 'n') + "' not present");
+                "export '" + std::string(80, 'n') + "...' not present");
   ExpectRefused(Go("be\all\n"), nbd::kRepErrUnknown, "export 'be?ll?' not present");
 }
 

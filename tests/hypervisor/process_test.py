@@ -158,6 +158,8 @@ class BadOptions(Case):
                 (f'if=none,id=d,file={path},format=qcow2,index=x',
                  "Parameter 'index' expects a number"),
                 (f'if=ide,id=d,file={path},format=qcow2,unit=9', 'unit 9 too big (max is 1)'),
+                (f'if=ide,file={path},format=qcow2,bus=1,index=1',
+                 'index cannot be used with bus and unit'),
                 ('if=none,id=d,file.driver=file', "The 'file' block driver requires a file name"),
                 ('if=none,id=d,file=blkdebug:x',
                  'blkdebug requires both config file and image path'),
@@ -180,6 +182,8 @@ class BadOptions(Case):
                  '2097152)'),
                 ('virtio-blk-pci,physical_block_size=1536',
                  "Property .physical_block_size doesn't take value '1536', it's not a power of 2"),
+                ('pci-bridge,id=x', 'Bridge chassis not specified. Each bridge is required to be '
+                 'assigned a unique chassis id > 0.'),
                 ('ide-hd,id=x', 'No drive specified')):
             with self.subTest(text=text):
                 self.assert_says(self.machine().device(text), *parts)
@@ -263,6 +267,8 @@ class BadOptions(Case):
         for name in ('raw', 'qcow2', 'file', 'null-co', 'blkdebug', 'quorum', 'throttle',
                      'copy-on-read'):
             self.assertIn(name, lines[0].split())
+        self.assertTrue(lines[1].startswith('Supported formats (read-only): '), lines)
+        self.assertIn('qcow2', lines[1].split())
 
 
 class AsQemuIsStarted(Case):
@@ -282,6 +288,19 @@ class AsQemuIsStarted(Case):
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stdin.close)
         return process
+
+    def test_what_is_wrong_is_told_with_the_option_as_it_was_spelled(self):
+        for words in (('-drive', 'if=nonsense'), ('--drive', 'if=nonsense'), ('-device', 'nope'),
+                      ('-object', 'nope,id=x'), ('--blockdev', 'driver=file')):
+            process = self.start(*words)
+            self.assertEqual(process.wait(TIMEOUT), 1)
+            told = self.vm.errors().splitlines()[-1]
+            self.assertIn(f': {words[0]} {words[1]}: ', told)
+
+    def test_two_drives_of_one_place(self):
+        process = self.start(*['-drive', 'if=virtio,index=1,driver=null-co'] * 2)
+        self.assertEqual(process.wait(TIMEOUT), 1)
+        self.assertIn('drive with bus=0, unit=1 (index=1) exists', self.vm.errors())
 
     def connected(self, process, name):
         """A client of a socket that the program makes."""

@@ -144,3 +144,13 @@ class RawText(Case):
         self.assertEqual([node['id'] for node in graph['nodes'] if node['name'] in
                           ('top', 'top-file', 'mid', 'mid-file', 'base', 'base-file')],
                          [9, 8, 7, 6, 5, 4])
+
+    def test_drives_are_called_after_their_place(self):
+        for text in ('if=ide,index=3', 'if=ide', 'if=ide,media=cdrom', 'if=virtio',
+                     'if=virtio,index=4', 'if=virtio', 'if=none,id=x', 'if=none'):
+            medium = '' if 'cdrom' in text else ',driver=null-co'
+            self.vm.raw_drive(text + medium)
+        lines = self.talk(('query-block',))
+        self.assertEqual(re.findall(r'"device": "([\w-]+)"', lines[0])[:8],
+                         ['ide1-hd1', 'ide0-hd0', 'ide0-cd1', 'virtio0', 'virtio4', 'virtio1', 'x',
+                          'none1'])

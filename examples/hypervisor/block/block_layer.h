@@ -60,6 +60,14 @@ struct GuestDevice {
   }
 };
 
+// Where --drive has put a drive in the guest: no two have one place.
+struct DrivePlace {
+  std::string interface;
+  int bus = 0;
+  int unit = 0;
+  bool operator==(const DrivePlace&) const = default;
+};
+
 struct Drive {
   std::string id;      // "" for the drive of a device over a node
   Attachment backend;  // not attached: no medium
@@ -73,6 +81,7 @@ struct Drive {
   bool is_tray_open = false;
   // Made by --drive if=none: goes with the device that takes it.
   bool goes_with_device = false;
+  std::optional<DrivePlace> place;  // null: not made by --drive
 };
 
 class BlockLayer final : public HypervisorPart, public EngineObserver {

@@ -29,12 +29,14 @@ class BusTable {
                                     [&](const Controller& each) { return each.id == id; });
     return found == controllers_.end() ? nullptr : &*found;
   }
-  // The id of the controller whose bus this is; without a bus, of the newest of that kind.
+  // The id of the controller whose bus this is; without a bus, of the newest of that kind, but the
+  // machine's own bus comes before all PCI bridges.
   std::string ControllerOf(const std::optional<std::string>& bus, std::string_view kind) const {
     if (bus) {
       const Controller* const found = FindController(bus->substr(0, bus->rfind('.')));
       return found == nullptr ? std::string() : found->id;
     }
+    if (kind == "PCI") return {};
     for (auto each = controllers_.rbegin(); each != controllers_.rend(); ++each) {
       if (each->kind == kind) return each->id;
     }

@@ -57,6 +57,7 @@ constexpr ControllerModel kControllers[] = {{"virtio-scsi", "SCSI", true},
                                             {"ich9-ahci", "IDE"},
                                             {"lsi53c895a", "SCSI"},
                                             {"lsi", "SCSI"},
+                                            {"pci-bridge", "PCI"},
                                             {"pcie-root-port", "PCI", false, "pcie.0"},
                                             {"qemu-xhci", "usb-bus"},
                                             {"nec-usb-xhci", "usb-bus"}};
@@ -232,6 +233,13 @@ absl::Status CheckLooks(ArgumentReader& reader) {
   return absl::OkStatus();
 }
 
+// Whether a property is missing or 0.
+bool HasNoNumber(const ArgumentReader& reader, std::string_view name) {
+  const json::value* const given =
+      reader.options().if_contains(json::string_view(name.data(), name.size()));
+  return given == nullptr || (given->is_string() && View(given->get_string()) == "0");
+}
+
 // A controller, as far as it can be told from its device.
 absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& reader,
                                            const ControllerModel& model) {
@@ -247,6 +255,11 @@ absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& re
   MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
   if (!iothread.empty() && layer.host().objects.Find("iothread", iothread) == nullptr) {
     return DeviceNotFound(StrCat("Device '", iothread, "' not found"));
+  }
+  if (model.name == "pci-bridge" && HasNoNumber(reader, "chassis_nr")) {
+    return GenericError(
+        "Bridge chassis not specified. Each bridge is required to be assigned a unique chassis id "
+        "> 0.");
   }
   controller.iothread = iothread;
   return controller;

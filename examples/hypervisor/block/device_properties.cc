@@ -71,6 +71,9 @@ constexpr Model kModels[] = {
     {"virtio-scsi-device", {kVirtio, kVirtioScsi}},
     {"ich9-ahci", {kPci}},
     {"lsi53c895a", {kPci}},
+    {"pci-bridge",
+     {kPci},
+     "bus-reserve chassis_nr io-reserve mem-reserve msi pref32-reserve pref64-reserve shpc"},
     {"pcie-root-port",
      {kPci},
      "aer_log_max bus-reserve chassis disable-acs hotplug io-reserve mem-reserve port "

@@ -52,12 +52,40 @@ GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   return device;
 }
 
-int CountOf(const BlockLayer& layer, std::string_view interface) {
-  int count = 0;
-  for (const std::unique_ptr<Drive>& drive : layer.drives()) {
-    if (drive->id.compare(0, interface.size(), interface) == 0) ++count;
+// How many drives one bus of the interface takes; 0: there is one bus, for all.
+int UnitsOf(std::string_view interface) {
+  if (interface == "ide") return 2;
+  return interface == "scsi" ? 7 : 0;
+}
+
+bool IsTaken(const BlockLayer& layer, const DrivePlace& place) {
+  return std::any_of(layer.drives().begin(), layer.drives().end(),
+                     [&](const std::unique_ptr<Drive>& drive) { return drive->place == place; });
+}
+
+absl::StatusOr<DrivePlace> PlaceFor(const BlockLayer& layer, const DriveSettings& settings) {
+  const int units = UnitsOf(settings.interface);
+  DrivePlace place = {settings.interface, settings.bus.value_or(0), settings.unit.value_or(0)};
+  if (settings.index) {
+    place.bus = units > 0 ? *settings.index / units : 0;
+    place.unit = units > 0 ? *settings.index % units : *settings.index;
+  } else if (!settings.unit) {
+    while (IsTaken(layer, place)) {
+      ++place.unit;
+      if (units == 0 || place.unit < units) continue;
+      place.unit = 0;
+      ++place.bus;
+    }
   }
-  return count;
+  if (!IsTaken(layer, place)) return place;
+  return GenericError(StrCat("drive with bus=", place.bus, ", unit=", place.unit,
+                             " (index=", settings.index.value_or(-1), ") exists"));
+}
+
+// "virtio0", "ide1-cd0": what a drive is called that was not given an id.
+std::string DefaultId(const DrivePlace& place, bool is_cdrom) {
+  if (UnitsOf(place.interface) == 0) return StrCat(place.interface, place.unit);
+  return StrCat(place.interface, place.bus, is_cdrom ? "-cd" : "-hd", place.unit);
 }
 
 // "format=help" asks for a list of the formats.
@@ -66,9 +94,9 @@ absl::Status CheckIsNoHelp(const json::object& options) {
   if (format == nullptr || !format->is_string()) return absl::OkStatus();
   const std::string_view asked = View(format->get_string());
   if (asked != "help" && asked != "?") return absl::OkStatus();
-  std::string list = "Supported formats:";
+  std::string list;
   for (const std::string_view name : FormatNames()) StrAppend(&list, " ", name);
-  return Help(StrCat(list, "\n"));
+  return Help(StrCat("Supported formats:", list, "\nSupported formats (read-only):", list, "\n"));
 }
 
 // What is told of the drive as such, whether it has a medium or not.
@@ -121,13 +149,11 @@ absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MA
   MILLRACE_ASSIGN_OR_RETURN(DriveOptionValue value, ParseDriveOptions(text));
   MILLRACE_RETURN_IF_ERROR(CheckIsNoHelp(value.options.object));
   MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings, TakeDriveSettings(value.options.object));
-  if (settings.id.empty()) {
-    settings.id = StrCat(settings.interface, settings.index.empty()
-                                                 ? StrCat(CountOf(layer, settings.interface))
-                                                 : settings.index);
-  }
+  MILLRACE_ASSIGN_OR_RETURN(const DrivePlace place, PlaceFor(layer, settings));
+  if (settings.id.empty()) settings.id = DefaultId(place, settings.is_cdrom);
   MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, CoOpenDrive(layer, settings, value));
   drive->goes_with_device = true;
+  drive->place = place;
   drive->writes_through = settings.writes_through;
   drive->copies_on_read = settings.copies_on_read;
   drive->statistics.accounts_invalid = settings.accounts_invalid;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -149,18 +150,22 @@ absl::Status TakeInterface(json::object& options, DriveSettings* settings) {
 
 // Where a drive sits in the guest is all the same to us, as long as there is such a place.
 absl::Status TakePlace(json::object& options, DriveSettings* settings) {
-  for (const char* place : {"bus", "unit", "index"}) {
-    const std::optional<std::string> text = TakeText(options, place);
+  for (const auto& [name, place] :
+       {std::pair("bus", &settings->bus), std::pair("unit", &settings->unit),
+        std::pair("index", &settings->index)}) {
+    const std::optional<std::string> text = TakeText(options, name);
     uint64_t number = 0;
     if (!text) continue;
     if (!absl::SimpleAtoi(*text, &number)) {
-      return GenericError(StrCat("Parameter '", place, "' expects a number"));
+      return GenericError(StrCat("Parameter '", name, "' expects a number"));
     }
-    const bool is_unit = std::string_view(place) == "unit";
-    if (is_unit && settings->interface == "ide" && number > 1) {
-      return GenericError(StrCat("unit ", number, " too big (max is 1)"));
-    }
-    if (std::string_view(place) == "index") settings->index = *text;
+    *place = static_cast<int>(std::min<uint64_t>(number, std::numeric_limits<int>::max() / 2));
+  }
+  if (settings->index && (settings->bus.value_or(0) != 0 || settings->unit)) {
+    return GenericError("index cannot be used with bus and unit");
+  }
+  if (settings->interface == "ide" && settings->unit.value_or(0) > 1) {
+    return GenericError(StrCat("unit ", *settings->unit, " too big (max is 1)"));
   }
   return absl::OkStatus();
 }

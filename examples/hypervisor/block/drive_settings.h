@@ -3,6 +3,7 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_DRIVE_SETTINGS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,10 @@ namespace millrace {
 struct DriveSettings {
   std::string id;
   std::string interface = "ide";
-  std::string index;  // among the drives of the interface; "" if it was not said
+  // Where it sits, as far as that was said; an index counts units over all buses.
+  std::optional<int> bus;
+  std::optional<int> unit;
+  std::optional<int> index;
   bool is_cdrom = false;
   bool copies_on_read = false;
   bool writes_through = false;

@@ -118,6 +118,7 @@ class Parser {
     line_.program = path.substr(path.find_last_of('/') + 1);
     for (next_ = 1; next_ < words_.size();) {
       const std::string& word = words_[next_++];
+      spelled_ = word.substr(0, word.find('='));
       if (word.starts_with("-") && FindMachineOption(std::string_view(word).substr(1)) != nullptr) {
         MILLRACE_RETURN_IF_ERROR(TakeMachineOption(word));
       } else if (word == "-monitor" && next_ < words_.size() && words_[next_] == "none") {
@@ -141,7 +142,9 @@ class Parser {
     if (!option.has_argument) return absl::OkStatus();
     if (next_ == words_.size()) return Wrong(StrCat("option '", word, "' requires an argument"));
     const std::string& argument = words_[next_++];
-    if (option.has_effect) line_.options.emplace_back(option.name, argument);
+    if (option.has_effect) {
+      line_.options.push_back({std::string(option.name), argument, std::string(word)});
+    }
     return absl::OkStatus();
   }
 
@@ -169,6 +172,7 @@ class Parser {
     }
     for (size_t i = 1; i < word.size(); ++i) {
       MILLRACE_ASSIGN_OR_RETURN(const OptionName* const option, FindShort(word[i]));
+      spelled_ = StrCat("-", word.substr(i, 1));
       if (!option->has_argument) {
         MILLRACE_RETURN_IF_ERROR(Apply(*option, ""));
         continue;
@@ -206,7 +210,7 @@ class Parser {
     } else if (option.name == "io") {
       return SetIo(argument);
     } else {
-      line_.options.emplace_back(option.name, argument);
+      line_.options.push_back({std::string(option.name), std::string(argument), spelled_});
     }
     return absl::OkStatus();
   }
@@ -236,6 +240,7 @@ class Parser {
 
   const std::vector<std::string>& words_;
   size_t next_ = 1;
+  std::string spelled_;  // the option that is read
   CommandLine line_;
 };
 

@@ -18,6 +18,12 @@
 
 namespace millrace {
 
+struct GivenOption {
+  std::string name;  // without dashes
+  std::string argument;
+  std::string spelled;  // as it was written: "-drive"
+};
+
 struct CommandLine {
   std::string program;  // basename of argv[0]
   bool wants_help = false;
@@ -28,8 +34,8 @@ struct CommandLine {
   std::string open_root;
   bool tells_error_data = true;
   IoBackendKind io = IoBackendKind::kAutomatic;
-  // What has an effect when it is run, in the order given: name without dashes, argument.
-  std::vector<std::pair<std::string, std::string>> options;
+  // What has an effect when it is run, in the order given.
+  std::vector<GivenOption> options;
 };
 
 // "unrecognized option '--foo'", "option '--blockdev' requires an argument", ...

@@ -143,8 +143,8 @@ class Daemon {
     absl::Status status;
     std::string option;
     scope.Spawn("startup", [&]() MILLRACE_MAY_SUSPEND {
-      for (const auto& [name, text] : line.options) {
-        option = StrCat("--", name, " ", text);
+      for (const auto& [name, text, spelled] : line.options) {
+        option = StrCat(spelled, " ", text);
         status = options_.Has(name) ? options_.CoRun(name, text)
                                     : absl::Status(GenericError("Not available in millraced"));
         if (!status.ok() || is_shutdown_requested_) return;

@@ -154,3 +154,54 @@ class RawText(Case):
         self.assertEqual(re.findall(r'"device": "([\w-]+)"', lines[0])[:8],
                          ['ide1-hd1', 'ide0-hd0', 'ide0-cd1', 'virtio0', 'virtio4', 'virtio1', 'x',
                           'none1'])
+
+
+class ReopenByOption(Case):
+    """qemu-io's reopen -o, on a drive and the images below it."""
+
+    def setUp(self):
+        super().setUp()
+        self.images.create('a.img', MIB)
+        self.images.create('b.img', backing=self.images.path('a.img'))
+        path = self.images.create('c.img', backing=self.images.path('b.img'))
+        self.vm.raw_drive(f'if=none,id=d0,file={path},format=qcow2')
+        self.vm.launch()
+
+    def reopen(self, words):
+        return self.vm.io('d0', f'reopen {words}').strip()
+
+    def options(self):
+        """{image: (what writes of zeroes become, whether flushes are ignored)}"""
+        return {node['file'][-5] + ('' if node['drv'] == 'qcow2' else '-file'):
+                (node['detect_zeroes'], node['cache']['no-flush'])
+                for node in self.vm.command('query-named-block-nodes', flat=True)
+                if node['drv'] in ('qcow2', 'file')}
+
+    def test_reaches_what_is_below(self):
+        self.assertEqual(self.reopen('-o detect-zeroes=on,backing.backing.detect-zeroes=on,'
+                                     'backing.file.detect-zeroes=on'), '')
+        self.assertEqual(self.options(), {
+            'c': ('on', False), 'c-file': ('off', False), 'b': ('off', False),
+            'b-file': ('on', False), 'a': ('on', False), 'a-file': ('off', False)})
+        self.assertEqual(self.reopen('-o backing.cache.no-flush=on'), '')
+        self.assertEqual([name for name, (_, ignores) in sorted(self.options().items())
+                          if ignores], ['a', 'a-file', 'b', 'b-file'])
+        self.assertEqual(self.reopen('-o backing.backing.detect-zeroes=off'), '')
+        self.assertEqual(self.options()['a'], ('off', True))
+
+    def test_refuses_all_for_one(self):
+        for words, text in (
+                ('-o cache.no-flush=on -c unsafe', 'Cannot set both -c and the cache options'),
+                ('-o detect-zeroes=on,backing.detect-zeroes=nope',
+                 'invalid parameter value: nope'),
+                ('-o detect-zeroes=unmap', 'setting detect-zeroes to unmap is not allowed without '
+                 'setting discard operation to unmap'),
+                ('-o nope=1', "Cannot change the option 'nope'"),
+                ('-o backing.nope=1', "Cannot change the option 'nope'"),
+                ('-o backing.driver=raw', "Cannot change the option 'driver'"),
+                ('-o backing.cache.no-flush=maybe',
+                 "Parameter 'cache.no-flush' expects 'on' or 'off'"),
+                ('-o backing.backing.backing.detect-zeroes=on',
+                 "Cannot change the option 'backing.detect-zeroes'")):
+            self.assertEqual(self.reopen(words), text)
+        self.assertEqual(set(self.options().values()), {('off', False)})

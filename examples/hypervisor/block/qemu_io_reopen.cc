@@ -1,6 +1,7 @@
 // qemu-io's reopen: "reopen [(-r|-w)] [-c cache] [-o options]". Read-only or not, with the files
-// below that follow; the cache mode, as far as it can be changed on an open image; of options only
-// read-only.
+// below that follow; the cache mode, as far as it can be changed on an open image; options of the
+// node and, as "backing.file.detect-zeroes", of those below that were opened along with it. What is
+// not said stays as it is.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,11 +37,14 @@ constexpr CacheMode kCacheModes[] = {
     {"writeback", false, false, false},   {"unsafe", false, true, false},
     {"writethrough", false, false, true}, {"directsync", true, false, true}};
 
+using NamedText = std::pair<std::string, std::string>;
+
 struct ReopenRequest {
   std::optional<bool> is_read_only;
   bool yields = false;  // -r: the back end itself gives up writing
   const CacheMode* cache = nullptr;
-  bool is_malformed = false;  // answered with the usage
+  std::vector<NamedText> options;  // others than read-only
+  bool is_malformed = false;       // answered with the usage
 };
 
 absl::Status TakeReadOnly(bool is_read_only, ReopenRequest* request) {
@@ -58,14 +62,25 @@ absl::Status TakeCache(const std::string& name, ReopenRequest* request) {
                                    : GenericError(StrCat("Invalid cache option: ", name));
 }
 
+absl::Status CannotChange(std::string_view option) {
+  return GenericError(StrCat("Cannot change the option '", option, "'"));
+}
+
 absl::Status TakeOptions(const std::string& text, bool has_flag, ReopenRequest* request) {
   const std::vector<std::string> options = absl::StrSplit(ToAbsl(text), ',');
-  for (const std::string_view option : options) {
+  for (const std::string& option : options) {
     const size_t equals = option.find('=');
-    const std::string_view name = option.substr(0, equals);
-    if (name != "read-only") return GenericError(StrCat("Cannot change the option '", name, "'"));
+    std::string name = option.substr(0, equals);
+    std::string value = equals == option.npos ? "on" : option.substr(equals + 1);
+    if (name != "read-only") {
+      if (request->cache != nullptr && (name == "cache.direct" || name == "cache.no-flush")) {
+        return GenericError("Cannot set both -c and the cache options");
+      }
+      request->options.emplace_back(std::move(name), std::move(value));
+      continue;
+    }
     if (has_flag) return GenericError("Cannot set both -r/-w and 'read-only'");
-    request->is_read_only = equals == option.npos || option.substr(equals + 1) == "on";
+    request->is_read_only = value == "on";
   }
   return absl::OkStatus();
 }
@@ -106,6 +121,113 @@ absl::StatusOr<NodeChange> CacheChange(BlockLayer& layer, NodeId id, const Cache
   return change;
 }
 
+// Reads options one after the other; nothing changes before all have been read.
+class OptionReader {
+ public:
+  OptionReader(BlockLayer& layer, const GraphReader& reader) : layer_(layer), reader_(reader) {}
+
+  absl::Status Read(NodeId top, const std::vector<NamedText>& options) {
+    for (const auto& [name, value] : options) {
+      MILLRACE_ASSIGN_OR_RETURN(const NodeView image, reader_.Resolve(top));
+      std::optional<NodeView> node(image);
+      std::string_view rest = name;
+      for (bool is_below = true; is_below;) {
+        is_below = false;
+        for (const std::string_view prefix : {"backing.", "file."}) {
+          const std::optional<NodeView> child =
+              rest.starts_with(prefix) ? OwnChild(*node, prefix) : std::nullopt;
+          if (!child) continue;
+          node.emplace(*child);
+          rest.remove_prefix(prefix.size());
+          is_below = true;
+        }
+      }
+      MILLRACE_RETURN_IF_ERROR(ReadOne(*node, rest, value));
+    }
+    for (const NodeChange& change : changes_) {
+      if (change.io->detect_zeroes == DetectZeroes::kUnmap && change.io->ignores_discards) {
+        return GenericError(
+            "setting detect-zeroes to unmap is not allowed without setting discard operation to "
+            "unmap");
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<NodeChange> Take() { return std::move(changes_); }
+
+ private:
+  // Nothing for a child that came by itself.
+  std::optional<NodeView> OwnChild(const NodeView& node, std::string_view prefix) const {
+    const Role primary = node.is_filter() ? Role::kFiltered : Role::kPrimary;
+    const std::optional<NodeView> child = node.Child(prefix == "file." ? primary : Role::kBacking);
+    const bool is_own = child && !layer_.OwnsNode(child->name()) && !child->is_implicit();
+    return is_own ? child : std::nullopt;
+  }
+
+  NodeIoOptions& IoOf(const NodeView& node) {
+    for (NodeChange& change : changes_) {
+      if (change.node == node.id()) return *change.io;
+    }
+    NodeChange& change = changes_.emplace_back();
+    change.node = node.id();
+    change.io = node.io_options();
+    return *change.io;
+  }
+
+  absl::Status ReadOne(const NodeView& node, std::string_view name, const std::string& value) {
+    if (name == "detect-zeroes") return ReadDetectZeroes(node, value);
+    if (name == "driver" && value == node.driver_name()) return absl::OkStatus();
+    if (name != "cache.no-flush" && name != "cache.direct") return CannotChange(name);
+    if (value != "on" && value != "off") {
+      return GenericError(StrCat("Parameter '", name, "' expects 'on' or 'off'"));
+    }
+    if (name == "cache.no-flush") {
+      IgnoreFlushes(node, value == "on");
+    } else if (node.io_options().is_direct != (value == "on")) {
+      return CannotChange(name);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadDetectZeroes(const NodeView& node, const std::string& value) {
+    for (const auto& [mode_name, mode] :
+         {std::pair("off", DetectZeroes::kOff), std::pair("on", DetectZeroes::kOn),
+          std::pair("unmap", DetectZeroes::kUnmap)}) {
+      if (value != mode_name) continue;
+      IoOf(node).detect_zeroes = mode;
+      return absl::OkStatus();
+    }
+    return GenericError(StrCat("invalid parameter value: ", value));
+  }
+
+  // What was opened along with a node takes it over.
+  void IgnoreFlushes(const NodeView& top, bool ignores) {
+    std::vector<NodeView> open = {top};
+    while (!open.empty()) {
+      const NodeView node = open.back();
+      open.pop_back();
+      IoOf(node).ignores_flushes = ignores;
+      for (const std::string_view prefix : {"backing.", "file."}) {
+        if (const auto child = OwnChild(node, prefix)) open.push_back(*child);
+      }
+    }
+  }
+
+  BlockLayer& layer_;
+  const GraphReader& reader_;
+  std::vector<NodeChange> changes_;
+};
+
+absl::StatusOr<std::vector<NodeChange>> ReadOptions(BlockLayer& layer, NodeId node,
+                                                    const std::vector<NamedText>& options)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  OptionReader reader(layer, view);
+  MILLRACE_RETURN_IF_ERROR(reader.Read(node, options));
+  return reader.Take();
+}
+
 absl::Status CoSetCache(BlockLayer& layer, const QemuIoTarget& target, const CacheMode& mode)
     MILLRACE_MAY_SUSPEND {
   Drive* const drive = target.drive;
@@ -140,6 +262,11 @@ absl::Status CheckReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
 absl::Status CoReopen(BlockLayer& layer, const QemuIoTarget& target, const ReopenRequest& request)
     MILLRACE_MAY_SUSPEND {
   const NodeId node = target.backend->node();
+  MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes,
+                            ReadOptions(layer, node, request.options));
+  if (!changes.empty()) {
+    MILLRACE_RETURN_IF_ERROR(CoReopenNodes(layer.graph(), std::move(changes), layer.monitor()));
+  }
   if (request.cache != nullptr) {
     MILLRACE_RETURN_IF_ERROR(CoSetCache(layer, target, *request.cache));
   }

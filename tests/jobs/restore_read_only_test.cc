@@ -13,6 +13,7 @@
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
 #include "millrace/jobs/block_job.h"
+#include "tests/support/simulation.h"
 #include "tests/support/zero_file.h"
 
 namespace millrace {
@@ -48,7 +49,7 @@ absl::StatusOr<Attachment> AddFile(Graph& graph, bool is_stubborn) MILLRACE_OPEN
 
 std::vector<std::string> ToldOfRestoring(bool is_stubborn) {
   LineLog log;
-  const auto engine = *Engine::Create({.observer = &log, .simulated = true});
+  const auto engine = SimulatedEngine({.observer = &log});
   Graph graph(*engine);
   const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_ASSIGN_OR_RETURN(Attachment keep, AddFile(graph, is_stubborn));

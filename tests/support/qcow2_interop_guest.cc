@@ -13,6 +13,7 @@
 #include "millrace/graph/graph.h"
 #include "millrace/graph/open_image.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
@@ -230,10 +231,9 @@ absl::Status RunInteropGuest(SimulatedDisk& disk, const InteropGuestOptions& opt
   deviations.buggify_one_in = options.seed % 4 == 0 ? 8 : 0;
   RandomDecider decider(options.seed, deviations, RandomDecider::Recording::kOff);
   WarningObserver observer;
-  MILLRACE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Engine> engine,
-      Engine::Create(
-          {.observer = &observer, .simulated = true, .decider = &decider, .disk = &disk}));
+  const std::unique_ptr<Engine> engine =
+      SimulatedEngine({.observer = &observer, .decider = &decider, .disk = &disk},
+                      /*steps_per_look=*/64);
   MILLRACE_RETURN_IF_ERROR(engine->Run([&]() MILLRACE_MAY_SUSPEND {
     return CoOpenAndWork(*engine, registry, options, model, operations);
   }));

@@ -1,6 +1,7 @@
 #include "tests/support/qcow2_interop_guest.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <utility>
 
@@ -18,7 +19,7 @@
 namespace millrace {
 namespace {
 
-constexpr int kWorkers = 3;
+constexpr size_t kWorkers = 3;
 constexpr int kSteps = 6;
 constexpr uint64_t kAtOnceMax = 3;  // of one worker
 
@@ -47,8 +48,9 @@ absl::Status CoVerify(const GuestDisk& disk, ByteRange range) MILLRACE_MAY_SUSPE
   const auto wanted = disk.model.begin() + static_cast<ptrdiff_t>(range.offset);
   const auto [at, other] = std::mismatch(now.begin(), now.end(), wanted);
   if (at == now.end()) return absl::OkStatus();
-  return absl::InternalError(StrCat("the guest reads byte ", range.offset + (at - now.begin()),
-                                    " as ", int{*at}, " instead of ", int{*other}));
+  return absl::InternalError(StrCat("the guest reads byte ",
+                                    range.offset + static_cast<uint64_t>(at - now.begin()), " as ",
+                                    int{*at}, " instead of ", int{*other}));
 }
 
 // Cuts `range` into `count` parts that touch each other; some may be empty.
@@ -178,7 +180,7 @@ absl::Status CoWork(const GuestDisk& disk) MILLRACE_MAY_SUSPEND {
   const uint64_t unit = random.OneIn(2) ? 1 : 512;
   const std::vector<ByteRange> stripes = Cut(whole, kWorkers, unit, random);
   TaskScope scope("workers");
-  for (int i = 0; i < kWorkers; ++i) {
+  for (size_t i = 0; i < kWorkers; ++i) {
     if (stripes[i].empty()) continue;
     scope.Spawn("worker", [&, i]() MILLRACE_MAY_SUSPEND {
       Worker worker(disk, stripes[i], unit, i + 1 == kWorkers);

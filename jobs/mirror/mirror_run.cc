@@ -95,7 +95,6 @@ void MirrorJob::CoSyncWrite(ByteRange range) {
     const MirrorPiece piece = copier_.CoCopyNow(ByteRange(at, std::min(area->end(), end) - at));
     --guest_pieces_;
     if (!piece.status.ok()) {
-      is_actively_synced_ = false;
       ApplyPolicy(piece.failed_operation, piece.status);
       if (is_idle_) context().Kick();  // the job does what the policy says
       break;
@@ -149,6 +148,7 @@ void MirrorJob::PaceGuests(const JobContext& context) {
 
 void MirrorJob::CoEndSync() {
   is_copying_ = false;
+  is_actively_synced_ = false;  // what guests write from here on is copied in the end
   set_up_.changes->SetSync(nullptr);
   guest_sync_done_.CoWaitUntil([this] { return guest_syncs_ == 0; });
 }
@@ -394,6 +394,7 @@ void MirrorJob::CountEndWork(const MirrorPiece& piece) {
 }
 
 void MirrorJob::ApplyPolicy(IoOperation operation, const absl::Status& status) {
+  is_actively_synced_ = false;
   if (context().is_cancelled()) return;
   const OnError policy =
       operation == IoOperation::kRead ? options_.on_source_error : options_.on_target_error;

@@ -21,6 +21,13 @@ std::optional<bool> IsActivelySynced(MirrorWorld& world) {
   return std::nullopt;
 }
 
+absl::Status SetPermissions(Graph& graph, const Attachment& user, Permissions permissions)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.SetPermissions(user, permissions);
+  return change.Commit().status();
+}
+
 MirrorChange ChangeTo(MirrorCopyMode mode) {
   MirrorChange change;
   change.copy_mode = mode;
@@ -59,6 +66,66 @@ TEST(MirrorChange, ChangedToWriteBlockingWritesTheTargetBeforeTheGuestGoesOn) {
         MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", true));
         EXPECT_TRUE(absl::IsCancelled(world.CoWaitUntilOver("m")));
         return absl::OkStatus();
+      });
+}
+
+// A mirror in write-blocking mode that copies nothing but what is written; it is synced.
+absl::Status CoStartSynced(MirrorWorld& world, MirrorOptions options) MILLRACE_MAY_SUSPEND {
+  options.sync = MirrorSync::kNone;
+  options.copy_mode = MirrorCopyMode::kWriteBlocking;
+  MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
+  EXPECT_TRUE(world.CoWaitUntilReady("m"));
+  while (IsActivelySynced(world) == false) {
+    MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+  }
+  return absl::OkStatus();
+}
+
+TEST(MirrorChange, OneThatWaitsToBeFinalizedIsSyncedNoLonger) {
+  MirrorEventLog log;
+  RunMirrorOnce({.has_guest = false}, log,
+                [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+                  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+                  options.spec.finalizes_automatically = false;
+                  options.backing = MirrorBacking::kOfSource;
+                  MILLRACE_RETURN_IF_ERROR(CoStartSynced(world, options));
+                  MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
+                  EXPECT_TRUE(world.CoWaitForState("m", JobState::kPending));
+                  MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(world.chain.guest, 5, 1));
+                  EXPECT_NE(world.target->map[5], MemoryOverlayImage::Cluster::kData);
+                  EXPECT_EQ(IsActivelySynced(world), false);
+                  MILLRACE_RETURN_IF_ERROR(world.jobs().Finalize("m"));
+                  return world.CoWaitUntilOver("m");
+                });
+}
+
+// What somebody writes below the filter is copied by the job itself, which fails.
+TEST(MirrorChange, OneThatIgnoresAnErrorIsNotSyncedUntilAllIsCopied) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [&log](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        constexpr Permissions kShared = {kConsistentRead | kWrite, kAllPermissions - kResize};
+        MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
+        options.on_target_error = OnError::kIgnore;
+        MILLRACE_RETURN_IF_ERROR(SetPermissions(world.graph(), world.chain.guest, kShared));
+        MILLRACE_RETURN_IF_ERROR(CoStartSynced(world, options));
+        MILLRACE_ASSIGN_OR_RETURN(
+            Attachment other,
+            Attachment::Attach(world.graph(), world.chain.top(),
+                               {.holder = MakeHolder("other", "export"), .permissions = kShared}));
+        world.jobs_world.engine().simulated_io()->Fail({.path = "t"});
+        MILLRACE_RETURN_IF_ERROR(world.disk.CoWrite(other, 5, 1));
+        while (log.Count(JobEventKind::kError) == 0) {
+          MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        }
+        EXPECT_EQ(IsActivelySynced(world), false);
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kSecond));
+        EXPECT_EQ(world.target->map[5], MemoryOverlayImage::Cluster::kData);
+        EXPECT_EQ(IsActivelySynced(world), true);
+        other.CoDetach();
+        MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("m", false));
+        return world.CoWaitUntilOver("m");
       });
 }
 

@@ -61,6 +61,18 @@ absl::Status Image::CoBehindEnd(std::string_view what, Access access) {
       StrCat(text, ", which is a window; open the image without it, or with one that is longer")));
 }
 
+absl::StatusOr<TableCache::SliceRef> Image::CoGetEntry(TableKind kind, HostOffset place,
+                                                       Access access) {
+  const bool is_l1 = kind == TableKind::kL1;
+  const uint64_t table_end = is_l1 ? header_.l1_offset + uint64_t{header_.l1_entries} * 8
+                                   : header_.refcount_table_offset + header_.refcount_table_bytes();
+  const uint64_t slice_end = AlignDown(place.value(), cache_.slice_bytes()) + cache_.slice_bytes();
+  if (std::min(table_end, slice_end) > file_.bytes() && file_.is_window()) {
+    return CoBehindEnd(StrCat("the ", is_l1 ? "L1 table" : "refcount table", " ends"), access);
+  }
+  return cache_.CoGet(kind, place);
+}
+
 absl::Status Image::CoNoteCorruption(absl::Status status) {
   if (!absl::IsDataLoss(status)) return status;
   return CoCorrupt(FromAbsl(status.message()));
@@ -162,6 +174,9 @@ absl::Status Image::LearnEntry(uint64_t raw, MetadataKind pointed_to) {
 }
 
 absl::Status Image::CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to) {
+  if (offset + entries * 8 > file_.bytes() && file_.is_window()) {
+    return CoBehindEnd(StrCat("the table at ", offset, " ends"), Access::kWrite);
+  }
   std::vector<uint8_t> buffer(std::min(entries * 8, kLearnBytes));
   for (uint64_t done = 0; done < entries * 8;) {
     const uint64_t bytes = std::min<uint64_t>(entries * 8 - done, buffer.size());

@@ -50,7 +50,11 @@ class Image {
   // at 65536 lies". But where the file is a window that is shorter than the image, it is there, out
   // of reach: EIO for a read, ENOSPC for a write, and nothing is marked.
   absl::Status CoBehindEnd(std::string_view what, Access access) MILLRACE_MAY_SUSPEND;
-  // The same if `status` is DataLoss; any other status is returned as it is.
+  // The slice with an entry of the L1 table or the refcount table. CoBehindEnd() if a window does
+  // not have all of the slice: what is missing would be taken for zeroes, and be kept as that.
+  absl::StatusOr<TableCache::SliceRef> CoGetEntry(TableKind kind, HostOffset place, Access access)
+      MILLRACE_MAY_SUSPEND;
+  // CoCorrupt() if `status` is DataLoss; any other status is returned as it is.
   absl::Status CoNoteCorruption(absl::Status status) MILLRACE_MAY_SUSPEND;
   // An error text with the image's name in front.
   absl::Status Named(const absl::Status& status) const;

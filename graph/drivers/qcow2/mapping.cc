@@ -95,7 +95,7 @@ void L2Window::Store(uint64_t guest, const L2Entry& entry) {
 absl::StatusOr<L1Entry> Mapping::CoLoadL1Entry(uint64_t index, Access access) {
   const HostOffset place = L1Place(index);  // the table may move while we wait
   MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
-                            image_.cache().CoGet(TableKind::kL1, place));
+                            image_.CoGetEntry(TableKind::kL1, place, access));
   const uint64_t raw = LoadBig<uint64_t>(slice.At(place));
   absl::StatusOr<L1Entry> entry = DecodeL1Entry(raw, image_.geometry());
   if (!entry.ok()) {
@@ -141,7 +141,7 @@ absl::StatusOr<uint64_t> Mapping::CoMeasureGap(ByteRange range) {
   const uint64_t last = geometry.L1IndexOf(range.end() - 1);
   const HostOffset place = L1Place(first);
   MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
-                            image_.cache().CoGet(TableKind::kL1, place));
+                            image_.CoGetEntry(TableKind::kL1, place, Access::kRead));
   const uint64_t stop = std::min(last + 1, first + slice.BytesFrom(place) / 8);
   uint64_t index = first;
   const auto has_table = [&](uint64_t i) {  // flags alone, in a damaged image, make none
@@ -239,7 +239,7 @@ absl::Status Mapping::CoMakeL2Table(uint64_t index) {
   absl::Status status = CoFillL2Table(table, old.l2_table);
   absl::StatusOr<TableCache::SliceRef> slice = absl::UnknownError("");
   if (status.ok()) {
-    slice = image_.cache().CoGet(TableKind::kL1, L1Place(index));
+    slice = image_.CoGetEntry(TableKind::kL1, L1Place(index), Access::kWrite);
     status = slice.status();
   }
   if (!status.ok()) {
@@ -262,7 +262,7 @@ absl::Status Mapping::CoWriteGrownL1(ClusterRun run, uint64_t entries) {
   std::vector<uint8_t> table(run.count << geometry.cluster_bits);
   for (uint64_t index = 0; index < image_.header().l1_entries; ++index) {
     MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
-                              image_.cache().CoGet(TableKind::kL1, L1Place(index)));
+                              image_.CoGetEntry(TableKind::kL1, L1Place(index), Access::kWrite));
     std::copy_n(slice.At(L1Place(index)), 8, &table[8 * index]);
   }
   image_.file().CoEvent("l1_grow_write_table");

@@ -54,8 +54,9 @@ absl::Status Refcounts::CoWriteGrownTable(const TableGrowth& growth) {
   }
   uint8_t* table = content.data() + (growth.blocks << geometry.cluster_bits);
   for (uint64_t entry = 0; entry < table_entries(); ++entry) {
-    MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
-                              image_.cache().CoGet(TableKind::kRefcountTable, TableEntry(entry)));
+    MILLRACE_ASSIGN_OR_RETURN(
+        const TableCache::SliceRef slice,
+        image_.CoGetEntry(TableKind::kRefcountTable, TableEntry(entry), Access::kWrite));
     std::copy_n(slice.At(TableEntry(entry)), 8, table + 8 * entry);
   }
   for (uint64_t block = 0; block < growth.blocks; ++block) {

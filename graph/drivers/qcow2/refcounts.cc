@@ -27,8 +27,9 @@ HostOffset Refcounts::ByteOf(HostOffset block, uint64_t cluster) const {
 absl::StatusOr<std::optional<HostOffset>> Refcounts::CoFindBlock(uint64_t cluster) {
   const uint64_t block = cluster >> image_.geometry().refcount_block_bits();
   if (block >= table_entries()) return std::optional<HostOffset>();
-  MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
-                            image_.cache().CoGet(TableKind::kRefcountTable, TableEntry(block)));
+  MILLRACE_ASSIGN_OR_RETURN(
+      const TableCache::SliceRef slice,
+      image_.CoGetEntry(TableKind::kRefcountTable, TableEntry(block), Access::kWrite));
   const uint64_t raw = LoadBig<uint64_t>(slice.At(TableEntry(block)));
   if (raw == 0) return std::optional<HostOffset>();
   const HostOffset offset(raw & kEntryOffsetMask);
@@ -222,8 +223,9 @@ void Refcounts::CoTrimFile() {
 absl::StatusOr<uint64_t> Refcounts::CoFindTail() {
   uint64_t tail = 0;
   for (uint64_t block = 0; block < table_entries(); ++block) {
-    MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
-                              image_.cache().CoGet(TableKind::kRefcountTable, TableEntry(block)));
+    MILLRACE_ASSIGN_OR_RETURN(
+        const TableCache::SliceRef slice,
+        image_.CoGetEntry(TableKind::kRefcountTable, TableEntry(block), Access::kWrite));
     if (LoadBig<uint64_t>(slice.At(TableEntry(block))) != 0) tail = block + 1;
   }
   return tail << image_.geometry().refcount_block_bits();
@@ -257,9 +259,9 @@ absl::StatusOr<ClusterRun> Refcounts::CoAddBlocks(uint64_t first, uint64_t paylo
   MILLRACE_RETURN_IF_ERROR(CoFillNewBlocks(first, blocks + payload));
   for (uint64_t block = 0; block < blocks; ++block) {
     const uint64_t place = offset + (block << geometry.cluster_bits);
-    MILLRACE_ASSIGN_OR_RETURN(
-        TableCache::SliceRef slice,
-        image_.cache().CoGet(TableKind::kRefcountTable, TableEntry(first_block + block)));
+    MILLRACE_ASSIGN_OR_RETURN(TableCache::SliceRef slice,
+                              image_.CoGetEntry(TableKind::kRefcountTable,
+                                                TableEntry(first_block + block), Access::kWrite));
     StoreBig<uint64_t>(image_.cache().Change(slice, TableEntry(first_block + block), 8), place);
     image_.metadata().Add({geometry.ClusterOf(HostOffset(place)), 1}, MetadataKind::kRefcountBlock);
   }

@@ -42,15 +42,16 @@ qcow2::Header HeaderOf(const std::vector<uint8_t>& file) {
   return *qcow2::ParseHeader(absl::MakeConstSpan(file).first(kCluster));
 }
 
-// A closed image whose first clusters have data.
-CrashDisk ImageWithData() {
-  CrashDisk disk = MakeImage({.bytes = kClusters * kCluster, .cluster_bytes = kCluster});
+// A closed image whose first clusters have data, and its last one.
+CrashDisk ImageWithData(uint64_t clusters = kClusters) {
+  CrashDisk disk = MakeImage({.bytes = clusters * kCluster, .cluster_bytes = kCluster});
   auto engine = SimulatedEngine();
   FakeDriverContext context(*engine, disk);
   FormatNode node(context, MakeQcow2Driver());
   const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     MILLRACE_RETURN_IF_ERROR(node.CoOpen());
-    const absl::Status result = node.CoWrite(0, Pattern(kDataClusters * kCluster, 1));
+    absl::Status result = node.CoWrite(0, Pattern(kDataClusters * kCluster, 1));
+    result.Update(node.CoWrite((clusters - 1) * kCluster, Pattern(kCluster, 2)));
     node.CoClose();
     return result;
   });
@@ -64,6 +65,10 @@ uint64_t L2TableOf(const std::vector<uint8_t>& file) {
 uint64_t DataOf(const std::vector<uint8_t>& file, uint64_t cluster) {
   return LoadBig<uint64_t>(&file[L2TableOf(file) + 8 * cluster]) & qcow2::kEntryOffsetMask;
 }
+
+// Where in the header these places stand.
+constexpr uint64_t kL1OffsetField = 40;
+constexpr uint64_t kRefcountTableOffsetField = 48;
 
 // The cluster at `from` is at the end of the file from now on, and its refcount is right; `entry`
 // is where in the file its place stands.
@@ -126,10 +131,10 @@ class Qcow2Window : public GraphFixture, public testing::WithParamInterface<Belo
   }
 
   absl::Status CoRemoveWindow(const World& world) MILLRACE_MAY_SUSPEND {
-    std::vector<NodeChange> changes(1);
-    changes[0].node = world.raw;
-    changes[0].fresh = MakeRawDriver();
-    return CoReopenNodes(*graph_, std::move(changes), me_);
+    return CoReopenRaw(world, {});
+  }
+  absl::Status CoShortenWindow(const World& world, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+    return CoReopenRaw(world, {0, bytes});
   }
 
   static absl::Status CoWrite(World& world, uint64_t cluster) MILLRACE_MAY_SUSPEND {
@@ -168,6 +173,12 @@ class Qcow2Window : public GraphFixture, public testing::WithParamInterface<Belo
   const HolderRef me_ = MakeHolder("me", "test");
 
  private:
+  absl::Status CoReopenRaw(const World& world, RawOptions options) MILLRACE_MAY_SUSPEND {
+    std::vector<NodeChange> changes(1);
+    changes[0].node = world.raw;
+    changes[0].fresh = MakeRawDriver(options);
+    return CoReopenNodes(*graph_, std::move(changes), me_);
+  }
   absl::StatusOr<NodeId> CoAdd(World& world, std::string name, std::unique_ptr<Driver> driver,
                                Role role = Role::kPrimary, NodeId below = {}) MILLRACE_MAY_SUSPEND {
     NodeId id;
@@ -260,6 +271,67 @@ TEST_P(Qcow2Window, ARefcountBlockBehindItMeansThatThereIsNoSpace) {
     }
     return absl::OkStatus();
   });
+}
+
+// Somebody shortens the window below an image that is open, whether or not it was written before.
+// It ends before the L1 table, or in it. What cannot be read must not be taken for unallocated, nor
+// be remembered as that.
+TEST_P(Qcow2Window, AnL1TableThatIsBehindItByNowCanNeitherBeReadNorChanged) {
+  constexpr uint64_t kManyClusters = 65 * (kCluster / 8);
+  const auto shorten = [&](uint64_t bytes_left, bool is_written)
+                           MILLRACE_MAY_SUSPEND -> absl::Status {
+    std::vector<uint8_t> file = ImageWithData(kManyClusters).live();
+    const uint64_t window = file.size() + bytes_left;
+    MoveToEnd(file, kL1OffsetField);
+    MILLRACE_ASSIGN_OR_RETURN(World world, CoOpenImage(file, file.size()));
+    if (is_written) MILLRACE_RETURN_IF_ERROR(CoWrite(world, 1));
+    MILLRACE_RETURN_IF_ERROR(CoShortenWindow(world, window));
+    for (const uint64_t cluster : {uint64_t{0}, uint64_t{9}, kManyClusters - 1}) {
+      const absl::Status refused = CoRead(world, cluster).status();
+      EXPECT_TRUE(IsUnreadable(refused)) << refused;
+      EXPECT_TRUE(IsFull(CoWrite(world, cluster)));
+      const ByteRange range(cluster * kCluster, kCluster);
+      EXPECT_TRUE(IsFull(world.guest.CoWriteZeroes(range, {})));
+      EXPECT_TRUE(IsFull(world.guest.CoDiscard(range)));
+    }
+    MILLRACE_RETURN_IF_ERROR(world.guest.CoFlush());
+    MILLRACE_RETURN_IF_ERROR(CoExpectUnharmed(world, file, window));
+    MILLRACE_RETURN_IF_ERROR(CoRemoveWindow(world));
+    MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> again, CoRead(world, 3));
+    EXPECT_TRUE(again == Written(3));
+    MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> last, CoRead(world, kManyClusters - 1));
+    EXPECT_TRUE(last == Pattern(kCluster, 2));
+    MILLRACE_RETURN_IF_ERROR(CoWrite(world, 9));
+    world.CoGo();
+    return absl::OkStatus();
+  };
+  for (const bool is_written : {false, true}) {
+    Run([&]() MILLRACE_MAY_SUSPEND { return shorten(0, is_written); });
+    Run([&]() MILLRACE_MAY_SUSPEND { return shorten(512, is_written); });
+  }
+}
+
+TEST_P(Qcow2Window, ARefcountTableThatIsBehindItByNowMeansThatThereIsNoSpace) {
+  for (const bool is_written : {false, true}) {
+    Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      std::vector<uint8_t> file = ImageWithData().live();
+      const uint64_t window = file.size();
+      MoveToEnd(file, kRefcountTableOffsetField);
+      MILLRACE_ASSIGN_OR_RETURN(World world, CoOpenImage(file, file.size()));
+      if (is_written) MILLRACE_RETURN_IF_ERROR(CoWrite(world, 1));
+      MILLRACE_RETURN_IF_ERROR(CoShortenWindow(world, window));
+      MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> inside, CoRead(world, 0));
+      EXPECT_TRUE(inside == Written(0));
+      const absl::Status refused = CoWrite(world, 9);
+      EXPECT_TRUE(IsFull(refused)) << refused;
+      MILLRACE_RETURN_IF_ERROR(world.guest.CoFlush());
+      MILLRACE_RETURN_IF_ERROR(CoExpectUnharmed(world, file, window));
+      MILLRACE_RETURN_IF_ERROR(CoRemoveWindow(world));
+      MILLRACE_RETURN_IF_ERROR(CoWrite(world, 9));
+      world.CoGo();
+      return absl::OkStatus();
+    });
+  }
 }
 
 TEST_P(Qcow2Window, CompressedDataBehindItCannotBeRead) {

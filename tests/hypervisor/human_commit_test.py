@@ -1,9 +1,15 @@
 """`commit` of the human monitor: content goes one image down, and the image above is empty."""
 
+import array
+import fcntl
 import json
+import signal
+import termios
 
 from support.case import Case
 from support.images import KIB, MIB
+
+GIB = 1024 * MIB
 
 
 class HumanCommit(Case):
@@ -28,6 +34,12 @@ class HumanCommit(Case):
         told = json.loads(self.images.run('qemu-img', 'map', '--output=json',
                                           self.images.path(name)))
         return sum(run['length'] for run in told if run['depth'] == 0 and run['present'])
+
+    def unread_bytes(self):
+        """Of what the daemon has been sent."""
+        count = array.array('i', [0])
+        fcntl.ioctl(self.vm.qmp._socket, termios.TIOCOUTQ, count)
+        return count[0]
 
     def check_content(self):
         for pattern, offset, length in ((1, 0, 64), (2, 64, 64), (3, 128, 64), (2, 192, 64),
@@ -93,6 +105,20 @@ class HumanCommit(Case):
         self.assertTrue(self.images.holds('m.img', 9, 0, 64 * KIB))
         self.images.run('qemu-img', 'snapshot', '-a', 's', self.images.path('t.img'))
         self.assertTrue(self.images.holds('t.img', 3, 128 * KIB, 64 * KIB))
+
+    def test_a_signal_does_not_wait_for_all_of_it(self):
+        top = self.images.create('t.img', 4 * GIB)
+        for i in range(4):
+            self.images.io('t.img', f'write -z {i}G 1G')
+        self.vm.blockdev(f'null-co,node-name=slow,size={4 * GIB},latency-ns={10 ** 9}')
+        self.vm.drive(top, options='backing=slow').launch()
+        self.vm.qmp.send(b'{"execute": "human-monitor-command",'
+                         b' "arguments": {"command-line": "commit drive0"}}')
+        while self.unread_bytes():
+            pass
+        self.vm.process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.vm.wait_exit(), 0)
+        self.images.check('t.img')
 
     def test_refusals(self):
         self.make(options='backing.node-name=m')

@@ -264,6 +264,15 @@ void BlockLayer::Hurry() {
     if (drive->throttle != nullptr) drive->throttle->LiftLimits();
   }
   if (sleep_ != nullptr) sleep_->Cancel();
+  // Again in the next turn, if it does not take that now.
+  if (awaited_job_) jobs_.Cancel(*awaited_job_, /*force=*/true).IgnoreError();
+}
+
+absl::Status BlockLayer::CoWaitUntilOver(JobNumber job) {
+  awaited_job_ = job;
+  absl::Status status = jobs_.CoWaitUntilOver(job);
+  awaited_job_.reset();
+  return status;
 }
 
 void BlockLayer::CoSleep(Nanoseconds time) {

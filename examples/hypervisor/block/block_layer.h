@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -90,7 +91,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   explicit BlockLayer(HypervisorHost& host);
   ~BlockLayer() override;
 
-  // Ends the sleep of a command too.
+  // Ends what a command waits for, too: its sleep, its job.
   void Hurry() override MILLRACE_OPENS_VIEW;
   void CoShutdown() override MILLRACE_MAY_SUSPEND;
 
@@ -113,6 +114,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void ReleaseBreakPoints() MILLRACE_OPENS_VIEW;
   // For a command: shorter if the program is to end.
   void CoSleep(Nanoseconds time) MILLRACE_MAY_SUSPEND;
+  // For a command: how the job has ended, which is cancelled if the program is to end.
+  absl::Status CoWaitUntilOver(JobNumber job) MILLRACE_MAY_SUSPEND;
   // Returns when none of them is under way.
   void CoWaitForGuestRequests() MILLRACE_MAY_SUSPEND;
 
@@ -197,7 +200,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   SeparateTasks guest_requests_;  // of qemu-io's aio_ commands
   Condition guest_request_done_;
   size_t guest_requests_open_ = 0;
-  TaskScope* sleep_ = nullptr;  // of a command
+  TaskScope* sleep_ = nullptr;            // of a command
+  std::optional<JobNumber> awaited_job_;  // by a command
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
   std::vector<std::function<void(const Drive&)>> medium_listeners_;

@@ -1,5 +1,6 @@
 // "commit" of the human monitor: what a drive's image holds goes into its backing, and the image is
-// empty. A job of nobody's does it, and its end is waited for; the guest goes on meanwhile.
+// empty. A job of nobody's does it, and its end is waited for. Guests go on meanwhile, monitors
+// wait.
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,7 +63,7 @@ std::string CoCommit(BlockLayer& layer, std::string_view name, CommitOptions opt
   const absl::StatusOr<JobNumber> job =
       CoStartCommit(layer.graph(), layer.jobs(), std::move(options));
   if (!job.ok()) return Refused(layer, name, job.status());
-  const absl::Status status = layer.jobs().CoWaitUntilOver(*job);
+  const absl::Status status = layer.CoWaitUntilOver(*job);
   return status.ok() ? std::string() : CommitError(name, JobErrorText(status));
 }
 

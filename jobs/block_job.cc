@@ -109,7 +109,10 @@ absl::Status BlockJobCommitter::Apply(absl::Span<JobBody* const> members,
                                       const DrainedSection& drained) {
   GraphTransaction change(graph_);
   change.Show(drained).OnBehalfOf(static_cast<BlockJob*>(members.front())->holder());
-  change.ShowsTheSame();
+  const bool shows_the_same = std::all_of(members.begin(), members.end(), [](JobBody* member) {
+    return static_cast<BlockJob*>(member)->edit_shows_the_same();
+  });
+  if (shows_the_same) change.ShowsTheSame();
   GraphJobEdit edit(change);
   for (JobBody* member : members) member->StageEdit(edit);
   MILLRACE_ASSIGN_OR_RETURN(AppliedEdit applied, change.Commit());

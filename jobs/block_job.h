@@ -73,6 +73,10 @@ class BlockJob : public JobBody {
   // section is to end, all members are to prepare again, and another one is to begin. There must be
   // an end of it.
   virtual bool PutsOffTheEdit() { return false; }
+  // Whether whoever stands above the job's nodes is shown by the edit what was shown before: what
+  // leaves a chain has been copied (GraphTransaction::ShowsTheSame). Only if all members say so are
+  // those who listen, as a mirror above, not told that all may be another.
+  virtual bool edit_shows_the_same() const { return false; }
   void OnApplied(const AppliedEdit& edit) { applied_ = edit; }
   const HolderRef& holder() const { return holder_; }
 

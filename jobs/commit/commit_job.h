@@ -74,6 +74,7 @@ class CommitJob final : public BlockJob {
   absl::Status CoCatchUp() override MILLRACE_MAY_SUSPEND;
   bool IsCaughtUp(const GraphReader& reader) override;
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
+  bool edit_shows_the_same() const override { return true; }
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;

@@ -33,6 +33,7 @@ class InsertFilterJob final : public BlockJob {
     return {Below(reader)};
   }
 
+  bool edit_shows_the_same() const override { return true; }
   void StageGraphEdit(GraphTransaction& change) override {
     change.ReplaceNode(Below(change), filter_.node());
     StageDetachAll(change);
@@ -66,6 +67,7 @@ class RemoveFilterJob final : public BlockJob {
   absl::Status CoRun(JobContext&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   std::vector<NodeId> NodesToDrain(const GraphReader&) const override { return {filter_}; }
 
+  bool edit_shows_the_same() const override { return true; }
   void StageGraphEdit(GraphTransaction& change) override {
     StageDetachAll(change);
     change.RemoveFilter(filter_);

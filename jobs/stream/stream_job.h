@@ -75,6 +75,7 @@ class StreamJob final : public BlockJob {
   absl::Status CoRun(JobContext& context) override MILLRACE_MAY_SUSPEND;
   absl::Status CoPrepare() override MILLRACE_MAY_SUSPEND;
   std::vector<NodeId> NodesToDrain(const GraphReader& reader) const override;
+  bool edit_shows_the_same() const override { return true; }
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;

@@ -281,9 +281,8 @@ absl::Status MirrorJob::CoCatchUp() {
   MILLRACE_RETURN_IF_ERROR(CheckMayEndNow());
   MILLRACE_MUTANT(kR10) return absl::OkStatus();  // the marks were clean before the drain
   // What is marked meanwhile, by somebody who has come below the source, is for another call.
-  MILLRACE_ASSIGN_OR_RETURN(const uint64_t copied, CoCopyRest(dirty().dirty_bytes()));
+  MILLRACE_RETURN_IF_ERROR(CoCopyRest(dirty().dirty_bytes()).status());
   if (copier_.needs_flush()) MILLRACE_RETURN_IF_ERROR(copier_.CoFlush());
-  if (copied > 0) is_emptied_ = false;
   const bool may_empty = options_.empties_source && dirty().is_clean() && !copier_.needs_flush();
   return may_empty && !is_emptied_ ? CoEmptySource() : absl::OkStatus();
 }
@@ -335,6 +334,7 @@ absl::StatusOr<uint64_t> MirrorJob::CoCopyRest(uint64_t bytes) {
     const std::optional<ByteRange> area = room > 0 ? copier_.NextFree(0, most) : std::nullopt;
     if (area) {
       uint64_t ignored;
+      is_emptied_ = false;  // somebody has written there again
       const MirrorPiece piece = copier_.CoStart(*area, 0, scope, on_done, &ignored);
       started += piece.range.bytes;
     } else if (in_flight > 0) {

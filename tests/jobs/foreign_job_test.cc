@@ -107,5 +107,41 @@ TEST(ForeignJob, AMirrorCopiesAnewWhenAJobHasTakenAnImageOutThatItHasNotCopied) 
   });
 }
 
+// ---- An edit that it puts off --------------------------------------------------------------------
+
+// The source has been emptied when the section ends without an edit; the guest writes to it again.
+TEST(ForeignJob, ACommitWhoseEditItPutsOffLeavesTheTopEmptyAllTheSame) {
+  MirrorEventLog log;
+  RunMirrorOnce(
+      {.has_guest = false}, log,
+      [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
+        const std::shared_ptr<JobTransaction> transaction = world.jobs().NewTransaction();
+        int preparations = 0;
+        int questions = 0;
+        ForeignJob::Script script;
+        script.drained = world.chain.top();
+        script.prepare = [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+          return ++preparations == 2 ? world.disk.CoWrite(world.chain.guest, 4, 3)
+                                     : absl::OkStatus();
+        };
+        script.is_caught_up = [&] { return preparations == 2; };
+        script.puts_off_edit = [&] { return ++questions == 2; };
+        CommitOptions options = ActiveCommit(world, 2);
+        options.empties_top = true;
+        options.spec.transaction = transaction;
+        options.spec.speed = 1;
+        MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
+        // The newest member prepares first.
+        MILLRACE_RETURN_IF_ERROR(CoStartForeign(world, script, transaction));
+        MILLRACE_RETURN_IF_ERROR(world.jobs().SetSpeed("c", 0));
+        MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("c"));
+        EXPECT_EQ(preparations, 2);
+        for (const Cluster each : world.chain.images[3]->map) {
+          EXPECT_EQ(each, Cluster::kUnallocated);
+        }
+        return world.disk.CoVerifyAll(world.chain.guest);
+      });
+}
+
 }  // namespace
 }  // namespace millrace

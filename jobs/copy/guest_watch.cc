@@ -143,7 +143,7 @@ void GuestWatch::BeginPeriod(Nanoseconds now) {
   period_latency_ = load_.total_latency();
   if (rest_time_ >= kRestMin) {
     const double rate = rest_requests_ / rest_time_;
-    rest_rate_ = rest_rate_ == 0 ? rate : rest_rate_ + (rate - rest_rate_) / kRateOver;
+    rest_rate_ = rest_rate_ ? *rest_rate_ + (rate - *rest_rate_) / kRateOver : rate;
   }
   rest_time_ = rest_requests_ = 0;
   if (latency_target_ > 0) period_latencies_ = load_.latencies();
@@ -164,15 +164,24 @@ std::optional<double> GuestWatch::Excess() const {
   return std::max(slowdown, without_us.rate * kRateMin * time / requests);
 }
 
+// By how many requests they have under way on average: a disk that still has much to write in the
+// rests makes each slower, but does not make guests ask for less at a time.
+bool GuestWatch::WantLess(const GuestLoad::Quiet& before) const {
+  if (!rest_rate_) return false;
+  return *rest_rate_ * load_.undisturbed_mean() < before.rate * before.mean / 2;
+}
+
 // As the rests show it, or as it was before them if that was better: a rest is not as good for the
 // guests as no job at all.
 GuestWatch::Undisturbed GuestWatch::UndisturbedNow() const {
-  Undisturbed now = {load_.undisturbed_mean(), rest_rate_};
+  Undisturbed now = {load_.undisturbed_mean(), rest_rate_.value_or(0)};
   if (!load_.quiet()) return now;
   const auto age = static_cast<double>(graph_.engine().clock().Now() - load_.quiet()->until);
   const double belief = std::max(1 - age / kQuietFor, 0.0);
   now.mean -= belief * std::max(now.mean - load_.quiet()->mean, 0.0);
-  now.rate += belief * std::max(load_.quiet()->rate - now.rate, 0.0);
+  if (!WantLess(*load_.quiet())) {
+    now.rate += belief * std::max(load_.quiet()->rate - now.rate, 0.0);
+  }
   return now;
 }
 

@@ -87,6 +87,8 @@ class GuestWatch {
     double rate = 0;
   };
   Undisturbed UndisturbedNow() const;
+  // Whether the guests want much less than they did before jobs copied.
+  bool WantLess(const GuestLoad::Quiet& before) const;
   void BeginPeriod(Nanoseconds now);
   void EndRest(Nanoseconds now);
 
@@ -114,7 +116,8 @@ class GuestWatch {
   LatencyHistogram period_latencies_;
   double rest_time_ = 0;      // in its rests
   double rest_requests_ = 0;  // ended in them
-  double rest_rate_ = 0;      // requests in a nanosecond of rest, lately; 0: not known
+  // Requests in a nanosecond of rest, lately; nothing: not known.
+  std::optional<double> rest_rate_;
 };
 
 }  // namespace millrace

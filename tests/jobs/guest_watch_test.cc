@@ -36,6 +36,8 @@ class Disk {
   Graph& graph() { return world_.graph(); }
   // What requests take from now on with nothing in flight, whether or not a job rests.
   void SlowTo(Nanoseconds latency) { latency_ = latency; }
+  // From now on the guest waits for so long between its requests.
+  void IdleFor(Nanoseconds idle) { idle_ = idle; }
 
   // Runs the guest beside whatever `body` does.
   void Run(const std::function<void(Disk&)>& body) {
@@ -86,8 +88,11 @@ class Disk {
       guest.CoRead(0, IoVector(&byte, 1)).IgnoreError();  // so that it is seen to be active
       const Nanoseconds latency = in_flight_ > 0 ? latency_beside_batch_ : latency_;
       if (!is_seen_) CoSleepFor(latency - kQuietLatency).IgnoreError();
-      const GuestLoad::Request request(&graph().guest_load(), false);
-      CoSleepFor(is_seen_ ? latency : kQuietLatency).IgnoreError();
+      {
+        const GuestLoad::Request request(&graph().guest_load(), false);
+        CoSleepFor(is_seen_ ? latency : kQuietLatency).IgnoreError();
+      }
+      CoSleepFor(idle_).IgnoreError();
     }
   }
 
@@ -95,6 +100,7 @@ class Disk {
   JobWorld world_;
   const Nanoseconds latency_beside_batch_;
   Nanoseconds latency_ = kQuietLatency;
+  Nanoseconds idle_ = 0;
   const bool is_seen_;
   int in_flight_ = 0;
   bool is_over_ = false;
@@ -154,6 +160,20 @@ TEST(GuestWatch, GuestThatDoesSomethingElseIsMeasuredInTheRestsAfterAWhile) {
     EXPECT_LE(self.CoWork(watch, kSecond), GuestWatch::kShareMin + 0.1) << "held responsible";
     self.CoWork(watch, 10 * kSecond);
     EXPECT_GE(self.CoWork(watch, kSecond), GuestWatch::kShareMax - 0.05);
+  });
+}
+
+// Few requests that take no longer than before: it wants no more.
+TEST(GuestWatch, GuestThatWantsLittleByNowDoesNotHoldTheJobUp) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  Disk disk(*engine, kQuietLatency);
+  disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
+    CoSleepFor(kSecond).IgnoreError();
+    GuestWatch watch(self.graph(), 0);
+    watch.SetCopying(true);
+    self.IdleFor(33 * kMillisecond);
+    self.CoWork(watch, 3 * kSecond);
+    EXPECT_GE(self.CoWork(watch, 3 * kSecond), 0.8);
   });
 }
 

@@ -12,6 +12,7 @@
 #include "examples/hypervisor/block/image_creation.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/mirror_request.h"
+#include "examples/hypervisor/block/qemu_io.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -105,6 +106,12 @@ absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
   image.qcow2.bytes = source.bytes;
   image.qcow2.backing_filename = source.overlay_of.filename;
   image.qcow2.backing_format = source.overlay_of.format;
+  // A file that is there is not overwritten for a job that cannot be; QEMU would, and says so.
+  const absl::Status job = CheckJob(layer, request.mirror);
+  if (!job.ok()) {
+    PrintLikeQemuIo(layer, FormattingLine(image));
+    return job;
+  }
   absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
   return GenericError(
@@ -143,8 +150,6 @@ absl::StatusOr<PreparedMirror> PrepareDriveMirror(BlockLayer& layer, const json:
   }
   if (request.creates) {
     MILLRACE_RETURN_IF_ERROR(CheckFormat(request.format, !source.overlay_of.filename.empty()));
-    // A file that is there is not overwritten for a job that cannot be; QEMU would.
-    MILLRACE_RETURN_IF_ERROR(CheckJob(layer, mirror));
   }
   return prepared;
 }

@@ -35,7 +35,7 @@ class EdgeLister {
 
   json::object List(const std::vector<std::string>& drives, const std::vector<std::string>& jobs) {
     for (const std::string& drive : drives) ListUser("block-backend", drive);
-    for (const Use& use : unnamed_uses_) AddUse(EnterNew("block-backend", ""), use);
+    for (const Use& use : unnamed_uses_) AddUse(AddNode("block-backend", "", ++last_id_), use);
     for (const std::string& job : jobs) ListUser("block-job", job);
     for (const json::value& node : graph_nodes_) ListNode(node.get_object());
     std::reverse(nodes_.begin(), nodes_.end());
@@ -67,20 +67,20 @@ class EdgeLister {
     return StrCat(type, "/", name);
   }
 
-  int64_t EnterNew(std::string_view type, std::string_view name) {
-    const int64_t id = static_cast<int64_t>(nodes_.size()) + 1;
+  int64_t AddNode(std::string_view type, std::string_view name, int64_t id) {
     nodes_.push_back({{"id", id}, {"type", Text(type)}, {"name", Text(name)}});
     return id;
   }
 
-  int64_t Enter(std::string_view type, std::string_view name) {
+  // The number of who is mentioned, which may be listed later.
+  int64_t IdOf(std::string_view type, std::string_view name) {
     const auto [place, is_new] = ids_.try_emplace(KeyOf(type, name), 0);
-    if (is_new) place->second = EnterNew(type, name);
+    if (is_new) place->second = ++last_id_;
     return place->second;
   }
 
-  int64_t EnterNode(const json::value& name) {
-    return Enter("block-driver", View(name.get_string()));
+  int64_t IdOfNode(const json::value& name) {
+    return IdOf("block-driver", View(name.get_string()));
   }
 
   void AddEdge(int64_t parent, int64_t child, const json::object& edge, std::string_view name_key) {
@@ -92,23 +92,24 @@ class EdgeLister {
   }
 
   void AddUse(int64_t user, const Use& use) {
-    AddEdge(user, EnterNode(use.node->at("name")), *use.edge, "purpose");
+    AddEdge(user, IdOfNode(use.node->at("name")), *use.edge, "purpose");
   }
 
   // A drive, or a job: the newest of the nodes that it holds comes first.
   void ListUser(std::string_view type, const std::string& name) {
     if (name.empty()) return;
-    const int64_t id = Enter(type, name);
+    const int64_t id = AddNode(type, name, IdOf(type, name));
     const std::vector<Use>& uses = uses_[KeyOf(type, name)];
     for (auto use = uses.rbegin(); use != uses.rend(); ++use) AddUse(id, *use);
   }
 
   // The child that it got last comes first.
   void ListNode(const json::object& node) {
-    const int64_t id = EnterNode(node.at("name"));
+    const json::value& name = node.at("name");
+    const int64_t id = AddNode("block-driver", View(name.get_string()), IdOfNode(name));
     const json::array& edges = node.at("edges").get_array();
     for (auto edge = edges.rbegin(); edge != edges.rend(); ++edge) {
-      AddEdge(id, EnterNode(edge->at("child")), edge->get_object(), "name");
+      AddEdge(id, IdOfNode(edge->at("child")), edge->get_object(), "name");
     }
   }
 
@@ -116,6 +117,7 @@ class EdgeLister {
   std::map<std::string, std::vector<Use>> uses_;  // of those with a name
   std::vector<Use> unnamed_uses_;                 // each of a block device of its own
   std::map<std::string, int64_t> ids_;
+  int64_t last_id_ = 0;
   json::array nodes_;
   json::array edges_;
 };

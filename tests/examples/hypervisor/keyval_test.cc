@@ -125,7 +125,7 @@ TEST(Keyval, ReadsBackWhatWasFlattened) {
 
 TEST(LegacyOptions, TakeBareWordsForSwitches) {
   EXPECT_EQ(Legacy("socket,id=a,server,nowait"),
-            R"({"backend": "socket", "id": "a", "server": "on", "wait": "off"})");
+            R"({"backend": "socket", "server": "on", "id": "a", "wait": "off"})");
 }
 
 TEST(DriveOptions, SetTheFileNameApart) {
@@ -134,7 +134,7 @@ TEST(DriveOptions, SetTheFileNameApart) {
   ASSERT_TRUE(drive.ok());
   EXPECT_EQ(drive->filename, "a,b.img");
   EXPECT_EQ(FormatJson(drive->options.object, JsonLayout::kLine),
-            R"({"if": "none", "file": {"locking": "off"}, "backing": {"node-name": "m"}})");
+            R"({"if": "none", "backing": {"node-name": "m"}, "file": {"locking": "off"}})");
   EXPECT_FALSE(ParseDriveOptions("if=none")->filename.has_value());
   EXPECT_EQ(ParseDriveOptions("{'file':'x'}")->filename, "x");
 }

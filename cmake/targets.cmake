@@ -30,6 +30,10 @@ if(MILLRACE_SANITIZE)
   target_compile_options(millrace_flags INTERFACE -fsanitize=${MILLRACE_SANITIZE}
                          -fno-omit-frame-pointer)
   target_link_options(millrace_flags INTERFACE -fsanitize=${MILLRACE_SANITIZE})
+  find_program(MILLRACE_LLD ld.lld)
+  if(MILLRACE_LLD AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    target_link_options(millrace_flags INTERFACE -fuse-ld=lld)  # large, and there are many
+  endif()
   if(MILLRACE_SANITIZE MATCHES undefined)
     target_compile_options(millrace_flags INTERFACE -fno-sanitize-recover=undefined)
   endif()
@@ -41,8 +45,8 @@ endif()
 # millrace_precompile(group header [library...]): makes the group from one header; `library` are
 # targets whose definitions it needs. millrace_use_precompiled(target group): compiles with it.
 #
-# Programs and tests are compiled without optimisation where there are sanitizers: it takes more than
-# half of their compile time, and what takes time when they run is the library, and the support that
+# Programs and tests are compiled without optimisation and line numbers where there are sanitizers:
+# they take more than half of their compile time, and what takes time when they run is the library, and the support that
 # plays the guest. The library stands first on their command lines: of an inline function that both
 # sides have, the linker keeps the first.
 set(MILLRACE_GROUPS_THAT_COMPILE_FAST programs json tests)
@@ -50,7 +54,7 @@ function(millrace_compile_as target group)
   if(NOT MILLRACE_SANITIZE OR NOT group IN_LIST MILLRACE_GROUPS_THAT_COMPILE_FAST)
     return()
   endif()
-  target_compile_options(${target} PRIVATE -O0)
+  target_compile_options(${target} PRIVATE -O0 -g0)
   get_target_property(type ${target} TYPE)
   if(type STREQUAL EXECUTABLE)
     get_property(libraries GLOBAL PROPERTY MILLRACE_LIBRARIES)

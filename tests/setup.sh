@@ -17,7 +17,7 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libboost-context1.81-dev
                 libboost-json1.81-dev libabsl-dev liburing-dev zlib1g-dev libzstd-dev)
 # Checks made with QEMU are left out of the quickstart where QEMU's tools are missing.
 qemu_packages=(qemu-utils qemu-system-common)
-test_packages=(clang libclang-rt-14-dev clang-format clang-tidy libgtest-dev
+test_packages=(clang lld libclang-rt-14-dev clang-format clang-tidy libgtest-dev
                libgmock-dev libbenchmark-dev python3
                libgnutls28-dev gnutls-bin libnbd-bin fio)
 nightly_packages=(qemu-system-x86 busybox-static e2fsprogs chromium)

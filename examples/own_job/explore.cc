@@ -1,5 +1,6 @@
 // The exploration of a job of one's own: two scrubs with one report, under every schedule of at
 // most two delays, and under random ones.
+#include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -7,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "examples/own_job/scrub_job.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -25,10 +27,11 @@ namespace {
 using namespace millrace;  // NOLINT: an example reads better without prefixes
 
 constexpr char kHelp[] =
-    "usage: explore_own_job [--scenario='two scrubs'] [--schedule=SCHEDULE]\n"
+    "usage: explore_own_job [--random=N] [--scenario='two scrubs'] [--schedule=SCHEDULE]\n"
     "\n"
-    "Runs two scrubs that share a report under every schedule of at most two delays, and under\n"
-    "random ones, and says what that shows. With a schedule, as a finding prints it: that run\n"
+    "Runs two scrubs that share a report under every schedule of at most two delays, and under N\n"
+    "random ones, 100000 if it is not said, and says what that shows. With a schedule, as a "
+    "finding prints it: that run\n"
     "again, step by step; a star marks where it leaves production's order.\n"
     "\n"
     "Exit status: 0 all is well, 1 something is wrong, 2 the command line was not understood.\n";
@@ -101,8 +104,8 @@ Scenario TwoScrubs() {
 }
 
 // Says what was shown, or what goes wrong and how to see it again.
-bool Explored(Strategy& strategy, std::string_view program) {
-  const ExploreReport report = Explore(TwoScrubs(), strategy, {.budget = {.schedules = 100'000}});
+bool Explored(Strategy& strategy, uint64_t schedules, std::string_view program) {
+  const ExploreReport report = Explore(TwoScrubs(), strategy, {.budget = {.schedules = schedules}});
   if (!report.finding) {
     std::cout << report.strategy << ": " << report.proof << '\n';
     for (size_t i = 0; i < report.site_hits.size(); ++i) {
@@ -141,7 +144,9 @@ int Repeat(std::string_view text) {
 
 int main(int argc, char** argv) {
   constexpr std::string_view kSchedule = "--schedule=";
+  constexpr std::string_view kRandom = "--random=";
   std::string_view schedule;
+  uint64_t random_schedules = 100'000;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--help") {
@@ -150,6 +155,9 @@ int main(int argc, char** argv) {
     }
     if (argument.substr(0, kSchedule.size()) == kSchedule) {
       schedule = argument.substr(kSchedule.size());
+    } else if (argument.substr(0, kRandom.size()) == kRandom &&
+               absl::SimpleAtoi(argv[i] + kRandom.size(), &random_schedules)) {
+      continue;
     } else if (argument != "--scenario=two scrubs") {
       std::cerr << "explore_own_job: '" << argument << "' is not understood\n\n" << kHelp;
       return 2;
@@ -157,7 +165,7 @@ int main(int argc, char** argv) {
   }
   if (!schedule.empty()) return Repeat(schedule);
   DelayBounded few_delays(2);
-  if (!Explored(few_delays, argv[0])) return 1;
+  if (!Explored(few_delays, 100'000, argv[0])) return 1;
   Portfolio portfolio(1, {.buggify_one_in = 4});
-  return Explored(portfolio, argv[0]) ? 0 : 1;
+  return Explored(portfolio, random_schedules, argv[0]) ? 0 : 1;
 }

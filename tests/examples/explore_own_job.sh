@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The exploration of the example's job proves it up to two delays, finds the bug planted in its twin,
-# and the schedule it prints repeats the bug.
+# The exploration of the example's job proves it up to two delays, finds the bug
+# planted in its twin, and the schedule it prints repeats the bug.
 set -euo pipefail
-sound=$1 planted=$2
-"$sound" | grep -q "delay bound 2 complete"
+sound=$1 planted=$2 random=${3:-100000}
+"$sound" "--random=$random" | grep -q "delay bound 2 complete"
 status=0
 found=$("$planted") || status=$?
 [ "$status" = 1 ]
@@ -23,4 +23,7 @@ grep -q "bytes read" <<<"$again"
 "$sound" --help | grep -q "^usage: "
 status=0
 "$sound" --no-such-option 2>/dev/null || status=$?
+[ "$status" = 2 ]
+status=0
+"$sound" --random=many 2>/dev/null || status=$?
 [ "$status" = 2 ]

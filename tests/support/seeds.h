@@ -14,7 +14,7 @@ namespace millrace {
 uint64_t SeedCount();
 
 // How far apart the cases are that a test takes of a list that it would go through whole, such as
-// the numbers of the operations that fail: 1, so each, where 1,000 seeds are run; 3 where fewer
+// the numbers of the operations that fail: 1, so each, where 1,000 seeds are run; 5 where fewer
 // are.
 uint64_t CaseStride();
 

@@ -64,7 +64,7 @@ bool IsReadOnly(const GraphReader& reader, const Node& node) {
   return plan != nullptr ? plan->IsReadOnly(node) : node.is_read_only;
 }
 
-std::string_view KindName(NodeKind kind) {
+std::string_view NodeKindName(NodeKind kind) {
   switch (kind) {
     case NodeKind::kFormat:
       return "format";
@@ -268,7 +268,7 @@ void WriteClaim(JsonWriter& json, const OperationClaimRecord& claim) {
 void WriteNode(JsonWriter& json, const GraphReader& reader, const Node& node) {
   json.BeginObject().Key("id").String(node.id.ToString()).Key("name").String(node.name);
   json.Key("driver").String(node.driver->driver_name());
-  json.Key("kind").String(KindName(node.driver->kind()));
+  json.Key("kind").String(NodeKindName(node.driver->kind()));
   json.Key("bytes").Number(uint64_t{node.driver->bytes()});
   json.Key("filename").String(node.driver->filename());
   json.Key("read-only").Bool(IsReadOnly(reader, node)).Key("implicit").Bool(node.is_implicit);

@@ -26,7 +26,7 @@ size_t CharacterBytes(std::string_view text) {
   return is_overlong || is_surrogate || is_too_large ? 0 : bytes;
 }
 
-void AppendEscaped(std::string* out, char c) {
+void AppendEscapedCharacter(std::string* out, char c) {
   static constexpr char kHex[] = "0123456789abcdef";
   switch (c) {
     case '"':
@@ -62,7 +62,7 @@ std::string JsonString(std::string_view text) {
   while (!text.empty()) {
     const size_t bytes = CharacterBytes(text);
     if (bytes == 1) {
-      AppendEscaped(&out, text[0]);
+      AppendEscapedCharacter(&out, text[0]);
     } else {
       out += bytes == 0 ? kReplacement : text.substr(0, bytes);
     }

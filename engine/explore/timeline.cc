@@ -17,7 +17,7 @@ constexpr size_t kTimeWidth = 12;
 constexpr size_t kLaneWidthMin = 8;
 
 // Text of notes may hold anything; a row is one line.
-std::string OneLine(std::string_view text) {
+std::string LineBreaksAsSpaces(std::string_view text) {
   std::string line(text.substr(0, text.find('\n')));
   std::replace_if(
       line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
@@ -35,9 +35,10 @@ std::string RightAligned(const std::string& text, size_t width) {
 }
 
 std::string NoteText(const RecordedNote& note) {
-  if (note.kind == "failure") return StrCat("!! ", note.object, ": ", OneLine(note.text));
-  return OneLine(StrCat(note.kind, note.object.empty() ? "" : " ", note.object,
-                        note.text.empty() ? "" : ": ", note.text));
+  if (note.kind == "failure")
+    return StrCat("!! ", note.object, ": ", LineBreaksAsSpaces(note.text));
+  return LineBreaksAsSpaces(StrCat(note.kind, note.object.empty() ? "" : " ", note.object,
+                                   note.text.empty() ? "" : ": ", note.text));
 }
 
 class TimelineWriter {
@@ -66,7 +67,7 @@ class TimelineWriter {
     if (recording_.is_cut_off) StrAppend(&text, "  (the recording ends here)\n");
     if (!recording_.failure.signature.empty()) {
       StrAppend(&text, "failed: ", recording_.failure.signature, ": ",
-                OneLine(recording_.failure.text), "\n");
+                LineBreaksAsSpaces(recording_.failure.text), "\n");
     }
     return text;
   }
@@ -78,7 +79,7 @@ class TimelineWriter {
     for (const RecordedChoice& choice : recording_.choices) {
       if (!choice.is_deviation() || choice.step >= remarks_.size()) continue;
       is_deviation_[choice.step] = true;
-      remarks_[choice.step].push_back(StrCat("* ", OneLine(DescribeDeviation(choice))));
+      remarks_[choice.step].push_back(StrCat("* ", LineBreaksAsSpaces(DescribeDeviation(choice))));
     }
     std::map<std::string, std::string> latest;  // snapshots, by kind
     for (const RecordedNote& note : recording_.notes) {
@@ -88,7 +89,7 @@ class TimelineWriter {
         remarks_[note.step].push_back(NoteText(note));
       } else if (note.object != latest[note.kind]) {
         latest[note.kind] = note.object;
-        remarks_[note.step].push_back(StrCat(note.kind, ": ", OneLine(note.object)));
+        remarks_[note.step].push_back(StrCat(note.kind, ": ", LineBreaksAsSpaces(note.object)));
       }
     }
   }
@@ -96,7 +97,7 @@ class TimelineWriter {
   void FillCells(size_t width_max) {
     for (const std::string& name : lanes_.names) widths_.push_back(name.size());
     for (size_t step = 0; step < recording_.steps.size(); ++step) {
-      cells_.push_back(StrCat(OneLine(DescribeStep(recording_.steps[step].party)),
+      cells_.push_back(StrCat(LineBreaksAsSpaces(DescribeStep(recording_.steps[step].party)),
                               is_deviation_[step] ? " *" : ""));
       size_t& width = widths_[lanes_.of_step[step]];
       width = std::max(width, cells_.back().size());

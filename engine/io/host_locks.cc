@@ -32,7 +32,7 @@ int SetLock(int descriptor, short type, uint64_t byte) {
   return 0;
 }
 
-absl::Status HeldByAnother(int descriptor, uint64_t byte, int owner_pid) {
+absl::Status HeldByAnotherProcess(int descriptor, uint64_t byte, int owner_pid) {
   const std::optional<ConflictHolder> holder =
       owner_pid > 0 ? ProcessHolder(owner_pid) : FindLockHolder(descriptor, byte);
   return LockByteRefused(byte, holder);
@@ -58,7 +58,7 @@ absl::Status HostLocks::LockShared(int descriptor, absl::Span<const uint64_t> by
     struct flock conflict = ByteLock(F_RDLCK, byte);
     const bool is_known =
         fcntl(descriptor, F_OFD_GETLK, &conflict) == 0 && conflict.l_type != F_UNLCK;
-    return HeldByAnother(descriptor, byte, is_known ? conflict.l_pid : 0);
+    return HeldByAnotherProcess(descriptor, byte, is_known ? conflict.l_pid : 0);
   }
   return absl::OkStatus();
 }
@@ -77,7 +77,7 @@ absl::Status HostLocks::Probe(int descriptor, absl::Span<const uint64_t> bytes) 
     if (fcntl(descriptor, F_OFD_GETLK, &conflict) != 0) {
       return ErrnoStatus(errno, StrCat("probe the lock on byte ", byte));
     }
-    if (conflict.l_type != F_UNLCK) return HeldByAnother(descriptor, byte, conflict.l_pid);
+    if (conflict.l_type != F_UNLCK) return HeldByAnotherProcess(descriptor, byte, conflict.l_pid);
   }
   return absl::OkStatus();
 }

@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-WaitDescription Describe(const CoroutineState& coroutine) {
+WaitDescription DescribeCoroutine(const CoroutineState& coroutine) {
   WaitDescription description;
   if (coroutine.parked_on != nullptr) coroutine.parked_on->DescribeWait(description);
   return description;
@@ -24,7 +24,7 @@ CoroutineWait WaitOf(const Scheduler& scheduler, const CoroutineState& coroutine
   wait.yield_point = coroutine.parked_at;
   wait.can_run = coroutine.phase != CoroutineState::Phase::kSuspended;
   if (wait.can_run) return wait;
-  wait.on = Describe(coroutine);
+  wait.on = DescribeCoroutine(coroutine);
   if (wait.on.holders.empty()) {
     for (uint64_t id : wait.on.coroutines) wait.on.holders.push_back(scheduler.NameOf(id));
   }
@@ -109,7 +109,7 @@ std::optional<std::string> Scheduler::FindDeadlock() const {
   std::string waits;
   for (const CoroutineState* each = impl_->live.front(); each != nullptr;
        each = impl_->live.After(*each)) {
-    const WaitDescription description = Describe(*each);
+    const WaitDescription description = DescribeCoroutine(*each);
     if (description.external) return std::nullopt;
     if (!description.idle) StrAppend(&waits, Line(WaitOf(*this, *each)));
   }
@@ -124,7 +124,7 @@ std::optional<std::string> Scheduler::FindWaitCycle() const {
   for (const CoroutineState* each = impl_->live.front(); each != nullptr;
        each = impl_->live.After(*each)) {
     if (each->phase != CoroutineState::Phase::kSuspended) continue;
-    graph[each->number] = Vertex{each, Describe(*each).coroutines};
+    graph[each->number] = Vertex{each, DescribeCoroutine(*each).coroutines};
   }
   // A coroutine that waits for several waits for all of them, so any path that returns is a cycle.
   for (auto& entry : graph) {

@@ -19,7 +19,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kPieceBytes = 1 << 20;
+constexpr uint64_t kComparedBytes = 1 << 20;
 
 std::string NumbersInWords(const std::vector<size_t>& numbers) {
   std::string words;
@@ -49,10 +49,10 @@ absl::StatusOr<DiskModel> CoReadModel(const Attachment& map, Attachment& disk)
     if (!run.is_zero) runs.emplace_back(run.offset, run.bytes);
   }));
   DiskModel model(disk.bytes());
-  std::vector<uint8_t> memory(kPieceBytes);
+  std::vector<uint8_t> memory(kComparedBytes);
   for (const ByteRange& run : runs) {
     for (uint64_t at = run.offset; at < run.end();) {
-      const uint64_t bytes = std::min(kPieceBytes, run.end() - at);
+      const uint64_t bytes = std::min(kComparedBytes, run.end() - at);
       MILLRACE_RETURN_IF_ERROR(disk.CoRead(at, IoVector(memory.data(), bytes)));
       for (uint64_t i = 0; i < bytes; i += DiskModel::kSectorBytes) {
         const uint64_t sector = (at + i) / DiskModel::kSectorBytes;
@@ -107,9 +107,9 @@ absl::Status CoVerifyOpen(Graph& graph, const OpenedImage& opened, const BuiltCh
 
 absl::Status WriteRawCopy(const DiskModel& model, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
-  std::vector<uint8_t> memory(kPieceBytes);
-  for (uint64_t at = 0; at < model.bytes(); at += kPieceBytes) {
-    const uint64_t bytes = std::min(kPieceBytes, model.bytes() - at);
+  std::vector<uint8_t> memory(kComparedBytes);
+  for (uint64_t at = 0; at < model.bytes(); at += kComparedBytes) {
+    const uint64_t bytes = std::min(kComparedBytes, model.bytes() - at);
     model.Expect(ByteRange(at, bytes), memory.data());
     // Pieces of zeroes stay holes.
     if (std::all_of(memory.begin(), memory.begin() + static_cast<ptrdiff_t>(bytes),

@@ -19,8 +19,8 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kSectorBytes = 512;
-constexpr int kErrnoMax = 4095;  // the kernel's own bound
+constexpr uint64_t kRuleSectorBytes = 512;
+constexpr int kErrorNumberMax = 4095;  // the kernel's own bound
 
 absl::Status CheckRule(std::string_view kind, const std::string& event) {
   if (IsFaultEvent(event)) return absl::OkStatus();
@@ -31,10 +31,10 @@ absl::Status CheckRule(std::string_view kind, const std::string& event) {
 absl::Status CheckOptions(const FaultInjectionOptions& options) {
   for (const FaultInjectRule& rule : options.inject) {
     MILLRACE_RETURN_IF_ERROR(CheckRule("inject an error", rule.event));
-    if (rule.error_number >= 1 && rule.error_number <= kErrnoMax) continue;
+    if (rule.error_number >= 1 && rule.error_number <= kErrorNumberMax) continue;
     return absl::InvalidArgumentError(StrCat("fault injection: a rule at '", rule.event,
                                              "' injects errno ", rule.error_number, "; use 1 to ",
-                                             kErrnoMax));
+                                             kErrorNumberMax));
   }
   for (const FaultSetStateRule& rule : options.set_state) {
     MILLRACE_RETURN_IF_ERROR(CheckRule("set the state", rule.event));
@@ -274,7 +274,8 @@ bool FaultInjectionDriver::Matches(const FaultInjectRule& rule, FaultIoType type
                                    const ByteRange& range) const {
   if ((rule.io_types & type) == 0) return false;
   if (!rule.sector.has_value()) return true;
-  return *rule.sector <= kBytesMax / kSectorBytes && range.Contains(*rule.sector * kSectorBytes);
+  return *rule.sector <= kBytesMax / kRuleSectorBytes &&
+         range.Contains(*rule.sector * kRuleSectorBytes);
 }
 
 absl::Status FaultInjectionDriver::CoCheck(FaultIoType type, std::string_view what,

@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-using Operation = QuorumReport::Operation;
+using QuorumOperation = QuorumReport::Operation;
 
 class QuorumDriver final : public ProtocolDriver {
  public:
@@ -72,15 +72,15 @@ class QuorumDriver final : public ProtocolDriver {
   // Runs `body` for every child, all at once; the index tells which.
   void CoForEachChild(absl::FunctionRef<void(size_t)> body) MILLRACE_MAY_SUSPEND;
   // Does the same to all children: succeeds if enough of them do.
-  absl::Status CoAskAll(Operation operation, ByteRange range,
+  absl::Status CoAskAll(QuorumOperation operation, ByteRange range,
                         absl::FunctionRef<absl::Status(ChildKey)> body) MILLRACE_MAY_SUSPEND;
   absl::Status CoReadByVote(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
   absl::Status CoReadFirst(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
   // Reports what lost against `winner`, and makes it right if that is wanted.
   void CoDealWithLosers(const std::vector<Vote>& votes, const Vote& winner, ByteRange range)
       MILLRACE_MAY_SUSPEND;
-  void Report(Operation operation, std::string child, ByteRange range, absl::Status error);
-  absl::Status FailVote(Operation operation, ByteRange range, const absl::Status& error);
+  void Report(QuorumOperation operation, std::string child, ByteRange range, absl::Status error);
+  absl::Status FailVote(QuorumOperation operation, ByteRange range, const absl::Status& error);
 
   const QuorumOptions options_;
   DriverContext* context_ = nullptr;
@@ -120,11 +120,11 @@ void QuorumDriver::CoForEachChild(absl::FunctionRef<void(size_t)> body) {
   scope.CoJoin().IgnoreError();  // each child's outcome is its own
 }
 
-absl::Status QuorumDriver::CoAskAll(Operation operation, ByteRange range,
+absl::Status QuorumDriver::CoAskAll(QuorumOperation operation, ByteRange range,
                                     absl::FunctionRef<absl::Status(ChildKey)> body) {
   RangeLock::Hold hold;
   ranges_.CoAcquire(
-      range, operation == Operation::kWrite ? LockMode::kExclusive : LockMode::kShared, hold);
+      range, operation == QuorumOperation::kWrite ? LockMode::kExclusive : LockMode::kShared, hold);
   std::vector<absl::Status> outcomes(CountChildren());
   CoForEachChild([&](size_t i) MILLRACE_MAY_SUSPEND { outcomes[i] = body(Child(i)); });
   size_t successes = 0;
@@ -142,20 +142,20 @@ absl::Status QuorumDriver::CoAskAll(Operation operation, ByteRange range,
 }
 
 absl::Status QuorumDriver::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
-  return CoAskAll(Operation::kWrite, ByteRange(offset, source.bytes()),
+  return CoAskAll(QuorumOperation::kWrite, ByteRange(offset, source.bytes()),
                   [&](ChildKey child) MILLRACE_MAY_SUSPEND {
                     return context_->CoWriteChild(child, offset, source, flags);
                   });
 }
 
 absl::Status QuorumDriver::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
-  return CoAskAll(Operation::kWrite, range, [&](ChildKey child) MILLRACE_MAY_SUSPEND {
+  return CoAskAll(QuorumOperation::kWrite, range, [&](ChildKey child) MILLRACE_MAY_SUSPEND {
     return context_->CoWriteZeroesChild(child, range, flags);
   });
 }
 
 absl::Status QuorumDriver::CoFlush() {
-  return CoAskAll(Operation::kFlush, ByteRange(0, bytes()),
+  return CoAskAll(QuorumOperation::kFlush, ByteRange(0, bytes()),
                   [&](ChildKey child)
                       MILLRACE_MAY_SUSPEND { return context_->CoFlushChild(child); });
 }
@@ -192,7 +192,7 @@ absl::Status QuorumDriver::CoReadFirst(uint64_t offset, const IoVector& target) 
   for (size_t i = 0; i < children; ++i) {
     status = context_->CoReadChild(Child(i), offset, target);
     if (status.ok()) return status;
-    Report(Operation::kRead, context_->ChildName(Child(i)), range, status);
+    Report(QuorumOperation::kRead, context_->ChildName(Child(i)), range, status);
   }
   return status;
 }
@@ -212,7 +212,7 @@ absl::Status QuorumDriver::CoReadByVote(uint64_t offset, const IoVector& target)
   absl::Status first_error;
   for (size_t i = 0; i < votes.size(); ++i) {
     if (!votes[i].status.ok()) {
-      Report(Operation::kRead, context_->ChildName(Child(i)), range, votes[i].status);
+      Report(QuorumOperation::kRead, context_->ChildName(Child(i)), range, votes[i].status);
       if (first_error.ok()) first_error = votes[i].status;
       continue;
     }
@@ -228,7 +228,7 @@ absl::Status QuorumDriver::CoReadByVote(uint64_t offset, const IoVector& target)
     if (winner == nullptr || same->votes > winner->votes) winner = same;
   }
   if (winner == nullptr || winner->votes < options_.vote_threshold) {
-    return FailVote(Operation::kRead, range, first_error);
+    return FailVote(QuorumOperation::kRead, range, first_error);
   }
   target.CopyFrom(0, winner->data.data(), range.bytes);
   CoDealWithLosers(votes, *winner, range);
@@ -242,25 +242,25 @@ void QuorumDriver::CoDealWithLosers(const std::vector<Vote>& votes, const Vote& 
         votes[i].status.ok() &&
         !std::equal(votes[i].data.data(), votes[i].data.data() + range.bytes, winner.data.data());
     if (!is_loser) continue;
-    Report(Operation::kRead, context_->ChildName(Child(i)), range, absl::OkStatus());
+    Report(QuorumOperation::kRead, context_->ChildName(Child(i)), range, absl::OkStatus());
     if (!options_.rewrite_corrupted) continue;
     absl::Status status = context_->CoWriteChild(
         Child(i), range.offset, IoVector::OfConst(winner.data.data(), range.bytes), {});
     if (!status.ok()) {
-      Report(Operation::kWrite, context_->ChildName(Child(i)), range, std::move(status));
+      Report(QuorumOperation::kWrite, context_->ChildName(Child(i)), range, std::move(status));
     }
   }
 }
 
 // ---- Reports -----------------------------------------------------------------------------------
 
-void QuorumDriver::Report(Operation operation, std::string child, ByteRange range,
+void QuorumDriver::Report(QuorumOperation operation, std::string child, ByteRange range,
                           absl::Status error) {
   if (!options_.on_report) return;
   options_.on_report({context_->node_name(), std::move(child), operation, range, std::move(error)});
 }
 
-absl::Status QuorumDriver::FailVote(Operation operation, ByteRange range,
+absl::Status QuorumDriver::FailVote(QuorumOperation operation, ByteRange range,
                                     const absl::Status& error) {
   absl::Status status =
       error.ok() ? ErrnoStatus(EIO, StrCat("read '", context_->node_name(), "' at ", range.offset,

@@ -10,7 +10,7 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kNameBytesMax = 1023;  // as in a qcow2 header
+constexpr size_t kImageNameBytesMax = 1023;  // as in a qcow2 header
 
 std::string Attempt(std::string_view holder, std::string_view name) {
   return StrCat("open backing file '", PrintableName(name), "' of '", PrintableName(holder), "': ");
@@ -30,8 +30,9 @@ absl::Status Refuse(absl::StatusCode code, ConflictReason reason, std::string_vi
 absl::Status CheckName(std::string_view holder, std::string_view name) {
   std::string why;
   if (name.empty()) why = "the name is empty";
-  if (name.size() > kNameBytesMax) {
-    why = StrCat("the name has ", name.size(), " bytes; at most ", kNameBytesMax, " are allowed");
+  if (name.size() > kImageNameBytesMax) {
+    why = StrCat("the name has ", name.size(), " bytes; at most ", kImageNameBytesMax,
+                 " are allowed");
   }
   if (name.find('\0') != std::string_view::npos) why = "the name contains a NUL byte";
   if (why.empty()) return absl::OkStatus();

@@ -19,7 +19,7 @@ namespace millrace {
 namespace {
 
 // The job's edges to the root, to what it copies from, and to the base.
-absl::StatusOr<Attachment> HoldNodes(Graph& graph, CommitProofs& proofs, NodeId root)
+absl::StatusOr<Attachment> HoldChain(Graph& graph, CommitProofs& proofs, NodeId root)
     MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
   change.OnBehalfOf(proofs.holder);
@@ -109,7 +109,7 @@ absl::Status CommitJob::CoSetUp(Graph& graph, CommitProofs& proofs, const Commit
   MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(graph, proofs, MakeCommitFilter(), options.filter_name,
                                             proofs.top, JobEdge(proofs, "commit filter", {}),
                                             set_up));
-  MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldNodes(graph, proofs, options.root));
+  MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldChain(graph, proofs, options.root));
   return absl::OkStatus();
 }
 

@@ -23,6 +23,9 @@ struct CopyTuning {
 // limit's overshoot follow it.
 inline constexpr uint64_t kCopyPieceBytesMax = 512 * 1024;
 
+// How far a batch may reach: its target's clusters are held from its first piece to its last.
+inline constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
+
 // After an error that is ignored: it is not tried again at once.
 inline constexpr Nanoseconds kErrorBackOff = 100 * kMillisecond;
 // How long a job that may never have to wait goes on before others get their turn.

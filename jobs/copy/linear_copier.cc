@@ -9,8 +9,6 @@
 namespace millrace {
 namespace {
 
-// How far a batch may reach: its target's clusters are held from its first piece to its last.
-constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 constexpr uint64_t kSectorBytes = 512;
 
 ChainPart PartOf(const AllocationRun& run, uint64_t offset, uint64_t bytes) {

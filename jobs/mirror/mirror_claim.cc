@@ -10,21 +10,21 @@
 namespace millrace {
 namespace {
 
-absl::Status Refuse(ConflictReason reason, std::string_view object, std::string_view detail,
-                    std::string_view text, std::string_view next_step) {
+absl::Status RefuseMirror(ConflictReason reason, std::string_view object, std::string_view detail,
+                          std::string_view text, std::string_view next_step) {
   return RefuseJob(absl::StatusCode::kInvalidArgument, reason, object, detail, text, next_step);
 }
 
 absl::Status CheckGranularity(const MirrorOptions& options, const NodeView& source) {
   if (options.granularity == 0) return absl::OkStatus();
   if (options.granularity < kMirrorGranularityMin || options.granularity > kMirrorGranularityMax) {
-    return Refuse(
+    return RefuseMirror(
         ConflictReason::kInvalidOption, source.name(), "granularity 512B-64MB",
         StrCat("cannot mirror '", source.name(), "' with a granularity of ", options.granularity),
         "choose one of at least 512 bytes and at most 64 MiB");
   }
   if (IsPowerOfTwo(options.granularity)) return absl::OkStatus();
-  return Refuse(
+  return RefuseMirror(
       ConflictReason::kInvalidOption, source.name(), "granularity power-of-two",
       StrCat("cannot mirror '", source.name(), "' with a granularity of ", options.granularity),
       "choose a power of two");
@@ -38,25 +38,25 @@ absl::StatusOr<NodeView> ReplacedNode(const GraphReader& view, const NodeView& s
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, replaced.id(), Operation::kReplace));
   MILLRACE_RETURN_IF_ERROR(CheckMirrorMayReplace(source, replaced));
   if (replaced.bytes() == source.bytes()) return replaced;
-  return Refuse(ConflictReason::kSizeMismatch, replaced.name(), "replaces",
-                StrCat("cannot replace '", replaced.name(), "' with a mirror of '", source.name(),
-                       "': they differ in size"),
-                "name a node of the same size");
+  return RefuseMirror(ConflictReason::kSizeMismatch, replaced.name(), "replaces",
+                      StrCat("cannot replace '", replaced.name(), "' with a mirror of '",
+                             source.name(), "': they differ in size"),
+                      "name a node of the same size");
 }
 
 absl::Status CheckTarget(const NodeView& source, const NodeView& target) {
   if (SkipFilters(source) == SkipFilters(target)) {
-    return Refuse(ConflictReason::kSameNode, source.name(), "mirror",
-                  StrCat("cannot mirror '", source.name(), "' into itself"),
-                  "name another node as target");
+    return RefuseMirror(ConflictReason::kSameNode, source.name(), "mirror",
+                        StrCat("cannot mirror '", source.name(), "' into itself"),
+                        "name another node as target");
   }
   if (ChainContains(source, target) || !ChainContains(source, SkipFilters(target))) {
     return absl::OkStatus();
   }
-  return Refuse(ConflictReason::kIsFilter, target.name(), "mirror-target",
-                StrCat("cannot mirror '", source.name(), "' to '", target.name(),
-                       "': it is a filter on top of an image in the source's own chain"),
-                "name that image as target");
+  return RefuseMirror(ConflictReason::kIsFilter, target.name(), "mirror-target",
+                      StrCat("cannot mirror '", source.name(), "' to '", target.name(),
+                             "': it is a filter on top of an image in the source's own chain"),
+                      "name that image as target");
 }
 
 // A target of new writes stands on the source in the end. Below a source that is a filter, in the
@@ -68,10 +68,10 @@ absl::Status CheckStandsOnSource(const NodeView& source, const NodeView& target,
   if (!stands_on_source || replaced == source || !ChainContains(source, replaced)) {
     return absl::OkStatus();
   }
-  return Refuse(ConflictReason::kCycle, source.name(), StrCat(target.name(), " backing"),
-                StrCat("cannot put '", target.name(), "' on '", source.name(),
-                       "' and in the place of '", replaced.name(), "' below it"),
-                "replace the source itself, or copy the top image or all of it");
+  return RefuseMirror(ConflictReason::kCycle, source.name(), StrCat(target.name(), " backing"),
+                      StrCat("cannot put '", target.name(), "' on '", source.name(),
+                             "' and in the place of '", replaced.name(), "' below it"),
+                      "replace the source itself, or copy the top image or all of it");
 }
 
 uint64_t DefaultGranularity(const NodeView& target, bool is_whole) {
@@ -164,10 +164,10 @@ absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& o
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, ReplacedNode(view, source, options));
   if (options.buffer_bytes < 0) {
-    return Refuse(ConflictReason::kInvalidOption, source.name(), "buf-size non-negative",
-                  StrCat("cannot mirror '", source.name(), "' with a buffer of ",
-                         options.buffer_bytes, " bytes"),
-                  "give a positive size, or 0 for the default");
+    return RefuseMirror(ConflictReason::kInvalidOption, source.name(), "buf-size non-negative",
+                        StrCat("cannot mirror '", source.name(), "' with a buffer of ",
+                               options.buffer_bytes, " bytes"),
+                        "give a positive size, or 0 for the default");
   }
   MILLRACE_RETURN_IF_ERROR(CheckTarget(source, target));
   MILLRACE_RETURN_IF_ERROR(CheckStandsOnSource(source, target, replaced, options));

@@ -11,14 +11,13 @@
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "millrace/jobs/copy/copy_tuning.h"
 
 namespace millrace {
 namespace {
 
 using Method = MirrorPiece::Method;
 
-// How far a batch may reach: its target's clusters are held from its first piece to its last.
-constexpr uint64_t kBatchSpanMax = uint64_t{32} << 20;
 // Where the target has no clusters: what is smaller is not worth to be waited for by others.
 constexpr uint64_t kSmallestTogether = uint64_t{64} << 10;
 

@@ -28,7 +28,8 @@ Permissions WriterPermissions(const MirrorProofs& proofs, const NodeView& source
 }
 
 // The job's edges to the source, to what lies between it and a target below, and to the target.
-absl::StatusOr<Attachment> HoldNodes(Graph& graph, MirrorProofs& proofs) MILLRACE_OPENS_VIEW {
+absl::StatusOr<Attachment> HoldSourceAndTarget(Graph& graph, MirrorProofs& proofs)
+    MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
   change.OnBehalfOf(proofs.holder);
   auto hold = [&](NodeId id, std::string purpose, PermissionSet shared) {
@@ -121,7 +122,7 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
   MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(
       graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
       proofs.source, JobEdge(proofs, "main node", reads), set_up));
-  absl::StatusOr<Attachment> writer = HoldNodes(graph, proofs);
+  absl::StatusOr<Attachment> writer = HoldSourceAndTarget(graph, proofs);
   if (!writer.ok()) return AsLateRefusal(writer.status(), proofs);
   set_up->writer = *std::move(writer);
   proofs.ClaimAll(graph, set_up->filter.node());

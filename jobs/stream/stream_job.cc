@@ -70,15 +70,17 @@ class StreamJob::Mover final : public CopyMover {
     return {reader_.CoPrefetch(parts), IoOperation::kRead};
   }
   PathTraits Path() const override { return reader_.PathBelow(bottom_); }
-  void OnPace(bool is_full_speed) override {
-    *reads_pass_ = is_full_speed && !MILLRACE_BUGGIFY("stream: keeps what guests read");
-  }
+  void OnPace(bool is_full_speed) override;
 
  private:
   Attachment& reader_;
   const NodeId bottom_;
   const std::shared_ptr<bool> reads_pass_;
 };
+
+void StreamJob::Mover::OnPace(bool is_full_speed) {
+  *reads_pass_ = is_full_speed && !MILLRACE_BUGGIFY("stream: keeps what guests read");
+}
 
 absl::StatusOr<StreamProofs> ClaimForNewStream(Graph& graph, const JobManager& manager,
                                                const StreamOptions& options) {

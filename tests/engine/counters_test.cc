@@ -18,7 +18,7 @@
 #include "tests/support/job_harness.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::counters_test {
 namespace {
 
 TEST(Counters, EachHasANameOfItsOwn) {
@@ -198,4 +198,4 @@ TEST(JobCounters, TellStartsAndEndsHoweverAJobEnds) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::counters_test

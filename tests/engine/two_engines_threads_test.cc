@@ -10,7 +10,7 @@
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/engine/sync/sleep.h"
 
-namespace millrace {
+namespace millrace::two_engines_threads_test {
 namespace {
 
 // What one engine did: a hash over its schedule and the order in which its coroutines finished.
@@ -106,4 +106,4 @@ TEST(TwoEngines, PostedFunctionsArriveInOrderPerThread) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::two_engines_threads_test

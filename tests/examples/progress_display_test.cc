@@ -12,7 +12,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::progress_display_test {
 namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
@@ -202,4 +202,4 @@ TEST(ProgressDisplay, AQuietOneWritesNothing) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::progress_display_test

@@ -16,7 +16,7 @@
 #include "millrace/jobs/block_runtime.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::quickstart_run_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -100,4 +100,4 @@ TEST(QuickstartRun, AGuestThatReadsSomethingElseEndsTheRunWithItsError) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::quickstart_run_test

@@ -19,7 +19,7 @@
 #include "millrace/jobs/block_runtime.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::quickstart_verify_test {
 namespace {
 
 using ::testing::AllOf;
@@ -183,4 +183,4 @@ TEST_F(VerifyTest, AChainOfOtherImagesIsADataLossThatSaysWhichTheHeadersName) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::quickstart_verify_test

@@ -10,7 +10,7 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::quickstart_witness_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -188,4 +188,4 @@ TEST_F(AwaitGuestTest, ReturnsWhenNoJobIsAtWorkAnyMore) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::quickstart_witness_test

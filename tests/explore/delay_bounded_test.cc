@@ -10,7 +10,7 @@
 #include "millrace/engine/explore/explorer.h"
 #include "tests/explore/racing_scenarios.h"
 
-namespace millrace {
+namespace millrace::delay_bounded_test {
 namespace {
 
 ExploreReport ExploreUpTo(uint32_t bound, const Scenario& scenario) {
@@ -95,4 +95,4 @@ TEST(DelayBounded, AScenarioThatChangesUnderItIsAFinding) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::delay_bounded_test

@@ -15,7 +15,7 @@
 #include "tests/explore/racing_scenarios.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::exhaustive_test {
 namespace {
 
 ExploreReport ExploreAll(const Scenario& scenario, Isolation isolation = Isolation::kChildProcess) {
@@ -215,4 +215,4 @@ TEST(Exhaustive, TakesEveryValueOfChoicesWithinSteps) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::exhaustive_test

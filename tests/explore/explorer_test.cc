@@ -17,7 +17,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/explore/racing_scenarios.h"
 
-namespace millrace {
+namespace millrace::explorer_test {
 namespace {
 
 ExploreReport ExploreAtRandom(const Scenario& scenario, ExploreOptions options = {}) {
@@ -553,4 +553,4 @@ TEST(Explore, AScenarioMayLookAtItsOwnOraclesOnly) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::explorer_test

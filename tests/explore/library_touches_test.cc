@@ -16,7 +16,7 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/semaphore.h"
 
-namespace millrace {
+namespace millrace::library_touches_test {
 namespace {
 
 using Dependence = Exhaustive::Dependence;
@@ -75,4 +75,4 @@ TEST(LibraryTouches, OfASemaphoreWhoseWaiterIsCancelled) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::library_touches_test

@@ -7,7 +7,7 @@
 #include "millrace/engine/explore/explorer.h"
 #include "millrace/engine/sync/mutex.h"
 
-namespace millrace {
+namespace millrace::readme_example_test {
 namespace {
 
 // README: begin
@@ -53,4 +53,4 @@ TEST(ReadmeExample, FindsTheLostTransferAndProvesTheLock) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::readme_example_test

@@ -18,7 +18,7 @@
 #include "millrace/graph/graph.h"
 #include "millrace/jobs/block_job.h"
 
-namespace millrace {
+namespace millrace::recording_test {
 namespace {
 
 std::vector<std::string> NotesOf(const Recording& recording, std::string_view kind) {
@@ -127,4 +127,4 @@ TEST(Recording, WhatAUserSaysOfSpeedIsNotedWithTheNewOne) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::recording_test

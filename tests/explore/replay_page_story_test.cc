@@ -12,7 +12,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/explore/replay_page.h"
 
-namespace millrace {
+namespace millrace::replay_page_story_test {
 namespace {
 
 constexpr uint64_t kIo = uint64_t{1} << 32;
@@ -168,4 +168,4 @@ TEST(ReplayPage, IsWrittenOfAMirrorThatLosesAWrite) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::replay_page_story_test

@@ -16,7 +16,7 @@
 #include "millrace/engine/explore/timeline.h"
 #include "tests/support/chain_story.h"
 
-namespace millrace {
+namespace millrace::replay_page_test {
 namespace {
 
 // Two coroutines, an I/O and a deviation, written down by hand.
@@ -290,4 +290,4 @@ TEST(ReplayPage, ShowsARecordedRunWithItsGraph) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::replay_page_test

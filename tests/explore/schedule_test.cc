@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::schedule_test {
 namespace {
 
 TEST(Schedule, TextOfEveryKindAndOfUnusualLabelsRoundTrips) {
@@ -78,4 +78,4 @@ TEST(Schedule, WhatIsNoScheduleIsRefusedWithItsPlace) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::schedule_test

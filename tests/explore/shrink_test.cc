@@ -10,7 +10,7 @@
 #include "millrace/engine/explore/regression_test.h"
 #include "tests/explore/racing_scenarios.h"
 
-namespace millrace {
+namespace millrace::shrink_test {
 namespace {
 
 Finding FindAtRandom(const Scenario& scenario, uint64_t seed = 1) {
@@ -228,4 +228,4 @@ TEST(RegressionTest, ACommentEndsWithItsLine) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::shrink_test

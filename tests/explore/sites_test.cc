@@ -10,7 +10,7 @@
 #include "millrace/engine/explore/random.h"
 #include "millrace/engine/scheduler/exploration_site.h"
 
-namespace millrace {
+namespace millrace::sites_test {
 namespace {
 
 // Three pieces, each of which may be short.
@@ -86,4 +86,4 @@ TEST(Sites, WhatWasMetIsCountedAndWhatWasNotIsKnown) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::sites_test

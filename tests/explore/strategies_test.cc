@@ -19,7 +19,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/explore/racing_scenarios.h"
 
-namespace millrace {
+namespace millrace::strategies_test {
 namespace {
 
 constexpr uint64_t kNotFound = UINT64_MAX;
@@ -296,4 +296,4 @@ TEST(RandomChoices, ABuggifySiteIsActiveInSomeRunsAndFiresThereNowAndThen) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::strategies_test

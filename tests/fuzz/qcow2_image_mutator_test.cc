@@ -12,7 +12,7 @@
 #include "tests/support/crafted_qcow2.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::qcow2_image_mutator_test {
 namespace {
 
 constexpr uint64_t kCluster = 512;
@@ -112,4 +112,4 @@ TEST(Qcow2ImageMutator, FindsTheImageBehindATargetsOwnBytes) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::qcow2_image_mutator_test

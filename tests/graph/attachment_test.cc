@@ -7,7 +7,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::attachment_test {
 namespace {
 
 class AttachmentTest : public GraphFixture {
@@ -389,4 +389,4 @@ TEST_F(AttachmentTest, ADeviceNameBelongsToOneAndTheRefusalNamesIt) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::attachment_test

@@ -3,7 +3,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::backing_chain_test {
 namespace {
 
 // "[high] <- n2 <- [two] <- [one] <- n1 <- n0": filters on top, and two between.
@@ -98,4 +98,4 @@ TEST_F(BackingChainTest, WalksSeeEveryNodeOnce) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::backing_chain_test

@@ -14,7 +14,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::change_record_test {
 namespace {
 
 constexpr uint64_t kGranule = 512;
@@ -300,4 +300,4 @@ TEST_F(ChangeRecordTest, NotesWhatTheHostWasToCopyAndDidNot) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::change_record_test

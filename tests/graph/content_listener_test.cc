@@ -14,7 +14,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::content_listener_test {
 namespace {
 
 // Takes down what it is told: "all", or "512+1024".
@@ -120,4 +120,4 @@ TEST_F(ContentListenerTest, AFilterThatComesOrGoesShowsNothingOfItsOwn) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::content_listener_test

@@ -16,7 +16,7 @@
 #include "tests/support/counting_observer.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::cost_test {
 namespace {
 
 constexpr size_t kChainNodes = 5;
@@ -126,4 +126,4 @@ TEST(GraphCost, OfALeaseADrainAndAnEditIsTheSameInALargeGraph) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::cost_test

@@ -12,7 +12,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::counters_test {
 namespace {
 
 class GraphCounters : public GraphFixture {
@@ -110,4 +110,4 @@ TEST_F(GraphCounters, GuestsRequestsCountAndJobsDoNot) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::counters_test

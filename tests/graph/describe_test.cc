@@ -5,7 +5,7 @@
 #include "millrace/graph/operation_claim.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::describe_test {
 namespace {
 
 class DescribeTest : public GraphFixture {
@@ -204,4 +204,4 @@ TEST_F(DescribeTest, ADryRunShowsTheGraphAsItWouldBe) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::describe_test

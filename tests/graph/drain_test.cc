@@ -8,7 +8,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::drain_test {
 namespace {
 
 class DrainTest : public GraphFixture {
@@ -617,4 +617,4 @@ TEST_F(DrainTest, APendingDrainSaysWhomItWaitsFor) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::drain_test

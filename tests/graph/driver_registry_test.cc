@@ -14,7 +14,7 @@
 #include "millrace/graph/filters/copy_on_read.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::driver_registry_test {
 namespace {
 
 using ::testing::StartsWith;
@@ -140,4 +140,4 @@ TEST_F(DriverRegistryTest, AFilterIsRegisteredAsOne) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::driver_registry_test

@@ -4,7 +4,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace millrace {
+namespace millrace::fault_limits_test {
 namespace {
 
 using testing::ElementsAre;
@@ -34,4 +34,4 @@ TEST(FaultLimits, PartsAreAsLargeAsAllowed) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::fault_limits_test

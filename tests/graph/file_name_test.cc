@@ -8,7 +8,7 @@
 #include "millrace/graph/graph_view.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::file_name_test {
 namespace {
 
 TEST(JsonObjectLikeQemu, OrdersMembersByTheBucketsOfQemusDictionary) {
@@ -67,4 +67,4 @@ TEST_F(FileNameTest, AFilterBelowMakesTheBackingAnotherOneUnlessFiltersAreLooked
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::file_name_test

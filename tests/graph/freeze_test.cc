@@ -5,7 +5,7 @@
 #include "millrace/graph/operation_claim.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::freeze_test {
 namespace {
 
 class FreezeTest : public GraphFixture {
@@ -251,4 +251,4 @@ TEST_F(FreezeTest, ALeaseIsExtendedOnlyByAFilterDirectlyAbove) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::freeze_test

@@ -10,7 +10,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::guest_io_property_test {
 namespace {
 
 constexpr uint64_t kSectorBytes = 512;
@@ -234,4 +234,4 @@ TEST(GuestIoProperty, EveryReadIsRightWhileOthersDrainAndEdit) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::guest_io_property_test

@@ -5,7 +5,7 @@
 
 #include "millrace/graph/guest_load.h"
 
-namespace millrace {
+namespace millrace::guest_load_test {
 namespace {
 
 TEST(LatencyHistogram, PercentileIsAtMostAQuarterAboveWhatWasAdded) {
@@ -164,4 +164,4 @@ TEST_F(GuestLoadQuiet, IsTakenWhenTheFirstOfSeveralBegins) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::guest_load_test

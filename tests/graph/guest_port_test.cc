@@ -20,7 +20,7 @@
 #include "tests/support/guest_device.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::guest_port_test {
 namespace {
 
 class PassFilter final : public FilterDriver {
@@ -370,4 +370,4 @@ TEST(GuestPort, DestroyingTheAttachmentCancelsWhatHasJustArrived) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::guest_port_test

@@ -23,7 +23,7 @@
 #include "tests/support/guest_device.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::guest_port_threads_test {
 namespace {
 
 class PassFilter final : public FilterDriver {
@@ -281,4 +281,4 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::guest_port_threads_test

@@ -11,7 +11,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::image_tools_test {
 namespace {
 
 class ImageToolsTest : public ::testing::Test {
@@ -64,4 +64,4 @@ TEST_F(ImageToolsTest, RefusalsCarryAConflict) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::image_tools_test

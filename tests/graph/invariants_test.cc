@@ -11,7 +11,7 @@
 #include "millrace/graph/graph_view.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::invariants_test {
 namespace {
 
 // A job that may be told to go on although it was asked to rest.
@@ -257,4 +257,4 @@ TEST_F(InvariantsTest, ABrokenEditIsCaughtWhereItIsApplied) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::invariants_test

@@ -12,7 +12,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::log_test {
 namespace {
 
 class LineLog final : public EngineObserver {
@@ -77,4 +77,4 @@ TEST(Log, WithoutAnObserverNothingIsPrinted) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::log_test

@@ -19,7 +19,7 @@
 #include "millrace/graph/whole_file.h"
 #include "tests/support/toy_images_fixture.h"
 
-namespace millrace {
+namespace millrace::open_image_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -346,4 +346,4 @@ TEST_F(OpenImageTest, AWholeFileForWritingIsAlone) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::open_image_test

@@ -27,7 +27,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/toy_images_fixture.h"
 
-namespace millrace {
+namespace millrace::open_tree_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -432,4 +432,4 @@ TEST_F(OpenTreeTest, ADescriptorIsClosedIfTheDriverRefusesItsOptions) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::open_tree_test

@@ -5,7 +5,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::operation_claim_test {
 namespace {
 
 class OperationClaimTest : public GraphFixture {
@@ -97,4 +97,4 @@ TEST_F(OperationClaimDeathTest, ANodeThatIsGoneCannotBeClaimed) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::operation_claim_test

@@ -8,7 +8,7 @@
 #include "millrace/graph/graph_transaction.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::permission_test {
 namespace {
 
 PermissionContext Context(Role role, PermissionSet used, PermissionSet shared,
@@ -216,4 +216,4 @@ TEST_F(PermissionTest, WhatAFilterHoldsBackIsReservedBelowIt) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::permission_test

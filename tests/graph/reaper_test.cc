@@ -8,7 +8,7 @@
 #include "tests/support/simulation.h"
 #include "tests/support/zero_file.h"
 
-namespace millrace {
+namespace millrace::reaper_test {
 namespace {
 
 // A file that knows what its users may do, as one with image locks does.
@@ -149,4 +149,4 @@ TEST(Reaper, WithoutAStackWhoeverWaitsClosesWhatIsDropped) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::reaper_test

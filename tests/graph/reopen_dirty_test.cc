@@ -15,7 +15,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::reopen_dirty_test {
 namespace {
 
 constexpr uint64_t kIncompatibleFeatures = 79;  // the byte with the dirty bit
@@ -116,4 +116,4 @@ TEST_F(ReopenDirtyImage, WhatWasWrittenIsDurableBeforeTheImageIsReadOnly) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::reopen_dirty_test

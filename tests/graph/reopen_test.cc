@@ -9,7 +9,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/zero_file.h"
 
-namespace millrace {
+namespace millrace::reopen_test {
 namespace {
 
 // A file whose reopening takes steps, and tells if two of them meet.
@@ -622,4 +622,4 @@ TEST_F(ReopenTest, ANodeThatStandsTwiceInAReopeningIsRefusedAndNothingIsPrepared
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::reopen_test

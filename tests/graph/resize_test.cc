@@ -19,7 +19,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::resize_test {
 namespace {
 
 constexpr uint64_t kCluster = 512;
@@ -451,4 +451,4 @@ TEST_F(ResizeTest, AShrinkInsideASectionOfItsOwnUserIsRefusedAndDoesNotWaitForEv
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::resize_test

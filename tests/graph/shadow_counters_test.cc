@@ -22,7 +22,7 @@
 #include "tests/support/shadow_counters.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::shadow_counters_test {
 namespace {
 
 // What the harness knows of one node.
@@ -160,4 +160,4 @@ TEST(ShadowCounters, TheGraphKnowsOfEveryCallInADriverAndOfNoneWhereItIsDrained)
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::shadow_counters_test

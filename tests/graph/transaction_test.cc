@@ -11,7 +11,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::transaction_test {
 namespace {
 
 class TransactionTest : public GraphFixture {
@@ -592,4 +592,4 @@ TEST_F(TransactionDeathTest, NothingSuspendsWhileATransactionIsOpen) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::transaction_test

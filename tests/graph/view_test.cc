@@ -3,7 +3,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::view_test {
 namespace {
 
 class ViewTest : public GraphFixture {
@@ -124,4 +124,4 @@ TEST_F(ViewTest, ANameThatIsNotThereIsUnknown) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::view_test

@@ -52,7 +52,7 @@ void operator delete(void* memory, size_t) noexcept { Release(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { Release(memory); }
 void operator delete(void* memory, size_t, std::align_val_t) noexcept { Release(memory); }
 
-namespace millrace {
+namespace millrace::memory_test {
 namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
@@ -212,4 +212,4 @@ TEST(HostileMemory, AnAllocationIsCounted) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::memory_test

@@ -15,7 +15,7 @@
 #include "tests/support/qcow2_images.h"
 #include "tests/support/qemu_tools.h"
 
-namespace millrace {
+namespace millrace::bitmaps_interop_test {
 namespace {
 
 using testing::HasSubstr;
@@ -195,4 +195,4 @@ TEST_F(BitmapsInterop, ACrashLeavesNoBitmapThatIsWrong) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::bitmaps_interop_test

@@ -12,7 +12,7 @@
 #include "tests/support/qemu_tools.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::crash_interop_test {
 namespace {
 
 std::vector<uint8_t> BytesOf(const SparseImage& image) {
@@ -76,4 +76,4 @@ TEST(CrashInterop, QemuFindsNoCorruptionInWhatACrashLeavesAndReadsTheSame) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::crash_interop_test

@@ -8,7 +8,7 @@
 #include "tests/support/qcow2_formats.h"
 #include "tests/support/qemu_tools.h"
 
-namespace millrace {
+namespace millrace::formats_interop_test {
 namespace {
 
 TEST(FormatsInterop, EveryClusterSizeAndRefcountWidthIsCleanAndReadsTheSameForQemu) {
@@ -31,4 +31,4 @@ TEST(FormatsInterop, EveryClusterSizeAndRefcountWidthIsCleanAndReadsTheSameForQe
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::formats_interop_test

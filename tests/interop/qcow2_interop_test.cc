@@ -7,7 +7,7 @@
 #include "tests/support/qemu_tools.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::qcow2_interop_test {
 namespace {
 
 TEST(Qcow2Interop, RandomTurnsOfQemuAndUsAgree) {
@@ -21,4 +21,4 @@ TEST(Qcow2Interop, RandomTurnsOfQemuAndUsAgree) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::qcow2_interop_test

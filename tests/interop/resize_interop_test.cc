@@ -9,7 +9,7 @@
 #include "tests/support/open_qcow2.h"
 #include "tests/support/qemu_tools.h"
 
-namespace millrace {
+namespace millrace::resize_interop_test {
 namespace {
 
 constexpr uint64_t kBaseBytes = 4 << 20;
@@ -115,4 +115,4 @@ TEST(ResizeInterop, AVersion2ImageIsNotGrownOverALongerBackingByQemuEither) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::resize_interop_test

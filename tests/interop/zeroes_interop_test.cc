@@ -10,7 +10,7 @@
 #include "tests/support/open_qcow2.h"
 #include "tests/support/qemu_tools.h"
 
-namespace millrace {
+namespace millrace::zeroes_interop_test {
 namespace {
 
 enum class Change { kZeroes, kZeroesAndUnmap, kDiscard };
@@ -147,4 +147,4 @@ INSTANTIATE_TEST_SUITE_P(Formats, ZeroesInterop, testing::ValuesIn(kFormats),
                          [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::zeroes_interop_test

@@ -11,7 +11,7 @@
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::block_runtime_test {
 namespace {
 
 absl::Status CoLeaveEarly(BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
@@ -86,4 +86,4 @@ TEST(BlockRuntimeDeathTest, OutlivingItsEngineIsToldByName) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::block_runtime_test

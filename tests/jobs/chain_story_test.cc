@@ -18,7 +18,7 @@
 #include "tests/support/chain_story.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::chain_story_test {
 namespace {
 
 // What is found wrong in a story of four layers, told once.
@@ -176,4 +176,4 @@ TEST(TaggedDisk, OfWritesThatMeetEachMayBeTheLastUntilTheNext) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::chain_story_test

@@ -6,7 +6,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::commit_empties_test {
 namespace {
 
 using Cluster = MemoryOverlayImage::Cluster;
@@ -88,4 +88,4 @@ TEST(CommitEmpties, OnlyAnActiveLayerRightAboveTheBaseCanBe) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::commit_empties_test

@@ -19,7 +19,7 @@
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::commit_short_layer_test {
 namespace {
 
 constexpr uint64_t kCluster = 512;
@@ -39,12 +39,6 @@ std::shared_ptr<MemoryOverlayImage> Image(uint64_t bytes, size_t layer,
     cluster = MemoryOverlayImage::Cluster::kData;
   }
   return image;
-}
-
-absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
-  std::string content(guest.bytes(), '?');
-  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
-  return content;
 }
 
 using Body = std::function<absl::Status(JobWorld&, MemoryChain&)>;
@@ -292,4 +286,4 @@ TEST(CommitShortLayer, AnOverlayThatComesDuringTheLastFlushKeepsItsZeroes) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::commit_short_layer_test

@@ -10,7 +10,7 @@
 #include "tests/support/chain_story.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::commit_test {
 namespace {
 
 TEST(CommitJob, MovesTheLayersIntoTheBaseAndDropsThem) {
@@ -156,4 +156,4 @@ TEST(CommitJob, FilterAboveItsTopCanBeTakenOutWhileItRuns) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::commit_test

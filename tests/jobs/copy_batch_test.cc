@@ -27,7 +27,7 @@
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::copy_batch_test {
 namespace {
 
 constexpr uint64_t kClusterBytes = 1024;
@@ -259,4 +259,4 @@ TEST(SharedBatch, IsReadAndWrittenWhereTheHostWillNotCopy) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::copy_batch_test

@@ -15,7 +15,7 @@
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::copy_window_test {
 namespace {
 
 constexpr MirrorScenario kQuiet = {.layers = 3, .has_guest = false};
@@ -416,4 +416,4 @@ TEST(CopyWindow, StoppedAndResumedUntilItSucceedsCopiesEverything) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::copy_window_test

@@ -17,7 +17,7 @@
 #include "millrace/jobs/copy/extent_cursor.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::extent_cursor_test {
 namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
@@ -103,4 +103,4 @@ TEST(ExtentCursor, NeverAsksForMoreThanItCanKeep) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::extent_cursor_test

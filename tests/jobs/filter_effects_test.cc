@@ -17,7 +17,7 @@
 #include "tests/support/chain_story.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::filter_effects_test {
 namespace {
 
 using Cluster = MemoryOverlayImage::Cluster;
@@ -129,4 +129,4 @@ TEST(InsertedFilter, InjectsFaultsWhileItIsIn) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::filter_effects_test

@@ -10,7 +10,7 @@
 
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::foreign_job_test {
 namespace {
 
 using Cluster = MemoryOverlayImage::Cluster;
@@ -144,4 +144,4 @@ TEST(ForeignJob, ACommitWhoseEditItPutsOffLeavesTheTopEmptyAllTheSame) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::foreign_job_test

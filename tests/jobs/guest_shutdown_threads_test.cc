@@ -14,7 +14,7 @@
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::guest_shutdown_threads_test {
 namespace {
 
 constexpr size_t kSlots = 4;
@@ -141,4 +141,4 @@ TEST(GuestShutdown, LiveJobsAndRequestsOfTwoThreadsEndInEitherOrder) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::guest_shutdown_threads_test

@@ -15,7 +15,7 @@
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::guest_watch_test {
 namespace {
 
 constexpr Nanoseconds kQuietLatency = 100 * kMicrosecond;
@@ -328,4 +328,4 @@ TEST(GuestWatch, JobIsCountedOnceHoweverOftenItSaysSoAndNoLongerThanItLives) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::guest_watch_test

@@ -10,7 +10,7 @@
 #include "tests/jobs/mirror_support.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::ignored_error_test {
 namespace {
 
 // Mends the disk when it has heard of more errors than any job may meet: a job that spins would
@@ -57,4 +57,4 @@ TEST(IgnoredError, IsTriedAgainAfterAWhile) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::ignored_error_test

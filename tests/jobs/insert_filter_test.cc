@@ -13,7 +13,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::insert_filter_test {
 namespace {
 
 absl::Status CoInsert(ChainStory& story, std::unique_ptr<FilterDriver> filter, NodeId below)
@@ -88,4 +88,4 @@ TEST(InsertFilterJob, StaysForAGuestAboveTheNode) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::insert_filter_test

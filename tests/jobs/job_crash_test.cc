@@ -7,7 +7,7 @@
 #include "tests/support/job_crash_story.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::job_crash_test {
 namespace {
 
 class JobCrash : public testing::TestWithParam<CrashJob> {
@@ -41,4 +41,4 @@ INSTANTIATE_TEST_SUITE_P(Jobs, JobCrash, testing::ValuesIn(kCrashJobs), [](const
 });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_crash_test

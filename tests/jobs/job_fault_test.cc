@@ -27,7 +27,7 @@
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::job_fault_test {
 namespace {
 
 constexpr size_t kLayers = 5;  // each with every fifth sector
@@ -405,4 +405,4 @@ INSTANTIATE_TEST_SUITE_P(Jobs, JobFaultLoop,
                                          &CoStreamAndCommit));
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_fault_test

@@ -39,12 +39,6 @@ inline absl::Status CoWriteSectors(Attachment& user, uint64_t sector, uint64_t c
   return user.CoWrite(sector * kSector, IoVector::OfConst(data.data(), data.size()));
 }
 
-inline absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
-  std::string content(guest.bytes(), '?');
-  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
-  return content;
-}
-
 }  // namespace millrace
 
 #endif  // MILLRACE_TESTS_JOBS_MIRROR_BELOW_SUPPORT_H_

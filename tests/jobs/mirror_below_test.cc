@@ -20,7 +20,7 @@
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/jobs/mirror_below_support.h"
 
-namespace millrace {
+namespace millrace::mirror_below_test {
 namespace {
 
 // ---- Building graphs ---------------------------------------------------------------------------
@@ -684,4 +684,4 @@ TEST(MirrorBelow, WhatWasAcknowledgedBeforeTheDiskMovesIsInTheTarget) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_below_test

@@ -8,7 +8,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_change_test {
 namespace {
 
 // What a mirror tells of itself; nothing of a job that tells nothing of this kind.
@@ -186,4 +186,4 @@ TEST(MirrorChange, ATargetThatIsSaidToBeZeroIsNotZeroed) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_change_test

@@ -10,7 +10,7 @@
 #include "millrace/graph/graph_view.h"
 #include "tests/jobs/mirror_below_support.h"
 
-namespace millrace {
+namespace millrace::mirror_end_test {
 namespace {
 
 // Stands on a target and counts what is done to it while the mirror's source is drained.
@@ -252,4 +252,4 @@ TEST(MirrorEnd, WhatIsWrittenWhileAnotherMemberPreparesIsCopiedBeforeTheSection)
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_end_test

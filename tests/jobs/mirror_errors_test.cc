@@ -10,7 +10,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_errors_test {
 namespace {
 
 std::optional<ConflictReason> ReasonOf(const absl::Status& status) {
@@ -395,4 +395,4 @@ TEST(MirrorFaults, TheTargetBreaksForGood) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_errors_test

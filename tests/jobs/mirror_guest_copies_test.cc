@@ -16,7 +16,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_guest_copies_test {
 namespace {
 
 // Whether a sector of the target is what the model of the disk says.
@@ -318,4 +318,4 @@ TEST(MirrorGuestCopies, CountAsWorkThatComesAndIsDone) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_guest_copies_test

@@ -15,7 +15,7 @@
 #include "millrace/graph/reopen_nodes.h"
 #include "tests/jobs/mirror_below_support.h"
 
-namespace millrace {
+namespace millrace::mirror_length_test {
 namespace {
 
 bool IsSizeMismatch(const absl::Status& status) {
@@ -149,4 +149,4 @@ TEST(MirrorLength, WhatASourceThatShrinksShowsNoMoreIsZeroInTheTarget) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_length_test

@@ -13,16 +13,10 @@
 #include "millrace/graph/drivers/null.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_limits_test {
 namespace {
 
 constexpr uint64_t kDiskBytes = uint64_t{32} << 20;
-
-absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
-  std::string content(kDiskBytes, '?');
-  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
-  return content;
-}
 
 // A large disk without holes is mirrored with a large buffer, while others have nearly all of the
 // engine's memory for I/O.
@@ -232,4 +226,4 @@ TEST(MirrorLimits, ManyMirrorsThatBeginTogetherLeaveMemoryToGuests) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_limits_test

@@ -12,7 +12,7 @@
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_meets_others_test {
 namespace {
 
 class PassFilter final : public FilterDriver {
@@ -352,4 +352,4 @@ TEST(Mirror, InATransactionWhatWasWrittenMeanwhileIsNotLost) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_meets_others_test

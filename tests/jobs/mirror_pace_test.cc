@@ -10,7 +10,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_pace_test {
 namespace {
 
 // Guests that never rest, one a sector, each with one write at a time.
@@ -112,4 +112,4 @@ TEST(MirrorPace, UnderASpeedLimitGuestsAreNotHeldBack) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_pace_test

@@ -10,7 +10,7 @@
 #include "millrace/engine/sync/event.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_races_test {
 namespace {
 
 // Hold the first two writes back, each until it is let go.
@@ -195,4 +195,4 @@ TEST(MirrorRaces, AChangeBetweenTheLookAtTheMapAndTheCopyIsNotLost) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_races_test

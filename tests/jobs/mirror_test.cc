@@ -9,7 +9,7 @@
 #include "millrace/jobs/mirror/mirror_filter.h"
 #include "tests/jobs/mirror_support.h"
 
-namespace millrace {
+namespace millrace::mirror_test {
 namespace {
 
 TEST(MirrorFilter, SaysHowManyPartsAreToBeCopiedAgain) {
@@ -393,4 +393,4 @@ TEST(Mirror, ATargetOfNewWritesOnlyStandsOnTheSource) {
 TEST(Mirror, ATargetOfEverythingStandsOnNothing) { MirrorOntoBacking(MirrorSync::kFull, "t"); }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::mirror_test

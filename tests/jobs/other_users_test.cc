@@ -17,7 +17,7 @@
 #include "tests/jobs/mirror_support.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::other_users_test {
 namespace {
 
 // As an NBD export asks.
@@ -152,12 +152,6 @@ absl::Status End(MirrorWorld& world, const Case& c) {
   return has_verb ? world.jobs().Complete("j") : world.jobs().SetSpeed("j", 0);
 }
 
-absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
-  std::string content(guest.bytes(), '?');
-  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
-  return content;
-}
-
 // Whether the other was let in.
 absl::StatusOr<bool> CoTry(MirrorWorld& world, const Case& c) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(world.chain, CoMakeMemoryChain(world.graph(), {.layers = 4}, false));
@@ -246,4 +240,4 @@ TEST(OtherUsers, WhoWouldBeInTheWayOnceTheJobIsOverIsNamedWithWhomHeWouldMeet) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::other_users_test

@@ -16,7 +16,7 @@
 #include "tests/support/simulation.h"
 #include "tests/support/zero_file.h"
 
-namespace millrace {
+namespace millrace::restore_read_only_test {
 namespace {
 
 class LineLog final : public EngineObserver {
@@ -79,4 +79,4 @@ TEST(RestoreReadOnly, WhatIsReadOnlyAgainIsNot) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::restore_read_only_test

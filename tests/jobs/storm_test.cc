@@ -5,7 +5,7 @@
 #include "tests/support/job_storm.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::storm_test {
 namespace {
 
 TEST(JobStorm, WhateverIsAcceptedEndsWellInWhateverOrder) {
@@ -22,4 +22,4 @@ TEST(JobStorm, WhateverIsAcceptedEndsWellInWhateverOrder) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::storm_test

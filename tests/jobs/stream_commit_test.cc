@@ -15,7 +15,7 @@
 #include "tests/support/chain_story.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::stream_commit_test {
 namespace {
 
 // Who ends first, where both wait to be finalized by hand.
@@ -296,4 +296,4 @@ TEST(StreamCommitAndFilters, WorkOnOneChainUnderAnySchedule) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::stream_commit_test

@@ -14,7 +14,7 @@
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::stream_short_layer_test {
 namespace {
 
 constexpr uint64_t kCluster = 512;
@@ -33,12 +33,6 @@ std::shared_ptr<MemoryOverlayImage> Image(uint64_t bytes, size_t layer) {
     cluster = MemoryOverlayImage::Cluster::kData;
   }
   return image;
-}
-
-absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
-  std::string content(guest.bytes(), '?');
-  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
-  return content;
 }
 
 void StreamOver(const std::vector<uint64_t>& sizes, std::optional<size_t> base) {
@@ -85,4 +79,4 @@ TEST(StreamShortLayer, TheWholeChainMayBeStreamed) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::stream_short_layer_test

@@ -16,7 +16,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::stream_test {
 namespace {
 
 TEST(StreamJob, CopiesWhatLiesBelowAndCutsTheChain) {
@@ -295,4 +295,4 @@ TEST(StreamJob, PausedMakesNoProgressUntilItIsResumed) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::stream_test

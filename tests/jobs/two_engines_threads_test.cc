@@ -23,7 +23,7 @@
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::two_engines_threads_test {
 namespace {
 
 constexpr size_t kLayers = 7;
@@ -190,4 +190,4 @@ TEST(TwoEnginesWithJobs, OnTwoThreadsEachWorkAsIfAlone) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::two_engines_threads_test

@@ -21,7 +21,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kSector = TaggedDisk::kSector;
+constexpr uint64_t kDiskSector = TaggedDisk::kSector;
 // Of examined states kept at a time.
 constexpr size_t kStatesMax = 20000;
 
@@ -39,8 +39,9 @@ absl::StatusOr<Attachment> AttachGuest(Graph& graph, NodeId node, bool resizes =
 absl::StatusOr<std::vector<uint64_t>> CoReadValues(Attachment& guest) MILLRACE_MAY_SUSPEND {
   std::vector<uint8_t> content(guest.bytes());
   MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(absl::MakeSpan(content))));
-  std::vector<uint64_t> values(content.size() / kSector);
-  for (uint64_t i = 0; i < values.size(); ++i) values[i] = SectorValue(i, &content[i * kSector]);
+  std::vector<uint64_t> values(content.size() / kDiskSector);
+  for (uint64_t i = 0; i < values.size(); ++i)
+    values[i] = SectorValue(i, &content[i * kDiskSector]);
   return values;
 }
 
@@ -85,7 +86,7 @@ class CrashGuest {
       case 3:
         return CoFlush();
       case 7:
-        return disk_.CoResize(disk_.bytes() + kSector * random_.Below(64));
+        return disk_.CoResize(disk_.bytes() + kDiskSector * random_.Below(64));
       default:
         return CoWrite();
     }
@@ -93,10 +94,10 @@ class CrashGuest {
   struct Run {
     uint64_t first;
     uint64_t count;
-    ByteRange range() const { return ByteRange(first * kSector, count * kSector); }
+    ByteRange range() const { return ByteRange(first * kDiskSector, count * kDiskSector); }
   };
   Run ChooseRun() {
-    const uint64_t sectors = disk_.bytes() / kSector;
+    const uint64_t sectors = disk_.bytes() / kDiskSector;
     const uint64_t first = random_.Below(sectors);
     return {first, std::min(1 + random_.Below(6), sectors - first)};
   }
@@ -114,7 +115,7 @@ class CrashGuest {
     }
     const SectorHistory::Moment began = Now();
     MILLRACE_RETURN_IF_ERROR(
-        disk_.CoWrite(run.first * kSector, IoVector::OfConst(data.data(), data.size())));
+        disk_.CoWrite(run.first * kDiskSector, IoVector::OfConst(data.data(), data.size())));
     Add(run, version, began);
     return absl::OkStatus();
   }
@@ -131,11 +132,12 @@ class CrashGuest {
     const SectorHistory::Moment began = Now();
     MILLRACE_RETURN_IF_ERROR(disk_.CoDiscard(run.range()));
     Add(run, 0, began);
-    std::vector<uint8_t> content(run.count * kSector);
-    MILLRACE_RETURN_IF_ERROR(disk_.CoRead(run.first * kSector, IoVector(absl::MakeSpan(content))));
+    std::vector<uint8_t> content(run.count * kDiskSector);
+    MILLRACE_RETURN_IF_ERROR(
+        disk_.CoRead(run.first * kDiskSector, IoVector(absl::MakeSpan(content))));
     const SectorHistory::Moment ended = Now();
     for (uint64_t i = 0; i < run.count; ++i) {
-      const uint64_t value = SectorValue(run.first + i, &content[i * kSector]);
+      const uint64_t value = SectorValue(run.first + i, &content[i * kDiskSector]);
       history_.Add(run.first + i, value, began, ended);
     }
     return absl::OkStatus();
@@ -254,7 +256,7 @@ absl::Status Story::MakeImages() {
       CreateImageOptions create;
       create.path = CrashCase::kTargetPath;
       create.qcow2 = case_.images[0];
-      create.qcow2.bytes = case_.sectors * kSector;
+      create.qcow2.bytes = case_.sectors * kDiskSector;
       result = CoCreateImage(graph, registry_, create);
     }
     graph.CoClose();
@@ -273,12 +275,12 @@ absl::Status Story::CoMakeImage(Graph& graph, size_t layer) {
   MILLRACE_ASSIGN_OR_RETURN(OpenedImage image, CoOpenImage(graph, registry_, open));
   absl::StatusOr<Attachment> writer = AttachGuest(graph, image.top());
   absl::Status result = writer.status();
-  const uint64_t sectors = create.qcow2.bytes / kSector;
+  const uint64_t sectors = create.qcow2.bytes / kDiskSector;
   for (uint64_t i = 0; i < 3 + random_.Below(6) && result.ok(); ++i) {
     const uint64_t sector = random_.Below(sectors);
     const uint32_t version = next_version_++;
     const std::vector<uint8_t> content = TaggedDisk::Content(sector, version);
-    result = writer->CoWrite(sector * kSector, IoVector::OfConst(content.data(), kSector));
+    result = writer->CoWrite(sector * kDiskSector, IoVector::OfConst(content.data(), kDiskSector));
     initial_[sector] = version;
   }
   if (writer.ok()) writer->CoDetach();

@@ -13,10 +13,12 @@
 
 #include "examples/scenario_kit/memory_chain.h"
 #include "examples/scenario_kit/tagged_disk.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
+#include "millrace/graph/attachment.h"
 #include "millrace/graph/graph.h"
 #include "millrace/jobs/block_job.h"
 
@@ -57,6 +59,13 @@ class JobWorld {
   BlockJobCommitter committer_;
   JobManager jobs_;
 };
+
+// All that the attachment's user sees.
+inline absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
+  std::string content(guest.bytes(), '?');
+  MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
+  return content;
+}
 
 }  // namespace millrace
 

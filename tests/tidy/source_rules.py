@@ -115,6 +115,16 @@ def simulated_graphs_are_checked(source):
 
 
 @rule
+def tests_have_namespaces_of_their_own(source):
+    """Tests are compiled eight at a time (MILLRACE_UNITY_BUILD): their names must not meet."""
+    if source.folder != 'tests' or not source.path.endswith('_test.cc'):
+        return
+    name = pathlib.PurePath(source.path).stem
+    for line, _ in source.find(r'(?m)^namespace millrace \{'):
+        yield line, f'a test\'s names are in "namespace millrace::{name}"'
+
+
+@rule
 def node_pointers_stay_in_the_graph(source):
     """Outside graph/ a node is a NodeId, an Attachment or a lease; a view does not outlive a block."""
     if source.folder in ('graph', 'tests'):

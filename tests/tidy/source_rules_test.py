@@ -45,6 +45,10 @@ CASES = {
          ('tests/support/a.cc', 'options.simulated = true;\nJobWorld world(*engine);\n')],
         [('tests/jobs/a_test.cc', 'auto engine = SimulatedEngine();\nGraph graph(*engine);\n'),
          ('tests/engine/a_test.cc', 'auto engine = Engine::Create({.simulated = true});\n')]),
+    'tests_have_namespaces_of_their_own': (
+        [('tests/jobs/a_test.cc', 'namespace millrace {\nnamespace {\n')],
+        [('tests/jobs/a_test.cc', 'namespace millrace::a_test {\nnamespace {\n'),
+         ('tests/support/a.cc', 'namespace millrace {\n')]),
     'node_pointers_stay_in_the_graph': (
         [('jobs/a.h', '// A.\nclass A {\n  Node* top_;\n};\n'),
          ('jobs/a.h', '// A.\nclass A {\n  const Node* top_ = nullptr;\n};\n'),

@@ -92,7 +92,7 @@ class DriveChain {
   size_t told_ = 0;  // about how many nodes have been described, each as often as it stands there
 };
 
-json::object DescribeDrive(const GraphReader& view, const Drive& drive, Nanoseconds now) {
+json::object StatisticsOfDrive(const GraphReader& view, const Drive& drive, Nanoseconds now) {
   json::object shown;
   json::object stats = drive.statistics.Describe(now);
   if (drive.backend.is_attached()) {
@@ -119,7 +119,7 @@ CommandResult QueryBlockStats(BlockLayer& layer, bool of_nodes) MILLRACE_OPENS_V
   }
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
     if (drive->id.empty() && drive->device == nullptr) continue;
-    shown.push_back(DescribeDrive(view, *drive, layer.host().engine.clock().Now()));
+    shown.push_back(StatisticsOfDrive(view, *drive, layer.host().engine.clock().Now()));
   }
   return shown;
 }

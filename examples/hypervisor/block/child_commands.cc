@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kPrefix = "children.";
+constexpr std::string_view kChildPrefix = "children.";
 
 struct QuorumChild {
   std::string edge_name;
@@ -40,7 +40,7 @@ std::vector<QuorumChild> ChildrenOf(const GraphReader& reader, const NodeView& q
   };
   std::vector<QuorumChild> children;
   for (const GraphPicture::Arrow& arrow : picture.arrows) {
-    if (!arrow.name.starts_with(kPrefix) || name_of(arrow.parent) != quorum.name()) continue;
+    if (!arrow.name.starts_with(kChildPrefix) || name_of(arrow.parent) != quorum.name()) continue;
     const absl::StatusOr<NodeView> child = reader.Find(name_of(arrow.child));
     if (child.ok()) children.push_back({arrow.name, child->id()});
   }
@@ -60,11 +60,11 @@ std::string NextEdgeName(const std::vector<QuorumChild>& children) {
   uint64_t next = 0;
   for (const QuorumChild& child : children) {
     uint64_t number = 0;
-    if (absl::SimpleAtoi(child.edge_name.substr(kPrefix.size()), &number)) {
+    if (absl::SimpleAtoi(child.edge_name.substr(kChildPrefix.size()), &number)) {
       next = std::max(next, number + 1);
     }
   }
-  return StrCat(kPrefix, next);
+  return StrCat(kChildPrefix, next);
 }
 
 absl::Status CheckNewChild(const NodeView& quorum, const NodeView& child) {

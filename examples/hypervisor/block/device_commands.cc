@@ -290,8 +290,8 @@ absl::StatusOr<DeviceRequest> ReadDrivenDevice(BlockLayer& layer, ArgumentReader
   return request;
 }
 
-absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& reader, Manner manner)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<DeviceRequest> ReadDeviceRequest(BlockLayer& layer, ArgumentReader& reader,
+                                                Manner manner) MILLRACE_OPENS_VIEW {
   const std::string name = reader.String("driver");
   if (!reader.ok()) return reader.Finish();
   for (const ControllerModel& controller : kControllers) {
@@ -309,7 +309,7 @@ absl::StatusOr<DeviceRequest> ReadRequest(BlockLayer& layer, ArgumentReader& rea
 
 absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, Manner manner)
     MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadRequest(layer, reader, manner));
+  MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadDeviceRequest(layer, reader, manner));
   if (request.controller != nullptr) {
     if (request.device.id.empty()) layer.NextAnonymousPath("");  // it takes a number like a disk
     const ControllerModel& model = *request.controller;
@@ -350,8 +350,9 @@ json::object AsText(const json::object& arguments) {
 PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   const json::object properties = AsText(arguments);
   ArgumentReader reader(properties, ScalarStyle::kText);
-  MILLRACE_ASSIGN_OR_RETURN(const DeviceRequest request,
-                            ReadRequest(layer, reader, {.is_hotplug = true, .is_plan = true}));
+  MILLRACE_ASSIGN_OR_RETURN(
+      const DeviceRequest request,
+      ReadDeviceRequest(layer, reader, {.is_hotplug = true, .is_plan = true}));
   const std::string driver = reader.String("driver");
   if (request.disk) {
     MILLRACE_RETURN_IF_ERROR(

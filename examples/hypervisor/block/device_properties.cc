@@ -48,7 +48,7 @@ struct Model {
   std::string_view own = {};
 };
 
-constexpr Model kModels[] = {
+constexpr Model kModelsOfProperties[] = {
     {"virtio-blk-pci", {kBlock, kGeometry, kPci, kVirtio, kVirtioPci, kVirtioBlk}, "class"},
     {"virtio-blk-device", {kBlock, kGeometry, kVirtio, kVirtioBlk}},
     {"scsi-hd", {kBlock, kGeometry, kScsiDisk}, "dpofua max_unmap_size removable rotation_rate"},
@@ -85,7 +85,7 @@ constexpr Model kModels[] = {
      "force-pcie-endcap intrs msi msix slots superspeed-ports-first"},
 };
 
-constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+constexpr std::pair<std::string_view, std::string_view> kPropertyAliases[] = {
     {"virtio-blk", "virtio-blk-pci"},
     {"virtio-scsi", "virtio-scsi-pci"},
     {"ahci", "ich9-ahci"},
@@ -109,12 +109,12 @@ bool HasProperty(const Model& model, std::string_view name) {
 }  // namespace
 
 absl::Status CheckDeviceProperties(std::string_view model, const json::object& properties) {
-  for (const auto& [alias, name] : kAliases) {
+  for (const auto& [alias, name] : kPropertyAliases) {
     if (model == alias) model = name;
   }
-  const auto found = std::find_if(std::begin(kModels), std::end(kModels),
+  const auto found = std::find_if(std::begin(kModelsOfProperties), std::end(kModelsOfProperties),
                                   [&](const Model& each) { return each.name == model; });
-  if (found == std::end(kModels)) return absl::OkStatus();  // of another machine's
+  if (found == std::end(kModelsOfProperties)) return absl::OkStatus();  // of another machine's
   for (const auto& member : properties) {
     const std::string_view name = View(member.key());
     if (name == "driver" || name == "id" || name == "bus" || HasProperty(*found, name)) continue;

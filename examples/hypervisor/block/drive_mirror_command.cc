@@ -57,7 +57,7 @@ absl::StatusOr<SourceFacts> LookAtSource(BlockLayer& layer, const MirrorOptions&
   return facts;
 }
 
-absl::StatusOr<DriveMirrorRequest> ReadRequest(BlockLayer& layer, const json::object& arguments)
+absl::StatusOr<DriveMirrorRequest> ReadDriveMirror(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW {
   constexpr std::string_view kModes[] = {"existing", "absolute-paths"};
   ArgumentReader reader(arguments);
@@ -76,7 +76,7 @@ absl::StatusOr<DriveMirrorRequest> ReadRequest(BlockLayer& layer, const json::ob
   return request;
 }
 
-absl::Status CheckFormat(const std::string& format, bool has_backing) {
+absl::Status CheckTargetFormat(const std::string& format, bool has_backing) {
   if (FindDriverSchema(format) == nullptr) {
     return GenericError(StrCat("Unknown file format '", format, "'"));
   }
@@ -139,7 +139,7 @@ absl::StatusOr<PreparedMirror> PrepareDriveMirror(BlockLayer& layer, const json:
     MILLRACE_OPENS_VIEW {
   PreparedMirror prepared;
   DriveMirrorRequest& request = prepared.request;
-  MILLRACE_ASSIGN_OR_RETURN(request, ReadRequest(layer, arguments));
+  MILLRACE_ASSIGN_OR_RETURN(request, ReadDriveMirror(layer, arguments));
   MirrorOptions& mirror = request.mirror;
   MILLRACE_ASSIGN_OR_RETURN(prepared.source, LookAtSource(layer, mirror));
   const SourceFacts& source = prepared.source;
@@ -149,7 +149,8 @@ absl::StatusOr<PreparedMirror> PrepareDriveMirror(BlockLayer& layer, const json:
     return GenericError("a node-name must be provided when replacing a named node of the graph");
   }
   if (request.creates) {
-    MILLRACE_RETURN_IF_ERROR(CheckFormat(request.format, !source.overlay_of.filename.empty()));
+    MILLRACE_RETURN_IF_ERROR(
+        CheckTargetFormat(request.format, !source.overlay_of.filename.empty()));
   }
   return prepared;
 }

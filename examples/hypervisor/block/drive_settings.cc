@@ -18,10 +18,8 @@
 namespace millrace {
 namespace {
 
-json::string_view Key(std::string_view name) { return {name.data(), name.size()}; }
-
 std::optional<std::string> TakeText(json::object& options, std::string_view name) {
-  const auto found = options.find(Key(name));
+  const auto found = options.find(JsonKey(name));
   if (found == options.end() || !found->value().is_string()) return std::nullopt;
   std::string text(View(found->value().get_string()));
   options.erase(found);
@@ -31,14 +29,10 @@ std::optional<std::string> TakeText(json::object& options, std::string_view name
 absl::Status TakeFlag(json::object& options, std::string_view name, bool* flag) {
   const std::optional<std::string> text = TakeText(options, name);
   if (!text) return absl::OkStatus();
-  const json::object given = {{Key(name), *text}};
+  const json::object given = {{JsonKey(name), *text}};
   ArgumentReader reader(given, ScalarStyle::kText);
   *flag = reader.OptionalBool(name).value_or(*flag);
   return reader.Finish();
-}
-
-bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
 }
 
 // The nodes' own cache options win over the mode.

@@ -14,7 +14,7 @@ DriverOption Number(std::string_view name, std::string_view library_name = {}) {
 
 DriverOption Flag(std::string_view name) { return {.name = name, .kind = kFlag}; }
 
-DriverOption Text(std::string_view name, std::string_view library_name = {}) {
+DriverOption TextOption(std::string_view name, std::string_view library_name = {}) {
   return {.name = name, .library_name = library_name};
 }
 
@@ -42,7 +42,7 @@ DriverOption Required(DriverOption option) {
 
 DriverSchema Blkdebug() {
   return {"blkdebug",
-          {Content(Text("config")),
+          {Content(TextOption("config")),
            Number("align", "align"),
            Number("max-transfer", "max-transfer"),
            Number("opt-write-zero", "opt-write-zero"),
@@ -58,7 +58,7 @@ DriverSchema Blkdebug() {
 
 DriverSchema File() {
   return {"file",
-          {Required(Text("filename", "filename")), Text("pr-manager"),
+          {Required(TextOption("filename", "filename")), TextOption("pr-manager"),
            Choice("locking", {"auto", "on", "off"}, "locking"),
            Choice("aio", {"threads", "native", "io_uring"}), Number("aio-max-batch"),
            Flag("drop-cache"), Changeable(Flag("x-check-cache-dropped"))},
@@ -97,7 +97,7 @@ DriverSchema Quorum() {
 const std::vector<DriverSchema>& DriverSchemas() {
   static const auto* const schemas = new std::vector<DriverSchema>{
       Blkdebug(),
-      {"copy-on-read", {Text("bottom", "bottom")}, {{"file"}}},
+      {"copy-on-read", {TextOption("bottom", "bottom")}, {{"file"}}},
       File(),
       Null("null-aio"),
       Null("null-co"),
@@ -106,7 +106,7 @@ const std::vector<DriverSchema>& DriverSchemas() {
       {"raw",
        {Changeable(Content(Number("offset"))), Changeable(Content(Number("size")))},
        {{"file"}}},
-      {"throttle", {Changeable(Content(Required(Text("throttle-group"))))}, {{"file"}}},
+      {"throttle", {Changeable(Content(Required(TextOption("throttle-group"))))}, {{"file"}}},
   };
   return *schemas;
 }

@@ -72,7 +72,8 @@ PlanResult PlanInsert(BlockLayer& layer, const json::object& arguments) MILLRACE
   return PlanOfEdit(change, std::move(plan));
 }
 
-absl::StatusOr<RemoveFilterOptions> ReadRemoval(BlockLayer& layer, const json::object& arguments)
+absl::StatusOr<RemoveFilterOptions> ReadFilterRemoval(BlockLayer& layer,
+                                                      const json::object& arguments)
     MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   RemoveFilterOptions options;
@@ -83,15 +84,16 @@ absl::StatusOr<RemoveFilterOptions> ReadRemoval(BlockLayer& layer, const json::o
   return options;
 }
 
-CommandResult CoRemove(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(RemoveFilterOptions options, ReadRemoval(layer, arguments));
+CommandResult CoRemoveFilter(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(RemoveFilterOptions options, ReadFilterRemoval(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(
       CoStartRemoveFilter(layer.graph(), layer.jobs(), std::move(options)).status());
   return json::object();
 }
 
 PlanResult PlanRemove(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
-  MILLRACE_ASSIGN_OR_RETURN(const RemoveFilterOptions options, ReadRemoval(layer, arguments));
+  MILLRACE_ASSIGN_OR_RETURN(const RemoveFilterOptions options, ReadFilterRemoval(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(layer.jobs().CheckNewId(options.spec.id, options.spec.is_internal));
   MILLRACE_ASSIGN_OR_RETURN(const BlockJobProofs proofs,
                             ClaimForRemoveFilter(layer.graph(), options));
@@ -114,8 +116,9 @@ void RegisterFilterCommands(BlockLayer& layer) {
                      .handler = [&layer](const json::object& arguments)
                                     MILLRACE_MAY_SUSPEND { return CoInsert(layer, arguments); }});
   commands.Register({.name = "x-millrace-remove-filter",
-                     .handler = [&layer](const json::object& arguments)
-                                    MILLRACE_MAY_SUSPEND { return CoRemove(layer, arguments); }});
+                     .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
+                       return CoRemoveFilter(layer, arguments);
+                     }});
   commands.SetPlanner("x-millrace-insert-filter",
                       [&layer](const json::object& arguments)
                           MILLRACE_OPENS_VIEW { return PlanInsert(layer, arguments); });

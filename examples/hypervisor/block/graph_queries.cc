@@ -11,8 +11,6 @@
 namespace millrace {
 namespace {
 
-json::string Text(std::string_view text) { return json::string(text.data(), text.size()); }
-
 json::array PermissionNames(const json::array& permissions) {
   json::array names;
   // QEMU lists the highest bit first.
@@ -68,7 +66,7 @@ class EdgeLister {
   }
 
   int64_t AddNode(std::string_view type, std::string_view name, int64_t id) {
-    nodes_.push_back({{"id", id}, {"type", Text(type)}, {"name", Text(name)}});
+    nodes_.push_back({{"id", id}, {"type", JsonText(type)}, {"name", JsonText(name)}});
     return id;
   }
 

@@ -43,7 +43,7 @@ std::set<std::string> NamesAround(const GraphPicture& picture, const std::string
   return names;
 }
 
-std::optional<std::string> NameOf(const GraphReader& reader, NodeId id) {
+std::optional<std::string> NodeNameOf(const GraphReader& reader, NodeId id) {
   const absl::StatusOr<NodeView> node = reader.Resolve(id);
   return node.ok() ? std::optional<std::string>(node->name()) : std::nullopt;
 }
@@ -79,14 +79,14 @@ absl::Status CheckIothreads(const BlockLayer& layer, const GraphReader& reader, 
   }
   if (newcomer != nullptr) everywhere.insert(newcomer->home_iothread);
   if (everywhere.size() < 2) return absl::OkStatus();
-  const std::optional<std::string> start = NameOf(reader, node);
+  const std::optional<std::string> start = NodeNameOf(reader, node);
   if (!start) return absl::OkStatus();
   const std::set<std::string> around = NamesAround(DescribePicture(reader), *start);
   std::set<std::string> homes;
   if (newcomer != nullptr) homes.insert(newcomer->home_iothread);
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
     if (drive->device == nullptr || !drive->backend.is_attached()) continue;
-    const std::optional<std::string> its = NameOf(reader, drive->backend.node());
+    const std::optional<std::string> its = NodeNameOf(reader, drive->backend.node());
     if (its && around.contains(*its)) homes.insert(drive->device->home_iothread);
   }
   if (homes.size() < 2) return absl::OkStatus();

@@ -41,7 +41,7 @@ std::optional<CommitOptions> OptionsFor(BlockLayer& layer, const Drive& drive) M
 }
 
 // Why it cannot even begin, as an errno has it; what else QEMU says of it comes before that.
-std::string Refused(BlockLayer& layer, std::string_view name, const absl::Status& status) {
+std::string RefusedCommit(BlockLayer& layer, std::string_view name, const absl::Status& status) {
   const std::optional<Conflict> conflict = ConflictOf(status);
   const ConflictReason reason = conflict ? conflict->reason : ConflictReason::kUnknownJob;
   switch (reason) {
@@ -62,7 +62,7 @@ std::string CoCommit(BlockLayer& layer, std::string_view name, CommitOptions opt
     MILLRACE_MAY_SUSPEND {
   const absl::StatusOr<JobNumber> job =
       CoStartCommit(layer.graph(), layer.jobs(), std::move(options));
-  if (!job.ok()) return Refused(layer, name, job.status());
+  if (!job.ok()) return RefusedCommit(layer, name, job.status());
   const absl::Status status = layer.CoWaitUntilOver(*job);
   return status.ok() ? std::string() : CommitError(name, JobErrorText(status));
 }

@@ -13,11 +13,11 @@ namespace {
 
 constexpr HmpParameter kDevice = {"device", HmpKind::kDevice};
 
-bool TakeFlag(json::object* arguments, std::string_view name) {
+bool TakeHumanFlag(json::object* arguments, std::string_view name) {
   return arguments->erase(json::string_view(name.data(), name.size())) > 0;
 }
 
-std::string TakeText(json::object* arguments, std::string_view name) {
+std::string TakeHumanText(json::object* arguments, std::string_view name) {
   const json::string_view key(name.data(), name.size());
   const json::value* value = arguments->if_contains(key);
   if (value == nullptr) return {};
@@ -68,15 +68,15 @@ std::string MissingParameter(std::string_view name) {
 }
 
 std::string CoMirror(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
-  arguments["sync"] = TakeFlag(&arguments, "full") ? "full" : "top";
-  arguments["mode"] = TakeFlag(&arguments, "reuse") ? "existing" : "absolute-paths";
+  arguments["sync"] = TakeHumanFlag(&arguments, "full") ? "full" : "top";
+  arguments["mode"] = TakeHumanFlag(&arguments, "reuse") ? "existing" : "absolute-paths";
   arguments["unmap"] = true;
   return CoCallForHuman(layer, "drive-mirror", arguments);
 }
 
-std::string CoSnapshot(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
+std::string CoHumanSnapshot(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
   if (!arguments.contains("snapshot-file")) return MissingParameter("snapshot-file");
-  arguments["mode"] = TakeFlag(&arguments, "reuse") ? "existing" : "absolute-paths";
+  arguments["mode"] = TakeHumanFlag(&arguments, "reuse") ? "existing" : "absolute-paths";
   return CoCallForHuman(layer, "blockdev-snapshot-sync", arguments);
 }
 
@@ -93,7 +93,7 @@ void RegisterImageRequests(BlockLayer& layer) {
       layer, "snapshot_blkdev",
       {"snapshot_blkdev", "", {reuse, kDevice, {"snapshot-file", HmpKind::kText, true}, format}},
       [&layer](json::object arguments)
-          MILLRACE_MAY_SUSPEND { return CoSnapshot(layer, std::move(arguments)); });
+          MILLRACE_MAY_SUSPEND { return CoHumanSnapshot(layer, std::move(arguments)); });
   RegisterSame(layer, "block_resize", "block_resize", {kDevice, {"size", HmpKind::kSize}});
   RegisterSame(layer, "eject", "eject", {{"force", HmpKind::kFlag, true, 'f'}, kDevice});
   RegisterSame(layer, "change", "blockdev-change-medium",
@@ -146,16 +146,16 @@ std::string CoExportAll(BlockLayer& layer, bool is_writable) MILLRACE_MAY_SUSPEN
 }
 
 std::string CoStartServer(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
-  const bool all = TakeFlag(&arguments, "all");
-  const bool is_writable = TakeFlag(&arguments, "writable");
+  const bool all = TakeHumanFlag(&arguments, "all");
+  const bool is_writable = TakeHumanFlag(&arguments, "writable");
   if (is_writable && !all) return "Error: -w only valid together with -a\r\n";
-  const json::object start = {{"addr", ServerAddress(TakeText(&arguments, "uri"))}};
+  const json::object start = {{"addr", ServerAddress(TakeHumanText(&arguments, "uri"))}};
   std::string refused = CoCallForHuman(layer, "nbd-server-start", start);
   return refused.empty() && all ? CoExportAll(layer, is_writable) : refused;
 }
 
 std::string CoRemoveExport(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
-  if (TakeFlag(&arguments, "force")) arguments["mode"] = "hard";
+  if (TakeHumanFlag(&arguments, "force")) arguments["mode"] = "hard";
   return CoCallForHuman(layer, "nbd-server-remove", arguments);
 }
 

@@ -16,8 +16,6 @@ namespace {
 
 constexpr uint64_t kSectorBytes = 512;
 
-json::string Text(std::string_view text) { return json::string(text.data(), text.size()); }
-
 std::string_view DetectZeroesName(DetectZeroes detect) {
   constexpr std::string_view kNames[] = {"off", "on", "unmap"};
   return kNames[static_cast<size_t>(detect)];
@@ -67,14 +65,14 @@ json::object ImageQueries::DescribeImage(const NodeView& node) {
   // Counted in sectors.
   json::object image = {{"virtual-size", AlignUp(node.bytes(), kSectorBytes)},
                         {"filename", names_.Of(node).shown},
-                        {"format", Text(node.driver_name())}};
+                        {"format", JsonText(node.driver_name())}};
   if (auto on_host = BytesOnHost(node)) image["actual-size"] = *on_host;
   if (const std::optional<NodeView> told = ToldFor(node)) {
     image["dirty-flag"] = told->is_marked_dirty();
     if (told->cluster_bytes() != 0) image["cluster-size"] = told->cluster_bytes();
   }
   if (json::object facts = DescribeFacts(node); !facts.empty()) {
-    image["format-specific"] = {{"type", Text(node.driver_name())}, {"data", std::move(facts)}};
+    image["format-specific"] = {{"type", JsonText(node.driver_name())}, {"data", std::move(facts)}};
   }
   const BackingReference reference = node.backing_reference();
   if (!reference.filename.empty()) {
@@ -115,13 +113,13 @@ json::object ImageQueries::DescribeNodeAround(const NodeView& node, const NodeSt
                                               json::value image, int64_t depth) {
   const NodeIoOptions& io = node.io_options();
   json::object shown = {{"iops_rd", 0},
-                        {"detect_zeroes", Text(DetectZeroesName(io.detect_zeroes))},
+                        {"detect_zeroes", JsonText(DetectZeroesName(io.detect_zeroes))},
                         {"image", std::move(image)},
                         {"iops_wr", 0},
                         {"ro", node.is_read_only()},
                         {"node-name", node.name()},
                         {"backing_file_depth", depth},
-                        {"drv", Text(node.driver_name())},
+                        {"drv", JsonText(node.driver_name())},
                         {"iops", 0},
                         {"bps_wr", 0},
                         {"encrypted", false},

@@ -19,11 +19,9 @@ namespace {
 // A mirror's; QEMU has it among what it tells of block jobs.
 constexpr char kActivelySynced[] = "actively-synced";
 
-json::string Text(std::string_view text) { return json::string(text.data(), text.size()); }
-
 json::object Progress(const JobEvent& event) {
-  return {{"type", Text(event.type)},
-          {"device", Text(event.id)},
+  return {{"type", JsonText(event.type)},
+          {"device", JsonText(event.id)},
           {"len", event.total},
           {"offset", event.current},
           {"speed", event.speed}};
@@ -31,7 +29,7 @@ json::object Progress(const JobEvent& event) {
 
 // How a job ended, in QEMU's words where it has some.
 json::string ErrorText(const absl::Status& status, const std::string& error) {
-  if (const std::optional<QmpErrorReply> own = QmpErrorOf(status)) return Text(own->desc);
+  if (const std::optional<QmpErrorReply> own = QmpErrorOf(status)) return JsonText(own->desc);
   const std::optional<Conflict> conflict = ConflictOf(status);
   // That the target may no longer replace what it was to replace: QEMU says why on its terminal
   // only.
@@ -39,7 +37,7 @@ json::string ErrorText(const absl::Status& status, const std::string& error) {
     return "Operation not permitted";
   }
   const std::string text = conflict ? ConflictText(*conflict) : std::string();
-  return Text(text.empty() ? error : text);
+  return JsonText(text.empty() ? error : text);
 }
 
 }  // namespace
@@ -48,7 +46,8 @@ void TellOfRefusedJob(EventSink& events, const absl::Status& status) {
   const std::optional<std::string> id = LateRefusedJob(status);
   if (!id) return;
   for (const JobState state : {JobState::kCreated, JobState::kNull}) {
-    events.Emit("JOB_STATUS_CHANGE", {{"status", Text(JobStateName(state))}, {"id", Text(*id)}});
+    events.Emit("JOB_STATUS_CHANGE",
+                {{"status", JsonText(JobStateName(state))}, {"id", JsonText(*id)}});
   }
 }
 
@@ -57,16 +56,18 @@ void EmitJobEvent(EventSink& events, const JobEvent& event) {
   if (event.type == kCreateJobType && event.kind != JobEventKind::kStatusChange) return;
   switch (event.kind) {
     case JobEventKind::kStatusChange:
-      return events.Emit("JOB_STATUS_CHANGE",
-                         {{"status", Text(JobStateName(event.state))}, {"id", Text(event.id)}});
+      return events.Emit("JOB_STATUS_CHANGE", {{"status", JsonText(JobStateName(event.state))},
+                                               {"id", JsonText(event.id)}});
     case JobEventKind::kReady:
       return events.Emit("BLOCK_JOB_READY", Progress(event));
     case JobEventKind::kError:
-      return events.Emit("BLOCK_JOB_ERROR", {{"device", Text(event.id)},
-                                             {"operation", Text(IoOperationName(event.operation))},
-                                             {"action", Text(ErrorActionName(event.action))}});
+      return events.Emit("BLOCK_JOB_ERROR",
+                         {{"device", JsonText(event.id)},
+                          {"operation", JsonText(IoOperationName(event.operation))},
+                          {"action", JsonText(ErrorActionName(event.action))}});
     case JobEventKind::kPending:
-      return events.Emit("BLOCK_JOB_PENDING", {{"type", Text(event.type)}, {"id", Text(event.id)}});
+      return events.Emit("BLOCK_JOB_PENDING",
+                         {{"type", JsonText(event.type)}, {"id", JsonText(event.id)}});
     case JobEventKind::kCompleted: {
       json::object data = Progress(event);
       if (!event.status.ok()) data["error"] = ErrorText(event.status, event.error);
@@ -79,17 +80,17 @@ void EmitJobEvent(EventSink& events, const JobEvent& event) {
 
 json::object DescribeBlockJob(const JobInfo& job) {
   json::object shown = {{"auto-finalize", job.finalizes_automatically},
-                        {"io-status", Text(JobIoStatusName(job.io_status))},
-                        {"device", Text(job.id)},
+                        {"io-status", JsonText(JobIoStatusName(job.io_status))},
+                        {"device", JsonText(job.id)},
                         {"auto-dismiss", job.dismisses_automatically},
                         {"busy", job.is_busy},
                         {"len", job.total},
                         {"offset", job.current},
-                        {"status", Text(JobStateName(job.state))},
+                        {"status", JsonText(JobStateName(job.state))},
                         {"paused", job.is_pause_requested},
                         {"speed", job.speed},
                         {"ready", job.is_ready},
-                        {"type", Text(job.type)}};
+                        {"type", JsonText(job.type)}};
   if (!job.error.empty()) shown["error"] = ErrorText(job.status, job.error);
   for (const JobFigure& figure : job.figures) {
     if (figure.name == kActivelySynced) shown[kActivelySynced] = figure.value != 0;
@@ -99,10 +100,10 @@ json::object DescribeBlockJob(const JobInfo& job) {
 
 json::object DescribeJob(const JobInfo& job) {
   json::object shown = {{"current-progress", job.current},
-                        {"status", Text(JobStateName(job.state))},
+                        {"status", JsonText(JobStateName(job.state))},
                         {"total-progress", job.total},
-                        {"type", Text(job.type)},
-                        {"id", Text(job.id)}};
+                        {"type", JsonText(job.type)},
+                        {"id", JsonText(job.id)}};
   if (!job.error.empty()) shown["error"] = ErrorText(job.status, job.error);
   for (const JobFigure& figure : job.figures) {
     if (figure.name == kActivelySynced) continue;

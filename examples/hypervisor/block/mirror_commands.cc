@@ -21,7 +21,7 @@
 namespace millrace {
 namespace {
 
-std::string NameOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+std::string TargetName(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   const absl::StatusOr<NodeView> node = view.Resolve(id);
   return node.ok() ? node->name() : std::string();
@@ -107,7 +107,7 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
 }
 
 absl::Status CoStartNotedMirror(BlockLayer& layer, MirrorOptions options) {
-  const std::string target = NameOf(layer, options.target);
+  const std::string target = TargetName(layer, options.target);
   const absl::StatusOr<JobNumber> number =
       CoStartMirror(layer.graph(), layer.jobs(), std::move(options));
   TellOfRefusedJob(layer.host().events, number.status());
@@ -155,7 +155,7 @@ struct ChangeRequest {
 struct NoChange final : JobChange {};
 
 // Only a mirror has something that can change, so only its type has an argument more.
-absl::StatusOr<ChangeRequest> ReadChange(const json::object& arguments) {
+absl::StatusOr<ChangeRequest> ReadJobChange(const json::object& arguments) {
   ArgumentReader reader(arguments);
   ChangeRequest request;
   request.id = reader.String("id");
@@ -184,7 +184,7 @@ absl::Status ChangeJob(BlockLayer& layer, const ChangeRequest& request) {
 void RegisterJobChange(BlockLayer& layer) {
   layer.host().commands.Register(
       {.name = "block-job-change", .handler = [&layer](const json::object& given) -> CommandResult {
-         MILLRACE_ASSIGN_OR_RETURN(const ChangeRequest request, ReadChange(given));
+         MILLRACE_ASSIGN_OR_RETURN(const ChangeRequest request, ReadJobChange(given));
          MILLRACE_RETURN_IF_ERROR(ChangeJob(layer, request));
          return json::object();
        }});

@@ -62,7 +62,7 @@ absl::Status TakeCache(const std::string& name, ReopenRequest* request) {
                                    : GenericError(StrCat("Invalid cache option: ", name));
 }
 
-absl::Status CannotChange(std::string_view option) {
+absl::Status CannotChangeOption(std::string_view option) {
   return GenericError(StrCat("Cannot change the option '", option, "'"));
 }
 
@@ -178,14 +178,14 @@ class OptionReader {
   absl::Status ReadOne(const NodeView& node, std::string_view name, const std::string& value) {
     if (name == "detect-zeroes") return ReadDetectZeroes(node, value);
     if (name == "driver" && value == node.driver_name()) return absl::OkStatus();
-    if (name != "cache.no-flush" && name != "cache.direct") return CannotChange(name);
+    if (name != "cache.no-flush" && name != "cache.direct") return CannotChangeOption(name);
     if (value != "on" && value != "off") {
       return GenericError(StrCat("Parameter '", name, "' expects 'on' or 'off'"));
     }
     if (name == "cache.no-flush") {
       IgnoreFlushes(node, value == "on");
     } else if (node.io_options().is_direct != (value == "on")) {
-      return CannotChange(name);
+      return CannotChangeOption(name);
     }
     return absl::OkStatus();
   }

@@ -10,7 +10,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kSectorBytes = 512;
+constexpr uint64_t kQuorumSectorBytes = 512;
 
 std::string_view OperationName(QuorumReport::Operation operation) {
   switch (operation) {
@@ -34,8 +34,8 @@ std::string DeviceOrNodeName(BlockLayer& layer, const std::string& node_name) MI
 }  // namespace
 
 void EmitQuorumReport(BlockLayer& layer, const QuorumReport& report) {
-  const uint64_t first = report.range.offset / kSectorBytes;
-  const uint64_t end = (report.range.end() + kSectorBytes - 1) / kSectorBytes;
+  const uint64_t first = report.range.offset / kQuorumSectorBytes;
+  const uint64_t end = (report.range.end() + kQuorumSectorBytes - 1) / kQuorumSectorBytes;
   const bool is_flush = report.operation == QuorumReport::Operation::kFlush;
   json::object data = {{"sector-num", is_flush ? 0 : first},
                        {"sectors-count", is_flush ? 0 : end - first}};

@@ -5,7 +5,7 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kNames[TimedStatistics::kKinds] = {"rd", "wr", "flush"};
+constexpr const char* kKindNames[TimedStatistics::kKinds] = {"rd", "wr", "flush"};
 
 }  // namespace
 
@@ -51,7 +51,7 @@ TimedStatistics::TimedStatistics(uint32_t seconds, Nanoseconds now)
 json::object TimedStatistics::Describe(Nanoseconds now) {
   json::object shown = {{"interval_length", seconds_}};
   for (size_t kind = 0; kind < kKinds; ++kind) {
-    const std::string name = kNames[kind];
+    const std::string name = kKindNames[kind];
     const TimedAverage::Told told = averages_[kind].Tell(now);
     shown["min_" + name + "_latency_ns"] = told.least;
     shown["max_" + name + "_latency_ns"] = told.most;

@@ -39,7 +39,7 @@ constexpr Type kEvents[] = {
     {"STOP", ""},
 };
 
-constexpr Type kObjects[] = {
+constexpr Type kObjectTypes[] = {
     {"authz-simple", "identity:str"},
     {"iothread",
      "aio-max-batch?:int thread-pool-min?:int thread-pool-max?:int poll-max-ns?:int "
@@ -80,7 +80,7 @@ json::array Members(std::string_view text) {
   return members;
 }
 
-json::object Object(const std::string& name, json::array members) {
+json::object ObjectType(const std::string& name, json::array members) {
   return {{"name", name}, {"meta-type", "object"}, {"members", std::move(members)}};
 }
 
@@ -92,7 +92,7 @@ json::array DescribeEvents() {
     const std::string data = StrCat("event-", event.name);
     types.push_back(
         {{"name", std::string(event.name)}, {"meta-type", "event"}, {"arg-type", data}});
-    types.push_back(Object(data, Members(event.members)));
+    types.push_back(ObjectType(data, Members(event.members)));
   }
   return types;
 }
@@ -101,24 +101,24 @@ json::array DescribeObjectTypes() {
   json::array types;
   json::array variants;
   std::vector<std::string_view> names;
-  for (const Type& object : kObjects) {
+  for (const Type& object : kObjectTypes) {
     const std::string name = StrCat("ObjectOptions-", object.name);
-    types.push_back(Object(name, Members(object.members)));
+    types.push_back(ObjectType(name, Members(object.members)));
     variants.push_back({{"case", std::string(object.name)}, {"type", name}});
     names.push_back(object.name);
   }
-  json::object options = Object("ObjectOptions", Members("qom-type:ObjectType id:str"));
+  json::object options = ObjectType("ObjectOptions", Members("qom-type:ObjectType id:str"));
   options["tag"] = "qom-type";
   options["variants"] = std::move(variants);
   types.push_back(std::move(options));
   types.push_back(DescribeEnum("ObjectType", names));
   types.push_back(DescribeEnum("ObjectEndpoint", {"client", "server"}));
-  types.push_back(Object(std::string(kThrottleLimits.name), Members(kThrottleLimits.members)));
+  types.push_back(ObjectType(std::string(kThrottleLimits.name), Members(kThrottleLimits.members)));
   return types;
 }
 
 json::array DescribeDeviceTypes() {
-  return {Object("DeviceOptions", Members("driver:str id?:str bus?:str drive?:str"))};
+  return {ObjectType("DeviceOptions", Members("driver:str id?:str bus?:str drive?:str"))};
 }
 
 }  // namespace millrace

@@ -22,7 +22,7 @@ uint32_t StateOf(const MapExtent& run, uint32_t context) {
 }
 
 // False: there is no room for one more, and it is of another kind than the last.
-bool Append(const NbdExtent& extent, size_t extents_max, std::vector<NbdExtent>* extents) {
+bool AppendExtent(const NbdExtent& extent, size_t extents_max, std::vector<NbdExtent>* extents) {
   if (!extents->empty() && extents->back().state == extent.state) {
     extents->back().bytes += extent.bytes;
     return true;
@@ -129,7 +129,7 @@ absl::Status NbdExport::CoAnswer(NbdStatusQuery& query) {
       if (!is_asked(context)) continue;
       const NbdExtent extent = {static_cast<uint32_t>(run.bytes), StateOf(run, context)};
       is_full[context] =
-          is_full[context] || !Append(extent, query.extents_max, &query.extents[context]);
+          is_full[context] || !AppendExtent(extent, query.extents_max, &query.extents[context]);
       is_enough = is_enough && is_full[context];
     }
     if (is_enough) break;

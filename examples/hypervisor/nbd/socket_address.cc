@@ -61,7 +61,7 @@ void ReadData(ArgumentReader& data, SocketAddress* address) {
 
 using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
-absl::StatusOr<AddressList> Resolve(const SocketAddress& address) {
+absl::StatusOr<AddressList> ResolveAddress(const SocketAddress& address) {
   addrinfo hints = {};
   hints.ai_flags = AI_PASSIVE | (address.is_numeric ? AI_NUMERICHOST : 0);
   hints.ai_socktype = SOCK_STREAM;
@@ -110,7 +110,7 @@ int ListenAtInet(const addrinfo& where) {
 }
 
 absl::StatusOr<std::vector<int>> ListenInet(const SocketAddress& address) {
-  MILLRACE_ASSIGN_OR_RETURN(const AddressList found, Resolve(address));
+  MILLRACE_ASSIGN_OR_RETURN(const AddressList found, ResolveAddress(address));
   std::vector<int> sockets;
   int error = EADDRNOTAVAIL;
   for (addrinfo* each = found.get(); each != nullptr; each = each->ai_next) {
@@ -152,7 +152,7 @@ absl::StatusOr<std::vector<int>> ListenVsock(const SocketAddress& address) {
                              std::strerror(error)));
 }
 
-absl::StatusOr<int> ParseFd(const std::string& text) {
+absl::StatusOr<int> ParseFdNumber(const std::string& text) {
   int fd = -1;
   if (absl::SimpleAtoi(text, &fd)) return fd;
   return GenericError(StrCat("Unable to parse FD number ", text, ": Invalid argument"));
@@ -166,7 +166,7 @@ absl::StatusOr<std::vector<int>> ListenFd(const SocketAddress& address) {
   }
   int fd = passed.get();
   if (!passed.is_valid()) {
-    MILLRACE_ASSIGN_OR_RETURN(fd, ParseFd(address.fd));
+    MILLRACE_ASSIGN_OR_RETURN(fd, ParseFdNumber(address.fd));
     MILLRACE_RETURN_IF_ERROR(AdoptSocket(fd, address.fd));
   }
   // It may be bound only.

@@ -22,8 +22,6 @@ struct Pair {
   std::string value;
 };
 
-json::string_view Key(std::string_view text) { return {text.data(), text.size()}; }
-
 bool IsNumber(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return std::isdigit(static_cast<unsigned char>(c));
@@ -85,16 +83,16 @@ absl::Status Inconsistent(std::string_view key) {
 }
 
 // Puts a value where its dotted name says. Of equal names the last one counts.
-absl::Status Insert(std::string_view key, json::value value, json::object* root) {
+absl::Status InsertKey(std::string_view key, json::value value, json::object* root) {
   MILLRACE_ASSIGN_OR_RETURN(const std::vector<std::string> fragments, SplitKey(key));
   json::object* object = root;
   for (size_t i = 0; i + 1 < fragments.size(); ++i) {
-    json::value& next = (*object)[Key(fragments[i])];
+    json::value& next = (*object)[JsonKey(fragments[i])];
     if (next.is_null()) next = json::object();
     if (!next.is_object()) return Inconsistent(JoinKey(fragments, i + 1));
     object = &next.get_object();
   }
-  json::value& slot = (*object)[Key(fragments.back())];
+  json::value& slot = (*object)[JsonKey(fragments.back())];
   if (slot.is_object()) return Inconsistent(JoinKey(fragments, fragments.size()));
   slot = std::move(value);
   return absl::OkStatus();
@@ -135,7 +133,7 @@ absl::StatusOr<json::value> MakeLists(json::object object, std::string_view path
 absl::StatusOr<OptionValue> Nest(std::vector<Pair> pairs) {
   json::object root;
   for (Pair& pair : pairs) {
-    MILLRACE_RETURN_IF_ERROR(Insert(pair.key, json::value(pair.value), &root));
+    MILLRACE_RETURN_IF_ERROR(InsertKey(pair.key, json::value(pair.value), &root));
   }
   MILLRACE_ASSIGN_OR_RETURN(json::value nested, MakeLists(std::move(root), ""));
   return OptionValue{std::move(nested.get_object()), ScalarStyle::kText};
@@ -238,13 +236,13 @@ absl::StatusOr<json::object> NestDottedMembers(const json::object& object) {
       MILLRACE_ASSIGN_OR_RETURN(json::object inner, NestDottedMembers(value.get_object()));
       // Members of the object and dotted names of the same prefix belong together.
       for (auto& entry : inner) {
-        MILLRACE_RETURN_IF_ERROR(Insert(StrCat(View(member.key()), ".", View(entry.key())),
-                                        std::move(entry.value()), &nested));
+        MILLRACE_RETURN_IF_ERROR(InsertKey(StrCat(View(member.key()), ".", View(entry.key())),
+                                           std::move(entry.value()), &nested));
       }
       if (!inner.empty()) continue;
       value = json::object();
     }
-    MILLRACE_RETURN_IF_ERROR(Insert(View(member.key()), std::move(value), &nested));
+    MILLRACE_RETURN_IF_ERROR(InsertKey(View(member.key()), std::move(value), &nested));
   }
   MILLRACE_ASSIGN_OR_RETURN(json::value lists, MakeLists(std::move(nested), ""));
   return std::move(lists.get_object());

@@ -76,7 +76,7 @@ const MachineOption* FindMachineOption(std::string_view name) {
   return nullptr;
 }
 
-absl::Status Wrong(std::string_view text) { return absl::InvalidArgumentError(ToAbsl(text)); }
+absl::Status WrongOption(std::string_view text) { return absl::InvalidArgumentError(ToAbsl(text)); }
 
 // By its whole name or an unambiguous beginning of it.
 absl::StatusOr<const OptionName*> FindLong(std::string_view name) {
@@ -86,17 +86,17 @@ absl::StatusOr<const OptionName*> FindLong(std::string_view name) {
     if (option.name.starts_with(name)) found.push_back(&option);
   }
   if (found.size() == 1) return found[0];
-  if (found.empty()) return Wrong(StrCat("unrecognized option '--", name, "'"));
+  if (found.empty()) return WrongOption(StrCat("unrecognized option '--", name, "'"));
   std::string text = StrCat("option '--", name, "' is ambiguous; possibilities:");
   for (const OptionName* option : found) StrAppend(&text, " '--", option->name, "'");
-  return Wrong(text);
+  return WrongOption(text);
 }
 
 absl::StatusOr<const OptionName*> FindShort(char name) {
   for (const OptionName& option : kOptionNames) {
     if (option.short_name == name) return &option;
   }
-  return Wrong(StrCat("invalid option -- '", std::string(1, name), "'"));
+  return WrongOption(StrCat("invalid option -- '", std::string(1, name), "'"));
 }
 
 // QEMU's options have one dash: what we have too can be written so, by its whole name. "-mon" is
@@ -109,9 +109,9 @@ bool IsLongName(std::string_view name) {
   return false;
 }
 
-class Parser {
+class CommandLineParser {
  public:
-  explicit Parser(const std::vector<std::string>& words) : words_(words) {}
+  explicit CommandLineParser(const std::vector<std::string>& words) : words_(words) {}
 
   absl::StatusOr<CommandLine> Parse() {
     const std::string path = words_.empty() ? "millraced" : words_[0];
@@ -130,7 +130,7 @@ class Parser {
       } else if (word.size() > 1 && word[0] == '-' && word != "--") {
         MILLRACE_RETURN_IF_ERROR(TakeShort(word));
       } else {
-        return Wrong(StrCat(word, ": Unexpected argument"));
+        return WrongOption(StrCat(word, ": Unexpected argument"));
       }
     }
     return std::move(line_);
@@ -140,7 +140,8 @@ class Parser {
   absl::Status TakeMachineOption(std::string_view word) {
     const MachineOption& option = *FindMachineOption(word.substr(1));
     if (!option.has_argument) return absl::OkStatus();
-    if (next_ == words_.size()) return Wrong(StrCat("option '", word, "' requires an argument"));
+    if (next_ == words_.size())
+      return WrongOption(StrCat("option '", word, "' requires an argument"));
     const std::string& argument = words_[next_++];
     if (option.has_effect) {
       line_.options.push_back({std::string(option.name), argument, std::string(word)});
@@ -154,13 +155,13 @@ class Parser {
     MILLRACE_ASSIGN_OR_RETURN(const OptionName* const option, FindLong(name));
     if (!option->has_argument) {
       if (equals != word.npos) {
-        return Wrong(StrCat("option '--", option->name, "' doesn't allow an argument"));
+        return WrongOption(StrCat("option '--", option->name, "' doesn't allow an argument"));
       }
       return Apply(*option, "");
     }
     if (equals != word.npos) return Apply(*option, word.substr(equals + 1));
     if (next_ == words_.size()) {
-      return Wrong(StrCat("option '--", option->name, "' requires an argument"));
+      return WrongOption(StrCat("option '--", option->name, "' requires an argument"));
     }
     return Apply(*option, words_[next_++]);
   }
@@ -168,7 +169,7 @@ class Parser {
   // "-hV", "-T pattern", "-Tpattern".
   absl::Status TakeShort(std::string_view word) {
     if (word.size() > 2 && !FindShort(word[1]).ok()) {
-      return Wrong(StrCat("unrecognized option '", word, "'"));
+      return WrongOption(StrCat("unrecognized option '", word, "'"));
     }
     for (size_t i = 1; i < word.size(); ++i) {
       MILLRACE_ASSIGN_OR_RETURN(const OptionName* const option, FindShort(word[i]));
@@ -179,7 +180,7 @@ class Parser {
       }
       if (i + 1 < word.size()) return Apply(*option, word.substr(i + 1));
       if (next_ == words_.size()) {
-        return Wrong(StrCat("option requires an argument -- '", word.substr(i, 1), "'"));
+        return WrongOption(StrCat("option requires an argument -- '", word.substr(i, 1), "'"));
       }
       return Apply(*option, words_[next_++]);
     }
@@ -199,12 +200,12 @@ class Parser {
       return SetOpenRoot(std::string(argument));
     } else if (option.name == "open-gate") {
       if (argument != "strict" && argument != "qemu") {
-        return Wrong(StrCat("--open-gate ", argument, ": expected 'strict' or 'qemu'"));
+        return WrongOption(StrCat("--open-gate ", argument, ": expected 'strict' or 'qemu'"));
       }
       line_.open_gate_like_qemu = argument == "qemu";
     } else if (option.name == "qmp-error-data") {
       if (argument != "on" && argument != "off") {
-        return Wrong(StrCat("--qmp-error-data ", argument, ": expected 'on' or 'off'"));
+        return WrongOption(StrCat("--qmp-error-data ", argument, ": expected 'on' or 'off'"));
       }
       line_.tells_error_data = argument == "on";
     } else if (option.name == "io") {
@@ -223,7 +224,7 @@ class Parser {
     } else if (backend == "threads") {
       line_.io = IoBackendKind::kThreads;
     } else {
-      return Wrong(StrCat("--io ", backend, ": expected 'auto', 'io_uring' or 'threads'"));
+      return WrongOption(StrCat("--io ", backend, ": expected 'auto', 'io_uring' or 'threads'"));
     }
     return absl::OkStatus();
   }
@@ -232,7 +233,7 @@ class Parser {
   absl::Status SetOpenRoot(const std::string& path) {
     char* const resolved = realpath(path.c_str(), nullptr);
     if (resolved == nullptr)
-      return Wrong(StrCat("--open-root ", path, ": there is no such folder"));
+      return WrongOption(StrCat("--open-root ", path, ": there is no such folder"));
     line_.open_root = resolved;
     std::free(resolved);
     return absl::OkStatus();
@@ -247,7 +248,7 @@ class Parser {
 }  // namespace
 
 absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& words) {
-  return Parser(words).Parse();
+  return CommandLineParser(words).Parse();
 }
 
 std::string VersionText(std::string_view program) {

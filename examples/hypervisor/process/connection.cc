@@ -19,8 +19,8 @@ namespace {
 
 // Small, so that few requests are read beyond the point where reading is to stop.
 constexpr size_t kReadBytes = 16 << 10;
-constexpr size_t kPiecesMax = 64;       // of one system call
-constexpr size_t kDescriptorsMax = 16;  // in one message; the kernel closes the rest
+constexpr size_t kPiecesOfACallMax = 64;  // of one system call
+constexpr size_t kDescriptorsMax = 16;    // in one message; the kernel closes the rest
 
 bool IsSocket(int fd) {
   struct stat info;
@@ -140,7 +140,7 @@ void Connection::WriteReply(TextRope text) {
 }
 
 ssize_t Connection::WriteSome() {
-  std::array<iovec, kPiecesMax> pieces;
+  std::array<iovec, kPiecesOfACallMax> pieces;
   if (is_socket_) {
     msghdr message = {};
     message.msg_iov = pieces.data();

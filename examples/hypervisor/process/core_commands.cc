@@ -18,7 +18,7 @@ namespace {
 
 CommandResult Nothing() { return json::value(json::object()); }
 
-void RegisterQueries(CommandTable& commands) {
+void RegisterCoreQueries(CommandTable& commands) {
   commands.Register({.name = "query-version",
                      .arguments = {{}},
                      .handler = [](const json::object&) -> CommandResult {
@@ -106,7 +106,7 @@ json::object DescribeVersion() {
 
 void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit) {
   RegisterSession(host.commands, std::move(quit));
-  RegisterQueries(host.commands);
+  RegisterCoreQueries(host.commands);
   RegisterObjectCommands(host.commands, host.objects);
   SetObjectPlanners(host.commands, host.objects);
   RegisterHumanMonitor(host.commands, host.hmp);

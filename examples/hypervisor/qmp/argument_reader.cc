@@ -12,7 +12,6 @@
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
-namespace {
 
 bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> words) {
   for (const std::string_view word : words) {
@@ -20,6 +19,8 @@ bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> word
   }
   return false;
 }
+
+namespace {
 
 // Decimal, octal or hexadecimal, as C reads it; nothing if there is more or it does not fit.
 std::optional<int64_t> ParseInteger(const std::string& text) {

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <set>
@@ -30,6 +31,8 @@
 #include "examples/hypervisor/qmp/json.h"
 
 namespace millrace {
+
+bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> words);
 
 // How scalars are written in an options object.
 enum class ScalarStyle : uint8_t {

@@ -10,11 +10,11 @@
 namespace millrace::qcow2 {
 namespace {
 
-constexpr uint64_t kFixedBytes = 24;
+constexpr uint64_t kFixedEntryBytes = 24;
 constexpr uint64_t kFlagsOffset = 12;
 constexpr uint8_t kGranularityBitsMin = 9;
 constexpr uint8_t kGranularityBitsMax = 31;
-constexpr uint32_t kNameBytesMax = 1023;
+constexpr uint32_t kBitmapNameBytesMax = 1023;
 constexpr uint64_t kTableEntryReserved = 0xff000000000001feu;
 
 }  // namespace
@@ -25,11 +25,11 @@ absl::StatusOr<std::vector<BitmapEntry>> ParseBitmapDirectory(absl::Span<const u
   uint64_t position = 0;
   while (position < directory.size()) {
     const uint8_t* field = directory.data() + position;
-    if (directory.size() - position < kFixedBytes) {
+    if (directory.size() - position < kFixedEntryBytes) {
       return absl::InvalidArgumentError(
           StrCat("the bitmap directory of ", directory.size(), " bytes ends inside bitmap ",
                  entries.size(), ", ", directory.size() - position, " bytes after its start (",
-                 kFixedBytes, " at least)"));
+                 kFixedEntryBytes, " at least)"));
     }
     BitmapEntry entry;
     entry.table_offset = LoadBig<uint64_t>(field);
@@ -39,22 +39,23 @@ absl::StatusOr<std::vector<BitmapEntry>> ParseBitmapDirectory(absl::Span<const u
     entry.directory_position = position;
     const uint32_t name_bytes = LoadBig<uint16_t>(field + 18);
     const uint64_t extra_bytes = LoadBig<uint32_t>(field + 20);
-    if (extra_bytes + name_bytes > directory.size() - position - kFixedBytes) {
-      return absl::InvalidArgumentError(
-          StrCat("bitmap ", entries.size(), " claims ", extra_bytes,
-                 " bytes of extra data and a name of ", name_bytes, " bytes; ",
-                 directory.size() - position - kFixedBytes, " are left in the bitmap directory"));
+    if (extra_bytes + name_bytes > directory.size() - position - kFixedEntryBytes) {
+      return absl::InvalidArgumentError(StrCat(
+          "bitmap ", entries.size(), " claims ", extra_bytes, " bytes of extra data and a name of ",
+          name_bytes, " bytes; ", directory.size() - position - kFixedEntryBytes,
+          " are left in the bitmap directory"));
     }
     if (entry.granularity_bits < kGranularityBitsMin ||
         entry.granularity_bits > kGranularityBitsMax || name_bytes == 0 ||
-        name_bytes > kNameBytesMax) {
+        name_bytes > kBitmapNameBytesMax) {
       return absl::InvalidArgumentError(
           StrCat("bitmap ", entries.size(), " has granularity bits ", int{entry.granularity_bits},
                  " and a name of ", name_bytes, " bytes (9 to 31 and 1 to 1023 are possible)"));
     }
-    entry.name.assign(reinterpret_cast<const char*>(field) + kFixedBytes + extra_bytes, name_bytes);
+    entry.name.assign(reinterpret_cast<const char*>(field) + kFixedEntryBytes + extra_bytes,
+                      name_bytes);
     entries.push_back(std::move(entry));
-    position += AlignUp(kFixedBytes + extra_bytes + name_bytes, 8);
+    position += AlignUp(kFixedEntryBytes + extra_bytes + name_bytes, 8);
   }
   if (entries.size() != bitmap_count) {
     return absl::InvalidArgumentError(StrCat("the bitmap directory has ", entries.size(),

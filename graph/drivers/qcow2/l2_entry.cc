@@ -13,7 +13,7 @@ constexpr uint64_t kL2Reserved = 0x3f000000000001feu;
 
 std::string HexText(uint64_t value) { return StrCat("0x", absl::Hex(value)); }
 
-absl::Status Broken(std::string_view what, uint64_t raw, std::string_view why) {
+absl::Status BrokenEntry(std::string_view what, uint64_t raw, std::string_view why) {
   return absl::DataLossError(StrCat(what, " entry ", HexText(raw), " ", why));
 }
 
@@ -27,11 +27,12 @@ absl::StatusOr<L2Entry> DecodeCompressed(const RawL2Entry& raw, const Geometry& 
   const uint64_t offset = raw.descriptor & ((uint64_t{1} << bits) - 1);
   const uint64_t sectors = (raw.descriptor & ~(kEntryCopied | kEntryCompressed)) >> bits;
   if ((raw.descriptor & kEntryCopied) != 0) {
-    return Broken("compressed L2", raw.descriptor, "has the 'copied' flag");
+    return BrokenEntry("compressed L2", raw.descriptor, "has the 'copied' flag");
   }
-  if (raw.bitmap != 0) return Broken("compressed L2", raw.descriptor, "has a subcluster bitmap");
+  if (raw.bitmap != 0)
+    return BrokenEntry("compressed L2", raw.descriptor, "has a subcluster bitmap");
   if (offset == 0 || offset >= kHostOffsetEnd) {
-    return Broken("compressed L2", raw.descriptor, "points outside any file");
+    return BrokenEntry("compressed L2", raw.descriptor, "points outside any file");
   }
   entry.is_compressed = true;
   entry.compressed = {HostOffset(offset), (sectors + 1) * 512 - (offset & 511)};
@@ -42,13 +43,13 @@ absl::StatusOr<L2Entry> DecodeSubclusters(const RawL2Entry& raw, L2Entry entry) 
   entry.allocated = static_cast<uint32_t>(raw.bitmap);
   entry.zero = static_cast<uint32_t>(raw.bitmap >> 32);
   if ((raw.descriptor & kEntryZero) != 0) {
-    return Broken("extended L2", raw.descriptor, "has the reserved bit 0 set");
+    return BrokenEntry("extended L2", raw.descriptor, "has the reserved bit 0 set");
   }
   if ((entry.allocated & entry.zero) != 0) {
-    return Broken("extended L2", raw.bitmap, "has subclusters both allocated and zero");
+    return BrokenEntry("extended L2", raw.bitmap, "has subclusters both allocated and zero");
   }
   if (entry.allocated != 0 && !entry.has_host()) {
-    return Broken("extended L2", raw.bitmap, "has allocated subclusters, but no host cluster");
+    return BrokenEntry("extended L2", raw.bitmap, "has allocated subclusters, but no host cluster");
   }
   return entry;
 }
@@ -56,10 +57,10 @@ absl::StatusOr<L2Entry> DecodeSubclusters(const RawL2Entry& raw, L2Entry entry) 
 }  // namespace
 
 absl::StatusOr<L1Entry> DecodeL1Entry(uint64_t raw, const Geometry& geometry) {
-  if ((raw & kL1Reserved) != 0) return Broken("L1", raw, "has reserved bits set");
+  if ((raw & kL1Reserved) != 0) return BrokenEntry("L1", raw, "has reserved bits set");
   const HostOffset table(raw & kEntryOffsetMask);
   if (!geometry.IsClusterAligned(table.value())) {
-    return Broken("L1", raw, "points to an L2 table that is not aligned to clusters");
+    return BrokenEntry("L1", raw, "points to an L2 table that is not aligned to clusters");
   }
   return L1Entry{table, (raw & kEntryCopied) != 0};
 }
@@ -67,18 +68,18 @@ absl::StatusOr<L1Entry> DecodeL1Entry(uint64_t raw, const Geometry& geometry) {
 absl::StatusOr<L2Entry> DecodeL2Entry(const RawL2Entry& raw, const Geometry& geometry) {
   if ((raw.descriptor & kEntryCompressed) != 0) return DecodeCompressed(raw, geometry);
   if ((raw.descriptor & kL2Reserved) != 0) {
-    return Broken("L2", raw.descriptor, "has reserved bits set");
+    return BrokenEntry("L2", raw.descriptor, "has reserved bits set");
   }
   L2Entry entry;
   entry.is_copied = (raw.descriptor & kEntryCopied) != 0;
   entry.host = HostOffset(raw.descriptor & kEntryOffsetMask);
   if (!geometry.IsClusterAligned(entry.host.value())) {
-    return Broken("L2", raw.descriptor, "points to data that is not aligned to clusters");
+    return BrokenEntry("L2", raw.descriptor, "points to data that is not aligned to clusters");
   }
   if (geometry.extended_l2) return DecodeSubclusters(raw, entry);
   if ((raw.descriptor & kEntryZero) != 0) {
     if (geometry.version == 2) {
-      return Broken("L2", raw.descriptor, "has the zero flag, which version 2 does not know");
+      return BrokenEntry("L2", raw.descriptor, "has the zero flag, which version 2 does not know");
     }
     entry.zero = 1;
   } else if (entry.has_host()) {

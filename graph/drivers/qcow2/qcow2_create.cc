@@ -39,7 +39,7 @@ struct Layout {
 };
 
 // `why` says what would do.
-absl::Status Refuse(std::string_view option, std::string_view why) {
+absl::Status RefuseOption(std::string_view option, std::string_view why) {
   return ConflictStatus(absl::StatusCode::kInvalidArgument,
                         {.reason = ConflictReason::kInvalidOption,
                          .object = "qcow2",
@@ -48,44 +48,45 @@ absl::Status Refuse(std::string_view option, std::string_view why) {
                         StrCat("create qcow2 image: ", why));
 }
 
-absl::Status CheckOptions(const Qcow2CreateOptions& options) {
+absl::Status CheckCreateOptions(const Qcow2CreateOptions& options) {
   if (options.version != 2 && options.version != 3) {
-    return Refuse("version", StrCat("version ", options.version, " does not exist; use 2 or 3"));
+    return RefuseOption("version",
+                        StrCat("version ", options.version, " does not exist; use 2 or 3"));
   }
   if (!IsPowerOfTwo(options.cluster_bytes) || options.cluster_bytes < 512 ||
       options.cluster_bytes > uint64_t{2} << 20) {
-    return Refuse("cluster-size", StrCat("cluster size ", options.cluster_bytes,
-                                         " is not a power of two between 512 and 2097152"));
+    return RefuseOption("cluster-size", StrCat("cluster size ", options.cluster_bytes,
+                                               " is not a power of two between 512 and 2097152"));
   }
   if (!IsPowerOfTwo(options.refcount_bits) || options.refcount_bits > 64) {
-    return Refuse("refcount-bits", StrCat("refcount width ", options.refcount_bits,
-                                          " is not a power of two between 1 and 64"));
+    return RefuseOption("refcount-bits", StrCat("refcount width ", options.refcount_bits,
+                                                " is not a power of two between 1 and 64"));
   }
   if (options.version == 2 &&
       (options.refcount_bits != 16 || options.extended_l2 || options.lazy_refcounts ||
        options.compression != Qcow2Compression::kZlib)) {
-    return Refuse(
+    return RefuseOption(
         "version",
         "refcount widths other than 16, extended L2 entries, lazy refcounts and zstd need version "
         "3");
   }
   if (options.extended_l2 && options.cluster_bytes < 16384) {
-    return Refuse("extended-l2",
-                  StrCat("extended L2 entries need clusters of at least 16384 bytes, not ",
-                         options.cluster_bytes));
+    return RefuseOption("extended-l2",
+                        StrCat("extended L2 entries need clusters of at least 16384 bytes, not ",
+                               options.cluster_bytes));
   }
   if (options.backing_filename.empty() && !options.backing_format.empty()) {
-    return Refuse("backing-format", "a backing format needs a backing file name with it");
+    return RefuseOption("backing-format", "a backing format needs a backing file name with it");
   }
   if (options.backing_filename.size() > qcow2::kBackingNameBytesMax ||
       options.backing_filename.find('\0') != std::string::npos) {
-    return Refuse(
+    return RefuseOption(
         "backing-file",
         StrCat("a backing file name has at most ", qcow2::kBackingNameBytesMax,
                " bytes, none of them zero; this one has ", options.backing_filename.size()));
   }
   if (options.preallocation == Qcow2Preallocation::kMetadata && !options.backing_filename.empty()) {
-    return Refuse("preallocation", "preallocation and a backing file do not go together");
+    return RefuseOption("preallocation", "preallocation and a backing file do not go together");
   }
   return absl::OkStatus();
 }
@@ -125,9 +126,9 @@ absl::StatusOr<Layout> PlanLayout(const Header& header, Qcow2Preallocation preal
   const Geometry& geometry = header.geometry;
   const uint64_t l1_entries = geometry.L1EntriesFor(header.bytes);
   if (l1_entries * 8 > qcow2::kL1BytesMax) {
-    return Refuse("size",
-                  StrCat("size ", header.bytes, " needs an L1 table of ", l1_entries,
-                         " entries (limit ", qcow2::kL1BytesMax / 8, "); use larger clusters"));
+    return RefuseOption(
+        "size", StrCat("size ", header.bytes, " needs an L1 table of ", l1_entries,
+                       " entries (limit ", qcow2::kL1BytesMax / 8, "); use larger clusters"));
   }
   Layout layout;
   layout.l1_clusters = std::max<uint64_t>(geometry.ClustersFor(l1_entries * 8), 1);
@@ -147,7 +148,7 @@ absl::StatusOr<Layout> PlanLayout(const Header& header, Qcow2Preallocation preal
   }
   if (layout.refcount_table_clusters << geometry.cluster_bits > qcow2::kRefcountTableBytesMax ||
       layout.end() >= qcow2::kHostOffsetEnd >> geometry.cluster_bits) {
-    return Refuse(
+    return RefuseOption(
         "preallocation",
         StrCat("preallocating ", header.bytes,
                " bytes needs more refcounts than the format allows; use larger clusters"));
@@ -226,7 +227,7 @@ absl::Status CoEmpty(ImageFile& file) MILLRACE_MAY_SUSPEND {
 }  // namespace
 
 absl::Status CoCreateQcow2(ImageFile& file, const Qcow2CreateOptions& options) {
-  MILLRACE_RETURN_IF_ERROR(CheckOptions(options));
+  MILLRACE_RETURN_IF_ERROR(CheckCreateOptions(options));
   Header header = MakeHeader(options);
   MILLRACE_ASSIGN_OR_RETURN(const Layout layout, PlanLayout(header, options.preallocation));
   const uint32_t cluster_bits = header.geometry.cluster_bits;

@@ -7,7 +7,7 @@
 
 #include "absl/strings/cord.h"
 
-namespace millrace {
+namespace millrace::conflict_test {
 namespace {
 
 TEST(Conflict, SurvivesTheTripThroughAStatus) {
@@ -90,4 +90,4 @@ TEST(Conflict, ANumberThatIsNoReasonIsUnknown) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::conflict_test

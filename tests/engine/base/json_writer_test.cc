@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::json_writer_test {
 namespace {
 
 TEST(JsonWriter, WritesNestedValuesInOrder) {
@@ -49,4 +49,4 @@ TEST(JsonWriterDeathTest, RefusesValuesOutOfPlace) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::json_writer_test

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::quiescable_test {
 namespace {
 
 class Subject final : public Quiescable {
@@ -80,4 +80,4 @@ TEST(Quiescable, ListenersMayRemoveThemselvesAndAddOthersWhileNotified) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::quiescable_test

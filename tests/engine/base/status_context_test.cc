@@ -4,7 +4,7 @@
 
 #include "absl/strings/cord.h"
 
-namespace millrace {
+namespace millrace::status_context_test {
 namespace {
 
 TEST(StatusContext, KeepsCodeAndPayloads) {
@@ -19,4 +19,4 @@ TEST(StatusContext, KeepsCodeAndPayloads) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::status_context_test

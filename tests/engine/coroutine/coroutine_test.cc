@@ -19,7 +19,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::coroutine_test {
 namespace {
 
 TEST(Coroutine, KnowsItsNameIdAndScheduler) {
@@ -331,4 +331,4 @@ TEST(CoroutineDeathTest, EngineDestroyedWithALiveCoroutineNamesIt) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::coroutine_test

@@ -12,7 +12,7 @@
 #include "tests/support/seeds.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::backend_property_test {
 namespace {
 
 constexpr uint64_t kFileBytesMax = 300'000;
@@ -192,4 +192,4 @@ INSTANTIATE_TEST_SUITE_P(Backends, BackendProperty,
                          BackendName);
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::backend_property_test

@@ -9,7 +9,7 @@
 #include "millrace/engine/io/heap_array.h"
 #include "millrace/engine/io/io_error.h"
 
-namespace millrace {
+namespace millrace::buffer_pool_test {
 namespace {
 
 // Counts slabs registered.
@@ -160,4 +160,4 @@ TEST_F(HeapArrayTest, AnIndexBeyondTheEndIsCaught) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::buffer_pool_test

@@ -16,7 +16,7 @@
 #include "tests/engine/io/io_test_support.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::create_io_backend_test {
 namespace {
 
 // From here on io_uring_setup fails on this thread, as in a container.
@@ -83,4 +83,4 @@ TEST(CreateIoBackend, PooledMemoryMovesTheSameBytes) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::create_io_backend_test

@@ -18,7 +18,7 @@
 #include "tests/engine/io/io_test_support.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::embedding_test {
 namespace {
 
 constexpr int kTestLimitMs = 60'000;  // a lost wake-up fails the test instead of hanging it
@@ -271,4 +271,4 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Embedding,
                          KindName);
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::embedding_test

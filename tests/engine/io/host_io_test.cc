@@ -17,7 +17,7 @@
 #include "tests/engine/io/io_test_support.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::host_io_test {
 namespace {
 
 class RealBackend : public ::testing::TestWithParam<IoBackendKind> {
@@ -317,4 +317,4 @@ INSTANTIATE_TEST_SUITE_P(Kinds, RealBackend,
                          KindName);
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::host_io_test

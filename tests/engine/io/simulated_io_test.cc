@@ -13,7 +13,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/engine/io/io_test_support.h"
 
-namespace millrace {
+namespace millrace::simulated_io_test {
 namespace {
 
 using Operation = SimulatedOperation;
@@ -532,4 +532,4 @@ TEST(SimulatedDeathTest, ClosingAFileInUseIsCaught) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::simulated_io_test

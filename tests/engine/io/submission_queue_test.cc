@@ -12,7 +12,7 @@
 #include "millrace/engine/engine.h"
 #include "tests/engine/io/io_test_support.h"
 
-namespace millrace {
+namespace millrace::submission_queue_test {
 namespace {
 
 struct Request : SubmissionItem {
@@ -304,4 +304,4 @@ TEST(Doorbell, OfTwoRungOneMayDestroyTheOther) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::submission_queue_test

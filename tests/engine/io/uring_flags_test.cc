@@ -16,7 +16,7 @@
 #include "tests/engine/io/io_test_support.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::uring_flags_test {
 namespace {
 
 class UringFlags : public testing::TestWithParam<size_t> {
@@ -102,4 +102,4 @@ TEST(UringFlagsInUse, AreTheBestThatTheKernelKnows) {
 INSTANTIATE_TEST_SUITE_P(Sets, UringFlags, testing::Range<size_t>(0, kUringFlagSets));
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::uring_flags_test

@@ -20,7 +20,7 @@
 #include "tests/engine/io/io_test_support.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::uring_refusal_test {
 namespace {
 
 constexpr int kLimitMs = 20'000;  // a submission that is forgotten fails the test, not hangs it
@@ -120,4 +120,4 @@ TEST(UringRefusal, ARefusedSubmissionWakesAForeignLoop) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::uring_refusal_test

@@ -12,7 +12,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::error_policy_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -149,4 +149,4 @@ TEST(JobErrorText, IsTheHostsWordsOrOurOwn) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::error_policy_test

@@ -12,7 +12,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_cancel_test {
 namespace {
 
 using Scene = std::function<void(BareJobWorld& world)>;
@@ -185,4 +185,4 @@ TEST(Cancel, ForceHidesTheJobsOwnErrorInTheEventKindOnly) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_cancel_test

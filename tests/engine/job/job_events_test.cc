@@ -11,7 +11,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_events_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -284,4 +284,4 @@ TEST(JobEvents, NothingRunsBetweenCompletedAndNull) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_events_test

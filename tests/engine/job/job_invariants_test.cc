@@ -10,7 +10,7 @@
 #include "millrace/engine/job/job_manager.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_invariants_test {
 namespace {
 
 ScriptedJob::Script Endless() {
@@ -102,4 +102,4 @@ TEST(JobInvariants, WhatAJobHoldsThatIsOverIsFound) {  // J4
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_invariants_test

@@ -15,7 +15,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_manager_test {
 namespace {
 
 using ::testing::Contains;
@@ -448,4 +448,4 @@ TEST(JobManagerDeathTest, MustOutliveItsJobs) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_manager_test

@@ -9,7 +9,7 @@
 #include "tests/support/job_harness.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::job_pace_test {
 namespace {
 
 // Multiples of ten bytes a second, because a tenth of a second's quota is a whole number of bytes.
@@ -151,4 +151,4 @@ TEST(JobPace, AZeroSleepLetsOthersIn) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_pace_test

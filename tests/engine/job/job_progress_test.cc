@@ -12,7 +12,7 @@
 #include "millrace/engine/scheduler/decider.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_progress_test {
 namespace {
 
 TEST(JobProgress, WorkMovesFromRemainingToCurrentAndWorkUnforeseenAddsToTheTotal) {
@@ -107,4 +107,4 @@ TEST(JobProgress, AQueryAtAnyMomentShowsWhatWasSaidAndCurrentNeverFalls) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_progress_test

@@ -10,7 +10,7 @@
 #include "millrace/engine/sync/event.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_quiesce_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -326,4 +326,4 @@ TEST(JobQuiesce, EnteringTheWaitTellsTheDrain) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_quiesce_test

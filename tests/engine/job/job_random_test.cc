@@ -16,7 +16,7 @@
 #include "tests/support/job_harness.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::job_random_test {
 namespace {
 
 constexpr int kJobs = 6;
@@ -184,4 +184,4 @@ void RandomJobs(Engine& engine, uint64_t seed) {
 TEST(RandomJobs, EndOnceTogetherAndNeverMoveUnderADrain) { Explore(RandomJobs); }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_random_test

@@ -14,7 +14,7 @@
 #include "millrace/engine/job/job_transaction.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_tables_test {
 namespace {
 
 const std::map<std::string_view, std::set<std::string_view>>& Targets() {
@@ -122,4 +122,4 @@ TEST(JobTransitionsDeathTest, IllegalOnesFailJ1) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_tables_test

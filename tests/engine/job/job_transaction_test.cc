@@ -13,7 +13,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_transaction_test {
 namespace {
 
 using ::testing::Contains;
@@ -384,4 +384,4 @@ TEST_F(JobTransactionTest, AUserPausedMemberIsWokenToBeCancelled) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_transaction_test

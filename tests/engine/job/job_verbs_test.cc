@@ -11,7 +11,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/support/job_harness.h"
 
-namespace millrace {
+namespace millrace::job_verbs_test {
 namespace {
 
 using ::testing::Contains;
@@ -306,4 +306,4 @@ TEST(JobVerbs, RefusalsNameTheJobAndWhatToDoNext) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_verbs_test

@@ -10,7 +10,7 @@
 #include "millrace/engine/sync/mutex.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::decider_test {
 namespace {
 
 using Options = std::vector<Option>;
@@ -181,4 +181,4 @@ TEST(Decider, ReplayOfAChangedProgramIsReportedAsStale) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::decider_test

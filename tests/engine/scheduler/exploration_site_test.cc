@@ -10,7 +10,7 @@
 #include "millrace/engine/engine.h"
 #include "millrace/engine/scope/task_scope.h"
 
-namespace millrace {
+namespace millrace::exploration_site_test {
 namespace {
 
 bool ComeByOddBranch() { return MILLRACE_BUGGIFY("test: an odd branch"); }
@@ -116,4 +116,4 @@ TEST(ExplorationSiteDeathTest, ABrokenConditionEndsTheProgramAnywhere) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::exploration_site_test

@@ -10,7 +10,7 @@
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/engine/sync/sleep.h"
 
-namespace millrace {
+namespace millrace::scheduler_test {
 namespace {
 
 std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr) {
@@ -60,4 +60,4 @@ TEST(Scheduler, DeadlockReportNamesWaiterAndHolder) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::scheduler_test

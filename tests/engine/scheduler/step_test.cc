@@ -17,7 +17,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::step_test {
 namespace {
 
 using Log = std::vector<std::string>;
@@ -361,4 +361,4 @@ TEST(PostedWork, ThatPostsItselfAgainLeavesStepsToOthers) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::step_test

@@ -11,7 +11,7 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
 
-namespace millrace {
+namespace millrace::timeline_test {
 namespace {
 
 using ::testing::Contains;
@@ -97,4 +97,4 @@ TEST_F(Timeline, WaitsAreToldAsData) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::timeline_test

@@ -18,7 +18,7 @@
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::wait_graph_test {
 namespace {
 
 using testing::AllOf;
@@ -381,4 +381,4 @@ TEST(WaitCycleDeathTest, IsReportedUnderEverySeed) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::wait_graph_test

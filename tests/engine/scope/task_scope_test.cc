@@ -12,7 +12,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::task_scope_test {
 namespace {
 
 using absl::IsCancelled;
@@ -328,4 +328,4 @@ TEST(TaskScopeDeathTest, OpenedOutsideACoroutineWithoutASchedulerIsRefused) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::task_scope_test

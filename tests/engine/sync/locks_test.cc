@@ -13,7 +13,7 @@
 #include "tests/engine/sync/sync_fixture.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::locks_test {
 namespace {
 
 using absl::IsCancelled;
@@ -280,4 +280,4 @@ TEST(RateLimiter, NeverMovesMoreThanSpeedTimesTimeAndAPiece) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::locks_test

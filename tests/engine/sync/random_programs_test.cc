@@ -20,7 +20,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::random_programs_test {
 namespace {
 
 constexpr int kWorkers = 5;
@@ -428,4 +428,4 @@ TEST(RandomPrograms, SpawnsThatFailLeaveNothingBehind) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::random_programs_test

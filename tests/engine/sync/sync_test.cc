@@ -17,7 +17,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/engine/sync/sync_fixture.h"
 
-namespace millrace {
+namespace millrace::sync_test {
 namespace {
 
 using absl::IsCancelled;
@@ -358,4 +358,4 @@ TEST(SleepDeathTest, ASecondSleeperIsRefusedUntilTheFirstHasLeft) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::sync_test

@@ -8,7 +8,7 @@
 #include "examples/hypervisor/options/keyval.h"
 #include "examples/hypervisor/qmp/json_text.h"
 
-namespace millrace {
+namespace millrace::argument_reader_test {
 namespace {
 
 // What Finish() says after `read`, for typed members and for members from text.
@@ -113,4 +113,4 @@ TEST(ArgumentReader, RefusesTextOfTheWrongKind) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::argument_reader_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::busy_wait_test {
 namespace {
 
 // Of so many waits, how many are looked through, when looking finds something or does not.
@@ -59,4 +59,4 @@ TEST(BusyWait, OneInThreeMayMissAndHalfMayNot) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::busy_wait_test

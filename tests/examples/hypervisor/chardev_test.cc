@@ -14,7 +14,7 @@
 #include "millrace/engine/engine.h"
 #include "millrace/engine/scope/task_scope.h"
 
-namespace millrace {
+namespace millrace::chardev_test {
 namespace {
 
 // As long as it lives, no descriptor can be opened that is not open yet.
@@ -95,4 +95,4 @@ TEST_F(ChardevTest, APlaceInShortBecomesAChardev) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::chardev_test

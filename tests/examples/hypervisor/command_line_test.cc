@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace millrace {
+namespace millrace::command_line_test {
 namespace {
 
 absl::StatusOr<CommandLine> Parse(std::vector<std::string> words) {
@@ -141,4 +141,4 @@ TEST(CommandLine, ChoosesHowFilesAreReadAndWritten) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::command_line_test

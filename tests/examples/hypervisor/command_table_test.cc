@@ -13,7 +13,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
 
-namespace millrace {
+namespace millrace::command_table_test {
 namespace {
 
 CommandResult Nothing(const json::object&) { return json::value(json::object()); }
@@ -207,4 +207,4 @@ TEST(CommandTable, AsksForTextWhereACommandWritesItAndTheClientTakesLines) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::command_table_test

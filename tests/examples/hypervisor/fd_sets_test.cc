@@ -6,7 +6,7 @@
 
 #include <string>
 
-namespace millrace {
+namespace millrace::fd_sets_test {
 namespace {
 
 class FdSetsTest : public testing::Test {
@@ -66,4 +66,4 @@ TEST_F(FdSetsTest, RefusesWhatCannotBeAdded) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::fd_sets_test

@@ -6,7 +6,7 @@
 
 #include "gtest/gtest.h"
 
-namespace millrace {
+namespace millrace::hmp_arguments_test {
 namespace {
 
 const HmpSyntax kResize = {
@@ -66,4 +66,4 @@ TEST(HmpArguments, TheRestOfALineKeepsItsSpaces) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::hmp_arguments_test

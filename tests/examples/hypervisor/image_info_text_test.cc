@@ -5,7 +5,7 @@
 
 #include "gtest/gtest.h"
 
-namespace millrace {
+namespace millrace::image_info_text_test {
 namespace {
 
 TEST(ImageInfoText, SizesHaveThreeDigitsThatCount) {
@@ -38,4 +38,4 @@ TEST(ImageInfoText, FactsOfTheFormatComeInTheirUsualOrder) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::image_info_text_test

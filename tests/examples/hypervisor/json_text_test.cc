@@ -10,7 +10,7 @@
 #include "examples/hypervisor/qmp/json_format.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::json_text_test {
 namespace {
 
 // What a stream makes of `text`, cut at `cuts`: values as JSON, mistakes as their texts.
@@ -259,4 +259,4 @@ TEST(JsonFormat, IndentsByFourSpaces) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::json_text_test

@@ -9,7 +9,7 @@
 #include "examples/hypervisor/qmp/json_text.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::keyval_test {
 namespace {
 
 std::string Show(const absl::StatusOr<OptionValue>& value) {
@@ -150,4 +150,4 @@ TEST(DottedMembers, NestBesideObjectsOfTheSameName) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::keyval_test

@@ -17,7 +17,7 @@
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/event.h"
 
-namespace millrace {
+namespace millrace::monitor_hub_test {
 namespace {
 
 // The far end of a monitor's socket.
@@ -375,4 +375,4 @@ TEST_F(MonitorHubTest, RefusesMonitorsItCannotHave) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::monitor_hub_test

@@ -12,7 +12,7 @@
 #include "tests/examples/hypervisor/nbd_wire.h"
 #include "tests/examples/hypervisor/nbd_world.h"
 
-namespace millrace {
+namespace millrace::nbd_contexts_test {
 namespace {
 
 using nbd_wire::Answer;
@@ -82,4 +82,4 @@ TEST(NbdContexts, BlockStatusOfOneRunIsOneOfEachContext) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::nbd_contexts_test

@@ -8,7 +8,7 @@
 
 #include "tests/examples/hypervisor/nbd_wire.h"
 
-namespace millrace {
+namespace millrace::nbd_handshake_test {
 namespace {
 
 using nbd_wire::Big;
@@ -362,4 +362,4 @@ TEST_F(NbdHandshakeTest, RepliesAreGivenBeforeTheNextOptionIsTaken) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::nbd_handshake_test

@@ -7,7 +7,7 @@
 #include "millrace/engine/io/io_error.h"
 #include "tests/examples/hypervisor/nbd_wire.h"
 
-namespace millrace {
+namespace millrace::nbd_request_test {
 namespace {
 
 constexpr uint64_t kDisk = 1 << 20;
@@ -155,4 +155,4 @@ TEST(NbdRequest, ErrorsOfTheHostBecomeTheProtocols) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::nbd_request_test

@@ -11,7 +11,7 @@
 #include "tests/examples/hypervisor/nbd_world.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::nbd_session_test {
 namespace {
 
 using nbd_wire::Answer;
@@ -665,4 +665,4 @@ TEST(NbdSession, ClientsByTlsAreAnsweredWhateverTheOrderAndTheCuts) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::nbd_session_test

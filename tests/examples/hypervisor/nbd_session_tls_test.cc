@@ -9,7 +9,7 @@
 #include "tests/examples/hypervisor/nbd_wire.h"
 #include "tests/examples/hypervisor/nbd_world.h"
 
-namespace millrace {
+namespace millrace::nbd_session_tls_test {
 namespace {
 
 using nbd_wire::Opening;
@@ -54,4 +54,4 @@ TEST(NbdSession, BytesBehindTheRequestForTlsAreNotTakenForTheClientsOwn) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::nbd_session_tls_test

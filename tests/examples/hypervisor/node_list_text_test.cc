@@ -14,7 +14,7 @@
 #include "millrace/graph/graph_view.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::node_list_text_test {
 namespace {
 
 class NodeListTextTest : public GraphFixture {
@@ -89,4 +89,4 @@ TEST_F(NodeListTextTest, OfChainsThatShareImagesIsThatOfTheValues) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::node_list_text_test

@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "millrace/engine/base/byte_range.h"
 
-namespace millrace {
+namespace millrace::qemu_io_parse_test {
 namespace {
 
 std::optional<QemuIoMistake> Parse(const std::string& line, QemuIoRequest* request) {
@@ -128,4 +128,4 @@ TEST(QemuIoParse, NoLengthWrapsAround) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::qemu_io_parse_test

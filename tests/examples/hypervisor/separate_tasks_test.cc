@@ -12,7 +12,7 @@
 #include "millrace/engine/sync/sleep.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::separate_tasks_test {
 namespace {
 
 // Gives out no stack for coroutines of one name.
@@ -66,4 +66,4 @@ TEST(SeparateTasks, OneMayStartTheNextAsItsLastStep) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::separate_tasks_test

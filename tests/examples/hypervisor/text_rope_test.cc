@@ -9,7 +9,7 @@
 
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::text_rope_test {
 namespace {
 
 TEST(TextRope, KeepsTheStoreOfItsPieces) {
@@ -74,4 +74,4 @@ TEST(TextRope, ComesOutAsItWentInHoweverItIsTaken) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::text_rope_test

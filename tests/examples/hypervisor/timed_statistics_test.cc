@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::timed_statistics_test {
 namespace {
 
 TEST(TimedAverage, TellsOfWhatIsRecent) {
@@ -59,4 +59,4 @@ TEST(TimedStatistics, NamesWhatQemuNames) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::timed_statistics_test

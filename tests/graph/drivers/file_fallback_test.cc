@@ -21,7 +21,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::file_fallback_test {
 namespace {
 
 constexpr ZeroFlags kUnmap{.may_unmap = true};
@@ -121,4 +121,4 @@ TEST(FileFallbackOnce, AHostThatPunchesNoHolesIsAskedOnce) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::file_fallback_test

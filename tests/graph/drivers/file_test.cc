@@ -20,7 +20,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::file_test {
 namespace {
 
 // Memory that suits direct I/O.
@@ -435,4 +435,4 @@ INSTANTIATE_TEST_SUITE_P(Backends, FileDriverTest,
                          });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::file_test

@@ -11,7 +11,7 @@
 #include "millrace/graph/drivers/memory.h"
 #include "tests/support/simple_driver_context.h"
 
-namespace millrace {
+namespace millrace::memory_overlay_test {
 namespace {
 
 using Cluster = MemoryOverlayImage::Cluster;
@@ -204,4 +204,4 @@ TEST_F(MemoryOverlay, RefusesMoreClustersThanItsMapMayHave) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::memory_overlay_test

@@ -11,15 +11,10 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "tests/support/simple_driver_context.h"
+#include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::memory_test {
 namespace {
-
-std::unique_ptr<Engine> SimulatedEngine(Decider* decider = nullptr) {
-  auto engine = Engine::Create({.simulated = true, .decider = decider});
-  EXPECT_TRUE(engine.ok());
-  return *std::move(engine);
-}
 
 // Fails the first I/O after its effect, and everything else succeeds.
 class FailFirstAfterEffect final : public Decider {
@@ -151,4 +146,4 @@ TEST(MemoryDriver, SparseImagesTakeOnlyWhatWasWritten) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::memory_test

@@ -6,7 +6,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::null_test {
 namespace {
 
 TEST(NullDriver, ReadsZeroesOnlyIfAsked) {
@@ -48,4 +48,4 @@ TEST(NullDriver, EachOperationTakesItsLatency) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::null_test

@@ -11,7 +11,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::raw_test {
 namespace {
 
 class RawDriverTest : public ::testing::Test {
@@ -163,4 +163,4 @@ TEST_F(RawDriverTest, AWindowBeyondTheChildIsRefused) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::raw_test

@@ -11,7 +11,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::copy_on_read_test {
 namespace {
 
 using Layer = ChainExtent::Layer;
@@ -175,4 +175,4 @@ TEST_F(CopyOnRead, AlwaysWritesUnchangedDataAndLetsOthersDoSo) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::copy_on_read_test

@@ -24,7 +24,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::fault_events_test {
 namespace {
 
 constexpr uint64_t kCluster = 512;
@@ -281,4 +281,4 @@ TEST(FaultEventNames, EachIsRaisedOrHasAReasonWhyNot) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::fault_events_test

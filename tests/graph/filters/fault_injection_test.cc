@@ -15,7 +15,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::fault_injection_test {
 namespace {
 
 class FaultInjection : public ::testing::Test {
@@ -301,4 +301,4 @@ TEST(FaultInjectionConfig, NamesTheLineThatIsWrong) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::fault_injection_test

@@ -16,7 +16,7 @@
 #include "millrace/graph/open_node.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::filters_in_graph_test {
 namespace {
 
 class FiltersInGraph : public ::testing::Test {
@@ -207,4 +207,4 @@ TEST_F(FiltersInGraph, AGuestsReadFailsWhereTheFilterSaysSo) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::filters_in_graph_test

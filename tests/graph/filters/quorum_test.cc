@@ -16,7 +16,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::quorum_test {
 namespace {
 
 constexpr uint64_t kSize = 4096;
@@ -198,4 +198,4 @@ TEST(Quorum, ReadsBesideWritesSeeNoDisagreement) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::quorum_test

@@ -13,7 +13,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::throttle_test {
 namespace {
 
 using Member = ThrottleGroup::Member;
@@ -323,4 +323,4 @@ TEST(Throttle, FlushesPassAndEverythingElseIsCharged) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::throttle_test

@@ -20,7 +20,7 @@
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::chain_index_test {
 namespace {
 
 constexpr uint64_t kCluster = DeepChain::kCluster;
@@ -284,4 +284,4 @@ TEST(ChainIndex, StopsLearningWhereALayerCannotBeAsked) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::chain_index_test

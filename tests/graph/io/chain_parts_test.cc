@@ -28,7 +28,7 @@
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::chain_parts_test {
 namespace {
 
 constexpr uint64_t kCluster = Images::kCluster;
@@ -498,4 +498,4 @@ TEST(ChainParts, FillingLeavesAloneWhatIsThere) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::chain_parts_test

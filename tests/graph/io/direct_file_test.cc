@@ -20,7 +20,7 @@
 #include "millrace/graph/open_image.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::direct_file_test {
 namespace {
 
 struct DirectCase {
@@ -284,4 +284,4 @@ INSTANTIATE_TEST_SUITE_P(Blocks, DirectFile, testing::ValuesIn(kCases),
                          [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::direct_file_test

@@ -10,7 +10,7 @@
 #include "millrace/engine/scheduler/decider.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::dirty_bitmap_test {
 namespace {
 
 constexpr uint64_t kKiB = 1024;
@@ -152,4 +152,4 @@ TEST(DirtyBitmap, AgreesWithOneFlagPerGranule) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::dirty_bitmap_test

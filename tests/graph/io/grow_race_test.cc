@@ -21,7 +21,7 @@
 #include "tests/support/qcow2_images.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::grow_race_test {
 namespace {
 
 // Large, so that the start of a request, which is written in pieces, takes longer than growing.
@@ -156,4 +156,4 @@ TEST(MemoryOverlayOldEnd, DiscardDoesNotReachBehindItsRange) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::grow_race_test

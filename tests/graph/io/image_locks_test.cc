@@ -19,7 +19,7 @@
 #include "tests/support/simple_driver_context.h"
 #include "tests/support/temporary_folder.h"
 
-namespace millrace {
+namespace millrace::image_locks_test {
 namespace {
 
 // What a writable device has, and what a reader that tolerates no writer has.
@@ -349,4 +349,4 @@ TEST_F(ImageLocksTest, WeRefuseAnImageThatAQemuDaemonHoldsAndNameIt) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::image_locks_test

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::open_gate_test {
 namespace {
 
 absl::StatusOr<GatedImage> Resolve(const std::string& holder, const std::string& name,
@@ -121,4 +121,4 @@ TEST(ProbeFormat, KnowsOnlyVersionsItCouldOpen) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::open_gate_test

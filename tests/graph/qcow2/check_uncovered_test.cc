@@ -12,7 +12,7 @@
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::check_uncovered_test {
 namespace {
 
 using qcow2::LoadBig;
@@ -68,4 +68,4 @@ INSTANTIATE_TEST_SUITE_P(Gaps, Uncovered,
                              {0}, {1}, {7}, {8}, {3, 4}, {2, 6}}));
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::check_uncovered_test

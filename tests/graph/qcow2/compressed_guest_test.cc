@@ -18,7 +18,7 @@
 #include "tests/support/qcow2_images.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::compressed_guest_test {
 namespace {
 
 constexpr uint64_t kCluster = 4096;
@@ -107,4 +107,4 @@ TEST(CompressedGuest, ReadsWhatIsOverwrittenMeanwhile) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::compressed_guest_test

@@ -12,7 +12,7 @@
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::corruption_test {
 namespace {
 
 using qcow2::LoadBig;
@@ -111,4 +111,4 @@ TEST_P(Qcow2FoundCorrupt, AWriteInFlightIsNotLinked) {
 INSTANTIATE_TEST_SUITE_P(Versions, Qcow2FoundCorrupt, testing::Values(2, 3));
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::corruption_test

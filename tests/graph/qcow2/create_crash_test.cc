@@ -18,7 +18,7 @@
 #include "tests/support/qcow2_workload.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::create_crash_test {
 namespace {
 
 // An image, and all that an embedder could ask about it.
@@ -201,4 +201,4 @@ TEST(Qcow2CreateCrash, OverAnotherImageLeavesThatOneOrNoneOrAWholeOne) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::create_crash_test

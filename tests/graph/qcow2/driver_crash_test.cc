@@ -19,7 +19,7 @@
 #include "tests/support/sector_history.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::driver_crash_test {
 namespace {
 
 constexpr uint64_t kSector = SectorHistory::kSector;
@@ -362,4 +362,4 @@ TEST(Qcow2Crash, AnyCrashOfConcurrentRequestsLeavesAtMostLeaks) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::driver_crash_test

@@ -16,7 +16,7 @@
 #include "tests/support/qcow2_images.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::driver_fault_states_test {
 namespace {
 
 constexpr uint64_t kCluster = 4096;
@@ -294,4 +294,4 @@ INSTANTIATE_TEST_SUITE_P(States, Qcow2FaultStates, testing::ValuesIn(kStates),
                          [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::driver_fault_states_test

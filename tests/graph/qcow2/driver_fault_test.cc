@@ -12,7 +12,7 @@
 #include "tests/support/faulted_guest.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::driver_fault_test {
 namespace {
 
 // Writes, zeroes, discards, fills, grows and flushes.
@@ -152,4 +152,4 @@ TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::driver_fault_test

@@ -10,7 +10,7 @@
 #include "tests/support/qcow2_workload.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::driver_property_test {
 namespace {
 
 void RunSeed(uint64_t seed) {
@@ -55,4 +55,4 @@ TEST(Qcow2Property, RandomOperationsMatchTheModelAndLeaveACleanImage) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::driver_property_test

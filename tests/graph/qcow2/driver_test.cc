@@ -18,7 +18,7 @@
 #include "tests/support/qcow2_images.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::driver_test {
 namespace {
 
 using testing::Contains;
@@ -632,4 +632,4 @@ TEST_F(Qcow2Driver, SaysSomethingHarmlessOfItselfBeforeItIsOpen) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::driver_test

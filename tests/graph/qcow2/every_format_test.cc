@@ -8,7 +8,7 @@
 #include "tests/support/qcow2_formats.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::every_format_test {
 namespace {
 
 class Qcow2EveryFormat : public testing::TestWithParam<Qcow2Format> {};
@@ -31,4 +31,4 @@ INSTANTIATE_TEST_SUITE_P(Formats, Qcow2EveryFormat, testing::ValuesIn(AllQcow2Fo
                          [](const auto& each) { return NameOf(each.param); });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::every_format_test

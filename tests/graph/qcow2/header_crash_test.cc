@@ -15,7 +15,7 @@
 #include "tests/support/qcow2_images.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::header_crash_test {
 namespace {
 
 BackingReference RandomBacking(RandomStream& random) {
@@ -130,4 +130,4 @@ TEST(Qcow2HeaderCrash, NameAndFormatAreTheOldOnesOrTheNewOnes) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::header_crash_test

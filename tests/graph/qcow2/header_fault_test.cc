@@ -12,7 +12,7 @@
 #include "millrace/engine/base/text.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::header_fault_test {
 namespace {
 
 constexpr uint64_t kCluster = 4096;
@@ -173,4 +173,4 @@ INSTANTIATE_TEST_SUITE_P(Failures, Qcow2HeaderFaultOnce,
                          [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::header_fault_test

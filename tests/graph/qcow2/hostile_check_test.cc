@@ -17,7 +17,7 @@
 #include "tests/support/image_examiner.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::hostile_check_test {
 namespace {
 
 using qcow2::Header;
@@ -203,4 +203,4 @@ TEST_F(SharedTables, RefcountsBehindTheEndOfTheFileAreNotRead) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::hostile_check_test

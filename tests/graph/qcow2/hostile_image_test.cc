@@ -16,7 +16,7 @@
 #include "millrace/graph/drivers/qcow2/qcow2_info.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::hostile_image_test {
 namespace {
 
 using qcow2::Header;
@@ -417,4 +417,4 @@ TEST(Qcow2HostileImage, AFlippedByteNeverBringsAnythingDown) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::hostile_image_test

@@ -16,7 +16,7 @@
 #include "tests/support/crafted_qcow2.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::last_cluster_test {
 namespace {
 
 using qcow2::LoadBig;
@@ -258,4 +258,4 @@ TEST_P(OldEnd, IsTheEndOfTheClusterWhileItStands) {
 INSTANTIATE_TEST_SUITE_P(Subclusters, OldEnd, testing::Bool());
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::last_cluster_test

@@ -17,7 +17,7 @@
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::lying_image_test {
 namespace {
 
 using qcow2::Header;
@@ -333,4 +333,4 @@ TEST(Qcow2EmptyL1, GrowingProtectsWhatLiesWhereTheTableIsSaidToBe) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::lying_image_test

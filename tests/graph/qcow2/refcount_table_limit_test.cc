@@ -13,7 +13,7 @@
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::refcount_table_limit_test {
 namespace {
 
 using qcow2::LoadBig;
@@ -93,4 +93,4 @@ TEST(Qcow2Growth, AnImageAtTheLimitOfItsRefcountTableTakesWrites) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::refcount_table_limit_test

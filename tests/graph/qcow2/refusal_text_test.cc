@@ -16,7 +16,7 @@
 #include "tests/support/crafted_qcow2.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::refusal_text_test {
 namespace {
 
 using Bytes = std::vector<uint8_t>;
@@ -299,4 +299,4 @@ INSTANTIATE_TEST_SUITE_P(Fields, Qcow2Refusal, testing::ValuesIn(kRefusals),
                          [](const auto& each) { return std::string(each.param.name); });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::refusal_text_test

@@ -19,7 +19,7 @@
 #include "tests/support/crafted_qcow2.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::repair_fault_test {
 namespace {
 
 using qcow2::Header;
@@ -279,4 +279,4 @@ TEST_P(Qcow2RepairFaults, ACrashMeanwhileIsMendedByASecondRepair) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::repair_fault_test

@@ -28,7 +28,7 @@
 #include "tests/support/graph_fixture.h"
 #include "tests/support/qcow2_images.h"
 
-namespace millrace {
+namespace millrace::window_test {
 namespace {
 
 using qcow2::LoadBig;
@@ -360,4 +360,4 @@ INSTANTIATE_TEST_SUITE_P(Below, Qcow2Window,
                                          Below::kFilterOnWindow));
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::window_test

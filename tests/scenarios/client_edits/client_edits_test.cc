@@ -22,7 +22,7 @@
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::client_edits_test {
 namespace {
 
 constexpr size_t kLayers = 5;
@@ -234,4 +234,4 @@ TEST(ClientEdits, EverybodyButTheJobLetsGoOfItsNodes) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::client_edits_test

@@ -8,7 +8,7 @@
 #include "millrace/graph/drain.h"
 #include "tests/support/chain_story.h"
 
-namespace millrace {
+namespace millrace::filters_beside_test {
 namespace {
 
 // Both wait for somebody else's drain until each has its filter beside n3. `meetings`: how often
@@ -52,4 +52,4 @@ TEST(FiltersBeside, OneTakesItsPlaceBelowTheOtherThatWasFaster) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::filters_beside_test

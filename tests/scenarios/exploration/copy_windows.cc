@@ -18,10 +18,10 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kLayers = 4;
+constexpr size_t kLayersOfWindows = 4;
 constexpr size_t kWindow = 4;
 
-absl::Status CoStart(ChainStory& story, bool is_stream) MILLRACE_MAY_SUSPEND {
+absl::Status CoStartCopy(ChainStory& story, bool is_stream) MILLRACE_MAY_SUSPEND {
   if (is_stream) {
     StreamOptions options = story.Stream("job", 3, 0);
     options.copy.batches_max = kWindow;
@@ -49,11 +49,11 @@ using Meeting = std::function<absl::Status(ScenarioRun&, ChainStory&)>;
 // `may_end_it`: the meeting may keep the job from succeeding.
 Scenario InWindow(bool is_stream, std::string_view name, bool may_end_it, Meeting meeting) {
   return StoryScenario(StrCat(is_stream ? "stream" : "commit", " with a window meets ", name),
-                       {.layers = kLayers, .guest_rounds = 0},
+                       {.layers = kLayersOfWindows, .guest_rounds = 0},
                        [=](ScenarioRun& run, ChainStory& story)
                            MILLRACE_MAY_SUSPEND -> absl::Status {
                              run.engine().simulated_io()->SetLatency(4 * kMillisecond);
-                             MILLRACE_RETURN_IF_ERROR(CoStart(story, is_stream));
+                             MILLRACE_RETURN_IF_ERROR(CoStartCopy(story, is_stream));
                              TaskScope scope("others");
                              scope.Spawn("other", [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
                                if (!CoWaitForWindow(run, story)) return absl::OkStatus();
@@ -89,7 +89,7 @@ absl::Status CoPause(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
 }
 
 // G7: the same inside a drained section of the lowest layer, which reaches up to the job.
-absl::Status CoDrain(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
+absl::Status CoDrainTop(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(
       DrainedSection drained,
       DrainedSection::CoBegin(story.graph(), {story.node(0)}, {story.chain().monitor_holder}));
@@ -101,7 +101,7 @@ absl::Status CoDrain(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
-absl::Status CoCancel(ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND {
+absl::Status CoCancelCopy(ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND {
   story.jobs().Cancel("job", true).IgnoreError();  // it may have just ended
   return absl::OkStatus();
 }
@@ -116,8 +116,8 @@ absl::Status CoFail(ScenarioRun& run, ChainStory&) MILLRACE_MAY_SUSPEND {
 // While a drain waits for what is in flight, the job is cancelled.
 absl::Status CoDrainAndCancel(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
   TaskScope scope("drain and cancel");
-  scope.Spawn("drain", [&]() MILLRACE_MAY_SUSPEND { return CoDrain(run, story); });
-  scope.Spawn("cancel", [&]() MILLRACE_MAY_SUSPEND { return CoCancel(run, story); });
+  scope.Spawn("drain", [&]() MILLRACE_MAY_SUSPEND { return CoDrainTop(run, story); });
+  scope.Spawn("cancel", [&]() MILLRACE_MAY_SUSPEND { return CoCancelCopy(run, story); });
   return scope.CoJoin();
 }
 
@@ -127,8 +127,8 @@ std::vector<Scenario> CopyWindows() {
   std::vector<Scenario> scenarios;
   for (const bool is_stream : {true, false}) {
     scenarios.push_back(InWindow(is_stream, "a pause", false, &CoPause));
-    scenarios.push_back(InWindow(is_stream, "a drain", false, &CoDrain));
-    scenarios.push_back(InWindow(is_stream, "a cancel", true, &CoCancel));
+    scenarios.push_back(InWindow(is_stream, "a drain", false, &CoDrainTop));
+    scenarios.push_back(InWindow(is_stream, "a cancel", true, &CoCancelCopy));
     scenarios.push_back(InWindow(is_stream, "two errors", true, &CoFail));
     scenarios.push_back(InWindow(is_stream, "a drain and a cancel", true, &CoDrainAndCancel));
   }

@@ -13,7 +13,7 @@
 #include "tests/scenarios/exploration/scenario_names.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::exploration_test {
 namespace {
 
 class Exploration : public testing::TestWithParam<Scenario> {};
@@ -34,4 +34,4 @@ TEST_P(Exploration, GoesWellUnderThePortfolio) {
 INSTANTIATE_TEST_SUITE_P(All, Exploration, testing::ValuesIn(AllScenarios()), ScenarioTestName);
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::exploration_test

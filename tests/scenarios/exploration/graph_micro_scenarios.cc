@@ -35,9 +35,9 @@ struct Pond {
   bool is_cut = false;
 };
 
-using Act = std::function<absl::Status(Pond&)>;
+using PondAct = std::function<absl::Status(Pond&)>;
 
-Scenario Acts(std::string name, std::vector<Act> acts) {
+Scenario Acts(std::string name, std::vector<PondAct> acts) {
   return {StrCat("micro: ", name), [acts = std::move(acts)](ScenarioRun& run) {
             return WithExpectations(run, [&]() {
               Graph graph(run.engine());
@@ -84,7 +84,7 @@ bool IsQuiesced(Pond& pond, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() && node->is_quiesced();
 }
 
-absl::Status CoDrain(Pond& pond, size_t layer, const char* who) MILLRACE_MAY_SUSPEND {
+absl::Status CoDrainLayer(Pond& pond, size_t layer, const char* who) MILLRACE_MAY_SUSPEND {
   const NodeId node = pond.chain.nodes[layer];
   MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
                             DrainedSection::CoBegin(pond.graph, {node}, {pond.Party(who)}));
@@ -150,24 +150,24 @@ absl::Status CoAttachAndDetach(Pond& pond, const char* who) MILLRACE_MAY_SUSPEND
   return absl::OkStatus();
 }
 
-Act Drains(size_t layer, const char* who) {
-  return [=](Pond& pond) MILLRACE_MAY_SUSPEND { return CoDrain(pond, layer, who); };
+PondAct Drains(size_t layer, const char* who) {
+  return [=](Pond& pond) MILLRACE_MAY_SUSPEND { return CoDrainLayer(pond, layer, who); };
 }
-Act Freezes(const char* who) {
+PondAct Freezes(const char* who) {
   return [=](Pond& pond) MILLRACE_MAY_SUSPEND { return CoFreeze(pond, who); };
 }
-Act Cuts(const char* who) {
+PondAct Cuts(const char* who) {
   return [=](Pond& pond) MILLRACE_MAY_SUSPEND { return CoCut(pond, who); };
 }
-Act AttachesAndDetaches(const char* who) {
+PondAct AttachesAndDetaches(const char* who) {
   return [=](Pond& pond) MILLRACE_MAY_SUSPEND { return CoAttachAndDetach(pond, who); };
 }
 
 }  // namespace
 
 std::vector<Scenario> GraphMicroScenarios() {
-  const Act writes = &CoWriteOnce;
-  const Act reads = &CoReadOnce;
+  const PondAct writes = &CoWriteOnce;
+  const PondAct reads = &CoReadOnce;
   return {
       Acts("a drain and a write", {Drains(1, "a"), writes}),
       Acts("a drain below and a write", {Drains(0, "a"), writes}),

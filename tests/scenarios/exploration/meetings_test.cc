@@ -18,7 +18,7 @@
 #include "tests/scenarios/exploration/catalogue.h"
 #include "tests/scenarios/exploration/story_scenario.h"
 
-namespace millrace {
+namespace millrace::meetings_test {
 namespace {
 
 struct Meeting {
@@ -112,4 +112,4 @@ TEST(Meetings, TakePlaceAtSomeMomentOfTheJob) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::meetings_test

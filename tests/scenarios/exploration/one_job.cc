@@ -20,7 +20,8 @@ constexpr uint64_t kMirrorBytesOfARound = 4 * 512;
 constexpr std::string_view kWholeChain = "n3 <- n2 <- n1 <- n0";
 
 // An empty image of the disk's size beside the chain.
-absl::StatusOr<NodeId> CoAddTarget(ChainStory& story, Attachment& keeper) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<NodeId> CoAddMirrorTarget(ChainStory& story, Attachment& keeper)
+    MILLRACE_MAY_SUSPEND {
   MemoryOverlayOptions driver;
   driver.bytes = ChainStoryOptions().bytes;
   driver.filename = "target";
@@ -49,7 +50,7 @@ absl::Status CoStartMirrorJob(ChainStory& story, const OneJobOptions& wanted) MI
   if (options.granularity == 0) options.granularity = 512;
   if (wanted.copies_in_rounds) options.buffer_bytes = kMirrorBytesOfARound;
   options.on_source_error = options.on_target_error = wanted.on_error;
-  MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddTarget(story, keeper));
+  MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddMirrorTarget(story, keeper));
   absl::Status started = story.CoStart(std::move(options));
   keeper.CoDetach();
   return started;

@@ -18,7 +18,7 @@
 #include "tests/support/job_witness.h"
 #include "tests/support/oracle_names.h"
 
-namespace millrace {
+namespace millrace::oracles_test {
 namespace {
 
 // The signature of what is found in production's order, where faults may be planted; empty if
@@ -191,4 +191,4 @@ TEST(JobWitness, SeesProgressThatGoesBackOrTooFar) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::oracles_test

@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kLayers = 7;
+constexpr size_t kLayersOfPairs = 7;
 
 enum class Ends { kWheneverTheyWant, kFirstFirst, kSecondFirst };
 
@@ -58,7 +58,7 @@ absl::Status CoMeet(ScenarioRun& run, ChainStory& story, const Work& one, const 
                     bool may_refuse, Ends ends) MILLRACE_MAY_SUSPEND {
   const bool by_hand = ends != Ends::kWheneverTheyWant;
   std::set<size_t> layers;
-  for (size_t layer = 0; layer < kLayers; ++layer) layers.insert(layer);
+  for (size_t layer = 0; layer < kLayersOfPairs; ++layer) layers.insert(layer);
   MILLRACE_RETURN_IF_ERROR(CoStart(story, "one", one, by_hand));
   const absl::Status second = CoStart(story, "two", two, by_hand);
   EXPECT_TRUE(second.ok() || (may_refuse && absl::IsFailedPrecondition(second))) << second;
@@ -90,11 +90,11 @@ absl::Status CoMeetAFilter(ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUS
   return result;
 }
 
-std::string NameOf(const Work& work) {
+std::string NameOfWork(const Work& work) {
   return StrCat(work.is_commit ? "commit " : "stream ", work.top, "-", work.bottom);
 }
 
-std::string_view NameOf(Ends ends) {
+std::string_view NameOfEnds(Ends ends) {
   switch (ends) {
     case Ends::kWheneverTheyWant:
       return "";
@@ -130,8 +130,8 @@ std::vector<Scenario> PairsOfJobs() {
           const bool overlaps = each.bottom_one <= each.top_two && each.bottom_two <= each.top_one;
           if (overlaps && ends != Ends::kWheneverTheyWant) continue;
           scenarios.push_back(StoryScenario(
-              StrCat(NameOf(one), " and ", NameOf(two), NameOf(ends)),
-              {.layers = kLayers, .guest_rounds = 1},
+              StrCat(NameOfWork(one), " and ", NameOfWork(two), NameOfEnds(ends)),
+              {.layers = kLayersOfPairs, .guest_rounds = 1},
               [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND {
                 return CoMeet(run, story, one, two,
                               each.may_refuse || (first_commits && second_commits), ends);
@@ -141,7 +141,7 @@ std::vector<Scenario> PairsOfJobs() {
     }
   }
   scenarios.push_back(StoryScenario("stream 2-1, commit 5-4 and a filter that comes and goes",
-                                    {.layers = kLayers, .guest_rounds = 1}, CoMeetAFilter));
+                                    {.layers = kLayersOfPairs, .guest_rounds = 1}, CoMeetAFilter));
   return scenarios;
 }
 

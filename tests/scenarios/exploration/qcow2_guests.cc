@@ -24,8 +24,8 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kSectors = 16;
-constexpr uint64_t kSector = TaggedDisk::kSector;
+constexpr uint64_t kGuestSectors = 16;
+constexpr uint64_t kGuestSector = TaggedDisk::kSector;
 constexpr char kPath[] = "disk.qcow2";
 
 // The image, open, and its guest's disk with what it must show.
@@ -42,14 +42,14 @@ struct Qcow2Disk {
   DriverRegistry registry;
   OpenedImage image;
   Attachment disk;
-  TaggedDisk model{kSectors};
+  TaggedDisk model{kGuestSectors};
 };
 
 absl::Status Qcow2Disk::CoOpenNew(uint64_t sectors, uint64_t cluster_bytes) {
   MILLRACE_RETURN_IF_ERROR(RegisterBuiltinDrivers(registry));
   CreateImageOptions create;
   create.path = kPath;
-  create.qcow2.bytes = sectors * kSector;
+  create.qcow2.bytes = sectors * kGuestSector;
   create.qcow2.cluster_bytes = cluster_bytes;
   MILLRACE_RETURN_IF_ERROR(CoCreateImage(graph, registry, create));
   OpenImageOptions open;
@@ -76,8 +76,9 @@ absl::Status Qcow2Disk::CoCheckAndClose() {
 }
 
 absl::Status Qcow2Disk::CoReadOwn(uint64_t sector) {
-  std::array<uint8_t, kSector> bytes = {};
-  MILLRACE_RETURN_IF_ERROR(disk.CoRead(sector * kSector, IoVector(bytes.data(), bytes.size())));
+  std::array<uint8_t, kGuestSector> bytes = {};
+  MILLRACE_RETURN_IF_ERROR(
+      disk.CoRead(sector * kGuestSector, IoVector(bytes.data(), bytes.size())));
   uint64_t written_to = 0;
   std::memcpy(&written_to, bytes.data(), sizeof(written_to));
   const bool is_zero = IoVector(bytes.data(), bytes.size()).IsZero();
@@ -90,8 +91,8 @@ using Party = std::function<absl::Status(Qcow2Disk&)>;
 
 struct GuestOptions {
   bool verifies = true;  // all that the disk shows in the end
-  uint64_t sectors = kSectors;
-  uint64_t cluster_bytes = kSector;
+  uint64_t sectors = kGuestSectors;
+  uint64_t cluster_bytes = kGuestSector;
 };
 
 // Sectors 0-7 are written; then the parties come, each with a coroutine of its own.
@@ -165,11 +166,11 @@ Party Flushes(int times) {
 // Fills what nobody has written yet, two clusters at a time, as a copier does.
 Party Fills(uint64_t first, uint64_t end) {
   return [=](Qcow2Disk& disk) MILLRACE_MAY_SUSPEND -> absl::Status {
-    std::array<uint8_t, 2 * kSector> zeroes = {};
+    std::array<uint8_t, 2 * kGuestSector> zeroes = {};
     for (uint64_t sector = first; sector + 1 < end; sector += 2) {
-      MILLRACE_RETURN_IF_ERROR(disk.disk.CoWriteParts({ByteRange(sector * kSector, 2 * kSector)},
-                                                      IoVector(zeroes.data(), zeroes.size()),
-                                                      {.only_if_unallocated = true}));
+      MILLRACE_RETURN_IF_ERROR(disk.disk.CoWriteParts(
+          {ByteRange(sector * kGuestSector, 2 * kGuestSector)},
+          IoVector(zeroes.data(), zeroes.size()), {.only_if_unallocated = true}));
     }
     return absl::OkStatus();
   };
@@ -177,8 +178,8 @@ Party Fills(uint64_t first, uint64_t end) {
 
 // Cuts the second half off, and adds it again.
 absl::Status CoShrinkAndGrow(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
-  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kSectors / 2 * kSector));
-  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kSectors * kSector));
+  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kGuestSectors / 2 * kGuestSector));
+  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kGuestSectors * kGuestSector));
   return absl::OkStatus();
 }
 
@@ -186,19 +187,19 @@ absl::Status CoShrinkAndGrow(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
 absl::Status CoWriteWhereItShrinks(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
   const std::vector<uint8_t> content = TaggedDisk::Content(12, 1);
   const IoVector memory = IoVector::OfConst(content.data(), content.size());
-  disk.disk.CoWrite(12 * kSector, memory).IgnoreError();
+  disk.disk.CoWrite(12 * kGuestSector, memory).IgnoreError();
   return disk.CoReadOwn(4);
 }
 
 // The last cluster holds two sectors of which the image has one, and then both.
 absl::Status CoZeroTheEnd(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
-  MILLRACE_RETURN_IF_ERROR(disk.model.CoWrite(disk.disk, kSectors - 4, 2));
-  return disk.model.CoZero(disk.disk, kSectors - 3, 2, false);
+  MILLRACE_RETURN_IF_ERROR(disk.model.CoWrite(disk.disk, kGuestSectors - 4, 2));
+  return disk.model.CoZero(disk.disk, kGuestSectors - 3, 2, false);
 }
 
 absl::Status CoGrowAndWrite(Qcow2Disk& disk) MILLRACE_MAY_SUSPEND {
-  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kSectors * kSector));
-  MILLRACE_RETURN_IF_ERROR(disk.model.CoWrite(disk.disk, kSectors - 1, 1));
+  MILLRACE_RETURN_IF_ERROR(disk.disk.CoResize(kGuestSectors * kGuestSector));
+  MILLRACE_RETURN_IF_ERROR(disk.model.CoWrite(disk.disk, kGuestSectors - 1, 1));
   return disk.disk.CoFlush();
 }
 
@@ -213,7 +214,7 @@ std::vector<Scenario> Qcow2Guests() {
       GuestThat("resizes and writes", {&CoShrinkAndGrow, &CoWriteWhereItShrinks},
                 {.verifies = false}),
       GuestThat("zeroes the end of a disk that grows", {&CoZeroTheEnd, &CoGrowAndWrite},
-                {.sectors = kSectors - 1, .cluster_bytes = 2 * kSector}),
+                {.sectors = kGuestSectors - 1, .cluster_bytes = 2 * kGuestSector}),
   };
 }
 

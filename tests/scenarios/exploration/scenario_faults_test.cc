@@ -19,7 +19,7 @@
 #include "tests/scenarios/exploration/scenario_names.h"
 #include "tests/support/seeds.h"
 
-namespace millrace {
+namespace millrace::scenario_faults_test {
 namespace {
 
 using Lasts = FaultLoop::Lasts;
@@ -51,4 +51,4 @@ TEST_P(Faults, ForEverLeadToCleanErrors) { Loop(Lasts::kForEver); }
 INSTANTIATE_TEST_SUITE_P(All, Faults, testing::ValuesIn(LoopedScenarios()), ScenarioTestName);
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::scenario_faults_test

@@ -11,7 +11,7 @@
 #include "millrace/engine/explore/explorer.h"
 #include "tests/scenarios/exploration/catalogue.h"
 
-namespace millrace {
+namespace millrace::touches_test {
 namespace {
 
 using Dependence = Exhaustive::Dependence;
@@ -63,4 +63,4 @@ TEST(Touches, ShowEveryOutcomeInFewerSchedules) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::touches_test

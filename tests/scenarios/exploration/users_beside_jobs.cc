@@ -24,7 +24,7 @@ namespace {
 
 // ---- Transactions -------------------------------------------------------------------------------
 
-constexpr ChainStoryOptions kSixLayers = {.layers = 6, .guest_rounds = 0};
+constexpr ChainStoryOptions kSixQuietLayers = {.layers = 6, .guest_rounds = 0};
 
 // Two streams that end together or not at all: 'u' of n4 into n5, 'l' of n1 into n2.
 absl::Status CoStartTogether(ChainStory& story, int64_t speed_of_upper) MILLRACE_MAY_SUSPEND {
@@ -55,7 +55,7 @@ using Act = std::function<absl::Status(ScenarioRun&, ChainStory&)>;
 
 Scenario TogetherAnd(std::string what, int64_t speed_of_upper, Act act) {
   return StoryScenario(
-      StrCat("two streams of a transaction and ", what), kSixLayers,
+      StrCat("two streams of a transaction and ", what), kSixQuietLayers,
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         TaskScope scope("user");
         MILLRACE_RETURN_IF_ERROR(CoStartTogether(story, speed_of_upper));
@@ -105,7 +105,7 @@ Scenario SlowAnd(std::string what, bool must_succeed, Act act) {
 // Everything is shut down while one job is at work, slowly, and two are over and are kept.
 Scenario ShutDownAtWork() {
   return StoryScenario(
-      "shutting down with jobs at work and jobs that are kept", kSixLayers,
+      "shutting down with jobs at work and jobs that are kept", kSixQuietLayers,
       [](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         for (const size_t top : {1u, 3u}) {
           StreamOptions quick = story.StreamToBottom(StrCat("q", top), top, top);
@@ -124,7 +124,7 @@ Scenario ShutDownAtWork() {
 }
 
 Scenario ShutDownTogether() {
-  return StoryScenario("shutting down with a transaction at work", kSixLayers,
+  return StoryScenario("shutting down with a transaction at work", kSixQuietLayers,
                        [](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
                          MILLRACE_RETURN_IF_ERROR(CoStartTogether(story, 0));
                          CoYield("user.shutdown");

@@ -6,7 +6,7 @@
 namespace millrace {
 namespace {
 
-absl::Status CoCancel(ChainStory& story) MILLRACE_MAY_SUSPEND {
+absl::Status CoCancelStream(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(story.jobs().Cancel("s", false));
   MILLRACE_RETURN_IF_ERROR(
       Must(absl::IsCancelled(story.CoOver("s")), "cancel: it ended otherwise"));
@@ -22,7 +22,7 @@ StreamOptions SlowStream(ChainStory& story, int64_t speed) {
 
 absl::Status CoStreamStop(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(story.CoStart(SlowStream(story, kStandingStill)));
-  MILLRACE_RETURN_IF_ERROR(CoCancel(story));
+  MILLRACE_RETURN_IF_ERROR(CoCancelStream(story));
   return story.jobs().Dismiss("s");
 }
 
@@ -36,11 +36,11 @@ absl::Status CoSetSpeed(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(MustBeSpeed(story, 0));
   MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed("s", 8));
   MILLRACE_RETURN_IF_ERROR(MustBeSpeed(story, 8));
-  MILLRACE_RETURN_IF_ERROR(CoCancel(story));
+  MILLRACE_RETURN_IF_ERROR(CoCancelStream(story));
   MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("s"));
   MILLRACE_RETURN_IF_ERROR(story.CoStart(SlowStream(story, 4)));
   MILLRACE_RETURN_IF_ERROR(MustBeSpeed(story, 4));
-  MILLRACE_RETURN_IF_ERROR(CoCancel(story));
+  MILLRACE_RETURN_IF_ERROR(CoCancelStream(story));
   return story.jobs().Dismiss("s");
 }
 
@@ -52,21 +52,21 @@ absl::Status CoSetSpeedInvalid(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(story.CoStart(SlowStream(story, kStandingStill)));
   MILLRACE_RETURN_IF_ERROR(
       MustBeRefused(story.jobs().SetSpeed("s", -1), ConflictReason::kNegativeSpeed, "s"));
-  MILLRACE_RETURN_IF_ERROR(CoCancel(story));
+  MILLRACE_RETURN_IF_ERROR(CoCancelStream(story));
   return story.jobs().Dismiss("s");
 }
 
-constexpr ChainStoryOptions kTwo = {.layers = 2};
+constexpr ChainStoryOptions kTwoLayers = {.layers = 2};
 
-const SimulatedCase kStories[] = {
-    {"stream_stop", kTwo, &CoStreamStop},
-    {"set_speed", kTwo, &CoSetSpeed},
-    {"set_speed_invalid", kTwo, &CoSetSpeedInvalid},
+const SimulatedCase kCancelSpeedStories[] = {
+    {"stream_stop", kTwoLayers, &CoStreamStop},
+    {"set_speed", kTwoLayers, &CoSetSpeed},
+    {"set_speed_invalid", kTwoLayers, &CoSetSpeedInvalid},
 };
 
 }  // namespace
 
-absl::Span<const SimulatedCase> CancelSpeedStories() { return kStories; }
+absl::Span<const SimulatedCase> CancelSpeedStories() { return kCancelSpeedStories; }
 
 std::vector<SimulatedCase> SimulatedCases() {
   std::vector<SimulatedCase> all;

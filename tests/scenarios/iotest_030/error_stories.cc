@@ -14,9 +14,9 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kBytes = 2 << 20;
-constexpr uint64_t kClusterBytes = 64 << 10;
+constexpr uint64_t kErrorClusterBytes = 64 << 10;
 // A cluster that the lower image has allocated; the job stands before it when it fails.
-constexpr uint64_t kFailsAt = 9 * kClusterBytes;
+constexpr uint64_t kFailsAt = 9 * kErrorClusterBytes;
 
 absl::Status CoStartOverFault(ChainStory& story, int error_number, OnError on_error)
     MILLRACE_MAY_SUSPEND {
@@ -99,9 +99,9 @@ absl::Status CoEnospc(ChainStory& story) MILLRACE_MAY_SUSPEND {
 }
 
 constexpr ChainStoryOptions kTwo = {
-    .layers = 2, .guest_rounds = 0, .bytes = kBytes, .cluster_bytes = kClusterBytes};
+    .layers = 2, .guest_rounds = 0, .bytes = kBytes, .cluster_bytes = kErrorClusterBytes};
 
-const SimulatedCase kStories[] = {
+const SimulatedCase kErrorStories[] = {
     {"report", kTwo, &CoReport}, {"ignore", kTwo, &CoIgnore},
     {"stop", kTwo, &CoStop},     {"enospc_reports_others", kTwo, &CoEnospcReportsOthers},
     {"enospc", kTwo, &CoEnospc},
@@ -109,6 +109,6 @@ const SimulatedCase kStories[] = {
 
 }  // namespace
 
-absl::Span<const SimulatedCase> ErrorStories() { return kStories; }
+absl::Span<const SimulatedCase> ErrorStories() { return kErrorStories; }
 
 }  // namespace millrace

@@ -71,7 +71,7 @@ absl::Status CoStreamShortBacking(ChainStory& story) MILLRACE_MAY_SUSPEND {
 
 constexpr ChainStoryOptions kThree = {.layers = 3};
 
-const SimulatedCase kStories[] = {
+const SimulatedCase kOneDriveStories[] = {
     {"stream", kThree, &CoStream},
     {"stream_intermediate", kThree, &CoStreamIntermediate},
     {"stream_pause", kThree, &CoStreamPause},
@@ -86,6 +86,6 @@ const SimulatedCase kStories[] = {
 
 }  // namespace
 
-absl::Span<const SimulatedCase> OneDriveStories() { return kStories; }
+absl::Span<const SimulatedCase> OneDriveStories() { return kOneDriveStories; }
 
 }  // namespace millrace

@@ -125,7 +125,7 @@ absl::Status CoStreamBaseNodeName(ChainStory& story) MILLRACE_MAY_SUSPEND {
 
 constexpr ChainStoryOptions kNine = {.layers = 9};
 
-const SimulatedCase kStories[] = {
+const SimulatedCase kParallelStories[] = {
     {"stream_parallel", kNine, &CoStreamParallel},
     {"overlapping_1", kNine, &CoOverlapping1},
     {"overlapping_2", kNine, &CoOverlapping2},
@@ -140,6 +140,6 @@ const SimulatedCase kStories[] = {
 
 }  // namespace
 
-absl::Span<const SimulatedCase> ParallelStories() { return kStories; }
+absl::Span<const SimulatedCase> ParallelStories() { return kParallelStories; }
 
 }  // namespace millrace

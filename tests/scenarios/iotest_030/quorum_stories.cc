@@ -96,12 +96,12 @@ absl::Status CoStreamQuorum(ChainStory& story) MILLRACE_MAY_SUSPEND {
   return status;
 }
 
-const SimulatedCase kStories[] = {
+const SimulatedCase kQuorumStories[] = {
     {"stream_quorum", {.layers = 2, .guest_rounds = 0}, &CoStreamQuorum},
 };
 
 }  // namespace
 
-absl::Span<const SimulatedCase> QuorumStories() { return kStories; }
+absl::Span<const SimulatedCase> QuorumStories() { return kQuorumStories; }
 
 }  // namespace millrace

@@ -15,12 +15,12 @@
 namespace millrace {
 namespace {
 
-constexpr ChainStoryOptions kThree = {.layers = 3};
+constexpr ChainStoryOptions kThreeLayers = {.layers = 3};
 
 // Made once, before any story is told: making it takes an engine of its own.
 const CrashDisk& EmptyOverlay() {
   static const CrashDisk* const disk =
-      new CrashDisk(MakeImage({.bytes = kThree.bytes, .cluster_bytes = 512}));
+      new CrashDisk(MakeImage({.bytes = kThreeLayers.bytes, .cluster_bytes = 512}));
   return *disk;
 }
 
@@ -73,13 +73,13 @@ absl::Status CoReadOnly(ChainStory& story) MILLRACE_MAY_SUSPEND {
   return MustBeShape(story, "n2");
 }
 
-const SimulatedCase kStories[] = {{"read_only", kThree, &CoReadOnly}};
+const SimulatedCase kReadOnlyStory[] = {{"read_only", kThreeLayers, &CoReadOnly}};
 
 }  // namespace
 
 absl::Span<const SimulatedCase> ReadOnlyStories() {
   EmptyOverlay();
-  return kStories;
+  return kReadOnlyStory;
 }
 
 }  // namespace millrace

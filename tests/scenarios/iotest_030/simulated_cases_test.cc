@@ -5,7 +5,7 @@
 
 #include "tests/scenarios/iotest_030/simulated_cases.h"
 
-namespace millrace {
+namespace millrace::simulated_cases_test {
 namespace {
 
 class Iotest030 : public ::testing::TestWithParam<SimulatedCase> {};
@@ -18,4 +18,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, Iotest030, ::testing::ValuesIn(SimulatedCases())
                          });
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::simulated_cases_test

@@ -21,7 +21,7 @@
 #include "tests/support/seeds.h"
 #include "tests/support/simulation.h"
 
-namespace millrace {
+namespace millrace::job_pairs_test {
 namespace {
 
 constexpr size_t kLayers = 6;
@@ -229,4 +229,4 @@ INSTANTIATE_TEST_SUITE_P(
     &NameOf);
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::job_pairs_test

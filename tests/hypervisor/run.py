@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the conformance cases against QEMU, against millraced, or against both with a table.
 
-    run.py --backend qemu|millraced|both [-k PART]... [-j N] [-v] [--json FILE] [--shrink]
+    run.py --backend qemu|millraced|both [-k PART]... [--every N] [-j N] [-v]
+           [--json FILE] [--shrink]
 
 MILLRACED names the daemon. What millraced cannot pass yet stands in expected_failures.txt with the
 reason; a case listed there that passes makes the run fail, so that the list shrinks: --shrink takes
@@ -100,7 +101,7 @@ def run(options):
     known |= {f'differential.{path.stem}' for path in (HERE / 'scripts').glob('*.script')}
     strange = sorted(set(expected) - known)
     chosen = [case for case in found
-              if not options.k or any(part in name_of(case) for part in options.k)]
+              if not options.k or any(part in name_of(case) for part in options.k)][::options.every]
     told = {}
     with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         for name, verdict, text, took in pool.map(run_one, chosen):
@@ -152,6 +153,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--backend', default='qemu')
     parser.add_argument('-k', action='append', default=[], help='only cases with this in the name')
+    parser.add_argument('--every', type=int, default=1, help='only one of so many of the cases')
     parser.add_argument('-j', type=int, default=2, help='cases at a time')
     parser.add_argument('-v', action='count', default=0)
     parser.add_argument('--shrink', action='store_true',

@@ -12,7 +12,7 @@ uint64_t SeedCount() {
     uint64_t count = std::strtoull(wanted, nullptr, 10);
     if (count > 0) return count;
   }
-  return MILLRACE_ASAN || MILLRACE_TSAN ? 50 : 1000;
+  return MILLRACE_ASAN || MILLRACE_TSAN ? 20 : 1000;
 }
 
 uint64_t CaseStride() { return SeedCount() < 1000 ? 5 : 1; }

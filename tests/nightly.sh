@@ -2,6 +2,7 @@
 # Runs the long campaigns in slices and appends what was done to tests/campaign/ledger.jsonl:
 #
 #   tests/nightly.sh --minutes N [--slice SECONDS] [--only NAME,...]
+#   tests/nightly.sh --iterations N --only NAME     (soak: N iterations over one daemon)
 #
 # Seeds go on where the ledger ends, and each slice goes to the campaign that has run least. The
 # exit status is 0 only without findings. One of them proves more delays than every build does. Then
@@ -12,7 +13,7 @@
 # missing for one of these is told, and is no failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 2 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 tests/setup.sh nightly
 cmake --preset release >/dev/null

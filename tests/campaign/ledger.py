@@ -4,7 +4,8 @@
     commit    what was run; "-dirty" is appended when the tree held other changes
     campaign  the program's name
     seed_from, seed_to   the seeds run, both included; seed_to is null after a crash without a trace
-    counts    what was done, by name, as the program says; "slowest …" is a time, and does not add up
+    counts    what was done, by name, as the program says; "slowest …" is a time, "first …" and
+              "last …" are what was seen at the slice's beginning and end: these do not add up
     failures  findings; a crash counts as one
     seconds   how long it ran
     fixed     only in lines added by hand: which commit explains and mends the failures above
@@ -15,6 +16,7 @@ A failure stays a failure: the sums below start again after it.
 import json
 
 SLOWEST = 'slowest '  # a count of this name is a time, of which the greatest is kept
+SEEN = ('first ', 'last ')  # of a count of these names that of the latest slice is kept
 
 
 def read(path):
@@ -49,10 +51,14 @@ def sums(entries):
         total['seconds'] += entry['seconds']
         total['seeds'] += entry['seed_to'] - entry['seed_from'] + 1
         for name, count in entry['counts'].items():
-            before = total['counts'].get(name, 0)
-            total['counts'][name] = max(before, count) if name.startswith(SLOWEST) \
-                else before + count
+            total['counts'][name] = _added(name, total['counts'].get(name, 0), count)
     return result
+
+
+def _added(name, before, count):
+    if name.startswith(SLOWEST):
+        return max(before, count)
+    return count if name.startswith(SEEN) else before + count
 
 
 def _nothing(last_failure=None):

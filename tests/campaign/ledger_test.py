@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The ledger's arithmetic, the slices, and what becomes of a program that fails."""
 
+import contextlib
+import io
 import os
 import pathlib
 import stat
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import ledger
 import nightly
@@ -30,6 +33,11 @@ class Sums(unittest.TestCase):
                             line(**{'slowest run, ms': 8})])
         self.assertEqual(sums['a']['counts'], {'slowest run, ms': 9})
 
+    def test_what_was_seen_first_and_last_is_that_of_the_latest_slice(self):
+        sums = ledger.sums([line(**{'first descriptors': 9, 'last descriptors': 12}),
+                            line(**{'first descriptors': 8, 'last descriptors': 7})])
+        self.assertEqual(sums['a']['counts'], {'first descriptors': 8, 'last descriptors': 7})
+
     def test_start_again_after_a_failure(self):
         sums = ledger.sums([line(runs=3), line(seeds=(11, 20), failures=1, runs=5),
                             line(seeds=(21, 30), runs=2)])
@@ -43,18 +51,40 @@ class Sums(unittest.TestCase):
 
 
 class Slices(unittest.TestCase):
-    def run_script(self, script):
+    def run_script(self, script, **how):
         with tempfile.TemporaryDirectory() as folder:
             program = pathlib.Path(folder) / 'demo'
             program.write_text('#!/bin/sh\n' + script)
             os.chmod(program, stat.S_IRWXU)
-            return nightly.run_slice([str(program)], 'demo', 5, 7, pathlib.Path(folder))
+            return nightly.run_slice([str(program)], 'demo', how or {'seconds': 5}, 7,
+                                     pathlib.Path(folder))
 
     def test_take_the_last_line_as_the_result(self):
         entry = self.run_script('echo noise\n[ "$*" = "--seconds 5 --seed-start 7" ] && echo '
                                 '\'{"seed_from": 7, "seed_to": 9, "failures": 0, "counts": {"x": 3}}\'')
         self.assertEqual((entry['seed_from'], entry['seed_to']), (7, 9))
         self.assertEqual((entry['failures'], entry['counts']), (0, {'x': 3}))
+
+    def test_may_be_as_long_as_so_many_iterations(self):
+        entry = self.run_script('[ "$*" = "--iterations 10000 --seed-start 7" ] && echo '
+                                '\'{"seed_from": 7, "seed_to": 7, "failures": 0, "counts": {"x": 3}}\'',
+                                iterations=10000)
+        self.assertEqual((entry['failures'], entry['counts']), (0, {'x': 3}))
+
+    def test_of_iterations_is_one_and_in_the_ledger(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            (folder / 'soak').write_text(
+                '#!/bin/sh\necho \'{"seed_from": 1, "seed_to": 1, "failures": 0, "counts": {"x": \'$2}}')
+            os.chmod(folder / 'soak', stat.S_IRWXU)
+            with mock.patch.object(nightly, 'LEDGER', folder / 'ledger.jsonl'), \
+                 mock.patch.object(sys, 'argv', ['nightly.py', '--iterations', '10000', '--only',
+                                                 'soak', '--log-folder', str(folder / 'logs'),
+                                                 str(folder)]), \
+                 contextlib.redirect_stdout(io.StringIO()):
+                self.assertEqual(nightly.main(), 0)
+                self.assertEqual([each['counts'] for each in ledger.read(nightly.LEDGER)],
+                                 [{'x': 10000}])
 
     def test_count_a_crash_as_a_failure_at_its_seed(self):
         entry = self.run_script('echo 12 > "$MILLRACE_CAMPAIGN_SEED_FILE"; kill -ABRT $$')

@@ -3,14 +3,16 @@
 
     soak.py --iterations N [--seed M]
     soak.py --seconds S --seed-start N      as a campaign (tests/campaign/campaign.h)
+    soak.py --iterations N --seed-start N   as one of nightly.py --iterations
 
 MILLRACED names the daemon. Each iteration lays down a chain of nine images, opens it node by node,
 plugs a guest's disk on top and runs one of the cases while the guest writes to it and to another
 disk; then what the guest's disk shows is compared with what it must, the disk is unplugged, nodes and
 files are deleted. After each the graph is empty of all but the guest's other disk, no job is left,
-and the daemon has as many descriptors as before; every so often its resident memory is looked at:
-after a warm-up it must not grow. QEMU's tools make the images once, in a few variants of each; an
-iteration copies a random one for each place in the chain.
+and the daemon has as many descriptors as before. Its resident memory is looked at after each: from
+the second thousand of iterations to the last its median may grow by GROWTH_MAX, and none of those
+after a warm-up may be far above the first. QEMU's tools make the images once, in a few variants of
+each; an iteration copies a random one for each place in the chain.
 Exit status: 0, 1 a failure (told with its seed), 77 the daemon is not there.
 """
 
@@ -22,6 +24,7 @@ import pathlib
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -41,13 +44,50 @@ PIECE = MIB  # what one image holds
 GUEST_AREA = SIZE - MIB  # from here on no image holds anything: the guest writes there
 GUEST_PIECE = 4096
 WARM_UP = 100  # iterations after which memory is compared
-GROWTH_MAX = 8 * MIB
-LOOK_EVERY = 10
+LEAP_MAX = 8 * MIB  # of any iteration over the one after the warm-up: such a run is ended early
+WINDOW = 1000  # iterations, of whose memory the median is taken
+GROWTH_MAX = MIB  # from the second window to the last
 BUSY = "Node '{}' is busy: block device is in use by block job: {}"
 
 
 class Failure(Exception):
     pass
+
+
+class Memory:
+    """What the daemon had resident after each iteration, and whether that grows."""
+
+    def __init__(self):
+        self._bytes = []
+
+    def note(self, resident):
+        """Fails if this one is far above what there was after the warm-up."""
+        self._bytes.append(resident)
+        if len(self._bytes) >= WARM_UP and resident > self._bytes[WARM_UP - 1] + LEAP_MAX:
+            raise Failure(f'{resident} bytes resident, {self._bytes[WARM_UP - 1]} after '
+                          f'{WARM_UP} iterations')
+
+    def growth(self):
+        """From the median of the second window to that of the last; None if they would meet."""
+        if len(self._bytes) < 3 * WINDOW:
+            return None
+        return round(statistics.median(self._bytes[-WINDOW:])
+                     - statistics.median(self._bytes[WINDOW:2 * WINDOW]))
+
+    def judge(self):
+        growth = self.growth()
+        if growth is not None and growth > GROWTH_MAX:
+            raise Failure(f'the median of the last {WINDOW} iterations is {growth} bytes resident '
+                          f'above that of the second {WINDOW}')
+
+    def counts(self):
+        """For the ledger, in which "first …" and "last …" do not add up."""
+        if not self._bytes:
+            return {}
+        counts = {'first resident bytes': self._bytes[0], 'last resident bytes': self._bytes[-1]}
+        if (growth := self.growth()) is not None:
+            counts['last growth of resident bytes'] = growth
+        return counts
 
 
 class Soak:
@@ -66,10 +106,10 @@ class Soak:
                        self._stream_with_a_base_by_name]
         self._shows = {}  # offset: (pattern, length), of the iteration's chain
         self._has_disk = False
-        self._descriptors = None
-        self._memory = None
+        self._descriptors = []  # how many there were after the first iteration, and the last
+        self._memory = Memory()
         self.done = 0
-        self.counts = collections.Counter()
+        self._cases_run = collections.Counter()
 
     def _make_variant(self, i, k):
         """(path, [(offset, pattern)]): an image for place i in the chain, and what it holds.
@@ -103,7 +143,7 @@ class Soak:
         self._compare()
         self._take_down()
         self.done += 1
-        self.counts[case.__name__.strip('_').replace('_', ' ')] += 1
+        self._cases_run[case.__name__.strip('_').replace('_', ' ')] += 1
         self._look()
 
     def _make_chain(self):
@@ -312,18 +352,23 @@ class Soak:
 
     def _look(self):
         descriptors = len(os.listdir(f'/proc/{self._vm.process.pid}/fd'))
-        if self._descriptors is None:
-            self._descriptors = descriptors
-        elif descriptors != self._descriptors:
-            raise Failure(f'{descriptors} descriptors, before {self._descriptors}')
-        if self.done % LOOK_EVERY or self.done < WARM_UP:
-            return
+        self._descriptors = [*self._descriptors[:1], descriptors]
+        if descriptors != self._descriptors[0]:
+            raise Failure(f'{descriptors} descriptors, before {self._descriptors[0]}')
         with open(f'/proc/{self._vm.process.pid}/statm', encoding='ascii') as file:
-            memory = int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-        if self._memory is None:
-            self._memory = memory
-        elif memory > self._memory + GROWTH_MAX:
-            raise Failure(f'{memory} bytes resident, {self._memory} after {WARM_UP} iterations')
+            self._memory.note(int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE'))
+
+    def judge(self):
+        """What can be said only of all iterations."""
+        self._memory.judge()
+
+    def counts(self):
+        """What was run and seen, for the ledger."""
+        counts = {'iterations': self._cases_run.total(), **self._cases_run, **self._memory.counts()}
+        if self._descriptors:
+            counts.update({'first descriptors': self._descriptors[0],
+                           'last descriptors': self._descriptors[-1]})
+        return counts
 
     def quit(self):
         if status := self._vm.quit():
@@ -345,15 +390,16 @@ class Stop:
 
 
 def run(program, seed, iterations, deadline):
-    """(how often each case was run, the failure's text or nothing)"""
+    """(what was run and seen, the failure's text or nothing)"""
     soak, stop = Soak(program, seed), Stop()
     try:
         while not stop and soak.done < iterations and (deadline is None or time.monotonic() < deadline):
             soak.iterate()
+        soak.judge()
         soak.quit()
-        return soak.counts, None
+        return soak.counts(), None
     except Exception as error:  # whatever it is, its seed must be told
-        return soak.counts, f'seed {seed}, iteration {soak.done}: {type(error).__name__}: {error}'
+        return soak.counts(), f'seed {seed}, iteration {soak.done}: {type(error).__name__}: {error}'
     finally:
         soak.close()
 
@@ -378,7 +424,7 @@ def main():
     if failure:
         print(failure, file=sys.stderr)
     print(json.dumps({'seed_from': seed, 'seed_to': seed, 'failures': 1 if failure else 0,
-                      'counts': {'iterations': counts.total(), **counts}}))
+                      'counts': counts}))
     return 1 if failure else 0
 
 

@@ -121,6 +121,11 @@ TEST(StreamMeetsCommit, RangeThatHoldsTheCommitsFilterIsRefusedAtTheStart) {
                        EXPECT_EQ(conflict->reason, ConflictReason::kUnleasableFilter);
                        EXPECT_EQ(conflict->object, "commit-filter");
                        EXPECT_EQ(conflict->detail, "backing");
+                       EXPECT_EQ(conflict->holders.size(), 1u);
+                       for (const ConflictHolder& holder : conflict->holders) {
+                         EXPECT_EQ(holder.id, "c");
+                         EXPECT_EQ(holder.type, "commit job");
+                       }
                      }
                      MILLRACE_RETURN_IF_ERROR(story.jobs().Cancel("c", true));
                      story.CoOver("c").IgnoreError();

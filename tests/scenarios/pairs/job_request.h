@@ -24,25 +24,43 @@ enum class RequestKind : uint8_t {
   kInsertFilter,    // above `top`
 };
 
+// Which end of a request is not a layer but the filter that another job keeps on that layer.
+enum class FilterEnd : uint8_t { kNone, kTop, kBase, kBottom };
+
+// How a request is started.
+struct JobStart {
+  std::string id;
+  bool finalizes_by_hand = false;
+  std::string filter_name{};    // of the job's own filter; empty: it is implicit
+  std::string others_filter{};  // what the request's FilterEnd is called
+};
+
 struct JobRequest {
   RequestKind kind = RequestKind::kStream;
   size_t top = 0;
   std::optional<size_t> base;
+  FilterEnd names_filter = FilterEnd::kNone;
 
-  // "stream 4 over 2".
+  // "stream 4 over 2"; "stream 4 over the filter on 2".
   std::string InWords() const;
+  // Whether there is anything to copy. What has nothing does not stand still.
+  bool HasWork() const;
   // The layers that are not in the guest's chain any more once it has succeeded.
   std::set<size_t> Removes(size_t layers) const;
-  // Starts it as a job of this id that stands still at its first piece, and is not dismissed by
-  // itself. A mirror's target is kept by `hold`.
-  absl::Status CoStart(ChainStory& story, const std::string& id, bool finalizes_by_hand,
-                       Attachment* hold) const MILLRACE_MAY_SUSPEND;
+  // Starts it as a job that stands still at its first piece, and is not dismissed by itself. A
+  // mirror's target, which is called after the job, is kept by `hold`.
+  absl::Status CoStart(ChainStory& story, const JobStart& start, Attachment* hold) const
+      MILLRACE_MAY_SUSPEND;
   // Tells the views what its success has changed.
   void Account(ChainStory& story) const;
 };
 
 // Every request of every kind and range on a chain of so many images.
 std::vector<JobRequest> AllRequests(size_t layers);
+
+// Those that name the filter of a job that is already there: as the base of streams and commits
+// above it, as a bottom, as a top, as what is mirrored, as what a filter is put on.
+std::vector<JobRequest> RequestsOfFilterOf(const JobRequest& other, size_t layers);
 
 }  // namespace millrace
 

@@ -6,21 +6,29 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
+#include "tests/support/job_harness.h"
 #include "tests/support/oracle_names.h"
 #include "tests/support/simulation.h"
 
 namespace millrace {
 namespace {
 
+constexpr uint64_t kGuestSectors = 2;  // of each of its writes
+
+uint64_t GuestsFirstSector(int round, uint64_t sectors) {
+  return (static_cast<uint64_t>(round) * 5) % (sectors - kGuestSectors);
+}
+
 // A guest that writes and reads while the jobs live.
 absl::Status CoGuest(MemoryChain& chain, TaggedDisk& disk, int rounds) MILLRACE_MAY_SUSPEND {
   for (int i = 0; i < rounds; ++i) {
-    const uint64_t sector = (static_cast<uint64_t>(i) * 5) % (disk.sectors() - 2);
-    MILLRACE_RETURN_IF_ERROR(disk.CoWrite(chain.guest, sector, 2));
+    const uint64_t sector = GuestsFirstSector(i, disk.sectors());
+    MILLRACE_RETURN_IF_ERROR(disk.CoWrite(chain.guest, sector, kGuestSectors));
     MILLRACE_RETURN_IF_ERROR(disk.CoVerify(chain.guest, (sector + 7) % (disk.sectors() - 2), 2));
   }
   return absl::OkStatus();
@@ -132,6 +140,19 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
 
 }  // namespace
 
+const JobEventLog& ChainStory::events() const {
+  MILLRACE_CHECK(options_.events != nullptr, "a story that looks at events is told with a log");
+  return *options_.events;
+}
+
+bool ChainStory::IsGuestsSector(uint64_t sector) const {
+  for (int round = 0; round < options_.guest_rounds; ++round) {
+    const uint64_t first = GuestsFirstSector(round, options_.bytes / TaggedDisk::kSector);
+    if (sector >= first && sector - first < kGuestSectors) return true;
+  }
+  return false;
+}
+
 absl::Status ChainStory::CoInsertFilter(std::string name, NodeId below) {
   InsertFilterOptions options;
   options.spec.id = "insert-" + name;
@@ -228,7 +249,7 @@ absl::Status ChainStory::LastLook(bool went_well) {
   status.Update(views_.CheckShown(chain_, graph(), went_well ? none : LayersOfCommits()));
   if (has_failed_job_.value_or(!went_well)) return status;
   status.Update(LayerViews::CheckHeaders(chain_, graph()));
-  if (has_failed_job_ && is_read_only_) status.Update(CheckReadOnly());
+  if (has_failed_job_ && options_.is_read_only) status.Update(CheckReadOnly());
   return status;
 }
 
@@ -261,6 +282,7 @@ absl::Status ChainStory::CoFinalize(JobKey key) {
 
 absl::Status CoTellChainStory(Engine& engine, const ChainStoryOptions& options, uint64_t seed,
                               ChainStoryBody body) {
+  if (options.events != nullptr) options.events->Clear();
   JobWorld world(engine);
   return CoTell(world, options, seed, body);
 }
@@ -272,7 +294,7 @@ void TellChainStory(const ChainStoryOptions& options, ChainStoryBody body) {
             [&]() MILLRACE_MAY_SUSPEND { return CoTellChainStory(engine, options, seed, body); });
         EXPECT_TRUE(status.ok()) << status;
       },
-      options.cost);
+      options.cost, {}, options.events);
 }
 
 }  // namespace millrace

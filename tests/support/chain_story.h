@@ -36,6 +36,8 @@
 
 namespace millrace {
 
+class JobEventLog;
+
 struct ChainStoryOptions {
   size_t layers = 4;
   // Whether a monitor holds every node, so that nodes a job drops from the chain live on.
@@ -49,6 +51,8 @@ struct ChainStoryOptions {
   uint64_t bytes = 16 * 512;
   uint64_t cluster_bytes = 512;
   uint64_t bottom_bytes = 0;  // of the bottom-most image; 0: as the others
+  // The observer of TellChainStory()'s engines; emptied when the story begins to be told.
+  JobEventLog* events = nullptr;
 };
 
 // What busy guests have done.
@@ -66,7 +70,7 @@ class ChainStory final : public ChainJobs {
         chain_(chain),
         views_(chain),
         shadow_(world.graph(), &world.jobs()),
-        is_read_only_(options.is_read_only),
+        options_(options),
         seed_(seed) {}
 
   Graph& graph() override { return world_.graph(); }
@@ -76,6 +80,10 @@ class ChainStory final : public ChainJobs {
   ShadowCounters& shadow() { return shadow_; }
   GuestCounts& guests() { return guests_; }
   uint64_t seed() const { return seed_; }
+  // What jobs have told so far; whoever tells the story has given a log for it (checked).
+  const JobEventLog& events() const;
+  // Whether the guest of `guest_rounds` writes to the sector while the story is told.
+  bool IsGuestsSector(uint64_t sector) const;
   // Called when the jobs and the guest are over, before all that the guest has written is read.
   void set_before_last_look(std::function<void()> before) { before_last_look_ = std::move(before); }
   void BeforeLastLook() const {
@@ -128,7 +136,7 @@ class ChainStory final : public ChainJobs {
   LayerViews views_;
   ShadowCounters shadow_;
   GuestCounts guests_;
-  const bool is_read_only_;
+  const ChainStoryOptions options_;
   const uint64_t seed_;
   std::optional<bool> has_failed_job_;
   bool has_refused_start_ = false;

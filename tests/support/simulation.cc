@@ -45,9 +45,16 @@ struct Run {
   Nanoseconds end = 0;  // when it ended, in simulated time
 };
 
+// What the engines of an exploration have in common.
+struct Shared {
+  StackPool stacks;
+  EngineObserver* observer = nullptr;
+};
+
 // Runs the scenario to its end.
-Run RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackPool& stacks) {
-  std::unique_ptr<Engine> engine = SimulatedEngine(decider, &stacks);
+Run RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, Shared& shared) {
+  std::unique_ptr<Engine> engine = SimulatedEngine(
+      Engine::Options{.observer = shared.observer, .decider = decider, .stacks = &shared.stacks});
   bool is_broken = false;
   uint64_t steps = 0;
   const bool checks_every_step = ChecksEveryStep(seed);
@@ -62,21 +69,20 @@ Run RunScenario(SeededScenario scenario, uint64_t seed, Decider* decider, StackP
   });
   scenario(*engine, seed);
   EXPECT_EQ(engine->scheduler().live_coroutines(), 0u);
-  EXPECT_EQ(stacks.in_use(), 0u);
+  EXPECT_EQ(shared.stacks.in_use(), 0u);
   const Scheduler& scheduler = engine->scheduler();
   return {scheduler.trace_hash(), scheduler.steps(), scheduler.Now()};
 }
 
-void RunSeed(SeededScenario scenario, uint64_t seed, RandomDecider::Faults faults,
-             StackPool& stacks) {
+void RunSeed(SeededScenario scenario, uint64_t seed, RandomDecider::Faults faults, Shared& shared) {
   SCOPED_TRACE(StrCat("run this seed alone with ", kOneSeed, "=", seed));
   RandomDecider recorded(seed, faults);
-  const uint64_t trace = RunScenario(scenario, seed, &recorded, stacks).trace;
+  const uint64_t trace = RunScenario(scenario, seed, &recorded, shared).trace;
   RandomDecider again(seed, faults, RandomDecider::Recording::kOff);
-  EXPECT_EQ(RunScenario(scenario, seed, &again, stacks).trace, trace)
+  EXPECT_EQ(RunScenario(scenario, seed, &again, shared).trace, trace)
       << "the same seed ran differently";
   ReplayDecider replay(recorded.decisions());
-  EXPECT_EQ(RunScenario(scenario, seed, &replay, stacks).trace, trace)
+  EXPECT_EQ(RunScenario(scenario, seed, &replay, shared).trace, trace)
       << "the replay ran differently";
   EXPECT_TRUE(replay.Finish().ok()) << replay.Finish();
 }
@@ -104,22 +110,24 @@ std::unique_ptr<Engine> SimulatedEngine(Decider* decider, StackPool* stacks) {
   return SimulatedEngine(Engine::Options{.decider = decider, .stacks = stacks});
 }
 
-void Explore(SeededScenario scenario, uint64_t cost, RandomDecider::Faults faults) {
-  StackPool stacks;
+void Explore(SeededScenario scenario, uint64_t cost, RandomDecider::Faults faults,
+             EngineObserver* observer) {
+  Shared shared;
+  shared.observer = observer;
   if (const char* seed = std::getenv(kOneSeed)) {
-    RunSeed(scenario, std::strtoull(seed, nullptr, 10), faults, stacks);
+    RunSeed(scenario, std::strtoull(seed, nullptr, 10), faults, shared);
     return;
   }
-  const Run production = RunScenario(scenario, 0, nullptr, stacks);
+  const Run production = RunScenario(scenario, 0, nullptr, shared);
   // Random data is drawn by the decider, if the scenario draws any; a decider that always answers 0
   // must run exactly like none.
   FifoDecider fifo;
-  const Run canonical = RunScenario(scenario, 0, &fifo, stacks);
+  const Run canonical = RunScenario(scenario, 0, &fifo, shared);
   EXPECT_EQ(canonical.steps, production.steps) << "production's order is not that of FIFO";
   EXPECT_EQ(canonical.end, production.end) << "production's order is not that of FIFO";
   for (uint64_t seed : Seeds(cost)) {
     if (::testing::Test::HasFailure()) return;
-    RunSeed(scenario, seed, faults, stacks);
+    RunSeed(scenario, seed, faults, shared);
   }
 }
 

@@ -31,8 +31,9 @@ using SeededScenario = absl::FunctionRef<void(Engine& engine, uint64_t seed)>;
 // run recorded. All three must take the same steps (equal trace hashes), and each must leave no
 // coroutine and no stack behind. Stops at the first seed that fails and says how to run it alone.
 // Coroutines that wait for each other in a cycle (O10) are looked for meanwhile, whoever else can
-// run; they end the test.
-void Explore(SeededScenario scenario, uint64_t cost = 1, RandomDecider::Faults faults = {});
+// run; they end the test. Every engine has the observer, if there is one.
+void Explore(SeededScenario scenario, uint64_t cost = 1, RandomDecider::Faults faults = {},
+             EngineObserver* observer = nullptr);
 
 }  // namespace millrace
 

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/filters/fault_injection.h"
+#include "tests/scenarios/iotest_030/chain_maps.h"
 #include "tests/scenarios/iotest_030/simulated_cases.h"
 #include "tests/scenarios/iotest_030/story_steps.h"
 
@@ -42,20 +43,33 @@ absl::Status CoStartOverFault(ChainStory& story, int error_number, OnError on_er
   return story.CoStart(stream);
 }
 
-// It is concluded, with this errno's text, at this offset of all.
-absl::Status CoEndsWithError(ChainStory& story, std::string_view error, uint64_t offset)
+// What was said when the read failed, and did not fail the job at once.
+std::string ErrorLine(std::string_view action, std::string_view error = "Input/output error") {
+  return StrCat("error in read, ", action, " '", error, "'");
+}
+
+// It is concluded with an I/O error at this offset of all, after `said`; the map is somewhere
+// between what it was and what it should have become.
+absl::Status CoEndsWithError(ChainStory& story, ChainMaps maps, std::string said, uint64_t offset)
     MILLRACE_MAY_SUSPEND {
+  constexpr std::string_view kError = "Input/output error";
+  maps.OnStreamBegun(1, std::nullopt);
   story.CoOver("s").IgnoreError();  // asked for below
   MILLRACE_ASSIGN_OR_RETURN(const JobInfo job, story.jobs().Query("s"));
   MILLRACE_RETURN_IF_ERROR(
-      Must(job.error == error && job.current == offset && job.total == kBytes,
-           StrCat("error: the job should end with '", error, "' at ", offset, ", but ended with '",
+      Must(job.error == kError && job.current == offset && job.total == kBytes,
+           StrCat("error: the job should end with '", kError, "' at ", offset, ", but ended with '",
                   job.error, "' at ", job.current, " of ", job.total)));
   MILLRACE_RETURN_IF_ERROR(MustBeShape(story, "n1 <- [fault] <- n0"));
-  return story.jobs().Dismiss("s");
+  MILLRACE_RETURN_IF_ERROR(maps.Check(story));
+  MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("s"));
+  const std::string end = StrCat("completed '", kError, "' ", offset, "/", kBytes);
+  return MustTell(story, {EndedWell("insert", "0/0"), Ended("s", {std::move(said)}, end)});
 }
 
-absl::Status CoStopsAndGoesOn(ChainStory& story, JobIoStatus status) MILLRACE_MAY_SUSPEND {
+absl::Status CoStopsAndGoesOn(ChainStory& story, ChainMaps maps, std::string said,
+                              JobIoStatus status) MILLRACE_MAY_SUSPEND {
+  maps.OnStreamed(1, std::nullopt);
   const auto is_paused = [](const JobInfo& job) { return job.state == JobState::kPaused; };
   MILLRACE_RETURN_IF_ERROR(CoWaitUntil(story, "s", is_paused));
   MILLRACE_ASSIGN_OR_RETURN(const JobInfo stopped, story.jobs().Query("s"));
@@ -70,32 +84,42 @@ absl::Status CoStopsAndGoesOn(ChainStory& story, JobIoStatus status) MILLRACE_MA
   MILLRACE_ASSIGN_OR_RETURN(const JobInfo over, story.jobs().Query("s"));
   MILLRACE_RETURN_IF_ERROR(Must(over.current == kBytes, "stop: not all was done"));
   MILLRACE_RETURN_IF_ERROR(MustBeShape(story, "n1"));
-  return story.jobs().Dismiss("s");
+  MILLRACE_RETURN_IF_ERROR(maps.Check(story));
+  MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("s"));
+  return MustTell(story,
+                  {EndedWell("insert", "0/0"),
+                   EndedWell("s", kBytes, {std::move(said), "status paused", "status running"})});
 }
 
 absl::Status CoReport(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  const ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(CoStartOverFault(story, EIO, OnError::kReport));
-  return CoEndsWithError(story, "Input/output error", kFailsAt);
+  return CoEndsWithError(story, maps, ErrorLine("report"), kFailsAt);
 }
 
 absl::Status CoIgnore(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  const ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(CoStartOverFault(story, EIO, OnError::kIgnore));
-  return CoEndsWithError(story, "Input/output error", kBytes);
+  return CoEndsWithError(story, maps, ErrorLine("ignore"), kBytes);
 }
 
 absl::Status CoStop(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  const ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(CoStartOverFault(story, EIO, OnError::kStop));
-  return CoStopsAndGoesOn(story, JobIoStatus::kFailed);
+  return CoStopsAndGoesOn(story, maps, ErrorLine("stop"), JobIoStatus::kFailed);
 }
 
 absl::Status CoEnospcReportsOthers(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  const ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(CoStartOverFault(story, EIO, OnError::kEnospc));
-  return CoEndsWithError(story, "Input/output error", kFailsAt);
+  return CoEndsWithError(story, maps, ErrorLine("report"), kFailsAt);
 }
 
 absl::Status CoEnospc(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  const ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(CoStartOverFault(story, ENOSPC, OnError::kEnospc));
-  return CoStopsAndGoesOn(story, JobIoStatus::kNoSpace);
+  return CoStopsAndGoesOn(story, maps, ErrorLine("stop", "No space left on device"),
+                          JobIoStatus::kNoSpace);
 }
 
 constexpr ChainStoryOptions kTwo = {

@@ -7,6 +7,7 @@
 #include "millrace/graph/filters/quorum.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
+#include "tests/scenarios/iotest_030/chain_maps.h"
 #include "tests/scenarios/iotest_030/simulated_cases.h"
 #include "tests/scenarios/iotest_030/story_steps.h"
 
@@ -51,8 +52,9 @@ absl::StatusOr<NodeId> CoAddCopy(ChainStory& story, size_t number, Attachment* h
   return *below;
 }
 
-absl::StatusOr<Attachment> CoAddQuorum(ChainStory& story, std::vector<Attachment>* holds)
-    MILLRACE_MAY_SUSPEND {
+// Two votes of three are enough; `reports` counts what it has to complain of.
+absl::StatusOr<Attachment> CoAddQuorum(ChainStory& story, std::vector<Attachment>* holds,
+                                       int* reports) MILLRACE_MAY_SUSPEND {
   std::vector<NodeId> children = {story.node(1)};
   for (size_t i = 0; i < 2; ++i) {
     MILLRACE_ASSIGN_OR_RETURN(children.emplace_back(), CoAddCopy(story, i, &holds->emplace_back()));
@@ -63,7 +65,10 @@ absl::StatusOr<Attachment> CoAddQuorum(ChainStory& story, std::vector<Attachment
   Attachment reader;
   {
     GraphTransaction change(story.graph());
-    const NodeId quorum = change.AddNode(MakeQuorumDriver({.vote_threshold = 3}), {.name = "q"});
+    QuorumOptions votes;
+    votes.vote_threshold = 2;
+    votes.on_report = [reports](const QuorumReport&) { ++*reports; };
+    const NodeId quorum = change.AddNode(MakeQuorumDriver(std::move(votes)), {.name = "q"});
     for (const NodeId child : children) change.AddChild(quorum, Role::kData, child);
     reader = change.Attach(quorum, user);
     MILLRACE_RETURN_IF_ERROR(change.Commit().status());
@@ -79,18 +84,32 @@ absl::Status MakeGuestReadOnly(ChainStory& story) MILLRACE_OPENS_VIEW {
   return change.Commit().status();
 }
 
+// All three must show the same: two of them would win the vote, but the third would be reported.
+absl::Status CoMustAgree(Attachment& reader, const int& reports) MILLRACE_MAY_SUSPEND {
+  std::vector<uint8_t> data(reader.bytes());
+  MILLRACE_RETURN_IF_ERROR(reader.CoRead(0, IoVector(data.data(), data.size())));
+  return Must(reports == 0, "quorum: a child was outvoted");
+}
+
+absl::Status CoStreamOneChild(ChainStory& story) MILLRACE_MAY_SUSPEND {
+  ChainMaps maps(story);
+  MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 1, std::nullopt)));
+  MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  maps.OnStreamed(1, std::nullopt);
+  MILLRACE_RETURN_IF_ERROR(maps.Check(story));
+  MILLRACE_RETURN_IF_ERROR(MustTell(story, {EndedWell("s", ChainStoryOptions().bytes)}));
+  return MustBeShape(story, "n1");
+}
+
 absl::Status CoStreamQuorum(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(MakeGuestReadOnly(story));
   std::vector<Attachment> holds;
   holds.reserve(2);
-  absl::StatusOr<Attachment> reader = CoAddQuorum(story, &holds);
+  int reports = 0;
+  absl::StatusOr<Attachment> reader = CoAddQuorum(story, &holds, &reports);
   absl::Status status = reader.status();
-  if (status.ok()) status = story.CoStart(story.Stream("s", 1, std::nullopt));
-  if (status.ok()) status = CoEndsWell(story, "s");
-  if (status.ok()) status = MustBeShape(story, "n1");
-  // All three show the same, so the vote does not fail; two copies alone would lose it.
-  std::vector<uint8_t> data(reader.ok() ? reader->bytes() : 0);
-  if (status.ok()) status = reader->CoRead(0, IoVector(data.data(), data.size()));
+  if (status.ok()) status = CoStreamOneChild(story);
+  if (status.ok()) status = CoMustAgree(*reader, reports);
   if (reader.ok()) reader->CoDetach();
   for (Attachment& hold : holds) hold.CoDetach();
   return status;

@@ -8,6 +8,7 @@
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/open_node.h"
+#include "tests/scenarios/iotest_030/chain_maps.h"
 #include "tests/scenarios/iotest_030/simulated_cases.h"
 #include "tests/scenarios/iotest_030/story_steps.h"
 #include "tests/support/qcow2_images.h"
@@ -68,8 +69,12 @@ absl::Status CoReadOnly(ChainStory& story) MILLRACE_MAY_SUSPEND {
   // It can be removed, and nothing of the job is left on what was below it.
   if (hold.is_attached()) hold.CoDetach();
   MILLRACE_RETURN_IF_ERROR(status);
+  MILLRACE_RETURN_IF_ERROR(MustTell(story, {}));
+  ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 2, std::nullopt)));
   MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
+  maps.OnStreamed(2, std::nullopt);
+  MILLRACE_RETURN_IF_ERROR(maps.Check(story));
   return MustBeShape(story, "n2");
 }
 

@@ -1,9 +1,12 @@
 // The cases of QEMU's iotest 030 over memory overlays, as stories for any schedule: told here under
 // random seeds, and by whoever wants to explore them by other means.
 //
+//   JobEventLog events;                        // the observer of the engine
 //   for (const SimulatedCase& each : SimulatedCases()) {
+//     ChainStoryOptions options = each.options;
+//     options.events = &events;
 //     engine.Run([&]() MILLRACE_MAY_SUSPEND {
-//       return CoTellChainStory(engine, each.options, seed, each.tell);
+//       return CoTellChainStory(engine, options, seed, each.tell);
 //     });
 //   }
 //

@@ -4,13 +4,19 @@
 #include <gtest/gtest.h>
 
 #include "tests/scenarios/iotest_030/simulated_cases.h"
+#include "tests/support/job_harness.h"
 
 namespace millrace::simulated_cases_test {
 namespace {
 
 class Iotest030 : public ::testing::TestWithParam<SimulatedCase> {};
 
-TEST_P(Iotest030, HoldsUnderAnySchedule) { TellChainStory(GetParam().options, GetParam().tell); }
+TEST_P(Iotest030, HoldsUnderAnySchedule) {
+  JobEventLog events;
+  ChainStoryOptions options = GetParam().options;
+  options.events = &events;
+  TellChainStory(options, GetParam().tell);
+}
 
 INSTANTIATE_TEST_SUITE_P(Cases, Iotest030, ::testing::ValuesIn(SimulatedCases()),
                          [](const ::testing::TestParamInfo<SimulatedCase>& each) {

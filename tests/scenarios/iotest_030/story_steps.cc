@@ -1,11 +1,14 @@
 #include "tests/scenarios/iotest_030/story_steps.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/sync/sleep.h"
+#include "tests/support/job_harness.h"
 
 namespace millrace {
 
@@ -32,6 +35,95 @@ absl::Status MustBeRefused(const absl::Status& refused, ConflictReason reason,
 absl::Status MustBeBusy(const absl::Status& refused, std::string_view node,
                         std::string_view holder) {
   return MustBeRefused(refused, ConflictReason::kNodeBusy, node, holder);
+}
+
+Told EndedWell(std::string id, uint64_t bytes, std::vector<std::string> between) {
+  return EndedWell(std::move(id), StrCat(bytes, "/", bytes), std::move(between));
+}
+
+Told EndedWell(std::string id, std::string progress, std::vector<std::string> between) {
+  Told told{std::move(id), {"status created", "status running"}};
+  told.lines.insert(told.lines.end(), between.begin(), between.end());
+  for (const std::string& line : {std::string("status waiting"), std::string("status pending"),
+                                  StrCat("completed ", progress), std::string("status concluded"),
+                                  std::string("status null")}) {
+    told.lines.push_back(line);
+  }
+  return told;
+}
+
+Told Switched(std::string id) {
+  return EndedWell(std::move(id), "n/n", {"status ready", "ready n/n"});
+}
+
+Told Ended(std::string id, std::vector<std::string> between, std::string end) {
+  Told told{std::move(id), {"status created", "status running"}};
+  told.lines.insert(told.lines.end(), between.begin(), between.end());
+  for (std::string line : {std::string("status aborting"), std::move(end),
+                           std::string("status concluded"), std::string("status null")}) {
+    told.lines.push_back(std::move(line));
+  }
+  return told;
+}
+
+namespace {
+
+// "completed 8/8" for "completed n/n".
+bool IsLine(const std::string& line, const std::string& expected) {
+  constexpr std::string_view kAny = "n/n";
+  if (!std::string_view(expected).ends_with(kAny)) return line == expected;
+  const size_t start = expected.size() - kAny.size();
+  if (line.substr(0, start) != expected.substr(0, start)) return false;
+  const size_t slash = line.find('/', start);
+  return slash != std::string::npos && line.substr(start, slash - start) == line.substr(slash + 1);
+}
+
+bool AreLines(const std::vector<std::string>& lines, const std::vector<std::string>& expected) {
+  return std::equal(lines.begin(), lines.end(), expected.begin(), expected.end(), &IsLine);
+}
+
+std::vector<std::string> WithoutParks(const std::vector<std::string>& lines) {
+  std::vector<std::string> rest;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const std::string next = i + 1 < lines.size() ? lines[i + 1] : "";
+    const bool is_park = (lines[i] == "status paused" && next == "status running") ||
+                         (lines[i] == "status standby" && next == "status ready");
+    if (is_park) {
+      ++i;
+    } else {
+      rest.push_back(lines[i]);
+    }
+  }
+  return rest;
+}
+
+std::string InWords(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) StrAppend(&text, text.empty() ? "" : ", ", line);
+  return text;
+}
+
+}  // namespace
+
+absl::Status MustTell(ChainStory& story, const std::vector<Told>& jobs, Parks parks) {
+  size_t told = 0;
+  for (const Told& job : jobs) {
+    const std::vector<std::string> all = story.events().Of(job.id);
+    told += all.size();
+    const std::vector<std::string> lines = parks == Parks::kCount ? all : WithoutParks(all);
+    MILLRACE_RETURN_IF_ERROR(
+        Must(AreLines(lines, job.lines), StrCat("events: '", job.id, "' should have told: ",
+                                                InWords(job.lines), "; but told: ", InWords(all))));
+  }
+  return Must(told == story.events().lines().size(),
+              StrCat("events: others have told something, too: ", InWords(story.events().lines())));
+}
+
+absl::Status MustHaveToldSoFar(ChainStory& story, std::string_view id,
+                               const std::vector<std::string>& lines) {
+  const std::vector<std::string> told = story.events().Of(id);
+  return Must(told == lines, StrCat("events: by now '", id, "' should have told: ", InWords(lines),
+                                    "; but told: ", InWords(told)));
 }
 
 absl::Status LetGo(ChainStory& story, std::string_view id) { return story.jobs().SetSpeed(id, 0); }

@@ -1,1 +1,1 @@
-"""What bench/compare_qemu, bench/compare, bench/concurrency and bench/scale share. Standard library only."""
+"""What the Python benchmarks share. Standard library only."""

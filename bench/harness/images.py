@@ -34,7 +34,8 @@ def clusters_of(layout, disk_bytes, data_bytes, seed=1):
 
 
 def make_qcow2(path, disk_bytes, clusters=(), backing=None, tag=1):
-    """A version 3 image; every data cluster begins with `tag` and its number."""
+    """A version 3 image; every data cluster begins with `tag` and its number. Not yet on the disk:
+    see forget()."""
     clusters = list(clusters)
     tables = -(-disk_bytes // (CLUSTER * (CLUSTER // 8)))
     used_tables = sorted({cluster // (CLUSTER // 8) for cluster in clusters})
@@ -74,18 +75,34 @@ def make_qcow2(path, disk_bytes, clusters=(), backing=None, tag=1):
             for row, value in rows.items():
                 struct.pack_into('>Q', content, row * 8, value)
             os.pwrite(fd, content, l2_of[table] * CLUSTER)
-        body = random.Random(tag).randbytes(CLUSTER - 16)
+        body = random.Random(tag).randbytes(CLUSTER - 16) if clusters else b''
         for start in range(0, len(clusters), 64):
             part = clusters[start:start + 64]
             os.pwrite(fd, b''.join(struct.pack('<QQ', tag, one) + body for one in part),
                       (data_at + start) * CLUSTER)
         os.ftruncate(fd, total * CLUSTER)
-        os.fsync(fd)
     return path
 
 
+def make_flat(path, size):
+    """A plain file of data that no file system takes for zeroes."""
+    body = random.Random(0).randbytes(MIB)
+    with open(path, 'wb') as file:
+        for at in range(0, size, MIB):
+            file.write(body[:min(MIB, size - at)])
+    return path
+
+
+def spread(layout, clusters, parts):
+    """Clusters dealt out to so many layers or jobs: runs to `seq`, else one after the other."""
+    if layout != 'seq':
+        return [clusters[index::parts] for index in range(parts)]
+    cuts = [len(clusters) * index // parts for index in range(parts + 1)]
+    return [clusters[low:high] for low, high in zip(cuts, cuts[1:])]
+
+
 def forget(*paths):
-    """Takes the files out of the host's cache."""
+    """Writes the files to the disk and takes them out of the host's cache."""
     for path in paths:
         fd = os.open(path, os.O_RDONLY)
         try:
@@ -93,3 +110,12 @@ def forget(*paths):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
+
+
+def warm(*paths):
+    """Writes the files to the disk and leaves them in the host's cache."""
+    for path in paths:
+        with open(path, 'rb', buffering=0) as file:
+            os.fsync(file.fileno())
+            while file.read(MIB):
+                pass

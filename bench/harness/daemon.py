@@ -55,6 +55,7 @@ class Daemon:
              '--monitor', 'chardev=qmp', *_backend_options(program, aio)],
             stdout=self.log, stderr=self.log)
         try:
+            self._wait_for(monitor)
             self.qmp = connect(monitor)
         except BaseException:
             self._end()
@@ -73,6 +74,14 @@ class Daemon:
         finally:
             self._end()
             self.qmp.close()
+
+    def _wait_for(self, monitor, most_s=60):
+        deadline = time.monotonic() + most_s
+        while not monitor.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f'{self.process.args[0]} does not listen, exit status '
+                                   f'{self.process.poll()}: {self.says()}')
+            time.sleep(0.002)
 
     def _end(self):
         if self.process.poll() is None:

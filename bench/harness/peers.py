@@ -141,8 +141,14 @@ def add_common_options(parser, runs):
     parser.add_argument('--folder', default=tempfile.gettempdir(), help='where images are made')
 
 
+def add_converge_option(parser):
+    parser.add_argument('--converge-s', type=float, default=30,
+                        help='how long a mirror may follow a guest that writes')
+
+
 def add_options(parser):
     add_common_options(parser, runs=3)
+    add_converge_option(parser)
     list_of = lambda *of: {'type': words(of), 'metavar': ','.join(of)}  # noqa: E731
     parser.add_argument('--jobs', default='stream,commit,active,mirror', **list_of(*chains.JOBS))
     parser.add_argument('--layouts', default='seq,frag', **list_of(*images.LAYOUTS))

@@ -6,7 +6,6 @@ from harness import chains, syscalls
 from harness.daemon import Daemon, JobTimeout
 from harness.guest import Guest
 
-CONVERGE_MOST_S = 30  # how long a mirror may follow a guest that writes
 EVENTS_PER_RUN = 8
 
 
@@ -146,7 +145,7 @@ def converge_run(program, images, cell, options):
         started, begun = time.time(), time.monotonic()
         jobs = world.daemon.start_jobs(images.plan.jobs)
         try:
-            world.daemon.next_event(jobs, begun + CONVERGE_MOST_S)
+            world.daemon.next_event(jobs, begun + options.converge_s)
             is_ready = True
         except JobTimeout:
             is_ready = False

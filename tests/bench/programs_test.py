@@ -23,6 +23,7 @@ from harness.images import MIB  # noqa: E402
 MILLRACED = ''
 QEMU = shutil.which('qemu-storage-daemon')
 TINY = ('--runs', '1', '--size-mib', '32', '--data-mib', '4', '--before-s', '0.4')
+SHORT = ('--converge-s', '5')
 HAS_GUEST = not guest.missing()
 
 
@@ -43,7 +44,7 @@ class Programs(unittest.TestCase):
 
     def compared(self, *words):
         """({label: its printed line}, figures.json) of a comparison."""
-        said = run('compare_qemu', MILLRACED, *TINY, '--verify', '--out', self.out, *words)
+        said = run('compare_qemu', MILLRACED, *TINY, *SHORT, '--verify', '--out', self.out, *words)
         lines = {line[:44].strip(): line[44:] for line in said.splitlines()}
         return lines, json.loads((self.out / 'figures.json').read_text())
 

@@ -199,7 +199,8 @@ def verdict(found):
     counts = []
     for kind in ('floor', 'goal'):
         met = [name for name, told in found.items()
-               if all(line.get(f'{kind} met', 'no') in ('yes', '') for line in told['lines'])]
+               if all(line.get('ours', 'FAILED') != 'FAILED' and line[f'{kind} met'] in ('yes', '')
+                      for line in told['lines'])]
         counts.append(f'{len(met)} of {len(found)} rows meet their {kind}'
                       + (f'; not {", ".join(name for name in found if name not in met)}'
                          if len(met) < len(found) else ''))

@@ -83,6 +83,11 @@ class Judgements(unittest.TestCase):
         self.assertIn('FAILED', table.as_text(found))
         self.assertIn('it died', table.as_markdown(found))
 
+    def test_a_line_without_a_floor_that_failed_leaves_its_row_unmet(self):
+        wrong = rows.Line('wake-ups', failures=['idle_job_bench: no such file'])
+        found = {'P14': {'lines': [table.as_cells('P14', wrong)]}}
+        self.assertEqual(table.verdict(found)[0], '0 of 1 rows meet their floor; not P14')
+
     def test_one_run_that_failed_is_enough(self):
         told = outcome({'millraced': ['RuntimeError: it died']}, QEMU=[{'seconds': 2.0}] * 2,
                        millraced=[{'mb_s': 300, 'seconds': 1.0}, None], limit=[{'mb_s': 200}] * 2)

@@ -35,8 +35,9 @@ class Guest:
         self._begun = self.folder / 'begun'
         for old in (self._begun, *self.folder.glob('guest_*.log')):
             old.unlink(missing_ok=True)
+        # As a thread: a process of the job's own would outlive kill().
         self.process = subprocess.Popen(
-            ['fio', '--name=guest', '--ioengine=nbd', f'--uri={uri}', f'--rw={operation}',
+            ['fio', '--name=guest', '--thread', '--ioengine=nbd', f'--uri={uri}', f'--rw={operation}',
              f'--bs={block}', f'--iodepth={depth}', '--time_based', '--runtime=600', f'--size={size}',
              '--randrepeat=1', '--norandommap', '--randseed=7', f'--write_lat_log={self.log}',
              '--log_avg_msec=0', '--log_unix_epoch=1', '--log_offset=1',

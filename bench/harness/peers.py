@@ -6,6 +6,7 @@ import json
 import pathlib
 import resource
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -180,6 +181,8 @@ def add_options(parser):
 
 def prepare(options, program, say=lambda words: print(words, file=sys.stderr)):
     """Finds what the options need besides the programs, and says what is left out for want of it."""
+    # Whoever is ended takes his daemons, guests and images along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     options.limit_copy = references.find_limit_copy(program)

@@ -109,6 +109,7 @@ Made MakeRaw(const DriverOptions& options) {
   MILLRACE_RETURN_IF_ERROR(reader.Read("offset", &raw.offset));
   MILLRACE_RETURN_IF_ERROR(reader.Read("size", &raw.bytes));
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  MILLRACE_RETURN_IF_ERROR(reader.Read("guessed", &raw.was_guessed));
   return MakeRawDriver(raw);
 }
 

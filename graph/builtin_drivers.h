@@ -5,7 +5,7 @@
 //   memory-overlay  size, cluster-size, backing, backing-format, filename
 //   null            size, latency-ns, read-zeroes; also as null-co and null-aio
 //   file            filename, direct, locking (auto, on, off), open-root, descriptor (closed by it)
-//   raw             offset, size
+//   raw             offset, size, guessed (on: nobody stated the format; RawOptions::was_guessed)
 //   qcow2           cache-size, pass-discards
 //   copy-on-read    bottom
 //   throttle        throttle-group

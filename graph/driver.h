@@ -220,6 +220,9 @@ class Allocation {
   const ByteRange& fill_after() const { return fill_after_; }
   // Whether CoLink makes new clusters visible (false: the clusters were in place).
   bool needs_link() const { return needs_link_; }
+  // Whether the driver writes the bytes itself, because it must see them: FormatDriver's
+  // CoWriteOpaque, in place of a write to the primary child.
+  bool is_opaque() const { return is_opaque_; }
 
  protected:
   uint64_t bytes_ = 0;
@@ -228,6 +231,7 @@ class Allocation {
   ByteRange fill_before_;
   ByteRange fill_after_;
   bool needs_link_ = false;
+  bool is_opaque_ = false;
 };
 
 // Room for a write of several ranges, whole clusters each, handed out by
@@ -266,10 +270,10 @@ class FormatDriver : public Driver {
   // ResourceExhausted: no space; DataLoss: the metadata is corrupt, nothing was changed.
   virtual absl::StatusOr<std::unique_ptr<Allocation>> CoAllocate(ByteRange range, WriteFlags flags)
       MILLRACE_MAY_SUSPEND = 0;
-  // Only if has_primary() is false, where a format with a primary child would have the generic path
-  // write to it: writes guest bytes of the allocation, `offset` being a guest offset. The range
-  // lies inside the covered part and its surroundings; one call may span all three, and every byte
-  // of the surroundings must have been handed over before CoLink.
+  // Only if has_primary() is false, or of an allocation that is_opaque(), where else the generic
+  // path would write to the primary child: writes guest bytes of the allocation, `offset` being a
+  // guest offset. The range lies inside the covered part and its surroundings; one call may span
+  // all three, and every byte of the surroundings must have been handed over before CoLink.
   virtual absl::Status CoWriteOpaque(Allocation& allocation, uint64_t offset,
                                      const IoVector& source) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoLink(Allocation& allocation) MILLRACE_MAY_SUSPEND = 0;

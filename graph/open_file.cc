@@ -8,14 +8,12 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/graph_transaction.h"
-#include "millrace/graph/io/open_gate.h"
+#include "millrace/graph/io/format_probe.h"
 #include "millrace/graph/open/chain_rules.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace {
 namespace {
-
-constexpr size_t kProbeBytes = 512;
 
 absl::StatusOr<Attachment> AddFileNode(Graph& graph, std::unique_ptr<Driver> driver,
                                        bool is_read_only, const HolderRef& holder)

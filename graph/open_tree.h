@@ -44,6 +44,10 @@ struct OpenTreeOptions {
   // driver closes it. Nothing: an ordinary name. Absent: all names are ordinary.
   std::function<absl::StatusOr<std::optional<int>>(const std::string& name, bool is_writable)>
       open_descriptor;
+  // Present: an image whose format nobody states, and that looks like raw, is opened for writing
+  // too, and is told of here by its file's name; what would make its start look like another format
+  // cannot be written (drivers/raw.h). QEMU's way. Absent: such a guess is refused for writing.
+  std::function<void(const std::string& name)> on_raw_guessed_for_writing{};
 };
 
 // The answer keeps the uppermost node: an attachment without permissions that stays at its node.
@@ -52,7 +56,8 @@ struct OpenTreeOptions {
 // Errors: those of the drivers, the registry, the gate and the graph. NotFound (kUnknownNode): a
 // reference to no node. InvalidArgument: a child that the driver does not have, or lacks.
 // FailedPrecondition: locked by somebody else (kImageLocked), a loop, too deep, no format given.
-// PermissionDenied: forbidden by the gate; a guess of raw for writing.
+// PermissionDenied: forbidden by the gate; a guess of raw for writing (on_raw_guessed_for_writing).
+// NotFound (kUnknownFormat): stated, or guessed, and there is no such driver.
 absl::StatusOr<Attachment> CoOpenTree(Graph& graph, const DriverRegistry& registry, NodeTree tree,
                                       const OpenTreeOptions& options) MILLRACE_MAY_SUSPEND;
 

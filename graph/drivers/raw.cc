@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
+#include "millrace/graph/drivers/first_sector.h"
 
 namespace millrace {
 namespace {
@@ -20,6 +21,12 @@ class RawAllocation final : public Allocation {
     host_ = host;
     fill_before_ = ByteRange(range.offset, 0);
     fill_after_ = ByteRange(range.end(), 0);
+  }
+  // The driver looks at what is written.
+  static std::unique_ptr<RawAllocation> Watched(ByteRange range, HostOffset host) {
+    auto allocation = std::make_unique<RawAllocation>(range, host);
+    allocation->is_opaque_ = true;
+    return allocation;
   }
   static std::unique_ptr<RawAllocation> Skipping(ByteRange range) {
     auto allocation = std::make_unique<RawAllocation>(ByteRange(range.offset, 0), HostOffset());
@@ -49,7 +56,11 @@ class RawDriver final : public FormatDriver {
   std::optional<uint64_t> offset_in_primary() const override { return options_.offset; }
   bool is_window() const override { return options_.bytes.has_value(); }
 
-  void TakeOptionsOf(Driver& fresh) override { options_ = static_cast<RawDriver&>(fresh).options_; }
+  void TakeOptionsOf(Driver& fresh) override {
+    const bool was_guessed = options_.was_guessed;
+    options_ = static_cast<RawDriver&>(fresh).options_;
+    options_.was_guessed = was_guessed;
+  }
   const Driver& AsWithOptionsOf(const Driver& fresh) const override { return fresh; }
   absl::Status CheckOptionsOf(const Driver& fresh, uint64_t primary_bytes) const override {
     return CheckWindow("reopen", static_cast<const RawDriver&>(fresh).options_, primary_bytes);
@@ -84,7 +95,8 @@ class RawDriver final : public FormatDriver {
       allocation = RawAllocation::Skipping(range);
     } else {
       MILLRACE_RETURN_IF_ERROR(CheckRoom("write", range));
-      allocation = std::make_unique<RawAllocation>(range, HostOf(range.offset));
+      allocation = IsWatched(range) ? RawAllocation::Watched(range, HostOf(range.offset))
+                                    : std::make_unique<RawAllocation>(range, HostOf(range.offset));
     }
     return allocation;
   }
@@ -93,11 +105,18 @@ class RawDriver final : public FormatDriver {
     auto batch = std::make_unique<RawBatch>();
     if (!flags.only_if_unallocated) {
       for (const ByteRange& range : ranges) {
+        if (IsWatched(range)) return std::unique_ptr<BatchAllocation>();
+      }
+      for (const ByteRange& range : ranges) {
         MILLRACE_RETURN_IF_ERROR(CheckRoom("write", range));
         batch->Add(range, HostOf(range.offset));
       }
     }
     return std::unique_ptr<BatchAllocation>(std::move(batch));
+  }
+  absl::Status CoWriteOpaque(Allocation&, uint64_t offset, const IoVector& source) override
+      MILLRACE_MAY_SUSPEND {
+    return first_sector_.CoWrite(*context_, HostOf(offset).value(), source);
   }
   absl::Status CoLink(Allocation&) override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   void CoAbandon(Allocation&) override MILLRACE_MAY_SUSPEND {}
@@ -105,11 +124,14 @@ class RawDriver final : public FormatDriver {
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND {
     if (flags.only_if_unallocated) return absl::OkStatus();
     MILLRACE_RETURN_IF_ERROR(CheckRoom("write zeroes", range));
+    if (IsWatched(range)) return first_sector_.CoWriteZeroes(*context_, InChild(range), flags);
     return context_->CoWriteZeroesChild(Role::kPrimary, InChild(range), flags);
   }
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(CheckRoom("discard", range));
-    return context_->CoDiscardChild(Role::kPrimary, InChild(range));
+    const ByteRange there =
+        options_.was_guessed ? FirstSector::ToDiscard(InChild(range)) : InChild(range);
+    return there.empty() ? absl::OkStatus() : context_->CoDiscardChild(Role::kPrimary, there);
   }
   absl::Status CoFlushMetadata() override MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
 
@@ -149,6 +171,10 @@ class RawDriver final : public FormatDriver {
     return ByteRange(options_.offset + range.offset, range.bytes);
   }
 
+  bool IsWatched(ByteRange range) const {
+    return options_.was_guessed && FirstSector::Touches(InChild(range));
+  }
+
   // A format above grows its file by writing behind the end: a window does not grow, and what lies
   // behind it belongs to somebody else.
   bool IsOutside(ByteRange range) const {
@@ -162,6 +188,7 @@ class RawDriver final : public FormatDriver {
   }
 
   RawOptions options_;
+  FirstSector first_sector_;
   DriverContext* context_ = nullptr;
 };
 

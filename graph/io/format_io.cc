@@ -92,6 +92,7 @@ absl::Status CoWriteAllocation(Node& node, FormatDriver& driver, Allocation& all
   if (!driver.has_primary()) return driver.CoWriteOpaque(allocation, offset - before, whole);
   Node& primary = *node.FindChild(Role::kPrimary)->child;
   CoRaiseEvent(primary, bounce.data() != nullptr ? "cow_write" : "write_aio");
+  if (allocation.is_opaque()) return driver.CoWriteOpaque(allocation, offset - before, whole);
   return CoWriteNode(primary, allocation.host().value() - before, whole, {});
 }
 

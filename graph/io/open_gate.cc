@@ -149,12 +149,4 @@ absl::Status ChainGuard::AfterOpen(std::string_view name, std::optional<FileIden
   return absl::OkStatus();
 }
 
-std::string_view ProbeFormat(absl::Span<const uint8_t> head) {
-  constexpr uint8_t kQcowMagic[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0};
-  if (head.size() < 8 || !std::equal(std::begin(kQcowMagic), std::end(kQcowMagic), head.begin())) {
-    return "raw";
-  }
-  return head[7] == 2 || head[7] == 3 ? "qcow2" : "raw";
-}
-
 }  // namespace millrace

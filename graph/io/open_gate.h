@@ -31,7 +31,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "millrace/engine/base/printable_name.h"
 #include "millrace/graph/driver.h"
 
@@ -83,10 +82,6 @@ class ChainGuard {
   const size_t depth_max_;
   std::vector<Link> links_;
 };
-
-// The format that the first bytes of a file suggest: "qcow2" or "raw". Only for files whose format
-// nobody stated and where guessing was asked for: a guest can write any header into a raw disk.
-std::string_view ProbeFormat(absl::Span<const uint8_t> head);
 
 }  // namespace millrace
 

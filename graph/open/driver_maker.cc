@@ -11,6 +11,7 @@
 #include "millrace/engine/base/status_context.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
 #include "millrace/graph/open_file.h"
 #include "millrace/graph/whole_file.h"
 
@@ -47,6 +48,13 @@ absl::Status CheckHasNoOwn(const DriverOptions& options) {
   return absl::OkStatus();
 }
 
+// As users know it.
+std::string NameOfFile(Graph& graph, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  const absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() ? node->filename() : std::string();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoMake(const NodeTree& tree,
@@ -76,17 +84,31 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoGuess(NodeTree& tree, con
                                                              const Attachment& file,
                                                              std::string_view path) {
   MILLRACE_ASSIGN_OR_RETURN(tree.driver, CoGuessFormat(graph_, file));
-  if (tree.driver == "raw" && !own.is_read_only) {
-    return RefusalStatus(
-        absl::StatusCode::kPermissionDenied,
-        {.reason = ConflictReason::kMissingFormat,
-         .object = PrintableName(path),
-         .next_step = "state the format if it is raw"},
-        StrCat("open '", PrintableName(path),
-               "' for writing: its format was not given, and it looks like raw, where a guest "
-               "could write the header of another format"));
+  DriverOptions options = tree.options;
+  if (tree.driver == "raw") {
+    MILLRACE_RETURN_IF_ERROR(CheckRawGuess(own, file, path));
+    options["guessed"] = "on";
   }
-  return registry_.Make(tree.driver, tree.options);
+  absl::StatusOr<std::unique_ptr<Driver>> driver = registry_.Make(tree.driver, options);
+  return rules_.only_image_formats ? OnlyImageFormat(std::move(driver), tree, path)
+                                   : std::move(driver);
+}
+
+absl::Status DriverMaker::CheckRawGuess(const Inherited& own, const Attachment& file,
+                                        std::string_view path) const {
+  if (own.is_read_only) return absl::OkStatus();
+  if (rules_.on_raw_guessed_for_writing) {
+    rules_.on_raw_guessed_for_writing(NameOfFile(graph_, file.node()));
+    return absl::OkStatus();
+  }
+  return RefusalStatus(
+      absl::StatusCode::kPermissionDenied,
+      {.reason = ConflictReason::kMissingFormat,
+       .object = PrintableName(path),
+       .next_step = "state the format if it is raw"},
+      StrCat("open '", PrintableName(path),
+             "' for writing: its format was not given, and it looks like raw, where a guest "
+             "could write the header of another format"));
 }
 
 // Some names stand for a file that the embedder has opened.

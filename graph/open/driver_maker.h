@@ -31,7 +31,8 @@ class DriverMaker {
                                                  std::string_view path) MILLRACE_MAY_SUSPEND;
 
   // The driver for what `file` holds; the tree names it from then on. PermissionDenied: it looks
-  // like raw and is to be written.
+  // like raw and is to be written, and nobody wants to hear of that
+  // (OpenTreeOptions::on_raw_guessed_for_writing). NotFound: there is no driver for it.
   absl::StatusOr<std::unique_ptr<Driver>> CoGuess(NodeTree& tree, const Inherited& own,
                                                   const Attachment& file, std::string_view path)
       MILLRACE_MAY_SUSPEND;
@@ -40,6 +41,9 @@ class DriverMaker {
   // The descriptor that `options` name from now on, if there is one: of whoever made no driver with
   // it, to close.
   absl::StatusOr<std::optional<int>> TakeDescriptor(bool is_writable, DriverOptions& options) const;
+  // Of an image that looks like raw.
+  absl::Status CheckRawGuess(const Inherited& own, const Attachment& file,
+                             std::string_view path) const MILLRACE_OPENS_VIEW;
   absl::Status CoReadConfig(const Inherited& own, DriverOptions& options) MILLRACE_MAY_SUSPEND;
 
   Graph& graph_;

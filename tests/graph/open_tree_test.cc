@@ -359,6 +359,45 @@ TEST_F(OpenTreeTest, FormatsAreGuessedFromWhatTheFileHolds) {
   ExpectRefused(std::move(writable), absl::StatusCode::kPermissionDenied, "format was not given");
 }
 
+TEST_F(OpenTreeTest, AGuessOfRawIsWritableForWhoeverWantsToHearOfIt) {
+  std::vector<std::string> told;
+  options_.on_raw_guessed_for_writing = [&](const std::string& name) { told.push_back(name); };
+  disk_.Put("vmdk", "KDMV", 2048);
+  NodeTree other;
+  other.filename = "vmdk";
+  ExpectRefused(std::move(other), absl::StatusCode::kNotFound, "vmdk");
+  InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
+    NodeTree stated = Tree("raw");
+    stated.filename = "raw";
+    auto hold = CoOpen(graph, std::move(stated));
+    ASSERT_TRUE(hold.ok()) << hold.status();
+    hold->CoDetach();
+    EXPECT_TRUE(told.empty());
+    NodeTree tree;
+    tree.filename = "raw";
+    hold = CoOpen(graph, std::move(tree));
+    ASSERT_TRUE(hold.ok()) << hold.status();
+    EXPECT_EQ(told, std::vector<std::string>{"raw"});
+    AttachmentOptions user;
+    user.permissions.used = kConsistentRead | kWrite;
+    auto guest = Attachment::Attach(graph, hold->node(), std::move(user));
+    ASSERT_TRUE(guest.ok()) << guest.status();
+    std::string header = std::string("QFI\xfb\0\0\0\3", 8) + std::string(1024, 'x');
+    const IoVector memory(header.data(), header.size());
+    EXPECT_EQ(guest->CoWrite(0, memory).code(), absl::StatusCode::kPermissionDenied);
+    EXPECT_TRUE(guest->CoWrite(512, memory).ok());
+    std::string there(8, '-');
+    EXPECT_TRUE(guest->CoRead(0, IoVector(there.data(), there.size())).ok());
+    EXPECT_EQ(there, "rrrrrrrr");
+    header[0] = 'R';
+    EXPECT_TRUE(guest->CoWrite(0, memory).ok());
+    EXPECT_TRUE(guest->CoRead(0, IoVector(there.data(), there.size())).ok());
+    EXPECT_EQ(there, header.substr(0, 8));
+    guest->CoDetach();
+    hold->CoDetach();
+  });
+}
+
 // ---- Half open -----------------------------------------------------------------------------------
 
 // Half a chain shows zeroes where its backing is to show through.

@@ -176,6 +176,14 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   open_options_.gate.like_qemu = host.settings.open_gate_like_qemu;
   open_options_.gate.open_root = host.settings.open_root;
   host_.observer.SetTarget(this);
+  open_options_.on_raw_guessed_for_writing = [](const std::string& name) {
+    fprintf(stderr,
+            "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+            "         Automatically detecting the format is dangerous for raw images, write "
+            "operations on block 0 will be restricted.\n"
+            "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+            name.c_str());
+  };
   host_.renderer = &RenderRefusal;
   RegisterThrottleGroups(*this);
   RegisterNodeCommands(*this);

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -148,6 +150,66 @@ TEST_F(RawDriverTest, EveryByteIsAllocated) {
     raw.CoAbandon(*allocation);
     return absl::OkStatus();
   });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// As the generic path writes.
+absl::Status CoWriteAs(FormatDriver& raw, uint64_t offset, std::string text) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(auto allocation, raw.CoAllocate(ByteRange(offset, text.size()), {}));
+  EXPECT_EQ(allocation->is_opaque(), offset < 512);
+  EXPECT_EQ(allocation->bytes(), text.size());
+  const IoVector source(text.data(), text.size());
+  const absl::Status status =
+      allocation->is_opaque() ? raw.CoWriteOpaque(*allocation, offset, source) : absl::OkStatus();
+  if (status.ok()) return raw.CoLink(*allocation);
+  raw.CoAbandon(*allocation);
+  return status;
+}
+
+TEST_F(RawDriverTest, AGuessStaysRawWhateverIsWritten) {
+  using namespace std::string_literals;
+  const absl::Status status =
+      Run({.was_guessed = true}, [&](FormatDriver& raw) MILLRACE_MAY_SUSPEND -> absl::Status {
+        const auto is_refused = [](const absl::Status& refused) {
+          return absl::IsPermissionDenied(refused) && ErrnoOf(refused) == EPERM;
+        };
+        const std::string header = "QFI\xfb\0\0\0\3"s;
+        EXPECT_TRUE(is_refused(CoWriteAs(raw, 0, header)));
+        EXPECT_TRUE(is_refused(CoWriteAs(raw, 0, header + std::string(4096, 'x'))));
+        EXPECT_TRUE(is_refused(CoWriteAs(raw, 64, "\x7f\x10\xda\xbe")));
+        std::string there(4096, '-');
+        const IoVector memory(there.data(), there.size());
+        MILLRACE_RETURN_IF_ERROR(child_->CoRead(0, memory));
+        EXPECT_EQ(there, std::string(4096, '\0')) << "what is refused is not written in part";
+        // Bit by bit as little as at once; elsewhere it is data as any other.
+        MILLRACE_RETURN_IF_ERROR(CoWriteAs(raw, 4, "\0\0\0\3"s));
+        MILLRACE_RETURN_IF_ERROR(CoWriteAs(raw, 0, "QFI"));
+        EXPECT_TRUE(is_refused(CoWriteAs(raw, 3, "\xfb")));
+        MILLRACE_RETURN_IF_ERROR(CoWriteAs(raw, 1, header + std::string(4096, 'x')));
+        MILLRACE_RETURN_IF_ERROR(CoWriteAs(raw, 512, header));
+        MILLRACE_RETURN_IF_ERROR(child_->CoRead(0, memory));
+        EXPECT_EQ(there.substr(0, 10), "Q" + header + "x");
+        // Zeroes and discards too can complete a header, of a sector that they leave in part.
+        MILLRACE_RETURN_IF_ERROR(CoWriteAs(raw, 0, "WithoutFreeSpace\2\0\0\1"s));
+        EXPECT_TRUE(is_refused(raw.CoWriteZeroes(ByteRange(18, 600), {})));
+        MILLRACE_RETURN_IF_ERROR(raw.CoDiscard(ByteRange(18, 494)));
+        MILLRACE_RETURN_IF_ERROR(raw.CoDiscard(ByteRange(18, 600)));
+        MILLRACE_RETURN_IF_ERROR(child_->CoRead(0, memory));
+        EXPECT_EQ(there.substr(16, 4), "\2\0\0\1"s);
+        MILLRACE_RETURN_IF_ERROR(raw.CoWriteZeroes(ByteRange(0, 18), {}));
+        MILLRACE_RETURN_IF_ERROR(raw.CoWriteZeroes(ByteRange(0, 4096), {}));
+        MILLRACE_RETURN_IF_ERROR(raw.CoDiscard(ByteRange(0, 512)));
+        // Many ranges at once are written one by one where the sector is among them.
+        MILLRACE_ASSIGN_OR_RETURN(auto batch, raw.CoAllocateBatch({{511, 1}, {1024, 512}}, {}));
+        EXPECT_EQ(batch, nullptr);
+        MILLRACE_ASSIGN_OR_RETURN(batch, raw.CoAllocateBatch({{512, 1}, {1024, 512}}, {}));
+        EXPECT_NE(batch, nullptr);
+        // It is no less a guess when it is reopened as raw.
+        raw.TakeOptionsOf(*MakeRawDriver({.bytes = 8192}));
+        EXPECT_EQ(raw.bytes(), 8192u);
+        EXPECT_TRUE(is_refused(CoWriteAs(raw, 0, header)));
+        return absl::OkStatus();
+      });
   EXPECT_TRUE(status.ok()) << status;
 }
 

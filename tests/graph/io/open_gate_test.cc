@@ -110,15 +110,5 @@ TEST(ChainGuard, EndsAtItsDepth) {
   EXPECT_EQ(guard.BeforeOpen("one more").code(), absl::StatusCode::kFailedPrecondition);
 }
 
-TEST(ProbeFormat, KnowsOnlyVersionsItCouldOpen) {
-  const auto probe = [](std::vector<uint8_t> head) { return ProbeFormat(head); };
-  EXPECT_EQ(probe({'Q', 'F', 'I', 0xfb, 0, 0, 0, 2}), "qcow2");
-  EXPECT_EQ(probe({'Q', 'F', 'I', 0xfb, 0, 0, 0, 3, 1}), "qcow2");
-  EXPECT_EQ(probe({'Q', 'F', 'I', 0xfb, 0, 0, 0, 1}), "raw");
-  EXPECT_EQ(probe({'Q', 'F', 'I', 0xfb, 1, 0, 0, 3}), "raw");
-  EXPECT_EQ(probe({'Q', 'F', 'I', 0xfb, 0, 0, 0}), "raw");
-  EXPECT_EQ(probe({}), "raw");
-}
-
 }  // namespace
 }  // namespace millrace::open_gate_test

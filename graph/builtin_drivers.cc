@@ -94,12 +94,13 @@ Made MakeFile(const DriverOptions& options) {
   return MakeFileDriver(std::move(file));
 }
 
-Made MakeQcow2(const DriverOptions& options) {
+Made MakeQcow2(const BuiltinDriverServices& services, const DriverOptions& options) {
   DriverOptionReader reader("qcow2", options);
   Qcow2OpenOptions qcow2;
   MILLRACE_RETURN_IF_ERROR(reader.Read("cache-size", &qcow2.cache_bytes_max));
   MILLRACE_RETURN_IF_ERROR(reader.Read("pass-discards", &qcow2.pass_discards));
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  qcow2.on_corruption = services.on_corruption;
   return MakeQcow2Driver(qcow2);
 }
 
@@ -108,8 +109,8 @@ Made MakeRaw(const DriverOptions& options) {
   RawOptions raw;
   MILLRACE_RETURN_IF_ERROR(reader.Read("offset", &raw.offset));
   MILLRACE_RETURN_IF_ERROR(reader.Read("size", &raw.bytes));
-  MILLRACE_RETURN_IF_ERROR(reader.Finish());
   MILLRACE_RETURN_IF_ERROR(reader.Read("guessed", &raw.was_guessed));
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
   return MakeRawDriver(raw);
 }
 
@@ -224,7 +225,9 @@ absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServi
   }
   MILLRACE_RETURN_IF_ERROR(registry.Register("file", &MakeFile, NodeKind::kProtocol));
   MILLRACE_RETURN_IF_ERROR(registry.Register("raw", &MakeRaw, NodeKind::kFormat));
-  MILLRACE_RETURN_IF_ERROR(registry.Register("qcow2", &MakeQcow2, NodeKind::kFormat));
+  MILLRACE_RETURN_IF_ERROR(registry.Register(
+      "qcow2", [services](const DriverOptions& options) { return MakeQcow2(services, options); },
+      NodeKind::kFormat));
   MILLRACE_RETURN_IF_ERROR(registry.Register("copy-on-read", &MakeCopyOnRead, NodeKind::kFilter));
   MILLRACE_RETURN_IF_ERROR(registry.Register(
       "blkdebug",

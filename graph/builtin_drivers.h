@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "millrace/graph/driver_registry.h"
+#include "millrace/graph/drivers/qcow2/corruption.h"
 #include "millrace/graph/filters/break_points.h"
 #include "millrace/graph/filters/quorum.h"
 #include "millrace/graph/filters/throttle_group.h"
@@ -35,6 +36,8 @@ struct BuiltinDriverServices {
   BreakPoints::Listener on_break{};
   // Hears of bad children of quorums and of failed votes. Absent: nobody does.
   std::function<void(const QuorumReport&)> on_quorum_report{};
+  // Hears of broken tables of qcow2 images (Qcow2OpenOptions::on_corruption). Absent: nobody does.
+  std::function<void(const Qcow2Corruption&)> on_corruption{};
 };
 
 // AlreadyExists if the embedder has taken one of the names.

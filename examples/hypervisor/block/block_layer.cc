@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "examples/common/conflict_text.h"
+#include "examples/hypervisor/block/corruption_events.h"
 #include "examples/hypervisor/block/graph_users.h"
 #include "examples/hypervisor/block/job_events.h"
 #include "examples/hypervisor/block/qemu_io.h"
@@ -162,6 +163,8 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   };
   services.on_quorum_report = [this](const QuorumReport& report)
                                   MILLRACE_OPENS_VIEW { EmitQuorumReport(*this, report); };
+  services.on_corruption = [this](const Qcow2Corruption& found)
+                               MILLRACE_OPENS_VIEW { EmitCorruption(*this, found); };
   const absl::Status registered = RegisterBuiltinDrivers(registry_, std::move(services));
   MILLRACE_CHECK(registered.ok(), "the drivers are registered once");
   open_options_.holder = MakeHolder("monitor", "monitor");
@@ -173,9 +176,6 @@ BlockLayer::BlockLayer(HypervisorHost& host)
     MILLRACE_ASSIGN_OR_RETURN(const int descriptor, host.fd_sets.Open(*set, is_writable));
     return std::optional<int>(descriptor);
   };
-  open_options_.gate.like_qemu = host.settings.open_gate_like_qemu;
-  open_options_.gate.open_root = host.settings.open_root;
-  host_.observer.SetTarget(this);
   open_options_.on_raw_guessed_for_writing = [](const std::string& name) {
     fprintf(stderr,
             "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
@@ -184,6 +184,9 @@ BlockLayer::BlockLayer(HypervisorHost& host)
             "         Specify the 'raw' format explicitly to remove the restrictions.\n",
             name.c_str());
   };
+  open_options_.gate.like_qemu = host.settings.open_gate_like_qemu;
+  open_options_.gate.open_root = host.settings.open_root;
+  host_.observer.SetTarget(this);
   host_.renderer = &RenderRefusal;
   RegisterThrottleGroups(*this);
   RegisterNodeCommands(*this);

@@ -22,6 +22,7 @@ constexpr std::string_view kProgress = "type:str device:str len:int offset:int s
 
 constexpr Type kEvents[] = {
     {"BLOCK_EXPORT_DELETED", "id:str"},
+    {"BLOCK_IMAGE_CORRUPTED", "device:str node-name?:str msg:str offset?:int size?:int fatal:bool"},
     {"BLOCK_JOB_CANCELLED", kProgress},
     {"BLOCK_JOB_COMPLETED", "type:str device:str len:int offset:int speed:int error?:str"},
     {"BLOCK_JOB_ERROR", "device:str operation:str action:str"},

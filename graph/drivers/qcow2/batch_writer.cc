@@ -56,10 +56,7 @@ absl::Status BatchWriter::CoPlan(ByteRange range, WriteFlags flags, ClusterBatch
     const uint64_t end = std::min(range.end(), known_end);
     for (; guest < end; guest += geometry.cluster_bytes()) {
       absl::StatusOr<L2Entry> entry = window.has_value() ? window->Load(guest) : L2Entry();
-      if (!entry.ok()) {
-        return image_.CoCorrupt(
-            StrCat("guest offset ", guest, ": ", FromAbsl(entry.status().message())));
-      }
+      if (!entry.ok()) return window->CoReportBroken(guest, Access::kWrite);
       MILLRACE_RETURN_IF_ERROR(CoPlanCluster(*entry, guest, flags, batch));
     }
   }

@@ -107,10 +107,7 @@ absl::StatusOr<ClusterWriter::Plan> ClusterWriter::CoPlan(ByteRange range,
     const ByteRange part(guest, std::min(cluster_end, range.end()) - guest);
     const absl::StatusOr<L2Entry> entry = window->Load(guest);
     if (!entry.ok() && plan.bytes > 0) break;
-    if (!entry.ok()) {
-      return image_.CoCorrupt(
-          StrCat("guest offset ", guest, ": ", FromAbsl(entry.status().message())));
-    }
+    if (!entry.ok()) return window->CoReportBroken(guest, Access::kWrite);
     const Plan next = PlanCluster(*entry, part, only_if_unallocated);
     if (plan.bytes == 0) {
       plan = next;
@@ -282,10 +279,7 @@ absl::Status ClusterWriter::CoLinkEntries(ClusterAllocation& allocation) {
       windows.push_back(std::move(window));
     }
     absl::StatusOr<L2Entry> entry = windows.back().Load(cluster);
-    if (!entry.ok()) {
-      return image_.CoCorrupt(
-          StrCat("guest offset ", cluster, ": ", FromAbsl(entry.status().message())));
-    }
+    if (!entry.ok()) return windows.back().CoReportBroken(cluster, Access::kWrite);
     changes.emplace_back(*entry, LinkedEntry(*entry, allocation, cluster));
   }
   for (const auto& [old, now] : changes) MILLRACE_RETURN_IF_ERROR(CoCheckOld(old, now));
@@ -413,10 +407,7 @@ absl::Status ClusterWriter::CoChangeWindow(ByteRange range, ChangeEntry change, 
   for (uint64_t cluster = window->guest_begin(); cluster < end;
        cluster += geometry.cluster_bytes()) {
     const absl::StatusOr<L2Entry> old = window->Load(cluster);
-    if (!old.ok()) {
-      return image_.CoCorrupt(
-          StrCat("guest offset ", cluster, ": ", FromAbsl(old.status().message())));
-    }
+    if (!old.ok()) return window->CoReportBroken(cluster, Access::kRead);
     L2Entry now = *old;
     MILLRACE_RETURN_IF_ERROR((this->*change)(now, SubclusterMask(cluster, range), flags));
     if (EncodeL2Entry(now, geometry) == EncodeL2Entry(*old, geometry)) continue;

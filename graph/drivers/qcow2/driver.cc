@@ -29,7 +29,7 @@ constexpr uint64_t kPendingBytesMax = uint64_t{64} << 20;
 
 Qcow2Driver::Parts::Parts(DriverContext& context, Header header, const Qcow2OpenOptions& options)
     : file(context),
-      image(context, file, std::move(header), options.cache_bytes_max),
+      image(context, file, std::move(header), options.cache_bytes_max, options.on_corruption),
       writeback(image),
       refcounts(image, writeback),
       frees(image, refcounts, writeback),
@@ -260,7 +260,7 @@ absl::Status Qcow2Driver::CoReadEncoded(ByteRange range, const IoVector& target)
                               parts_->mapping.CoLookUp(guest, Access::kRead));
     absl::StatusOr<L2Entry> entry = L2Entry();
     if (window.has_value()) entry = window->Load(guest);
-    if (!entry.ok()) return parts_->image.CoNoteCorruption(entry.status());
+    if (!entry.ok()) return window->CoReportBroken(guest, Access::kRead);
     if (!entry->is_compressed) {
       return absl::AbortedError(
           StrCat("guest offset ", guest, " is no longer compressed; map it again"));
@@ -398,7 +398,7 @@ absl::Status Qcow2Driver::CoZeroLastCluster(uint64_t old_bytes) {
                             parts_->mapping.CoLookUp(cluster.offset, Access::kWrite));
   if (!window.has_value()) return absl::OkStatus();
   const absl::StatusOr<L2Entry> entry = window->Load(cluster.offset);
-  if (!entry.ok()) return parts_->image.CoNoteCorruption(entry.status());
+  if (!entry.ok()) return window->CoReportBroken(cluster.offset, Access::kWrite);
   if (!entry->is_compressed && entry->allocated == 0) return absl::OkStatus();
   if (entry->is_compressed || !entry->is_copied) return CoReplaceLastCluster(old_bytes, *entry);
   const HostOffset tail = entry->host + (old_bytes - cluster.offset);

@@ -21,9 +21,17 @@ constexpr uint64_t kLearnBytes = 65536;  // of a table, read at once
 
 }  // namespace
 
-Image::Image(DriverContext& context, ImageFile& file, Header header, uint64_t cache_bytes_max)
+Qcow2Corruption OverlapWith(MetadataKind metadata, ByteRange file_range) {
+  return {.kind = Qcow2Corruption::Kind::kOverlap,
+          .file_range = file_range,
+          .metadata = std::string(MetadataKindName(metadata))};
+}
+
+Image::Image(DriverContext& context, ImageFile& file, Header header, uint64_t cache_bytes_max,
+             OnCorruption on_corruption)
     : context_(context),
       file_(file),
+      on_corruption_(std::move(on_corruption)),
       header_(std::move(header)),
       cache_(file, header_.geometry, cache_bytes_max) {}
 
@@ -31,7 +39,15 @@ absl::Status Image::Named(const absl::Status& status) const {
   return WithContext(status, StrCat("image '", file_.name(), "': "));
 }
 
-absl::Status Image::CoCorrupt(std::string_view what) {
+void Image::Report(std::string_view what, Qcow2Corruption found) const {
+  if (!on_corruption_) return;
+  found.node = context_.node_name();
+  found.words = what;
+  found.is_fatal = !context_.is_read_only();
+  on_corruption_(found);
+}
+
+absl::Status Image::CoCorrupt(std::string_view what, Qcow2Corruption found) {
   absl::Status error = Named(absl::DataLossError(
       ToAbsl(StrCat(what, "; check and repair the image before writing to it again"))));
   if (!write_error_.ok()) return error;
@@ -39,6 +55,7 @@ absl::Status Image::CoCorrupt(std::string_view what) {
       ToAbsl(StrCat("takes no writes since its metadata was found to be corrupt: ", what,
                     "; check and repair it"))));
   context_.LogWarning(FromAbsl(write_error_.message()));
+  Report(what, std::move(found));
   if (context_.is_read_only() || geometry().version < 3) return error;
   const absl::Status marked =
       CoEditHeader([](Header& header) { header.incompatible_features |= kIncompatibleCorrupt; });
@@ -49,8 +66,9 @@ absl::Status Image::CoCorrupt(std::string_view what) {
 absl::Status Image::CoCheckNoMetadata(ClusterRun run, std::string_view what) {
   const std::optional<MetadataKind> there = metadata_.Find(run);
   if (!there.has_value()) return absl::OkStatus();
-  return CoCorrupt(StrCat(what, " at ", geometry().OffsetOf(run.first).value(), " overlaps the ",
-                          MetadataKindName(*there)));
+  const uint64_t place = geometry().OffsetOf(run.first).value();
+  return CoCorrupt(StrCat(what, " at ", place, " overlaps the ", MetadataKindName(*there)),
+                   OverlapWith(*there, ByteRange(place, run.count << geometry().cluster_bits)));
 }
 
 absl::Status Image::CoBehindEnd(std::string_view what, Access access) {
@@ -75,7 +93,7 @@ absl::StatusOr<TableCache::SliceRef> Image::CoGetEntry(TableKind kind, HostOffse
 
 absl::Status Image::CoNoteCorruption(absl::Status status) {
   if (!absl::IsDataLoss(status)) return status;
-  return CoCorrupt(FromAbsl(status.message()));
+  return CoCorrupt(FromAbsl(status.message()), std::exchange(learned_, {}));
 }
 
 absl::Status Image::CoStoreHeader(Header changed) {
@@ -149,16 +167,21 @@ absl::Status Image::CoWriteOldStart() {
 absl::Status Image::LearnPlace(uint64_t offset, uint64_t bytes, MetadataKind kind) {
   const ClusterRun run{geometry().ClusterOf(HostOffset(offset)), geometry().ClustersFor(bytes)};
   if (std::optional<MetadataKind> there = metadata_.Add(run, kind)) {
+    learned_ = OverlapWith(*there, ByteRange(offset, bytes));
     return absl::DataLossError(StrCat("the ", MetadataKindName(kind), " at ", offset,
                                       " overlaps the ", MetadataKindName(*there)));
   }
   return absl::OkStatus();
 }
 
-absl::Status Image::LearnEntry(uint64_t raw, MetadataKind pointed_to) {
+absl::Status Image::LearnEntry(uint64_t index, uint64_t raw, MetadataKind pointed_to) {
   const uint64_t offset = raw & kEntryOffsetMask;
   if (offset == 0) return absl::OkStatus();
   if (!geometry().IsClusterAligned(offset)) {
+    using Kind = Qcow2Corruption::Kind;
+    const bool is_l2 = pointed_to == MetadataKind::kL2Table;
+    learned_ = {
+        .kind = is_l2 ? Kind::kL2Table : Kind::kRefcountBlock, .host = offset, .index = index};
     return absl::DataLossError(StrCat("the ", MetadataKindName(pointed_to), " at ", offset,
                                       " is not aligned to clusters"));
   }
@@ -182,7 +205,8 @@ absl::Status Image::CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind
     const uint64_t bytes = std::min<uint64_t>(entries * 8 - done, buffer.size());
     MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(offset + done, absl::MakeSpan(buffer).first(bytes)));
     for (uint64_t i = 0; i < bytes; i += 8) {
-      MILLRACE_RETURN_IF_ERROR(LearnEntry(LoadBig<uint64_t>(&buffer[i]), pointed_to));
+      MILLRACE_RETURN_IF_ERROR(
+          LearnEntry((done + i) / 8, LoadBig<uint64_t>(&buffer[i]), pointed_to));
     }
     done += bytes;
   }
@@ -208,6 +232,7 @@ absl::Status Image::CoLearnSnapshots() {
 
 absl::Status Image::CoLearnMetadata() {
   metadata_.Clear();
+  learned_ = {};
   MILLRACE_RETURN_IF_ERROR(LearnPlace(0, geometry().cluster_bytes(), MetadataKind::kHeader));
   MILLRACE_RETURN_IF_ERROR(
       LearnPlace(header_.l1_offset, uint64_t{header_.l1_entries} * 8, MetadataKind::kL1Table));

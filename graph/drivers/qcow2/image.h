@@ -6,6 +6,7 @@
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_IMAGE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/drivers/qcow2/corruption.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/image_file.h"
 #include "millrace/graph/drivers/qcow2/metadata_map.h"
@@ -28,8 +30,11 @@ enum class Access : uint8_t { kRead, kWrite };
 
 class Image {
  public:
-  // Both must outlive it.
-  Image(DriverContext& context, ImageFile& file, Header header, uint64_t cache_bytes_max);
+  using OnCorruption = std::function<void(const Qcow2Corruption&)>;
+
+  // Both must outlive it. `on_corruption` may be absent.
+  Image(DriverContext& context, ImageFile& file, Header header, uint64_t cache_bytes_max,
+        OnCorruption on_corruption);
 
   DriverContext& context() const { return context_; }
   ImageFile& file() const { return file_; }
@@ -41,9 +46,10 @@ class Image {
 
   // Why the image takes no writes any more; OK while it does.
   const absl::Status& write_error() const { return write_error_; }
-  // Something in the tables is broken. Stops all further writes, sets the corrupt bit of a writable
-  // image, tells the log once, and returns the error for the request that found it.
-  absl::Status CoCorrupt(std::string_view what) MILLRACE_MAY_SUSPEND;
+  // Something in the tables is broken: `what` in words, and what `found` says of its kind and
+  // place. Stops all further writes, sets the corrupt bit of a writable image, tells the log and
+  // the listener once, and returns the error for the request that found it.
+  absl::Status CoCorrupt(std::string_view what, Qcow2Corruption found = {}) MILLRACE_MAY_SUSPEND;
   // The same if metadata lies in `run`, where there is only `what`: "guest data".
   absl::Status CoCheckNoMetadata(ClusterRun run, std::string_view what) MILLRACE_MAY_SUSPEND;
   // The same for something that is referred to and lies behind the end of the file: "the L2 table
@@ -101,20 +107,27 @@ class Image {
   absl::Status CoWriteOldStart() MILLRACE_MAY_SUSPEND;
   absl::Status CoLearnTable(uint64_t offset, uint64_t entries, MetadataKind pointed_to)
       MILLRACE_MAY_SUSPEND;
-  absl::Status LearnEntry(uint64_t raw, MetadataKind pointed_to);
+  absl::Status LearnEntry(uint64_t index, uint64_t raw, MetadataKind pointed_to);
   absl::Status LearnPlace(uint64_t offset, uint64_t bytes, MetadataKind kind);
   absl::Status CoLearnSnapshots() MILLRACE_MAY_SUSPEND;
 
+  void Report(std::string_view what, Qcow2Corruption found) const;
+
   DriverContext& context_;
   ImageFile& file_;
+  const OnCorruption on_corruption_;
   Header header_;
   TableCache cache_;
   MetadataMap metadata_;
+  Qcow2Corruption learned_;  // why CoLearnMetadata() has failed, if that can be told
   absl::Status write_error_;
   // What belongs at the start of the file, where a header may be that was given up.
   std::optional<std::vector<uint8_t>> old_start_;
   Mutex header_mutex_{"qcow2 header"};
 };
+
+// What was to be written there would hit metadata.
+Qcow2Corruption OverlapWith(MetadataKind metadata, ByteRange file_range);
 
 }  // namespace millrace::qcow2
 

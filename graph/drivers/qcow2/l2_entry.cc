@@ -88,6 +88,26 @@ absl::StatusOr<L2Entry> DecodeL2Entry(const RawL2Entry& raw, const Geometry& geo
   return entry;
 }
 
+Qcow2Corruption KindOfBrokenL1(uint64_t raw, uint64_t index, const Geometry& geometry) {
+  const uint64_t table = raw & kEntryOffsetMask;
+  if (geometry.IsClusterAligned(table)) return {};
+  return {.kind = Qcow2Corruption::Kind::kL2Table, .host = table, .index = index};
+}
+
+Qcow2Corruption KindOfBroken(const RawL2Entry& raw, const Geometry& geometry) {
+  using Kind = Qcow2Corruption::Kind;
+  const bool is_compressed = (raw.descriptor & kEntryCompressed) != 0;
+  const uint64_t host = raw.descriptor & kEntryOffsetMask;
+  const bool is_zero = (raw.descriptor & kEntryZero) != 0;
+  if (!is_compressed && !geometry.extended_l2 && geometry.version == 2 && is_zero) {
+    return {.kind = Kind::kZeroFlag};
+  }
+  if (!is_compressed && !geometry.IsClusterAligned(host)) {
+    return {.kind = Kind::kData, .host = host, .is_zero = !geometry.extended_l2 && is_zero};
+  }
+  return {.kind = geometry.extended_l2 ? Kind::kEntry : Kind::kOther};
+}
+
 RawL2Entry EncodeL2Entry(const L2Entry& entry, const Geometry& geometry) {
   RawL2Entry raw;
   if (entry.is_compressed) {

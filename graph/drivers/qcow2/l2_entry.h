@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "millrace/graph/drivers/qcow2/corruption.h"
 #include "millrace/graph/drivers/qcow2/geometry.h"
 
 namespace millrace::qcow2 {
@@ -52,6 +53,10 @@ struct RawL2Entry {
   uint64_t bitmap = 0;
   friend bool operator==(const RawL2Entry&, const RawL2Entry&) = default;
 };
+
+// What is to be told of an entry that does not decode; its table and index are the caller's to say.
+Qcow2Corruption KindOfBrokenL1(uint64_t raw, uint64_t index, const Geometry& geometry);
+Qcow2Corruption KindOfBroken(const RawL2Entry& raw, const Geometry& geometry);
 
 // DataLoss for reserved bits, unaligned offsets, contradicting bitmaps, and zero flags in a version
 // 2 image.

@@ -74,6 +74,18 @@ absl::StatusOr<L2Entry> L2Window::Load(uint64_t guest) const {
                        image_->geometry());
 }
 
+absl::Status L2Window::CoReportBroken(uint64_t guest, Access access) const {
+  const Geometry& geometry = image_->geometry();
+  const RawL2Entry raw = LoadL2Entry(slice_.At(Place(guest)), geometry);
+  Qcow2Corruption found = KindOfBroken(raw, geometry);
+  found.table = AlignDown(Place(guest).value(), geometry.cluster_bytes());
+  found.index = geometry.L2IndexOf(guest);
+  if (access == Access::kWrite) found.guest_written = guest;
+  const absl::StatusOr<L2Entry> entry = DecodeL2Entry(raw, geometry);
+  return image_->CoCorrupt(StrCat("guest offset ", guest, ": ", FromAbsl(entry.status().message())),
+                           std::move(found));
+}
+
 uint64_t L2Window::SkipUnallocated(uint64_t guest, uint64_t end) const {
   const Geometry& geometry = image_->geometry();
   const uint64_t stop = std::min(end, guest_end_);
@@ -99,7 +111,8 @@ absl::StatusOr<L1Entry> Mapping::CoLoadL1Entry(uint64_t index, Access access) {
   const uint64_t raw = LoadBig<uint64_t>(slice.At(place));
   absl::StatusOr<L1Entry> entry = DecodeL1Entry(raw, image_.geometry());
   if (!entry.ok()) {
-    return image_.CoCorrupt(StrCat("L1 index ", index, ": ", FromAbsl(entry.status().message())));
+    return image_.CoCorrupt(StrCat("L1 index ", index, ": ", FromAbsl(entry.status().message())),
+                            KindOfBrokenL1(raw, index, image_.geometry()));
   }
   const uint64_t table = entry->l2_table.value();
   if (table != 0 && table + image_.geometry().cluster_bytes() > image_.file().bytes()) {
@@ -181,10 +194,7 @@ absl::StatusOr<Extent> Mapping::CoMap(ByteRange range) {
     const absl::StatusOr<L2Entry> entry = window->Load(guest);
     // What lies before a broken entry can still be told.
     if (!entry.ok() && extent.bytes > 0) break;
-    if (!entry.ok()) {
-      return image_.CoCorrupt(
-          StrCat("guest offset ", guest, ": ", FromAbsl(entry.status().message())));
-    }
+    if (!entry.ok()) return window->CoReportBroken(guest, Access::kRead);
     goes_on = ExtendBy(*entry, geometry, guest, extent);
     guest = AlignDown(guest, geometry.cluster_bytes()) + geometry.cluster_bytes();
   }

@@ -33,6 +33,8 @@ class L2Window {
   uint64_t guest_end() const { return guest_end_; }
   // The entry of the cluster that `guest` lies in. DataLoss if it is broken.
   absl::StatusOr<L2Entry> Load(uint64_t guest) const;
+  // What Load() has found broken: the image is corrupt (Image::CoCorrupt).
+  absl::Status CoReportBroken(uint64_t guest, Access access) const MILLRACE_MAY_SUSPEND;
   void Store(uint64_t guest, const L2Entry& entry);
   // The start of the first cluster from `guest`, a cluster's start, on whose entry says anything,
   // or `end` or guest_end(), whichever comes first. May stop earlier.

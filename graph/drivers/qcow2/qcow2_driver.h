@@ -18,9 +18,11 @@
 #define MILLRACE_GRAPH_DRIVERS_QCOW2_QCOW2_DRIVER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "millrace/graph/driver.h"
+#include "millrace/graph/drivers/qcow2/corruption.h"
 
 namespace millrace {
 
@@ -30,6 +32,10 @@ struct Qcow2OpenOptions {
   uint64_t cache_bytes_max = uint64_t{32} << 20;
   // Whether space freed by discards and zero writes is given back to the host.
   bool pass_discards = true;
+  // Hears of what is found to be broken in the tables, once for each time that the image is opened
+  // or becomes writable: before the request that found it fails, and before the image is marked.
+  // Must not suspend. Absent: nobody does; the engine's log is told either way.
+  std::function<void(const Qcow2Corruption&)> on_corruption{};
 };
 
 std::unique_ptr<FormatDriver> MakeQcow2Driver(const Qcow2OpenOptions& options = {});

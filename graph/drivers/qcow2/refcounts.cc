@@ -34,8 +34,10 @@ absl::StatusOr<std::optional<HostOffset>> Refcounts::CoFindBlock(uint64_t cluste
   if (raw == 0) return std::optional<HostOffset>();
   const HostOffset offset(raw & kEntryOffsetMask);
   if (offset.value() != raw || !image_.geometry().IsClusterAligned(raw)) {
-    return image_.CoCorrupt(StrCat("refcount table entry ", block, " points to ", raw,
-                                   ", where no refcount block can be"));
+    return image_.CoCorrupt(
+        StrCat("refcount table entry ", block, " points to ", raw,
+               ", where no refcount block can be"),
+        {.kind = Qcow2Corruption::Kind::kRefcountBlock, .host = raw, .index = block});
   }
   // A file may end in a block, whose rest are zeroes. What a window cuts off is not known: clusters
   // that are in use would be handed out. Who asks for a refcount is about to write.
@@ -84,9 +86,12 @@ absl::Status Refcounts::CoStore(HostOffset block, uint64_t cluster, uint64_t ref
 absl::Status Refcounts::CoCheckFree(ClusterRun run) {
   const std::optional<MetadataKind> there = image_.metadata().Find(run);
   if (!there.has_value()) return absl::OkStatus();
-  return image_.CoCorrupt(StrCat("cluster ", run.first.value(), " (", run.count,
-                                 " in a row) is free by its refcount, but overlaps the ",
-                                 MetadataKindName(*there)));
+  const Geometry& geometry = image_.geometry();
+  const ByteRange range(geometry.OffsetOf(run.first).value(), run.count << geometry.cluster_bits);
+  return image_.CoCorrupt(
+      StrCat("cluster ", run.first.value(), " (", run.count,
+             " in a row) is free by its refcount, but overlaps the ", MetadataKindName(*there)),
+      OverlapWith(*there, range));
 }
 
 absl::StatusOr<Refcounts::FreeStretch> Refcounts::CoScanSlice(uint64_t cluster,

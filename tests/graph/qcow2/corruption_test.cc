@@ -108,6 +108,106 @@ TEST_P(Qcow2FoundCorrupt, AWriteInFlightIsNotLinked) {
   });
 }
 
+// ---- Whoever watches over it -------------------------------------------------------------------
+
+class Qcow2Corruptions : public Qcow2FoundCorrupt {
+ protected:
+  using Kind = Qcow2Corruption::Kind;
+
+  // Puts an entry in the place of the one of this guest cluster.
+  void SetEntry(uint64_t guest_cluster, uint64_t raw) {
+    StoreBig<uint64_t>(&disk_.live()[Table() + 8 * guest_cluster], raw);
+  }
+  uint64_t Table() {
+    return LoadBig<uint64_t>(&disk_.live()[HeaderOf(disk_).l1_offset]) & qcow2::kEntryOffsetMask;
+  }
+  // What is told while `body` uses the image.
+  template <typename Body>
+  std::vector<Qcow2Corruption> Watch(Body&& body) {
+    std::vector<Qcow2Corruption> told;
+    Qcow2OpenOptions options;
+    options.on_corruption = [&told](const Qcow2Corruption& found) { told.push_back(found); };
+    FormatNode node(context_, MakeQcow2Driver(options));
+    const absl::Status status = engine_->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(node.CoOpen());
+      body(node);
+      node.CoClose();
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    return told;
+  }
+  std::vector<Qcow2Corruption> WatchRead(uint64_t guest_cluster) {
+    return Watch([&](FormatNode& node) MILLRACE_MAY_SUSPEND {
+      std::vector<uint8_t> data(kCluster);
+      for (int i = 0; i < 2; ++i) {
+        EXPECT_TRUE(absl::IsDataLoss(node.CoRead(guest_cluster * kCluster, absl::MakeSpan(data))));
+      }
+    });
+  }
+};
+
+TEST_P(Qcow2Corruptions, AreToldOnceWithTheirPlaceBeforeTheRequestFails) {
+  const uint64_t l1 = HeaderOf(disk_).l1_offset;
+  const std::vector<Qcow2Corruption> told = Watch([&](FormatNode& node) MILLRACE_MAY_SUSPEND {
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_TRUE(absl::IsDataLoss(node.CoWrite(kBadCluster * kCluster, Pattern(kCluster, 3))));
+    }
+  });
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].kind, Kind::kOverlap);
+  EXPECT_EQ(told[0].metadata, "L1 table");
+  ASSERT_TRUE(told[0].file_range.has_value());
+  EXPECT_EQ(told[0].file_range->offset, l1);
+  EXPECT_EQ(told[0].file_range->bytes, kCluster);
+  EXPECT_EQ(told[0].node, context_.node_name());
+  EXPECT_TRUE(told[0].is_fatal);
+}
+
+TEST_P(Qcow2Corruptions, OfAnImageThatIsOnlyReadAreNotFatal) {
+  SetEntry(3, 0x2a00);
+  context_.set_read_only(true);
+  const std::vector<uint8_t> before = disk_.live();
+  const std::vector<Qcow2Corruption> told = WatchRead(3);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].kind, Kind::kData);
+  EXPECT_EQ(told[0].host, 0x2a00u);
+  EXPECT_EQ(told[0].table, Table());
+  EXPECT_EQ(told[0].index, 3u);
+  EXPECT_FALSE(told[0].guest_written.has_value());
+  EXPECT_FALSE(told[0].is_fatal);
+  EXPECT_TRUE(disk_.live() == before);
+}
+
+TEST_P(Qcow2Corruptions, OfAWriteNameTheGuestsPlace) {
+  SetEntry(3, 0x2a00);
+  const std::vector<Qcow2Corruption> told = Watch([&](FormatNode& node) MILLRACE_MAY_SUSPEND {
+    EXPECT_TRUE(absl::IsDataLoss(node.CoWrite(3 * kCluster + 1000, Pattern(100, 3))));
+  });
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].kind, Kind::kData);
+  EXPECT_EQ(told[0].guest_written, 3 * kCluster + 1000);
+  EXPECT_TRUE(told[0].is_fatal);
+}
+
+TEST_P(Qcow2Corruptions, OfAnL1EntryAndAZeroFlag) {
+  SetEntry(3, 1);
+  const bool is_old = GetParam() == 2;
+  if (is_old) {
+    const std::vector<Qcow2Corruption> told = WatchRead(3);
+    ASSERT_EQ(told.size(), 1u);
+    EXPECT_EQ(told[0].kind, Kind::kZeroFlag);
+    EXPECT_EQ(told[0].index, 3u);
+  }
+  StoreBig<uint64_t>(&disk_.live()[HeaderOf(disk_).l1_offset], Table() + 512);
+  const std::vector<Qcow2Corruption> told = WatchRead(0);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].kind, Kind::kL2Table);
+  EXPECT_EQ(told[0].host % kCluster, 512u);
+  EXPECT_EQ(told[0].index, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, Qcow2Corruptions, testing::Values(2, 3));
 INSTANTIATE_TEST_SUITE_P(Versions, Qcow2FoundCorrupt, testing::Values(2, 3));
 
 }  // namespace

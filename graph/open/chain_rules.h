@@ -43,7 +43,8 @@ struct Inherited {
   bool shares_by_force = false;
   // Reached through a name in a header: below the open root only.
   bool is_from_header = false;
-  // Stands where a format or filter wants its file: a name means a protocol, nothing is guessed.
+  // Stands where a format or filter wants its file, and is no image itself: a name means a
+  // protocol, nothing is guessed.
   bool is_file = false;
   // What the user asked for by itself: nothing above it will change it.
   bool is_top = false;

@@ -72,7 +72,9 @@ absl::StatusOr<Attachment> LayerOpener::CoOpenOnChildren(NodeTree& tree, Inherit
   if (!tree.driver.empty()) {
     MILLRACE_ASSIGN_OR_RETURN(driver, drivers_.CoMake(tree, own, path));
   }
+  // An image is one, with what its header names, also where a file is wanted.
   if (driver != nullptr && driver->kind() == NodeKind::kProtocol) own.is_file = true;
+  if (driver != nullptr && driver->kind() == NodeKind::kFormat) own.is_file = false;
   if (!own.is_file) MILLRACE_RETURN_IF_ERROR(guard.BeforeOpen(path));
   MILLRACE_RETURN_IF_ERROR(CoOpenChildren(tree, driver.get(), own, guard, children));
   if (driver == nullptr) {

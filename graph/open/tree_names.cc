@@ -22,8 +22,9 @@ absl::Status TreeNames::Resolve(NodeTree& tree, bool is_file) const {
   if (tree.filename.empty()) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(NodeTree named, Parse(tree));
   const bool is_whole_tree = IsJsonName(tree);
+  const std::string name = std::move(tree.filename);
   tree.filename.clear();
-  if (is_file || IsProtocol(tree.driver) || is_whole_tree) {
+  if ((is_file && !PassesNameOn(tree.driver)) || IsProtocol(tree.driver) || is_whole_tree) {
     AddMissing(tree, std::move(named));
     // A whole tree may have a name of its own, but none of the same kind again.
     if (!IsJsonName(tree)) return Resolve(tree, is_file);
@@ -33,6 +34,10 @@ absl::Status TreeNames::Resolve(NodeTree& tree, bool is_file) const {
   ChildTree* file = tree.FindChild("file");
   if (file == nullptr) {
     tree.children.push_back({"file", "", std::make_unique<NodeTree>(std::move(named))});
+  } else if (file->tree != nullptr && PassesNameOn(file->tree->driver)) {
+    if (!file->tree->filename.empty()) return absl::OkStatus();
+    file->tree->filename = name;
+    file->tree->is_plain_path = tree.is_plain_path;
   } else if (file->tree != nullptr) {
     AddMissing(*file->tree, std::move(named));
   } else {
@@ -70,6 +75,11 @@ absl::StatusOr<NodeTree> TreeNames::Parse(const NodeTree& tree) const {
 
 bool TreeNames::IsProtocol(const std::string& driver) const {
   return registry_.KindOf(driver) == NodeKind::kProtocol;
+}
+
+bool TreeNames::PassesNameOn(const std::string& driver) const {
+  const std::optional<NodeKind> kind = registry_.KindOf(driver);
+  return kind.has_value() && *kind != NodeKind::kProtocol && driver != "blkdebug";
 }
 
 std::string NameOfTree(const NodeTree& tree) {

@@ -1,5 +1,7 @@
 #include "examples/hypervisor/block/snapshot_commands.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <optional>
 #include <string>
@@ -19,6 +21,7 @@
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/image_tools.h"
+#include "millrace/graph/io/open_gate.h"
 #include "millrace/graph/open_node.h"
 #include "millrace/graph/operation_claim.h"
 
@@ -160,8 +163,20 @@ absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const Snapsho
   return image;
 }
 
+// Of names with a protocol in front; images are made in files.
+absl::Status CheckProtocol(std::string_view filename) {
+  const std::string_view protocol = filename.substr(0, filename.find(':'));
+  if (!NamesProtocol(filename) || protocol == "file") return absl::OkStatus();
+  for (const char* known : {"blkdebug", "null-co", "null-aio"}) {
+    if (protocol != known) continue;
+    return GenericError(StrCat("Protocol driver '", protocol, "' does not support image creation"));
+  }
+  return GenericError(StrCat("Unknown protocol '", protocol, "'"));
+}
+
 absl::Status CheckFormat(const SnapshotRequest& request) {
-  if (!request.creates || request.format == "qcow2") return absl::OkStatus();
+  if (!request.creates) return absl::OkStatus();
+  if (request.format == "qcow2") return CheckProtocol(request.filename);
   if (request.format == "raw" || request.format == "file") {
     return GenericError(
         StrCat("Backing file not supported for file format '", request.format, "'"));
@@ -173,7 +188,6 @@ absl::Status CheckFormat(const SnapshotRequest& request) {
   return GenericError(StrCat("Unknown file format '", request.format, "'"));
 }
 
-// A file that stands there is not to be overwritten for a name that no node can have.
 absl::Status CheckNewName(const BlockLayer& layer, const std::optional<std::string>& name) {
   if (!name) return absl::OkStatus();
   if (!IsIdentifier(*name)) return GenericError(StrCat("Invalid node-name: '", *name, "'"));
@@ -209,13 +223,22 @@ bool IsReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() && node->is_read_only();
 }
 
+// A file of its own, that is: a folder or a device is none to overwrite.
+bool IsThere(const std::string& filename) {
+  struct stat info {};
+  return stat(filename.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
 absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotRequest request)
     MILLRACE_MAY_SUSPEND {
   request.is_read_only = IsReadOnly(layer, request.node);
+  const bool has_name = request.name_error.ok();
+  // A file that stands there is not to be overwritten for a name that no node can have.
+  if (!has_name && request.creates && IsThere(request.filename)) return request.name_error;
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
   NodeTree tree;
   tree.driver = request.format;
-  tree.node_name = request.node_name;
+  if (has_name) tree.node_name = request.node_name;
   tree.filename = request.filename;
   tree.is_plain_path = true;
   tree.is_read_only = request.is_read_only;
@@ -225,7 +248,7 @@ absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotReques
   prepared.node = request.node;
   prepared.overlay = prepared.hold.node();
   prepared.overlay_name = NameOf(layer, prepared.overlay);
-  absl::Status status = CheckOverlay(layer, prepared.overlay);
+  absl::Status status = has_name ? CheckOverlay(layer, prepared.overlay) : request.name_error;
   if (status.ok()) return prepared;
   prepared.hold.CoDetach();
   return status;
@@ -293,7 +316,7 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
     return GenericError("New overlay node-name already in use");
   }
   MILLRACE_RETURN_IF_ERROR(CheckFormat(request));
-  MILLRACE_RETURN_IF_ERROR(CheckNewName(layer, name));
+  request.name_error = CheckNewName(layer, name);
   return request;
 }
 
@@ -303,17 +326,19 @@ absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, Argume
   return CoOpenOverlay(layer, std::move(request));
 }
 
-void PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
-                      CommandPlan* plan) {
+absl::Status PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
+                              CommandPlan* plan) {
+  MILLRACE_RETURN_IF_ERROR(request.name_error);
   const std::string overlay = request.node_name.empty() ? std::string("(new)") : request.node_name;
   if (request.creates) plan->steps.push_back(StrCat("create '", request.filename, "'"));
   plan->steps.push_back(StrCat("open '", request.filename, "' as '", overlay, "'"));
   const absl::StatusOr<NodeView> node = reader.Resolve(request.node);
-  if (!node.ok()) return;
+  if (!node.ok()) return node.status();
   const std::string& base = request.planned_base.empty() ? node->name() : request.planned_base;
   plan->steps.push_back(StrCat("put '", overlay, "' above '", base, "'"));
   plan->before = ChainBelow(reader, request.node);
   plan->after = StrCat(overlay, " <- ", plan->before);
+  return absl::OkStatus();
 }
 
 absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> snapshots) {
@@ -337,15 +362,15 @@ void CoDropSnapshots(std::vector<PreparedSnapshot> snapshots) {
 
 void RegisterSnapshotCommands(BlockLayer& layer) {
   CommandTable& commands = layer.host().commands;
-  commands.SetPlanner("blockdev-snapshot-sync",
-                      [&layer](const json::object& given) MILLRACE_OPENS_VIEW -> PlanResult {
-                        ArgumentReader reader(given);
-                        MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request,
-                                                  ReadSnapshotSync(layer, reader));
-                        CommandPlan plan;
-                        PlanSnapshotSync(GraphView(layer.graph()), request, &plan);
-                        return plan;
-                      });
+  commands.SetPlanner(
+      "blockdev-snapshot-sync",
+      [&layer](const json::object& given) MILLRACE_OPENS_VIEW -> PlanResult {
+        ArgumentReader reader(given);
+        MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request, ReadSnapshotSync(layer, reader));
+        CommandPlan plan;
+        MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(GraphView(layer.graph()), request, &plan));
+        return plan;
+      });
   commands.Register({.name = "blockdev-snapshot",
                      .arguments = {{{"node"}, {"overlay"}}},
                      .handler = [&layer](const json::object& arguments)

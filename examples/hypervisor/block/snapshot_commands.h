@@ -38,6 +38,8 @@ struct SnapshotRequest {
   std::string format;
   bool creates = true;
   bool is_read_only = false;  // as the node is
+  // Why no node can be called so. QEMU says it after it has made the image.
+  absl::Status name_error{};
 };
 
 // `reader` has the command's arguments; mistakes are its own. All that can be refused before a file
@@ -45,8 +47,9 @@ struct SnapshotRequest {
 absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
                                                  const EarlierSnapshots& earlier = {})
     MILLRACE_OPENS_VIEW;
-// Adds what would be done to the plan.
-void PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request, CommandPlan* plan);
+// Adds what would be done to the plan, or says why it could not.
+absl::Status PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
+                              CommandPlan* plan);
 
 // `reader` has the command's arguments; mistakes are its own.
 absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader,

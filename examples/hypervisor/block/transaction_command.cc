@@ -162,7 +162,7 @@ absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader&
   if (action.type == "blockdev-snapshot-sync") {
     MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request,
                               ReadSnapshotSync(layer, reader, *snapshots));
-    PlanSnapshotSync(GraphView(layer.graph()), request, plan);
+    MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(GraphView(layer.graph()), request, plan));
     PreparedSnapshot planned;
     planned.node = request.node;
     planned.overlay_name = request.node_name;

@@ -1,7 +1,10 @@
 #include "millrace/jobs/late_refusal.h"
 
+#include <utility>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/graph/holder.h"
 
 namespace millrace {
@@ -16,6 +19,12 @@ absl::Status AsLateRefusal(absl::Status status, const BlockJobProofs& proofs) {
     status.SetPayload(kJobPayload, absl::Cord(proofs.holder->id));
   }
   return status;
+}
+
+absl::Status AsLateIfOfPermissions(absl::Status status, const BlockJobProofs& proofs) {
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  const bool is_late = conflict && conflict->reason == ConflictReason::kPermission;
+  return is_late ? AsLateRefusal(std::move(status), proofs) : status;
 }
 
 std::optional<std::string> LateRefusedJob(const absl::Status& status) {

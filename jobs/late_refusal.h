@@ -14,6 +14,9 @@ namespace millrace {
 
 // Marks it; `status` as it is if it is OK, or the job has no id.
 absl::Status AsLateRefusal(absl::Status status, const BlockJobProofs& proofs);
+// The same only where somebody's permissions are in the way: by them a job may be refused when its
+// filter goes into its place, which in QEMU is early, or when it takes its nodes.
+absl::Status AsLateIfOfPermissions(absl::Status status, const BlockJobProofs& proofs);
 // The id that the job would have had; nothing if `status` is no such refusal.
 std::optional<std::string> LateRefusedJob(const absl::Status& status);
 

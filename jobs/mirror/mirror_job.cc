@@ -119,10 +119,11 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
   MILLRACE_ASSIGN_OR_RETURN(set_up->changes, TrackSource(graph, proofs));
   const PermissionSet empties = options.empties_source ? kWriteUnchanged : kNoPermissions;
   const Permissions reads = {kConsistentRead | empties, kConsistentRead | kWriteUnchanged | kWrite};
-  MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(
+  absl::Status status = CoPutFilterAbove(
       graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
-      proofs.source, JobEdge(proofs, "main node", reads), set_up));
-  absl::StatusOr<Attachment> writer = HoldSourceAndTarget(graph, proofs);
+      proofs.source, JobEdge(proofs, "main node", reads), set_up);
+  if (!status.ok()) return AsLateIfOfPermissions(std::move(status), proofs);
+  absl::StatusOr<Attachment> writer = HoldNodes(graph, proofs);
   if (!writer.ok()) return AsLateRefusal(writer.status(), proofs);
   set_up->writer = *std::move(writer);
   proofs.ClaimAll(graph, set_up->filter.node());

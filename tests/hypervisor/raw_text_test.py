@@ -191,6 +191,43 @@ class ReopenByOption(Case):
         self.assertEqual(self.reopen('-o backing.backing.detect-zeroes=off'), '')
         self.assertEqual(self.options()['a'], ('off', True))
 
+    def test_reaches_what_only_the_driver_knows(self):
+        for words in ('-o lazy-refcounts=on', '-o lazy-refcounts=off,pass-discard-request=on',
+                      '-o overlap-check=none', '-o l2-cache-size=1M', '-o backing.lazy-refcounts=on',
+                      '-o file.x-check-cache-dropped=on', '-o discard=on,detect-zeroes=unmap'):
+            self.assertEqual(self.reopen(words), '', words)
+        self.assertEqual(self.options()['c'], ('unmap', False))
+        told = 'Cannot change the option '
+        for words, text in (
+                ('-o lazy-refcounts=maybe', "Parameter 'lazy-refcounts' expects 'on' or 'off'"),
+                ('-o cache-size=64k,l2-cache-size=1M', 'l2-cache-size may not exceed cache-size'),
+                ('-o file.locking=off', told + "'locking'"),
+                ('-o file.filename=x', told + "'filename'"),
+                ('-o node-name=z', told + "'node-name'"), ('-o force-share=on', told + "'force-share'"),
+                ('-o discard=bad', 'Invalid discard option'),
+                ('-o read-only=maybe', "Parameter 'read-only' expects 'on' or 'off'"),
+                ('-o backing.lazy-refcounts=maybe',
+                 "Parameter 'lazy-refcounts' expects 'on' or 'off'")):
+            self.assertEqual(self.reopen(words), text)
+        self.assertEqual(self.reopen(f'-o file.filename={self.folder}/c.img'), '')
+
+    def test_warns_of_options_without_a_value(self):
+        warning = ("warning: short-form boolean option '{}lazy-refcounts' deprecated\r\n"
+                   'Please use lazy-refcounts={} instead')
+        self.assertEqual(self.reopen('-o lazy-refcounts'), warning.format('', 'on'))
+        self.assertEqual(self.reopen('-o nolazy-refcounts'), warning.format('no', 'off'))
+        self.assertEqual(self.reopen('-o x'),
+                         "warning: short-form boolean option 'x' deprecated\r\n"
+                         "Please use x=on instead\r\nCannot change the option 'x'")
+
+    def test_lazy_refcounts_want_version_3(self):
+        self.vm.command('blockdev-add', driver='qcow2', node_name='old', file={
+            'driver': 'file',
+            'filename': self.images.create('old.img', MIB, options='compat=0.10')})
+        self.assertEqual(self.vm.io('old', 'reopen -o lazy-refcounts=on'),
+                         'Lazy refcounts require a qcow2 image with at least qemu 1.1 '
+                         'compatibility level\r\n')
+
     def test_refuses_all_for_one(self):
         for words, text in (
                 ('-o cache.no-flush=on -c unsafe', 'Cannot set both -c and the cache options'),

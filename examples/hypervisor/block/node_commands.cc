@@ -103,13 +103,16 @@ absl::Status CheckNewSize(const NodeView& node, int64_t size) {
   return absl::OkStatus();
 }
 
-absl::Status CheckMayResize(BlockLayer& layer, NodeId id, std::string_view name, int64_t size)
-    MILLRACE_OPENS_VIEW {
+// `device`: as the client called it, if he did; QEMU prints what C has for nothing.
+absl::Status CheckMayResize(BlockLayer& layer, NodeId id, const std::optional<std::string>& device,
+                            int64_t size) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
   const bool is_free =
       OperationClaim::Check(view, id, Operation::kResize).ok() && CheckIsNoBacking(node).ok();
-  if (!is_free) return GenericError(StrCat("Device '", name, "' is in use"));
+  if (!is_free) {
+    return GenericError(StrCat("Device '", device.value_or("(null)"), "' is in use"));
+  }
   return CheckNewSize(node, size);
 }
 
@@ -122,14 +125,14 @@ struct ResizeRequest {
 absl::StatusOr<ResizeRequest> ReadResize(BlockLayer& layer, const json::object& arguments)
     MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
-  const std::string device = reader.OptionalString("device").value_or("");
+  const std::optional<std::string> device = reader.OptionalString("device");
   const std::string node_name = reader.OptionalString("node-name").value_or("");
   ResizeRequest request;
-  request.name = device.empty() ? node_name : device;
-  MILLRACE_ASSIGN_OR_RETURN(request.node, layer.FindNode(device, node_name));
+  request.name = device.value_or("").empty() ? node_name : *device;
+  MILLRACE_ASSIGN_OR_RETURN(request.node, layer.FindNode(device.value_or(""), node_name));
   const int64_t size = reader.Integer("size");
   if (size < 0) return GenericError("Parameter 'size' expects a >0 size");
-  MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, request.node, request.name, size));
+  MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, request.node, device, size));
   request.bytes = static_cast<uint64_t>(size);
   return request;
 }

@@ -2,6 +2,7 @@
 // below that follow; the cache mode, as far as it can be changed on an open image; options of the
 // node and, as "backing.file.detect-zeroes", of those below that were opened along with it. What is
 // not said stays as it is.
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +11,12 @@
 
 #include "absl/strings/str_split.h"
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/refusal.h"
+#include "examples/hypervisor/block/reopen_request.h"
+#include "examples/hypervisor/block/tree_options.h"
+#include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_transaction.h"
@@ -45,6 +50,7 @@ struct ReopenRequest {
   const CacheMode* cache = nullptr;
   std::vector<NamedText> options;  // others than read-only
   bool is_malformed = false;       // answered with the usage
+  std::string warnings;            // lines that come before what is refused
 };
 
 absl::Status TakeReadOnly(bool is_read_only, ReopenRequest* request) {
@@ -66,12 +72,27 @@ absl::Status CannotChangeOption(std::string_view option) {
   return GenericError(StrCat("Cannot change the option '", option, "'"));
 }
 
+absl::Status ExpectsOnOff(std::string_view option) {
+  return GenericError(StrCat("Parameter '", option, "' expects 'on' or 'off'"));
+}
+
+// "lazy-refcounts" and "nolazy-refcounts".
+void TakeShortForm(std::string* name, std::string* value, ReopenRequest* request) {
+  StrAppend(&request->warnings, "warning: short-form boolean option '", *name, "' deprecated\r\n");
+  if (name->starts_with("no")) {
+    name->erase(0, 2);
+    *value = "off";
+  }
+  StrAppend(&request->warnings, "Please use ", *name, "=", *value, " instead\r\n");
+}
+
 absl::Status TakeOptions(const std::string& text, bool has_flag, ReopenRequest* request) {
   const std::vector<std::string> options = absl::StrSplit(ToAbsl(text), ',');
   for (const std::string& option : options) {
     const size_t equals = option.find('=');
     std::string name = option.substr(0, equals);
     std::string value = equals == option.npos ? "on" : option.substr(equals + 1);
+    if (equals == option.npos) TakeShortForm(&name, &value, request);
     if (name != "read-only") {
       if (request->cache != nullptr && (name == "cache.direct" || name == "cache.no-flush")) {
         return GenericError("Cannot set both -c and the cache options");
@@ -80,6 +101,7 @@ absl::Status TakeOptions(const std::string& text, bool has_flag, ReopenRequest* 
       continue;
     }
     if (has_flag) return GenericError("Cannot set both -r/-w and 'read-only'");
+    if (value != "on" && value != "off") return ExpectsOnOff(name);
     request->is_read_only = value == "on";
   }
   return absl::OkStatus();
@@ -144,6 +166,9 @@ class OptionReader {
       }
       MILLRACE_RETURN_IF_ERROR(ReadOne(*node, rest, value));
     }
+    for (const auto& [id, options_of_driver] : driver_options_) {
+      MILLRACE_RETURN_IF_ERROR(ReadDriver(id, options_of_driver));
+    }
     for (const NodeChange& change : changes_) {
       if (change.io->detect_zeroes == DetectZeroes::kUnmap && change.io->ignores_discards) {
         return GenericError(
@@ -165,28 +190,62 @@ class OptionReader {
     return is_own ? child : std::nullopt;
   }
 
-  NodeIoOptions& IoOf(const NodeView& node) {
+  NodeChange& ChangeOf(const NodeView& node) {
     for (NodeChange& change : changes_) {
-      if (change.node == node.id()) return *change.io;
+      if (change.node == node.id()) return change;
     }
     NodeChange& change = changes_.emplace_back();
     change.node = node.id();
     change.io = node.io_options();
-    return *change.io;
+    return change;
+  }
+  NodeIoOptions& IoOf(const NodeView& node) { return *ChangeOf(node).io; }
+
+  // What was told of the driver's options holds on, but for those that are given now.
+  absl::Status ReadDriver(NodeId id, const std::vector<NamedText>& options) {
+    MILLRACE_ASSIGN_OR_RETURN(const NodeView node, reader_.Resolve(id));
+    json::object all = {{"driver", std::string(node.driver_name())}};
+    if (node.driver_name() == "file") all["filename"] = node.driver_filename();
+    for (const ToldOption& told : node.told()) all[told.name] = told.text;
+    for (const auto& [name, value] : options) all[name] = value;
+    MILLRACE_ASSIGN_OR_RETURN(const json::object nested, NestDottedMembers(all));
+    ArgumentReader reader(nested, ScalarStyle::kText);
+    MILLRACE_ASSIGN_OR_RETURN(const NodeTree tree,
+                              ReadNodeTree(reader, TreeStyle::kDrive, /*opens=*/false));
+    return ReadDriverOptions(layer_, tree, node, &ChangeOf(node));
+  }
+
+  static bool IsOfDriver(const NodeView& node, std::string_view name) {
+    const DriverSchema* const schema = FindDriverSchema(node.driver_name());
+    return schema != nullptr &&
+           FindDriverOption(*schema, name.substr(0, name.find('.'))) != nullptr;
   }
 
   absl::Status ReadOne(const NodeView& node, std::string_view name, const std::string& value) {
     if (name == "detect-zeroes") return ReadDetectZeroes(node, value);
     if (name == "driver" && value == node.driver_name()) return absl::OkStatus();
-    if (name != "cache.no-flush" && name != "cache.direct") return CannotChangeOption(name);
-    if (value != "on" && value != "off") {
-      return GenericError(StrCat("Parameter '", name, "' expects 'on' or 'off'"));
+    if (name == "node-name" && value == node.name()) return absl::OkStatus();
+    if (name == "discard") return ReadDiscard(node, value);
+    if (IsOfDriver(node, name)) {
+      driver_options_[node.id()].emplace_back(name, value);
+      return absl::OkStatus();
     }
+    if (name != "cache.no-flush" && name != "cache.direct") return CannotChange(name);
+    if (value != "on" && value != "off") return ExpectsOnOff(name);
     if (name == "cache.no-flush") {
       IgnoreFlushes(node, value == "on");
     } else if (node.io_options().is_direct != (value == "on")) {
       return CannotChangeOption(name);
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadDiscard(const NodeView& node, std::string_view value) {
+    const bool passes = value == "on" || value == "unmap";
+    if (!passes && value != "off" && value != "ignore") {
+      return GenericError("Invalid discard option");
+    }
+    IoOf(node).ignores_discards = !passes;
     return absl::OkStatus();
   }
 
@@ -217,6 +276,7 @@ class OptionReader {
   BlockLayer& layer_;
   const GraphReader& reader_;
   std::vector<NodeChange> changes_;
+  std::map<NodeId, std::vector<NamedText>> driver_options_;  // as given
 };
 
 absl::StatusOr<std::vector<NodeChange>> ReadOptions(BlockLayer& layer, NodeId node,
@@ -286,8 +346,9 @@ std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
     return {};
   }
   const absl::Status status = request.ok() ? CoReopen(layer, target, *request) : request.status();
-  if (status.ok()) return {};
-  return StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
+  std::string text = request.ok() ? request->warnings : std::string();
+  if (!status.ok()) StrAppend(&text, RenderError(status, &RenderRefusal).desc, "\r\n");
+  return text;
 }
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/qemu_io.h"
@@ -45,6 +46,90 @@ absl::Status CannotChangeChild(const std::string& name, const json::object& give
   return CannotChange(begin == 0 ? StrCat(name, ".driver")
                                  : ordered.substr(begin, ordered.find('"', begin) - begin));
 }
+
+// ---- Options of the driver ----------------------------------------------------------------------
+
+const ToldOption* FindTold(const std::vector<ToldOption>& told, std::string_view name) {
+  const auto found = std::find_if(told.begin(), told.end(),
+                                  [&](const ToldOption& each) { return each.name == name; });
+  return found == told.end() ? nullptr : &*found;
+}
+
+bool IsChangeable(const DriverSchema& schema, std::string_view name) {
+  // "inject-error.0.event", "overlap-check.template"
+  const DriverOption* option = FindDriverOption(schema, name.substr(0, name.find('.')));
+  return option != nullptr && option->is_changeable;
+}
+
+uint64_t NumberTold(const NodeTree& tree, std::string_view name) {
+  const ToldOption* const option = FindTold(tree.told, name);
+  return option == nullptr ? 0 : ParseIoNumber(option->text).value_or(0);
+}
+
+absl::Status CheckLazyRefcounts(const NodeTree& tree, const NodeView& node) {
+  const ToldOption* const lazy = FindTold(tree.told, "lazy-refcounts");
+  if (lazy == nullptr || lazy->text != "on") return absl::OkStatus();
+  for (const FormatFact& fact : node.facts()) {
+    const auto* const text = std::get_if<std::string>(&fact.value);
+    if (fact.name != "compat" || text == nullptr || *text != "0.10") continue;
+    return GenericError(
+        "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+  }
+  return absl::OkStatus();
+}
+
+// What raw shows of its file lies inside the file.
+absl::Status CheckWindow(const NodeTree& tree, const NodeView& node) {
+  const std::optional<NodeView> file = node.Child(Role::kPrimary);
+  if (!file) return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(CheckRawSize(tree));
+  const uint64_t offset = NumberTold(tree, "offset");
+  const uint64_t size = NumberTold(tree, "size");
+  if (offset > file->bytes()) {
+    return GenericError(StrCat("Offset (", offset,
+                               ") cannot be greater than size of the containing file (",
+                               file->bytes(), ")"));
+  }
+  if (size > file->bytes() - offset) {
+    return GenericError(StrCat("The sum of offset (", offset, ") and size (", size,
+                               ") has to be smaller or equal to the  actual size of the "
+                               "containing file (",
+                               file->bytes(), ")"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ReadDriverOptions(const BlockLayer& layer, const NodeTree& tree, const NodeView& node,
+                               NodeChange* change) {
+  const DriverSchema* schema = FindDriverSchema(tree.driver);
+  if (schema == nullptr) return absl::OkStatus();
+  bool differs = false;
+  for (const ToldOption& option : tree.told) {
+    const ToldOption* before = FindTold(node.told(), option.name);
+    if (before != nullptr && before->text == option.text) continue;
+    if (option.name == "filename" && node.driver_filename() == option.text) continue;
+    if (!IsChangeable(*schema, option.name)) return CannotChange(option.name);
+    differs = true;
+  }
+  for (const ToldOption& before : node.told()) {
+    if (FindTold(tree.told, before.name) != nullptr) continue;
+    if (!IsChangeable(*schema, before.name)) {
+      return GenericError(
+          StrCat("Option '", before.name, "' cannot be reset to its default value"));
+    }
+    differs = true;
+  }
+  if (!differs) return absl::OkStatus();
+  MILLRACE_RETURN_IF_ERROR(CheckLazyRefcounts(tree, node));
+  if (tree.driver == "raw") MILLRACE_RETURN_IF_ERROR(CheckWindow(tree, node));
+  MILLRACE_ASSIGN_OR_RETURN(change->fresh, layer.registry().Make(tree.driver, tree.options));
+  change->told = tree.told;
+  return absl::OkStatus();
+}
+
+namespace {
 
 // What a node takes over from the one above it, if it says nothing itself.
 struct Above {
@@ -88,7 +173,7 @@ class RequestReader {
     Above own;
     MILLRACE_RETURN_IF_ERROR(
         ReadCommon(tree, node, FromEarlier(node, above), &own, &changes_[index]));
-    MILLRACE_RETURN_IF_ERROR(ReadOptions(tree, node, &changes_[index]));
+    MILLRACE_RETURN_IF_ERROR(ReadDriverOptions(layer_, tree, node, &changes_[index]));
     if (tree.is_read_only) said_read_only_[node.id()] = *tree.is_read_only;
     return ReadChildren(tree, given, node, own, index);
   }
@@ -145,72 +230,6 @@ class RequestReader {
   static void SetReadOnly(bool is_read_only, const NodeView& node, NodeChange* change) {
     change->is_read_only.reset();
     if (is_read_only != node.is_read_only()) change->is_read_only = is_read_only;
-  }
-
-  // ---- Options of the driver -------------------------------------------------------------------
-
-  static const ToldOption* FindTold(const std::vector<ToldOption>& told, std::string_view name) {
-    const auto found = std::find_if(told.begin(), told.end(),
-                                    [&](const ToldOption& each) { return each.name == name; });
-    return found == told.end() ? nullptr : &*found;
-  }
-
-  static bool IsChangeable(const DriverSchema& schema, std::string_view name) {
-    // "inject-error.0.event", "overlap-check.template"
-    const DriverOption* option = FindDriverOption(schema, name.substr(0, name.find('.')));
-    return option != nullptr && option->is_changeable;
-  }
-
-  static uint64_t NumberTold(const NodeTree& tree, std::string_view name) {
-    const ToldOption* const option = FindTold(tree.told, name);
-    return option == nullptr ? 0 : ParseIoNumber(option->text).value_or(0);
-  }
-
-  // What raw shows of its file lies inside the file.
-  static absl::Status CheckWindow(const NodeTree& tree, const NodeView& node) {
-    const std::optional<NodeView> file = node.Child(Role::kPrimary);
-    if (!file) return absl::OkStatus();
-    MILLRACE_RETURN_IF_ERROR(CheckRawSize(tree));
-    const uint64_t offset = NumberTold(tree, "offset");
-    const uint64_t size = NumberTold(tree, "size");
-    if (offset > file->bytes()) {
-      return GenericError(StrCat("Offset (", offset,
-                                 ") cannot be greater than size of the containing file (",
-                                 file->bytes(), ")"));
-    }
-    if (size > file->bytes() - offset) {
-      return GenericError(StrCat("The sum of offset (", offset, ") and size (", size,
-                                 ") has to be smaller or equal to the  actual size of the "
-                                 "containing file (",
-                                 file->bytes(), ")"));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status ReadOptions(const NodeTree& tree, const NodeView& node, NodeChange* change) {
-    const DriverSchema* schema = FindDriverSchema(tree.driver);
-    if (schema == nullptr) return absl::OkStatus();
-    bool differs = false;
-    for (const ToldOption& option : tree.told) {
-      const ToldOption* before = FindTold(node.told(), option.name);
-      if (before != nullptr && before->text == option.text) continue;
-      if (option.name == "filename" && node.driver_filename() == option.text) continue;
-      if (!IsChangeable(*schema, option.name)) return CannotChange(option.name);
-      differs = true;
-    }
-    for (const ToldOption& before : node.told()) {
-      if (FindTold(tree.told, before.name) != nullptr) continue;
-      if (!IsChangeable(*schema, before.name)) {
-        return GenericError(
-            StrCat("Option '", before.name, "' cannot be reset to its default value"));
-      }
-      differs = true;
-    }
-    if (!differs) return absl::OkStatus();
-    if (tree.driver == "raw") MILLRACE_RETURN_IF_ERROR(CheckWindow(tree, node));
-    MILLRACE_ASSIGN_OR_RETURN(change->fresh, layer_.registry().Make(tree.driver, tree.options));
-    change->told = tree.told;
-    return absl::OkStatus();
   }
 
   // ---- Children --------------------------------------------------------------------------------

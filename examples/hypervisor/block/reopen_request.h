@@ -9,6 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/block/block_layer.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/node_tree.h"
 #include "millrace/graph/reopen_nodes.h"
 
 namespace millrace {
@@ -17,6 +19,11 @@ namespace millrace {
 absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
                                                           const json::array& options)
     MILLRACE_OPENS_VIEW;
+
+// What the driver's own options of `tree`, all that are to hold from now on, change at an open
+// node: in `change`, its driver and what was told. Refused: what cannot be changed.
+absl::Status ReadDriverOptions(const BlockLayer& layer, const NodeTree& tree, const NodeView& node,
+                               NodeChange* change);
 
 }  // namespace millrace
 

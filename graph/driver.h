@@ -420,6 +420,10 @@ class FilterDriver : public Driver {
   virtual absl::Status CoPrefetch(absl::Span<const ChainPart> /*parts*/) MILLRACE_MAY_SUSPEND {
     return absl::OkStatus();
   }
+  // Somebody asks what is at a place of the filtered child. An error is what he is told.
+  virtual absl::Status CoBeforeMap(ByteRange /*range*/) MILLRACE_MAY_SUSPEND {
+    return absl::OkStatus();
+  }
   // A named event raised by the format above (semantics of blkdebug): "l2_load", "cow_write".
   virtual void CoEvent(std::string_view event) MILLRACE_MAY_SUSPEND;
   virtual bool wants_events() const { return false; }

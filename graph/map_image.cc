@@ -4,6 +4,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/attachment_core.h"
+#include "millrace/graph/io/node_drivers.h"
 #include "millrace/graph/io/node_io.h"
 #include "millrace/graph/node.h"
 
@@ -58,6 +59,9 @@ absl::StatusOr<MapExtent> CoFindRun(AttachmentCore& disk, uint64_t offset, uint6
     Node* next = down == nullptr ? nullptr : down->child;
     ++nodes;
     if (first_of_image == 0) first_of_image = nodes;
+    if (node->is_filter()) {
+      MILLRACE_RETURN_IF_ERROR(AsFilter(*node).CoBeforeMap(ByteRange(offset, run.bytes)));
+    }
     if (!node->is_filter()) {
       if (!is_first) ++run.depth;
       is_first = false;

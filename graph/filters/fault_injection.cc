@@ -83,6 +83,9 @@ class FaultInjectionDriver final : public FilterDriver {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) override MILLRACE_MAY_SUSPEND;
+  absl::Status CoBeforeMap(ByteRange range) override MILLRACE_MAY_SUSPEND {
+    return CoCheck(kFaultMap, "map", range);
+  }
   absl::Status CoFlush() override MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(CoCheck(kFaultFlush, "flush", ByteRange()));
     return FilterDriver::CoFlush();

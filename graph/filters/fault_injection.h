@@ -38,7 +38,9 @@ enum FaultIoType : uint8_t {
   kFaultWriteZeroes = 4,
   kFaultDiscard = 8,
   kFaultFlush = 16,
+  kFaultMap = 32,  // asking what is at a place: "block-status"
 };
+// What a rule means that names no kind.
 inline constexpr uint8_t kFaultAnyIo = 31;
 
 struct FaultInjectRule {

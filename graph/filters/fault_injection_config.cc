@@ -119,17 +119,15 @@ class ConfigParser {
       std::string_view name;
       uint8_t type;
     };
-    constexpr Name kNames[] = {{"read", kFaultRead},
-                               {"write", kFaultWrite},
-                               {"write-zeroes", kFaultWriteZeroes},
-                               {"discard", kFaultDiscard},
-                               {"flush", kFaultFlush}};
+    constexpr Name kNames[] = {
+        {"read", kFaultRead},       {"write", kFaultWrite}, {"write-zeroes", kFaultWriteZeroes},
+        {"discard", kFaultDiscard}, {"flush", kFaultFlush}, {"block-status", kFaultMap}};
     for (const Name& each : kNames) {
       if (each.name != value) continue;
       *types = each.type;
       return absl::OkStatus();
     }
-    return Bad("iotype", value, "is not read, write, write-zeroes, discard or flush");
+    return Bad("iotype", value, "is not read, write, write-zeroes, discard, flush or block-status");
   }
 
   absl::Status SetInject(std::string_view key, std::string_view value) {

@@ -13,8 +13,8 @@
 //   once = "on"
 //
 // Keys of [inject-error]: event, state, errno, sector, once, immediately, iotype (read, write,
-// write-zeroes, discard, flush). Keys of [set-state]: event, state, new_state. Values may stand
-// without quotes.
+// write-zeroes, discard, flush, block-status). Keys of [set-state]: event, state, new_state. Values
+// may stand without quotes.
 #ifndef MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_
 #define MILLRACE_GRAPH_FILTERS_FAULT_INJECTION_CONFIG_H_
 

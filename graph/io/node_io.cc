@@ -223,11 +223,26 @@ absl::Status CoReserveInNode(Node& node, ByteRange range) {
   return CoWriteZeroesProtocol(node, AsProtocol(node), range, {});
 }
 
+namespace {
+
+// What shows its file byte by byte has all of it, and so does not ask there; but a filter between
+// the two may have something to say.
+absl::Status CoAskBelow(const Node& node, ByteRange range) MILLRACE_MAY_SUSPEND {
+  const std::optional<uint64_t> offset = node.driver->offset_in_primary();
+  const Edge* const edge = offset ? node.FindChild(Role::kPrimary) : nullptr;
+  if (edge == nullptr || !edge->child->is_filter()) return absl::OkStatus();
+  InFlightRequest request(*edge->child);
+  return AsFilter(*edge->child).CoBeforeMap(ByteRange(*offset + range.offset, range.bytes));
+}
+
+}  // namespace
+
 absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
+      MILLRACE_RETURN_IF_ERROR(CoAskBelow(node, range));
       return AsFormat(node).CoMap(range);
     case NodeKind::kProtocol:
       return AsProtocol(node).CoMap(range);
@@ -236,6 +251,7 @@ absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
   }
   Edge* edge = node.FindChild(Role::kFiltered);
   if (edge == nullptr) return absl::InternalError(StrCat("filter '", node.name, "' has no child"));
+  MILLRACE_RETURN_IF_ERROR(AsFilter(node).CoBeforeMap(range));
   return CoMapNode(*edge->child, range);
 }
 
@@ -260,6 +276,9 @@ absl::StatusOr<AllocationRun> CoAllocationInChain(Node& top, ByteRange range, co
     is_inside = is_inside || node == first;
     Edge* down = node->FilteredOrBacking();
     Node* next = down == nullptr ? nullptr : down->child;
+    if (is_inside && node->is_filter()) {
+      MILLRACE_RETURN_IF_ERROR(AsFilter(*node).CoBeforeMap(ByteRange(range.offset, run.bytes)));
+    }
     if (is_inside && !node->is_filter()) {
       const uint64_t layer_bytes = node->driver->bytes();
       if (range.offset >= layer_bytes) {

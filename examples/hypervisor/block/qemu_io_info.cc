@@ -78,15 +78,18 @@ absl::Status CoWalk(BlockLayer& layer, Attachment& backend, ByteRange range, con
     MILLRACE_MAY_SUSPEND {
   const NodeId image = ImageOf(layer, backend.node());
   while (!range.empty()) {
-    MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run, backend.CoAllocation(range, image, image));
+    // From the top: filters may have something to say.
+    MILLRACE_ASSIGN_OR_RETURN(const AllocationRun run,
+                              backend.CoAllocation(range, NodeId(), image));
     visit(ByteRange(range.offset, run.bytes), run.is_allocated);
     range = ByteRange(range.offset + run.bytes, range.bytes - run.bytes);
   }
   return absl::OkStatus();
 }
 
-void CoMap(BlockLayer& layer, Attachment& backend) MILLRACE_MAY_SUSPEND {
-  if (backend.bytes() == 0) return;
+// The monitor's answer.
+std::string CoMap(BlockLayer& layer, Attachment& backend) MILLRACE_MAY_SUSPEND {
+  if (backend.bytes() == 0) return {};
   struct Run {
     ByteRange range;
     bool is_allocated;
@@ -102,8 +105,7 @@ void CoMap(BlockLayer& layer, Attachment& backend) MILLRACE_MAY_SUSPEND {
         }
       });
   if (!status.ok()) {
-    return ComplainLikeQemuIo(
-        StrCat("Failed to get allocation status: ", ErrnoText(ErrnoOf(status)), "\n"));
+    return StrCat("Failed to get allocation status: ", ErrnoText(ErrnoOf(status)), "\r\n");
   }
   for (const Run& run : runs) {
     PrintLikeQemuIo(layer, absl::StrFormat("%s (0x%x) bytes %s at offset %s (0x%x)\n",
@@ -111,6 +113,7 @@ void CoMap(BlockLayer& layer, Attachment& backend) MILLRACE_MAY_SUSPEND {
                                            run.is_allocated ? "    allocated" : "not allocated",
                                            SizeText(run.range.offset), run.range.offset));
   }
+  return {};
 }
 
 void CoAlloc(BlockLayer& layer, Attachment& backend, const std::vector<std::string>& words)
@@ -129,7 +132,8 @@ void CoAlloc(BlockLayer& layer, Attachment& backend, const std::vector<std::stri
         if (is_allocated) allocated += range.bytes;
       });
   if (!status.ok()) {
-    return ComplainLikeQemuIo(StrCat("is_allocated failed: ", ErrnoText(ErrnoOf(status)), "\n"));
+    return PrintLikeQemuIo(layer,
+                           StrCat("is_allocated failed: ", ErrnoText(ErrnoOf(status)), "\n"));
   }
   PrintLikeQemuIo(layer, StrCat(allocated, "/", bytes, " bytes allocated at offset ",
                                 SizeText(numbers[0]), "\n"));
@@ -195,7 +199,7 @@ std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarge
   if (name == "length" || name == "l") {
     PrintLikeQemuIo(layer, StrCat(SizeText(backend.bytes()), "\n"));
   } else if (name == "map") {
-    CoMap(layer, backend);
+    return CoMap(layer, backend);
   } else if (name == "alloc") {
     CoAlloc(layer, backend, words);
   } else if (name == "sleep") {

@@ -264,20 +264,20 @@ class TreeReader {
     for (size_t i = 0; i < list->size(); ++i) {
       const json::value& element = (*list)[i];
       const std::string prefix = StrCat(option.name, ".", i);
+      const std::string path =
+          reader.style() == ScalarStyle::kText ? prefix : StrCat(option.name, "[", i, "]");
       if (option.kind == OptionKind::kTexts) {
+        CheckPermission(reader, path, element);
         Tell(option, prefix, element, TextOf(element), tree);
         continue;
       }
       if (!element.is_object()) {
-        reader.Fail(GenericError(
-            StrCat("Invalid parameter type for '", option.name, "[", i, "]', expected: object")));
+        reader.Fail(
+            GenericError(StrCat("Invalid parameter type for '", path, "', expected: object")));
         return;
       }
-      if (style_ == TreeStyle::kBlockdev && !element.get_object().contains("event")) {
-        reader.FailMissing(reader.style() == ScalarStyle::kText
-                               ? StrCat(prefix, ".event")
-                               : StrCat(option.name, "[", i, "].event"));
-        return;
+      if (style_ == TreeStyle::kBlockdev) {
+        CheckRule(reader.Nested(path, element.get_object()), option.name == "set-state");
       }
       for (const auto* member : InRuleOrder(element.get_object())) {
         const std::string text = TextOf(member->value());
@@ -288,6 +288,42 @@ class TreeReader {
         TellOfRule(option, prefix, View(member->key()), member->value(), tree);
       }
     }
+  }
+
+  static void CheckPermission(ArgumentReader& reader, std::string_view path,
+                              const json::value& value) {
+    if (!value.is_string()) {
+      reader.Fail(
+          GenericError(StrCat("Invalid parameter type for '", path, "', expected: string")));
+      return;
+    }
+    const std::string_view name = View(value.get_string());
+    for (const char* known : {"consistent-read", "write", "write-unchanged", "resize"}) {
+      if (name == known) return;
+    }
+    // An element of a list has no name.
+    reader.Fail(GenericError(StrCat("Parameter 'null' does not accept value '", name, "'")));
+  }
+
+  // Members of rules have types where a schema says so.
+  static void CheckRule(ArgumentReader rule, bool sets_state) {
+    constexpr std::string_view kIoTypes[] = {"read",    "write", "write-zeroes",
+                                             "discard", "flush", "block-status"};
+    const std::string event = rule.String("event");
+    if (!IsFaultEvent(event)) {
+      rule.Fail(GenericError(StrCat("Parameter 'event' does not accept value '", event, "'")));
+    }
+    rule.OptionalInteger("state");
+    if (sets_state) {
+      rule.Integer("new_state");
+    } else {
+      rule.OptionalEnum("iotype", kIoTypes);
+      rule.OptionalInteger("errno");
+      rule.OptionalInteger("sector");
+      rule.OptionalBool("once");
+      rule.OptionalBool("immediately");
+    }
+    if (absl::Status status = rule.Finish(); !status.ok()) rule.Fail(std::move(status));
   }
 
   // A rule's "errno" comes before its "event" in names: the two share a place in QEMU's dictionary,

@@ -271,6 +271,9 @@ TEST(FaultInjectionConfig, ReadsEveryKey) {
   EXPECT_EQ(rule.io_types, kFaultWriteZeroes);
   EXPECT_FALSE(options->inject[1].sector.has_value());
   EXPECT_TRUE(ParseFaultInjectionConfig("").ok());
+  options = ParseFaultInjectionConfig("[inject-error]\nevent = none\niotype = block-status");
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->inject[0].io_types, kFaultMap);
 }
 
 TEST(FaultInjectionConfig, NamesTheLineThatIsWrong) {

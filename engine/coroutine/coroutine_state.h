@@ -34,6 +34,7 @@ struct CoroutineState final : Coroutine, ScopeMember {
   void* closure;
   uint64_t number;
   const char* parked_at = "start";       // yield point of the latest suspension
+  int64_t parked_since = 0;              // when the turn began in which it got there
   const Waitable* parked_on = nullptr;   // what it waits on, while suspended
   Waiter* cancellable_waiter = nullptr;  // set while parked where a cancel may wake it
   ListLink run_link;

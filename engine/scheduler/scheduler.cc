@@ -61,6 +61,7 @@ void* Scheduler::Start(TaskScope& scope, std::string_view name, size_t closure_b
   state->body = body;
   state->closure = closure;
   state->number = next_coroutine_id_++;
+  state->parked_since = turn_began_;
   state->phase = CoroutineState::Phase::kReady;
   state->cancelled = scope.is_cancelled_;
   state->SetLabel(name);
@@ -117,6 +118,7 @@ bool Scheduler::has_ready() const { return !impl_->ready.empty(); }
 
 size_t Scheduler::RunReady(size_t budget) {
   DrivingScope driving(*this);
+  if (!impl_->ready.empty()) turn_began_ = Now();
   size_t ran = 0;
   for (; ran < budget; ++ran) {
     CoroutineState* next = impl_->ready.PopFront();

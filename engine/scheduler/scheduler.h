@@ -245,6 +245,7 @@ class Scheduler {
   std::unique_ptr<Impl> impl_;
   CoroutineState* running_ = nullptr;
   std::vector<StepSource*> sources_;
+  Nanoseconds turn_began_ = 0;  // of the turn, or the step of a simulation, that runs
   uint64_t steps_ = 0;
   uint64_t trace_hash_ = 0x6d696c6c72616365u;
   uint64_t next_coroutine_id_ = 1;

@@ -60,6 +60,7 @@ inline void Scheduler::SuspendRunning(const char* yield_point, const Waitable* o
   MILLRACE_CHECK(open_views_ == 0, "G9: suspended with a view or transaction open");
   CoroutineState* self = running_;
   self->parked_at = yield_point;
+  self->parked_since = turn_began_;
   self->parked_on = on;
   self->phase = CoroutineState::Phase::kSuspended;
   ExecutionContext::Switch(self->context, impl_->main);
@@ -69,6 +70,7 @@ inline void Scheduler::YieldRunning(const char* yield_point) {
   MILLRACE_CHECK(open_views_ == 0, "G9: suspended with a view or transaction open");
   CoroutineState* self = running_;
   self->parked_at = yield_point;
+  self->parked_since = turn_began_;
   self->phase = CoroutineState::Phase::kReady;
   impl_->ready.PushBack(*self);
   ExecutionContext::Switch(self->context, impl_->main);

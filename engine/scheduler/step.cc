@@ -11,6 +11,7 @@ bool Scheduler::RunOneStep() {
   bool was_taken;
   {
     DrivingScope driving(*this);
+    turn_began_ = Now();
     was_taken = decider_ == nullptr ? TakeCanonicalStep() : TakeChosenStep();
   }
   if (__builtin_expect(was_taken && step_check_ != nullptr, 0)) step_check_();

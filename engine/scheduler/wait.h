@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "millrace/engine/scheduler/clock.h"
+
 namespace millrace {
 
 // What a coroutine waits on, in words, for people.
@@ -27,8 +29,10 @@ struct CoroutineWait {
   uint64_t number = 0;
   std::string name;         // "stream0/copy"
   std::string yield_point;  // where it suspended last
-  bool can_run = false;     // it waits for its turn only, and `on` says nothing
-  WaitDescription on;       // holders filled in from coroutines
+  // Engine time since when; of several that suspend in one turn of the loop, when that began.
+  Nanoseconds since = 0;
+  bool can_run = false;  // it waits for its turn only, and `on` says nothing
+  WaitDescription on;    // holders filled in from coroutines
 };
 
 class Waitable {

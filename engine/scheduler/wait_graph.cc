@@ -22,6 +22,7 @@ CoroutineWait WaitOf(const Scheduler& scheduler, const CoroutineState& coroutine
   wait.number = coroutine.number;
   wait.name = coroutine.name();
   wait.yield_point = coroutine.parked_at;
+  wait.since = coroutine.parked_since;
   wait.can_run = coroutine.phase != CoroutineState::Phase::kSuspended;
   if (wait.can_run) return wait;
   wait.on = DescribeCoroutine(coroutine);

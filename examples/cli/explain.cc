@@ -36,11 +36,13 @@ void AppendWord(std::string* text, std::string_view word) {
   StrAppend(text, text->empty() ? "" : ", ", word);
 }
 
+std::string AgeInWords(const json::value& entry, int64_t now) {
+  const int64_t age = std::max<int64_t>(0, now - NumberAt(entry, "since"));
+  return SecondsInWords(static_cast<uint64_t>(age / kSecond));
+}
+
 std::string SinceInWords(const json::value& holder, int64_t now) {
-  const int64_t since = NumberAt(holder, "since");
-  if (since == 0) return {};
-  return StrCat(", for ",
-                SecondsInWords(static_cast<uint64_t>(std::max<int64_t>(0, now - since) / kSecond)));
+  return NumberAt(holder, "since") == 0 ? "" : StrCat(", for ", AgeInWords(holder, now));
 }
 
 const json::value& JobOf(const json::value& told, const json::value& holder) {
@@ -146,6 +148,7 @@ void PrintWaits(const json::value& told) {
       AppendWord(&holders, View(holder.as_string()));
     }
     if (!holders.empty()) StrAppend(&text, ", held by ", holders);
+    StrAppend(&text, " (", AgeInWords(wait, NumberAt(told, "now")), " so far)");
     puts(text.c_str());
   }
   if (const std::string cycle(TextAt(told, "cycle")); !cycle.empty()) {

@@ -98,6 +98,7 @@ json::array DescribeWaits(BlockLayer& layer) {
     for (const std::string& holder : wait.on.holders) holders.push_back(json::string(holder));
     waits.push_back({{"who", wait.name},
                      {"at", wait.yield_point},
+                     {"since", wait.since},
                      {"can-run", wait.can_run},
                      {"for", wait.on.object},
                      {"held-by", std::move(holders)},

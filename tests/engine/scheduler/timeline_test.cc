@@ -82,13 +82,17 @@ TEST_F(Timeline, MayBeTurnedOnAndOffInTheMiddleOfAStep) {
 TEST_F(Timeline, WaitsAreToldAsData) {
   const absl::Status status = engine_->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     TaskScope scope("work");
+    absl::Status slept = CoSleepFor(kSecond);
+    const Nanoseconds began = engine_->clock().Now();
     scope.Spawn("sleeper", []() MILLRACE_MAY_SUSPEND { return CoSleepFor(kSecond); });
-    const absl::Status slept = CoSleepFor(kMillisecond);
+    slept.Update(CoSleepFor(kMillisecond));
     const std::vector<CoroutineWait> waits = engine_->scheduler().Waits();
     EXPECT_EQ(waits.size(), 2u);
     EXPECT_EQ(waits.back().name, "sleeper");
     EXPECT_FALSE(waits.back().can_run);
     EXPECT_FALSE(waits.back().yield_point.empty());
+    EXPECT_EQ(waits.back().since, began);
+    EXPECT_EQ(engine_->clock().Now(), began + kMillisecond);
     scope.Cancel();
     scope.CoJoin().IgnoreError();
     return slept;

@@ -65,6 +65,12 @@ class Explain(Case):
         self.assertFalse(job['sections'][0]['granted'])
         waiting = [one for one in told['waits'] if one['at'] == 'drain.begin']
         self.assertEqual(len(waiting), 1, told['waits'])
+        self.assertLess(0, waiting[0]['since'])
+        self.assertLessEqual(waiting[0]['since'], told['now'])
+        self.assertLessEqual(sections[0]['since'], told['now'])
+        again = self.vm.command('x-millrace-explain')
+        self.assertEqual([one['since'] for one in again['waits'] if one['at'] == 'drain.begin'],
+                         [waiting[0]['since']])
         self.vm.io('drive0', 'remove_break stuck')
         self.wait_ended('drive0')
 

@@ -144,6 +144,7 @@ void Attachment::DetachForDestructor() {
 bool Attachment::is_attached() const { return core_ != nullptr && core_->is_live(); }
 NodeId Attachment::node() const { return is_attached() ? core_->edge.child->id : NodeId(); }
 const HolderRef& Attachment::holder() const { return core_->options.holder; }
+const std::string& Attachment::purpose() const { return core_->options.purpose; }
 const std::string& Attachment::device_name() const { return core_->options.device_name; }
 Permissions Attachment::permissions() const {
   return is_attached() ? core_->edge.permissions : Permissions();

@@ -83,6 +83,7 @@ class Attachment {
   // The node it points at now. Changes when the graph is edited.
   NodeId node() const;
   const HolderRef& holder() const;
+  const std::string& purpose() const;
   const std::string& device_name() const;
   uint64_t bytes() const;
   // Operations of its own that have begun on its node and not ended; those that queue do not count.

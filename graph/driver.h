@@ -132,6 +132,9 @@ class Driver {
 
   // Virtual size in bytes.
   virtual uint64_t bytes() const = 0;
+  // Requests are widened to whole multiples of this. Whoever writes must be able to resize the node
+  // if its length is none.
+  virtual uint64_t request_alignment() const { return 1; }
 
   // If all that the node shows is what its primary child has, byte by byte, from some offset on:
   // that offset. Others may write to such a child, past the node, if the node's users share it.

@@ -35,8 +35,10 @@ absl::Status RefuseUnleasable(const Edge& edge) {
   conflict.reason = ConflictReason::kUnleasableFilter;
   conflict.object = edge.child->name;
   conflict.detail = edge.name;
-  if (const std::optional<ConflictHolder> owner = OwnerOfFilter(*edge.child)) {
-    conflict.holders.push_back(*owner);
+  for (const Edge* user = edge.child->parents.front(); user != nullptr;
+       user = edge.child->parents.After(*user)) {
+    if (user->attachment == nullptr) continue;
+    conflict.holders.push_back(user->attachment->options.holder->AsConflictHolder());
   }
   conflict.next_step = "name a base or bottom above that filter, or wait until its job has ended";
   return ConflictStatus(

@@ -43,9 +43,13 @@ void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
   });
 }
 
+std::vector<NodeId> Graph::NodesBeingClosed() const {
+  return {internals_->closing.begin(), internals_->closing.end()};
+}
+
 void Graph::CoWaitForReaper() {
   MILLRACE_SOMETIMES(!internals_->closing.empty(), "graph: somebody waits for a node to close");
-  CoWaitForClosed({internals_->closing.begin(), internals_->closing.end()});
+  CoWaitForClosed(NodesBeingClosed());
 }
 
 void Graph::CoClose() {

@@ -59,6 +59,9 @@ class Graph final : public InvariantChecker {
   void CoWaitForClosed(const std::vector<NodeId>& dropped) MILLRACE_MAY_SUSPEND;
   // The same for everything that has been dropped so far.
   void CoWaitForReaper() MILLRACE_MAY_SUSPEND;
+  // Dropped and not closed yet, in order of their ids. What goes by itself (an attachment's
+  // destructor) names no nodes: they are the difference.
+  std::vector<NodeId> NodesBeingClosed() const;
   // Ends the graph: waits for the reaper. All attachments must be gone.
   void CoClose() MILLRACE_MAY_SUSPEND;
 

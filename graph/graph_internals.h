@@ -80,7 +80,7 @@ struct GraphInternals {
   absl::flat_hash_map<std::string, AttachmentCore*> devices;  // look-ups only
   IntrusiveList<Node, &Node::all_link> nodes;                 // in order of creation
   uint64_t next_auto_name = 0;
-  uint64_t next_claim = 1;
+  uint64_t next_ordinal = 1;  // of claims and links
   SectionTable sections;
 
   // The reaper: dropped nodes whose CoClose has not ended, each with what it alone still holds.

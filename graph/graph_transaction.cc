@@ -445,6 +445,7 @@ AppliedEdit GraphTransaction::Apply() {
     edge->child = child;
     if (child != nullptr) {
       child->parents.PushBack(*edge);
+      edge->ordinal = internals.next_ordinal++;
       lower_ends.push_back(child);
     } else if (edge->parent != nullptr) {
       auto& siblings = edge->parent->children;
@@ -535,6 +536,7 @@ void GraphTransaction::ApplyNewEdges(std::vector<Node*>* lower_ends,
     lower_ends->push_back(edge->child);
     upper_ends->push_back(edge->parent);
     edge->child->parents.PushBack(*edge);
+    edge->ordinal = internals.next_ordinal++;
     edge->parent->children.push_back(std::move(edge));
   }
   for (AttachmentCore* attachment : plan_->attached) {

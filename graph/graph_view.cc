@@ -137,14 +137,73 @@ size_t NodeView::user_count() const {
       edges.begin(), edges.end(), [](const Edge* edge) { return edge->parent == nullptr; }));
 }
 
-std::vector<std::string> NodeView::job_purposes() const {
-  std::vector<std::string> purposes;
+std::vector<NodeView::JobUse> NodeView::job_uses() const {
+  std::vector<JobUse> uses;
   for (const Edge* edge : Access::ParentsOf(*reader_, *node_)) {
     if (edge->attachment == nullptr) continue;
     const AttachmentOptions& options = edge->attachment->options;
-    if (absl::EndsWith(options.holder->type, " job")) purposes.push_back(options.purpose);
+    if (!absl::EndsWith(options.holder->type, " job")) continue;
+    uses.push_back({options.purpose, Access::PermissionsOf(*reader_, *edge).used});
   }
-  return purposes;
+  return uses;
+}
+
+namespace {
+
+// Holders in the order in which a refusal names them, each once.
+class UserList {
+ public:
+  explicit UserList(const Holder* besides) : told_{besides} {}
+
+  void Add(const Holder& holder) {
+    if (std::find(told_.begin(), told_.end(), &holder) != told_.end()) return;
+    told_.push_back(&holder);
+    (holder.type.ends_with(" job") ? jobs_ : others_).push_back(holder.AsConflictHolder());
+  }
+  void AddClaimsOn(const Node& node) {
+    for (auto claim = node.claims.rbegin(); claim != node.claims.rend(); ++claim) {
+      Add(*claim->holder);
+    }
+  }
+  void AddParent(const Edge& edge) {
+    if (edge.parent->is_filter()) AddClaimsOn(*edge.parent);
+    parents_.push_back({.id = edge.parent->name, .type = "node", .as = edge.name});
+  }
+  std::vector<ConflictHolder> Take(bool with_others) {
+    std::vector<ConflictHolder> all = std::move(jobs_);
+    if (with_others) all.insert(all.end(), others_.begin(), others_.end());
+    all.insert(all.end(), parents_.begin(), parents_.end());
+    return all;
+  }
+
+ private:
+  std::vector<const Holder*> told_;
+  std::vector<ConflictHolder> jobs_;
+  std::vector<ConflictHolder> others_;
+  std::vector<ConflictHolder> parents_;
+};
+
+UserList ListUsers(const std::vector<Edge*>& edges, const Node& node, const Holder* besides) {
+  UserList users(besides);
+  users.AddClaimsOn(node);
+  for (const Edge* edge : edges) {
+    if (edge->attachment != nullptr) {
+      users.Add(*edge->attachment->options.holder);
+    } else {
+      users.AddParent(*edge);
+    }
+  }
+  return users;
+}
+
+}  // namespace
+
+std::vector<ConflictHolder> NodeView::users(const HolderRef& besides) const {
+  return ListUsers(Access::ParentsOf(*reader_, *node_), *node_, besides.get()).Take(true);
+}
+
+std::vector<ConflictHolder> NodeView::jobs_and_parents() const {
+  return ListUsers(Access::ParentsOf(*reader_, *node_), *node_, nullptr).Take(false);
 }
 
 const NodeIoOptions& NodeView::io_options() const { return node_->io; }
@@ -156,6 +215,17 @@ std::string NodeView::device_name() const {
     name = edge->attachment->options.device_name;
   }
   return name;
+}
+
+bool NodeView::has_backing_link_since(Operation claimed) const {
+  uint64_t newest_claim = 0;
+  for (const OperationClaimRecord& claim : node_->claims) {
+    if (claim.operations.Contains(claimed)) newest_claim = claim.ordinal;
+  }
+  const std::vector<Edge*> edges = Access::ParentsOf(*reader_, *node_);
+  return std::any_of(edges.begin(), edges.end(), [&](const Edge* edge) {
+    return edge->role == Role::kBacking && edge->ordinal > newest_claim;
+  });
 }
 
 std::optional<NodeView> NodeView::Child(Role role) const {

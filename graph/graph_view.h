@@ -18,9 +18,12 @@
 
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/graph/driver.h"
+#include "millrace/graph/holder.h"
 #include "millrace/graph/node_id.h"
 #include "millrace/graph/node_io_options.h"
+#include "millrace/graph/operation_claim.h"
 #include "millrace/graph/permission.h"
 #include "millrace/graph/role.h"
 
@@ -100,9 +103,23 @@ class NodeView {
   size_t user_count() const;
   // How its I/O is treated before the driver sees it.
   const NodeIoOptions& io_options() const;
-  // What jobs are attached here directly for: "main node", "target", "base" ...
-  std::vector<std::string> job_purposes() const;
-  bool has_job_user() const { return !job_purposes().empty(); }
+  // What jobs are attached here directly for ("main node", "target", "base" ...), and what each of
+  // them uses: nothing where it only names the node.
+  struct JobUse {
+    std::string purpose;
+    PermissionSet used;
+  };
+  std::vector<JobUse> job_uses() const;
+  bool has_job_user() const { return !job_uses().empty(); }
+  // Whether a backing link that leads here was made, or came to lead here, after the newest claim
+  // of the operation was taken.
+  bool has_backing_link_since(Operation claimed) const;
+  // Who uses it, for refusals: jobs first, the newest claim before all, those that a filter right
+  // above belongs to included; then other attachments, then parent nodes. Nobody is named twice.
+  // `besides` is left out: a mere owner is in nobody's way.
+  std::vector<ConflictHolder> users(const HolderRef& besides = nullptr) const;
+  // The same of those only who stand on it: jobs and parent nodes.
+  std::vector<ConflictHolder> jobs_and_parents() const;
   // What it is seen through.
   const GraphReader& reader() const { return *reader_; }
   // Name of the newest attachment that has one: "drive0"; empty if none.

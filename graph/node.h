@@ -42,6 +42,7 @@ struct Edge {
   Permissions permissions;
   Permissions reserved;              // permission.h
   FrozenChainCore* lease = nullptr;  // who froze it
+  uint64_t ordinal = 0;              // when it came to lead here, counted with the node's claims
   ListLink child_side;               // in child->parents
 };
 

@@ -35,14 +35,15 @@ std::string_view OperationPhrase(Operation operation) {
 
 }  // namespace
 
-OperationClaim::OperationClaim(Graph& graph, NodeId node, OperationSet operations, HolderRef holder)
+OperationClaim::OperationClaim(Graph& graph, NodeId node, OperationSet operations, HolderRef holder,
+                               std::string as)
     : graph_(&graph), node_(node) {
   GraphInternals& internals = GraphInternals::Of(graph);
   Node* claimed = internals.Resolve(node);
   MILLRACE_CHECK(claimed != nullptr, "claimed operations on a node that is gone");
   internal::TouchHere("graph", {}, StepAccess::kWrite);
-  ordinal_ = internals.next_claim++;
-  claimed->claims.push_back({operations, std::move(holder), ordinal_});
+  ordinal_ = internals.next_ordinal++;
+  claimed->claims.push_back({operations, std::move(holder), std::move(as), ordinal_});
 }
 
 OperationClaim::OperationClaim(OperationClaim&& other) noexcept
@@ -83,9 +84,9 @@ absl::Status OperationClaim::Check(const GraphReader& reader, NodeId id, Operati
   conflict.next_step =
       StrCat("wait until ", newest->holder->Describe(), " has ended, or cancel it");
   for (auto claim = newest; claim != node->claims.rend(); ++claim) {
-    if (claim->operations.Contains(operation)) {
-      conflict.holders.push_back(claim->holder->AsConflictHolder());
-    }
+    if (!claim->operations.Contains(operation)) continue;
+    conflict.holders.push_back(claim->holder->AsConflictHolder());
+    conflict.holders.back().as = claim->as;
   }
   return ConflictStatus(
       absl::StatusCode::kFailedPrecondition, conflict,

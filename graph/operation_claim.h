@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -59,6 +60,7 @@ class OperationSet {
 struct OperationClaimRecord {
   OperationSet operations;
   HolderRef holder;
+  std::string as{};      // what for, where that matters (ConflictHolder::as)
   uint64_t ordinal = 0;  // identifies the claim
 };
 
@@ -66,7 +68,8 @@ class OperationClaim {
  public:
   OperationClaim() = default;
   // Claims `operations` on the node. The node must exist (checked): resolve it in the same step.
-  OperationClaim(Graph& graph, NodeId node, OperationSet operations, HolderRef holder);
+  OperationClaim(Graph& graph, NodeId node, OperationSet operations, HolderRef holder,
+                 std::string as = {});
   ~OperationClaim() { Release(); }
   OperationClaim(OperationClaim&& other) noexcept;
   OperationClaim& operator=(OperationClaim&& other) noexcept;

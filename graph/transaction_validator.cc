@@ -19,6 +19,8 @@ bool Contains(const std::vector<Element*>& elements, const Element* element) {
   return std::find(elements.begin(), elements.end(), element) != elements.end();
 }
 
+constexpr uint64_t kSectorBytes = 512;
+
 ConflictHolder HolderOf(const Edge& edge) {
   ConflictHolder holder{edge.parent != nullptr ? edge.parent->name : "", "node", 0, {}};
   if (edge.parent == nullptr) holder = edge.attachment->options.holder->AsConflictHolder();
@@ -446,21 +448,75 @@ absl::Status TransactionValidator::CheckPermissions(Node& node) {
   const PermissionSet used = CumulativeOf(node).now.used;
   // Two users in each other's way are told before one that nobody could satisfy, as in QEMU.
   MILLRACE_RETURN_IF_ERROR(CheckConflicts(node, &ProposedGraph::Demands::now));
-  if (!used.Intersects(kWrite | kWriteUnchanged) || !proposed_.IsReadOnly(node)) {
-    return absl::OkStatus();
-  }
+  if (!used.Intersects(kWrite | kWriteUnchanged)) return absl::OkStatus();
   Conflict conflict;
-  conflict.reason = ConflictReason::kReadOnly;
   conflict.object = node.name;
-  conflict.next_step = "make the node writable first, or open it writable";
   for (const Edge* edge : proposed_.ParentsOf(node)) {
     if (proposed_.PermissionsOf(*edge).used.Intersects(kWrite | kWriteUnchanged)) {
       conflict.holders.push_back(HolderOf(*edge));
     }
   }
-  return ConflictStatus(
-      absl::StatusCode::kPermissionDenied, conflict,
-      StrCat("cannot write to node '", node.InWords(), "': it is read-only; ", conflict.next_step));
+  if (proposed_.IsReadOnly(node)) {
+    conflict.reason = ConflictReason::kReadOnly;
+    conflict.next_step = "make the node writable first, or open it writable";
+    return RefusalStatus(absl::StatusCode::kPermissionDenied, conflict,
+                         StrCat("cannot write to node '", node.InWords(), "': it is read-only"));
+  }
+  // As QEMU counts: in sectors.
+  const uint64_t alignment = proposed_.DriverOf(node).request_alignment();
+  if (used.Contains(kResize) || alignment <= 1) return absl::OkStatus();
+  if (IsAligned(AlignUp(node.driver->bytes(), kSectorBytes), alignment)) return absl::OkStatus();
+  conflict.reason = ConflictReason::kUnalignedSize;
+  conflict.detail = StrCat(alignment);
+  conflict.next_step = "resize it to a multiple of that, or write to what is below it";
+  return RefusalStatus(absl::StatusCode::kPermissionDenied, conflict,
+                       StrCat("cannot write to node '", node.InWords(),
+                              "' without the permission to resize it: its ", node.driver->bytes(),
+                              " bytes are no multiple of ", alignment));
+}
+
+namespace {
+
+void AppendJob(const Holder& holder, std::string_view as, std::vector<ConflictHolder>* holders) {
+  if (!holder.type.ends_with(" job")) return;
+  const bool is_told = std::any_of(holders->begin(), holders->end(), [&](const auto& told) {
+    return told.id == holder.id && told.type == holder.type;
+  });
+  if (is_told) return;
+  holders->push_back(holder.AsConflictHolder());
+  holders->back().as = std::string(as);
+}
+
+}  // namespace
+
+// A parent node is in the way because of who stands on it: the jobs among them, further up too,
+// that use any of `cause.used` or do not share all of `cause.shared`, and whose filter it is.
+void TransactionValidator::AppendJobsBehind(const Edge& edge, const Permissions& cause,
+                                            WhichDemands which,
+                                            std::vector<ConflictHolder>* holders) const {
+  std::vector<const Node*> above;
+  auto enter = [&above](const Node* node) {
+    const bool is_new = std::find(above.begin(), above.end(), node) == above.end();
+    if (node != nullptr && is_new) above.push_back(node);
+  };
+  enter(edge.parent);
+  for (size_t i = 0; i < above.size(); ++i) {
+    if (above[i]->is_filter()) {
+      for (const OperationClaimRecord& claim : above[i]->claims) {
+        AppendJob(*claim.holder, "filter", holders);
+      }
+    }
+    for (const Edge* user : proposed_.ParentsOf(*above[i])) {
+      const Permissions demands = proposed_.DemandsOf(*user).*which;
+      const bool is_cause =
+          demands.used.Intersects(cause.used) || !(cause.shared - demands.shared).empty();
+      if (!is_cause) continue;
+      enter(user->parent);
+      if (user->attachment != nullptr) {
+        AppendJob(*user->attachment->options.holder, user->name, holders);
+      }
+    }
+  }
 }
 
 absl::Status TransactionValidator::CheckConflicts(const Node& node, WhichDemands which) const {
@@ -480,6 +536,8 @@ absl::Status TransactionValidator::CheckConflicts(const Node& node, WhichDemands
       conflict.object = node.name;
       conflict.detail = refused.ToString();
       conflict.holders = {HolderOf(*user), HolderOf(*other)};
+      AppendJobsBehind(*user, {refused, {}}, which, &conflict.holders);
+      AppendJobsBehind(*other, {{}, refused}, which, &conflict.holders);
       conflict.next_step = "end one of the two uses first";
       return ConflictStatus(
           absl::StatusCode::kFailedPrecondition, conflict,

@@ -38,6 +38,8 @@ class TransactionValidator {
   absl::Status CheckPermissions(Node& node);
   using WhichDemands = Permissions ProposedGraph::Demands::*;
   absl::Status CheckConflicts(const Node& node, WhichDemands which) const;
+  void AppendJobsBehind(const Edge& edge, const Permissions& cause, WhichDemands which,
+                        std::vector<ConflictHolder>* holders) const;
   absl::Status ReserveInDriver(Node& node);
   // What of a node that is not drained: "the 'file' link".
   absl::Status RefuseUndrained(const Node& node, std::string_view what,

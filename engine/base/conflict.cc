@@ -59,6 +59,7 @@ constexpr NamedReason kReasons[] = {
     {ConflictReason::kNotFilter, "not-filter"},
     {ConflictReason::kNotRoot, "not-root"},
     {ConflictReason::kSizeMismatch, "size-mismatch"},
+    {ConflictReason::kUnalignedSize, "unaligned-size"},
     {ConflictReason::kUnsupportedByDriver, "unsupported-by-driver"},
     {ConflictReason::kViewWouldChange, "view-would-change"},
     {ConflictReason::kMutuallyExclusive, "mutually-exclusive"},

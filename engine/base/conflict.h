@@ -73,6 +73,8 @@ enum class ConflictReason : uint8_t {
   kNotFilter,            // only a filter can be used here
   kNotRoot,              // only a root, with nothing above it, can be used here
   kSizeMismatch,         // the two nodes differ in size
+  kUnalignedSize,        // a writer that cannot resize it would write beyond the end: its length is
+                         // no multiple of the alignment (detail) of its driver
   kUnsupportedByDriver,  // the driver cannot do it (detail: what)
   kViewWouldChange,      // replacing the node (object) would change what its users see
   kMutuallyExclusive,    // two options (detail) exclude each other

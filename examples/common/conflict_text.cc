@@ -33,7 +33,6 @@ constexpr Row kTexts[] = {
     {Reason::kPausedNeedsForce, "The block job for device '%o' is currently paused"},
     {Reason::kChangeUnsupported, "Job type does not support change"},
     // Nodes.
-    {Reason::kNodeBusy, "Node '%o' is busy: block device is in use by block job: %t"},
     {Reason::kFrozenLink, "Cannot change frozen '%1' link from '%2' to '%o'"},
     {Reason::kUnleasableFilter, "Cannot freeze '%d' link to '%o'"},
     {Reason::kReadOnly, "Block node is read-only"},
@@ -51,9 +50,10 @@ constexpr Row kTexts[] = {
     {Reason::kViewWouldChange,
      "Cannot replace '%o' by a node mirrored from '%d', because it cannot be guaranteed that "
      "doing so would not lead to an abrupt change of visible data"},
-    {Reason::kIsFilter, "Node '%o' is a filter, use a non-filter node as 'bottom'"},
     {Reason::kNotRoot, "Need a root block node"},
-    {Reason::kSizeMismatch, "Source and target image have different sizes"},
+    {Reason::kUnalignedSize,
+     "Cannot get 'write' permission without 'resize': Image size is not a multiple of request "
+     "alignment"},
 };
 
 std::string Fill(std::string_view text, const Conflict& conflict) {
@@ -161,6 +161,12 @@ std::string OptionText(const Conflict& conflict) {
 
 std::string ConflictText(const Conflict& conflict) {
   switch (conflict.reason) {
+    case Reason::kNodeBusy:
+      // The node that a mirror is about to replace.
+      if (!conflict.holders.empty() && conflict.holders.front().as == "replaced") {
+        return Fill("Node '%o' is busy: block device is in use by block-job-complete", conflict);
+      }
+      return Fill("Node '%o' is busy: block device is in use by block job: %t", conflict);
     case Reason::kPermission:
       return PermissionText(conflict);
     case Reason::kMutuallyExclusive:
@@ -186,6 +192,15 @@ std::string ConflictText(const Conflict& conflict) {
         return "Invalid files for merge: top and base are the same";
       }
       return "cannot commit an image into itself";
+    case Reason::kIsFilter:
+      if (conflict.detail == "mirror-target") {
+        return "Cannot mirror to a filter on top of a node in the source's backing chain";
+      }
+      return Fill("Node '%o' is a filter, use a non-filter node as 'bottom'", conflict);
+    case Reason::kSizeMismatch:
+      return conflict.detail == "replaces"
+                 ? "cannot replace image with a mirror image of different size"
+                 : "Source and target image have different sizes";
     case Reason::kMissingJobId:
       // In QEMU the default is the device's name, the empty one too.
       return conflict.detail == "device" ? "Invalid job ID ''" : "An explicit job ID is required";

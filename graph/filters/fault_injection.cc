@@ -67,6 +67,8 @@ class FaultInjectionDriver final : public FilterDriver {
     return {derived.used | take_, derived.shared - unshare_};
   }
 
+  uint64_t request_alignment() const override { return std::max<uint64_t>(limits_.align, 1); }
+
   absl::Status CoOpen(DriverContext& its_context) override MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(FilterDriver::CoOpen(its_context));
     Apply("none");

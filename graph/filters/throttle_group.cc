@@ -101,6 +101,14 @@ size_t ThrottleGroup::waiting() const {
   return count;
 }
 
+std::vector<std::string> ThrottleGroup::MemberNames() const {
+  std::vector<std::string> names;
+  for (const Member* each = members_.front(); each != nullptr; each = members_.After(*each)) {
+    names.push_back(each->name_);
+  }
+  return names;
+}
+
 ThrottleGroup::Member* ThrottleGroup::NextMember(ThrottleDirection direction) {
   for (Member* each = members_.front(); each != nullptr; each = members_.After(*each)) {
     if (!each->QueueOf(direction).empty()) return each;

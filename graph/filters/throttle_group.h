@@ -84,6 +84,9 @@ class ThrottleGroup {
   // Takes effect at once, also for those who wait. InvalidArgument: nothing has changed.
   absl::Status SetLimits(const ThrottleLimits& limits);
 
+  // Who is in it, whoever was granted last at the end.
+  std::vector<std::string> MemberNames() const;
+
   // For tests: the timer is armed if and only if somebody waits.
   bool is_armed() const { return timer_.is_armed(); }
   size_t waiting() const;

@@ -214,7 +214,8 @@ class Wrong(Wire):
                 self.assertEqual(reply['error']['class'], 'GenericError')
 
     def test_bytes_that_are_no_text(self):
-        for data in (b'\xff', b'{"execute": "q\xff"}', b'\x01', b'\xc0\x80', b'"\xed\xa0\x80"'):
+        for data in (b'\xff', b'{"execute": "q\xff"}', b'\x01', b'\xc0\x80', b'"\xed\xa0\x80"',
+                     b'\0', b'{"execute": "q\0"}', b'{\0"execute": "query-jobs"}'):
             with self.subTest(data=data):
                 told = self.errors(data + b'\n')
                 self.assertGreater(len(told), 0)

@@ -232,7 +232,7 @@ TEST(OtherUsers, WhoWouldBeInTheWayOnceTheJobIsOverIsNamedWithWhomHeWouldMeet) {
                   EXPECT_EQ(conflict->reason, ConflictReason::kPermission);
                   EXPECT_EQ(conflict->object, "n1");
                   EXPECT_EQ(conflict->detail, "write");
-                  EXPECT_EQ(conflict->holders.size(), 2u);
+                  EXPECT_GE(conflict->holders.size(), 2u);
                   MILLRACE_RETURN_IF_ERROR(world.jobs().Cancel("c", true));
                   EXPECT_TRUE(absl::IsCancelled(world.CoWaitUntilOver("c")));
                   return absl::OkStatus();

@@ -412,15 +412,16 @@ absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string
   if (!device.empty()) {
     if (const Drive* drive = FindDrive(device)) {
       if (drive->backend.is_attached()) return drive->backend.node();
-      return GenericError(StrCat("Device '", device, "' has no medium"));
+      return Refuse(ConflictReason::kNotAttached, device,
+                    StrCat("Device '", device, "' has no medium"), "insert a medium first");
     }
   }
   if (!node_name.empty()) {
     if (absl::StatusOr<NodeView> node = view.Find(node_name); node.ok()) return node->id();
   }
-  return Refuse(ConflictReason::kUnknownNode, node_name.empty() ? device : node_name,
-                StrCat("Cannot find device='", device, "' nor node-name='", node_name, "'"),
-                "list the nodes with query-named-block-nodes, and name one of them");
+  return RefuseUnknownNode(
+      node_name.empty() ? device : node_name,
+      StrCat("Cannot find device='", device, "' nor node-name='", node_name, "'"));
 }
 
 absl::StatusOr<NodeId> BlockLayer::FindDeviceOrNode(std::string_view name) {
@@ -467,13 +468,23 @@ Drive* BlockLayer::FindDriveOfDevice(std::string_view id_or_path) const {
 absl::StatusOr<Drive*> BlockLayer::FindBackendOfDevice(const std::string& id) const {
   Drive* drive = FindDriveOfDevice(id);
   if (drive == nullptr && !HasDevice(id)) {
-    return DeviceNotFound(StrCat("Device '", id, "' not found"));
+    return NoSuchDevice(id);
   }
   // A wrapper's drive belongs to a part of it, which has a path of its own.
   const bool is_wrapper = drive != nullptr && drive->device->path != id &&
                           drive->device->path.ends_with("/virtio-backend");
   if (drive != nullptr && !is_wrapper) return drive;
-  return GenericError("Device does not have a block device backend");
+  return GenericError(
+      "Device does not have a block device backend",
+      DescribeRefusal(
+          {.reason = "no-drive", .object = id, .next_step = "name the device that has the drive"}));
+}
+
+absl::Status NoSuchDevice(std::string_view id) {
+  return DeviceNotFound(StrCat("Device '", id, "' not found"),
+                        DescribeRefusal({.reason = "unknown-device",
+                                         .object = id,
+                                         .next_step = "add it first, or name one that is there"}));
 }
 
 absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
@@ -601,6 +612,10 @@ void BlockLayer::CancelJobsOn(NodeId node) {
   }
   for (const std::string& id : ids) {
     const absl::StatusOr<JobInfo> job = jobs_.Query(id);
+    if (job.ok() && job->state == JobState::kConcluded) {
+      jobs_.Dismiss(id).IgnoreError();  // as in QEMU, a cancel is that here
+      continue;
+    }
     if (job.ok() && job->is_paused_by_user) jobs_.Resume(id).IgnoreError();
     jobs_.Cancel(id, /*force=*/false).IgnoreError();
   }

@@ -212,6 +212,9 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   int devices_ = 0;  // ever plugged in
 };
 
+// "Device 'x' not found".
+absl::Status NoSuchDevice(std::string_view id);
+
 // Each file of commands, called by the constructor.
 void RegisterThrottleGroups(BlockLayer& layer);
 void RegisterNodeCommands(BlockLayer& layer);

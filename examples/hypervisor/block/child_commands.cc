@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/plan_tools.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/describe.h"
@@ -67,26 +68,35 @@ std::string NextEdgeName(const std::vector<QuorumChild>& children) {
   return StrCat(kChildPrefix, next);
 }
 
-absl::Status CheckNewChild(const NodeView& quorum, const NodeView& child) {
+absl::Status NoQuorum(const NodeView& parent, std::string_view text) {
+  return Refuse(ConflictReason::kUnsupportedByDriver, parent.name(), text,
+                "name a quorum: only its children come and go");
+}
+
+absl::Status CheckNewChild(const NodeView& quorum, const NodeView& child,
+                           const HolderRef& monitor) {
   if (!child.parents().empty() || child.user_count() > 1) {
-    return GenericError(StrCat("The node ", child.name(), " already has a parent"));
+    return RefuseForHolders(ConflictReason::kNodeInUse, child.name(), child.users(monitor),
+                            StrCat("The node ", child.name(), " already has a parent"));
   }
   if (child.bytes() != quorum.bytes()) {
-    return GenericError(StrCat("Node '", child.name(), "' has ", child.bytes(),
-                               " bytes and the children of quorum '", quorum.name(), "' ",
-                               quorum.bytes(), "; give it a child of that size"));
+    return Refuse(ConflictReason::kSizeMismatch, child.name(),
+                  StrCat("Node '", child.name(), "' has ", child.bytes(),
+                         " bytes and the children of quorum '", quorum.name(), "' ", quorum.bytes(),
+                         "; give it a child of that size"),
+                  "give it a child of that size");
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<ChildEdit> ReadAddition(const GraphReader& reader, const NodeView& parent,
-                                       const std::string& name) {
+                                       const std::string& name, const HolderRef& monitor) {
   const absl::StatusOr<NodeView> child = reader.Find(name);
-  if (!child.ok()) return GenericError(StrCat("Node '", name, "' not found"));
+  if (!child.ok()) return RefuseUnknownNode(name, StrCat("Node '", name, "' not found"));
   if (parent.driver_name() != "quorum") {
-    return GenericError(StrCat("The node ", parent.name(), " does not support adding a child"));
+    return NoQuorum(parent, StrCat("The node ", parent.name(), " does not support adding a child"));
   }
-  MILLRACE_RETURN_IF_ERROR(CheckNewChild(parent, *child));
+  MILLRACE_RETURN_IF_ERROR(CheckNewChild(parent, *child, monitor));
   ChildEdit edit{parent.id(), ChildrenOf(reader, parent), {}};
   edit.after = edit.before;
   edit.after.push_back({NextEdgeName(edit.before), child->id()});
@@ -103,14 +113,18 @@ absl::StatusOr<ChildEdit> ReadRemoval(const GraphReader& reader, const NodeView&
       (child == "file" && (parent.Child(Role::kPrimary) || parent.Child(Role::kFiltered))) ||
       (child == "backing" && parent.Backing());
   if (has_other) {
-    return GenericError(StrCat("The node ", parent.name(), " does not support removing a child"));
+    return NoQuorum(parent,
+                    StrCat("The node ", parent.name(), " does not support removing a child"));
   }
   if (removed == 0) {
-    return GenericError(StrCat("Node '", parent_name, "' does not have child '", child, "'"));
+    return RefuseUnknownNode(child,
+                             StrCat("Node '", parent_name, "' does not have child '", child, "'"));
   }
   if (edit.before.size() <= ThresholdOf(parent)) {
-    return GenericError(StrCat("The number of children cannot be lower than the vote threshold ",
-                               ThresholdOf(parent)));
+    return Refuse(ConflictReason::kUnsupportedByDriver, parent.name(),
+                  StrCat("The number of children cannot be lower than the vote threshold ",
+                         ThresholdOf(parent)),
+                  "add another child first");
   }
   return edit;
 }
@@ -128,7 +142,8 @@ absl::StatusOr<ChildEdit> ReadChange(BlockLayer& layer, const json::object& argu
   }
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView parent, view.Resolve(id));
-  return node ? ReadAddition(view, parent, *node) : ReadRemoval(view, parent, parent_name, *child);
+  return node ? ReadAddition(view, parent, *node, layer.monitor())
+              : ReadRemoval(view, parent, parent_name, *child);
 }
 
 // All children go and come again in one edit: a link is taken away by its role, not by its name.

@@ -9,6 +9,7 @@
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/device_properties.h"
 #include "examples/hypervisor/block/graph_users.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -114,6 +115,10 @@ absl::Status CheckBus(BlockLayer& layer, const DeviceModel& model,
   return GenericError(StrCat("No '", model.bus, "' bus found for device '", model.name, "'"));
 }
 
+Nanoseconds SinceOf(const Attachment& backend) {
+  return backend.is_attached() ? backend.holder()->since : 0;
+}
+
 // A drive that no device has, or a node.
 struct Disk {
   Drive* drive = nullptr;
@@ -127,21 +132,41 @@ absl::StatusOr<Disk> FindDisk(BlockLayer& layer, const DeviceModel& model, const
   if (disk.drive == nullptr) {
     absl::StatusOr<NodeId> node = layer.FindDeviceOrNode(name);
     if (!node.ok()) {
-      return GenericError(
-          StrCat("Property '", OwnerOfDrive(model), ".drive' can't find value '", name, "'"));
+      return RefuseUnknownNode(
+          name, StrCat("Property '", OwnerOfDrive(model), ".drive' can't find value '", name, "'"));
     }
     disk.node = *node;
   } else if (disk.drive->device != nullptr) {
-    return GenericError(StrCat("Drive '", name, "' is already in use by another device"));
+    const ConflictHolder holder = {.id = disk.drive->device->shown_name(),
+                                   .type = "guest device",
+                                   .since = SinceOf(disk.drive->backend)};
+    return GenericError(StrCat("Drive '", name, "' is already in use by another device"),
+                        DescribeRefusal({.reason = "in-use",
+                                         .object = name,
+                                         .next_step = "unplug that device with device_del first",
+                                         .holders = {holder}}));
   } else if (!disk.drive->backend.is_attached()) {
-    if (!model.is_removable) return GenericError("Device needs media, but drive is empty");
+    if (!model.is_removable) {
+      return Refuse(ConflictReason::kNotAttached, name, "Device needs media, but drive is empty",
+                    "insert a medium first, or use a device that can be empty");
+    }
   } else {
     disk.node = disk.drive->backend.node();
   }
   if (model.needs_write && layer.IsReadOnly(disk.node)) {
-    return GenericError("Block node is read-only");
+    return Refuse(ConflictReason::kReadOnly, name, "Block node is read-only",
+                  "reopen the node writable first, or use a device that only reads");
   }
   return disk;
+}
+
+absl::Status DuplicateDeviceId(const std::string& id) {
+  return GenericError(
+      StrCat("Duplicate device ID '", id, "'"),
+      DescribeRefusal({.reason = "duplicate-id",
+                       .object = id,
+                       .next_step = "choose another id, or unplug that device first",
+                       .holders = {{.id = id, .type = "guest device"}}}));
 }
 
 // How a device comes.
@@ -165,7 +190,7 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   device.iothread = reader.OptionalString("iothread").value_or("");
   if (!device.iothread.empty() &&
       layer.host().objects.Find("iothread", device.iothread) == nullptr) {
-    return DeviceNotFound(StrCat("Device '", device.iothread, "' not found"));
+    return NoSuchDevice(device.iothread);
   }
   const std::optional<std::string> bus = reader.OptionalString("bus");
   // Where it sits in the guest, and how it looks there, is all the same to us otherwise.
@@ -177,7 +202,7 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
                                "' does not support hotplugging"));
   }
   if (!device.id.empty() && layer.HasDevice(device.id)) {
-    return GenericError(StrCat("Duplicate device ID '", device.id, "'"));
+    return DuplicateDeviceId(device.id);
   }
   MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
   device.controller = layer.buses().ControllerOf(bus, model.bus);
@@ -250,11 +275,11 @@ absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& re
   reader.AcceptRest();
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (!id.empty() && layer.HasDevice(id)) {
-    return GenericError(StrCat("Duplicate device ID '", id, "'"));
+    return DuplicateDeviceId(id);
   }
   MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
   if (!iothread.empty() && layer.host().objects.Find("iothread", iothread) == nullptr) {
-    return DeviceNotFound(StrCat("Device '", iothread, "' not found"));
+    return NoSuchDevice(iothread);
   }
   if (model.name == "pci-bridge" && HasNoNumber(reader, "chassis_nr")) {
     return GenericError(
@@ -359,10 +384,6 @@ PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLR
         layer.RehearsePlugIn(request.disk->drive, request.disk->node, request.device));
   }
   return PlanOfStep(StrCat("plug in '", request.device.id, "', a ", driver));
-}
-
-absl::Status NoSuchDevice(const std::string& id) {
-  return DeviceNotFound(StrCat("Device '", id, "' not found"));
 }
 
 void EmitDeleted(BlockLayer& layer, const std::string& path, const std::string& id) {

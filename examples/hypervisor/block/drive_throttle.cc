@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/throttle_objects.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -47,9 +48,10 @@ absl::StatusOr<ThrottleRequest> ReadIoThrottle(BlockLayer& layer, const json::ob
   if (id) {
     MILLRACE_ASSIGN_OR_RETURN(drive, layer.FindBackendOfDevice(*id));
   }
-  if (drive == nullptr) return DeviceNotFound(StrCat("Device '", *device, "' not found"));
+  if (drive == nullptr) return NoSuchDevice(*device);
   if (!drive->backend.is_attached()) {
-    return GenericError("Device has no medium");
+    return Refuse(ConflictReason::kNotAttached, drive->id, "Device has no medium",
+                  "insert a medium first");
   }
   ThrottleRequest request;
   request.drive = drive;
@@ -117,7 +119,7 @@ absl::Status SetDriveThrottle(BlockLayer& layer, Drive& drive, const std::string
   if (!HasAnyLimit(limits)) return absl::OkStatus();
   const std::shared_ptr<ThrottleGroup> group = FindOrMakeGroup(layer, group_name, limits);
   MILLRACE_RETURN_IF_ERROR(group->SetLimits(limits));
-  drive.throttle = std::make_unique<DriveThrottle>(group);
+  drive.throttle = std::make_unique<DriveThrottle>(group, drive.id);
   return absl::OkStatus();
 }
 

@@ -20,8 +20,8 @@ struct Drive;
 
 class DriveThrottle {
  public:
-  explicit DriveThrottle(std::shared_ptr<ThrottleGroup> group)
-      : group_(std::move(group)), member_(*group_, group_->name()) {}
+  DriveThrottle(std::shared_ptr<ThrottleGroup> group, const std::string& drive)
+      : group_(std::move(group)), member_(*group_, drive) {}
 
   void CoPass(ThrottleDirection direction, uint64_t bytes) MILLRACE_MAY_SUSPEND {
     member_.CoPass(direction, bytes);

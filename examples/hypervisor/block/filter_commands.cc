@@ -8,6 +8,7 @@
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/job_options.h"
 #include "examples/hypervisor/block/plan_tools.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -18,7 +19,8 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<FilterDriver>> MakeFilter(BlockLayer& layer, const NodeTree& tree) {
   if (layer.registry().KindOf(tree.driver) != NodeKind::kFilter) {
-    return GenericError(StrCat("Driver '", tree.driver, "' is not a filter"));
+    return Refuse(ConflictReason::kNotFilter, tree.driver,
+                  StrCat("Driver '", tree.driver, "' is not a filter"), "name a filter's driver");
   }
   if (!tree.children.empty() || !tree.filename.empty()) {
     return GenericError("The filter's child is the node that it is put above");

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/graph/describe.h"
 
 namespace millrace {
@@ -83,14 +84,20 @@ absl::Status CheckIothreads(const BlockLayer& layer, const GraphReader& reader, 
   if (!start) return absl::OkStatus();
   const std::set<std::string> around = NamesAround(DescribePicture(reader), *start);
   std::set<std::string> homes;
+  std::vector<ConflictHolder> pinned;
   if (newcomer != nullptr) homes.insert(newcomer->home_iothread);
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
     if (drive->device == nullptr || !drive->backend.is_attached()) continue;
-    const std::optional<std::string> its = NodeNameOf(reader, drive->backend.node());
-    if (its && around.contains(*its)) homes.insert(drive->device->home_iothread);
+    const std::optional<std::string> its = NameOf(reader, drive->backend.node());
+    if (!its || !around.contains(*its)) continue;
+    homes.insert(drive->device->home_iothread);
+    pinned.push_back({.id = drive->device->shown_name(),
+                      .type = "guest device",
+                      .since = drive->backend.holder()->since});
   }
   if (homes.size() < 2) return absl::OkStatus();
-  return GenericError("Cannot change iothread of active block backend");
+  return RefuseForHolders(ConflictReason::kNodeInUse, *start, std::move(pinned),
+                          "Cannot change iothread of active block backend");
 }
 
 }  // namespace millrace

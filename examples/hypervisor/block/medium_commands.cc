@@ -9,6 +9,7 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_view.h"
@@ -36,15 +37,27 @@ absl::StatusOr<Slot> FindSlot(BlockLayer& layer, ArgumentReader& reader) {
   }
   if (id) return FindByDevice(layer, *id);
   Drive* drive = layer.FindDrive(*device);
-  if (drive == nullptr) return DeviceNotFound(StrCat("Device '", *device, "' not found"));
+  if (drive == nullptr) return NoSuchDevice(*device);
   return Slot{drive, *device};
+}
+
+json::object KeepsItsMedium(const Slot& slot) {
+  return DescribeRefusal({.reason = "not-removable",
+                          .object = slot.name,
+                          .next_step = "use a device whose medium can be taken out"});
+}
+
+json::object TrayIsClosed(const Slot& slot) {
+  return DescribeRefusal({.reason = "tray-closed",
+                          .object = slot.name,
+                          .next_step = "open it with blockdev-open-tray first"});
 }
 
 // A drive that no device has taken is open to all.
 absl::Status CheckRemovable(const Slot& slot) {
   const GuestDevice* device = slot.drive->device.get();
   if (device == nullptr || device->is_removable) return absl::OkStatus();
-  return GenericError(StrCat("Device '", slot.name, "' is not removable"));
+  return GenericError(StrCat("Device '", slot.name, "' is not removable"), KeepsItsMedium(slot));
 }
 
 bool HasTray(const Drive& drive) { return drive.device != nullptr && drive.device->has_tray; }
@@ -59,7 +72,7 @@ void MoveTray(BlockLayer& layer, Drive& drive, bool open) {
 
 absl::Status CheckTrayIsOpen(const Slot& slot) {
   if (!HasTray(*slot.drive) || slot.drive->is_tray_open) return absl::OkStatus();
-  return GenericError(StrCat("Tray of device '", slot.name, "' is not open"));
+  return GenericError(StrCat("Tray of device '", slot.name, "' is not open"), TrayIsClosed(slot));
 }
 
 absl::Status CoRemove(BlockLayer& layer, const Slot& slot) MILLRACE_MAY_SUSPEND {
@@ -73,10 +86,17 @@ absl::Status CoRemove(BlockLayer& layer, const Slot& slot) MILLRACE_MAY_SUSPEND 
 // QEMU does not say here which device it is.
 absl::Status CheckInsert(const Slot& slot) {
   const GuestDevice* const device = slot.drive->device.get();
-  if (device != nullptr && !device->is_removable) return GenericError("Device is not removable");
-  if (!CheckTrayIsOpen(slot).ok()) return GenericError("Tray of the device is not open");
+  if (device != nullptr && !device->is_removable) {
+    return GenericError("Device is not removable", KeepsItsMedium(slot));
+  }
+  if (!CheckTrayIsOpen(slot).ok()) {
+    return GenericError("Tray of the device is not open", TrayIsClosed(slot));
+  }
   if (!slot.drive->backend.is_attached()) return absl::OkStatus();
-  return GenericError("There already is a medium in the device");
+  return GenericError(
+      "There already is a medium in the device",
+      DescribeRefusal(
+          {.reason = "in-use", .object = slot.name, .next_step = "take out the medium first"}));
 }
 
 absl::Status Insert(BlockLayer& layer, const Slot& slot, NodeId node) MILLRACE_OPENS_VIEW {
@@ -113,9 +133,10 @@ CommandResult CoRemoveMedium(BlockLayer& layer, const json::object& arguments)
 absl::StatusOr<NodeId> FreeNode(BlockLayer& layer, const std::string& name) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
-  if (!node.ok()) return GenericError(StrCat("Node '", name, "' not found"));
+  if (!node.ok()) return RefuseUnknownNode(name, StrCat("Node '", name, "' not found"));
   if (layer.HasBackend(node->id())) {
-    return GenericError(StrCat("Node '", name, "' is already in use"));
+    return RefuseForHolders(ConflictReason::kNodeInUse, name, node->users(layer.monitor()),
+                            StrCat("Node '", name, "' is already in use"));
   }
   return node->id();
 }

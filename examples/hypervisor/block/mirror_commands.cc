@@ -33,7 +33,9 @@ absl::StatusOr<MirrorSync> ReadMirrorSync(ArgumentReader& reader) {
   constexpr MirrorSync kSyncs[] = {MirrorSync::kTop, MirrorSync::kFull, MirrorSync::kNone};
   const size_t index = reader.Enum("sync", kMirrorSyncNames);
   if (index < std::size(kSyncs)) return kSyncs[index];
-  return GenericError(StrCat("Sync mode '", kMirrorSyncNames[index], "' not supported"));
+  return Refuse(ConflictReason::kInvalidOption, reader.String("device"),
+                StrCat("Sync mode '", kMirrorSyncNames[index], "' not supported"),
+                "choose full, top or none");
 }
 
 absl::Status ReadMirrorOptions(ArgumentReader& reader, MirrorOptions* options) {
@@ -80,8 +82,7 @@ absl::Status CheckReplaced(const GraphReader& view, const std::string& name) {
                   StrCat("Failed to find node with node-name='", name, "'"),
                   "name a node that there is");
   }
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, replaced->id(), Operation::kReplace));
-  return CheckIsNoBacking(*replaced);
+  return CheckIsFree(*replaced, Operation::kReplace);
 }
 
 // Busy nodes are told before a bad job id, and before what else is wrong.
@@ -91,8 +92,7 @@ absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
     MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
     MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(options.target));
     MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
-    MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
-    MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(target));
+    MILLRACE_RETURN_IF_ERROR(CheckIsFree(target, Operation::kMirrorTarget));
     if (!options.replaces.empty()) {
       MILLRACE_RETURN_IF_ERROR(CheckReplaced(view, options.replaces));
     }

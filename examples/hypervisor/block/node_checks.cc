@@ -28,12 +28,19 @@ absl::Status CheckIsNoBacking(const NodeView& node) {
   return absl::OkStatus();
 }
 
+absl::Status CheckIsFree(const NodeView& node, Operation operation) {
+  if (node.has_backing_link_since(operation)) {
+    MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(node));
+  }
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(node.reader(), node.id(), operation));
+  return CheckIsNoBacking(node);
+}
+
 absl::Status CheckMayLeaveDrive(BlockLayer& layer, const Drive& drive, Operation operation) {
   if (!drive.backend.is_attached()) return absl::OkStatus();
   GraphView view(layer.graph());
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, drive.backend.node(), operation));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(drive.backend.node()));
-  return CheckIsNoBacking(node);
+  return CheckIsFree(node, operation);
 }
 
 absl::Status CheckSizeMax(uint64_t bytes) {
@@ -44,8 +51,8 @@ absl::Status CheckSizeMax(uint64_t bytes) {
 
 absl::Status CheckIsRootForJobs(const NodeView& node) {
   if (node.parents().empty() && !node.has_job_user()) return absl::OkStatus();
-  return Refuse(ConflictReason::kNotRoot, node.name(), "Need a root block node",
-                "name a node that nothing stands on, or wait until the job above it has ended");
+  return RefuseForHolders(ConflictReason::kNotRoot, node.name(), node.jobs_and_parents(),
+                          "Need a root block node");
 }
 
 }  // namespace millrace

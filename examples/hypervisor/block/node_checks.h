@@ -17,6 +17,10 @@ namespace millrace {
 // into, and little else.
 absl::Status CheckIsNoBacking(const NodeView& node);
 
+// Neither a job's claim nor an overlay stands in the way of the operation; of both, what came last
+// is told.
+absl::Status CheckIsFree(const NodeView& node, Operation operation);
+
 // Whether the drive's medium, if it has one, may be taken from it: a job that works on it has
 // claimed `operation`, and an overlay stands on it.
 absl::Status CheckMayLeaveDrive(BlockLayer& layer, const Drive& drive, Operation operation)

@@ -11,6 +11,7 @@
 #include "examples/hypervisor/block/blockdev_types.h"
 #include "examples/hypervisor/block/node_checks.h"
 #include "examples/hypervisor/block/plan_tools.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -39,7 +40,8 @@ CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MI
 
 // Jobs too have back ends, which count here.
 bool HasBackend(const BlockLayer& layer, const NodeView& view) {
-  for (const std::string& purpose : view.job_purposes()) {
+  for (const auto& [purpose, used] : view.job_uses()) {
+    if (used.empty()) continue;  // one that waits to be dismissed only names its nodes
     if (purpose == "target" || purpose == "base") return true;
     const bool is_mirror = view.driver_name() == "mirror_top";  // whose job does not read by it
     if (view.is_filter() && !is_mirror && purpose == "main node") return true;
@@ -57,15 +59,17 @@ bool HasBackend(const BlockLayer& layer, const NodeView& view) {
 absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) {
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
-  if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
-  if (HasBackend(layer, *node)) return GenericError(StrCat("Node ", name, " is in use"));
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node->id(), Operation::kDelete));
-  MILLRACE_RETURN_IF_ERROR(CheckIsNoBacking(*node));
-  if (!layer.OwnsNode(name)) {
-    return GenericError(StrCat("Node ", name, " is not owned by the monitor"));
+  if (!node.ok()) {
+    return RefuseUnknownNode(name, StrCat("Failed to find node with node-name='", name, "'"));
   }
+  const auto in_use = [&](std::string_view text) {
+    return RefuseForHolders(ConflictReason::kNodeInUse, name, node->users(layer.monitor()), text);
+  };
+  if (HasBackend(layer, *node)) return in_use(StrCat("Node ", name, " is in use"));
+  MILLRACE_RETURN_IF_ERROR(CheckIsFree(*node, Operation::kDelete));
+  if (!layer.OwnsNode(name)) return in_use(StrCat("Node ", name, " is not owned by the monitor"));
   if (node->user_count() > 1 || !node->parents().empty()) {
-    return GenericError(StrCat("Block device ", name, " is in use"));
+    return in_use(StrCat("Block device ", name, " is in use"));
   }
   return absl::OkStatus();
 }
@@ -82,24 +86,32 @@ CommandResult CoBlockdevDel(BlockLayer& layer, const json::object& arguments) MI
 
 // ---- block_resize ------------------------------------------------------------------------------
 
+constexpr std::string_view kResizeAnother = "resize an image of a format that can grow";
+
 absl::Status CheckNewSize(const NodeView& node, int64_t size) {
   MILLRACE_RETURN_IF_ERROR(CheckSizeMax(static_cast<uint64_t>(size)));
   const NodeView image = SkipFilters(node);
   if (image.driver_name() == "qcow2" && size % 512 != 0) {
-    return GenericError("The new size must be a multiple of 512");
+    return Refuse(ConflictReason::kInvalidOption, node.name(),
+                  "The new size must be a multiple of 512", "give a multiple of 512");
   }
   for (const char* fixed : {"null-co", "null-aio", "quorum"}) {
     if (image.driver_name() == fixed) {
-      return GenericError("Image format driver does not support resize");
+      return Refuse(ConflictReason::kUnsupportedByDriver, node.name(),
+                    "Image format driver does not support resize", kResizeAnother);
     }
   }
   const std::vector<ToldOption>& told = image.told();
   const bool has_size = std::any_of(told.begin(), told.end(),
                                     [](const ToldOption& option) { return option.name == "size"; });
   if (image.driver_name() == "raw" && has_size) {
-    return GenericError("Cannot resize fixed-size raw disks");
+    return Refuse(ConflictReason::kUnsupportedByDriver, node.name(),
+                  "Cannot resize fixed-size raw disks", kResizeAnother);
   }
-  if (node.is_read_only()) return GenericError("Image is read-only");
+  if (node.is_read_only()) {
+    return Refuse(ConflictReason::kReadOnly, node.name(), "Image is read-only",
+                  "reopen the node writable with blockdev-reopen first");
+  }
   return absl::OkStatus();
 }
 
@@ -108,10 +120,9 @@ absl::Status CheckMayResize(BlockLayer& layer, NodeId id, const std::optional<st
                             int64_t size) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
-  const bool is_free =
-      OperationClaim::Check(view, id, Operation::kResize).ok() && CheckIsNoBacking(node).ok();
-  if (!is_free) {
-    return GenericError(StrCat("Device '", device.value_or("(null)"), "' is in use"));
+  const absl::Status in_the_way = CheckIsFree(node, Operation::kResize);
+  if (!in_the_way.ok()) {
+    return WithConflictOf(GenericError(StrCat("Device '", name, "' is in use")), in_the_way);
   }
   return CheckNewSize(node, size);
 }
@@ -195,16 +206,21 @@ absl::Status StageHeader(GraphTransaction& change, const HeaderRequest& request)
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, change.Resolve(request.image));
   // What the graph says, not the header: an image may stand on another than the one it names.
   if (!node.is_filter() && !BackingChainNext(node)) {
-    return GenericError("not allowing backing file change on an image without a backing file");
+    return Refuse(ConflictReason::kNoBacking, node.name(),
+                  "not allowing backing file change on an image without a backing file",
+                  "name an image that stands on another");
   }
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(change, request.device, Operation::kChange));
   if (!ChainContains(top, node)) {
-    return GenericError(
-        StrCat("'", request.device_name, "' and image file are not in the same chain"));
+    return Refuse(ConflictReason::kNotInChain, node.name(),
+                  StrCat("'", request.device_name, "' and image file are not in the same chain"),
+                  "name an image of the device's chain");
   }
   if (node.is_filter()) {
-    return GenericError(
-        StrCat("Could not change backing file to '", request.filename, "': ", ErrnoText(ENOTSUP)));
+    return Refuse(
+        ConflictReason::kIsFilter, node.name(),
+        StrCat("Could not change backing file to '", request.filename, "': ", ErrnoText(ENOTSUP)),
+        "name an image: a filter has no header");
   }
   BackingReference header{request.filename, node.backing_reference().format};
   if (request.filename.empty()) {

@@ -5,6 +5,7 @@
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REFUSAL_H_
 
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
@@ -20,6 +21,12 @@ QmpErrorReply RenderRefusal(const absl::Status& status);
 absl::Status Refuse(const Conflict& conflict, std::string_view text);
 absl::Status Refuse(ConflictReason reason, std::string_view object, std::string_view text,
                     std::string_view next_step);
+// For what holders are in the way of: what to do next is to wait for the first, if it is a job, or
+// to take it away.
+absl::Status RefuseForHolders(ConflictReason reason, std::string_view object,
+                              std::vector<ConflictHolder> holders, std::string_view text);
+// "Failed to find node with node-name='x'", and the like: no node has the name.
+absl::Status RefuseUnknownNode(std::string_view name, std::string_view text);
 
 }  // namespace millrace
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/block_layer.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_view.h"
@@ -55,11 +56,14 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
   if (iothread == nullptr) return GenericError("Parameter 'iothread' is missing");
   GraphView view(layer.graph());
   absl::StatusOr<NodeView> node = view.Find(name);
-  if (!node.ok()) return GenericError(StrCat("Failed to find node with node-name='", name, "'"));
+  if (!node.ok()) {
+    return RefuseUnknownNode(name, StrCat("Failed to find node with node-name='", name, "'"));
+  }
   if (!force && layer.HasBackend(node->id())) {
-    return GenericError(StrCat("Node ", name,
-                               " is associated with a BlockBackend and could be in "
-                               "use (use force=true to override this check)"));
+    return RefuseForHolders(ConflictReason::kNodeInUse, name, node->users(layer.monitor()),
+                            StrCat("Node ", name,
+                                   " is associated with a BlockBackend and could be in "
+                                   "use (use force=true to override this check)"));
   }
   if (iothread->is_null()) return json::object();
   if (!iothread->is_string()) {

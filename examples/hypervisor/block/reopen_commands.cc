@@ -135,7 +135,7 @@ PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
 absl::StatusOr<NodeId> FindForThreshold(BlockLayer& layer, const std::string& name)
     MILLRACE_OPENS_VIEW {
   absl::StatusOr<NodeId> node = layer.FindNode("", name);
-  if (!node.ok()) return GenericError(StrCat("Device '", name, "' not found"));
+  if (!node.ok()) return RefuseUnknownNode(name, StrCat("Device '", name, "' not found"));
   return node;
 }
 

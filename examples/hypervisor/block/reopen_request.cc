@@ -9,6 +9,7 @@
 
 #include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/qemu_io.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
@@ -145,7 +146,8 @@ class RequestReader {
   absl::Status Read(const NodeTree& tree, const json::object& given) {
     absl::StatusOr<NodeView> node = reader_.Find(tree.node_name);
     if (!node.ok()) {
-      return GenericError(StrCat("Failed to find node with node-name='", tree.node_name, "'"));
+      return RefuseUnknownNode(tree.node_name,
+                               StrCat("Failed to find node with node-name='", tree.node_name, "'"));
     }
     return ReadNode(tree, given, *node, Above());
   }
@@ -283,7 +285,8 @@ class RequestReader {
     if (!child.reference.empty()) {
       absl::StatusOr<NodeView> found = reader_.FindDeviceOrNode(child.reference);
       if (!found.ok()) {
-        return GenericError(StrCat("Cannot find device='' nor node-name='", child.reference, "'"));
+        return RefuseUnknownNode(
+            child.reference, StrCat("Cannot find device='' nor node-name='", child.reference, "'"));
       }
       wanted = found->id();
     }
@@ -303,7 +306,8 @@ class RequestReader {
                   [&](const ChildChange& earlier) { return earlier.role == role; });
     if (is_same) return now ? FollowUp(*now, own) : absl::OkStatus();
     if (now && now->is_implicit()) {
-      return GenericError(StrCat("Cannot replace implicit ", name, " child of ", node.name()));
+      return RefuseForHolders(ConflictReason::kFrozenLink, now->name(), now->users(),
+                              StrCat("Cannot replace implicit ", name, " child of ", node.name()));
     }
     if (!wanted && name != "backing") {
       return GenericError(StrCat("Invalid parameter type for '", name, "', expected: BlockdevRef"));

@@ -49,9 +49,8 @@ absl::Status RefuseBelow(BlockLayer& layer, const PreparedSnapshot& earlier) MIL
 
 absl::Status CheckMaySnapshot(BlockLayer& layer, NodeId node) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, node, Operation::kSnapshot));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView image, view.Resolve(node));
-  return CheckIsNoBacking(image);
+  return CheckIsFree(image, Operation::kSnapshot);
 }
 
 // Where an overlay goes.
@@ -91,8 +90,8 @@ absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const NodeView overlay, view.Resolve(id));
   // Whoever only writes to it, as a mirror to its target, does not mind what shines through.
   if (overlay.cumulative_permissions().used.Contains(kConsistentRead)) {
-    return Refuse(ConflictReason::kNodeInUse, overlay.name(), "The overlay is already in use",
-                  kOtherOverlay);
+    return RefuseForHolders(ConflictReason::kNodeInUse, overlay.name(),
+                            overlay.users(layer.monitor()), "The overlay is already in use");
   }
   if (overlay.is_filter()) {
     return Refuse(ConflictReason::kIsFilter, overlay.name(), "Filters cannot be used as overlays",
@@ -313,7 +312,8 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
   MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
   if (node_name && !name) return GenericError("New overlay node-name missing");
   if (!request.node_name.empty() && layer.FindDeviceOrNode(request.node_name).ok()) {
-    return GenericError("New overlay node-name already in use");
+    return Refuse(ConflictReason::kDuplicateNodeName, request.node_name,
+                  "New overlay node-name already in use", "choose another name");
   }
   MILLRACE_RETURN_IF_ERROR(CheckFormat(request));
   request.name_error = CheckNewName(layer, name);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "millrace/engine/base/status_macros.h"
@@ -16,8 +17,16 @@ constexpr uint64_t kLimitMax = 1000000000000000;
 
 struct ThrottleObject final : UserObject {
   explicit ThrottleObject(std::shared_ptr<ThrottleGroup> its_group) : group(std::move(its_group)) {}
-  // The filters hold it too.
-  bool is_in_use() const override { return group.use_count() > 1; }
+  // Filters and drives hold it too.
+  std::vector<ConflictHolder> users() const override {
+    if (group.use_count() == 1) return {};
+    std::vector<ConflictHolder> users;
+    for (const std::string& name : group->MemberNames()) {
+      users.push_back({.id = name, .type = "throttle member"});
+    }
+    if (users.empty()) users.push_back({.type = "throttle member"});  // it is being opened
+    return users;
+  }
 
   const std::shared_ptr<ThrottleGroup> group;
 };

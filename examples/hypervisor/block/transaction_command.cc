@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "examples/hypervisor/block/plan_tools.h"
+#include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/snapshot_commands.h"
 #include "examples/hypervisor/block/user_bitmaps.h"
 #include "millrace/engine/base/status_macros.h"
@@ -102,7 +103,9 @@ absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& 
     MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader, *prepared));
     for (const PreparedSnapshot& earlier : *prepared) {
       if (earlier.overlay == snapshot.overlay) {
-        return GenericError("The overlay is already in use");
+        return Refuse(ConflictReason::kNodeInUse, reader.String("overlay"),
+                      "The overlay is already in use",
+                      "name another overlay: an earlier action has this one");
       }
     }
     prepared->push_back(std::move(snapshot));

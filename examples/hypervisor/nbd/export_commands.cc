@@ -32,6 +32,15 @@ std::string RefuseBitmaps(ArgumentReader& reader) {
   return StrCat("Dirty bitmap '", name, "' not found");
 }
 
+absl::Status IdIsTaken(const std::string& id) {
+  return GenericError(
+      StrCat("Block export id '", id, "' is already in use"),
+      DescribeRefusal({.reason = "duplicate-id",
+                       .object = id,
+                       .next_step = "choose another id, or remove that export first",
+                       .holders = {{.id = id, .type = "export"}}}));
+}
+
 struct ExportArguments {
   ExportRequest request;
   std::string node_name;
@@ -65,14 +74,21 @@ absl::StatusOr<ExportRequest> ReadExportAdd(NbdPart& part, ArgumentReader& reade
   const NbdExportOptions& options = read.request.options;
   if (!IsIdentifier(options.id)) return GenericError("Invalid block export id");
   if (part.Find(options.id) != nullptr) {
-    return GenericError(StrCat("Block export id '", options.id, "' is already in use"));
+    return IdIsTaken(options.id);
   }
   MILLRACE_ASSIGN_OR_RETURN(read.request.node, part.layer().FindNode("", read.node_name));
   if (options.is_writable && part.layer().IsReadOnly(read.request.node)) {
-    return GenericError("Cannot export read-only node as writable");
+    return GenericError(
+        "Cannot export read-only node as writable",
+        DescribeRefusal({.reason = ConflictReasonName(ConflictReason::kReadOnly),
+                         .object = read.node_name,
+                         .next_step = "reopen the node writable first, or export it read-only"}));
   }
   if (read.iothread && part.host().objects.Find("iothread", *read.iothread) == nullptr) {
-    return GenericError(StrCat("iothread \"", *read.iothread, "\" not found"));
+    return GenericError(StrCat("iothread \"", *read.iothread, "\" not found"),
+                        DescribeRefusal({.reason = "unknown-object",
+                                         .object = *read.iothread,
+                                         .next_step = "add it with object-add first"}));
   }
   return std::move(read.request);
 }
@@ -123,9 +139,9 @@ CommandResult CoExportDel(NbdPart& part, const json::object& arguments) MILLRACE
 absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   const NbdExportOptions& options = request.options;
   if (part.Find(options.id) != nullptr) {
-    return GenericError(StrCat("Block export id '", options.id, "' is already in use"));
+    return IdIsTaken(options.id);
   }
-  if (!part.is_server_running()) return GenericError("NBD server not running");
+  MILLRACE_RETURN_IF_ERROR(part.CheckIsRunning());
   if (options.name.size() > nbd::kStringBytesMax) {
     return GenericError(StrCat("export name '", options.name, "' too long"));
   }
@@ -134,7 +150,14 @@ absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   }
   for (const std::shared_ptr<NbdExport>& each : part.exports()) {
     if (each->is_ending() || each->name() != options.name) continue;
-    return GenericError(StrCat("NBD server already has export named '", options.name, "'"));
+    return GenericError(
+        StrCat("NBD server already has export named '", options.name, "'"),
+        DescribeRefusal(
+            {.reason = "duplicate-name",
+             .object = options.name,
+             .next_step = "choose another name, or remove that export first",
+             .holders = {
+                 {.id = each->id(), .type = "export", .since = each->backend().holder()->since}}}));
   }
   if (!request.bitmap_refusal.empty()) return GenericError(request.bitmap_refusal);
   return absl::OkStatus();

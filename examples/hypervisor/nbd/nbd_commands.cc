@@ -86,12 +86,12 @@ CommandResult CoServerRemove(NbdPart& part, const json::object& arguments) MILLR
 PlanResult PlanServerStart(NbdPart& part, const json::object& arguments) {
   ArgumentReader reader(arguments);
   MILLRACE_RETURN_IF_ERROR(ReadServerOptions(part, reader, true).status());
-  if (part.is_server_running()) return GenericError("NBD server already running");
+  MILLRACE_RETURN_IF_ERROR(part.CheckIsNotRunning());
   return PlanOfStep("listen for NBD clients");
 }
 
 PlanResult PlanServerStop(const NbdPart& part) {
-  if (!part.is_server_running()) return GenericError("NBD server not running");
+  MILLRACE_RETURN_IF_ERROR(part.CheckIsRunning());
   CommandPlan plan = PlanOfStep("cut off all NBD clients, and listen no more");
   for (const std::shared_ptr<NbdExport>& each : part.exports()) {
     if (!each->is_ending()) plan.steps.push_back(StrCat("end the export '", each->id(), "'"));

@@ -27,15 +27,31 @@ void NbdPart::CoShutdown() {
   endings_.CoJoin();
 }
 
+absl::Status NbdPart::CheckIsNotRunning() const {
+  if (server_ == nullptr) return absl::OkStatus();
+  return GenericError("NBD server already running",
+                      DescribeRefusal({.reason = "server-running",
+                                       .object = "nbd-server",
+                                       .next_step = "stop it with nbd-server-stop first"}));
+}
+
+absl::Status NbdPart::CheckIsRunning() const {
+  if (server_ != nullptr) return absl::OkStatus();
+  return GenericError("NBD server not running",
+                      DescribeRefusal({.reason = "server-not-running",
+                                       .object = "nbd-server",
+                                       .next_step = "start it with nbd-server-start first"}));
+}
+
 absl::Status NbdPart::StartServer(NbdServerOptions options) {
-  if (server_ != nullptr) return GenericError("NBD server already running");
+  MILLRACE_RETURN_IF_ERROR(CheckIsNotRunning());
   MILLRACE_ASSIGN_OR_RETURN(
       server_, NbdServer::Start(host_.loop, host_.engine, exports_, std::move(options)));
   return absl::OkStatus();
 }
 
 absl::Status NbdPart::CoStopServer() {
-  if (server_ == nullptr) return GenericError("NBD server not running");
+  MILLRACE_RETURN_IF_ERROR(CheckIsRunning());
   for (const std::shared_ptr<NbdExport>& each : OldestFirst()) CoBeginEnd(each);
   server_->CoStop();
   endings_.CoJoin();
@@ -61,12 +77,26 @@ absl::Status NbdPart::AddExport(NodeId node, NbdExportOptions options, const Dri
 
 absl::Status NbdPart::CheckRemoveExport(std::string_view id, bool is_hard) const {
   const std::shared_ptr<NbdExport> found = Find(id);
-  if (found == nullptr) return GenericError(StrCat("Export '", id, "' is not found"));
-  if (found->is_ending()) {
-    return GenericError(StrCat("Export '", id, "' is already shutting down"));
+  if (found == nullptr) {
+    return GenericError(StrCat("Export '", id, "' is not found"),
+                        DescribeRefusal({.reason = "unknown-export",
+                                         .object = id,
+                                         .next_step = "list them with query-block-exports"}));
   }
-  if (!is_hard && server_ != nullptr && server_->HasClients(*found)) {
-    return GenericError(StrCat("export '", id, "' still in use"));
+  if (found->is_ending()) {
+    return GenericError(StrCat("Export '", id, "' is already shutting down"),
+                        DescribeRefusal({.reason = "export-ending",
+                                         .object = id,
+                                         .next_step = "wait for BLOCK_EXPORT_DELETED"}));
+  }
+  const size_t clients = is_hard || server_ == nullptr ? 0 : server_->CountClients(*found);
+  if (clients > 0) {
+    return GenericError(
+        StrCat("export '", id, "' still in use"),
+        DescribeRefusal({.reason = "in-use",
+                         .object = id,
+                         .next_step = "let its clients disconnect, or use mode hard",
+                         .holders = {clients, ConflictHolder{.type = "NBD client"}}}));
   }
   return absl::OkStatus();
 }

@@ -48,6 +48,10 @@ class NbdPart final : public HypervisorPart {
   // `is_hard`: clients are cut off; otherwise it is refused while there are any.
   absl::Status CoRemoveExport(std::string_view id, bool is_hard) MILLRACE_MAY_SUSPEND;
 
+  // "NBD server already running", and "NBD server not running".
+  absl::Status CheckIsNotRunning() const;
+  absl::Status CheckIsRunning() const;
+
  private:
   // In a coroutine of its own, or, without memory for one, now.
   void CoBeginEnd(const std::shared_ptr<NbdExport>& ended) MILLRACE_MAY_SUSPEND;

@@ -204,11 +204,11 @@ absl::StatusOr<std::unique_ptr<NbdStream>> NbdServer::StartTls(std::unique_ptr<N
   return options_.tls->Wrap(std::move(plain), options_.authorizer);
 }
 
-bool NbdServer::HasClients(const NbdExport& disk) const {
-  return std::any_of(connections_.begin(), connections_.end(),
-                     [&](const std::unique_ptr<Connection>& each) {
-                       return each->session.disk() == &disk && !each->session.is_finished();
-                     });
+size_t NbdServer::CountClients(const NbdExport& disk) const {
+  return static_cast<size_t>(std::count_if(
+      connections_.begin(), connections_.end(), [&](const std::unique_ptr<Connection>& each) {
+        return each->session.disk() == &disk && !each->session.is_finished();
+      }));
 }
 
 // ---- The end -----------------------------------------------------------------------------------

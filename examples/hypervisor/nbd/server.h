@@ -54,7 +54,7 @@ class NbdServer final : public NbdSessionHost {
   void CoStop() MILLRACE_MAY_SUSPEND;
   // Cuts off the clients of one export.
   void Disconnect(const NbdExport& disk);
-  bool HasClients(const NbdExport& disk) const;
+  size_t CountClients(const NbdExport& disk) const;
 
   // In every turn of the event loop.
   void Housekeep();

@@ -2,6 +2,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/nbd/tls.h"
 #include "examples/hypervisor/nbd/tls_backend.h"
@@ -21,7 +22,10 @@ struct CredentialsObject final : UserObject {
   explicit CredentialsObject(std::shared_ptr<const NbdTlsCredentials> the_credentials)
       : credentials(std::move(the_credentials)) {}
   // A running server holds it too.
-  bool is_in_use() const override { return credentials.use_count() > 1; }
+  std::vector<ConflictHolder> users() const override {
+    if (credentials.use_count() == 1) return {};
+    return {{.type = "NBD server"}};
+  }
 
   const std::shared_ptr<const NbdTlsCredentials> credentials;
 };

@@ -84,7 +84,11 @@ absl::StatusOr<ObjectRegistry::Made> ObjectRegistry::Make(const json::object& op
   if (!IsIdentifier(id)) return GenericError("Parameter 'id' expects an identifier");
   if (objects_.contains(id)) {
     return GenericError(
-        StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"));
+        StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"),
+        DescribeRefusal({.reason = "duplicate-id",
+                         .object = id,
+                         .next_step = "choose another id, or delete that object first",
+                         .holders = {{.id = id, .type = objects_.find(id)->second.type}}}));
   }
   MILLRACE_RETURN_IF_ERROR(object.status());
   return Made{id, type, *std::move(object)};
@@ -102,11 +106,19 @@ absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style)
 
 absl::Status ObjectRegistry::CheckDelete(std::string_view id) const {
   const auto found = objects_.find(id);
-  if (found == objects_.end()) return GenericError(StrCat("object '", id, "' not found"));
-  if (found->second.object->is_in_use()) {
-    return GenericError(StrCat("object '", id, "' is in use, can not be deleted"));
+  if (found == objects_.end()) {
+    return GenericError(StrCat("object '", id, "' not found"),
+                        DescribeRefusal({.reason = "unknown-object",
+                                         .object = id,
+                                         .next_step = "name one that was added by object-add"}));
   }
-  return absl::OkStatus();
+  std::vector<ConflictHolder> users = found->second.object->users();
+  if (users.empty()) return absl::OkStatus();
+  return GenericError(StrCat("object '", id, "' is in use, can not be deleted"),
+                      DescribeRefusal({.reason = "in-use",
+                                       .object = id,
+                                       .next_step = "take away first what uses it",
+                                       .holders = std::move(users)}));
 }
 
 absl::Status ObjectRegistry::Delete(std::string_view id) {

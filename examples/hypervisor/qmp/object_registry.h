@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/qmp/argument_reader.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/conflict.h"
 
 namespace millrace {
 
@@ -26,8 +27,8 @@ namespace millrace {
 class UserObject {
  public:
   virtual ~UserObject() = default;
-  // Whether somebody uses it: "object 'x' is in use, can not be deleted".
-  virtual bool is_in_use() const { return false; }
+  // Who uses it: "object 'x' is in use, can not be deleted".
+  virtual std::vector<ConflictHolder> users() const { return {}; }
 };
 
 // Makes an object from its properties; "qom-type" and "id" have been read. Reads all properties;

@@ -12,20 +12,11 @@ namespace {
 constexpr char kReplyPayload[] = "millrace/qmp-error";
 
 json::object DescribeConflict(const Conflict& conflict) {
-  json::object data;
-  data["reason"] = json::string_view(ConflictReasonName(conflict.reason));
-  data["object"] = conflict.object;
-  json::array holders;
-  for (const ConflictHolder& holder : conflict.holders) {
-    json::object entry;
-    entry["id"] = holder.id;
-    entry["type"] = holder.type;
-    if (holder.since != 0) entry["since-ns"] = holder.since;
-    holders.push_back(std::move(entry));
-  }
-  data["holders"] = std::move(holders);
+  json::object data = DescribeRefusal({.reason = ConflictReasonName(conflict.reason),
+                                       .object = conflict.object,
+                                       .next_step = conflict.next_step,
+                                       .holders = conflict.holders});
   if (!conflict.detail.empty()) data["detail"] = conflict.detail;
-  if (!conflict.next_step.empty()) data["next-step"] = conflict.next_step;
   return data;
 }
 
@@ -57,9 +48,28 @@ absl::Status GenericError(std::string_view desc, json::object data) {
   return QmpError("GenericError", desc, std::move(data));
 }
 
-absl::Status DeviceNotFound(std::string_view desc) { return QmpError("DeviceNotFound", desc); }
+absl::Status DeviceNotFound(std::string_view desc, json::object data) {
+  return QmpError("DeviceNotFound", desc, std::move(data));
+}
 absl::Status DeviceNotActive(std::string_view desc) { return QmpError("DeviceNotActive", desc); }
 absl::Status CommandNotFound(std::string_view desc) { return QmpError("CommandNotFound", desc); }
+
+json::object DescribeRefusal(const RefusalData& refusal) {
+  json::object data;
+  data["reason"] = json::string_view(refusal.reason);
+  data["object"] = json::string_view(refusal.object);
+  json::array holders;
+  for (const ConflictHolder& holder : refusal.holders) {
+    json::object entry;
+    entry["id"] = holder.id;
+    entry["type"] = holder.type;
+    if (holder.since != 0) entry["since-ns"] = holder.since;
+    holders.push_back(std::move(entry));
+  }
+  data["holders"] = std::move(holders);
+  if (!refusal.next_step.empty()) data["next-step"] = json::string_view(refusal.next_step);
+  return data;
+}
 
 absl::Status WithConflictOf(absl::Status told, const absl::Status& cause) {
   cause.ForEachPayload([&told](absl::string_view name, const absl::Cord& payload) {

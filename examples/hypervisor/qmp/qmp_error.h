@@ -14,9 +14,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "examples/hypervisor/qmp/json.h"
+#include "millrace/engine/base/conflict.h"
 
 namespace millrace {
 
@@ -34,9 +36,19 @@ struct QmpErrorReply {
 // capital.
 absl::Status QmpError(std::string_view error_class, std::string_view desc, json::object data = {});
 absl::Status GenericError(std::string_view desc, json::object data = {});
-absl::Status DeviceNotFound(std::string_view desc);
+absl::Status DeviceNotFound(std::string_view desc, json::object data = {});
 absl::Status DeviceNotActive(std::string_view desc);
 absl::Status CommandNotFound(std::string_view desc);
+
+// `data` of a refusal about what the library does not know (devices, exports, user objects), with
+// the members that a Conflict's has.
+struct RefusalData {
+  std::string_view reason;  // "in-use", "unknown-device"
+  std::string_view object;
+  std::string_view next_step;
+  std::vector<ConflictHolder> holders{};
+};
+json::object DescribeRefusal(const RefusalData& refusal);
 
 // `told` with the conflict that `cause` carries, if any, so that it becomes `data`.
 absl::Status WithConflictOf(absl::Status told, const absl::Status& cause);

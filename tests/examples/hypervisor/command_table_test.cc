@@ -107,7 +107,10 @@ class Tracked final : public UserObject {
  public:
   Tracked(std::string id, std::string* gone) : id_(std::move(id)), gone_(gone) {}
   ~Tracked() override { *gone_ += id_; }
-  bool is_in_use() const override { return used; }
+  std::vector<ConflictHolder> users() const override {
+    if (!used) return {};
+    return {{.id = "disk", .type = "node"}};
+  }
   bool used = false;
 
  private:
@@ -154,7 +157,10 @@ TEST_F(ObjectRegistryTest, KeepsWhatIsUsed) {
   ASSERT_NE(object, nullptr);
   EXPECT_EQ(objects_.Find("throttle-group", "i"), nullptr);
   object->used = true;
-  EXPECT_EQ(objects_.Delete("i").message(), "object 'i' is in use, can not be deleted");
+  const absl::Status refused = objects_.Delete("i");
+  EXPECT_EQ(refused.message(), "object 'i' is in use, can not be deleted");
+  const json::object data = RenderError(refused, nullptr).data;
+  EXPECT_EQ(json::serialize(data.at("holders")), R"([{"id":"disk","type":"node"}])");
   object->used = false;
   EXPECT_EQ(gone_, "");
   EXPECT_TRUE(objects_.Delete("i").ok());

@@ -4,6 +4,7 @@ lives, and the job can still be ended. Only against millraced: QEMU is not ours 
 Nobody sees a job in the states created, waiting and aborting for long enough to ask something: it
 leaves them by itself, since no command starts a job that waits for another one's end."""
 
+import re
 import shutil
 import unittest
 
@@ -38,6 +39,11 @@ HUMAN = (
     'qemu-io spare "nonsense"', 'qemu-io drive0 "truncate 0"')
 # And lines that are none.
 NOT_HUMAN = ('', 'none', 'info none', '"', 'x' * 4000)
+
+# Refusals that somebody is the reason for: who it is, is told beside them.
+IN_THE_WAY = re.compile(r"is busy|in use|frozen|^Cannot freeze|^Permission conflict|root block node|"
+                        r"implicit \w+ child|already has a parent|cannot accept command verb|"
+                        r"already paused|was not paused")
 
 # What an argument of some name may plausibly be; all combinations are too many, so each command gets
 # the first values of all its arguments, then the second, and so on.
@@ -191,7 +197,11 @@ class EveryCommand(Case):
             self.assertEqual('unknown command' in reply['return'],
                              line in NOT_HUMAN and line != '', reply)
         elif 'error' in reply:
-            self.assertNotEqual(reply['error']['desc'], '')
+            error = reply['error']
+            self.assertNotEqual(error['desc'], '')
+            if IN_THE_WAY.search(error['desc']):
+                self.assertNotEqual(error.get('data', {}).get('holders', []), [], error)
+                self.assertNotEqual(error['data'].get('next-step', ''), '', error)
 
     def finish_if_there(self):
         status = self.status()

@@ -79,6 +79,19 @@ void BlockJob::StageDetachAll(GraphTransaction& change) {
   for (Attachment& attachment : proofs_.attachments) change.Detach(attachment);
 }
 
+void BlockJob::StageDetachIo(GraphTransaction& change, const std::vector<NamedNode>& also) {
+  kept_.clear();  // of an edit that was put off
+  StageDetachAll(change);
+  if (!context().is_kept_for_dismissal()) return;
+  for (const Attachment& attachment : proofs_.attachments) {
+    kept_.push_back(change.Attach(
+        attachment.node(), JobEdge(proofs_, attachment.purpose(), attachment.permissions())));
+  }
+  for (const NamedNode& named : also) {
+    kept_.push_back(change.Attach(named.node, JobEdge(proofs_, named.purpose, {})));
+  }
+}
+
 absl::Status BlockJob::CoFollowUp() {
   absl::Status status = CoSyncBackingHeaders(graph_, applied_.headers, holder_);
   graph_.CoWaitForClosed(applied_.dropped);
@@ -232,10 +245,13 @@ bool IsReadOnly(Graph& graph, NodeId id) {
 absl::Status CheckIsRoot(const NodeView& device, std::string_view action) {
   // A root has users but no parent node; a job's filter above it makes it one no longer.
   if (device.has_attachment() && device.parents().empty()) return absl::OkStatus();
-  return RefuseJob(
-      absl::StatusCode::kInvalidArgument, ConflictReason::kNotRoot, device.name(), "",
-      StrCat("cannot ", action, " '", device.name(), "': the device is not a root node"),
-      "name a node that nothing stands on, or wait until the job above it has ended");
+  return RefusalStatus(
+      absl::StatusCode::kInvalidArgument,
+      {.reason = ConflictReason::kNotRoot,
+       .object = device.name(),
+       .holders = device.jobs_and_parents(),
+       .next_step = "name a node that nothing stands on, or wait until the job above it has ended"},
+      StrCat("cannot ", action, " '", device.name(), "': the device is not a root node"));
 }
 
 namespace {

@@ -13,6 +13,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,8 +41,9 @@ struct BlockJobProofs {
 
   // "stream job 'id'", since now.
   static BlockJobProofs For(Graph& graph, std::string_view job_id, std::string_view type);
-  void ClaimAll(Graph& graph, NodeId node) {
-    claims.emplace_back(graph, node, OperationSet::All(), holder);
+  // `as`: what for, where a refusal is to tell it.
+  void ClaimAll(Graph& graph, NodeId node, std::string as = {}) {
+    claims.emplace_back(graph, node, OperationSet::All(), holder, std::move(as));
   }
 };
 
@@ -88,12 +90,21 @@ class BlockJob : public JobBody {
   virtual std::vector<Attachment*> IoAttachments() = 0;
   // Stages the end of all its attachments.
   void StageDetachAll(GraphTransaction& change);
+  // The same at the end of a job that goes on naming its nodes while it waits to be dismissed (J4;
+  // QEMU's stream and commit do): those of proofs().attachments, as what and sharing what they did,
+  // but reserving nothing any more, and `also`. All of that ends with the job.
+  struct NamedNode {
+    NodeId node;
+    std::string purpose;
+  };
+  void StageDetachIo(GraphTransaction& change, const std::vector<NamedNode>& also = {});
 
  private:
   Graph& graph_;
   BlockJobProofs proofs_;
   const HolderRef holder_;
   AppliedEdit applied_;
+  std::vector<Attachment> kept_;  // until it is dismissed
 };
 
 // Gives every member's edits to one GraphTransaction, under one drained section.

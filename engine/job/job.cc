@@ -136,7 +136,7 @@ void Job::Conclude() {
   Transition(JobState::kConcluded);
   TellResult();
   manager_.something_ended_.Notify();
-  if (dismisses_automatically_ || !is_started_) Vanish();
+  if (!is_kept_for_dismissal()) Vanish();
   MILLRACE_CHECK(scheduler.steps() == step,
                  "J5: somebody suspended between the event that tells of a job's end and its "
                  "dismissal: an observer, or the destructor of a body");

@@ -116,6 +116,8 @@ class Job final : public Quiescable {
   bool is_ready() const { return state_ == JobState::kReady || state_ == JobState::kStandby; }
   bool is_over() const { return state_ == JobState::kConcluded || state_ == JobState::kNull; }
   bool finalizes_automatically() const { return finalizes_automatically_; }
+  // Whether it will stay when it is concluded: one that was never started goes by itself.
+  bool is_kept_for_dismissal() const { return is_started_ && !dismisses_automatically_; }
   bool has_arrived() const { return has_arrived_; }
   const absl::Status& result() const { return result_; }
 

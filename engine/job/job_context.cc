@@ -8,6 +8,7 @@ const std::string& JobContext::id() const { return job_.id(); }
 JobNumber JobContext::number() const { return job_.number(); }
 JobState JobContext::state() const { return job_.state(); }
 ConflictHolder JobContext::holder() const { return job_.holder(); }
+bool JobContext::is_kept_for_dismissal() const { return job_.is_kept_for_dismissal(); }
 Quiescable& JobContext::quiescable() const { return job_; }
 
 void JobContext::CoPausePoint() { job_.CoPausePoint(); }

@@ -47,6 +47,9 @@ class JobContext {
   JobState state() const;
   // How the job is named as a holder in conflicts: its id, "stream job", and since when it exists.
   ConflictHolder holder() const;
+  // Whether the job stays when it is concluded, until the user dismisses it. Asked when it ends:
+  // what it only names, so that nobody takes it away, it keeps until then (J4).
+  bool is_kept_for_dismissal() const;
   // What drains bring to rest: pass it to attachments as their user, to drained sections as owner.
   Quiescable& quiescable() const;
 

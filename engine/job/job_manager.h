@@ -121,7 +121,9 @@ class JobManager final : public InvariantChecker {
   absl::Status Cancel(JobKey key, bool force);
   // Verb; also refused once finalizing. Finalizes all members of the job's transaction.
   absl::Status Finalize(JobKey key);
-  // Verb. The job is gone when it returns.
+  // Verb. The job is gone when it returns, and lets go of what it kept until now: of a block job's
+  // nodes those that only it held are being closed then (Graph::NodesBeingClosed()). Not with a
+  // view open.
   absl::Status Dismiss(JobKey key);
   // Verb, JobBody::OnChange().
   absl::Status Change(JobKey key, const JobChange& change);

@@ -245,7 +245,7 @@ void CommitJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = set_up_.filter.node();
   std::vector<NodeId> overlays = OverlaysOn(change, filter);
   MILLRACE_MUTANT(kR03) overlays = MutantNote<std::vector<NodeId>>(this);
-  StageDetachAll(change);
+  StageDetachIo(change, {{base_, "base"}});
   change.ReplaceNode(filter, base_);
   const BackingReference header =
       ReferenceTo(change, base_, options_.backing_filename, options_.masks_protocol);
@@ -258,6 +258,9 @@ absl::Status CommitJob::CoFollowUp() {
   return status;
 }
 
-void CommitJob::CoAbort() { CoTakeDown(graph(), proofs(), set_up_, top_, base_); }
+void CommitJob::CoAbort() {
+  CoTakeDown(graph(), proofs(), set_up_, top_, base_);
+  proofs().claims.clear();  // also of a job that waits to be dismissed, as in QEMU
+}
 
 }  // namespace millrace

@@ -109,6 +109,9 @@ void DecideWhatToMark(const MirrorOptions& options, const NodeView& source, cons
   } else {
     proofs->is_whole = proofs->marks_allocated;
     proofs->zeroes_target = proofs->is_whole && !options.target_is_zero;
+    // QEMU copies all of it to a target that does not unmap zeroes.
+    proofs->counts_all = proofs->zeroes_target && options.sync == MirrorSync::kFull &&
+                         target.io_options().ignores_discards;
   }
 }
 

@@ -156,6 +156,7 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
       marks_allocated_(mirror_proofs.marks_allocated),
       marked_down_to_(mirror_proofs.marked_down_to),
       zeroes_target_(mirror_proofs.zeroes_target),
+      counts_all_(mirror_proofs.counts_all),
       buffer_bytes_(mirror_proofs.buffer_bytes),
       set_up_(std::move(set_up)),
       copier_(graph, set_up_.changes->bitmap(), set_up_.filter, set_up_.writer,
@@ -182,7 +183,8 @@ absl::Status MirrorJob::OnCreated() {
 
 absl::Status MirrorJob::OnComplete() {
   MILLRACE_RETURN_IF_ERROR(CheckLengths());  // it stays ready, and all that it has copied is of use
-  if (!is_completing_ && replaced_ != source_) proofs().ClaimAll(graph(), replaced_);
+  const bool names_replaced = !options_.replaces.empty() || replaced_ != source_;
+  if (!is_completing_ && names_replaced) proofs().ClaimAll(graph(), replaced_, "replaced");
   is_completing_ = true;
   return absl::OkStatus();
 }

@@ -128,6 +128,8 @@ struct MirrorProofs : BlockJobProofs {
   NodeId marked_down_to;
   bool is_whole = false;       // in the end the target holds all that the source shows
   bool zeroes_target = false;  // before anything is copied
+  // What is zeroes in the target from then on counts as progress.
+  bool counts_all = false;
   uint64_t granularity = 0;
   uint64_t target_cluster_bytes = 0;
   uint64_t buffer_bytes = 0;
@@ -271,6 +273,7 @@ class MirrorJob final : public BlockJob {
   const bool marks_allocated_;
   const NodeId marked_down_to_;
   const bool zeroes_target_;
+  const bool counts_all_;
   const uint64_t buffer_bytes_;
   bool source_was_read_only_ = false;
   SetUp set_up_;

@@ -23,6 +23,7 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   MILLRACE_RETURN_IF_ERROR(CoFitTarget());
   if (zeroes_target_) MILLRACE_RETURN_IF_ERROR(CoZeroTarget(context));
   if (marks_allocated_) MILLRACE_RETURN_IF_ERROR(CoMarkAllocated(context));
+  if (counts_all_) context.Advance(dirty().bytes() - dirty().dirty_bytes());
   MILLRACE_MUTANT(kR11) MutantNote<bool>(set_up_.changes.get()) = true;
   is_copying_ = true;
   PaceGuests(context);

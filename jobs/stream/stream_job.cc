@@ -230,7 +230,7 @@ std::vector<NodeId> StreamJob::NodesToDrain(const GraphReader& reader) const {
 
 void StreamJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = reader_.node();
-  StageDetachAll(change);
+  StageDetachIo(change);
   change.RemoveFilter(filter);
   absl::StatusOr<NodeView> overlay = change.Resolve(overlay_);
   if (!overlay.ok() || !overlay->Backing()) return;  // nothing below: nothing to cut
@@ -250,7 +250,10 @@ void StreamJob::StageGraphEdit(GraphTransaction& change) {
   MILLRACE_MUTANT(kR04a) return change.SetBacking(overlay_, base, std::nullopt);
   MILLRACE_MUTANT(kR04b) header = MutantNote<BackingReference>(overlay_.slot);  // of its start
   change.SetBacking(overlay_, base, std::move(header));
-  // If nobody else holds the overlay any more, it must not go before its header is written.
+  // If nobody else holds the overlay any more, it must not go before its header is written. A job
+  // that is kept for dismissal holds it anyway; and detaching another holder of its own would drain
+  // the job itself, in the middle of a step.
+  if (context().is_kept_for_dismissal()) return;
   AttachmentOptions keeper;
   keeper.holder = MakeHolder(holder()->id, StrCat(holder()->type, "'s overlay"), holder()->since);
   keeper.purpose = "backing header";
@@ -269,7 +272,9 @@ absl::Status StreamJob::CoFollowUp() {
 
 void StreamJob::CoAbort() {
   std::vector<Attachment*> attachments = IoAttachments();
-  for (Attachment& attachment : proofs().attachments) attachments.push_back(&attachment);
+  if (!context().is_kept_for_dismissal()) {
+    for (Attachment& attachment : proofs().attachments) attachments.push_back(&attachment);
+  }
   CoUndoSetUp(graph(), proofs(), reader_.node(), overlay_, attachments);
   if (was_read_only_) CoTryRestoreReadOnly(graph(), overlay_, holder());
 }

@@ -3,6 +3,7 @@
 from support.case import Case
 from support.images import MIB
 
+BUSY = "Node '{}' is busy: block device is in use by block job: {}"
 NO_VERB = "Job '{}' in state '{}' cannot accept command verb '{}'"
 
 
@@ -54,13 +55,26 @@ class Life(Case):
     def test_an_undismissed_job_keeps_its_name_and_its_nodes(self):
         self.stream(auto_dismiss=False)
         self.wait_status('job', 'concluded')
+        # What it has cut out is still there, and it is in the way of whoever would work on it.
+        self.assertIsNone(self.backing_of('top'))
+        self.assertLessEqual({'top', 'base'}, self.node_names())
+        for node in ('drive0', 'base'):
+            self.assert_refused(BUSY.format(node, 'stream'), 'block-stream', device=node,
+                                job_id='other')
+        self.assert_refused(BUSY.format('base', 'stream'), 'blockdev-del', node_name='base')
         self.assert_refused(NO_VERB.format('job', 'concluded', 'cancel'), 'job-cancel', id='job')
         self.vm.command('blockdev-add', driver='null-co', node_name='null', size=MIB)
         self.assert_refused("Job ID 'job' already in use", 'block-stream', device='null',
                             job_id='job')
         self.vm.command('job-dismiss', id='job')
+        self.assertNotIn('base', self.node_names())
+        self.images.io('base.img', 'write -P 1 0 64k')  # nobody has it open any more
         self.stream()
         self.wait_ended('job')
+
+    def node_names(self):
+        graph = self.vm.command('x-debug-query-block-graph')
+        return {node['name'] for node in graph['nodes'] if node['type'] == 'block-driver'}
 
     def test_query_shapes(self):
         self.stream(speed=1)

@@ -148,6 +148,14 @@ def _writable_node(story, difference):
                  if node['file'] == file and not node['node-name'].startswith('#')), None)
 
 
+def _keeps_a_permission(story, difference):
+    number, _, path, value, other = difference
+    return bool(re.fullmatch(r'return\.graph-edges\.block-driver:\S+ -> block-driver:.* backing\.perm',
+                             path)) and (value, other) == ('consistent-read', '') and any(
+        name == 'block-stream' and arguments.get('auto-dismiss') is False
+        for name, arguments in story.commands(before=number))
+
+
 def _is_of_active_layer(story, arguments):
     """Whether a commit is: no top was named, or the device's own node, or that of the chain, whose
     nodes count upwards."""
@@ -228,6 +236,10 @@ DEFECTS = (
     Defect('a base stayed writable',
            'an active commit that is cancelled leaves its base writable',
            _base_stays_writable),
+    Defect('a link kept a permission',
+           'the backing link of an image that a stream has cut out, and keeps until it is dismissed, '
+           'goes on asking for what nobody above it asks for any more',
+           _keeps_a_permission),
     Defect('a header that cannot be opened',
            'a json: name with both "file" and "filename" is written into the header of an overlay '
            'whose backing image stands on a filter; no program of QEMU opens that image again',

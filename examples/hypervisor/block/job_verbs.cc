@@ -2,9 +2,11 @@
 // how an unknown job is called, and block-job-cancel in being soft.
 #include "examples/hypervisor/block/job_verbs.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/create_job.h"
@@ -39,6 +41,31 @@ void RegisterPair(BlockLayer& layer, const std::string& name, const Verb& verb,
          ArgumentReader reader(arguments);
          return Call(layer, verb, reader.String(legacy_key), true);
        }});
+}
+
+// With the job go the nodes that it alone kept: the reply waits until they are closed.
+CommandResult CoDismiss(BlockLayer& layer, const std::string& id, bool is_legacy)
+    MILLRACE_MAY_SUSPEND {
+  const std::vector<NodeId> before = layer.graph().NodesBeingClosed();
+  const auto dismiss = [](JobManager& jobs, const std::string& job) { return jobs.Dismiss(job); };
+  MILLRACE_ASSIGN_OR_RETURN(json::value done, Call(layer, dismiss, id, is_legacy));
+  std::vector<NodeId> dropped = layer.graph().NodesBeingClosed();
+  std::erase_if(
+      dropped, [&](NodeId node) { return std::binary_search(before.begin(), before.end(), node); });
+  layer.graph().CoWaitForClosed(dropped);
+  return done;
+}
+
+void RegisterDismiss(BlockLayer& layer) {
+  for (const bool is_legacy : {false, true}) {
+    layer.host().commands.Register({.name = is_legacy ? "block-job-dismiss" : "job-dismiss",
+                                    .arguments = {{{"id", ArgumentType::kString}}},
+                                    .handler = [&layer, is_legacy](const json::object& arguments)
+                                                   MILLRACE_MAY_SUSPEND -> CommandResult {
+                                      ArgumentReader reader(arguments);
+                                      return CoDismiss(layer, reader.String("id"), is_legacy);
+                                    }});
+  }
 }
 
 void RegisterCancel(BlockLayer& layer) {
@@ -114,7 +141,10 @@ absl::Status CheckKnowsJob(BlockLayer& layer, const std::string& id, bool is_leg
   const absl::StatusOr<JobInfo> job = layer.jobs().Query(id);
   MILLRACE_RETURN_IF_ERROR(InVerbWords(job.status(), id, is_legacy));
   if (!is_legacy || job->type != kCreateJobType) return absl::OkStatus();
-  return DeviceNotActive(StrCat("Block job '", id, "' not found"));
+  return QmpError("DeviceNotActive", StrCat("Block job '", id, "' not found"),
+                  DescribeRefusal({.reason = "unknown-job",
+                                   .object = id,
+                                   .next_step = "use the command that begins with 'job-'"}));
 }
 
 absl::Status InVerbWords(absl::Status status, const std::string& id, bool is_legacy) {
@@ -136,9 +166,7 @@ void RegisterJobVerbs(BlockLayer& layer) {
   RegisterPair(
       layer, "finalize", [](JobManager& jobs, const std::string& id) { return jobs.Finalize(id); },
       "id");
-  RegisterPair(
-      layer, "dismiss", [](JobManager& jobs, const std::string& id) { return jobs.Dismiss(id); },
-      "id");
+  RegisterDismiss(layer);
   RegisterCancel(layer);
   RegisterSetSpeed(layer);
   RegisterQueries(layer);

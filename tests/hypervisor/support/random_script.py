@@ -3,8 +3,9 @@
 Image i of n holds every n-th stripe of 4 M, as zero clusters: whatever lies between a job's top and
 its base has something to copy, so a job of speed 1 does not end by itself; one with nothing between
 does, and is waited for as all others are: until it has done its first piece, or rests, or is over.
-Only mirrors are kept for dismissal: what a stream or commit has cut out of a chain is gone with its
-end here, and with its dismissal in QEMU. At the end all jobs are let go and end, so that images are compared when no job is half done.
+One in three is kept for dismissal, and names its nodes until then; of a stream QEMU keeps the filter
+as well, without a child, and dies at query-named-block-nodes: such a filter has no name, and nobody
+asks. At the end all jobs are let go and end, so that images are compared when no job is half done.
 Every other script is for programs without drives and devices: QEMU's storage daemon.
 Commands are valid and invalid; what comes next does not depend on whether they are refused, save
 that one waits for a job only if it has started.
@@ -29,6 +30,7 @@ class RandomScript:
         self._lines = [f'# seed {seed}']
         self._nodes = [f'n{i}' for i in range(self._layers)]
         self._jobs = []
+        self._keeps_filter = False
         self._paused = set()  # those that a client has asked to pause, and not to resume
         self._files = []
 
@@ -96,11 +98,14 @@ class RandomScript:
         ident = f'j{len(self._jobs)}' if self._random.random() < 0.9 or not self._jobs \
             else self._random.choice(self._jobs)
         way = self._random.choice(('held', 'waits', 'ends'))
+        is_kept = self._random.random() < 1 / 3
+        if is_kept and name == 'block-stream':
+            arguments['filter_node_name'] = None
+            self._keeps_filter = True
         self._ask(name, job_id=ident, **arguments,
                   **({'speed': 1} if way == 'held' else {}),
                   **({'auto_finalize': False} if way == 'waits' else {}),
-                  **(self._random.choice(({}, {}, {'auto_dismiss': False}))
-                     if name == 'blockdev-mirror' else {}))
+                  **({'auto_dismiss': False} if is_kept else {}))
         if ident not in self._jobs:
             self._jobs.append(ident)
         self._say(f'if-started {"held" if way == "held" else ends[way]} {ident}')
@@ -191,10 +196,13 @@ class RandomScript:
         self._ask('blockdev-del', node_name=self._node())
 
     def _look(self):
-        self._ask(*self._random.choice((
-            ('query-jobs',), ('query-block-jobs',),
-            ('query-block' if self.has_devices else 'query-named-block-nodes',),
-            ('x-debug-query-block-graph',))))
+        name = self._random.choice((
+            'query-jobs', 'query-block-jobs',
+            'query-block' if self.has_devices else 'query-named-block-nodes',
+            'x-debug-query-block-graph'))
+        if name == 'query-named-block-nodes' and self._keeps_filter:
+            name = 'x-debug-query-block-graph'
+        self._ask(name)
 
     def _end(self):
         self._ask('query-jobs')

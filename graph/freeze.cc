@@ -17,19 +17,6 @@
 namespace millrace {
 namespace {
 
-// Whose filter it is. A commit's is not claimed, so that a stream across it is refused for the
-// link; but a job is attached to its filter.
-std::optional<ConflictHolder> OwnerOfFilter(const Node& filter) {
-  if (!filter.claims.empty()) return filter.claims.back().holder->AsConflictHolder();
-  for (const Edge* user = filter.parents.front(); user != nullptr;
-       user = filter.parents.After(*user)) {
-    if (user->attachment == nullptr) continue;
-    const Holder& holder = *user->attachment->options.holder;
-    if (holder.type.ends_with(" job")) return holder.AsConflictHolder();
-  }
-  return std::nullopt;
-}
-
 absl::Status RefuseUnleasable(const Edge& edge) {
   Conflict conflict;
   conflict.reason = ConflictReason::kUnleasableFilter;

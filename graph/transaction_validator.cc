@@ -19,7 +19,7 @@ bool Contains(const std::vector<Element*>& elements, const Element* element) {
   return std::find(elements.begin(), elements.end(), element) != elements.end();
 }
 
-constexpr uint64_t kSectorBytes = 512;
+constexpr uint64_t kUnitBytes = 512;
 
 ConflictHolder HolderOf(const Edge& edge) {
   ConflictHolder holder{edge.parent != nullptr ? edge.parent->name : "", "node", 0, {}};
@@ -465,7 +465,7 @@ absl::Status TransactionValidator::CheckPermissions(Node& node) {
   // As QEMU counts: in sectors.
   const uint64_t alignment = proposed_.DriverOf(node).request_alignment();
   if (used.Contains(kResize) || alignment <= 1) return absl::OkStatus();
-  if (IsAligned(AlignUp(node.driver->bytes(), kSectorBytes), alignment)) return absl::OkStatus();
+  if (IsAligned(AlignUp(node.driver->bytes(), kUnitBytes), alignment)) return absl::OkStatus();
   conflict.reason = ConflictReason::kUnalignedSize;
   conflict.detail = StrCat(alignment);
   conflict.next_step = "resize it to a multiple of that, or write to what is below it";

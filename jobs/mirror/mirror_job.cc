@@ -123,7 +123,7 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
       graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
       proofs.source, JobEdge(proofs, "main node", reads), set_up);
   if (!status.ok()) return AsLateIfOfPermissions(std::move(status), proofs);
-  absl::StatusOr<Attachment> writer = HoldNodes(graph, proofs);
+  absl::StatusOr<Attachment> writer = HoldSourceAndTarget(graph, proofs);
   if (!writer.ok()) return AsLateRefusal(writer.status(), proofs);
   set_up->writer = *std::move(writer);
   proofs.ClaimAll(graph, set_up->filter.node());

@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "millrace/engine/base/conflict.h"
 
-namespace millrace {
+namespace millrace::conflict_text_test {
 namespace {
 
 using Reason = ConflictReason;
@@ -208,4 +208,4 @@ TEST(ConflictText, SurvivesWhatIsMissing) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::conflict_text_test

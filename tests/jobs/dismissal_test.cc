@@ -13,7 +13,7 @@
 #include "tests/support/chain_story.h"
 #include "tests/support/graph_fixture.h"
 
-namespace millrace {
+namespace millrace::dismissal_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -130,4 +130,4 @@ TEST(Dismissal, InTheMiddleOfSomebodysDrain) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::dismissal_test

@@ -88,7 +88,7 @@ absl::Status CheckIothreads(const BlockLayer& layer, const GraphReader& reader, 
   if (newcomer != nullptr) homes.insert(newcomer->home_iothread);
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
     if (drive->device == nullptr || !drive->backend.is_attached()) continue;
-    const std::optional<std::string> its = NameOf(reader, drive->backend.node());
+    const std::optional<std::string> its = NodeNameOf(reader, drive->backend.node());
     if (!its || !around.contains(*its)) continue;
     homes.insert(drive->device->home_iothread);
     pinned.push_back({.id = drive->device->shown_name(),

@@ -122,7 +122,8 @@ absl::Status CheckMayResize(BlockLayer& layer, NodeId id, const std::optional<st
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
   const absl::Status in_the_way = CheckIsFree(node, Operation::kResize);
   if (!in_the_way.ok()) {
-    return WithConflictOf(GenericError(StrCat("Device '", name, "' is in use")), in_the_way);
+    return WithConflictOf(
+        GenericError(StrCat("Device '", device.value_or("(null)"), "' is in use")), in_the_way);
   }
   return CheckNewSize(node, size);
 }

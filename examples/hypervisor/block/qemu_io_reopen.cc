@@ -230,7 +230,7 @@ class OptionReader {
       driver_options_[node.id()].emplace_back(name, value);
       return absl::OkStatus();
     }
-    if (name != "cache.no-flush" && name != "cache.direct") return CannotChange(name);
+    if (name != "cache.no-flush" && name != "cache.direct") return CannotChangeOption(name);
     if (value != "on" && value != "off") return ExpectsOnOff(name);
     if (name == "cache.no-flush") {
       IgnoreFlushes(node, value == "on");

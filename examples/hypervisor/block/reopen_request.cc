@@ -62,7 +62,7 @@ bool IsChangeable(const DriverSchema& schema, std::string_view name) {
   return option != nullptr && option->is_changeable;
 }
 
-uint64_t NumberTold(const NodeTree& tree, std::string_view name) {
+uint64_t NumberToldOrZero(const NodeTree& tree, std::string_view name) {
   const ToldOption* const option = FindTold(tree.told, name);
   return option == nullptr ? 0 : ParseIoNumber(option->text).value_or(0);
 }
@@ -84,8 +84,8 @@ absl::Status CheckWindow(const NodeTree& tree, const NodeView& node) {
   const std::optional<NodeView> file = node.Child(Role::kPrimary);
   if (!file) return absl::OkStatus();
   MILLRACE_RETURN_IF_ERROR(CheckRawSize(tree));
-  const uint64_t offset = NumberTold(tree, "offset");
-  const uint64_t size = NumberTold(tree, "size");
+  const uint64_t offset = NumberToldOrZero(tree, "offset");
+  const uint64_t size = NumberToldOrZero(tree, "size");
   if (offset > file->bytes()) {
     return GenericError(StrCat("Offset (", offset,
                                ") cannot be greater than size of the containing file (",

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace millrace {
+namespace millrace::format_probe_test {
 namespace {
 
 using namespace std::string_literals;
@@ -58,4 +58,4 @@ TEST(ProbeFormat, ReadsTheTextThatDescribesAVmdk) {
 }
 
 }  // namespace
-}  // namespace millrace
+}  // namespace millrace::format_probe_test

@@ -93,14 +93,14 @@ absl::Status CoSetSpeedInvalid(ChainStory& story) MILLRACE_MAY_SUSPEND {
   return story.jobs().Dismiss("s");
 }
 
-constexpr ChainStoryOptions kTwo = {.layers = 2};
+constexpr ChainStoryOptions kTwoLayers = {.layers = 2};
 // A guest would be held too, and the job's filter wait for its requests.
 constexpr ChainStoryOptions kTwoHeld = {.layers = 2, .guest_rounds = 0};
 
-const SimulatedCase kStories[] = {
+const SimulatedCase kCancelSpeedStories[] = {
     {"stream_stop", kTwoHeld, &CoStreamStop},
-    {"set_speed", kTwo, &CoSetSpeed},
-    {"set_speed_invalid", kTwo, &CoSetSpeedInvalid},
+    {"set_speed", kTwoLayers, &CoSetSpeed},
+    {"set_speed_invalid", kTwoLayers, &CoSetSpeedInvalid},
 };
 
 }  // namespace

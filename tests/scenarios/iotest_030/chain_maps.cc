@@ -11,7 +11,7 @@ namespace {
 
 using Cluster = MemoryOverlayImage::Cluster;
 
-std::string_view InWords(Cluster cluster) {
+std::string_view ClusterInWords(Cluster cluster) {
   switch (cluster) {
     case Cluster::kUnallocated:
       return "nothing";
@@ -76,8 +76,9 @@ absl::Status ChainMaps::CheckCluster(ChainStory& story, size_t layer, size_t clu
   if (!may_also_[layer].empty() && holds == may_also_[layer][cluster]) return absl::OkStatus();
   // A granule of a mirror is larger than a cluster here: more may have been copied, but not less.
   if (layer == mirrored_into_ && expected == Cluster::kUnallocated) return absl::OkStatus();
-  return absl::InternalError(StrCat("map: n", layer, " should hold ", InWords(expected),
-                                    " in cluster ", cluster, ", but holds ", InWords(holds)));
+  return absl::InternalError(StrCat("map: n", layer, " should hold ", ClusterInWords(expected),
+                                    " in cluster ", cluster, ", but holds ",
+                                    ClusterInWords(holds)));
 }
 
 absl::Status ChainMaps::Check(ChainStory& story) const {

@@ -14,7 +14,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kBytes = 2 << 20;
+constexpr uint64_t kErrorBytes = 2 << 20;
 constexpr uint64_t kErrorClusterBytes = 64 << 10;
 // A cluster that the lower image has allocated; the job stands before it when it fails.
 constexpr uint64_t kFailsAt = 9 * kErrorClusterBytes;
@@ -57,13 +57,13 @@ absl::Status CoEndsWithError(ChainStory& story, ChainMaps maps, std::string said
   story.CoOver("s").IgnoreError();  // asked for below
   MILLRACE_ASSIGN_OR_RETURN(const JobInfo job, story.jobs().Query("s"));
   MILLRACE_RETURN_IF_ERROR(
-      Must(job.error == kError && job.current == offset && job.total == kBytes,
+      Must(job.error == kError && job.current == offset && job.total == kErrorBytes,
            StrCat("error: the job should end with '", kError, "' at ", offset, ", but ended with '",
                   job.error, "' at ", job.current, " of ", job.total)));
   MILLRACE_RETURN_IF_ERROR(MustBeShape(story, "n1 <- [fault] <- n0"));
   MILLRACE_RETURN_IF_ERROR(maps.Check(story));
   MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("s"));
-  const std::string end = StrCat("completed '", kError, "' ", offset, "/", kBytes);
+  const std::string end = StrCat("completed '", kError, "' ", offset, "/", kErrorBytes);
   return MustTell(story, {EndedWell("insert", "0/0"), Ended("s", {std::move(said)}, end)});
 }
 
@@ -82,13 +82,13 @@ absl::Status CoStopsAndGoesOn(ChainStory& story, ChainMaps maps, std::string sai
       Must(resumed.io_status == JobIoStatus::kOk, "stop: resuming does not clear the status"));
   MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
   MILLRACE_ASSIGN_OR_RETURN(const JobInfo over, story.jobs().Query("s"));
-  MILLRACE_RETURN_IF_ERROR(Must(over.current == kBytes, "stop: not all was done"));
+  MILLRACE_RETURN_IF_ERROR(Must(over.current == kErrorBytes, "stop: not all was done"));
   MILLRACE_RETURN_IF_ERROR(MustBeShape(story, "n1"));
   MILLRACE_RETURN_IF_ERROR(maps.Check(story));
   MILLRACE_RETURN_IF_ERROR(story.jobs().Dismiss("s"));
-  return MustTell(story,
-                  {EndedWell("insert", "0/0"),
-                   EndedWell("s", kBytes, {std::move(said), "status paused", "status running"})});
+  return MustTell(
+      story, {EndedWell("insert", "0/0"),
+              EndedWell("s", kErrorBytes, {std::move(said), "status paused", "status running"})});
 }
 
 absl::Status CoReport(ChainStory& story) MILLRACE_MAY_SUSPEND {
@@ -100,7 +100,7 @@ absl::Status CoReport(ChainStory& story) MILLRACE_MAY_SUSPEND {
 absl::Status CoIgnore(ChainStory& story) MILLRACE_MAY_SUSPEND {
   const ChainMaps maps(story);
   MILLRACE_RETURN_IF_ERROR(CoStartOverFault(story, EIO, OnError::kIgnore));
-  return CoEndsWithError(story, maps, ErrorLine("ignore"), kBytes);
+  return CoEndsWithError(story, maps, ErrorLine("ignore"), kErrorBytes);
 }
 
 absl::Status CoStop(ChainStory& story) MILLRACE_MAY_SUSPEND {
@@ -123,7 +123,7 @@ absl::Status CoEnospc(ChainStory& story) MILLRACE_MAY_SUSPEND {
 }
 
 constexpr ChainStoryOptions kTwo = {
-    .layers = 2, .guest_rounds = 0, .bytes = kBytes, .cluster_bytes = kErrorClusterBytes};
+    .layers = 2, .guest_rounds = 0, .bytes = kErrorBytes, .cluster_bytes = kErrorClusterBytes};
 
 const SimulatedCase kErrorStories[] = {
     {"report", kTwo, &CoReport}, {"ignore", kTwo, &CoIgnore},

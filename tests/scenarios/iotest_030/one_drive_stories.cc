@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kBytes = ChainStoryOptions().bytes;
+constexpr uint64_t kDriveBytes = ChainStoryOptions().bytes;
 
 // To its end: what the top holds then is its own and all that was copied.
 absl::Status CoStreamToEnd(ChainStory& story, size_t top, std::optional<size_t> base,
@@ -23,7 +23,7 @@ absl::Status CoStreamToEnd(ChainStory& story, size_t top, std::optional<size_t> 
   MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
   maps.OnStreamed(top, base);
   MILLRACE_RETURN_IF_ERROR(maps.Check(story));
-  MILLRACE_RETURN_IF_ERROR(MustTell(story, {EndedWell("s", kBytes)}));
+  MILLRACE_RETURN_IF_ERROR(MustTell(story, {EndedWell("s", kDriveBytes)}));
   return MustBeShape(story, shape);
 }
 
@@ -64,9 +64,9 @@ absl::Status CoStreamPause(ChainStory& story) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CoEndsWell(story, "s"));
   maps.OnStreamed(2, std::nullopt);
   MILLRACE_RETURN_IF_ERROR(maps.Check(story));
-  MILLRACE_RETURN_IF_ERROR(MustTell(
-      story,
-      {EndedWell("hold", "0/0"), EndedWell("s", kBytes, {"status paused", "status running"})}));
+  MILLRACE_RETURN_IF_ERROR(
+      MustTell(story, {EndedWell("hold", "0/0"),
+                       EndedWell("s", kDriveBytes, {"status paused", "status running"})}));
   return MustBeShape(story, "n2");
 }
 

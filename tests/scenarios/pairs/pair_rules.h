@@ -1,5 +1,5 @@
 // Which of two requests on one chain may stand beside each other, from the rules alone: what a job
-// claims and leases when it starts, and what a request looks at, as semantics 2.5 and 4 have it.
+// claims and leases when it starts, and what a request looks at, as QEMU has it.
 // The engine is not asked; pairs_test.py asks QEMU about a part of them.
 #ifndef MILLRACE_TESTS_SCENARIOS_PAIRS_PAIR_RULES_H_
 #define MILLRACE_TESTS_SCENARIOS_PAIRS_PAIR_RULES_H_

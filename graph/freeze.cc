@@ -17,15 +17,26 @@
 namespace millrace {
 namespace {
 
+// Whose filter it is. A commit's is not claimed, so that a stream across it is refused for the
+// link; but a job is attached to its filter.
+std::optional<ConflictHolder> OwnerOfFilter(const Node& filter) {
+  if (!filter.claims.empty()) return filter.claims.back().holder->AsConflictHolder();
+  for (const Edge* user = filter.parents.front(); user != nullptr;
+       user = filter.parents.After(*user)) {
+    if (user->attachment == nullptr) continue;
+    const Holder& holder = *user->attachment->options.holder;
+    if (holder.type.ends_with(" job")) return holder.AsConflictHolder();
+  }
+  return std::nullopt;
+}
+
 absl::Status RefuseUnleasable(const Edge& edge) {
   Conflict conflict;
   conflict.reason = ConflictReason::kUnleasableFilter;
   conflict.object = edge.child->name;
   conflict.detail = edge.name;
-  for (const Edge* user = edge.child->parents.front(); user != nullptr;
-       user = edge.child->parents.After(*user)) {
-    if (user->attachment == nullptr) continue;
-    conflict.holders.push_back(user->attachment->options.holder->AsConflictHolder());
+  if (const std::optional<ConflictHolder> owner = OwnerOfFilter(*edge.child)) {
+    conflict.holders.push_back(*owner);
   }
   conflict.next_step = "name a base or bottom above that filter, or wait until its job has ended";
   return ConflictStatus(

@@ -79,7 +79,7 @@ TEST_F(DriverRegistryTest, AnUnknownDriverIsAnsweredWithTheKnownOnes) {
 
 TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {
   EXPECT_EQ(ErrorOf("raw", {{"offest", "5"}}),
-            "INVALID_ARGUMENT: driver 'raw' has no option 'offest'; it has: offset, size");
+            "INVALID_ARGUMENT: driver 'raw' has no option 'offest'; it has: offset, size, guessed");
 }
 
 TEST_F(DriverRegistryTest, BadValuesNameOptionValueAndWhatIsExpected) {

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-_TRACE_ME, _CONTINUE, _SINGLE_STEP, _ATTACH, _DETACH = 0, 7, 9, 16, 17
+_SINGLE_STEP, _ATTACH, _DETACH = 9, 16, 17
 LOOK_EVERY = 256  # instructions after which somebody is asked whether it is over
 
 
@@ -49,12 +49,10 @@ class Stepping:
         _ptrace(_DETACH, self._pid)
 
     def _wait(self):
-        """Until the thread stands still; the signal that stopped it, if it is not ours."""
+        """Until the thread stands still."""
         _, status = os.waitpid(self._pid, 0)
         if not os.WIFSTOPPED(status):
             raise ChildProcessError('the process has ended')
-        stopped_by = os.WSTOPSIG(status)
-        return 0 if stopped_by in (signal.SIGTRAP, signal.SIGSTOP) else stopped_by
 
     def until(self, is_over):
         """Goes on until is_over(), which is asked now and then; how many instructions that took."""
@@ -66,6 +64,8 @@ class Stepping:
             for _ in range(LOOK_EVERY):
                 step(_SINGLE_STEP, pid, None, passed_on)
                 status = wait(pid, 0)[1]
+                if not os.WIFSTOPPED(status):
+                    raise ChildProcessError('the process has ended')
                 # A stop by anything but the step itself is a signal, which goes on to the process.
                 passed_on = 0 if status == _STEPPED else os.WSTOPSIG(status)
             count += LOOK_EVERY

@@ -1,6 +1,6 @@
 // Which of two requests on one chain may stand beside each other, from the rules alone: what a job
-// claims and leases when it starts, and what a request looks at, as QEMU has it.
-// The engine is not asked; pairs_test.py asks QEMU about a part of them.
+// claims and leases when it starts, and what a request looks at. The engine is not asked. QEMU is:
+// tests/hypervisor/pairs_test.py has the same rules, and holds them against it.
 #ifndef MILLRACE_TESTS_SCENARIOS_PAIRS_PAIR_RULES_H_
 #define MILLRACE_TESTS_SCENARIOS_PAIRS_PAIR_RULES_H_
 

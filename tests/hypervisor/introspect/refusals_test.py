@@ -177,7 +177,7 @@ class Holders(Case):
                      COMMIT, device='n2', job_id='x')
         self.refused("Device 'drive0' is in use", 'node-busy', 'drive0', [commit],
                      'block_resize', device='drive0', size=MIB)
-        self.refused("Device 'n1' is in use", 'node-busy', 'n1', [commit],
+        self.refused("Device '(null)' is in use", 'node-busy', 'n1', [commit],
                      'block_resize', node_name='n1', size=MIB)
         self.refused(busy('n1'), 'node-busy', 'n1', [commit], 'blockdev-del', node_name='n1')
         self.refused('Node n0 is in use', 'node-in-use', 'n0', [commit, ('n1', 'node')],
@@ -213,7 +213,7 @@ class Holders(Case):
         mirror = ('j', 'mirror job')
         self.refused('Node target is in use', 'node-in-use', 'target', [mirror], 'blockdev-del',
                      node_name='target')
-        self.refused("Device 'target' is in use", 'node-busy', 'target', [mirror],
+        self.refused("Device '(null)' is in use", 'node-busy', 'target', [mirror],
                      'block_resize', node_name='target', size=MIB)
         self.vm.command('nbd-server-start', addr={'type': 'unix', 'data': {'path': 'nbd'}})
         self.refused("Permission conflict on node 'target': permissions 'consistent read, write' are "

@@ -28,7 +28,7 @@ python3 -B tests/campaign/nightly.py "$@" build/release/campaigns build/fuzz/fuz
   build/release/examples/cli/millrace || status=$?
 mkdir -p build/nightly
 # What clang-tidy says of the sources; it needs no build, but a tree without precompiled headers.
-cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF \
+cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF -DMILLRACE_UNITY_BUILD=OFF \
   -DMILLRACE_BUILD_BENCH=ON >/dev/null
 tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
 # All of the library as a subproject; the tests of every build compile the engine only.

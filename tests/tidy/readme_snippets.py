@@ -54,9 +54,13 @@ def first_example(root):
 
 
 def compiled_files(build):
-    """The absolute paths of all sources that the build compiles."""
+    """The absolute paths of all sources that the build compiles, also those of a unity build."""
     commands = json.loads((build / 'compile_commands.json').read_text(encoding='utf-8'))
-    return {str((pathlib.Path(each['directory']) / each['file']).resolve()) for each in commands}
+    files = {(pathlib.Path(each['directory']) / each['file']).resolve() for each in commands}
+    for unity in [each for each in files if each.parent.name == 'Unity']:
+        files |= {pathlib.Path(path).resolve()
+                  for path in re.findall(r'^#include "(.*)"', unity.read_text('utf-8'), re.MULTILINE)}
+    return {str(each) for each in files}
 
 
 def main(arguments):

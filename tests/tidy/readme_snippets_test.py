@@ -73,6 +73,14 @@ class ReadmeSnippets(unittest.TestCase):
         self.compiles('examples/b.cc')
         self.complains('examples/a.cc is not compiled', str(self.root / 'build'))
 
+    def test_a_source_that_is_compiled_with_others(self):
+        self.compiles('build/Unity/unity_0.cc')
+        (self.root / 'build/Unity').mkdir(parents=True)
+        self.put('build/Unity/unity_0.cc', f'#include "{self.root}/examples/a.cc"\n')
+        self.assertEqual(self.run_main(str(self.root / 'build'))[0], 0)
+        self.put('build/Unity/unity_0.cc', f'#include "{self.root}/examples/b.cc"\n')
+        self.complains('examples/a.cc is not compiled', str(self.root / 'build'))
+
     def test_an_example_that_is_too_long_for_the_first(self):
         for lines, status in ((20, 0), (21, 1)):
             code = ['engine.Run();'] * lines

@@ -16,12 +16,12 @@ std::string Hex(uint64_t number) {
 }
 
 std::string_view QemuName(std::string_view metadata) {
-  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+  constexpr std::pair<std::string_view, std::string_view> kTableNames[] = {
       {"header", "qcow2_header"},
       {"L1 table", "active L1 table"},
       {"L2 table", "active L2 table"},
       {"L1 table of a snapshot", "inactive L1 table"}};
-  for (const auto& [ours, qemus] : kNames) {
+  for (const auto& [ours, qemus] : kTableNames) {
     if (ours == metadata) return qemus;
   }
   return metadata;

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/sanitizer.h"
 #include "tests/support/open_qcow2.h"
 #include "tests/support/qemu_tools.h"
 
@@ -124,6 +125,8 @@ TEST_P(ZeroesInterop, LeaveTheImageAsQemuLeavesIts) {
   if (!HasQemuTools()) GTEST_SKIP() << "qemu-utils is not installed";
   const uint64_t cluster = GetParam().cluster;
   for (const Change first : {Change::kZeroes, Change::kZeroesAndUnmap, Change::kDiscard}) {
+    // What is compared is the same with sanitizers, whose part it is to look on once.
+    if (MILLRACE_ASAN && first != Change::kZeroesAndUnmap) continue;
     for (const std::string& path : {ours_, theirs_}) std::remove(path.c_str());
     ASSERT_NO_FATAL_FAILURE(Make());
     const ByteRange ranges[] = {

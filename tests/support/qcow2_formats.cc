@@ -7,6 +7,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/seeds.h"
 
 namespace millrace {
 namespace {
@@ -99,10 +100,15 @@ std::string NameOf(const Qcow2Format& format) {
 }
 
 std::vector<Qcow2Format> AllQcow2Formats() {
+  // Where not all are taken, a quarter: seven widths have no common divisor with it.
+  const uint64_t stride = CaseStride() > 1 ? 4 : 1;
+  uint64_t number = 0;
   std::vector<Qcow2Format> formats;
   for (const bool extended : {false, true}) {
     for (uint64_t cluster = extended ? 16384 : 512; cluster <= 2 << 20; cluster *= 2) {
-      for (uint32_t bits = 1; bits <= 64; bits *= 2) formats.push_back({cluster, bits, extended});
+      for (uint32_t bits = 1; bits <= 64; bits *= 2) {
+        if (number++ % stride == 0) formats.push_back({cluster, bits, extended});
+      }
     }
   }
   return formats;

@@ -1,4 +1,4 @@
-// How many seeds a randomised test runs: MILLRACE_TEST_SEEDS if set, else 1,000, or 50 in a build
+// How many seeds a randomised test runs: MILLRACE_TEST_SEEDS if set, else 1,000, or 20 in a build
 // with sanitizers, which is some ten times slower. Long campaigns do not go through here: see
 // tests/campaign.
 //
@@ -14,8 +14,8 @@ namespace millrace {
 uint64_t SeedCount();
 
 // How far apart the cases are that a test takes of a list that it would go through whole, such as
-// the numbers of the operations that fail: 1, so each, where 1,000 seeds are run; 5 where fewer
-// are.
+// the numbers of the operations that fail: 1, so each, where 1,000 seeds are run. Where fewer are
+// it is 11: no divisor of any list's length, so that of a list of combinations each value comes up.
 uint64_t CaseStride();
 
 // 1 to SeedCount(). `cost` divides the count, for a test whose one seed costs that many times the

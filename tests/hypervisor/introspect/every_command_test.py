@@ -4,12 +4,16 @@ lives, and the job can still be ended. Only against millraced: QEMU is not ours 
 Nobody sees a job in the states created, waiting and aborting for long enough to ask something: it
 leaves them by itself, since no command starts a job that waits for another one's end."""
 
+import os
 import re
 import shutil
 import unittest
 
 from support.case import Case
 from support.images import MIB
+
+# One call in so many, in every state: a daemon with sanitizers takes ten times as long.
+CASE_STRIDE = int(os.environ.get('CASE_STRIDE', 1))
 
 # Not asked here: it ends the daemon, or the conversation.
 LEFT_OUT = {'quit', 'qmp_capabilities'}
@@ -176,6 +180,8 @@ class EveryCommand(Case):
         self.launch()
         calls = list(self.argument_sets())
         self.assertGreater(len(calls), 100)
+        states = ('running', 'paused', 'pending', 'concluded', 'ready', 'standby')
+        calls = calls[states.index(status) % CASE_STRIDE::CASE_STRIDE]
         self.fresh()
         self.reach(kind, status)
         for name, arguments in calls:

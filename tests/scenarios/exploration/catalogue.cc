@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "millrace/engine/coroutine/sanitizer.h"
 #include "millrace/engine/io/simulated_io.h"
 #include "tests/scenarios/exploration/faults.h"
 #include "tests/scenarios/exploration/micro_parts.h"
@@ -80,6 +81,8 @@ std::vector<Scenario> MicroScenarios() {
 std::vector<Scenario> AllScenarios() {
   return Joined({&StoryScenarios, &FaultyScenarios, &MicroScenarios});
 }
+
+Isolation IsolationOfTests() { return MILLRACE_ASAN ? Isolation::kNone : Isolation::kChildProcess; }
 
 std::vector<Scenario> LoopedScenarios() {
   std::vector<Scenario> looped = Joined({&StoryScenarios, &MicroScenarios});

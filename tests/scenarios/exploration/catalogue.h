@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "millrace/engine/explore/explorer.h"
 #include "millrace/engine/explore/scenario.h"
 #include "millrace/engine/explore/strategy.h"
 
@@ -46,6 +47,9 @@ inline constexpr FaultRates kCatalogueRates = {.outcome_one_in = 30,
 std::vector<Scenario> StoryScenarios();
 // All.
 std::vector<Scenario> AllScenarios();
+// How those who run all of them run each: with sanitizers in their own process, to which a fork
+// costs more than 20 schedules. What is found ends it, and what was found stands on stderr.
+Isolation IsolationOfTests();
 // Stories and micro scenarios, each with faults, for loops over them: "..., with faults".
 std::vector<Scenario> LoopedScenarios();
 

@@ -20,9 +20,11 @@ class Exploration : public testing::TestWithParam<Scenario> {};
 
 TEST_P(Exploration, GoesWellUnderThePortfolio) {
   Portfolio strategy(1, kCatalogueRates);
-  const ExploreReport report = Explore(
-      GetParam(), strategy,
-      {.budget = {.schedules = std::min<uint64_t>(SeedCount(), 300)}, .run_twice_one_in = 4});
+  const ExploreReport report =
+      Explore(GetParam(), strategy,
+              {.budget = {.schedules = std::min<uint64_t>(SeedCount(), 300)},
+               .isolation = IsolationOfTests(),
+               .run_twice_one_in = 4});
   if (!report.finding) return;
   const Finding& finding = Shrink(GetParam(), *report.finding).finding;
   ADD_FAILURE() << finding.failure.signature << "\n"

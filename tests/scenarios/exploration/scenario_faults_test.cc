@@ -29,8 +29,9 @@ class Faults : public testing::TestWithParam<Scenario> {
   static void Loop(Lasts lasts) {
     const Scenario& scenario = GetParam();
     FaultLoop strategy(lasts, FaultLoop::How::kNoEffect, CaseStride());
-    const ExploreReport report =
-        Explore(scenario, strategy, {.budget = {.schedules = 20'000}, .hang_seconds = 20});
+    const ExploreReport report = Explore(
+        scenario, strategy,
+        {.budget = {.schedules = 20'000}, .isolation = IsolationOfTests(), .hang_seconds = 20});
     RecordProperty("chances", static_cast<int>(report.schedules));
     if (report.finding) {
       ADD_FAILURE() << report.finding->failure.signature << "\n"

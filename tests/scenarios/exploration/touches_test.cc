@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/coroutine/sanitizer.h"
 #include "millrace/engine/explore/exhaustive.h"
 #include "millrace/engine/explore/explorer.h"
 #include "tests/scenarios/exploration/catalogue.h"
@@ -28,6 +29,7 @@ bool Completes(const Scenario& scenario, Exhaustive& strategy) {
 }
 
 TEST(Touches, ShowEveryOutcomeInFewerSchedules) {
+  if (MILLRACE_ASAN) GTEST_SKIP() << "what steps touch is the same with sanitizers";
   uint64_t compared = 0;
   uint64_t schedules_of_all = 0;
   uint64_t schedules_by_promises = 0;

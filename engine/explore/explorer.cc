@@ -25,6 +25,10 @@ constexpr size_t kRecordingBytes = 64 << 20;
 // calls.
 constexpr Nanoseconds kBetweenFeedings = 10 * kMillisecond;
 constexpr uint64_t kRunsPerRunWithChecks = 64;
+constexpr uint64_t kStepsPerChoice = 50;
+// A run that takes less is given as much time as one of these.
+constexpr uint64_t kFairStepsMin = 100;
+constexpr Nanoseconds kFairTimeMin = kSecond;
 constexpr std::string_view kBrokenInvariant = "INTERNAL ";  // see SignatureOf
 constexpr size_t kSitesMax = 1024;
 
@@ -157,6 +161,7 @@ class Explorer {
   // Until the budget is spent, all is shown or something is found.
   void RunAll() {
     const Nanoseconds start = clock_.Now();
+    MeasureProduction();
     while (shared_.schedules < options_.budget.schedules && shared_.steps < options_.budget.steps) {
       if (FeedTheWatchdog() - start >= options_.budget.time) break;
       if (!strategy_.BeginRun()) {
@@ -178,6 +183,18 @@ class Explorer {
     shared_.has_ended = true;
   }
 
+  // What production's own run takes, for the limits of the others. Not counted among them.
+  void MeasureProduction() {
+    limits_.steps = std::min(scenario_.choices_max, kChoicesMax) * kStepsPerChoice;
+    if (options_.fair_factor == 0) return;
+    FeedTheWatchdog();
+    RunBeside({}, [&](const ScenarioRun& run, uint64_t) {
+      limits_.fair_steps = options_.fair_factor * std::max(run.steps(), kFairStepsMin);
+      limits_.fair_time = options_.fair_factor * std::max(run.time(), kFairTimeMin);
+    });
+    limits_.deviations = decider_.deviations();
+  }
+
   RunSummary RunOnce() {
     ++shared_.schedules;
     decider_.BeginRun();
@@ -185,6 +202,7 @@ class Explorer {
     {
       ScenarioRun run(decider_, stacks_);
       run_ = &run;
+      run.SetLimits(limits_);
       decider_.SetFaultSwitch(run.has_faults());
       run.SetInvariantChecks(
           scenario_.checks_invariants,
@@ -220,10 +238,23 @@ class Explorer {
   // The same choices once more; they must lead to the same steps.
   bool RunsAgain(const RunSummary& before) {
     FeedTheWatchdog();
-    Repeat repeat(absl::MakeConstSpan(shared_.indices).first(shared_.choice_count));
+    bool is_same = false;
+    is_second_run_ = true;
+    RunBeside(absl::MakeConstSpan(shared_.indices).first(shared_.choice_count),
+              [&](const ScenarioRun& run, uint64_t choices) {
+                is_same = run.trace_hash() == before.trace_hash && choices == before.choices;
+              });
+    is_second_run_ = false;
+    if (!is_same) shared_.SetFailure(OtherSteps());
+    return is_same;
+  }
+  // A run that is not the strategy's, of these choices; what sites it meets does not count.
+  void RunBeside(absl::Span<const uint16_t> indices,
+                 absl::FunctionRef<void(const ScenarioRun& run, uint64_t choices)> at_end) {
+    Repeat repeat(indices);
     repeat.BeginRun();
     ChoiceLog log = shared_.log();
-    log.site_hits = {};  // the first of the two runs was counted
+    log.site_hits = {};
     ExploringDecider decider(scenario_.explored, &repeat, log);
     decider.SetLimit(std::min(scenario_.choices_max, kChoicesMax), &OnEndless, this);
     decider.BeginRun();
@@ -231,13 +262,9 @@ class Explorer {
     run_ = &run;
     run.SetInvariantChecks(scenario_.checks_invariants, false);
     run.SetAbandoner(options_.isolation == Isolation::kChildProcess ? &OnAbandoned : nullptr, this);
-    is_second_run_ = true;
     run.Finish(scenario_.body(run));
-    is_second_run_ = false;
     run_ = nullptr;
-    if (run.trace_hash() == before.trace_hash && decider.choices() == before.choices) return true;
-    shared_.SetFailure(OtherSteps());
-    return false;
+    at_end(run, decider.choices());
   }
   static Failure OtherSteps() {
     return {std::string(kNotDeterministic),
@@ -267,6 +294,7 @@ class Explorer {
   RealClock clock_;
   Nanoseconds fed_at_ = -kBetweenFeedings;
   TraceCounter traces_;
+  ScenarioRun::Limits limits_;
   ScenarioRun* run_ = nullptr;
   bool is_second_run_ = false;
 };
@@ -328,6 +356,7 @@ Repetition RunRecorded(const Scenario& scenario, Strategy& strategy, const Explo
     if (options.isolation == Isolation::kChildProcess) KillChildAfter(options.hang_seconds);
     Recorder recorder(recorded.bytes());
     Explorer explorer(scenario, strategy, options, shared);
+    explorer.MeasureProduction();
     explorer.SetRecorder(&recorder);
     strategy.BeginRun();
     explorer.RunOnce();

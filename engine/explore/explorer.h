@@ -12,6 +12,11 @@
 // process instead, for debuggers; then a failed check ends it. The caller should have no other
 // thread that holds locks the body needs, as always with fork.
 //
+// Liveness (O11): with a `fair_factor` a run must come to its end soon after the strategy's latest
+// deviation, since production's order is fair and plants no faults: within so many times the steps,
+// and the virtual time, that production's own run takes. Most strategies never stop to deviate:
+// fair_end.h makes them.
+//
 // Host code; not in a coroutine.
 #ifndef MILLRACE_ENGINE_EXPLORE_EXPLORER_H_
 #define MILLRACE_ENGINE_EXPLORE_EXPLORER_H_
@@ -36,6 +41,9 @@ enum class Isolation : uint8_t { kChildProcess, kNone };
 // need not see anything.
 inline constexpr std::string_view kNotDeterministic = "not deterministic";
 
+// A good ExploreOptions::fair_factor.
+inline constexpr uint32_t kFairFactor = 50;
+
 struct ExploreOptions {
   struct Budget {
     uint64_t schedules = 10'000;
@@ -48,6 +56,8 @@ struct ExploreOptions {
   bool counts_traces = false;
   // Every n-th run is made twice, and has to take the same steps both times; 0: none.
   uint64_t run_twice_one_in = 0;
+  // See "Liveness" above; 0: only Scenario::choices_max ends a run.
+  uint32_t fair_factor = 0;
   // If not empty, a finding of another signature is told without its schedule and recording, which
   // take a run more: for searches that want one failure only.
   std::string wanted_signature{};

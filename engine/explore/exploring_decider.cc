@@ -13,6 +13,7 @@ size_t ExploringDecider::Pick(ChoiceKind kind, absl::Span<const Option> options)
   } else if (repeats_) {
     strategy_->OnFixedChoice(kind, options);
   }
+  deviations_ += taken != 0 ? 1 : 0;
   log_.indices[ordinal] = static_cast<uint16_t>(taken);
   *log_.count = ordinal + 1;
   if (__builtin_expect(recorder_ != nullptr, 0)) {

@@ -55,6 +55,8 @@ class ExploringDecider final : public Decider, public StepObserver {
     context_ = context;
   }
   uint64_t choices() const { return *log_.count; }
+  // How often another option than production's was taken, in all runs.
+  const uint64_t* deviations() const { return &deviations_; }
 
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override;
   bool TakesOddBranch(const ExplorationSite& site) override {
@@ -89,6 +91,7 @@ class ExploringDecider final : public Decider, public StepObserver {
   uint64_t limit_ = UINT64_MAX;
   OnEndless on_endless_ = nullptr;
   void* context_ = nullptr;
+  uint64_t deviations_ = 0;
 };
 
 }  // namespace millrace

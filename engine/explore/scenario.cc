@@ -1,5 +1,6 @@
 #include "millrace/engine/explore/scenario.h"
 
+#include <algorithm>
 #include <cctype>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kDeadlockSignature = "O10 deadlock";
+constexpr std::string_view kNoEndSignature = "O11 no end";
 // A wait cycle stays, unless a timer breaks it: so it is enough to look for one whenever time has
 // passed, when nobody could run, and now and then where nobody lets it pass.
 constexpr uint64_t kStepsPerLook = 64;
@@ -44,15 +46,16 @@ Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
   engines_.push_back(*Engine::Create(options));
   Engine& engine = *engines_.back();
   engine.scheduler().SetChecksEdits(checks_edits_);
-  engine.scheduler().SetStepCheck(
-      [this, &engine, steps = uint64_t{0}, time = engine.clock().Now()]() mutable {
-        const bool has_time_passed = engine.clock().Now() != time;
-        time = engine.clock().Now();
-        if (checks_every_step_ || has_time_passed || ++steps % kStepsPerLook == 0) {
-          LookForAWaitCycle(*this, engine);
-        }
-        if (checks_every_step_) CheckInvariants(engine);
-      });
+  engine.scheduler().SetStepCheck([this, &engine, steps = uint64_t{0}, time = engine.clock().Now(),
+                                   fair = FairSince{}]() mutable {
+    LookForAnEnd(engine, fair);
+    const bool has_time_passed = engine.clock().Now() != time;
+    time = engine.clock().Now();
+    if (checks_every_step_ || has_time_passed || ++steps % kStepsPerLook == 0) {
+      LookForAWaitCycle(*this, engine);
+    }
+    if (checks_every_step_) CheckInvariants(engine);
+  });
   if (setup_) setup_(engine);
   return engine;
 }
@@ -61,6 +64,29 @@ Engine& ScenarioRun::NewEngine(SimulatedDisk* disk, EngineObserver* observer) {
 void ScenarioRun::CheckInvariants(Engine& engine) {
   const absl::Status status = engine.scheduler().CheckInvariants();
   if (!status.ok()) Abandon(SignatureOf(status), status.ToString());
+}
+
+// What an adversary has set up, a fair scheduler brings to its end: production's is fair, and
+// plants no faults.
+void ScenarioRun::LookForAnEnd(Engine& engine, FairSince& since) {
+  if (++steps_ > limits_.steps) {
+    AbandonWithoutEnd(engine, StrCat("the run has taken ", limits_.steps, " steps"));
+  }
+  if (limits_.deviations == nullptr) return;
+  const Nanoseconds now = engine.clock().Now();
+  if (since.steps == 0 || since.deviations != *limits_.deviations) {
+    since = {*limits_.deviations, steps_, now};
+    return;
+  }
+  const uint64_t steps = steps_ - since.steps;
+  if (steps <= limits_.fair_steps && now - since.time <= limits_.fair_time) return;
+  AbandonWithoutEnd(engine, StrCat("for ", steps, " steps and ", (now - since.time) / kMillisecond,
+                                   " ms the run has gone in production's order"));
+}
+
+void ScenarioRun::AbandonWithoutEnd(Engine& engine, std::string text) {
+  Abandon(std::string(kNoEndSignature),
+          StrCat(text, " and is not over: ", engine.scheduler().DescribeWaits()));
 }
 
 size_t ScenarioRun::Choose(std::string_view what, absl::Span<const std::string_view> options) {
@@ -124,6 +150,14 @@ uint64_t ScenarioRun::steps() const {
   uint64_t steps = 0;
   for (const std::unique_ptr<Engine>& engine : engines_) steps += engine->scheduler().steps();
   return steps;
+}
+
+Nanoseconds ScenarioRun::time() const {
+  Nanoseconds time = 0;
+  for (const std::unique_ptr<Engine>& engine : engines_) {
+    time = std::max(time, engine->clock().Now());
+  }
+  return time;
 }
 
 uint64_t ScenarioRun::trace_hash() const {

@@ -142,6 +142,16 @@ class ScenarioRun {
   void Note(std::string_view kind, std::string_view object, std::string_view text);
 
   // ---- For the explorer -------------------------------------------------------------------------
+  // O11: a run that goes beyond them is a finding, "O11 no end". Steps are those of all engines.
+  struct Limits {
+    uint64_t steps = UINT64_MAX;
+    // In production's order alone: since the latest of the decider's `deviations` from it.
+    uint64_t fair_steps = UINT64_MAX;
+    Nanoseconds fair_time = kNever;  // of an engine's own clock
+    const uint64_t* deviations = nullptr;
+  };
+  // Before the body begins.
+  void SetLimits(const Limits& limits) { limits_ = limits; }
   // How often invariants are looked at: after each edit, after every step. Before the body begins.
   void SetInvariantChecks(bool after_edits, bool after_every_step) {
     checks_edits_ = after_edits;
@@ -156,6 +166,7 @@ class ScenarioRun {
   // Takes what the body returned into account and looks for what it left behind.
   void Finish(const absl::Status& status);
   uint64_t steps() const;
+  Nanoseconds time() const;  // of the engine that has come farthest
   uint64_t trace_hash() const;
   uint64_t outcome() const { return outcome_; }
 
@@ -163,6 +174,14 @@ class ScenarioRun {
   void Report(Failure failure, bool is_tolerated);
   [[noreturn]] void AbandonInDeadlock(Engine& engine);
   void CheckInvariants(Engine& engine);
+  // Since when an engine has gone in production's order.
+  struct FairSince {
+    uint64_t deviations = 0;
+    uint64_t steps = 0;
+    Nanoseconds time = 0;
+  };
+  void LookForAnEnd(Engine& engine, FairSince& since);
+  [[noreturn]] void AbandonWithoutEnd(Engine& engine, std::string text);
 
   Decider& decider_;
   StackPool& stacks_;
@@ -170,6 +189,8 @@ class ScenarioRun {
   Failure failure_;
   Tolerance tolerance_;
   std::function<void(Engine& engine)> setup_;
+  Limits limits_;
+  uint64_t steps_ = 0;
   uint64_t outcome_ = 0;
   bool has_faults_ = true;
   bool checks_edits_ = false;
@@ -184,7 +205,7 @@ struct Scenario {
   // (so: "I2: sector 3 holds ..."); digits in it count as equal.
   std::function<absl::Status(ScenarioRun&)> body;
   ChoiceKinds explored = ChoiceKinds::Schedule();
-  // A run that makes more choices is a finding ("O11 no end").
+  // A run that makes more choices, or fifty times as many steps, is a finding ("O11 no end").
   uint64_t choices_max = 20'000;
   // Off: what is broken inside matters only where an oracle of the scenario's own sees it.
   bool checks_invariants = true;

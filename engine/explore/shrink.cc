@@ -142,6 +142,7 @@ class Shrinker {
   ExploreOptions Budget(uint64_t schedules) const {
     ExploreOptions options;
     options.isolation = options_.isolation;
+    options.fair_factor = options_.fair_factor;
     options.wanted_signature = best_.failure.signature;
     options.run_twice_one_in = IsOfTwoRuns() ? 1 : 0;
     const uint64_t left = options_.replays_max - std::min(options_.replays_max, replays_);
@@ -373,6 +374,7 @@ class Shrinker {
   bool GoesWrong(const Schedule& candidate) {
     ExploreOptions options;
     options.isolation = options_.isolation;
+    options.fair_factor = options_.fair_factor;
     ++replays_;
     const ReplayReport replay = Replay(scenario_, candidate, options);
     return replay.stale.ok() && replay.recording.failure.signature == best_.failure.signature;

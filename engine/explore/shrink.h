@@ -23,6 +23,7 @@ struct ShrinkOptions {
   uint64_t replays_max = 20'000;
   Nanoseconds time_max = 5 * kSecond;
   Isolation isolation = Isolation::kChildProcess;
+  uint32_t fair_factor = 0;  // of the exploration that has found it
 };
 
 struct ShrinkReport {

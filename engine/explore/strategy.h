@@ -6,6 +6,7 @@
 //   pos.h            partial order sampling: reorders what touches the same objects
 //   exhaustive.h     every order of dependent steps (DPOR): a proof, for micro scenarios
 //   guided.h         mutates schedules that met something new
+//   fair_end.h       another strategy for a while, then production's order: liveness
 //   portfolio.h      a mix of these
 //
 // An explorer calls BeginRun(), then Pick() for every choice of the run, then EndRun(). Everything

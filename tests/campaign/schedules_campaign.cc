@@ -7,6 +7,7 @@
 //
 //   schedules --scenario='stream 5-4 and stream 3-2' --schedule=s12:one@io,...   repeats a finding
 #include <iostream>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,7 @@
 
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/explore/explorer.h"
+#include "millrace/engine/explore/fair_end.h"
 #include "millrace/engine/explore/portfolio.h"
 #include "millrace/engine/explore/regression_test.h"
 #include "millrace/engine/explore/shrink.h"
@@ -42,24 +44,29 @@ absl::Status RunBlock(uint64_t block, CampaignCounts& counts) {
   static const std::vector<Scenario> scenarios = AllScenarios();
   const Scenario& scenario = scenarios[block % scenarios.size()];
   // Few delays are tried out in the first block of a scenario; the next would only repeat that.
-  const bool is_first = block <= scenarios.size();
-  Portfolio strategy(block, kCatalogueRates,
-                     is_first ? Portfolio::Members::kAll : Portfolio::Members::kSeeded);
+  const uint64_t round = (block - 1) / scenarios.size();
+  std::unique_ptr<Strategy> strategy = std::make_unique<Portfolio>(
+      block, kCatalogueRates, round == 0 ? Portfolio::Members::kAll : Portfolio::Members::kSeeded);
+  // O11: in every other block a run is the portfolio's for a while, and ends as production would.
+  const bool ends_fairly = round % 2 == 1;
+  if (ends_fairly) strategy = std::make_unique<FairEnd>(std::move(strategy), block);
   const bool is_micro = scenario.name.starts_with("micro: ");
   const ExploreReport report =
-      Explore(scenario, strategy,
+      Explore(scenario, *strategy,
               {.budget = {.schedules = is_micro ? kSchedulesOfAMicroBlock : UINT64_MAX,
                           .steps = kStepsOfABlock},
-               .counts_traces = true});
+               .counts_traces = true,
+               .fair_factor = kFairFactor});
   const bool is_small = report.steps <= kStepsOfASmallSchedule * report.schedules;
   counts["schedules"] += report.schedules;
   counts["schedules of up to 25 steps"] += is_small ? report.schedules : 0;
   counts["steps"] += report.steps;
+  counts["schedules with a fair end"] += ends_fairly ? report.schedules : 0;
   counts["traces"] += report.traces;
   counts["traces seen once"] += report.traces_seen_once;
   CountSites(report, counts);
   if (!report.finding) return absl::OkStatus();
-  const Finding finding = Shrink(scenario, *report.finding).finding;
+  const Finding finding = Shrink(scenario, *report.finding, {.fair_factor = kFairFactor}).finding;
   return absl::InternalError(StrCat(scenario.name, ": ", finding.failure.signature, ": ",
                                     finding.failure.text, "\n  ",
                                     ReplayLine("schedules", scenario.name, finding)));
@@ -84,7 +91,7 @@ int Repeat(std::string_view name, std::string_view text) {
   for (Scenario& each : LoopedScenarios()) scenarios.push_back(std::move(each));
   for (const Scenario& scenario : scenarios) {
     if (scenario.name != name) continue;
-    const ReplayReport report = Replay(scenario, *schedule);
+    const ReplayReport report = Replay(scenario, *schedule, {.fair_factor = kFairFactor});
     if (!report.stale.ok()) std::cout << report.stale << '\n';
     for (const RecordedStep& step : report.recording.steps) {
       const bool is_deviation =

@@ -28,10 +28,12 @@ constexpr Nanoseconds kTimeMax = 120 * kSecond;
 
 // Proves what the strategy can prove, and says so.
 void Prove(const Scenario& scenario, Strategy& strategy) {
-  const ExploreReport report =
-      Explore(scenario, strategy, {.budget = {.schedules = kSchedulesMax, .time = kTimeMax}});
+  // O11 with it: each of the schedules comes to its end soon after its latest delay or fault.
+  const ExploreReport report = Explore(
+      scenario, strategy,
+      {.budget = {.schedules = kSchedulesMax, .time = kTimeMax}, .fair_factor = kFairFactor});
   if (report.finding) {
-    const Finding finding = Shrink(scenario, *report.finding).finding;
+    const Finding finding = Shrink(scenario, *report.finding, {.fair_factor = kFairFactor}).finding;
     ADD_FAILURE() << finding.failure.signature << "\n"
                   << finding.failure.text << "\n"
                   << ReplayLine("schedules", scenario.name, finding);

@@ -69,6 +69,47 @@ LayerViews::LayerViews(const MemoryChain& chain) : is_unknown_(chain.images.size
   for (size_t layer = 0; layer < chain.images.size(); ++layer) shown_.push_back(views.Of(layer));
 }
 
+namespace {
+
+// The layer that the guest stands on, filters skipped; nothing if that is no layer of the chain.
+std::optional<size_t> LayerOfGuest(const MemoryChain& chain, Graph& graph) MILLRACE_OPENS_VIEW {
+  GraphView view(graph);
+  const absl::StatusOr<NodeView> start = view.Resolve(chain.guest.node());
+  if (!start.ok()) return std::nullopt;
+  const auto found = std::find(chain.nodes.begin(), chain.nodes.end(), SkipFilters(*start).id());
+  if (found == chain.nodes.end()) return std::nullopt;
+  return static_cast<size_t>(found - chain.nodes.begin());
+}
+
+// Whether every header from the layer down names a layer of the chain: a client may have wanted
+// another name there, under which others find the image.
+bool CanBeFollowed(const MemoryChain& chain, size_t layer) {
+  for (size_t step = 0; step < chain.images.size(); ++step) {
+    const std::string& below = chain.images[layer]->backing.filename;
+    if (below.empty()) return true;
+    const std::optional<size_t> next = LayerOf(below);
+    if (!next || *next >= chain.images.size()) return false;
+    layer = *next;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::Status LayerViews::CheckGuests(const MemoryChain& chain, Graph& graph,
+                                     const TaggedDisk& disk) {
+  const std::optional<size_t> layer = LayerOfGuest(chain, graph);
+  if (!layer || !CanBeFollowed(chain, *layer)) return absl::OkStatus();
+  const std::vector<uint8_t> shown = ViewByHeaders(chain, *layer);
+  const uint64_t sectors = std::min(disk.sectors(), shown.size() / TaggedDisk::kSector);
+  for (uint64_t sector = 0; sector < sectors; ++sector) {
+    if (disk.Allows(sector, &shown[sector * TaggedDisk::kSector])) continue;
+    return absl::DataLossError(StrCat("O1: sector ", sector, " of layer ", *layer,
+                                      ", as its headers say, is not what the guest has written"));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<size_t> LayerViews::LayersInUse(const MemoryChain& chain, Graph& graph) {
   std::vector<size_t> layers;
   GraphView view(graph);

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "examples/scenario_kit/memory_chain.h"
+#include "examples/scenario_kit/tagged_disk.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph.h"
 
@@ -43,6 +44,11 @@ class LayerViews {
   // layer: also while jobs are at work, whose headers may be a step behind.
   absl::Status CheckShown(const MemoryChain& chain, Graph& graph,
                           const std::vector<bool>& may_differ) const MILLRACE_OPENS_VIEW;
+
+  // Of the guest's own layer, if it stands on one: what that shows is what the model of its disk
+  // says, sector by sector (O1). Also while jobs and guests are at work.
+  static absl::Status CheckGuests(const MemoryChain& chain, Graph& graph, const TaggedDisk& disk)
+      MILLRACE_OPENS_VIEW;
 
   // The layers below the guest as the graph is, from the top down.
   static std::vector<size_t> LayersInUse(const MemoryChain& chain, Graph& graph)

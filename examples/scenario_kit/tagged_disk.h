@@ -44,6 +44,10 @@ class TaggedDisk {
   absl::Status CoVerifyAll(Attachment& attachment) MILLRACE_MAY_SUSPEND {
     return CoVerify(attachment, 0, sectors());
   }
+  // Whether the sector may hold this now: for whoever looks at the images themselves.
+  bool Allows(uint64_t sector, const uint8_t* content) const {
+    return MayHold({{sector, 1}}, sector, content);
+  }
   // Puts a new version of a sector into an image that is not in use; upper layers come last.
   void Put(MemoryOverlayImage& image, uint64_t sector);
   // The version every sector has now, 0 for zeroes; where several are right, one of them.

@@ -11,6 +11,8 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
+#include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_view.h"
 #include "tests/support/job_harness.h"
 #include "tests/support/oracle_names.h"
 #include "tests/support/simulation.h"
@@ -110,7 +112,7 @@ absl::Status CoTell(JobWorld& world, const ChainStoryOptions& options, uint64_t 
                             CoMakeMemoryChain(world.graph(), layers, options.is_owned));
   TaggedDisk disk(options.bytes / TaggedDisk::kSector);
   FillLayers(chain, disk);
-  ChainStory story(world, chain, options, seed);
+  ChainStory story(world, chain, disk, options, seed);
   if (options.guest_rounds > 0 || options.busy_guests > 0) {
     story.views().OnWritten(options.layers - 1);
   }
@@ -153,23 +155,153 @@ bool ChainStory::IsGuestsSector(uint64_t sector) const {
   return false;
 }
 
+struct ChainStory::NodeBelow {
+  NodeId id;
+  std::string name;
+  bool is_filter = false;
+};
+
 absl::Status ChainStory::CoInsertFilter(std::string name, NodeId below) {
   InsertFilterOptions options;
   options.spec.id = "insert-" + name;
   options.below = below;
   options.filter_name = std::move(name);
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number,
-                            CoStartInsertFilter(graph(), jobs(), shadow_.MakeFilter(), options));
-  return CoOver(number);
+  const uint64_t edit = BeginEdit(options.spec, EditOf(options));
+  const absl::StatusOr<JobNumber> number =
+      CoStartInsertFilter(graph(), jobs(), shadow_.MakeFilter(), options);
+  EndStart(edit, number.status());
+  return number.ok() ? CoOver(*number) : number.status();
+}
+
+absl::Status ChainStory::CoStart(InsertFilterOptions options) {
+  const uint64_t edit = BeginEdit(options.spec, EditOf(options));
+  const absl::Status status =
+      CoStartInsertFilter(graph(), jobs(), shadow_.MakeFilter(), std::move(options)).status();
+  EndStart(edit, status);
+  return status;
 }
 
 absl::Status ChainStory::CoRemoveFilter(NodeId filter) {
   RemoveFilterOptions options;
   options.spec.is_internal = true;
   options.filter = filter;
+  const std::vector<NodeBelow> nodes = NodesFrom(filter);
   MILLRACE_ASSIGN_OR_RETURN(JobNumber number, CoStartRemoveFilter(graph(), jobs(), options));
-  return CoOver(number);
+  const absl::Status over = CoOver(number);
+  if (!nodes.empty()) OnEdited({ChainEdit::Kind::kNoFilter, nodes.front().name}, over);
+  return over;
 }
+
+// ---- The order of the jobs ----------------------------------------------------------------------
+
+std::vector<ChainStory::NodeBelow> ChainStory::NodesFrom(NodeId top) {
+  std::vector<NodeBelow> nodes;
+  GraphView view(graph());
+  const absl::StatusOr<NodeView> start = view.Resolve(top);
+  if (!start.ok()) return nodes;
+  for (const NodeId id : ChainFrom(*start)) {
+    const absl::StatusOr<NodeView> node = view.Resolve(id);
+    nodes.push_back({id, std::string(node->name()), node->is_filter()});
+  }
+  return nodes;
+}
+
+// A filter that nobody has put there as such is a job's own.
+std::string ChainStory::FirstToStay(absl::Span<const NodeBelow> nodes) const {
+  for (const NodeBelow& each : nodes) {
+    const bool is_users = std::any_of(edits_.begin(), edits_.end(), [&](const StartedEdit& known) {
+      return known.edit.edit.kind == ChainEdit::Kind::kFilter && known.edit.edit.upper == each.name;
+    });
+    if (!each.is_filter || is_users) return each.name;
+  }
+  return "";
+}
+
+ChainEdit ChainStory::EditOf(const StreamOptions& options) {
+  ChainEdit edit{ChainEdit::Kind::kStream, ""};
+  for (const NodeBelow& each : NodesFrom(options.top)) {
+    if (options.base && each.id == *options.base) break;
+    if (!each.is_filter && edit.upper.empty()) edit.upper = each.name;
+    if (!each.is_filter) edit.lower = each.name;
+    if (options.bottom && each.id == *options.bottom) break;
+  }
+  return edit;
+}
+
+ChainEdit ChainStory::EditOf(const CommitOptions& options) {
+  return {ChainEdit::Kind::kCommit, FirstToStay(NodesFrom(options.top)),
+          FirstToStay(NodesFrom(options.base.value_or(node(0))))};
+}
+
+ChainEdit ChainStory::EditOf(const MirrorOptions& options) {
+  return {ChainEdit::Kind::kMirror, FirstToStay(NodesFrom(options.source)),
+          FirstToStay(NodesFrom(options.target))};
+}
+
+ChainEdit ChainStory::EditOf(const InsertFilterOptions& options) {
+  return {ChainEdit::Kind::kFilter, options.filter_name, FirstToStay(NodesFrom(options.below))};
+}
+
+uint64_t ChainStory::BeginEdit(const JobSpec& spec, ChainEdit edit, bool may_be_moot) {
+  edits_.push_back({++edits_begun_, spec.id.value_or(""), {std::move(edit)}, may_be_moot});
+  return edits_begun_;
+}
+
+void ChainStory::OnEdited(ChainEdit edit, const absl::Status& status) {
+  if (!absl::IsCancelled(status)) edits_.push_back({0, "", {std::move(edit), status.ok()}});
+}
+
+void ChainStory::EndStart(uint64_t number, const absl::Status& started) {
+  const auto edit = std::find_if(edits_.begin(), edits_.end(),
+                                 [&](const StartedEdit& each) { return each.number == number; });
+  if (!started.ok()) {
+    has_refused_start_ = true;
+    edits_.erase(edit);
+  } else if (edit->job.empty() || edit->edit.edit.upper.empty()) {
+    GiveUpOrder();  // it has got a name of its own
+  }
+}
+
+std::optional<std::vector<JobsEdit>> ChainStory::EditsDone() const {
+  std::vector<JobsEdit> done;
+  std::vector<JobWitness::End> ends = *job_ends_;
+  for (const StartedEdit& each : edits_) {
+    done.push_back(each.edit);
+    if (each.job.empty()) continue;
+    const auto end = std::find_if(ends.begin(), ends.end(), [&](const JobWitness::End& known) {
+      return known.id == each.job;
+    });
+    if (end == ends.end()) return std::nullopt;
+    // What fails after the edit (a header that cannot be written) fails the job, not the edit; and
+    // a mirror that was told to end in peace ends well, and moves nobody.
+    if (absl::IsCancelled(end->status)) {
+      done.pop_back();
+    } else if (!end->status.ok() || each.may_be_moot) {
+      done.back().is_certain = false;
+    }
+    ends.erase(end);
+  }
+  if (!ends.empty()) return std::nullopt;
+  return done;
+}
+
+absl::Status ChainStory::CheckOrder() {
+  constexpr size_t kEditsMax = 6;  // whose orders are few
+  if (!has_order_ || !job_ends_) return absl::OkStatus();
+  const std::optional<std::vector<JobsEdit>> done = EditsDone();
+  if (!done || done->size() > kEditsMax) return absl::OkStatus();
+  ChainAtEnd end{Shape()};
+  if (!has_failed_job_.value_or(true)) {
+    for (const size_t layer : LayerViews::LayersInUse(chain_, graph())) {
+      const std::string header = chain_.Header(layer);
+      end.headers[StrCat("n", layer)] =
+          header.starts_with("img-") ? "n" + header.substr(4) : header;
+    }
+  }
+  return CheckSerial(SerialChain(chain_.nodes.size()), *done, end);
+}
+
+// ---- Jobs ---------------------------------------------------------------------------------------
 
 // The range is that of the step in which the job claims it, before it suspends.
 template <typename Options>
@@ -181,14 +313,16 @@ absl::Status ChainStory::CoStartShadowed(Options options) {
 }
 
 absl::Status ChainStory::CoStart(StreamOptions options) {
+  const uint64_t edit = BeginEdit(options.spec, EditOf(options));
   absl::Status status = CoStartShadowed(std::move(options));
-  has_refused_start_ |= !status.ok();
+  EndStart(edit, status);
   return status;
 }
 
 absl::Status ChainStory::CoStart(MirrorOptions options) {
+  const uint64_t edit = BeginEdit(options.spec, EditOf(options), true);
   absl::Status status = ChainJobs::CoStart(std::move(options));
-  has_refused_start_ |= !status.ok();
+  EndStart(edit, status);
   return status;
 }
 
@@ -204,9 +338,10 @@ absl::Status ChainStory::CoStart(CommitOptions options) {
   commit.is_active = commit.top + 1 >= chain_.nodes.size();
   // Before it starts: it may be over by the time that is known.
   commits_.push_back(commit);
+  const uint64_t edit = BeginEdit(options.spec, EditOf(options), commit.is_active);
   absl::Status status = CoStartShadowed(std::move(options));
+  EndStart(edit, status);
   if (!status.ok()) {
-    has_refused_start_ = true;
     std::erase_if(commits_, [&](const StartedCommit& each) { return each.id == commit.id; });
   }
   return status;
@@ -247,8 +382,11 @@ absl::Status ChainStory::LastLook(bool went_well) {
   status.Update(shadow_.CheckReleased(std::nullopt));
   const std::vector<bool> none(chain_.images.size(), false);
   status.Update(views_.CheckShown(chain_, graph(), went_well ? none : LayersOfCommits()));
-  if (has_failed_job_.value_or(!went_well)) return status;
-  status.Update(LayerViews::CheckHeaders(chain_, graph()));
+  status.Update(LayerViews::CheckGuests(chain_, graph(), disk_));
+  const bool may_be_behind = has_failed_job_.value_or(!went_well);
+  if (!may_be_behind) status.Update(LayerViews::CheckHeaders(chain_, graph()));
+  status.Update(CheckOrder());
+  if (may_be_behind) return status;
   if (has_failed_job_ && options_.is_read_only) status.Update(CheckReadOnly());
   return status;
 }
@@ -263,6 +401,7 @@ absl::Status ChainStory::CoOver(JobKey key) {
     commits_.erase(commit);
   }
   seen_.Update(views_.CheckShown(chain_, graph(), LayersOfCommits()));
+  seen_.Update(LayerViews::CheckGuests(chain_, graph(), disk_));
   seen_.Update(shadow_.CheckInvariants());
   const absl::StatusOr<JobInfo> info = jobs().Query(key);
   if (!key.is_number() && (!info.ok() || info->state == JobState::kConcluded)) {

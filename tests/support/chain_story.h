@@ -1,7 +1,8 @@
 // A story about jobs on one chain: told over filled memory overlays with a guest at work, in
 // production's order and under random schedules, and checked by the oracles that need no knowledge
-// of the story: the guest's model, every layer's view by its headers, the graph's invariants, the
-// counters of the harness (O6), and that nothing is left behind.
+// of the story: the guest's model (of what it reads, and of what its image holds), every layer's
+// view by its headers, the graph's invariants, the counters of the harness (O6), an order in which
+// the jobs may have ended (O4), and that nothing is left behind.
 //
 //   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
 //     MILLRACE_RETURN_IF_ERROR(story.CoStart(story.Stream("s", 3, 0)));
@@ -26,12 +27,15 @@
 #include "examples/scenario_kit/chain_jobs.h"
 #include "examples/scenario_kit/layer_views.h"
 #include "examples/scenario_kit/memory_chain.h"
+#include "examples/scenario_kit/tagged_disk.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/driver.h"
 #include "millrace/jobs/commit/commit_job.h"
 #include "millrace/jobs/insert_filter/insert_filter_job.h"
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/support/job_fixture.h"
+#include "tests/support/job_witness.h"
+#include "tests/support/serial_chain.h"
 #include "tests/support/shadow_counters.h"
 
 namespace millrace {
@@ -65,9 +69,11 @@ struct GuestCounts {
 
 class ChainStory final : public ChainJobs {
  public:
-  ChainStory(JobWorld& world, MemoryChain& chain, const ChainStoryOptions& options, uint64_t seed)
+  ChainStory(JobWorld& world, MemoryChain& chain, TaggedDisk& disk,
+             const ChainStoryOptions& options, uint64_t seed)
       : world_(world),
         chain_(chain),
+        disk_(disk),
         views_(chain),
         shadow_(world.graph(), &world.jobs()),
         options_(options),
@@ -76,6 +82,8 @@ class ChainStory final : public ChainJobs {
   Graph& graph() override { return world_.graph(); }
   JobManager& jobs() override { return world_.jobs(); }
   MemoryChain& chain() override { return chain_; }
+  // The model of the guest's disk, for a guest of the story's own.
+  TaggedDisk& disk() { return disk_; }
   LayerViews& views() { return views_; }
   ShadowCounters& shadow() { return shadow_; }
   GuestCounts& guests() { return guests_; }
@@ -96,6 +104,13 @@ class ChainStory final : public ChainJobs {
   // faults are planted, who has undone something may leave it writable.
   void set_may_stay_writable(bool may) { may_stay_writable_ = may; }
   bool has_refused_start() const { return has_refused_start_; }
+  // From somebody who has followed all of them: how jobs that have run have ended, those of one id
+  // in order. Then the chain must be what they make of it in some order (O4).
+  void set_job_ends(std::vector<JobWitness::End> ends) { job_ends_ = std::move(ends); }
+  // The story has done this to the chain by itself.
+  void OnEdited(ChainEdit edit, const absl::Status& status = absl::OkStatus());
+  // It does what nobody can tell the order of.
+  void GiveUpOrder() { has_order_ = false; }
   // What is wrong with the chain when the jobs are over: "O2: ...", "O4: ...", "O6: ...", "I19:
   // ...".
   absl::Status LastLook(bool went_well) MILLRACE_OPENS_VIEW;
@@ -109,6 +124,7 @@ class ChainStory final : public ChainJobs {
   absl::Status CoRemoveFilter(NodeId filter) MILLRACE_MAY_SUSPEND;
   absl::Status CoStart(StreamOptions options) MILLRACE_MAY_SUSPEND;
   absl::Status CoStart(MirrorOptions options) MILLRACE_MAY_SUSPEND;
+  absl::Status CoStart(InsertFilterOptions options) MILLRACE_MAY_SUSPEND;
   // Remembered until CoOver(): what layers show changes below its top meanwhile.
   absl::Status CoStart(CommitOptions options) MILLRACE_MAY_SUSPEND;
   // How the job ended. Every layer that no commit is working on must show then what it should (the
@@ -125,14 +141,36 @@ class ChainStory final : public ChainJobs {
     size_t base = 0;
     bool is_active = false;
   };
+  // What a job does to the chain if it ends well.
+  struct StartedEdit {
+    uint64_t number = 0;
+    std::string job;  // "": it has taken place, or may have
+    JobsEdit edit;
+    bool may_be_moot = false;  // it may end well without
+  };
   template <typename Options>
   absl::Status CoStartShadowed(Options options) MILLRACE_MAY_SUSPEND;
+  // The edit is that of the step in which the job claims what it needs, before it suspends.
+  uint64_t BeginEdit(const JobSpec& spec, ChainEdit edit, bool may_be_moot = false);
+  void EndStart(uint64_t number, const absl::Status& started);
+  struct NodeBelow;
+  std::vector<NodeBelow> NodesFrom(NodeId top) MILLRACE_OPENS_VIEW;
+  // Of the first of them that stays when all jobs are over; "" if there is none.
+  std::string FirstToStay(absl::Span<const NodeBelow> nodes) const;
+  ChainEdit EditOf(const StreamOptions& options) MILLRACE_OPENS_VIEW;
+  ChainEdit EditOf(const CommitOptions& options) MILLRACE_OPENS_VIEW;
+  ChainEdit EditOf(const MirrorOptions& options) MILLRACE_OPENS_VIEW;
+  ChainEdit EditOf(const InsertFilterOptions& options) MILLRACE_OPENS_VIEW;
+  // Those that have taken place or may have; nothing if that is not known of all of them.
+  std::optional<std::vector<JobsEdit>> EditsDone() const;
+  absl::Status CheckOrder() MILLRACE_OPENS_VIEW;
   void TakeIn(const StartedCommit& commit, bool has_succeeded);
   // Layers between the top and the base of commits that were not waited for.
   std::vector<bool> LayersOfCommits() const;
 
   JobWorld& world_;
   MemoryChain& chain_;
+  TaggedDisk& disk_;
   LayerViews views_;
   ShadowCounters shadow_;
   GuestCounts guests_;
@@ -143,6 +181,10 @@ class ChainStory final : public ChainJobs {
   bool may_stay_writable_ = false;
   absl::Status seen_;  // in the middle of the story
   std::function<void()> before_last_look_ = nullptr;
+  std::vector<StartedEdit> edits_;
+  uint64_t edits_begun_ = 0;
+  std::optional<std::vector<JobWitness::End>> job_ends_;
+  bool has_order_ = true;
   std::vector<StartedCommit> commits_;  // that CoOver() was not asked about yet
 };
 

@@ -21,6 +21,7 @@ void JobWitness::OnJobEvent(const JobEvent& event) {
   job.has_run |= event.state == JobState::kRunning;
   if (event.kind == JobEventKind::kCompleted || event.kind == JobEventKind::kCancelled) {
     job.has_ended = true;
+    job.end = event.status;
     has_failed_job_ |= !event.status.ok() && !absl::IsCancelled(event.status);
     has_undone_job_ |= !event.status.ok();
   }
@@ -71,6 +72,14 @@ std::string_view JobWitness::JudgeEnd(const Job& job, const JobEvent& event) con
   if (is_well && event.kind == JobEventKind::kCancelled) return "cancelled and well";
   if (is_well != event.error.empty()) return "an end and its text";
   return "";
+}
+
+std::vector<JobWitness::End> JobWitness::ends() const {
+  std::vector<End> ends;
+  for (const auto& [number, job] : jobs_) {
+    if (job.has_run) ends.push_back({job.id, job.end});
+  }
+  return ends;
 }
 
 void JobWitness::OnAllOver() {

@@ -19,7 +19,9 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "millrace/engine/job/job_event.h"
 #include "millrace/engine/observer.h"
 
@@ -33,6 +35,12 @@ class JobWitness final : public EngineObserver {
   void OnJobEvent(const JobEvent& event) override;
   // By now every job is gone.
   void OnAllOver();
+  // How those that have run have ended, in the order of their starts.
+  struct End {
+    std::string id;
+    absl::Status status;
+  };
+  std::vector<End> ends() const;
   // Whether one ended with an error other than that it was cancelled.
   bool has_failed_job() const { return has_failed_job_; }
   // Whether one did not end well, cancelled ones included, or did not even run.
@@ -49,6 +57,7 @@ class JobWitness final : public EngineObserver {
     bool is_ready_told = false;
     bool has_run = false;
     bool has_ended = false;  // the word of its end was told
+    absl::Status end{};
   };
 
   // What does not fit in the event; empty if it does.

@@ -205,7 +205,10 @@ absl::Status CoAppend(Encounter& met, NodeId overlay) MILLRACE_MAY_SUSPEND {
   const bool is_mid_copy = IsMidCopy(met);
   const absl::Status appended = Append(story, *drained, overlay);
   EXPECT_TRUE(appended.ok() || absl::IsFailedPrecondition(appended)) << appended;
-  if (appended.ok()) met.on_top = "snapshot";
+  if (appended.ok()) {
+    met.on_top = "snapshot";
+    story.OnEdited({ChainEdit::Kind::kSnapshot, "snapshot"});
+  }
   MILLRACE_SOMETIMES(appended.ok() && is_mid_copy, "others: a snapshot beside a job mid-copy");
   MILLRACE_SOMETIMES(!appended.ok() && is_mid_copy, "others: a job mid-copy refuses a snapshot");
   return absl::OkStatus();

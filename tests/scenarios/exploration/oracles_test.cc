@@ -55,6 +55,27 @@ TEST(Oracles, SeeAHeaderThatNoFailedJobExplains) {
             "DATA_LOSS O4");
 }
 
+// The guest is told what it has written; whoever opens its image later sees something else.
+TEST(Oracles, SeeAGuestsLayerThatItsHeadersDoNotShow) {
+  EXPECT_EQ(FoundDespiteFaults([](ScenarioRun&, ChainStory& story) -> absl::Status {
+              story.chain().images[3]->backing = {"img-1", "memory-overlay"};
+              return absl::ResourceExhaustedError("no space");
+            }),
+            "DATA_LOSS O1");
+}
+
+// Each of the two edits is as its job says; what is left is what neither of them leaves.
+TEST(Oracles, SeeAChainThatNoOrderOfTheJobsLeaves) {
+  EXPECT_EQ(
+      FoundDespiteFaults([](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_RETURN_IF_ERROR(story.CoStart(story.StreamToBottom("s", 3, 3)));
+        MILLRACE_RETURN_IF_ERROR(story.CoOver("s"));
+        story.OnEdited({ChainEdit::Kind::kStream, "n2", "n1"});
+        return absl::ResourceExhaustedError("no space");
+      }),
+      "INTERNAL O4");
+}
+
 TEST(Oracles, SeeAnImageThatStaysWritable) {
   EXPECT_EQ(
       FoundDespiteFaults([](ScenarioRun&, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {

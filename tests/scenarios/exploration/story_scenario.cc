@@ -77,6 +77,7 @@ Scenario StoryScenario(std::string name, ChainStoryOptions options, StoryBody bo
                 run.SetFaults(false);
                 engine.simulated_io()->ClearFailures();
                 witness.OnAllOver();
+                story.set_job_ends(witness.ends());
                 take_in_ends();
               });
               // By the end of a job, not only when all is shut down.

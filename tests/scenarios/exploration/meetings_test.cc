@@ -37,7 +37,7 @@ bool HasMet(const Scenario& scenario, std::string_view object) {
 }
 
 TEST(Meetings, TakePlaceInProductionsOrder) {
-  for (const Meeting& meeting : {Meeting{" with a window meets ", "window", 10},
+  for (const Meeting& meeting : {Meeting{" with a window meets ", "window", 20},
                                  Meeting{" against a failure of I/O ", "failure", 16},
                                  Meeting{" against a user who mends ", "stop", 4}}) {
     size_t scenarios = 0;

@@ -40,8 +40,8 @@ Scenario NamedWithFaults(Scenario scenario) {
 }  // namespace
 
 std::vector<Scenario> StoryScenarios() {
-  return Joined({&ParallelCases, &PairsOfJobs, &JobsAgainstOthers, &CopyWindows, &UsersBesideJobs,
-                 &Qcow2Guests, &OddScenarios, &CrashScenarios});
+  return Joined({&ParallelCases, &PairsOfJobs, &PairsOfRequests, &JobsAgainstOthers, &CopyWindows,
+                 &UsersBesideJobs, &Qcow2Guests, &OddScenarios, &CrashScenarios});
 }
 
 std::vector<Scenario> OddScenarios() {
@@ -63,8 +63,8 @@ std::vector<Scenario> OddScenarios() {
 
 std::vector<Scenario> FaultyScenarios() {
   std::vector<Scenario> faulty = Qcow2Guests();
-  for (Scenario& each :
-       Joined({&ParallelCases, &PairsOfJobs, &JobsAgainstOthers, &CopyWindows, &UsersBesideJobs})) {
+  for (Scenario& each : Joined({&ParallelCases, &PairsOfJobs, &PairsOfRequests, &JobsAgainstOthers,
+                                &CopyWindows, &UsersBesideJobs})) {
     const bool is_told = Tells(each, "guest I/O") || Tells(each, "failure") ||
                          Tells(each, "error") || Tells(each, "mends");
     if (is_told || IsOneInEight(each)) faulty.push_back(std::move(each));

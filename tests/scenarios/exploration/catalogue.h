@@ -17,6 +17,8 @@ namespace millrace {
 std::vector<Scenario> ParallelCases();
 // Two jobs on neighbouring, separate and overlapping ranges, in both orders of ending.
 std::vector<Scenario> PairsOfJobs();
+// The same of all that has an end of its own: active commits, mirrors, filters that are put in.
+std::vector<Scenario> PairsOfRequests();
 // One job against guest I/O, drain, pause, cancel, resize, snapshot, filter insertion, an I/O
 // error.
 std::vector<Scenario> JobsAgainstOthers();

@@ -12,10 +12,10 @@
 namespace millrace {
 namespace {
 
-JobSpec HeldSpec(const JobStart& start) {
+JobSpec SpecOf(const JobStart& start) {
   JobSpec spec;
   spec.id = start.id;
-  spec.speed = 1;
+  spec.speed = start.speed;
   spec.finalizes_automatically = !start.finalizes_by_hand;
   spec.dismisses_automatically = false;
   return spec;
@@ -51,7 +51,7 @@ NodeId NodeFor(ChainStory& story, const JobRequest& request, const JobStart& sta
 absl::Status CoStartStreamOf(ChainStory& story, const JobRequest& request, const JobStart& start)
     MILLRACE_MAY_SUSPEND {
   StreamOptions options;
-  options.spec = HeldSpec(start);
+  options.spec = SpecOf(start);
   options.filter_name = start.filter_name;
   options.top = NodeFor(story, request, start, FilterEnd::kTop, request.top);
   if (request.kind == RequestKind::kStreamToBottom) {
@@ -65,7 +65,7 @@ absl::Status CoStartStreamOf(ChainStory& story, const JobRequest& request, const
 absl::Status CoStartCommitOf(ChainStory& story, const JobRequest& request, const JobStart& start)
     MILLRACE_MAY_SUSPEND {
   CommitOptions options = story.Commit(start.id, request.top, *request.base);
-  options.spec = HeldSpec(start);
+  options.spec = SpecOf(start);
   options.filter_name = start.filter_name;
   options.top = NodeFor(story, request, start, FilterEnd::kTop, request.top);
   options.base = NodeFor(story, request, start, FilterEnd::kBase, *request.base);
@@ -75,7 +75,7 @@ absl::Status CoStartCommitOf(ChainStory& story, const JobRequest& request, const
 absl::Status CoStartMirrorOf(ChainStory& story, const JobRequest& request, const JobStart& start,
                              Attachment* hold) MILLRACE_MAY_SUSPEND {
   MirrorOptions options;
-  options.spec = HeldSpec(start);
+  options.spec = SpecOf(start);
   options.filter_name = start.filter_name;
   options.source = request.names_filter == FilterEnd::kTop ? story.Find(start.others_filter)
                                                            : story.chain().guest.node();
@@ -86,12 +86,10 @@ absl::Status CoStartMirrorOf(ChainStory& story, const JobRequest& request, const
 absl::Status CoStartInsertFilterOf(ChainStory& story, const JobRequest& request,
                                    const JobStart& start) MILLRACE_MAY_SUSPEND {
   InsertFilterOptions options;
-  options.spec = HeldSpec(start);
+  options.spec = SpecOf(start);
   options.filter_name = start.filter_name;
   options.below = NodeFor(story, request, start, FilterEnd::kTop, request.top);
-  return CoStartInsertFilter(story.graph(), story.jobs(), story.shadow().MakeFilter(),
-                             std::move(options))
-      .status();
+  return story.CoStart(std::move(options));
 }
 
 }  // namespace

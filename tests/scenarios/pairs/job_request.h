@@ -33,6 +33,7 @@ struct JobStart {
   bool finalizes_by_hand = false;
   std::string filter_name{};    // of the job's own filter; empty: it is implicit
   std::string others_filter{};  // what the request's FilterEnd is called
+  int64_t speed = 1;  // in bytes a second; it stands still at its first piece. 0: no limit
 };
 
 struct JobRequest {
@@ -47,8 +48,8 @@ struct JobRequest {
   bool HasWork() const;
   // The layers that are not in the guest's chain any more once it has succeeded.
   std::set<size_t> Removes(size_t layers) const;
-  // Starts it as a job that stands still at its first piece, and is not dismissed by itself. A
-  // mirror's target, which is called after the job, is kept by `hold`.
+  // Starts it as a job that is not dismissed by itself. A mirror's target, which is called after
+  // the job, is kept by `hold`.
   absl::Status CoStart(ChainStory& story, const JobStart& start, Attachment* hold) const
       MILLRACE_MAY_SUSPEND;
   // Tells the views what its success has changed.

@@ -1,6 +1,8 @@
 // Proofs that take too long for every build: all schedules of a scenario with up to so many delays.
 // One campaign seed is one scenario, those of few choices first, and after the last one the first
-// is proven again, by then of a later commit; so the proofs go on where the last night left off.
+// is proven again, by then of a later commit; so the proofs go on where the last night left off,
+// and as many seeds as there are tasks are all of them, in however many slices.
+// tests/campaign/report.py says how far the round of each commit has come.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -47,12 +49,13 @@ absl::Status RunSeed(uint64_t seed, CampaignCounts& counts) {
   const auto& [scenario, choice_points] = Tasks()[(seed - 1) % Tasks().size()];
   const uint32_t bound = NightlyBoundOf(choice_points);
   DelayBounded strategy(bound);
-  const ExploreReport report =
-      Explore(scenario, strategy, {.budget = {.schedules = kSchedulesMax}});
+  const ExploreReport report = Explore(
+      scenario, strategy, {.budget = {.schedules = kSchedulesMax}, .fair_factor = kFairFactor});
+  counts["last tasks of a round"] = Tasks().size();
   counts["schedules"] += report.schedules;
   counts["steps"] += report.steps;
   if (report.finding) {
-    const Finding finding = Shrink(scenario, *report.finding).finding;
+    const Finding finding = Shrink(scenario, *report.finding, {.fair_factor = kFairFactor}).finding;
     return absl::InternalError(StrCat(scenario.name, ": ", finding.failure.signature, ": ",
                                       finding.failure.text, "\n  ",
                                       ReplayLine("schedules", scenario.name, finding)));

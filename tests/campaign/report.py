@@ -21,6 +21,7 @@ import sys
 import ledger
 
 SITE = 'site '
+TASKS = 'last tasks of a round'
 PROVEN = re.compile(r'^PROVEN (?P<name>.*?): (?P<proof>(?:delay bound (?P<bound>\d+) complete'
                     r'|every behaviour seen): (?P<schedules>\d+) schedules.*)$')
 BOUND = re.compile(r'^(?P<not>not )?proven to bound (?P<bound>\d+): (?P<name>.*)$')
@@ -52,6 +53,18 @@ def nightly_proofs(entries):
                              f'{"not " if match["not"] else ""}complete: {schedules} schedules, '
                              f'at {entry["commit"]}'}
     return list(latest.values())
+
+
+def rounds(entries):
+    """[{'commit', 'tried', 'tasks'}] of the campaign that proves bounds: how many of the scenarios that
+    are to be proven were tried at each commit, which a round goes through once."""
+    found = {}
+    for entry in entries:
+        if tasks := entry['counts'].get(TASKS):
+            tried = found.setdefault(entry['commit'], {'commit': entry['commit'], 'tried': set()})
+            tried['tasks'] = tasks
+            tried['tried'] |= {match['name'] for match in map(BOUND.match, entry['counts']) if match}
+    return [{**each, 'tried': len(each['tried'])} for each in found.values()]
 
 
 def best_proofs(of_the_build, of_the_nights):
@@ -113,6 +126,7 @@ def report(entries, proof_lines=(), gallery_lines=()):
         'sites_met': sum(1 for value in hits.values() if value),
         'sites': hits,
         'sites_never_met': sorted(name for name, value in hits.items() if not value),
+        'rounds': rounds(entries),
         'proofs': best_proofs(proofs(proof_lines), nights),
         'not_proven': [each['proof'] + ': ' + each['scenario'] for each in nights
                        if not each['is_complete']],
@@ -158,6 +172,8 @@ def rows(said):
         ('crash images', f'{said["crash_images"]:,} at {said["crash_points"]:,} points, '
                          f'{said["restarts"]:,} jobs started again'),
         ('scenarios proven', bounds_in_words(said['proofs'])),
+        ('of the nightly bounds', ', '.join(f'{each["tried"]} of {each["tasks"]} at {each["commit"]}'
+                                            for each in said['rounds'][-3:]) or 'none counted yet'),
         ('mutants killed', killed),
         ('sites met (sometimes, always, buggify)', f'{said["sites_met"]} of {len(said["sites"])}'),
         ('findings in the ledger', f'{said["failures"]}'),

@@ -50,6 +50,17 @@ class Report(unittest.TestCase):
         self.assertEqual(said['mutants_killed'], 1)
         self.assertEqual(len(said['mutants']), 2)
 
+    def test_says_how_far_the_proofs_of_a_commit_have_come(self):
+        first = line('bounds', **{'last tasks of a round': 5, 'proven to bound 2: a': 7,
+                                  'proven to bound 3: b': 7})
+        second = line('bounds', **{'last tasks of a round': 5, 'proven to bound 2: a': 7,
+                                   'not proven to bound 2: c': 7})
+        said = report.report([line('bounds', **{'proven to bound 2: a': 7}), first, second,
+                              {**first, 'commit': 'd'}])
+        self.assertEqual(said['rounds'], [{'commit': 'c', 'tried': 3, 'tasks': 5},
+                                          {'commit': 'd', 'tried': 2, 'tasks': 5}])
+        self.assertIn('3 of 5 at c, 2 of 5 at d', report.as_text(said))
+
     def test_a_failure_ends_what_came_before_it(self):
         said = report.report(self.ENTRIES + [line('job_crash', failures=1)])
         self.assertEqual(said['crash_images'], 0)

@@ -18,6 +18,7 @@ absl::Status RunSeed(uint64_t seed, CampaignCounts& counts) {
   const CrashCase crash_case = CrashCase::Random(job, cluster_bytes, seed);
   JobCrashOptions options;
   options.restart_one_in = 50;
+  options.restarts_each_content = true;
   return RunJobCrashStory(crash_case, seed, options, counts);
 }
 

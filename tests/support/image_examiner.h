@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/engine.h"
@@ -33,6 +34,9 @@ struct ExaminedImage {
   std::vector<uint64_t> sectors;
   uint64_t leaks = 0;
   bool was_repaired = false;  // it was marked dirty
+
+  // A hash of what a user sees of it, in this process.
+  size_t ContentKey() const { return absl::HashOf(bytes, backing_filename, sectors); }
 };
 
 // Checks, repairs if the header says that the image is dirty, opens read-only and reads.

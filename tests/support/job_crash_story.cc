@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/strings/str_join.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
@@ -212,6 +213,8 @@ class Story {
   absl::Status CoVerifyImage(Engine& engine, const CrashImages& images,
                              const std::string& root_path) MILLRACE_MAY_SUSPEND;
   absl::StatusOr<Files> CoExamine(Engine& engine, const CrashImages& images) MILLRACE_MAY_SUSPEND;
+  // Whether no earlier image of this run looks the same to a user.
+  bool IsNewContent(const Files& files, const std::string& root_path);
   absl::StatusOr<std::vector<size_t>> ChainOf(const Files& files,
                                               const std::string& root_path) const;
   static std::vector<uint64_t> View(const Files& files, const std::vector<size_t>& chain);
@@ -242,6 +245,7 @@ class Story {
   std::vector<std::vector<uint64_t>> allowed_;  // by sector, at the current point
   std::vector<States> states_;                  // by file
   absl::flat_hash_set<uint64_t> seen_;
+  absl::flat_hash_set<size_t> contents_;
   std::vector<CrashedDisk> chosen_;
 };
 
@@ -388,7 +392,9 @@ absl::Status Story::CoVerifyImage(Engine& engine, const CrashImages& images,
     }
   }
   if (!is_new) return absl::OkStatus();
-  const bool is_restarted = options_.restart_one_in > 0 && random_.OneIn(options_.restart_one_in);
+  const bool is_chosen = options_.restart_one_in > 0 && random_.OneIn(options_.restart_one_in);
+  const bool is_restarted =
+      is_chosen || (options_.restarts_each_content && IsNewContent(files, root_path));
   const bool is_sample = options_.sample_one_in > 0 && random_.OneIn(options_.sample_one_in);
   if (!is_restarted && !is_sample) return absl::OkStatus();
   CrashedDisk disk{paths_, {}, root_path, std::move(sectors)};
@@ -396,6 +402,14 @@ absl::Status Story::CoVerifyImage(Engine& engine, const CrashImages& images,
   if (is_sample) MILLRACE_RETURN_IF_ERROR(options_.on_sample(disk));
   if (is_restarted) chosen_.push_back(std::move(disk));
   return absl::OkStatus();
+}
+
+bool Story::IsNewContent(const Files& files, const std::string& root_path) {
+  size_t key = absl::HashOf(root_path);
+  for (const ExaminedImage* file : files) key = absl::HashOf(key, file->ContentKey());
+  const bool is_new = contents_.insert(key).second;
+  counts_["contents"] += is_new ? 1 : 0;
+  return is_new;
 }
 
 absl::StatusOr<Story::Files> Story::CoExamine(Engine& engine, const CrashImages& images) {

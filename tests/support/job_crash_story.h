@@ -40,13 +40,16 @@ struct JobCrashOptions {
   CrashImages::Options images;
   // One in so many crash images goes through the library, job and all; 0: none.
   uint64_t restart_one_in = 500;
+  // And so does the first of each kind of those that a user cannot tell apart: with equal sectors
+  // in all layers, and equal chains.
+  bool restarts_each_content = false;
   // One in so many is given to `on_sample`; 0: none.
   uint64_t sample_one_in = 0;
   std::function<absl::Status(const CrashedDisk&)> on_sample;
 };
 
 // By name: "runs", "crash points", "crash images" (no two alike within a run), "file states",
-// "images verified", "restarts".
+// "images verified", "restarts", "contents" (images that a user can tell apart, within a run).
 using JobCrashCounts = std::map<std::string, uint64_t>;
 
 // The schedule of the run, the guest and the choice of subsets are drawn from the seed.

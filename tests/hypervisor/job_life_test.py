@@ -254,6 +254,8 @@ class TwoJobs(Case):
         vm.launch()
         self.vm.command('block-commit', device='n4', job_id='commit', top_node='n1',
                         base_node='n0', filter_node_name='commit-filter', speed=1)
+        # With the commit its filter would be gone, and nothing would be in the stream's way.
+        self.assertEqual(self.job('commit')['status'], 'running', self.all_events())
         self.assert_refused("Cannot freeze 'backing' link to 'commit-filter'", 'block-stream',
                             device='n3', base_node='n1', job_id='stream')
         self.vm.command('block-job-set-speed', device='commit', speed=0)

@@ -45,7 +45,7 @@ class Case(unittest.TestCase):
     def assert_refused(self, text, name, error_class='GenericError', **arguments):
         """The command is refused with exactly this class and text."""
         reply = self.vm.reply(name, **arguments)
-        self.assertIn('error', reply, f'{name} was not refused')
+        self.assertIn('error', reply, f'{name} was not refused; events: {self.all_events()}')
         self.assertEqual((reply['error']['class'], reply['error']['desc']), (error_class, text))
 
     # ---- Content ---------------------------------------------------------------------------------
@@ -133,6 +133,11 @@ class Case(unittest.TestCase):
         """The states the job has gone through so far, in order."""
         return [message['data']['status'] for message in self.vm.qmp.messages()
                 if message.get('event') == 'JOB_STATUS_CHANGE' and message['data']['id'] == ident]
+
+    def all_events(self):
+        """What has come so far, for the message of a failure: who has ended, and how."""
+        return [(message['event'], message.get('data')) for message in self.vm.qmp.messages()
+                if 'event' in message]
 
     def events_of(self, ident):
         """All events of one job so far, as (name or status): the order on the wire."""

@@ -173,9 +173,9 @@ class ScriptRun:
     def _wait(self, verb, words):
         qmp = self._vm.qmp
         if verb == 'ready':
-            qmp.wait_event('BLOCK_JOB_READY', device=words[0], timeout=self._timeout)
+            self._wait_of_newest(words[0], 'BLOCK_JOB_READY')
         elif verb == 'ended':
-            end = qmp.wait_event(*ENDS, device=words[0], timeout=self._timeout)
+            end = self._wait_of_newest(words[0], *ENDS)
             qmp.wait_event_that(lambda e: self._is_null(e, words[0]) and self._follows(e, end),
                                 self._timeout, f'null of {words[0]} after {end["event"]}')
         elif verb == 'paused':
@@ -185,6 +185,17 @@ class ScriptRun:
         else:
             data = dict(word.split('=', 1) for word in words[1:])
             qmp.wait_event(words[0], timeout=self._timeout, **data)
+
+    def _wait_of_newest(self, ident, *names):
+        """Takes one of these events of the job that has the id now; another that had it before may
+        have left some that nobody waited for."""
+        born = next((message for message in reversed(self._vm.qmp.messages())
+                     if message.get('event') == 'JOB_STATUS_CHANGE'
+                     and message['data'] == {'status': 'created', 'id': ident}), None)
+        return self._vm.qmp.wait_event_that(
+            lambda e: e['event'] in names and e['data'].get('device') == ident
+            and (born is None or self._follows(e, born)),
+            self._timeout, f'{" or ".join(names)} of {ident}')
 
     def _looked_at(self, look, name):
         """What `look` tells of an image, if there is one."""

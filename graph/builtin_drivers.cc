@@ -212,6 +212,11 @@ Made MakeFaultInjection(const BuiltinDriverServices& services, const DriverOptio
   return MakeFaultInjectionDriver(std::move(faults));
 }
 
+Made MakeVerify(const BuiltinDriverServices& services, const DriverOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(DriverOptionReader("blkverify", options).Finish());
+  return MakeVerifyDriver({.on_mismatch = services.on_verify_mismatch});
+}
+
 }  // namespace
 
 absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServices services) {
@@ -232,6 +237,10 @@ absl::Status RegisterBuiltinDrivers(DriverRegistry& registry, BuiltinDriverServi
   MILLRACE_RETURN_IF_ERROR(registry.Register(
       "blkdebug",
       [services](const DriverOptions& options) { return MakeFaultInjection(services, options); },
+      NodeKind::kFilter));
+  MILLRACE_RETURN_IF_ERROR(registry.Register(
+      "blkverify",
+      [services](const DriverOptions& options) { return MakeVerify(services, options); },
       NodeKind::kFilter));
   // Stands on nodes and not for a file name, as a format does.
   MILLRACE_RETURN_IF_ERROR(registry.Register(

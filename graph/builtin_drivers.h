@@ -13,6 +13,7 @@
 //                   inject-error.0.event, .errno ..., set-state.0.event ...; take-child-perms.0,
 //                   unshare-child-perms.0; align, max-transfer, opt-write-zero, max-write-zero,
 //                   opt-discard, max-discard
+//   blkverify       none; its children are "raw" and "test"
 #ifndef MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 #define MILLRACE_GRAPH_BUILTIN_DRIVERS_H_
 
@@ -26,6 +27,7 @@
 #include "millrace/graph/filters/break_points.h"
 #include "millrace/graph/filters/quorum.h"
 #include "millrace/graph/filters/throttle_group.h"
+#include "millrace/graph/filters/verify.h"
 
 namespace millrace {
 
@@ -36,6 +38,8 @@ struct BuiltinDriverServices {
   BreakPoints::Listener on_break{};
   // Hears of bad children of quorums and of failed votes. Absent: nobody does.
   std::function<void(const QuorumReport&)> on_quorum_report{};
+  // Hears of children of blkverify that differ (VerifyOptions::on_mismatch). Absent: nobody does.
+  std::function<void(const VerifyMismatch&)> on_verify_mismatch{};
   // Hears of broken tables of qcow2 images (Qcow2OpenOptions::on_corruption). Absent: nobody does.
   std::function<void(const Qcow2Corruption&)> on_corruption{};
 };

@@ -446,7 +446,8 @@ class FilterDriver : public Driver {
   virtual bool is_unleasable() const { return false; }
   // Nobody writes through it: a node with it is read-only.
   virtual bool passes_no_writes() const { return false; }
-  // "blkdebug" if a file name can ask for this filter: "blkdebug:CONFIG:NAME". Empty: it cannot.
+  // "blkdebug" if a file name can ask for this filter: "blkdebug:CONFIG:NAME",
+  // "blkverify:RAW:TEST". Empty: it cannot.
   virtual std::string_view protocol_name() const { return {}; }
   // The child edge's name in texts: "file", or "backing" for the filters of commit and mirror.
   virtual std::string_view filtered_edge_name() const { return "file"; }

@@ -139,7 +139,13 @@ FileName FileNames::Name(const Node& node) {
   const FilterDriver* filter = AsFilter(node);
   if (filter != nullptr && file != nullptr) {
     const std::string& below = names_[file].exact;
-    if (filter->filtered_edge_name() == "backing") {
+    const Node* second = Access::ChildOf(reader_, node, Role::kData);
+    if (second != nullptr) {  // a name for each: "blkverify:RAW:TEST"
+      const std::string& other = names_[second].exact;
+      if (is_plain && !filter->protocol_name().empty() && !below.empty() && !other.empty()) {
+        name.exact = StrCat(filter->protocol_name(), ":", below, ":", other);
+      }
+    } else if (filter->filtered_edge_name() == "backing") {
       name.exact = names_[file].shown;  // the filters of commit and mirror
     } else if (!filter->protocol_name().empty() && !below.empty() && IsToldOnly(node, "config")) {
       const std::string* config = TextOfOption(node, "config");

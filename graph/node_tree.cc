@@ -51,6 +51,25 @@ absl::StatusOr<NodeTree> ParseBlkdebug(std::string_view name, std::string_view r
   return tree;
 }
 
+// "RAW:TEST"; the format of the second is guessed.
+absl::StatusOr<NodeTree> ParseBlkverify(std::string_view name, std::string_view rest) {
+  const size_t colon = rest.find(':');
+  if (colon == std::string_view::npos) {
+    return absl::InvalidArgumentError(StrCat("open '", PrintableName(name),
+                                             "': after 'blkverify:' come the raw image's name, a "
+                                             "':' and the name of the image to test"));
+  }
+  absl::StatusOr<NodeTree> raw = ParseFileName(rest.substr(0, colon));
+  if (!raw.ok()) return raw;
+  NodeTree test;
+  test.filename = std::string(rest.substr(colon + 1));
+  NodeTree tree;
+  tree.driver = "blkverify";
+  tree.children.push_back({"raw", "", std::make_unique<NodeTree>(*std::move(raw))});
+  tree.children.push_back({"test", "", std::make_unique<NodeTree>(std::move(test))});
+  return tree;
+}
+
 }  // namespace
 
 ChildTree* NodeTree::FindChild(std::string_view wanted) {
@@ -101,6 +120,7 @@ absl::StatusOr<NodeTree> ParseFileName(std::string_view name) {
   const std::string_view rest = name.substr(colon + 1);
   if (protocol == "file") return FileTree(rest);
   if (protocol == "blkdebug") return ParseBlkdebug(name, rest);
+  if (protocol == "blkverify") return ParseBlkverify(name, rest);
   if ((protocol == "null-co" || protocol == "null-aio") && rest == "//") {
     NodeTree tree;
     tree.driver = std::string(protocol);

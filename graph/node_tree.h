@@ -70,8 +70,9 @@ struct NodeTree {
 // `tree` is what the user typed, `base` what an image's header says.
 void AddMissing(NodeTree& tree, NodeTree base);
 
-// What a file name means: "blkdebug:CONFIG:NAME", "null-co://", "file:PATH", or a plain path. The
-// tree is a protocol's, or a filter's over one. InvalidArgument for a protocol there is none of.
+// What a file name means: "blkdebug:CONFIG:NAME", "blkverify:RAW:TEST", "null-co://", "file:PATH",
+// or a plain path. The tree is a protocol's, or a filter's over one. InvalidArgument for a protocol
+// there is none of.
 absl::StatusOr<NodeTree> ParseFileName(std::string_view name);
 
 }  // namespace millrace

@@ -79,7 +79,8 @@ bool TreeNames::IsProtocol(const std::string& driver) const {
 
 bool TreeNames::PassesNameOn(const std::string& driver) const {
   const std::optional<NodeKind> kind = registry_.KindOf(driver);
-  return kind.has_value() && *kind != NodeKind::kProtocol && driver != "blkdebug";
+  const bool has_names_of_its_own = driver == "blkdebug" || driver == "blkverify";
+  return kind.has_value() && *kind != NodeKind::kProtocol && !has_names_of_its_own;
 }
 
 std::string NameOfTree(const NodeTree& tree) {

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -95,6 +97,9 @@ std::string OptionMistakeText(absl::string_view message) {
   if (absl::StrContains(message, "after 'blkdebug:' comes a configuration file's name")) {
     return "blkdebug requires both config file and image path";
   }
+  if (absl::StrContains(message, "after 'blkverify:' come the raw image's name")) {
+    return "blkverify requires raw copy and original image path";
+  }
   if (absl::StrContains(message, "needs option 'throttle-group'")) {
     return "Please specify a throttle group";
   }
@@ -145,6 +150,16 @@ Permissions PermissionsOf(const GuestDevice& device, bool is_read_only) {
   return permissions;
 }
 
+// As in QEMU: the images are to be looked at as they were when they began to differ.
+void EndForMismatch(HypervisorHost& host, const VerifyMismatch& found) {
+  host.events.Flush();
+  fprintf(stderr, "blkverify: %s offset=%" PRIu64 " bytes=%" PRIu64 " %s\n",
+          found.is_write ? "write" : "read", found.range.offset, found.range.bytes,
+          found.words.c_str());
+  fflush(stdout);
+  _Exit(1);
+}
+
 }  // namespace
 
 BlockLayer::BlockLayer(HypervisorHost& host)
@@ -163,6 +178,9 @@ BlockLayer::BlockLayer(HypervisorHost& host)
   };
   services.on_quorum_report = [this](const QuorumReport& report)
                                   MILLRACE_OPENS_VIEW { EmitQuorumReport(*this, report); };
+  services.on_verify_mismatch = [&host](const VerifyMismatch& found) {
+    EndForMismatch(host, found);
+  };
   services.on_corruption = [this](const Qcow2Corruption& found)
                                MILLRACE_OPENS_VIEW { EmitCorruption(*this, found); };
   const absl::Status registered = RegisterBuiltinDrivers(registry_, std::move(services));

@@ -97,6 +97,7 @@ DriverSchema Quorum() {
 const std::vector<DriverSchema>& DriverSchemas() {
   static const auto* const schemas = new std::vector<DriverSchema>{
       Blkdebug(),
+      {"blkverify", {}, {{"raw"}, {"test"}}},
       {"copy-on-read", {TextOption("bottom", "bottom")}, {{"file"}}},
       File(),
       Null("null-aio"),
@@ -119,39 +120,22 @@ const DriverSchema* FindDriverSchema(std::string_view driver) {
 }
 
 bool IsForeignDriver(std::string_view driver) {
-  constexpr std::string_view kForeign[] = {"blklogwrites",
-                                           "blkreplay",
-                                           "blkverify",
-                                           "bochs",
-                                           "cloop",
-                                           "compress",
-                                           "copy-before-write",
-                                           "dmg",
-                                           "ftp",
-                                           "ftps",
-                                           "gluster",
-                                           "host_cdrom",
-                                           "host_device",
-                                           "http",
-                                           "https",
-                                           "iscsi",
-                                           "luks",
-                                           "nbd",
-                                           "nfs",
-                                           "nvme",
-                                           "parallels",
-                                           "preallocate",
-                                           "qcow",
-                                           "qed",
-                                           "rbd",
-                                           "replication",
-                                           "snapshot-access",
-                                           "ssh",
-                                           "vdi",
-                                           "vhdx",
-                                           "vmdk",
-                                           "vpc",
-                                           "vvfat"};
+  constexpr std::string_view kForeign[] = {"blklogwrites", "blkreplay",
+                                           "bochs",        "cloop",
+                                           "compress",     "copy-before-write",
+                                           "dmg",          "ftp",
+                                           "ftps",         "gluster",
+                                           "host_cdrom",   "host_device",
+                                           "http",         "https",
+                                           "iscsi",        "luks",
+                                           "nbd",          "nfs",
+                                           "nvme",         "parallels",
+                                           "preallocate",  "qcow",
+                                           "qed",          "rbd",
+                                           "replication",  "snapshot-access",
+                                           "ssh",          "vdi",
+                                           "vhdx",         "vmdk",
+                                           "vpc",          "vvfat"};
   return std::find(std::begin(kForeign), std::end(kForeign), driver) != std::end(kForeign);
 }
 

@@ -162,7 +162,7 @@ class RequestReader {
       MILLRACE_RETURN_IF_ERROR(CheckSaysBacking(tree, node));
       return CannotChange("driver");
     }
-    for (const char* fixed : {"copy-on-read", "quorum"}) {
+    for (const char* fixed : {"blkverify", "copy-on-read", "quorum"}) {
       if (tree.driver != fixed) continue;
       const std::string device = node.device_name();
       return GenericError(StrCat("Block format '", fixed, "' used by node '",

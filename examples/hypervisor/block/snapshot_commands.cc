@@ -166,7 +166,7 @@ absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const Snapsho
 absl::Status CheckProtocol(std::string_view filename) {
   const std::string_view protocol = filename.substr(0, filename.find(':'));
   if (!NamesProtocol(filename) || protocol == "file") return absl::OkStatus();
-  for (const char* known : {"blkdebug", "null-co", "null-aio"}) {
+  for (const char* known : {"blkdebug", "blkverify", "null-co", "null-aio"}) {
     if (protocol != known) continue;
     return GenericError(StrCat("Protocol driver '", protocol, "' does not support image creation"));
   }

@@ -445,7 +445,8 @@ absl::Status CheckRawSize(const NodeTree& tree) {
 }
 
 std::string UnknownOptionText(std::string_view driver, std::string_view option) {
-  for (const std::string_view protocol : {"file", "null-co", "null-aio", "nbd", "blkdebug"}) {
+  for (const std::string_view protocol :
+       {"file", "null-co", "null-aio", "nbd", "blkdebug", "blkverify"}) {
     if (driver == protocol) {
       return StrCat("Block protocol '", driver, "' doesn't support the option '", option, "'");
     }

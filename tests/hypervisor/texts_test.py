@@ -134,7 +134,53 @@ class Texts(Case):
         self.vm.command('job-cancel', id='m')
         self.wait_status('m', 'null')
 
+    def test_an_empty_name_is_a_name(self):
+        self.assert_refused('backing file specified, but streaming the entire chain',
+                            'block-stream', device='drive0', backing_file='')
+        self.assert_refused("'backing-file' specified, but 'top' is the active layer",
+                            'block-commit', device='drive0', backing_file='')
+
+    # ---- Words for things ------------------------------------------------------------------------
+
+    def test_a_node_is_called_by_its_drive(self):
+        for node, name in (('top', 'drive0'), ('n1', 'n1')):
+            self.assert_refused(f'The node {name} does not support adding a child',
+                                'x-blockdev-change', parent=node, node='n0')
+            self.assert_refused(f'The node {name} does not support removing a child',
+                                'x-blockdev-change', parent=node, child='backing')
+
+    def test_numbers_that_are_none(self):
+        for value in (None, '1', True):
+            self.assert_refused("Parameter 'write-threshold' expects uint64",
+                                'block-set-write-threshold', node_name='top',
+                                write_threshold=value)
+        self.vm.command('block-set-write-threshold', node_name='top', write_threshold=-1)
+        for name in ('offset', 'size'):
+            self.assert_refused(f"Parameter '{name}' expects a non-negative number below 2^64",
+                                'blockdev-add', driver='raw', node_name='raw', file='top',
+                                **{name: -512})
+
+    def test_lists_that_are_empty(self):
+        for name in ('inject-error', 'set-state'):
+            self.assert_refused(f"Block protocol 'blkdebug' doesn't support the option '{name}'",
+                                'blockdev-add', driver='blkdebug', node_name='x',
+                                image={'driver': 'null-co'}, **{name: []})
+
+    def test_a_node_that_would_stand_on_itself(self):
+        self.assert_refused("Making 'x' a children.0 child of 'x' would create a cycle",
+                            'blockdev-add', driver='quorum', node_name='x', vote_threshold=1,
+                            children=['x'])
+        self.assert_refused("Cannot find device='x' nor node-name='x'", 'blockdev-add',
+                            driver='raw', node_name='x', file='x')
+
     # ---- Overlays and sizes ----------------------------------------------------------------------
+
+    def test_images_that_cannot_be_made_or_found(self):
+        self.add('other')
+        self.assert_refused('Failed to get "write" lock', 'drive-mirror', device='other',
+                            job_id='m', target=self.paths[-1], sync='full', format='qcow2')
+        self.assert_refused("Unknown protocol 'foo'", 'blockdev-snapshot-sync', device='drive0',
+                            snapshot_file='foo:bar', mode='existing')
 
     def test_overlays(self):
         def snapshot(text, overlay):

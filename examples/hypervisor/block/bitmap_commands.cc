@@ -40,12 +40,12 @@ absl::StatusOr<BitmapUndo> AddBitmap(BlockLayer& layer, ArgumentReader& reader)
   const bool is_disabled = reader.OptionalBool("disabled").value_or(false);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (name.empty()) return GenericError("Bitmap name cannot be empty");
-  if (name.size() > kNameBytesMax) return GenericError(StrCat("Bitmap name too long: ", name));
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindDeviceOrNode(node_name));
   const uint64_t granularity = given.value_or(UsualGranularity(layer, node));
   if (!IsPowerOfTwo(granularity) || granularity < DirtyBitmap::kGranularityMin) {
     return GenericError("Granularity must be power of 2 and at least 512");
   }
+  if (name.size() > kNameBytesMax) return GenericError(StrCat("Bitmap name too long: ", name));
   if (is_persistent) {
     return GenericError(StrCat("Bitmap '", name,
                                "' cannot be kept in its image: bitmaps of "

@@ -374,9 +374,10 @@ void CollectNames(const NodeTree& tree, std::set<std::string>* names) {
 absl::Status CheckReferences(const GraphReader& reader, const NodeTree& tree,
                              const std::set<std::string>& own_names) {
   for (const ChildTree& child : tree.children) {
-    if (child.name == "backing" && !child.reference.empty() && child.reference == tree.node_name &&
+    // What a "file" stands for is looked for before the node has its name.
+    if (child.name != "file" && !child.reference.empty() && child.reference == tree.node_name &&
         !reader.Find(tree.node_name).ok()) {
-      return GenericError(StrCat("Making '", tree.node_name, "' a backing child of '",
+      return GenericError(StrCat("Making '", tree.node_name, "' a ", child.name, " child of '",
                                  tree.node_name, "' would create a cycle"));
     }
     if (child.tree == nullptr) continue;
@@ -407,6 +408,12 @@ absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
   const OpenedTree told(tree);
   absl::StatusOr<Attachment> hold = CoOpenTree(graph_, registry_, std::move(tree), open_options_);
   if (hold.ok()) return hold;
+  const std::optional<Conflict> conflict = ConflictOf(hold.status());
+  if (conflict && conflict->reason == ConflictReason::kUnknownNode &&
+      FindDrive(conflict->object) != nullptr) {
+    return WithConflictOf(GenericError(StrCat("Device '", conflict->object, "' has no medium")),
+                          hold.status());
+  }
   return InQemuWords(hold.status(), told);
 }
 

@@ -68,6 +68,12 @@ std::string NextEdgeName(const std::vector<QuorumChild>& children) {
   return StrCat(kChildPrefix, next);
 }
 
+// As QEMU calls it: by its drive, if it has one.
+std::string ShownName(const NodeView& node) {
+  const std::string device = node.device_name();
+  return device.empty() ? node.name() : device;
+}
+
 absl::Status NoQuorum(const NodeView& parent, std::string_view text) {
   return Refuse(ConflictReason::kUnsupportedByDriver, parent.name(), text,
                 "name a quorum: only its children come and go");
@@ -94,7 +100,8 @@ absl::StatusOr<ChildEdit> ReadAddition(const GraphReader& reader, const NodeView
   const absl::StatusOr<NodeView> child = reader.Find(name);
   if (!child.ok()) return RefuseUnknownNode(name, StrCat("Node '", name, "' not found"));
   if (parent.driver_name() != "quorum") {
-    return NoQuorum(parent, StrCat("The node ", parent.name(), " does not support adding a child"));
+    return NoQuorum(parent,
+                    StrCat("The node ", ShownName(parent), " does not support adding a child"));
   }
   MILLRACE_RETURN_IF_ERROR(CheckNewChild(parent, *child, monitor));
   ChildEdit edit{parent.id(), ChildrenOf(reader, parent), {}};
@@ -114,7 +121,7 @@ absl::StatusOr<ChildEdit> ReadRemoval(const GraphReader& reader, const NodeView&
       (child == "backing" && parent.Backing());
   if (has_other) {
     return NoQuorum(parent,
-                    StrCat("The node ", parent.name(), " does not support removing a child"));
+                    StrCat("The node ", ShownName(parent), " does not support removing a child"));
   }
   if (removed == 0) {
     return RefuseUnknownNode(child,

@@ -188,10 +188,6 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   device.has_tray = model.is_removable && model.name != "floppy";
   device.shares_writes = reader.OptionalBool("share-rw").value_or(false);
   device.iothread = reader.OptionalString("iothread").value_or("");
-  if (!device.iothread.empty() &&
-      layer.host().objects.Find("iothread", device.iothread) == nullptr) {
-    return NoSuchDevice(device.iothread);
-  }
   const std::optional<std::string> bus = reader.OptionalString("bus");
   // Where it sits in the guest, and how it looks there, is all the same to us otherwise.
   reader.AcceptRest();
@@ -203,6 +199,10 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   }
   if (!device.id.empty() && layer.HasDevice(device.id)) {
     return DuplicateDeviceId(device.id);
+  }
+  if (!device.iothread.empty() &&
+      layer.host().objects.Find("iothread", device.iothread) == nullptr) {
+    return NoSuchDevice(device.iothread);
   }
   MILLRACE_RETURN_IF_ERROR(CheckDeviceProperties(model.name, reader.options()));
   device.controller = layer.buses().ControllerOf(bus, model.bus);

@@ -3,6 +3,7 @@
 //
 // A new image is opened without its backing image, which it gets at the end, from the source's
 // chain. One that exists is opened with what its header names.
+#include <cerrno>
 #include <optional>
 #include <string>
 #include <utility>
@@ -114,6 +115,7 @@ absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
   }
   absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
+  if (ErrnoOf(status) == EAGAIN) return GenericError("Failed to get \"write\" lock");
   return GenericError(
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }

@@ -253,8 +253,12 @@ class RequestReader {
   absl::Status ReadChildren(const NodeTree& tree, const json::object& given, const NodeView& node,
                             const Above& own, size_t index) {
     MILLRACE_RETURN_IF_ERROR(CheckSaysBacking(tree, node));
-    for (const ChildTree& child : tree.children) {
-      MILLRACE_RETURN_IF_ERROR(ReadChild(child, given, node, own, index));
+    // The backing first, as in QEMU.
+    for (const bool is_backing : {true, false}) {
+      for (const ChildTree& child : tree.children) {
+        if ((child.name == "backing") != is_backing) continue;
+        MILLRACE_RETURN_IF_ERROR(ReadChild(child, given, node, own, index));
+      }
     }
     return absl::OkStatus();
   }

@@ -239,7 +239,8 @@ absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotReques
   tree.driver = request.format;
   if (has_name) tree.node_name = request.node_name;
   tree.filename = request.filename;
-  tree.is_plain_path = true;
+  // The name of an image that is there may be any name.
+  tree.is_plain_path = request.creates;
   tree.is_read_only = request.is_read_only;
   tree.children.push_back({"backing", "", nullptr});
   PreparedSnapshot prepared;

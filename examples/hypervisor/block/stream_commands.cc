@@ -38,6 +38,16 @@ absl::Status Exclusive(ArgumentReader& reader, std::string_view a, std::string_v
                 "give one of them");
 }
 
+// An empty name is one that was given: to the jobs it is none.
+bool NamesNoBackingFile(ArgumentReader& reader) {
+  return reader.OptionalString("backing-file") == "";
+}
+
+absl::Status NotWithBackingFile(ArgumentReader& reader, std::string_view text) {
+  return Refuse(ConflictReason::kMutuallyExclusive, reader.String("device"), text,
+                "leave the backing file name out");
+}
+
 absl::Status CannotFind(const std::string& name) {
   return Refuse(ConflictReason::kNotInChain, name,
                 StrCat("Can't find '", name, "' in the backing chain"), kNameAnImage);
@@ -116,6 +126,9 @@ absl::StatusOr<StreamOptions> ResolveBlockStream(BlockLayer& layer, const json::
   ReadBlockJobOptions(reader, &options);
   // Busy nodes are told before a bad job id.
   MILLRACE_RETURN_IF_ERROR(ClaimForStream(layer.graph(), options, "").status());
+  if (NamesNoBackingFile(reader) && !options.base) {
+    return NotWithBackingFile(reader, "backing file specified, but streaming the entire chain");
+  }
   return options;
 }
 
@@ -207,7 +220,10 @@ absl::StatusOr<CommitOptions> ResolveBlockCommit(BlockLayer& layer, const json::
   options.masks_protocol = reader.OptionalBool("backing-mask-protocol").value_or(false);
   options.on_error = ReadOnError(reader, "on-error");
   ReadBlockJobOptions(reader, &options);
-  MILLRACE_RETURN_IF_ERROR(ClaimForCommit(layer.graph(), options, "").status());
+  MILLRACE_ASSIGN_OR_RETURN(const CommitProofs proofs, ClaimForCommit(layer.graph(), options, ""));
+  if (NamesNoBackingFile(reader) && proofs.is_active) {
+    return NotWithBackingFile(reader, "'backing-file' specified, but 'top' is the active layer");
+  }
   return options;
 }
 

@@ -56,8 +56,6 @@ std::string Derived(LimitNames names, std::string_view base, std::string_view wh
 void ReadValue(ArgumentReader& reader, const std::string& name, uint64_t* value) {
   const json::value* given = reader.OptionalAny(name);
   if (given == nullptr) return;
-  const bool is_negative = (given->is_int64() && given->get_int64() < 0) ||
-                           (given->is_string() && View(given->get_string()).starts_with('-'));
   // Properties of their own, from before "limits", have texts of their own.
   if (name.starts_with("x-")) {
     const std::optional<int64_t> number = reader.OptionalInteger(name);
@@ -68,7 +66,12 @@ void ReadValue(ArgumentReader& reader, const std::string& name, uint64_t* value)
     }
     return;
   }
-  if (is_negative) {
+  if (!given->is_string()) {
+    // Below 0 is beyond the bound, and is told with the other limits.
+    if (auto number = reader.OptionalInteger(name)) *value = static_cast<uint64_t>(*number);
+    return;
+  }
+  if (View(given->get_string()).starts_with('-')) {
     reader.Fail(GenericError(StrCat("bps/iops/max values must be within [0, ", kLimitMax, "]")));
     return;
   }

@@ -48,8 +48,15 @@ class TreeReader {
     is_direct_ = tree.direct.value_or(direct_above);
     const DriverSchema* schema = FindDriverSchema(tree.driver);
     if (schema != nullptr) {
-      for (const DriverOption& option : schema->options) ReadOption(reader, option, &tree);
-      for (const DriverChild& child : schema->children) ReadChild(reader, child, depth, &tree);
+      // In the order of QEMU's schema, which tells what is wrong first.
+      const bool begins_with_children = tree.driver != "throttle";
+      for (const bool is_turn_of_children : {begins_with_children, !begins_with_children}) {
+        if (is_turn_of_children) {
+          for (const DriverChild& child : schema->children) ReadChild(reader, child, depth, &tree);
+        } else {
+          for (const DriverOption& option : schema->options) ReadOption(reader, option, &tree);
+        }
+      }
       if (tree.driver == "qcow2") RefuseOfOtherImages(reader);
     } else {
       ReadAnything(reader, depth, &tree);
@@ -111,6 +118,16 @@ class TreeReader {
     return absl::OkStatus();
   }
 
+  static absl::Status CheckRaw(const NodeTree& tree) {
+    for (const char* name : {"offset", "size"}) {
+      const std::string* const number = FindTold(tree, name);
+      if (number == nullptr || !number->starts_with('-')) continue;
+      return GenericError(
+          StrCat("Parameter '", name, "' expects a non-negative number below 2^64"));
+    }
+    return absl::OkStatus();
+  }
+
   // No image that is open here is encrypted, nor has its data elsewhere.
   static void RefuseOfOtherImages(ArgumentReader& reader) {
     constexpr std::string_view kFormats[] = {"aes", "luks"};
@@ -131,6 +148,7 @@ class TreeReader {
   absl::Status CheckTogether(NodeTree* tree) const {
     if (tree->driver == "qcow2") return SetQcow2Options(*tree);
     if (tree->driver == "quorum") return CheckQuorum(*tree);
+    if (tree->driver == "raw") return CheckRaw(*tree);
     if (tree->driver == "null-co" || tree->driver == "null-aio") return CheckNull(*tree);
     if (const auto name = tree->options.find("filename");
         tree->driver == "file" && name != tree->options.end() && name->second.empty()) {
@@ -261,6 +279,11 @@ class TreeReader {
   void ReadList(ArgumentReader& reader, const DriverOption& option, NodeTree* tree) const {
     const json::array* list = reader.OptionalArray(option.name);
     if (list == nullptr) return;
+    // In QEMU's flat dictionaries a list is its elements: one that is empty stays, and is an option
+    // that nobody knows. Of permissions it says so only after all else that may be wrong.
+    if (list->empty() && option.kind == OptionKind::kRules) {
+      tree->options[std::string(option.name)] = "[]";
+    }
     for (size_t i = 0; i < list->size(); ++i) {
       const json::value& element = (*list)[i];
       const std::string prefix = StrCat(option.name, ".", i);

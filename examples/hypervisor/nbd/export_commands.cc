@@ -134,13 +134,9 @@ CommandResult CoExportDel(NbdPart& part, const json::object& arguments) MILLRACE
   return json::object();
 }
 
-}  // namespace
-
+// What the server says of it.
 absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   const NbdExportOptions& options = request.options;
-  if (part.Find(options.id) != nullptr) {
-    return IdIsTaken(options.id);
-  }
   MILLRACE_RETURN_IF_ERROR(part.CheckIsRunning());
   if (options.name.size() > nbd::kStringBytesMax) {
     return GenericError(StrCat("export name '", options.name, "' too long"));
@@ -163,16 +159,24 @@ absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) {
-  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
+absl::Status CheckPermissions(NbdPart& part, const ExportRequest& request) MILLRACE_OPENS_VIEW {
   GraphTransaction change(part.layer().graph());
   const Attachment backend = change.Attach(
       request.node, ExportAttachment(part.layer().graph(), request.options.is_writable));
   return change.Rehearse();
 }
 
+}  // namespace
+
+// Who is in the way of the node is told before what the server says, as in QEMU.
+absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) {
+  if (part.Find(request.options.id) != nullptr) return IdIsTaken(request.options.id);
+  MILLRACE_RETURN_IF_ERROR(CheckPermissions(part, request));
+  return CheckExport(part, request);
+}
+
 absl::Status AddExport(NbdPart& part, ExportRequest request) {
-  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
+  MILLRACE_RETURN_IF_ERROR(RehearseExport(part, request));
   return part.AddExport(request.node, std::move(request.options), request.drive);
 }
 

@@ -16,9 +16,6 @@ struct ExportRequest {
   std::string bitmap_refusal;  // if bitmaps are asked for: there are none
 };
 
-// Refuses what AddExport() refuses, permissions excepted.
-absl::Status CheckExport(const NbdPart& part, const ExportRequest& request);
-
 // What AddExport() would refuse.
 absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) MILLRACE_OPENS_VIEW;
 

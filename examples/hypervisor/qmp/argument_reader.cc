@@ -162,17 +162,28 @@ std::optional<uint64_t> ArgumentReader::OptionalSize(std::string_view name) {
     if (!bytes.has_value()) FailExpects(name, "a non-negative number below 2^64");
     return bytes;
   }
-  if (style_ == ScalarStyle::kTyped && value->is_uint64()) return value->get_uint64();
-  if (style_ == ScalarStyle::kTyped && value->is_int64()) {
-    if (value->get_int64() >= 0) return static_cast<uint64_t>(value->get_int64());
-    FailExpects(name, "a non-negative number below 2^64");
+  if (style_ == ScalarStyle::kText) {
+    FailType(name, "string");
     return std::nullopt;
   }
-  FailType(name, style_ == ScalarStyle::kText ? "string" : "integer");
+  if (value->is_uint64()) return value->get_uint64();
+  // As in QEMU, which took them once, a number below 0 counts from 2^64 down.
+  if (value->is_int64()) return static_cast<uint64_t>(value->get_int64());
+  FailExpects(name, "uint64");
   return std::nullopt;
 }
 
 std::optional<uint32_t> ArgumentReader::OptionalUint32(std::string_view name) {
+  const json::value* const value = Take(name);
+  if (value != nullptr && style_ == ScalarStyle::kTyped && !value->is_int64() &&
+      !value->is_uint64()) {
+    FailExpects(name, "uint64");
+    return std::nullopt;
+  }
+  if (value != nullptr && value->is_uint64()) {
+    FailExpects(name, "uint32_t");
+    return std::nullopt;
+  }
   const std::optional<int64_t> number = OptionalInteger(name);
   if (!number.has_value()) return std::nullopt;
   if (*number < 0 || *number > std::numeric_limits<uint32_t>::max()) {

@@ -31,9 +31,9 @@ absl::Status CheckRule(std::string_view kind, const std::string& event) {
 absl::Status CheckOptions(const FaultInjectionOptions& options) {
   for (const FaultInjectRule& rule : options.inject) {
     MILLRACE_RETURN_IF_ERROR(CheckRule("inject an error", rule.event));
-    if (rule.error_number >= 1 && rule.error_number <= kErrorNumberMax) continue;
+    if (rule.error_number >= 0 && rule.error_number <= kErrorNumberMax) continue;
     return absl::InvalidArgumentError(StrCat("fault injection: a rule at '", rule.event,
-                                             "' injects errno ", rule.error_number, "; use 1 to ",
+                                             "' injects errno ", rule.error_number, "; use 0 to ",
                                              kErrorNumberMax));
   }
   for (const FaultSetStateRule& rule : options.set_state) {
@@ -115,7 +115,7 @@ class FaultInjectionDriver final : public FilterDriver {
       MILLRACE_MAY_SUSPEND;
 
   Rules inject_;
-  // What the latest event that injects anything has armed; the newest rule first.
+  // What the latest event that injects anything has armed; of those that match the first counts.
   std::vector<Rules::iterator> armed_;
   const std::vector<FaultSetStateRule> set_state_;
   const FaultLimits limits_;
@@ -266,7 +266,7 @@ void FaultInjectionDriver::Apply(std::string_view event) {
   for (auto rule = inject_.begin(); rule != inject_.end(); ++rule) {
     if (rule->event != event || !InState(rule->state)) continue;
     if (std::exchange(is_first, false)) armed_.clear();
-    armed_.insert(armed_.begin(), rule);
+    armed_.push_back(rule);
   }
   uint32_t new_state = state_;
   for (const FaultSetStateRule& rule : set_state_) {
@@ -289,6 +289,7 @@ absl::Status FaultInjectionDriver::CoCheck(FaultIoType type, std::string_view wh
                                 [&](Rules::iterator rule) { return Matches(*rule, type, range); });
   if (hit == armed_.end()) return absl::OkStatus();
   const FaultInjectRule rule = **hit;
+  if (rule.error_number == 0) return absl::OkStatus();
   if (rule.once) {
     inject_.erase(*hit);
     armed_.erase(hit);

@@ -44,9 +44,9 @@ enum FaultIoType : uint8_t {
 inline constexpr uint8_t kFaultAnyIo = 31;
 
 struct FaultInjectRule {
-  std::string event{};  // a name that IsFaultEvent() knows
-  uint32_t state = 0;   // only in this state; 0: in any
-  int error_number = EIO;
+  std::string event{};     // a name that IsFaultEvent() knows
+  uint32_t state = 0;      // only in this state; 0: in any
+  int error_number = EIO;  // 0: none; what meets this rule meets no later one
   // Only requests that cover this sector of 512 bytes; absent: all, flushes included.
   std::optional<uint64_t> sector{};
   uint8_t io_types = kFaultAnyIo;

@@ -91,7 +91,9 @@ absl::Status CoWriteAllocation(Node& node, FormatDriver& driver, Allocation& all
   const uint64_t before = allocation.fill_before().bytes;
   if (!driver.has_primary()) return driver.CoWriteOpaque(allocation, offset - before, whole);
   Node& primary = *node.FindChild(Role::kPrimary)->child;
-  CoRaiseEvent(primary, bounce.data() != nullptr ? "cow_write" : "write_aio");
+  CoRaiseEvent(primary, "write_aio");
+  // What is around goes along, in one write: both are told, as in QEMU.
+  if (bounce.data() != nullptr) CoRaiseEvent(primary, "cow_write");
   if (allocation.is_opaque()) return driver.CoWriteOpaque(allocation, offset - before, whole);
   return CoWriteNode(primary, allocation.host().value() - before, whole, {});
 }

@@ -180,6 +180,18 @@ TEST_F(OpenTreeTest, BlkdebugNamesPutAFilterUnderTheFormat) {
   });
 }
 
+TEST_F(OpenTreeTest, BlkverifyNamesOpenTwoImagesAndTheSecondIsGuessed) {
+  InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
+    auto hold = CoOpen(graph, Image("blkverify:other:other", "disk"));
+    ASSERT_TRUE(hold.ok()) << hold.status();
+    EXPECT_EQ(graph.node_count(), 5u) << "disk, the filter, a file, and a raw image on a file";
+    EXPECT_EQ(CoReadAll(*hold), std::string(2048, 'o'));
+    hold->CoDetach();
+  });
+  ExpectRefused(Image("blkverify:other"), absl::StatusCode::kInvalidArgument,
+                "after 'blkverify:' come the raw image's name");
+}
+
 TEST_F(OpenTreeTest, RulesMayBeGivenAsOptions) {
   InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
     NodeTree tree = Image("other", "disk");

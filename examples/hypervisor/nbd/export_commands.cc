@@ -159,10 +159,13 @@ absl::Status CheckExport(const NbdPart& part, const ExportRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status CheckPermissions(NbdPart& part, const ExportRequest& request) MILLRACE_OPENS_VIEW {
+// QEMU asks for more only when the server has agreed: that nobody resizes the node.
+absl::Status CheckPermissions(NbdPart& part, const ExportRequest& request, bool shares_all)
+    MILLRACE_OPENS_VIEW {
+  AttachmentOptions options = ExportAttachment(part.layer().graph(), request.options.is_writable);
+  if (shares_all) options.permissions.shared = kAllPermissions;
   GraphTransaction change(part.layer().graph());
-  const Attachment backend = change.Attach(
-      request.node, ExportAttachment(part.layer().graph(), request.options.is_writable));
+  const Attachment backend = change.Attach(request.node, std::move(options));
   return change.Rehearse();
 }
 
@@ -171,8 +174,9 @@ absl::Status CheckPermissions(NbdPart& part, const ExportRequest& request) MILLR
 // Who is in the way of the node is told before what the server says, as in QEMU.
 absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) {
   if (part.Find(request.options.id) != nullptr) return IdIsTaken(request.options.id);
-  MILLRACE_RETURN_IF_ERROR(CheckPermissions(part, request));
-  return CheckExport(part, request);
+  MILLRACE_RETURN_IF_ERROR(CheckPermissions(part, request, /*shares_all=*/true));
+  MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
+  return CheckPermissions(part, request, /*shares_all=*/false);
 }
 
 absl::Status AddExport(NbdPart& part, ExportRequest request) {

@@ -46,10 +46,20 @@ TEST(ArgumentReader, NamesTheTypeThatIsWanted) {
   EXPECT_EQ(Typed("{'a':'on'}", [](auto& r) { r.OptionalBool("a"); }), wanted("a", "boolean"));
   EXPECT_EQ(Typed("{'a':1}", [](auto& r) { r.OptionalObject("a"); }), wanted("a", "object"));
   EXPECT_EQ(Typed("{'a':1}", [](auto& r) { r.OptionalArray("a"); }), wanted("a", "array"));
+  for (const std::string_view value : {"'5'", "1.5", "true", "null"}) {
+    const std::string a = "{'a':" + std::string(value) + "}";
+    EXPECT_EQ(Typed(a, [](auto& r) { r.OptionalSize("a"); }), "Parameter 'a' expects uint64");
+    EXPECT_EQ(Typed(a, [](auto& r) { r.OptionalUint32("a"); }), "Parameter 'a' expects uint64");
+  }
   EXPECT_EQ(Typed("{'a':-5}", [](auto& r) { r.OptionalUint32("a"); }),
             "Parameter 'a' expects uint32_t");
   EXPECT_EQ(Typed("{'a':4294967296}", [](auto& r) { r.OptionalUint32("a"); }),
             "Parameter 'a' expects uint32_t");
+}
+
+// As QEMU's input visitor has it.
+TEST(ArgumentReader, ASizeBelowZeroCountsFromTheTop) {
+  EXPECT_EQ(Typed("{'a':-1}", [](auto& r) { EXPECT_EQ(r.OptionalSize("a"), ~uint64_t{0}); }), "");
 }
 
 TEST(ArgumentReader, RefusesOtherThanTheValuesOfAnEnumeration) {

@@ -133,7 +133,7 @@ std::vector<Case> Raised() {
       {"read_aio", Read(0, 512), Content::kFull},
       {"read_backing_aio", Read(0, 512)},
       {"read_compressed", Read(0, 512), Content::kCompressed},
-      {"write_aio", Write(0, kCluster)},
+      {"write_aio", Write(100, 10)},
       {"cow_read", Write(100, 10)},
       {"cow_write", Write(100, 10)},
       {"reftable_load", Write(0, kCluster)},

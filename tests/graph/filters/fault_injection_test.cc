@@ -94,6 +94,18 @@ TEST_F(FaultInjection, OnceMeansOnceAndNeverAgain) {
       });
 }
 
+// As in QEMU, where it is so because errors are told by 0 or less.
+TEST_F(FaultInjection, ARuleWithoutAnErrorLetsPassWhatLaterRulesWouldMeet) {
+  Run({.inject = {{.event = "write_aio", .error_number = 0, .sector = 0, .once = true},
+                  {.event = "write_aio"}}},
+      [&](FilterDriver& filter) MILLRACE_MAY_SUSPEND {
+        EXPECT_EQ(CoWriteAt(filter, 0), 0);
+        EXPECT_EQ(CoWriteAt(filter, 0), 0) << "it is not used up";
+        EXPECT_EQ(CoWriteAt(filter, 1024), EIO);
+        return absl::OkStatus();
+      });
+}
+
 TEST_F(FaultInjection, ASectorIsHitByTheRequestsThatCoverIt) {
   Run({.inject = {{.event = "write_aio", .sector = 3}}},
       [&](FilterDriver& filter) MILLRACE_MAY_SUSPEND {
@@ -120,9 +132,9 @@ TEST_F(FaultInjection, IoTypesChooseAmongRequests) {
       });
 }
 
-TEST_F(FaultInjection, TheNewestMatchingRuleWins) {
-  Run({.inject = {{.event = "write_aio", .error_number = EIO},
-                  {.event = "write_aio", .error_number = ENOSPC, .once = true}}},
+TEST_F(FaultInjection, TheFirstMatchingRuleWins) {
+  Run({.inject = {{.event = "write_aio", .error_number = ENOSPC, .once = true},
+                  {.event = "write_aio", .error_number = EIO}}},
       [&](FilterDriver& filter) MILLRACE_MAY_SUSPEND {
         EXPECT_EQ(CoWriteAt(filter, 0), ENOSPC);
         EXPECT_EQ(CoWriteAt(filter, 0), EIO);
@@ -185,7 +197,7 @@ TEST_F(FaultInjection, RulesThatMakeNoSenseAreRefused) {
   EXPECT_EQ(MakeFaultInjectionDriver({.inject = {{.event = "wriet_aio"}}}).status().code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(
-      MakeFaultInjectionDriver({.inject = {{.event = "none", .error_number = 0}}}).status().code(),
+      MakeFaultInjectionDriver({.inject = {{.event = "none", .error_number = -1}}}).status().code(),
       absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(
       MakeFaultInjectionDriver({.set_state = {{.event = "none", .new_state = 0}}}).status().code(),

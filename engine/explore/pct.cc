@@ -26,14 +26,16 @@ bool Pct::BeginRun() {
   std::sort(changes_.begin(), changes_.end());
   next_change_ = 0;
   choice_ = 0;
+  tail_.BeginRun();
   times_passed_ = 0;
   dropped_.clear();
   return true;
 }
 
 void Pct::EndRun(const RunSummary&) {
+  tail_.EndRun();
   choices_max_ = std::max(choices_max_, choice_);
-  choices_expected_ = std::max<uint64_t>(choices_max_, 1);
+  choices_expected_ = std::max<uint64_t>(options_.is_fair ? tail_.fair_length() : choices_max_, 1);
 }
 
 uint64_t Pct::PriorityOf(uint64_t party) const {
@@ -64,7 +66,7 @@ size_t Pct::Highest(absl::Span<const Option> options) const {
 size_t Pct::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   if (kind != ChoiceKind::kStep) return others_.Pick(kind, options);
   ++choice_;
-  if (options_.is_fair && choice_ > choices_expected_) return random_.Below(options.size());
+  if (options_.is_fair && tail_.TakesNext()) return random_.Below(options.size());
   size_t taken = Highest(options);
   for (; next_change_ < changes_.size() && changes_[next_change_].first <= choice_;
        ++next_change_) {

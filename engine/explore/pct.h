@@ -9,14 +9,15 @@
 // does, it drops below everybody. Else who polls with a timer would keep a slow I/O from ever
 // ending.
 //
-// Pct is unfair: a low party may starve for ever. FairPct goes on at random once k choices are
-// made, so that what does not end then would not end under a fair scheduler either.
+// Pct is unfair: a low party may starve for ever. Fair PCT has a random end (fair_tail.h), and its
+// k is the length of a fair run.
 #ifndef MILLRACE_ENGINE_EXPLORE_PCT_H_
 #define MILLRACE_ENGINE_EXPLORE_PCT_H_
 
 #include <utility>
 #include <vector>
 
+#include "millrace/engine/explore/fair_tail.h"
 #include "millrace/engine/explore/strategy.h"
 
 namespace millrace {
@@ -49,6 +50,7 @@ class Pct final : public Strategy {
   uint64_t choices_expected_ = 100;  // k
   uint64_t choices_max_ = 0;
   uint64_t choice_ = 0;  // of a step, in this run, from 1
+  FairTail tail_;        // if it is fair
   // The choices at which somebody drops, rising, and the place that it drops to, from 1.
   std::vector<std::pair<uint64_t, uint64_t>> changes_;
   uint64_t times_passed_ = 0;

@@ -12,7 +12,13 @@ bool Pos::BeginRun() {
   others_.BeginRun(run_seed);
   pending_.clear();
   is_in_step_ = false;
+  tail_.BeginRun();
   return true;
+}
+
+void Pos::EndRun(const RunSummary&) {
+  FinishStep();
+  tail_.EndRun();
 }
 
 bool Pos::MayConflict(const Touched& a, const Touched& b) {
@@ -34,6 +40,7 @@ Pos::Pending& Pos::PendingOf(const Option& option) {
 size_t Pos::Pick(ChoiceKind kind, absl::Span<const Option> options) {
   if (kind != ChoiceKind::kStep) return others_.Pick(kind, options);
   FinishStep();
+  if (is_fair_ && tail_.TakesNext()) return random_.Below(options.size());
   size_t taken = 0;
   uint64_t highest = 0;
   for (size_t i = 0; i < options.size(); ++i) {

@@ -6,6 +6,9 @@
 // (name and yield point) touch, from what the engine, the graph and the jobs tell
 // (Scheduler::Touch) and from TouchShared(). A step of which nothing is known conflicts with all
 // others, so without touches this is a random walk.
+//
+// Pos is unfair: who has a low priority and meets nobody may wait very long for one that polls.
+// Fair POS has a random end (fair_tail.h).
 #ifndef MILLRACE_ENGINE_EXPLORE_POS_H_
 #define MILLRACE_ENGINE_EXPLORE_POS_H_
 
@@ -13,18 +16,21 @@
 #include <cstdint>
 #include <vector>
 
+#include "millrace/engine/explore/fair_tail.h"
 #include "millrace/engine/explore/strategy.h"
 
 namespace millrace {
 
 class Pos final : public Strategy {
  public:
-  explicit Pos(uint64_t seed, FaultRates rates = {}) : seed_(seed), others_(rates) {}
+  enum class Fairness : uint8_t { kUnfair, kFair };
+  explicit Pos(uint64_t seed, FaultRates rates = {}, Fairness fairness = Fairness::kUnfair)
+      : seed_(seed), is_fair_(fairness == Fairness::kFair), others_(rates) {}
 
-  std::string_view name() const override { return "POS"; }
+  std::string_view name() const override { return is_fair_ ? "fair POS" : "POS"; }
   bool BeginRun() override;
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override;
-  void EndRun(const RunSummary&) override { FinishStep(); }
+  void EndRun(const RunSummary&) override;
   bool wants_steps() const override { return true; }
   void OnStep(const Option& step) override;
   void OnTouch(uint64_t object, StepAccess access) override;
@@ -50,6 +56,8 @@ class Pos final : public Strategy {
   void FinishStep();
 
   const uint64_t seed_;
+  const bool is_fair_;
+  FairTail tail_;
   uint64_t runs_ = 0;
   RandomStream random_{0};
   RandomChoices others_;

@@ -169,6 +169,23 @@ TEST(Pos, FindsTheRareOrderOfTwoSteps) {
   EXPECT_LE(FoundAt(pos, CrowdedWindow(), 3000), 3000u);
 }
 
+// What a fair run takes is learnt from fair runs, and not from those in which somebody starved:
+// else each is allowed to starve somebody for longer than the one before.
+TEST(FairStrategies, DoNotLearnToStarve) {
+  constexpr uint64_t kSchedules = 20'000;
+  Pct pct({.seed = 1, .is_fair = true});
+  EXPECT_EQ(FoundAt(pct, Spinning(), kSchedules), kNotFound);
+  Pos pos(1, {}, Pos::Fairness::kFair);
+  EXPECT_EQ(FoundAt(pos, Spinning(), kSchedules), kNotFound);
+}
+
+TEST(FairStrategies, FindWhatNeedsALongDelay) {
+  Pct pct({.seed = 1, .is_fair = true});
+  EXPECT_NE(FoundAt(pct, RareWindow(30), 20'000), kNotFound);
+  Pos pos(3, {}, Pos::Fairness::kFair);
+  EXPECT_NE(FoundAt(pos, CrowdedWindow(), 3000), kNotFound);
+}
+
 TEST(Guided, FindsWhatItLooksForAndKeepsWhatIsNew) {
   Guided guided(1);
   const ExploreReport report = Explore(RareWindow(6), guided, {.budget = {.schedules = 20'000}});

@@ -276,6 +276,7 @@ class Explorer {
     auto* self = static_cast<Explorer*>(context);
     // The first of the two runs went well.
     self->shared_.SetFailure(self->is_second_run_ ? OtherSteps() : failure);
+    self->shared_.steps += self->run_->steps();
     EndChild();
   }
   static void OnEndless(void* context) {

@@ -20,6 +20,9 @@ constexpr uint64_t kSlack = 6;
 constexpr std::string_view kNoEnd = "O11 no end";
 // Parties that were passed over fewer times are not worth a hold.
 constexpr size_t kPassedOverMin = 3;
+// What costs more than a step, in steps: a process of its own, a step that is recorded.
+constexpr uint64_t kStepsPerProcess = 500;
+constexpr uint64_t kStepsPerRecordedStep = 10;
 
 bool HasLabel(const Option& option, std::string_view label) {
   return label.size() == option.name.size() + 1 + option.detail.size() &&
@@ -27,32 +30,43 @@ bool HasLabel(const Option& option, std::string_view label) {
          label.substr(option.name.size() + 1) == option.detail;
 }
 
+bool IsOfOrder(const Decision& deviation) {
+  return deviation.kind == ChoiceKind::kStep || deviation.kind == ChoiceKind::kWake;
+}
+
+// Where what is no order (an outcome, a value, a crash) is put: not much later than recorded, or
+// wherever it is offered. Who shortens what comes before it by many choices has to look anywhere.
+enum class Fit : uint8_t { kNear, kAnywhere };
+
 // Takes a schedule's deviations where they fit, and production's order elsewhere.
 class LooseReplay {
  public:
-  void Begin(const Schedule& schedule) {
+  void Begin(const Schedule& schedule, Fit fit) {
     holds_.emplace(schedule);
-    left_ = schedule.deviations;
+    near_.clear();
+    anywhere_.clear();
+    for (const Decision& each : schedule.deviations) {
+      (IsOfOrder(each) || fit == Fit::kNear ? near_ : anywhere_).push_back(&each);
+    }
+    next_near_ = 0;
     ordinal_ = 0;
   }
-  bool is_over() const { return left_.empty(); }
+  bool is_over() const { return next_near_ == near_.size() && anywhere_.empty(); }
 
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) {
     const uint64_t ordinal = ordinal_++;
     const size_t free = kind == ChoiceKind::kStep ? holds_->FirstNotHeld(ordinal, options) : 0;
-    while (!left_.empty() && left_.front().ordinal + kSlack < ordinal) left_.remove_prefix(1);
-    if (!left_.empty() && left_.front().ordinal <= ordinal && left_.front().kind == kind) {
-      const Decision& wanted = left_.front();
-      uint32_t equals = 0;
-      size_t found = options.size();
-      for (size_t i = 0; i < options.size(); ++i) {
-        if (!HasLabel(options[i], wanted.label)) continue;
-        found = i;
-        if (equals++ == wanted.equals_before) break;
+    for (auto each = anywhere_.begin(); each != anywhere_.end(); ++each) {
+      if (const std::optional<size_t> found = Find(**each, kind, options)) {
+        anywhere_.erase(each);
+        return *found;
       }
-      if (found < options.size()) {
-        left_.remove_prefix(1);
-        return found;
+    }
+    while (next_near_ < near_.size() && near_[next_near_]->ordinal + kSlack < ordinal) ++next_near_;
+    if (next_near_ < near_.size() && near_[next_near_]->ordinal <= ordinal) {
+      if (const std::optional<size_t> found = Find(*near_[next_near_], kind, options)) {
+        ++next_near_;
+        return *found;
       }
     }
     return free;
@@ -61,21 +75,36 @@ class LooseReplay {
   void PassFixedChoice() { ++ordinal_; }
 
  private:
+  static std::optional<size_t> Find(const Decision& wanted, ChoiceKind kind,
+                                    absl::Span<const Option> options) {
+    if (wanted.kind != kind) return std::nullopt;
+    uint32_t equals = 0;
+    std::optional<size_t> found;
+    for (size_t i = 0; i < options.size(); ++i) {
+      if (!HasLabel(options[i], wanted.label)) continue;
+      found = i;
+      if (equals++ == wanted.equals_before) break;
+    }
+    return found;
+  }
+
   std::optional<HoldFollower> holds_;
-  absl::Span<const Decision> left_;
+  std::vector<const Decision*> near_;
+  std::vector<const Decision*> anywhere_;
+  size_t next_near_ = 0;
   uint64_t ordinal_ = 0;
 };
 
 // Replays shortened schedules, one after the other.
 class Candidates final : public Strategy {
  public:
-  explicit Candidates(absl::Span<const Schedule> candidates) : candidates_(candidates) {}
+  Candidates(absl::Span<const Schedule> candidates, Fit fit) : candidates_(candidates), fit_(fit) {}
 
   std::string_view name() const override { return "shrink"; }
   bool repeats() const override { return true; }
   bool BeginRun() override {
     if (next_ == candidates_.size()) return false;
-    replay_.Begin(candidates_[next_++]);
+    replay_.Begin(candidates_[next_++], fit_);
     return true;
   }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
@@ -85,6 +114,7 @@ class Candidates final : public Strategy {
 
  private:
   const absl::Span<const Schedule> candidates_;
+  const Fit fit_;
   size_t next_ = 0;
   LooseReplay replay_;
 };
@@ -98,7 +128,7 @@ class FewDelaysBehind final : public Strategy {
   std::string_view name() const override { return "shrink"; }
   bool repeats() const override { return true; }
   bool BeginRun() override {
-    replay_.Begin(beginning_);
+    replay_.Begin(beginning_, Fit::kNear);
     return search_.BeginRun();
   }
   size_t Pick(ChoiceKind kind, absl::Span<const Option> options) override {
@@ -122,6 +152,7 @@ class Shrinker {
 
   void ShrinkAll() {
     if (IsScheduleOnly()) FindWithFewDelays(0, 1);
+    FindWithLongDelays();
     HoldBackWhoeverWaited();
     TakeOutHolds();
     CutTheEnd();
@@ -147,23 +178,31 @@ class Shrinker {
     options.run_twice_one_in = IsOfTwoRuns() ? 1 : 0;
     const uint64_t left = options_.replays_max - std::min(options_.replays_max, replays_);
     options.budget.schedules = std::min(schedules, left);
-    options.budget.time = std::max<Nanoseconds>(options_.time_max - time(), 0);
+    options.budget.steps = options_.steps_max - std::min(options_.steps_max, steps_);
     return options;
   }
   // A part of what is left.
   ExploreOptions BudgetOf(uint64_t share) const {
     ExploreOptions options = Budget(options_.replays_max / share);
-    options.budget.time =
-        std::min(options.budget.time, options_.time_max / static_cast<Nanoseconds>(share));
+    options.budget.steps = std::min(options.budget.steps, options_.steps_max / share);
     return options;
   }
-  bool IsSpent() const { return replays_ >= options_.replays_max || time() >= options_.time_max; }
+  bool IsSpent() const { return replays_ >= options_.replays_max || steps_ >= options_.steps_max; }
+  void Count(const ExploreReport& report) {
+    replays_ += report.schedules;
+    steps_ += report.steps + kStepsPerProcess;
+    if (report.finding) {
+      steps_ += report.finding->recording.steps.size() * kStepsPerRecordedStep;
+    }
+  }
+  // Of one that is recorded.
+  void CountReplay() {
+    ++replays_;
+    steps_ += best_.recording.steps.size() * kStepsPerRecordedStep + kStepsPerProcess;
+  }
 
   bool IsScheduleOnly() const {
-    return std::all_of(schedule().deviations.begin(), schedule().deviations.end(),
-                       [](const Decision& each) {
-                         return each.kind == ChoiceKind::kStep || each.kind == ChoiceKind::kWake;
-                       });
+    return std::all_of(schedule().deviations.begin(), schedule().deviations.end(), &IsOfOrder);
   }
 
   // What shows only when a schedule is run twice is not in the recording of one run.
@@ -188,7 +227,7 @@ class Shrinker {
   // One run found by a search, written down as deviations alone.
   bool Search(Strategy& strategy, const ExploreOptions& options) {
     const ExploreReport report = Explore(scenario_, strategy, options);
-    replays_ += report.schedules;
+    Count(report);
     return IsSameFailure(report) && Keep(*report.finding, report.finding->schedule);
   }
 
@@ -198,6 +237,48 @@ class Shrinker {
       FewDelaysBehind strategy(nothing, bound);
       if (Search(strategy, BudgetOf(6))) return;
     }
+  }
+
+  // Everybody whom production's order would run next, held back from there for a while: one at a
+  // time, then some pairs. Not to the end: then whoever polls for the held one makes a run endless.
+  void FindWithLongDelays() {
+    constexpr size_t kPlacesMax = 300;
+    constexpr size_t kPairs = 600;
+    const Schedule values = ValuesAlone();
+    if (schedule().size() < values.size() + 2 || IsOfTwoRuns() || IsSpent()) return;
+    std::vector<Hold> holds;
+    for (const RecordedChoice* choice : ProductionsSteps(values, kPlacesMax)) {
+      const RecordedOption& first = choice->options.front();
+      const auto equals = std::count_if(choice->options.begin(), choice->options.end(),
+                                        [&](const auto& each) { return each.name == first.name; });
+      for (const uint64_t choices : {8u, 64u, 256u}) {
+        holds.push_back({choice->ordinal, choice->ordinal + choices - 1, first.name});
+        if (equals > 1) holds.back().which = 0;
+      }
+    }
+    std::vector<Schedule> candidates;
+    for (const Hold& each : holds) candidates.push_back({values.deviations, {each}});
+    if (holds.empty() || TryAll(candidates)) return;
+    candidates.clear();
+    RandomStream random(1, "pairs of holds");
+    for (size_t i = 0; i < kPairs; ++i) {
+      const Hold& one = holds[random.Below(holds.size())];
+      candidates.push_back({values.deviations, {one, holds[random.Below(holds.size())]}});
+    }
+    if (schedule().size() > values.size() + 2) TryAll(candidates);
+  }
+  // The choices of a step in production's order, evenly picked if there are many.
+  std::vector<const RecordedChoice*> ProductionsSteps(const Schedule& values, size_t count_max) {
+    CountReplay();
+    productions_ = Replay(scenario_, values, Budget(1)).recording;
+    std::vector<const RecordedChoice*> steps;
+    for (const RecordedChoice& choice : productions_.choices) {
+      if (choice.kind == ChoiceKind::kStep) steps.push_back(&choice);
+    }
+    const size_t every = steps.size() / count_max + 1;
+    std::vector<const RecordedChoice*> picked;
+    for (size_t i = 0; i < steps.size(); i += every) picked.push_back(steps[i]);
+    return picked;
   }
 
   // What is needed of the beginning, when a delay or two may take the place of the rest.
@@ -212,10 +293,14 @@ class Shrinker {
 
   // Tries candidates until one goes wrong in the same way and is shorter.
   bool TryAll(absl::Span<const Schedule> candidates) {
+    if (TryAll(candidates, Fit::kNear)) return true;
+    return !IsScheduleOnly() && TryAll(candidates, Fit::kAnywhere);
+  }
+  bool TryAll(absl::Span<const Schedule> candidates, Fit fit) {
     while (!candidates.empty() && !IsSpent()) {
-      Candidates strategy(candidates);
+      Candidates strategy(candidates, fit);
       const ExploreReport report = Explore(scenario_, strategy, Budget(candidates.size()));
-      replays_ += report.schedules;
+      Count(report);
       if (!report.finding) return false;
       const size_t tried = static_cast<size_t>(report.schedules);
       if (IsSameFailure(report) && KeepCandidate(candidates[tried - 1], *report.finding)) {
@@ -262,6 +347,18 @@ class Shrinker {
     std::optional<uint32_t> which;  // the same
     std::vector<uint64_t> at;       // choices
   };
+
+  uint64_t LastToHold() const {
+    return best_.failure.signature == kNoEnd ? scenario_.choices_max / 2 : scenario_.choices_max;
+  }
+  // What was decided otherwise than production does, but for orders.
+  Schedule ValuesAlone() const {
+    Schedule values;
+    for (const Decision& each : schedule().deviations) {
+      if (!IsOfOrder(each)) values.deviations.push_back(each);
+    }
+    return values;
+  }
 
   // By name, or each coroutine and each request by itself.
   std::vector<PassedOver> WhoWasPassedOver(bool by_name) const {
@@ -319,14 +416,31 @@ class Shrinker {
     }
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Schedule& a, const Schedule& b) { return a.size() < b.size(); });
+    if (!TryAll(candidates)) HoldBackOneForJustSoLong();
+  }
+
+  // Others have to come first, but not too many of them: one party held for every number of choices
+  // up to a few dozen, beside what was decided otherwise than by orders.
+  void HoldBackOneForJustSoLong() {
+    constexpr uint64_t kChoicesMax = 64;
+    const Schedule values = ValuesAlone();
+    std::vector<PassedOver> parties = WhoWasPassedOver(true);
+    parties.resize(std::min<size_t>(parties.size(), 3));
+    std::vector<Schedule> candidates;
+    for (const PassedOver& each : parties) {
+      for (uint64_t choices = 1; choices <= kChoicesMax; ++choices) {
+        candidates.push_back(values);
+        candidates.back().holds.push_back(
+            {each.at.front(), each.at.front() + choices - 1, each.party, each.which});
+      }
+    }
     TryAll(candidates);
   }
 
   // These parties held from first to last, or to the end, in place of all other deviations, or
   // besides those that were made before and after.
   void AddHolds(const std::vector<PassedOver>& parties, std::vector<Schedule>& candidates) const {
-    const uint64_t last_max =
-        best_.failure.signature == kNoEnd ? scenario_.choices_max / 2 : scenario_.choices_max;
+    const uint64_t last_max = LastToHold();
     for (const bool to_the_end : {false, true}) {
       Schedule only;
       for (const PassedOver& each : parties) {
@@ -342,6 +456,9 @@ class Shrinker {
             });
         if (!is_covered) with_rest.deviations.push_back(each);
       }
+      Schedule with_values = ValuesAlone();
+      with_values.holds = only.holds;
+      if (!with_values.deviations.empty()) candidates.push_back(std::move(with_values));
       candidates.push_back(std::move(only));
       if (!with_rest.deviations.empty()) candidates.push_back(std::move(with_rest));
     }
@@ -375,7 +492,7 @@ class Shrinker {
     ExploreOptions options;
     options.isolation = options_.isolation;
     options.fair_factor = options_.fair_factor;
-    ++replays_;
+    CountReplay();
     const ReplayReport replay = Replay(scenario_, candidate, options);
     return replay.stale.ok() && replay.recording.failure.signature == best_.failure.signature;
   }
@@ -440,9 +557,11 @@ class Shrinker {
   const Scenario& scenario_;
   const ShrinkOptions& options_;
   Finding best_;
+  Recording productions_;  // of the run without deviations of order
   const RealClock clock_;
   const Nanoseconds start_;
   uint64_t replays_ = 0;
+  uint64_t steps_ = 0;  // of all of them, as ShrinkOptions::steps_max counts
 };
 
 }  // namespace

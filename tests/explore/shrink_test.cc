@@ -103,6 +103,61 @@ TEST(Shrink, ThreeThatStarveTogetherAreHeldBackOnceEach) {
   EXPECT_LE(report.finding.schedule.size(), 4u) << report.finding.schedule.ToText();
 }
 
+// Goes wrong if exactly four of twelve requests have ended when the power fails. Requests end when
+// nobody can run, so in production's order none has.
+TEST(Shrink, WhoeverComesTooSoonIsHeldBackForJustSoLong) {
+  const Scenario scenario{"power cut", [](ScenarioRun& run) {
+                            int ended = 0;
+                            return run.Drive([&]() MILLRACE_MAY_SUSPEND {
+                              TaskScope scope("parties");
+                              scope.Spawn("writer", [&]() MILLRACE_MAY_SUSPEND {
+                                for (int i = 0; i < 12; ++i) {
+                                  (void)run.engine().io().CoOpen("none", {});
+                                  ++ended;
+                                }
+                              });
+                              scope.Spawn("power", [&]() MILLRACE_MAY_SUSPEND {
+                                for (int i = 0; i < 20; ++i) CoYield("power.wait");
+                                if (ended == 4) run.Fail("four of twelve", "");
+                              });
+                              return scope.CoJoin();
+                            });
+                          }};
+  const ShrinkReport report = Shrink(scenario, FindAtRandom(scenario));
+  EXPECT_EQ(report.finding.failure.signature, "four of twelve");
+  EXPECT_EQ(report.finding.schedule.size(), 1u) << report.finding.schedule.ToText();
+}
+
+// Without the detour the value is asked for twenty choices sooner.
+TEST(Shrink, AValueIsTakenWhereverItIsAskedFor) {
+  const Scenario scenario{"late value", [](ScenarioRun& run) {
+                            if (run.Choose("way", {"straight", "detour"}) == 1) {
+                              for (int i = 0; i < 20; ++i) run.Choose("step", {"left", "right"});
+                            }
+                            if (run.Choose("piece", {"kept", "lost"}) == 1) run.Fail("lost", "");
+                            return absl::OkStatus();
+                          }};
+  Finding finding;
+  finding.schedule = *Schedule::FromText("d0:way@detour,d21:piece@lost");
+  finding.recording = Replay(scenario, finding.schedule).recording;
+  finding.failure = finding.recording.failure;
+  ASSERT_EQ(finding.failure.signature, "lost");
+  EXPECT_EQ(Shrink(scenario, finding).finding.schedule.ToText(), "d1:piece@lost");
+}
+
+TEST(Shrink, StepsDecideHowFarItGoesAndNotTheClock) {
+  const Finding finding = FindAtRandom(RareWindow(8));
+  EXPECT_EQ(Shrink(RareWindow(8), finding, {.steps_max = 0}).replays, 0u);
+  for (const uint64_t steps_max : {10'000u, 100'000u}) {
+    const ShrinkReport once = Shrink(RareWindow(8), finding, {.steps_max = steps_max});
+    const ShrinkReport again = Shrink(RareWindow(8), finding, {.steps_max = steps_max});
+    EXPECT_GT(once.replays, 0u);
+    EXPECT_LT(once.replays, steps_max / 10);
+    EXPECT_EQ(once.replays, again.replays);
+    EXPECT_EQ(once.finding.schedule, again.finding.schedule);
+  }
+}
+
 TEST(Shrink, AFailureOfProductionsOwnOrderNeedsNoDeviation) {
   const ShrinkReport report = Shrink(LostUpdate(), FindAtRandom(LostUpdate()));
   EXPECT_EQ(report.finding.schedule, Schedule());

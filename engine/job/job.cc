@@ -334,6 +334,7 @@ void Job::CoBeforePiece() {
     const Nanoseconds now = scheduler_.Now();
     delay = limiter_.Account(now, 0);
     CoSleepUntil(now + delay);
+    MILLRACE_MUTANT(kR24a) return;  // awake is awake
   } while (delay > 0 && !is_force_cancelled_);
 }
 

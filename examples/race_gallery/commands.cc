@@ -9,7 +9,9 @@
 #include "examples/race_gallery/debate.h"
 #include "examples/race_gallery/entries.h"
 #include "examples/race_gallery/play.h"
+#include "examples/race_gallery/printing.h"
 #include "examples/race_gallery/races.h"
+#include "examples/race_gallery/table.h"
 #include "examples/race_gallery/verdict.h"
 #include "examples/race_gallery/words.h"
 #include "millrace/engine/base/text.h"
@@ -21,13 +23,14 @@ namespace {
 
 constexpr char kUsage[] =
     "usage: race_gallery list [--markdown]\n"
-    "       race_gallery run ID... | --all [--fixed] [--script] [--replay=SCHEDULE]\n"
+    "       race_gallery run ID... | --all [--fixed] [--script] [--goals] [--replay=SCHEDULE]\n"
     "                    [--html=FILE] [--seconds=N] [--schedules=N] [--seed=N]\n"
     "       race_gallery debate [--seconds=N] [--schedules=N] [--seed=N]\n"
     "  --html writes a page that replays the shrunk failure step by step in a browser.\n"
     "  ID is a race (R04: all its mutants) or a mutant (R04b). --fixed plays the engine as it is,\n"
     "  --script the one schedule that was written for the mutant, --replay one that was printed\n"
-    "  ('-': production's own order, without a deviation).\n"
+    "  ('-': production's own order, without a deviation). --all ends with the gallery's goals;\n"
+    "  with --goals those of time count, too.\n"
     "  To write a script: run ID --script [--last=P,P...] [--first=P,P...], with "
     "patterns\n"
     "  as in play.h.\n";
@@ -43,19 +46,11 @@ struct Flags {
   bool all = false;
   bool fixed = false;
   bool script = false;
+  bool goals = false;
   bool markdown = false;
   std::string last, first;  // a script from the command line
   Budget budget;
 };
-
-void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
-std::string Seconds(Nanoseconds time) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.3f s",
-                static_cast<double>(time) / static_cast<double>(kSecond));
-  return text;
-}
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
@@ -91,8 +86,17 @@ void PrintList() {
   }
   Print("\nFound in Millrace itself, or planted in its tests:\n");
   for (const Entry& entry : Entries()) {
-    if (entry.id.starts_with('M')) Print(StrCat(entry.id, "  ", entry.restores, "\n"));
+    if (!entry.is_of_qemu()) Print(StrCat(entry.id, "  ", entry.restores, "\n"));
   }
+}
+
+std::string MutantTable(bool of_qemu) {
+  std::string table = "| mutant | what it restores | scene |\n|---|---|---|\n";
+  for (const Entry& entry : Entries()) {
+    if (entry.is_of_qemu() != of_qemu) continue;
+    StrAppend(&table, "| ", entry.id, " | ", entry.restores, " | ", entry.scene.name, " |\n");
+  }
+  return table;
 }
 
 // ---- run ----------------------------------------------------------------------------------------
@@ -116,9 +120,9 @@ bool PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report
   const ShrinkReport shrunk = Shrink(ScenarioOf(entry.scene, mutant), *report.finding);
   const Finding& finding = shrunk.finding;
   Print(StrCat("  found by    ", report.strategy, ", schedule ", report.schedules, ", ",
-               Seconds(report.time), "\n"));
+               InSeconds(report.time), "\n"));
   Print(StrCat("  shrunk      ", shrunk.deviations_before, " to ", finding.schedule.size(),
-               " deviations in ", shrunk.replays, " replays, ", Seconds(shrunk.time), "\n"));
+               " deviations in ", shrunk.replays, " replays, ", InSeconds(shrunk.time), "\n"));
   Print(StrCat("  oracle      ", finding.failure.signature, "\n"));
   Print(StrCat("  failure     ", FirstLine(finding.failure.text), "\n"));
   if (const std::string_view invariant = InvariantOf(finding.failure); !invariant.empty()) {
@@ -176,74 +180,11 @@ bool RunOne(const Entry& entry, const Flags& flags) {
   if (report.finding) {
     if (!PrintFinding(entry, mutant, report, flags.html)) return false;
   } else {
-    Print(StrCat("  no failure in ", report.schedules, " schedules, ", Seconds(report.time), "\n"));
+    Print(
+        StrCat("  no failure in ", report.schedules, " schedules, ", InSeconds(report.time), "\n"));
     if (flags.script && !report.proof.empty()) Print(StrCat("  ", report.proof, "\n"));
   }
   return report.finding.has_value() != flags.fixed;
-}
-
-// What the shrinker made of a finding, as columns.
-struct ShrunkColumns {
-  size_t deviations = 0;
-  Nanoseconds time = 0;
-};
-
-void PrintRow(const Entry& entry, const ExploreReport& report,
-              const std::optional<ShrunkColumns>& shrunk) {
-  char line[160];
-  std::snprintf(line, sizeof(line), "%-5s %-28s %8llu schedules %9s  ", entry.id.data(),
-                entry.scene.name.data(), static_cast<unsigned long long>(report.schedules),
-                Seconds(report.time).c_str());
-  std::string text = line;
-  if (shrunk) {
-    std::snprintf(line, sizeof(line), "%3zu deviations %9s  ", shrunk->deviations,
-                  Seconds(shrunk->time).c_str());
-    text += line;
-  }
-  Print(StrCat(text,
-               report.finding ? StrCat(report.finding->failure.signature, ": ",
-                                       FirstLine(report.finding->failure.text))
-                              : "no failure",
-               "\n"));
-}
-
-std::string InWords(std::vector<ShrunkColumns> all) {
-  if (all.empty()) return "";
-  std::sort(all.begin(), all.end(), [](const ShrunkColumns& a, const ShrunkColumns& b) {
-    return a.deviations < b.deviations;
-  });
-  Nanoseconds longest = 0;
-  for (const ShrunkColumns& each : all) longest = std::max(longest, each.time);
-  return StrCat("shrunk: median ", all[all.size() / 2].deviations, ", most ", all.back().deviations,
-                " deviations, longest ", Seconds(longest), "\n");
-}
-
-// A line per mutant, and what it comes to.
-bool RunTable(const std::vector<const Entry*>& entries, const Flags& flags) {
-  std::vector<Nanoseconds> times;
-  std::vector<ShrunkColumns> all_shrunk;
-  size_t as_wished = 0;
-  for (const Entry* entry : entries) {
-    const Mutant mutant = flags.fixed ? Mutant::kNone : entry->mutant;
-    const ExploreReport report = flags.script ? PlayScript(entry->scene, mutant, *entry->script)
-                                              : Search(entry->scene, mutant, flags.budget);
-    times.push_back(report.time);
-    if (report.finding.has_value() != flags.fixed) ++as_wished;
-    std::optional<ShrunkColumns> shrunk;
-    if (report.finding && !flags.script) {
-      const ShrinkReport shortest = Shrink(ScenarioOf(entry->scene, mutant), *report.finding);
-      shrunk = {shortest.finding.schedule.size(), shortest.time};
-      all_shrunk.push_back(*shrunk);
-    }
-    PrintRow(*entry, report, shrunk);
-  }
-  if (times.empty()) return false;
-  std::sort(times.begin(), times.end());
-  Print(StrCat(as_wished, " of ", entries.size(),
-               flags.fixed ? " survived by the engine as it is" : " found", "; time: median ",
-               Seconds(times[times.size() / 2]), ", longest ", Seconds(times.back()), "\n",
-               InWords(std::move(all_shrunk))));
-  return as_wished == entries.size();
 }
 
 bool Run(const Flags& flags) {
@@ -261,7 +202,9 @@ bool Run(const Flags& flags) {
     if ((flags.all || is_wanted) && !is_known && !has_none) entries.push_back(&entry);
   }
   if (entries.empty()) Print("no such race in the gallery; race_gallery list shows them\n");
-  if (flags.all) return RunTable(entries, flags);
+  if (flags.all) {
+    return PrintTable(entries, {flags.fixed, flags.script, flags.goals, flags.budget});
+  }
   bool is_well = !entries.empty();
   for (const Entry* entry : entries) {
     if (!RunOne(*entry, flags)) is_well = false;
@@ -325,6 +268,8 @@ bool TakeFlag(std::string_view argument, Flags* flags) {
     flags->fixed = true;
   } else if (argument == "--script") {
     flags->script = true;
+  } else if (argument == "--goals") {
+    flags->goals = true;
   } else if (argument == "--markdown") {
     flags->markdown = true;
   } else if (TakeValue(argument, "--replay=", &flags->replay) ||
@@ -372,10 +317,9 @@ std::string GalleryTable() {
               " | ", std::string(1, static_cast<char>(race.race_class)));
     StrAppend(&table, " | ", StandingOf(race), " |\n");
   }
-  StrAppend(&table, "\n| mutant | what it restores | scene |\n|---|---|---|\n");
-  for (const Entry& entry : Entries()) {
-    StrAppend(&table, "| ", entry.id, " | ", entry.restores, " | ", entry.scene.name, " |\n");
-  }
+  StrAppend(&table, "\nMutants of these races:\n\n", MutantTable(true),
+            "\nMutants of bugs of Millrace's own, found in it or planted in its tests:\n\n",
+            MutantTable(false));
   return table;
 }
 

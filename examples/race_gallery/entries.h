@@ -19,6 +19,8 @@ struct Entry {
   Scene scene;
   std::optional<Script> script;  // an empty one: production's order shows it
   std::string_view race() const { return id.substr(0, 3); }
+  // Else it is a bug of Millrace's own.
+  bool is_of_qemu() const { return !id.starts_with('M'); }
 };
 
 // In order of their ids.

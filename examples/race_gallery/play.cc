@@ -11,8 +11,10 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/explore/delay_bounded.h"
+#include "millrace/engine/explore/guided.h"
 #include "millrace/engine/explore/pct.h"
 #include "millrace/engine/explore/portfolio.h"
+#include "millrace/engine/explore/pos.h"
 #include "millrace/engine/explore/random.h"
 
 namespace millrace::gallery {
@@ -166,16 +168,21 @@ ExploreReport PlayScript(const Scene& scene, Mutant mutant, const Script& script
 }
 
 ExploreReport Search(const Scene& scene, Mutant mutant, const Budget& budget) {
+  const uint64_t seed = budget.seed;
   Portfolio strategy;
-  strategy.Add(std::make_unique<RandomWalk>(budget.seed), 40);
+  strategy.Add(std::make_unique<RandomWalk>(seed), 20);
   if (!scene.judges_progress) {
-    strategy.Add(std::make_unique<Pct>(Pct::Options{.seed = budget.seed, .is_fair = true}), 40);
+    strategy.Add(std::make_unique<Pct>(Pct::Options{.seed = seed, .is_fair = true}), 30);
+    strategy.Add(std::make_unique<Pos>(seed, FaultRates(), Pos::Fairness::kFair), 20);
+    strategy.Add(std::make_unique<Guided>(seed), 10);
     strategy.Add(std::make_unique<DelayBounded>(2), 20);
   }
   ExploreOptions options;
   options.budget.schedules = budget.schedules;
   options.run_twice_one_in = scene.is_played_twice ? 1 : 0;
-  options.budget.time = static_cast<Nanoseconds>(budget.seconds * static_cast<double>(kSecond));
+  if (budget.seconds > 0) {
+    options.budget.time = static_cast<Nanoseconds>(budget.seconds * static_cast<double>(kSecond));
+  }
   return Explore(ScenarioOf(scene, mutant), strategy, options);
 }
 

@@ -59,14 +59,17 @@ class Scripted final : public Strategy {
 // What comes of one play by the script.
 ExploreReport PlayScript(const Scene& scene, Mutant mutant, const Script& script);
 
+// What a search may spend. The schedules decide; who is in a hurry may limit the time as well, and
+// then it is the machine that decides.
 struct Budget {
-  uint64_t schedules = 100'000;
-  double seconds = 60;
+  uint64_t schedules = 2000;
+  double seconds = 0;  // no limit
   uint64_t seed = 1;
 };
 
-// Many plays under strategies that know nothing of the scene: of the explorer's portfolio those
-// that starve nobody, because scenes wait for what others do, and a play without end is a failure.
+// Many plays under strategies that know nothing of the scene: the explorer's portfolio, but PCT and
+// POS as those that starve nobody, because scenes wait for what others do, and a play without end
+// is a failure.
 ExploreReport Search(const Scene& scene, Mutant mutant, const Budget& budget);
 
 }  // namespace millrace::gallery

@@ -172,7 +172,49 @@ absl::Status CoIgnoreOneError(Stage& stage) MILLRACE_MAY_SUSPEND {
   return CoPivot(stage, std::move(options));
 }
 
+// What was copied since the last flush cannot be flushed any more, and the user gives up.
+absl::Status CoCancelWithBrokenTarget(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.on_target_error = OnError::kIgnore;
+  MILLRACE_RETURN_IF_ERROR(CoStartUntilReady(stage, options));
+  stage.views().OnWritten(stage.options().layers - 1);
+  MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, 0, 2));
+  stage.CoSleep(kSecond);
+  stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
+  FailWrites(stage, true);
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("m", true));
+  for (int i = 0; i < 100 && stage.StateOf("m") != JobState::kNull; ++i) {
+    stage.CoSleep(kMillisecond);
+  }
+  stage.Require(stage.StateOf("m") == JobState::kNull, "I12",
+                "a job was cancelled by force, and goes on");
+  return absl::OkStatus();
+}
+
 // ---- Verbs --------------------------------------------------------------------------------------
+
+// A mirror at half a KiB a second of five KiB, of which two may be ahead of the limit; its source
+// is drained twice a second.
+absl::Status CoDrainsBesidePacedMirror(Stage& stage) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
+  options.spec.speed = 512;
+  const Nanoseconds start = stage.engine().clock().Now();
+  MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
+  for (;;) {
+    stage.CoSleep(kSecond / 2);
+    if (stage.StateOf("m") == JobState::kReady) break;
+    MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
+                              DrainedSection::CoBegin(stage.graph(), {stage.chain().top()}, {}));
+    CoYield();
+  }
+  const Nanoseconds took = stage.engine().clock().Now() - start;
+  stage.Require(
+      took >= 6 * kSecond, "I14",
+      StrCat("what takes 6 s by its speed limit took the mirror ", took / kMillisecond, " ms"));
+  MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("m", true));
+  stage.CoOver("m").IgnoreError();
+  return absl::OkStatus();
+}
 
 // Completed while a drain holds the job.
 absl::Status CoCompleteWhileDrained(Stage& stage) MILLRACE_MAY_SUSPEND {
@@ -192,6 +234,30 @@ absl::Status CoCompleteWhileDrained(Stage& stage) MILLRACE_MAY_SUSPEND {
   return absl::OkStatus();
 }
 
+void AddLaterMirrorEntries(std::vector<Entry>& entries) {
+  const StageOptions busy{.layers = 2, .guest_never_stops = true};
+  const StageOptions quiet{.layers = 2, .guest_rounds = 0};
+  entries.push_back(
+      {Mutant::kR69,
+       "R69",
+       "one place is copied twice at a time",
+       {"mirror-of-a-hot-spot", quiet, &CoHotSpot},
+       Script{.recorded = "h75-119:n0#0,s4:n1@memory,s6:writer@io,s7:n1@memory,s12:n1@memory,"
+                          "s20:n1@memory,s22:n1@memory,s29:n1@memory,s31:t@memory"}});
+  entries.push_back({Mutant::kR72,
+                     "R72",
+                     "what is smaller than a mark is nothing, again and again",
+                     {"mirror-with-coarse-marks",
+                      {.layers = 2, .map_takes_step = true, .guest_rounds = 0},
+                      &CoMirrorWithCoarseMarks},
+                     Script()});
+  entries.push_back({Mutant::kM08,
+                     "M08",
+                     "what could not be copied is not marked again",
+                     {"ignore-one-error", busy, &CoIgnoreOneError},
+                     Script()});
+}
+
 }  // namespace
 
 void AddMirrorEntries(std::vector<Entry>& entries) {
@@ -207,6 +273,17 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
                      Script()});
   entries.push_back(
       {Mutant::kR29a, "R29a", "a change is marked before the data are there", pivot, Script()});
+  entries.push_back({Mutant::kR24a,
+                     "R24a",
+                     "whatever wakes a job that sleeps by its limit lets it copy on",
+                     {"drains-beside-paced-mirror", quiet, &CoDrainsBesidePacedMirror},
+                     Script()});
+  entries.push_back({Mutant::kR26a,
+                     "R26a",
+                     "a flush that fails is tried again before anybody sees that the job is "
+                     "cancelled",
+                     {"cancel-with-broken-target", quiet, &CoCancelWithBrokenTarget},
+                     Script()});
   entries.push_back({Mutant::kR55,
                      "R55",
                      "a drained section is forgotten by who fails in it",
@@ -241,25 +318,7 @@ void AddMirrorEntries(std::vector<Entry>& entries) {
                      Script()});
   entries.push_back({Mutant::kR29b, "R29b", "a mark is cleared after its place has been copied",
                      pivot, Script()});
-  entries.push_back(
-      {Mutant::kR69,
-       "R69",
-       "one place is copied twice at a time",
-       {"mirror-of-a-hot-spot", quiet, &CoHotSpot},
-       Script{.recorded = "h75-119:n0#0,s4:n1@memory,s6:writer@io,s7:n1@memory,s12:n1@memory,"
-                          "s20:n1@memory,s22:n1@memory,s29:n1@memory,s31:t@memory"}});
-  entries.push_back({Mutant::kR72,
-                     "R72",
-                     "what is smaller than a mark is nothing, again and again",
-                     {"mirror-with-coarse-marks",
-                      {.layers = 2, .map_takes_step = true, .guest_rounds = 0},
-                      &CoMirrorWithCoarseMarks},
-                     Script()});
-  entries.push_back({Mutant::kM08,
-                     "M08",
-                     "what could not be copied is not marked again",
-                     {"ignore-one-error", busy, &CoIgnoreOneError},
-                     Script()});
+  AddLaterMirrorEntries(entries);
 }
 
 }  // namespace millrace::gallery

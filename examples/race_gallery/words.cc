@@ -108,6 +108,12 @@ constexpr Words kStories[] = {
      "drains. A drainer drains the old disk at the same time, again and again."},
     {"let-loose",
      "Stream 's' may copy one byte a second and sleeps; the user takes the limit away."},
+    {"drains-beside-paced-mirror",
+     "Mirror 'm' copies five KiB to 't' and may copy half a KiB a second; a user drains its source "
+     "twice a second."},
+    {"cancel-with-broken-target",
+     "Mirror 'm' is ready and has copied what the guest wrote. From then on nothing can be written "
+     "to its target 't' any more, nor flushed; the user cancels 'm' by force."},
     {"cancel-asleep", "Stream 's' may copy one byte a second and sleeps; the user cancels it."},
     {"cancel-at-any-time",
      "Stream 's' fills n3 from n2; at some moment the user cancels it. Either it was in time and "

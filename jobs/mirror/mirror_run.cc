@@ -32,7 +32,10 @@ absl::Status MirrorJob::CoRun(JobContext& context) {
   CoEndSync();
   copier_.CoWaitForAll();
   // What guests have copied since the job's last flush.
-  while (status.ok() && failure_.ok() && copier_.needs_flush() && !context.is_cancelled()) {
+  while (status.ok() && failure_.ok() && copier_.needs_flush()) {
+    bool is_over = context.is_cancelled();
+    MILLRACE_MUTANT(kR26a) is_over = false;  // the flush comes first, however often it fails
+    if (is_over) break;
     context.CoPausePoint();
     if (std::exchange(must_back_off_, false)) context.CoSleep(kErrorBackOff);
     CoFlushTarget();

@@ -13,9 +13,13 @@ from unittest import mock
 import report
 
 GALLERY = [
-    'R02   stream meets commit              120 schedules    0.31 s  O2: layer 3 shows something',
-    'R15   busy guest                     40000 schedules   12.00 s  no failure',
-    '1 of 2 found; time: median 0.31 s, longest 12.00 s',
+    'R02   QEMU  stream meets commit              120 schedules    0.31 s    1 deviations    '
+    '0.02 s  O2: layer 3 shows something',
+    'R15   QEMU  busy guest                     40000 schedules   12.00 s  no failure',
+    'M10   own   drains beside a stream             3 schedules    0.01 s    0 deviations    '
+    '0.01 s  I8: something moves',
+    'found: 1 of 2 mutants of QEMU\'s races; schedules: 40120 in all, median 120, most 40000',
+    'goal MISSED: at least 95 % of the mutants found: 66.7 %',
 ]
 PROOFS = [
     '[ RUN      ] All/Bounds.HoldForEverySchedule/overlapping_1',
@@ -47,8 +51,9 @@ class Report(unittest.TestCase):
         self.assertEqual(said['sites_never_met'], ['always b'])
         self.assertEqual([(each['scenario'], each['bound']) for each in said['proofs']],
                          [('overlapping_1', 2), ('micro: a gate', None)])
-        self.assertEqual(said['mutants_killed'], 1)
-        self.assertEqual(len(said['mutants']), 2)
+        self.assertEqual(said['mutants_killed'], 2)
+        self.assertEqual(len(said['mutants']), 3)
+        self.assertIn("1 of 2 of QEMU's races, 1 of 1 of our own bugs", report.as_text(said))
 
     def test_says_how_far_the_proofs_of_a_commit_have_come(self):
         first = line('bounds', **{'last tasks of a round': 5, 'proven to bound 2: a': 7,

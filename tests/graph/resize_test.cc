@@ -48,7 +48,7 @@ absl::StatusOr<Attachment> AttachResizer(Graph& graph, NodeId node) MILLRACE_OPE
   return Attachment::Attach(graph, node, options);
 }
 
-absl::StatusOr<std::string> CoContent(Attachment& guest) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<std::string> CoTextOf(Attachment& guest) MILLRACE_MAY_SUSPEND {
   std::string content(guest.bytes(), '?');
   MILLRACE_RETURN_IF_ERROR(guest.CoRead(0, IoVector(content.data(), content.size())));
   return content;
@@ -63,7 +63,7 @@ TEST_F(ResizeTest, WhatIsGainedReadsAsZeroesAboveALongerBacking) {
         MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMake(*graph_, 8 * kCluster, old_bytes));
         MILLRACE_ASSIGN_OR_RETURN(Attachment resizer, AttachResizer(*graph_, chain.top()));
         MILLRACE_RETURN_IF_ERROR(resizer.CoResize(new_bytes));
-        MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(chain.guest));
+        MILLRACE_ASSIGN_OR_RETURN(std::string content, CoTextOf(chain.guest));
         EXPECT_EQ(content, std::string(old_bytes, 'b') + std::string(new_bytes - old_bytes, '\0'))
             << old_bytes << " to " << new_bytes;
         resizer.CoDetach();
@@ -119,7 +119,7 @@ TEST_F(ResizeTest, ShrinkingWaitsForWritesOfTheSameAttachment) {
     MILLRACE_RETURN_IF_ERROR(user.CoResize(4 * kCluster));
     MILLRACE_RETURN_IF_ERROR(writer.CoJoin());
     MILLRACE_RETURN_IF_ERROR(user.CoResize(8 * kCluster));
-    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(user));
+    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoTextOf(user));
     EXPECT_EQ(content, std::string(4 * kCluster, 'b') + std::string(4 * kCluster, '\0'));
     user.CoDetach();
     keeper.CoDetach();
@@ -134,7 +134,7 @@ TEST_F(ResizeTest, ThroughAFilterAsWell) {
                               CoInsertPass("pass", chain.top(), MakeHolder("monitor", "monitor")));
     MILLRACE_ASSIGN_OR_RETURN(Attachment resizer, AttachResizer(*graph_, filter));
     MILLRACE_RETURN_IF_ERROR(resizer.CoResize(4 * kCluster));
-    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(chain.guest));
+    MILLRACE_ASSIGN_OR_RETURN(std::string content, CoTextOf(chain.guest));
     EXPECT_EQ(content, std::string(kCluster, 'b') + std::string(3 * kCluster, '\0'));
     resizer.CoDetach();
     chain.guest.CoDetach();
@@ -172,13 +172,13 @@ TEST(Resize, AGuestThatWritesMeanwhileKeepsItsDataAndNeverSeesTheBackingsTail) {
             MILLRACE_RETURN_IF_ERROR(
                 chain.guest.CoWrite(kOld - 50, IoVector::OfConst(data.data(), data.size())));
             for (int i = 0; i < 5; ++i) {
-              MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(chain.guest));
+              MILLRACE_ASSIGN_OR_RETURN(std::string content, CoTextOf(chain.guest));
               EXPECT_EQ(content.find('b', kOld), std::string::npos);
             }
             return absl::OkStatus();
           });
           MILLRACE_RETURN_IF_ERROR(scope.CoJoin());
-          MILLRACE_ASSIGN_OR_RETURN(std::string content, CoContent(chain.guest));
+          MILLRACE_ASSIGN_OR_RETURN(std::string content, CoTextOf(chain.guest));
           EXPECT_EQ(content, std::string(kOld - 50, 'b') + std::string(50, 'g') +
                                  std::string(8 * kCluster - kOld, '\0'));
           resizer.CoDetach();
@@ -272,7 +272,7 @@ TEST_F(ResizeTest, ShrinkingWaitsForAWriteUnderWayToWhatItCutsOff) {
     EXPECT_EQ(disk.guest.bytes(), 4 * kCluster);
     // What the write left there is gone for good.
     MILLRACE_RETURN_IF_ERROR(disk.resizer.CoResize(8 * kCluster));
-    MILLRACE_ASSIGN_OR_RETURN(const std::string content, CoContent(disk.guest));
+    MILLRACE_ASSIGN_OR_RETURN(const std::string content, CoTextOf(disk.guest));
     EXPECT_EQ(content, std::string(8 * kCluster, '\0'));
     disk.CoDetach();
     return absl::OkStatus();

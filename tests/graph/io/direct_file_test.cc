@@ -126,7 +126,7 @@ absl::Status CoCreate(Graph& graph, const DriverRegistry& drivers, const std::st
   return CoCreateImage(graph, drivers, options);
 }
 
-absl::StatusOr<std::vector<uint8_t>> CoContent(Attachment& disk) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<std::vector<uint8_t>> CoBytesOf(Attachment& disk) MILLRACE_MAY_SUSPEND {
   std::vector<uint8_t> content(kBytes);
   MILLRACE_RETURN_IF_ERROR(disk.CoRead(0, IoVector(content.data(), content.size())));
   return content;
@@ -186,7 +186,7 @@ TEST_P(DirectFile, EveryByteIsThereWhateverTheHostsBlocksAre) {
           // Through the page cache the same is there.
           options.direct = false;
           const auto compare = [&](Attachment& disk) MILLRACE_MAY_SUSPEND -> absl::Status {
-            MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, CoContent(disk));
+            MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, CoBytesOf(disk));
             EXPECT_EQ(disk.bytes(), kBytes);
             return content == model ? absl::OkStatus() : absl::DataLossError("another content");
           };
@@ -265,7 +265,7 @@ TEST_P(DirectFileEnd, StaysWhereItIs) {
       EXPECT_EQ(disk.bytes(), kBytes);
       EXPECT_EQ(host.Find("disk")->current().bytes(), kBytes);
       // Past the cache again.
-      MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, CoContent(disk));
+      MILLRACE_ASSIGN_OR_RETURN(const std::vector<uint8_t> content, CoBytesOf(disk));
       EXPECT_EQ(content, model);
       return disk.CoFlush();
     };

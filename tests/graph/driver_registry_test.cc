@@ -72,9 +72,11 @@ TEST_F(DriverRegistryTest, BlkdebugTakesItsRulesAsText) {
 }
 
 TEST_F(DriverRegistryTest, AnUnknownDriverIsAnsweredWithTheKnownOnes) {
-  EXPECT_THAT(ErrorOf("nbd\n", {}),
-              StartsWith("NOT_FOUND: no driver 'nbd\\n'; there are: blkdebug, copy-on-read, file, "
-                         "memory, memory-overlay, null, null-aio, null-co, "));
+  EXPECT_THAT(
+      ErrorOf("nbd\n", {}),
+      StartsWith(
+          "NOT_FOUND: no driver 'nbd\\n'; there are: blkdebug, blkverify, copy-on-read, file, "
+          "memory, memory-overlay, null, null-aio, null-co, "));
 }
 
 TEST_F(DriverRegistryTest, AnUnknownOptionIsAnsweredWithTheKnownOnes) {

@@ -376,13 +376,21 @@ absl::Status ChainStory::CheckReadOnly() {
 }
 
 // A story that went wrong may not have come to say what its commits have done.
+// Large images, of which there are five stories, take longer to look at than to tell of.
+absl::Status ChainStory::CheckGuestsImage() {
+  constexpr uint64_t kBytesOfASmallImage = 64 << 10;
+  constexpr uint64_t kStoriesPerLook = 16;
+  if (options_.bytes > kBytesOfASmallImage && seed_ % kStoriesPerLook != 0) return absl::OkStatus();
+  return LayerViews::CheckGuests(chain_, graph(), disk_);
+}
+
 absl::Status ChainStory::LastLook(bool went_well) {
   absl::Status status = seen_;
   status.Update(shadow_.CheckInvariants());
   status.Update(shadow_.CheckReleased(std::nullopt));
   const std::vector<bool> none(chain_.images.size(), false);
   status.Update(views_.CheckShown(chain_, graph(), went_well ? none : LayersOfCommits()));
-  status.Update(LayerViews::CheckGuests(chain_, graph(), disk_));
+  status.Update(CheckGuestsImage());
   const bool may_be_behind = has_failed_job_.value_or(!went_well);
   if (!may_be_behind) status.Update(LayerViews::CheckHeaders(chain_, graph()));
   status.Update(CheckOrder());
@@ -401,7 +409,7 @@ absl::Status ChainStory::CoOver(JobKey key) {
     commits_.erase(commit);
   }
   seen_.Update(views_.CheckShown(chain_, graph(), LayersOfCommits()));
-  seen_.Update(LayerViews::CheckGuests(chain_, graph(), disk_));
+  seen_.Update(CheckGuestsImage());
   seen_.Update(shadow_.CheckInvariants());
   const absl::StatusOr<JobInfo> info = jobs().Query(key);
   if (!key.is_number() && (!info.ok() || info->state == JobState::kConcluded)) {

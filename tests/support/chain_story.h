@@ -148,6 +148,8 @@ class ChainStory final : public ChainJobs {
     JobsEdit edit;
     bool may_be_moot = false;  // it may end well without
   };
+  // O1, of the image that the guest is on now.
+  absl::Status CheckGuestsImage() MILLRACE_OPENS_VIEW;
   template <typename Options>
   absl::Status CoStartShadowed(Options options) MILLRACE_MAY_SUSPEND;
   // The edit is that of the step in which the job claims what it needs, before it suspends.

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "millrace/engine/coroutine/sanitizer.h"
 #include "millrace/engine/explore/explorer.h"
 #include "millrace/engine/explore/fair_end.h"
 #include "millrace/engine/explore/portfolio.h"
@@ -43,7 +44,7 @@ TEST_P(Exploration, GoesWellUnderThePortfolio) {
 // O11: whatever the portfolio has set up, faults among it, a fair scheduler brings to its end.
 TEST_P(Exploration, ComesToItsEndWhenFaultsHaveStopped) {
   FairEnd strategy(std::make_unique<Portfolio>(1, kCatalogueRates, Portfolio::Members::kSeeded), 1);
-  ExpectToGoWell(GetParam(), strategy, 100);
+  ExpectToGoWell(GetParam(), strategy, MILLRACE_ASAN ? 10 : 100);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Exploration, testing::ValuesIn(AllScenarios()), ScenarioTestName);

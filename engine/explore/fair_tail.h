@@ -5,7 +5,6 @@
 //
 // A fair run's length is learnt from the random parts alone. (Whole runs must not count: each would
 // be longer than the one before by its random part, and in the end none would come to its end.)
-// Internal; not installed.
 #ifndef MILLRACE_ENGINE_EXPLORE_FAIR_TAIL_H_
 #define MILLRACE_ENGINE_EXPLORE_FAIR_TAIL_H_
 

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kCheckHelp =
     "Compares what a qcow2 image's tables refer to with its reference counts. Without --repair it\n"
     "reads only. Leaked clusters waste space and harm nothing; corruption means that data may be\n"
     "lost or may get lost at the next write: make a copy of the file before you repair that.\n"
@@ -93,7 +93,7 @@ int ExitCodeOf(const Qcow2CheckResult& result) {
 
 int RunCheck(Words words) {
   CheckFlags flags;
-  CommandLine line("check", "check [OPTION...] IMAGE", kHelp);
+  CommandLine line("check", "check [OPTION...] IMAGE", kCheckHelp);
   line.Option(
       "repair", "WHAT", &flags.repair,
       "leaks: give back leaked space; all: also wrong\nrefcounts and flags. Writes to the image");

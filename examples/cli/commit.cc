@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kCommitHelp =
     "Copies what the images from --top down hold into the base below them; then whatever stood on\n"
     "the top stands on the base. The committed images are not needed by this chain any more. They\n"
     "and any other overlay of the base are useless afterwards: the base has changed below them.\n"
@@ -34,13 +34,14 @@ struct CommitFlags : JobFlags {
   std::string base;
 };
 
-struct Range {
+struct CommitRange {
   size_t top = 0;
   size_t base = 0;
 };
 
-absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const CommitFlags& flags) {
-  Range range;
+absl::StatusOr<CommitRange> FindRange(const std::vector<ChainLink>& chain,
+                                      const CommitFlags& flags) {
+  CommitRange range;
   MILLRACE_ASSIGN_OR_RETURN(range.top, FindInChain(chain, flags.top));
   range.base = chain.size() - 1;
   if (!flags.base.empty()) {
@@ -60,8 +61,8 @@ absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const Commi
   return range;
 }
 
-absl::StatusOr<CommitOptions> OptionsFor(const std::vector<ChainLink>& chain, const Range& range,
-                                         const CommitFlags& flags) {
+absl::StatusOr<CommitOptions> OptionsFor(const std::vector<ChainLink>& chain,
+                                         const CommitRange& range, const CommitFlags& flags) {
   CommitOptions options;
   flags.ApplyTo(options, "commit");
   options.root = chain[0].node;
@@ -117,7 +118,7 @@ class CommitCommand final : public ChainJob {
   }
 
   const CommitFlags& flags_;
-  Range range_;
+  CommitRange range_;
   CommitOptions options_;
 };
 
@@ -125,7 +126,7 @@ class CommitCommand final : public ChainJob {
 
 int RunCommit(Words words) {
   CommitFlags flags;
-  CommandLine line("commit", "commit --top FILE [OPTION...] IMAGE", kHelp);
+  CommandLine line("commit", "commit --top FILE [OPTION...] IMAGE", kCommitHelp);
   line.Option("top", "FILE", &flags.top, "the uppermost image to commit; below IMAGE");
   line.Option("base", "FILE", &flags.base, "commit into this image; the lowest one if absent");
   flags.AddTo(line);

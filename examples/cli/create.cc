@@ -16,7 +16,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kCreateHelp =
     "Makes a new, empty image of SIZE bytes (64M, 10G ...). With --backing the image is an "
     "overlay:\n"
     "it shows the backing file until something is written to it, and SIZE may be left out (then "
@@ -80,7 +80,7 @@ absl::Status ReadChoices(CreateFlags& flags) {
 }
 
 CommandLine LineFor(CreateFlags& flags) {
-  CommandLine line("create", "create [OPTION...] IMAGE [SIZE]", kHelp);
+  CommandLine line("create", "create [OPTION...] IMAGE [SIZE]", kCreateHelp);
   Qcow2CreateOptions& qcow2 = flags.image.qcow2;
   line.Option("format", "FORMAT", &flags.image.format, "qcow2 (the default) or raw");
   line.Flag("force", &flags.image.overwrites, "replace an image that exists");

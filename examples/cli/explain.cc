@@ -23,7 +23,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kExplainHelp =
     "Says what the jobs, drives and other users of a running millraced hold: which nodes they "
     "use,\n"
     "on which nothing else may be started because of them, which links nobody else may change, "
@@ -173,7 +173,7 @@ void Print(const json::value& told) {
 int RunExplain(Words words) {
   std::string socket;
   bool as_json = false;
-  CommandLine line("explain", "explain --socket PATH [OPTION...]", kHelp);
+  CommandLine line("explain", "explain --socket PATH [OPTION...]", kExplainHelp);
   line.Option("socket", "PATH", &socket, "the daemon's QMP socket");
   line.Flag("json", &as_json, "print what x-millrace-explain answers");
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);

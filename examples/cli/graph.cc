@@ -21,7 +21,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kGraphHelp =
     "Shows the graph that an image and its backing files become: one node for each format and one\n"
     "for each file, and the links between them. Opens everything read-only.\n"
     "\n"
@@ -143,7 +143,7 @@ int RunGraph(Words words) {
   std::string path;
   RemoteFlags remote;
   bool& as_dot = remote.as_dot;
-  CommandLine line("graph", "graph [OPTION...] IMAGE | --socket PATH", kHelp);
+  CommandLine line("graph", "graph [OPTION...] IMAGE | --socket PATH", kGraphHelp);
   line.Flag("dot", &as_dot, "print a picture for Graphviz");
   line.Option("socket", "PATH", &remote.socket, "the QMP socket of a running daemon");
   line.Flag("svg", &remote.as_svg, "with --socket: print the picture itself");

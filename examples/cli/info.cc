@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kInfoHelp =
     "Says what an image is: its virtual size, what it takes on disk, its features, snapshots and\n"
     "bitmaps, and the image it stands on. Reads the header only, opens no other file (--chain "
     "opens\n"
@@ -200,7 +200,7 @@ int RunInfo(Words words) {
   SessionFlags flags;
   std::string path;
   bool is_whole_chain = false;
-  CommandLine line("info", "info [OPTION...] IMAGE", kHelp);
+  CommandLine line("info", "info [OPTION...] IMAGE", kInfoHelp);
   line.Flag("chain", &is_whole_chain, "describe the backing files too");
   flags.AddTo(line, /*has_force_share=*/true);
   line.Argument("IMAGE", &path);

@@ -21,7 +21,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kJobsHelp =
     "Shows the block jobs of a running millraced: phase, progress, rate and the time that is "
     "left.\n"
     "On a terminal it goes on until there is no job any more, redrawing itself; elsewhere it "
@@ -108,7 +108,7 @@ int RunJobs(Words words) {
   std::string socket;
   bool as_json = false;
   bool once = false;
-  CommandLine line("jobs", "jobs --socket PATH [OPTION...]", kHelp);
+  CommandLine line("jobs", "jobs --socket PATH [OPTION...]", kJobsHelp);
   line.Option("socket", "PATH", &socket, "the daemon's QMP socket");
   line.Flag("once", &once, "look once and end");
   line.Flag("json", &as_json, "print what query-block-jobs answers, a line for each look");

@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kMapHelp =
     "Lists the runs of data on a disk: which image of the chain has them, and where in its file.\n"
     "With --json also what reads as zeroes. 'depth' counts images from the top, 'present' says "
     "that\n"
@@ -70,7 +70,7 @@ absl::Status CoMap(Session& session, const SessionFlags& flags, const std::strin
 int RunMap(Words words) {
   SessionFlags flags;
   std::string path;
-  CommandLine line("map", "map [OPTION...] IMAGE", kHelp);
+  CommandLine line("map", "map [OPTION...] IMAGE", kMapHelp);
   flags.AddTo(line, /*has_force_share=*/true);
   line.Argument("IMAGE", &path);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);

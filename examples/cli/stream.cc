@@ -16,7 +16,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kHelp =
+constexpr std::string_view kStreamHelp =
     "Copies into an image what it shows from the images below it, down to a base, which becomes "
     "its\n"
     "backing file; without a base, everything, and the image stands alone. The images between are\n"
@@ -39,14 +39,15 @@ struct StreamFlags : JobFlags {
 };
 
 // Which images take part; indices into the chain.
-struct Range {
+struct StreamRange {
   size_t top = 0;
   size_t lowest = 0;           // that is copied from
   std::optional<size_t> base;  // the new backing
 };
 
-absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const StreamFlags& flags) {
-  Range range;
+absl::StatusOr<StreamRange> FindRange(const std::vector<ChainLink>& chain,
+                                      const StreamFlags& flags) {
+  StreamRange range;
   if (!flags.top.empty()) {
     MILLRACE_ASSIGN_OR_RETURN(range.top, FindInChain(chain, flags.top));
   }
@@ -67,8 +68,8 @@ absl::StatusOr<Range> FindRange(const std::vector<ChainLink>& chain, const Strea
   return range;
 }
 
-absl::StatusOr<StreamOptions> OptionsFor(const std::vector<ChainLink>& chain, const Range& range,
-                                         const StreamFlags& flags) {
+absl::StatusOr<StreamOptions> OptionsFor(const std::vector<ChainLink>& chain,
+                                         const StreamRange& range, const StreamFlags& flags) {
   StreamOptions options;
   flags.ApplyTo(options, "stream");
   options.top = chain[range.top].node;
@@ -135,7 +136,7 @@ class StreamCommand final : public ChainJob {
   }
 
   const StreamFlags& flags_;
-  Range range_;
+  StreamRange range_;
   StreamOptions options_;
 };
 
@@ -143,7 +144,7 @@ class StreamCommand final : public ChainJob {
 
 int RunStream(Words words) {
   StreamFlags flags;
-  CommandLine line("stream", "stream [OPTION...] IMAGE", kHelp);
+  CommandLine line("stream", "stream [OPTION...] IMAGE", kStreamHelp);
   line.Option("base", "FILE", &flags.base,
               "stop above this image, and keep it as the backing file");
   line.Option("bottom", "FILE", &flags.bottom, "instead of --base: the lowest image to copy from");

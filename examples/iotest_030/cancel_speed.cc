@@ -9,10 +9,9 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kMiB = 1024 * 1024;
 constexpr uint64_t kGiB = 1024 * kMiB;
 
-void CoStartUp(Machine& m) MILLRACE_MAY_SUSPEND {
+void CoStartWithMuchToCopy(Machine& m) MILLRACE_MAY_SUSPEND {
   m.CoCreate({.name = "backing.img", .format = "raw", .bytes = 8 * kGiB});
   m.CoCreate({.name = "test.img", .bytes = 8 * kGiB, .backing = "backing.img"});
   m.CoFill("backing.img", 1, 0, 32 * kMiB);
@@ -34,7 +33,7 @@ void CoCancelAndRelease(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamStop(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartWithMuchToCopy(m);
   m.Hold();
   m.CoStart(Stream{.device = "drive0"});
   m.CoWaitUntilHeld();
@@ -46,7 +45,7 @@ void CoStreamStop(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoSetSpeed(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartWithMuchToCopy(m);
   m.Hold();
   m.CoStart(Stream{.device = "drive0"});
   m.Expect(m.Query("drive0").speed == 0, "there should be no limit by default");
@@ -61,7 +60,7 @@ void CoSetSpeed(Machine& m) MILLRACE_MAY_SUSPEND {
 
 void CoSetSpeedInvalid(Machine& m) MILLRACE_MAY_SUSPEND {
   constexpr std::string_view kText = "Parameter 'speed' expects a non-negative value";
-  CoStartUp(m);
+  CoStartWithMuchToCopy(m);
   m.CoRefuses(Stream{.device = "drive0", .speed = -1}, kText);
   m.ExpectNoJob();
   m.Hold();
@@ -70,14 +69,15 @@ void CoSetSpeedInvalid(Machine& m) MILLRACE_MAY_SUSPEND {
   CoCancelAndRelease(m);
 }
 
-constexpr Case kCases[] = {
-    {'F', "stream_stop", &CoStreamStop},
-    {'F', "set_speed", &CoSetSpeed},
-    {'F', "set_speed_invalid", &CoSetSpeedInvalid},
-};
-
 }  // namespace
 
-absl::Span<const Case> CancelSpeedCases() { return kCases; }
+absl::Span<const Case> CancelSpeedCases() {
+  static constexpr Case kCases[] = {
+      {'F', "stream_stop", &CoStreamStop},
+      {'F', "set_speed", &CoSetSpeed},
+      {'F', "set_speed_invalid", &CoSetSpeedInvalid},
+  };
+  return kCases;
+}
 
 }  // namespace millrace

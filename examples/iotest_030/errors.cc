@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kFailsAt = 512 * 1024;
 constexpr uint64_t kBytes = 4 * kFailsAt;
 
-void CoStartUp(Machine& m, int error_number) MILLRACE_MAY_SUSPEND {
+void CoStartWithFault(Machine& m, int error_number) MILLRACE_MAY_SUSPEND {
   m.CoCreate({.name = "backing.img", .format = "raw", .bytes = kBytes});
   m.CoFill("backing.img", 1, 0, kBytes);
   m.WriteText("blkdebug.conf",
@@ -51,7 +51,7 @@ void CoStopsAndGoesOn(Machine& m, JobIoStatus status) MILLRACE_MAY_SUSPEND {
 }
 
 void CoReport(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m, EIO);
+  CoStartWithFault(m, EIO);
   m.CoStart(Stream{.device = "drive0", .on_error = OnError::kReport});
   m.CoTellsError("drive0", ErrorAction::kReport);
   m.CoEndsWithError("drive0", "Input/output error", kFailsAt);
@@ -59,39 +59,40 @@ void CoReport(Machine& m) MILLRACE_MAY_SUSPEND {
 
 // An error that was ignored still is the job's error in the end.
 void CoIgnore(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m, EIO);
+  CoStartWithFault(m, EIO);
   m.CoStart(Stream{.device = "drive0", .on_error = OnError::kIgnore});
   m.CoTellsError("drive0", ErrorAction::kIgnore);
   m.CoEndsWithError("drive0", "Input/output error", kBytes);
 }
 
 void CoStop(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m, EIO);
+  CoStartWithFault(m, EIO);
   m.CoStart(Stream{.device = "drive0", .on_error = OnError::kStop});
   CoStopsAndGoesOn(m, JobIoStatus::kFailed);
 }
 
 void CoEnospcReportsOthers(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m, EIO);
+  CoStartWithFault(m, EIO);
   m.CoStart(Stream{.device = "drive0", .on_error = OnError::kEnospc});
   m.CoTellsError("drive0", ErrorAction::kReport);
   m.CoEndsWithError("drive0", "Input/output error", kFailsAt);
 }
 
 void CoEnospc(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m, ENOSPC);
+  CoStartWithFault(m, ENOSPC);
   m.CoStart(Stream{.device = "drive0", .on_error = OnError::kEnospc});
   CoStopsAndGoesOn(m, JobIoStatus::kNoSpace);
 }
 
-constexpr Case kCases[] = {
-    {'E', "report", &CoReport}, {'E', "ignore", &CoIgnore},
-    {'E', "stop", &CoStop},     {'E', "enospc_reports_others", &CoEnospcReportsOthers},
-    {'E', "enospc", &CoEnospc},
-};
-
 }  // namespace
 
-absl::Span<const Case> ErrorCases() { return kCases; }
+absl::Span<const Case> ErrorCases() {
+  static constexpr Case kCases[] = {
+      {'E', "report", &CoReport}, {'E', "ignore", &CoIgnore},
+      {'E', "stop", &CoStop},     {'E', "enospc_reports_others", &CoEnospcReportsOthers},
+      {'E', "enospc", &CoEnospc},
+  };
+  return kCases;
+}
 
 }  // namespace millrace

@@ -36,6 +36,8 @@
 
 namespace millrace {
 
+constexpr uint64_t kMiB = 1024 * 1024;
+
 class Machine {
  public:
   struct Parts {

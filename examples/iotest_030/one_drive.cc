@@ -13,7 +13,6 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kKiB = 1024;
-constexpr uint64_t kMiB = 1024 * kKiB;
 
 NodeTree Named(std::string node_name) {
   NodeTree tree;
@@ -25,7 +24,7 @@ void SetBacking(NodeTree& tree, NodeTree backing) {
   tree.children.push_back({"backing", "", std::make_unique<NodeTree>(std::move(backing))});
 }
 
-void CoStartUp(Machine& m) MILLRACE_MAY_SUSPEND {
+void CoStartOneDrive(Machine& m) MILLRACE_MAY_SUSPEND {
   m.CoCreate({.name = "backing.img", .format = "raw", .bytes = kMiB});
   m.CoCreate({.name = "mid.img", .bytes = kMiB, .backing = "backing.img"});
   m.CoCreate({.name = "test.img", .bytes = kMiB, .backing = "mid.img"});
@@ -41,7 +40,7 @@ void CoStartUp(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStream(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoStart(Stream{.device = "drive0"});
   m.CoEndWell({"drive0"});
   m.ExpectChain("test");
@@ -50,7 +49,7 @@ void CoStream(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamIntermediate(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoStart(Stream{.device = "mid", .id = "stream-mid"});
   m.CoEndWell({"stream-mid"});
   m.ExpectChain("test <- mid");
@@ -61,7 +60,7 @@ void CoStreamIntermediate(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamPause(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.Hold();
   m.CoStart(Stream{.device = "drive0"});
   m.CoWaitUntilHeld();
@@ -83,7 +82,7 @@ void CoStreamPause(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamNoOp(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoStart(Stream{.device = "drive0", .base = "mid.img"});
   m.CoEndWell({"drive0"});
   m.ExpectChain("test <- mid <- base");
@@ -92,7 +91,7 @@ void CoStreamNoOp(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamPartial(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoStart(Stream{.device = "drive0", .base = "backing.img"});
   m.CoEndWell({"drive0"});
   m.ExpectChain("test <- base");
@@ -102,20 +101,20 @@ void CoStreamPartial(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoDeviceNotFound(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoRefuses(Stream{.device = "nonexistent"},
               "Cannot find device='nonexistent' nor node-name='nonexistent'");
   m.ExpectChain("test <- mid <- base");
 }
 
 void CoJobIdMissing(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoRefuses(Stream{.device = "mid"}, "Invalid job ID ''");
   m.ExpectChain("test <- mid <- base");
 }
 
 void CoReadOnly(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartOneDrive(m);
   m.CoCreate({.name = "ro-top.img", .bytes = kMiB});
   NodeTree file;
   file.driver = "file";
@@ -134,19 +133,20 @@ void CoReadOnly(Machine& m) MILLRACE_MAY_SUSPEND {
   m.ExpectChain("test <- mid <- base");
 }
 
-constexpr Case kCases[] = {
-    {'A', "stream", &CoStream},
-    {'A', "stream_intermediate", &CoStreamIntermediate},
-    {'A', "stream_pause", &CoStreamPause},
-    {'A', "stream_no_op", &CoStreamNoOp},
-    {'A', "stream_partial", &CoStreamPartial},
-    {'A', "device_not_found", &CoDeviceNotFound},
-    {'A', "job_id_missing", &CoJobIdMissing},
-    {'A', "read_only", &CoReadOnly},
-};
-
 }  // namespace
 
-absl::Span<const Case> OneDriveCases() { return kCases; }
+absl::Span<const Case> OneDriveCases() {
+  static constexpr Case kCases[] = {
+      {'A', "stream", &CoStream},
+      {'A', "stream_intermediate", &CoStreamIntermediate},
+      {'A', "stream_pause", &CoStreamPause},
+      {'A', "stream_no_op", &CoStreamNoOp},
+      {'A', "stream_partial", &CoStreamPartial},
+      {'A', "device_not_found", &CoDeviceNotFound},
+      {'A', "job_id_missing", &CoJobIdMissing},
+      {'A', "read_only", &CoReadOnly},
+  };
+  return kCases;
+}
 
 }  // namespace millrace

@@ -11,8 +11,6 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kMiB = 1024 * 1024;
-
 // Three children, of which two must agree; each stands on a backing file with 1024 bytes of 0x55.
 void CoStreamQuorum(Machine& m) MILLRACE_MAY_SUSPEND {
   NodeTree quorum;
@@ -53,13 +51,14 @@ void CoStreamShortBacking(Machine& m) MILLRACE_MAY_SUSPEND {
   m.ExpectChain("test");
 }
 
-constexpr Case kCases[] = {
-    {'C', "stream_quorum", &CoStreamQuorum},
-    {'D', "stream_short_backing", &CoStreamShortBacking},
-};
-
 }  // namespace
 
-absl::Span<const Case> OtherChainCases() { return kCases; }
+absl::Span<const Case> OtherChainCases() {
+  static constexpr Case kCases[] = {
+      {'C', "stream_quorum", &CoStreamQuorum},
+      {'D', "stream_short_backing", &CoStreamShortBacking},
+  };
+  return kCases;
+}
 
 }  // namespace millrace

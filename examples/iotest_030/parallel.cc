@@ -14,7 +14,6 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kMiB = 1024 * 1024;
 constexpr int kTop = 8;
 
 std::string Image(int number) { return StrCat("img-", number); }
@@ -23,7 +22,7 @@ std::string Busy(std::string_view node, std::string_view job) {
   return StrCat("Node '", node, "' is busy: block device is in use by block job: ", job);
 }
 
-void CoStartUp(Machine& m) MILLRACE_MAY_SUSPEND {
+void CoStartChainOfNine(Machine& m) MILLRACE_MAY_SUSPEND {
   m.CoCreate({.name = "img-0", .format = "raw", .bytes = 16 * kMiB});
   for (int i = 1; i <= kTop; ++i) {
     m.CoCreate({.name = Image(i), .bytes = 16 * kMiB, .backing = Image(i - 1)});
@@ -46,7 +45,7 @@ void CoStartUp(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamParallel(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   for (int i = 2; i <= kTop; i += 2) {
     m.CoStart(Stream{
         .device = Node(i), .bottom = Node(i - 1), .id = "stream-" + Node(i), .speed = kSlow});
@@ -59,7 +58,7 @@ void CoStreamParallel(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoOverlapping1(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Stream{.device = "node4",
                    .base = "img-1",
                    .id = "stream-node4",
@@ -79,7 +78,7 @@ void CoOverlapping1(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoOverlapping2(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Commit{
       .device = "drive0", .top = "img-5", .base = "img-3", .id = "commit-node3", .speed = kSlow});
   m.CoRefuses(Stream{.device = "node3", .id = "a"}, Busy("node3", "commit"));
@@ -94,7 +93,7 @@ void CoOverlapping2(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoOverlapping3(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Commit{.device = "drive0", .base = "img-3", .id = "commit-drive0", .speed = kSlow});
   m.CoRefuses(Stream{.device = "node5", .base = "img-3", .id = "a"}, Busy("node5", "commit"));
   m.LetGo({"commit-drive0"});
@@ -104,7 +103,7 @@ void CoOverlapping3(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoOverlapping4(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Commit{.device = "drive0",
                    .top = "img-2",
                    .base = "img-0",
@@ -120,7 +119,7 @@ void CoOverlapping4(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoOverlapping5(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Commit{.device = "drive0",
                    .top = "img-2",
                    .base = "img-0",
@@ -136,7 +135,7 @@ void CoOverlapping5(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamCommit1(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Stream{.device = "node2", .base_node = "node0", .id = "node2"});
   m.CoStart(Commit{.device = "drive0", .base = "img-3"});
   m.CoCompleteWhenReady("drive0");
@@ -145,7 +144,7 @@ void CoStreamCommit1(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamCommit2(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoStart(Stream{.device = "node4", .base_node = "node0", .id = "node4", .speed = kSlow});
   m.CoStart(Commit{.device = "drive0", .base = "img-5", .speed = kSlow});
   m.LetGo({"node4", "drive0"});
@@ -155,7 +154,7 @@ void CoStreamCommit2(Machine& m) MILLRACE_MAY_SUSPEND {
 }
 
 void CoStreamBaseNodeName(Machine& m) MILLRACE_MAY_SUSPEND {
-  CoStartUp(m);
+  CoStartChainOfNine(m);
   m.CoRefuses(Stream{.device = "node4", .base_node = "none", .id = "stream"},
               "Cannot find device='' nor node-name='none'");
   m.CoRefuses(Stream{.device = "node4", .base_node = "node6", .id = "stream"},
@@ -171,20 +170,21 @@ void CoStreamBaseNodeName(Machine& m) MILLRACE_MAY_SUSPEND {
   m.CoExpectSameMap("img-4", "img-3");
 }
 
-constexpr Case kCases[] = {
-    {'B', "stream_parallel", &CoStreamParallel},
-    {'B', "overlapping_1", &CoOverlapping1},
-    {'B', "overlapping_2", &CoOverlapping2},
-    {'B', "overlapping_3", &CoOverlapping3},
-    {'B', "overlapping_4", &CoOverlapping4},
-    {'B', "overlapping_5", &CoOverlapping5},
-    {'B', "stream_commit_1", &CoStreamCommit1},
-    {'B', "stream_commit_2", &CoStreamCommit2},
-    {'B', "stream_base_node_name", &CoStreamBaseNodeName},
-};
-
 }  // namespace
 
-absl::Span<const Case> ParallelCases() { return kCases; }
+absl::Span<const Case> ParallelCases() {
+  static constexpr Case kCases[] = {
+      {'B', "stream_parallel", &CoStreamParallel},
+      {'B', "overlapping_1", &CoOverlapping1},
+      {'B', "overlapping_2", &CoOverlapping2},
+      {'B', "overlapping_3", &CoOverlapping3},
+      {'B', "overlapping_4", &CoOverlapping4},
+      {'B', "overlapping_5", &CoOverlapping5},
+      {'B', "stream_commit_1", &CoStreamCommit1},
+      {'B', "stream_commit_2", &CoStreamCommit2},
+      {'B', "stream_base_node_name", &CoStreamBaseNodeName},
+  };
+  return kCases;
+}
 
 }  // namespace millrace

@@ -15,10 +15,6 @@
 namespace millrace::gallery {
 namespace {
 
-void CoYieldTimes(int times) MILLRACE_MAY_SUSPEND {
-  for (int i = 0; i < times; ++i) CoYield();
-}
-
 // Somebody drains a node again and again, for a while and with a pause that both vary.
 void SpawnDrainer(Stage& stage, NodeId node, int rounds, std::string_view name = "drainer") {
   stage.Spawn(name, [&stage, node, rounds]() MILLRACE_MAY_SUSPEND {

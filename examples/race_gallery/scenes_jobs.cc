@@ -14,10 +14,6 @@
 namespace millrace::gallery {
 namespace {
 
-void CoYieldTimes(int times) MILLRACE_MAY_SUSPEND {
-  for (int i = 0; i < times; ++i) CoYield();
-}
-
 // ---- Pace ---------------------------------------------------------------------------------------
 
 absl::Status CoLetLoose(Stage& stage) MILLRACE_MAY_SUSPEND {

@@ -49,6 +49,10 @@
 
 namespace millrace::gallery {
 
+inline void CoYieldTimes(int times) MILLRACE_MAY_SUSPEND {
+  for (int i = 0; i < times; ++i) CoYield();
+}
+
 struct StageOptions {
   size_t layers = 4;  // 0: no chain; the scene makes what it needs
   // Whether a monitor holds every node, so that nodes a job drops from the chain live on.

@@ -12,8 +12,6 @@
 namespace millrace::gallery {
 namespace {
 
-using Words = std::pair<std::string_view, std::string_view>;
-
 // What words.cc says must hold, broken.
 constexpr Words kBroken[] = {
     {"deterministic", "The same schedule led to other steps when it was played again"},
@@ -69,13 +67,6 @@ constexpr PlainWords kPlainWords[] = {
     {"R77", "a stream drains its base instead of what it edits",
      "a stream drains the node that its base names, and drains nothing where there is no base"},
 };
-
-template <size_t kCount>
-std::string_view Find(const Words (&table)[kCount], std::string_view key) {
-  const auto found = std::find_if(std::begin(table), std::end(table),
-                                  [&](const Words& each) { return each.first == key; });
-  return found == std::end(table) ? std::string_view() : found->second;
-}
 
 std::optional<uint64_t> NumberAfter(std::string_view text, std::string_view words) {
   size_t at = text.find(words);

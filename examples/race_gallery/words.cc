@@ -13,8 +13,6 @@
 namespace millrace::gallery {
 namespace {
 
-using Words = std::pair<std::string_view, std::string_view>;
-
 constexpr Words kInvariants[] = {
     {"deterministic", "a schedule that is played again leads to the same steps"},
     {"I1", "nothing refers to a node, a link or a job that is gone"},
@@ -236,13 +234,6 @@ constexpr Words kStories[] = {
     {"leave-in-drain",
      "A client with requests under way leaves while somebody has drained its disk."},
 };
-
-template <size_t kCount>
-std::string_view Find(const Words (&table)[kCount], std::string_view key) {
-  const auto found = std::find_if(std::begin(table), std::end(table),
-                                  [&](const Words& each) { return each.first == key; });
-  return found == std::end(table) ? std::string_view() : found->second;
-}
 
 // The first code in a text that is an invariant's: "G7" in "the graph: INTERNAL: G7: node 'n3'
 // ...".

@@ -2,13 +2,26 @@
 #ifndef MILLRACE_EXAMPLES_RACE_GALLERY_WORDS_H_
 #define MILLRACE_EXAMPLES_RACE_GALLERY_WORDS_H_
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "examples/race_gallery/entries.h"
 #include "millrace/engine/explore/scenario.h"
 
 namespace millrace::gallery {
+
+// What is said of something that has a name.
+using Words = std::pair<std::string_view, std::string_view>;
+// Empty if nothing is said of it.
+template <size_t kCount>
+std::string_view Find(const Words (&table)[kCount], std::string_view key) {
+  const auto found = std::find_if(std::begin(table), std::end(table),
+                                  [&](const Words& each) { return each.first == key; });
+  return found == std::end(table) ? std::string_view() : found->second;
+}
 
 // Who takes part in a scene and what they are about; empty if nobody has written it down.
 std::string_view StoryOf(std::string_view scene);

@@ -47,8 +47,7 @@ failed=$(($(attribute failures) + ${not_run:-0}))
 skipped=$(($(attribute skipped) + $(attribute disabled) - ${not_run:-0}))
 [ "$ran" -gt 0 ] || give_up "no tests ran"
 [ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1
-# With sanitizers one of ctest's tests is many of GoogleTest's (tests/CMakeLists.txt), which left word
-# of themselves; those of a process that died did not, and are one failure.
+# One of ctest's tests is many of GoogleTest's (MILLRACE_GROUP_TESTS), which left word of themselves; those of a process that died did not, and are one failure.
 for shard in "$build"/gtest/*.xml; do
   [ -e "$shard" ] || continue
   of_shard() { grep -m1 -oP "^<testsuites .*\b$1=\"\K[0-9]+" "$shard" || echo 0; }

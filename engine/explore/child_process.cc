@@ -1,6 +1,7 @@
 #include "millrace/engine/explore/child_process.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -60,6 +61,7 @@ ChildEnd RunInChild(absl::FunctionRef<void()> function) {
     dup2(log, STDERR_FILENO);
     const rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
+    KeepFreedMemory();
     function();
     EndChild();
   }
@@ -71,6 +73,12 @@ ChildEnd RunInChild(absl::FunctionRef<void()> function) {
   if (!end.is_clean) end.how = DescribeEnd(status);
   end.stderr_text = ReadAndClose(log);
   return end;
+}
+
+void KeepFreedMemory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 16 << 20);
 }
 
 // Neither destructors nor what the embedder registered with atexit(): they are the parent's.

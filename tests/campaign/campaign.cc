@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "millrace/engine/explore/child_process.h"
+
 namespace millrace {
 namespace {
 
@@ -80,6 +82,7 @@ int RunCampaign(int argc, char** argv, CampaignBody body) {
     std::cerr << "usage: " << argv[0] << " [--seconds S] [--seed-start N | --seed N]\n";
     return 2;
   }
+  KeepFreedMemory();
   CampaignCounts counts;
   uint64_t failures = 0;
   uint64_t seed = line.seed_start;

@@ -281,6 +281,7 @@ class NeverWrites(Cli):
                ('leak', LEAKS, SUCCESS),
                ('leave_the_bitmap_in_use', SUCCESS, SUCCESS),
                ('leave_the_bitmaps_behind', LEAKS, SUCCESS))
+    DAMAGES = DAMAGES[::int(os.environ.get('CASE_STRIDE', 1))]
     NAMES = ('base', 'damaged', 'top')
 
     def damaged_chain(self, damage):

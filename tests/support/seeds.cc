@@ -15,6 +15,6 @@ uint64_t SeedCount() {
   return MILLRACE_ASAN || MILLRACE_TSAN ? 20 : 1000;
 }
 
-uint64_t CaseStride() { return SeedCount() < 1000 ? 11 : 1; }
+uint64_t CaseStride() { return SeedCount() < 1000 ? 23 : 1; }
 
 }  // namespace millrace

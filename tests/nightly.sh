@@ -58,6 +58,8 @@ export MILLRACED=$PWD/build/release/examples/hypervisor/millraced
 # The conformance cases on both, and scripts whose every reply is compared.
 or_skip python3 -B tests/hypervisor/run.py --backend both >build/nightly/conformance.txt
 or_skip python3 -B tests/hypervisor/differential.py >build/nightly/differential.txt
+# What a job's start costs in instructions, among few and among many.
+HYPERVISOR_BACKEND=millraced or_skip python3 -B tests/hypervisor/cost/start_cost_test.py
 # Pages that replay findings, in a browser (build/nightly/replay_page.txt).
 or_skip python3 -B tests/explore/replay_page_test.py build/release/tests/explore_test \
   >build/nightly/replay_page.txt

@@ -27,9 +27,10 @@ PROGRAMS = {  # of the tree, and what each is called here
 SCRIPTS = {  # run by python3
     'tests/campaign/nightly.py': 'campaigns', 'tests/campaign/report.py': 'report',
     'tests/hypervisor/run.py': 'conformance', 'tests/hypervisor/differential.py': 'differential',
+    'tests/hypervisor/cost/start_cost_test.py': 'cost',
     'tests/explore/replay_page_test.py': 'pages', 'tests/guest/run.py': 'guest'}
 JUDGES = ['campaigns', 'tidy', 'subproject', 'proofs', 'gallery', 'sanitized_gallery', 'report',
-          'conformance', 'differential', 'pages', 'guest']
+          'conformance', 'differential', 'cost', 'pages', 'guest']
 MAY_BE_SKIPPED = JUDGES[7:]
 
 STEP = '''#!/bin/bash

@@ -1,6 +1,7 @@
 // What is proven for which scenario: every behaviour of the micro scenarios, and for the others
 // every schedule up to a number of delays: see bounds.h. A line for each says what was shown;
 // tests/campaign/report.py reads them.
+#include <algorithm>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -64,7 +65,8 @@ TEST_P(Faulty, HoldForEveryFaultAndEveryDelay) {
 TEST(Sites, AreAllMetByTheCatalogue) {
   const auto sites = ExplorationSites();
   std::vector<uint64_t> hits(sites.size());
-  for (uint64_t seed = 1; seed <= 2; ++seed) {
+  const auto are_all_met = [&] { return std::count(hits.begin(), hits.end(), 0) == 0; };
+  for (uint64_t seed = 1; seed <= 2 && !are_all_met(); ++seed) {
     for (const Scenario& scenario : AllScenarios()) {
       Portfolio strategy(seed, kCatalogueRates);
       const ExploreReport report = Explore(scenario, strategy, {.budget = {.schedules = 300}});

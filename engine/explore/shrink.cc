@@ -21,7 +21,7 @@ constexpr std::string_view kNoEnd = "O11 no end";
 // Parties that were passed over fewer times are not worth a hold.
 constexpr size_t kPassedOverMin = 3;
 // What costs more than a step, in steps: a process of its own, a step that is recorded.
-constexpr uint64_t kStepsPerProcess = 500;
+constexpr uint64_t kStepsPerProcess = 2000;
 constexpr uint64_t kStepsPerRecordedStep = 10;
 
 bool HasLabel(const Option& option, std::string_view label) {
@@ -151,16 +151,18 @@ class Shrinker {
       : scenario_(scenario), options_(options), best_(finding), start_(clock_.Now()) {}
 
   void ShrinkAll() {
-    if (IsScheduleOnly()) FindWithFewDelays(0, 1);
-    FindWithLongDelays();
-    HoldBackWhoeverWaited();
-    TakeOutHolds();
-    CutTheEnd();
-    TakeOutLabels();
-    TakeOutParts();
+    // Production's order first: it shows many a failure, and with it there is nothing left to do.
+    TryAll({Schedule(), ValuesAlone()});
+    for (void (Shrinker::*phase)() :
+         {&Shrinker::FindWithOneDelay, &Shrinker::FindWithLongDelays,
+          &Shrinker::HoldBackWhoeverWaited, &Shrinker::TakeOutHolds, &Shrinker::CutTheEnd,
+          &Shrinker::TakeOutLabels, &Shrinker::TakeOutParts, &Shrinker::FindWithTwoDelays,
+          &Shrinker::FindBehindBeginnings}) {
+      // Shorter is only the empty schedule, which has been tried.
+      if (schedule().size() <= 1) break;
+      (this->*phase)();
+    }
     ShortenHolds();
-    if (IsScheduleOnly()) FindWithFewDelays(2, 2);
-    if (IsScheduleOnly() && schedule().holds.empty()) FindBehindBeginnings();
   }
 
   const Finding& best() const { return best_; }
@@ -191,14 +193,15 @@ class Shrinker {
   void Count(const ExploreReport& report) {
     replays_ += report.schedules;
     steps_ += report.steps + kStepsPerProcess;
-    if (report.finding) {
-      steps_ += report.finding->recording.steps.size() * kStepsPerRecordedStep;
-    }
+    if (report.finding) CountRecording(report.finding->recording);
   }
-  // Of one that is recorded.
+  // Made by a process of its own.
+  void CountRecording(const Recording& recording) {
+    steps_ += recording.steps.size() * kStepsPerRecordedStep + kStepsPerProcess;
+  }
   void CountReplay() {
     ++replays_;
-    steps_ += best_.recording.steps.size() * kStepsPerRecordedStep + kStepsPerProcess;
+    CountRecording(best_.recording);
   }
 
   bool IsScheduleOnly() const {
@@ -231,12 +234,13 @@ class Shrinker {
     return IsSameFailure(report) && Keep(*report.finding, report.finding->schedule);
   }
 
-  void FindWithFewDelays(uint32_t bound_min, uint32_t bound_max) {
+  void FindWithOneDelay() { FindWithDelays(1); }
+  void FindWithTwoDelays() { FindWithDelays(2); }
+  void FindWithDelays(uint32_t delays) {
+    if (!IsScheduleOnly() || schedule().size() <= delays) return;
     const Schedule nothing;
-    for (uint32_t bound = bound_min; bound <= bound_max && schedule().size() > bound; ++bound) {
-      FewDelaysBehind strategy(nothing, bound);
-      if (Search(strategy, BudgetOf(6))) return;
-    }
+    FewDelaysBehind strategy(nothing, delays);
+    Search(strategy, BudgetOf(6));
   }
 
   // Everybody whom production's order would run next, held back from there for a while: one at a
@@ -283,6 +287,7 @@ class Shrinker {
 
   // What is needed of the beginning, when a delay or two may take the place of the rest.
   void FindBehindBeginnings() {
+    if (!IsScheduleOnly() || !schedule().holds.empty()) return;
     for (size_t length = 1; length + 1 < schedule().deviations.size() && !IsSpent(); ++length) {
       const Schedule beginning = Prefix(length);
       const auto rest = static_cast<uint32_t>(schedule().deviations.size() - length - 1);
@@ -414,6 +419,8 @@ class Shrinker {
       AddHolds({parties[i]}, candidates);
       for (size_t j = 0; j < i; ++j) AddHolds({parties[j], parties[i]}, candidates);
     }
+    std::erase_if(candidates,
+                  [&](const Schedule& each) { return each.size() >= schedule().size(); });
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Schedule& a, const Schedule& b) { return a.size() < b.size(); });
     if (!TryAll(candidates)) HoldBackOneForJustSoLong();
@@ -424,6 +431,7 @@ class Shrinker {
   void HoldBackOneForJustSoLong() {
     constexpr uint64_t kChoicesMax = 64;
     const Schedule values = ValuesAlone();
+    if (schedule().size() <= values.size() + 1) return;
     std::vector<PassedOver> parties = WhoWasPassedOver(true);
     parties.resize(std::min<size_t>(parties.size(), 3));
     std::vector<Schedule> candidates;

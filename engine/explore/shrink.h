@@ -1,7 +1,8 @@
 // Shrink: makes a failing schedule short. Of the hundred deviations of a random run three or four
 // matter; a schedule that holds only those can be read.
 //
-// It looks for the same failure (by signature) first among the schedules with one delay, short or
+// It looks for the same failure (by signature) first in production's order, with nothing decided
+// otherwise but values, outcomes and crashes; then among the schedules with one delay, short or
 // long, and with two long ones. Then it holds back, for as long as they were passed over, up to
 // three parties that often were, or one or two of several with the same name, or one for a number
 // of choices of its own: what starves somebody is one deviation that lasts and not a hundred. (Of a
@@ -10,7 +11,8 @@
 // and halves, quarters, ... and single deviations until none can be spared (delta debugging), and
 // looks for few delays again, behind ever longer beginnings of what is left. What is left of a
 // schedule may come some choices later than it did; values, outcomes and crashes also wherever else
-// they are asked for. Each try is one replay; the budget is for all of them.
+// they are asked for. It ends where one deviation is left, or none. Each try is one replay; the
+// budget is for all of them.
 #ifndef MILLRACE_ENGINE_EXPLORE_SHRINK_H_
 #define MILLRACE_ENGINE_EXPLORE_SHRINK_H_
 

@@ -129,20 +129,41 @@ TEST(Shrink, WhoeverComesTooSoonIsHeldBackForJustSoLong) {
 }
 
 // Without the detour the value is asked for twenty choices sooner.
-TEST(Shrink, AValueIsTakenWhereverItIsAskedFor) {
-  const Scenario scenario{"late value", [](ScenarioRun& run) {
-                            if (run.Choose("way", {"straight", "detour"}) == 1) {
-                              for (int i = 0; i < 20; ++i) run.Choose("step", {"left", "right"});
-                            }
-                            if (run.Choose("piece", {"kept", "lost"}) == 1) run.Fail("lost", "");
-                            return absl::OkStatus();
-                          }};
+Scenario LateValue() {
+  return {"late value", [](ScenarioRun& run) {
+            if (run.Choose("way", {"straight", "detour"}) == 1) {
+              for (int i = 0; i < 20; ++i) run.Choose("step", {"left", "right"});
+            }
+            if (run.Choose("piece", {"kept", "lost"}) == 1) run.Fail("lost", "");
+            return absl::OkStatus();
+          }};
+}
+
+Finding FindingOf(const Scenario& scenario, std::string_view schedule) {
   Finding finding;
-  finding.schedule = *Schedule::FromText("d0:way@detour,d21:piece@lost");
+  finding.schedule = *Schedule::FromText(schedule);
   finding.recording = Replay(scenario, finding.schedule).recording;
   finding.failure = finding.recording.failure;
-  ASSERT_EQ(finding.failure.signature, "lost");
-  EXPECT_EQ(Shrink(scenario, finding).finding.schedule.ToText(), "d1:piece@lost");
+  EXPECT_NE(finding.failure.signature, "");
+  return finding;
+}
+
+TEST(Shrink, AValueIsTakenWhereverItIsAskedFor) {
+  const Finding finding = FindingOf(LateValue(), "d0:way@detour,d21:piece@lost");
+  EXPECT_EQ(Shrink(LateValue(), finding).finding.schedule.ToText(), "d1:piece@lost");
+}
+
+TEST(Shrink, ProductionsOrderIsTriedFirstAndOneDeviationIsShortEnough) {
+  // Nothing and the values alone, near and anywhere.
+  EXPECT_EQ(Shrink(LateValue(), FindingOf(LateValue(), "d1:piece@lost")).replays, 4u);
+  const Scenario always{"always", [](ScenarioRun& run) {
+                          for (int i = 0; i < 20; ++i) run.Choose("step", {"left", "right"});
+                          run.Fail("always", "");
+                          return absl::OkStatus();
+                        }};
+  const ShrinkReport report = Shrink(always, FindingOf(always, "d3:step@right,d9:step@right"));
+  EXPECT_EQ(report.finding.schedule, Schedule());
+  EXPECT_EQ(report.replays, 1u);
 }
 
 TEST(Shrink, StepsDecideHowFarItGoesAndNotTheClock) {

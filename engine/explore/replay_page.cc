@@ -109,6 +109,15 @@ void WriteNotes(JsonWriter& json, const Recording& recording) {
   WriteStrings(json, "snapshots", snapshots);
 }
 
+void WriteWords(JsonWriter& json, const std::vector<ReplayPageWord>& words) {
+  json.Key("words").BeginArray();
+  for (const ReplayPageWord& each : words) {
+    json.BeginObject().Key("word").String(each.word);
+    json.Key("meaning").String(each.meaning).EndObject();
+  }
+  json.EndArray();
+}
+
 std::string DataJson(const Recording& recording, const ReplayPageOptions& options) {
   const RecordingLanes lanes = RecordingLanes::Of(recording);
   JsonWriter json;
@@ -119,6 +128,7 @@ std::string DataJson(const Recording& recording, const ReplayPageOptions& option
   json.Key("text").String(recording.failure.text);
   json.Key("failedStep").Number(uint64_t{FailedStepOf(recording)});
   json.Key("isCutOff").Bool(recording.is_cut_off);
+  WriteWords(json, options.words);
   WriteStrings(json, "lanes", lanes.names);
   WriteSteps(json, recording, lanes);
   WriteDeviations(json, recording);

@@ -23,18 +23,25 @@
 // leases and drains before the failure, whatever a job that is over still holds, nodes that come
 // back to where they were taken from, the bug, what is done from outside, what fails on disks, how
 // the sector that the failure names came there, where much time passes at once, and where the run
-// left production's order. It opens where the bug acts for the last time before things go wrong,
-// else at the first of what should never be, else at the first deviation, else at the failure; or
-// where its fragment says: "page.html#step=12". Whatever the recording holds is escaped. Plain
-// text; any thread.
+// left production's order. It opens where the bug acts for the last time before things go wrong (of
+// equal acts in a row at the first), else at the first of what should never be, else at the first
+// deviation, else at the failure; or where its fragment says: "page.html#step=12". What the failure
+// names is outlined from where the page opens for the bug, and red where it fails. Whatever the
+// recording holds is escaped. Plain text; any thread.
 #ifndef MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 #define MILLRACE_ENGINE_EXPLORE_REPLAY_PAGE_H_
 
 #include <string>
+#include <vector>
 
 #include "millrace/engine/explore/recording.h"
 
 namespace millrace {
+
+struct ReplayPageWord {
+  std::string word;
+  std::string meaning;
+};
 
 struct ReplayPageOptions {
   std::string title{};    // the scenario's name if empty
@@ -42,6 +49,7 @@ struct ReplayPageOptions {
   // Which bug this is; further paragraphs: the scene, what should have held. May be empty.
   std::string explanation{};
   std::string replay_line{};  // the command that repeats the run (see ReplayLine()); may be empty
+  std::vector<ReplayPageWord> words{};  // that the page's glossary explains besides its own
 };
 
 std::string ReplayPage(const Recording& recording, const ReplayPageOptions& options = {});

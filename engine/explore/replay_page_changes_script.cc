@@ -5,8 +5,9 @@ namespace millrace {
 const char kReplayPageChangesScript[] = R"js(
 'use strict';
 // ---- What differs between two snapshots ---------------------------------------------------------
-// A change: { weight: 0 to 5, text, brief, links: ['n1>n0'], roles: ['n0/c/base'] }. Weight 2 and
-// more is worth looking at; 5 is what should never be.
+// A change: { weight: 0 to 5, text, brief, links: ['n1>n0'], roles: ['n0/c/base'], namesWho }.
+// Weight 2 and more is worth looking at; 5 is what should never be. With `namesWho` the text says
+// whose it is; else it is of whoever takes the step.
 const ARROW = '\u2192';
 const nameOf = (holder) => holder.id || holder.type;
 const userName = (user) => user.device || nameOf(user.holder);
@@ -14,18 +15,22 @@ const userName = (user) => user.device || nameOf(user.holder);
 const keepsOpen = (user) => user.holder.type === 'monitor' && !user.device && !user['in-flight'];
 const linkName = (link) => link.replace('>', ARROW);
 
-// Drains have a number in the order in which they began.
-const drainNumbers = new Map();
+// Drains have a number in the order in which they began. Whoever a drain is for owns it, else who
+// began it: to its end it may be another's step in which something becomes of it.
+const drains = new Map();  // by key: { number, step, by }
 function drainKey(section) {
   return section.id !== undefined ? `#${section.id}`
       : [section.owners.map(nameOf), section.roots, section.since].join('/');
 }
-function drainName(section) {
-  const key = drainKey(section);
-  if (!drainNumbers.has(key)) drainNumbers.set(key, drainNumbers.size + 1);
-  return `drain ${drainNumbers.get(key)}`;
+function rememberDrains(graph, step, by) {
+  for (const section of graph.sections || []) {
+    const key = drainKey(section);
+    if (!drains.has(key)) drains.set(key, { number: drains.size + 1, step, by });
+  }
 }
-const ownersOf = (section) => namesIn(section.owners.map(nameOf));
+const drainOf = (section) => drains.get(drainKey(section));
+const drainName = (section) => `drain ${drainOf(section).number}`;
+const ownersOf = (section) => namesIn(section.owners.map(nameOf)) || drainOf(section).by;
 // A request holds its node once for whoever asks, and once more for each operation that it comes
 // to; it is one request all the same. Of those that come from above a node knows no more.
 function requestsOf(node) {
@@ -194,28 +199,23 @@ function drainChanges(before, after) {
   const keyOf = (each) => `${drainKey(each)}/${each.granted}`;
   const old = before.sections || [], now = after.sections || [];
   const gone = without(old, now, keyOf);
-  const of = (each) => {
+  const nameOfDrain = (each) => `${ownersOf(each)}'s ${drainName(each)}`;
+  const changeOf = (each, brief, text) => {
     const roots = namesIn(each.roots.filter((root) => !/, gone\)$/.test(root)));
-    return (roots ? ` of ${roots}` : '') + (each.owners.length > 0 ? `, for ${ownersOf(each)},` : '');
+    return { weight: 2, namesWho: true, brief: `${nameOfDrain(each)} ${brief}`,
+             text: `${nameOfDrain(each)}${roots ? ` of ${roots}` : ''} ${text}` };
   };
   const changes = [];
   for (const each of without(now, old, keyOf)) {
     const pending = gone.findIndex((one) => !one.granted && drainKey(one) === drainKey(each));
     if (pending >= 0) gone.splice(pending, 1);
     const obstacle = obstacleOf(each, after);
-    const name = drainName(each);
     changes.push(each.granted
-        ? { weight: 2, brief: `${name} complete`, text: pending >= 0
-            ? `${name}${of(each)} is complete`
-            : `${name}${of(each)} begins and is complete at once` }
-        : { weight: 2, brief: `${name} begins`,
-            text: `${name}${of(each)} begins${obstacle ? ` and waits for ${obstacle}` : ''}` });
+        ? changeOf(each, 'complete',
+                   pending >= 0 ? 'is complete' : 'begins and is complete at once')
+        : changeOf(each, 'begins', `begins${obstacle ? ` and waits for ${obstacle}` : ''}`));
   }
-  for (const each of gone) {
-    changes.push({ weight: 2, brief: `${drainName(each)} ends`,
-                   text: `${drainName(each)}${of(each)} ends` });
-  }
-  return changes;
+  return [...changes, ...gone.map((each) => changeOf(each, 'ends', 'ends'))];
 }
 const graphChanges = (before, after) => [
   ...linkChanges(before, after), ...nodeChanges(before, after), ...leaseChanges(before, after),
@@ -245,6 +245,12 @@ function jobChanges(before, after) {
 }
 
 // ---- What should never be -----------------------------------------------------------------------
+function changeOfForgottenDrain(section) {
+  const nodes = section.covers;
+  return { nodes, brief: `${nodes[0]} is still drained`,
+           text: `${nodes.join(', ')}: still drained by ${ownersOf(section)} since step ` +
+                 `${drainOf(section).step} (${drainName(section)})` };
+}
 // Remembers from step to step; each thing is told once, where it begins.
 class Watch {
   constructor() {
@@ -252,16 +258,11 @@ class Watch {
     this.stale = new Set();    // what has been told
     this.removed = new Map();  // node id: the step in which it left every disk's chain
     this.inChain = new Set();
-    this.drains = new Map();   // key: the step in which it began
   }
   look(step, graph, jobs) {
     for (const id of this.jobs.keys()) this.jobs.set(id, true);
     for (const job of jobs) this.jobs.set(job.id, isOver(job));
     if (!graph) return [];
-    for (const section of graph.sections || []) {
-      const key = drainKey(section);
-      if (!this.drains.has(key)) this.drains.set(key, step);
-    }
     return [...this.holds(graph), ...this.strays(step, graph)];
   }
   isStale(holder) {
@@ -295,17 +296,11 @@ class Watch {
     }
     for (const section of graph.sections || []) {
       if (section.owners.some((owner) => this.isStale(owner))) {
-        tell(drainKey(section), this.forgottenDrain(section));
+        tell(drainKey(section), changeOfForgottenDrain(section));
       }
     }
     this.stale = now;
     return found;
-  }
-  forgottenDrain(section) {
-    const nodes = section.covers;
-    return { nodes, brief: `${nodes[0]} is still drained`,
-             text: `${nodes.join(', ')}: still drained by ${ownersOf(section)} since step ` +
-                   `${this.drains.get(drainKey(section))} (${drainName(section)})` };
   }
   // Nodes below no disk any more that only a job keeps, and those of them that come back.
   strays(step, graph) {

@@ -24,6 +24,10 @@ function fit(text, room) {
 }
 const classes = (...names) => names.filter(Boolean).join(' ');
 
+// What the failure says of a node, a user or a link: 'blamed' where it has failed, 'suspect' before.
+const guiltOf = (scene, kind, name) => [scene.blamed[kind].has(name) && 'blamed',
+                                        scene.suspects[kind].has(name) && 'suspect'];
+
 // A line per user of a node: what it holds the node as, what it has just taken and given up.
 function userLines(node, old, scene) {
   const lines = new Map();
@@ -108,7 +112,7 @@ function drawLines(group, slot, lines, scene) {
     const { user } = line;
     const text = svg(group, 'text', { x, y, 'data-user': user.who, class: classes(
         'user', user.isDevice && 'device', user.who === 'monitor' && 'quiet',
-        user.isStale && 'stale', scene.blamed.names.has(user.who) && 'blamed') });
+        user.isStale && 'stale', ...guiltOf(scene, 'names', user.who)) });
     drawUser(text, user, inside);
     fit(text, room);
   });
@@ -119,15 +123,14 @@ function drainLine(node, scene) {
   const wrong = covering.find((each) => scene.staleDrains.has(drainKey(each)));
   if (wrong) {
     return { isWrong: true, text: `still drained by ${ownersOf(wrong)} since step ` +
-                                  `${scene.staleDrains.get(drainKey(wrong))}` };
+                                  `${drainOf(wrong).step}` };
   }
   const namesOf = (sections) => sections.map(
-      (each) => [ownersOf(each), `(${drainName(each)})`].filter(Boolean).join(' ')).join(', ');
+      (each) => `${ownersOf(each)} (${drainName(each)})`).join(', ');
   const granted = covering.filter((each) => each.granted);
   const pending = covering.filter((each) => !each.granted);
-  const by = (sections, word) => sections.some((each) => each.owners.length > 0) ? ` ${word}` : '';
-  const words = [granted.length > 0 && `drained${by(granted, 'by')} ${namesOf(granted)}`,
-                 pending.length > 0 && `draining${by(pending, 'for')} ${namesOf(pending)}`];
+  const words = [granted.length > 0 && `drained by ${namesOf(granted)}`,
+                 pending.length > 0 && `draining for ${namesOf(pending)}`];
   return { isWrong: false, text: words.filter(Boolean).join('; ') };
 }
 // Whose all requests inside a drain are, as far as that can be known: the drainer's, if it has some
@@ -167,7 +170,7 @@ function drawNode(root, place, scene) {
   const kinds = classes('node', node.kind === 'filter' && 'filter',
       node.drained && !isDraining && !isDead && 'drained', isDraining && !isDead && 'draining',
       isDead && 'dead', isNew && 'new',
-      (scene.blamed.names.has(node.name) || isWrong) && 'blamed',
+      isWrong && 'blamed', ...guiltOf(scene, 'names', node.name),
       scene.changed.nodes.has(node.name) && 'changed');
   const group = svg(root, 'g', { class: kinds, 'data-node': node.name });
   svg(group, 'rect', { class: 'box', x, y, rx: 6, width: slot.width, height: slot.height });
@@ -192,10 +195,10 @@ function drawLink(root, link, route, scene) {
   const { edge, name, isGone } = link;
   const lease = edge.lease;
   const isStale = lease && scene.isStale(lease);
-  const isBlamed = scene.blamed.links.has(name);
-  const kind = isGone ? 'gone' : isBlamed || isStale ? 'bad' : scene.changed.links.has(name)
-      ? 'changed' : lease ? 'frozen' : '';
-  const kinds = classes('link', kind, lease && 'leased', isStale && 'stale', isBlamed && 'blamed');
+  const guilt = guiltOf(scene, 'links', name);
+  const kind = isGone ? 'gone' : guilt.includes('blamed') || isStale ? 'bad'
+      : scene.changed.links.has(name) ? 'changed' : lease ? 'frozen' : '';
+  const kinds = classes('link', kind, lease && 'leased', isStale && 'stale', ...guilt);
   const group = svg(root, 'g', { class: kinds, 'data-edge': name });
   if (lease) group.setAttribute('data-lessee', lease.id);
   svg(group, 'path', { class: 'edge', d: route.d, 'marker-end': `url(#tip-${kind || 'plain'})` });
@@ -261,8 +264,8 @@ function linksOf(scene, places) {
   }
   return links;
 }
-// scene: { now, before, layout, changed, blamed: { names, links }, isStale(holder),
-//          staleDrains: what should have ended, by key, and the step it began in,
+// scene: { now, before, layout, changed, blamed and suspects: { names, links }, isStale(holder),
+//          staleDrains: the keys of what should have ended,
 //          markOf(name): one more thing to say of a node, if there is }
 function drawGraph(root, scene) {
   root.replaceChildren();

@@ -8,16 +8,30 @@ const char kReplayPageMomentsScript[] = R"js(
 // place of the bug, then whatever changed last before the failure.
 const goalOf = (end) => (steps.find((step) => step.index <= end && step.weight >= 5) ||
                          { index: end }).index;
-function bugMoments(add, end) {
+// The place of the bug is where it acts for the last time before things go wrong: where it was
+// asked before, it may have done no harm. But of equal acts, one after the other, the first led to
+// the rest. { step, times, before } of these; null if it never acts.
+function placeOfBug() {
+  const end = hasFailed ? data.failedStep : lastStep;
   const hits = steps.filter((step) => step.index <= end && bugNote(step));
-  if (hits.length === 0) return;
-  const words = (step) => [bugNote(step).object, bugNote(step).text].filter(Boolean).join(': ');
-  const times = hits.length > 2 ? ` (${hits.length} times in all)` : '';
-  add(hits[0], 'bug', words(hits[0]) + times, 85);
-  if (hits.length === 1) return;
-  const goal = goalOf(end);
-  const last = [...hits].reverse().find((step) => step.index <= goal) || hits[hits.length - 1];
-  if (last !== hits[0]) add(last, 'bug', words(last), 87);
+  if (hits.length === 0) return null;
+  const deed = (step) => [laneOf(step), ...actsOf(step).map((act) => act.text), ...begunText(step),
+      ...step.changes.filter((each) => each.weight >= 2).map((each) => each.text)].join('; ');
+  const last = Math.max(0, hits.filter((step) => step.index <= goalOf(end)).length - 1);
+  let first = last;
+  while (first > 0 && deed(hits[first - 1]) === deed(hits[last])) --first;
+  return { step: hits[first], times: last - first + 1, before: hits.slice(0, first) };
+}
+const bugPlace = placeOfBug();
+function bugMoments(add) {
+  if (!bugPlace) return;
+  const tell = (step, times, score) => {
+    const { object, text } = bugNote(step);
+    const which = times > 1 ? `, the first of ${times} times` : '';
+    add(step, 'bug', `here ${object}${which}${text ? `: ${text}` : ''}`, score);
+  };
+  tell(bugPlace.step, bugPlace.times, 87);
+  if (bugPlace.before.length > 0) tell(bugPlace.before[0], bugPlace.before.length, 85);
 }
 // How what the failure is about came to the disks: who wrote it, where it landed last.
 function dataMoments(add, end) {
@@ -99,27 +113,24 @@ function momentsOf() {
   };
   if (steps.length === 0) return [];
   if (hasFailed) add(steps[end], 'failure', `it fails: ${plainVerdict.replace(/\.$/, '')}`, 100);
-  bugMoments(add, end);
+  bugMoments(add);
   dataMoments(add, end);
   faultMoments(add, end);
   timeMoments(add, end);
   orderMoments(add);
   changeMoments(add, end);
   const best = [...moments.values()].sort((a, b) => b.score - a.score).slice(0, MOMENTS_MAX);
+  const deed = ({ step, kinds }) => kinds.includes('bug') ? deedOf(steps[step])
+                                                          : sentenceOf(steps[step], 3);
   return best.sort((a, b) => a.step - b.step).map((moment) => ({
-    ...moment, text: (moment.kinds.includes('bug') && actsOf(steps[moment.step]).length === 0
-        ? [...moment.texts, sentenceOf(steps[moment.step], 3)]
-        : [sentenceOf(steps[moment.step], 3), ...moment.texts]).filter(Boolean).join('; ') }));
+    ...moment, text: [deed(moment), ...moment.texts].filter(Boolean).join('; ') }));
 }
 const moments = momentsOf();
 const momentAt = new Map(moments.map((moment) => [moment.step, moment]));
-// Where to begin: where the bug acts for the last time before things go wrong, else at the first
-// thing that should not be, else where the order is not production's, else at the failure.
+// Where to begin: at the place of the bug, else at the first thing that should not be, else where
+// the order is not production's, else at the failure.
 function openingStep() {
-  const end = hasFailed ? data.failedStep : lastStep;
-  const hits = steps.filter((step) => step.index <= end && bugNote(step));
-  const before = hits.filter((step) => step.index <= goalOf(end));
-  if (hits.length > 0) return (before.pop() || hits[0]).index;
+  if (bugPlace) return bugPlace.step.index;
   for (const kind of ['stale', 'order', 'failure']) {
     const moment = moments.find((each) => each.kinds.includes(kind));
     if (moment) return moment.step;

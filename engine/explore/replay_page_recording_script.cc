@@ -75,6 +75,7 @@ function readSteps() {
     }
     if (graph && graph !== before) {
       graphs.push(graph);
+      rememberDrains(graph, index, kindOfLane(data.lanes[step.lane]));
       changes.push(...graphChanges(before || graph, graph));
     }
     if (jobs !== jobsBefore) changes.push(...jobChanges(jobsBefore, jobs));
@@ -91,8 +92,8 @@ function readSteps() {
              operations, jump: step.ns - timeBefore(index),
              weight: Math.max(0, ...changes.map((change) => change.weight)) };
   });
-  if (hasFailed && steps.length > 0) addWhatTheFailureFound(steps[data.failedStep], watch);
-  return { steps, graphs, hasJobs, drainsBegan: watch.drains };
+  if (hasFailed && steps.length > 0) addWhatTheFailureFound(steps[data.failedStep]);
+  return { steps, graphs, hasJobs };
 }
 // A job that ends while it holds a drain is found by a check, in the middle of a step: no snapshot
 // shows it.
@@ -104,14 +105,14 @@ function forgottenDrains(step) {
   return ((step.graph || NOTHING).sections || []).filter(
       (section) => section.owners.some((owner) => /\bjob$/.test(owner.type) && ends(owner)));
 }
-function addWhatTheFailureFound(step, watch) {
+function addWhatTheFailureFound(step) {
   const found = forgottenDrains(step).map((section) => ({ weight: 5, isStale: true,
-                                                          ...watch.forgottenDrain(section) }));
+                                                          ...changeOfForgottenDrain(section) }));
   const known = new Set(step.changes.map((change) => change.text));
   step.changes.unshift(...found.filter((change) => !known.has(change.text)));
   step.weight = Math.max(step.weight, ...found.map((change) => change.weight));
 }
-const { steps, graphs, hasJobs, drainsBegan } = readSteps();
+const { steps, graphs, hasJobs } = readSteps();
 const actsOf = (step) => step.told.filter((note) => note.kind === 'act');
 const bugNote = (step) => step.told.find((note) => note.kind === 'bug');
 
@@ -173,22 +174,39 @@ function briefOf(step) {
   if (note) return note.text;
   return begunText(step)[0] || causeOf(step);
 }
-// What happened in a step, the weightiest first.
+// What happened in a step: what should never be first, then what whoever takes the step has done,
+// then what is somebody else's. Of each the weightiest first.
 function sentenceOf(step, most) {
-  const acts = actsOf(step).map((act) => `${act.object} ${act.text}`);
   const changes = step.changes.filter((change) => change.weight >= Math.min(2, step.weight) &&
                                                   change.weight > 0);
-  // "c: c freezes" says it twice. What should never be is nobody's deed.
+  const shown = changes.slice(0, most);
   const lane = laneOf(step);
-  const words = changes.slice(0, most).map(({ text }) => [`${lane} `, `${lane}: `].reduce(
-      (rest, own) => rest.startsWith(own) ? rest.slice(own.length) : rest, text));
-  const more = changes.length - words.length;
-  if (more > 0) words.push(`and ${more} more`);
-  const parts = [...acts];
-  if (words.length > 0) {
-    parts.push((step.changes[0].isStale ? '' : `${lane}: `) + words.join('; '));
-  }
-  return parts.join('; ');
+  // "c: c freezes" says it twice.
+  const withoutLane = (text) => [`${lane} `, `${lane}: `].reduce(
+      (rest, own) => rest.startsWith(own) ? rest.slice(own.length) : rest, text);
+  const deeds = shown.filter((each) => !each.isStale && !each.namesWho)
+      .map((each) => withoutLane(each.text)).join('; ');
+  const more = changes.length - shown.length;
+  const textsOf = (test) => shown.filter(test).map((each) => each.text);
+  return [...actsOf(step).map((act) => `${act.object} ${act.text}`),
+          ...textsOf((each) => each.isStale), deeds && `${lane}: ${deeds}`,
+          ...textsOf((each) => each.namesWho), more > 0 && `and ${more} more`]
+      .filter(Boolean).join('; ');
+}
+// Where whoever takes the step waits next; empty if it is not known.
+function nextWaitOf(step) {
+  const next = steps.slice(step.index + 1).find((each) => each.lane === step.lane);
+  return step.kind === 'coroutine' && next && next.from !== 'start' ? next.from : '';
+}
+// The same also where nothing of weight has come of it: what was begun, or else just done.
+function deedOf(step) {
+  const sentence = sentenceOf(step, 3);
+  if (sentence) return sentence;
+  const begun = [...dataNotes(step).map((note) => note.text),
+                 ...begunText(step).map((text) => `begins to ${text}`)];
+  const wait = nextWaitOf(step);
+  if (begun.length === 0 && wait) begun.push(`goes on to ${wait}`);
+  return [`${laneOf(step)}, ${causeOf(step)}`, begun.join('; ')].filter(Boolean).join(': ');
 }
 )js";
 

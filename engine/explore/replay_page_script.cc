@@ -5,7 +5,14 @@ namespace millrace {
 const char kReplayPageScript[] = R"js(
 // ---- The page -----------------------------------------------------------------------------------
 const byId = (id) => document.getElementById(id);
+// What the failure names: red where it fails, and outlined from where the bug acts.
 const blamed = blamedBy(data.text);
+const NOBODY = { names: new Set(), links: new Set() };
+const suspectSince = bugPlace ? bugPlace.step.index : Infinity;
+const isFailed = (step) => hasFailed && step.index >= data.failedStep;
+const blamedAt = (step) => isFailed(step) ? blamed : NOBODY;
+const suspectsAt = (step) => !isFailed(step) && hasFailed && step.index >= suspectSince ? blamed
+                                                                                       : NOBODY;
 const folds = foldsOf();
 const hasTime = lastTime > 0;
 const momentSteps = moments.map((moment) => moment.step);
@@ -167,14 +174,19 @@ function buildWords() {
   byId('background').open = window.innerHeight >= 880 && window.innerWidth >= 1200;
   byId('replay').textContent = data.replay;
   byId('again').hidden = data.replay === '';
-  byId('replay-note').hidden = data.deviations.length > 0 || !/--replay=-$/.test(data.replay);
+  byId('replay-note').hidden = data.deviations.length > 0 || !/--\w+=-(\s|$)/.test(data.replay);
+  for (const { word, meaning } of data.words) {
+    element(byId('glossary').lastElementChild, 'dt', '', word);
+    element(byId('glossary').lastElementChild, 'dd', '', meaning);
+  }
   const used = (test) => graphs.some(test);
   const some = (test) => used((graph) => graph.nodes.some(test));
   const pending = (graph) => (graph.sections || []).some((section) => !section.granted);
   const shown = { frozen: some((node) => (node.edges || []).some((edge) => edge.lease)),
                   drained: some((node) => node.drained), draining: used(pending),
                   filter: some((n) => n.kind === 'filter'),
-                  flight: some((node) => node.requests > 0), bad: hasFailed };
+                  flight: some((node) => node.requests > 0), bad: hasFailed,
+                  suspect: hasFailed && suspectSince < data.failedStep };
   for (const [name, isShown] of Object.entries(shown)) byId(`l-${name}`).hidden = !isShown;
 }
 
@@ -228,10 +240,10 @@ function showWords(step) {
 }
 function showJobs(step) {
   byId('jobs').replaceChildren();
-  const isFailed = hasFailed && step.index >= data.failedStep;
   const add = (id, words, kind) => {
-    const chip = element(byId('jobs'), 'span', classes('job', kind,
-                                                       isFailed && blamed.names.has(id) && 'blamed'));
+    const chip = element(byId('jobs'), 'span',
+                         classes('job', kind, blamedAt(step).names.has(id) && 'blamed',
+                                 suspectsAt(step).names.has(id) && 'suspect'));
     chip.dataset.job = id;
     element(chip, 'b', '', id);
     element(chip, 'span', '', words);
@@ -254,20 +266,19 @@ function showGraph(step) {
   byId('empty').hidden = hasPicture;
   byId('canvas').style.display = byId('legend').style.display = hasPicture ? '' : 'none';
   showJobs(step);
-  const isFailed = hasFailed && step.index >= data.failedStep;
   const changed = { links: new Set(), nodes: new Set() };
   for (const change of step.changes) {
     for (const link of change.links || []) changed.links.add(link);
     for (const node of change.nodes || []) changed.nodes.add(node);
   }
-  const wrong = isFailed ? forgottenDrains(step)
+  const wrong = isFailed(step) ? forgottenDrains(step)
       : (step.graph || NOTHING).sections.filter((section) => section.owners.some(
             (owner) => /\bjob$/.test(owner.type) && step.over.has(owner.id)));
   drawGraph(byId('graph'), {
     now: step.graph || NOTHING, before: step.before || NOTHING, layout, changed,
-    blamed: isFailed ? blamed : { names: new Set(), links: new Set() },
+    blamed: blamedAt(step), suspects: suspectsAt(step),
     isStale: (holder) => /\bjob$/.test(holder.type) && step.over.has(holder.id),
-    staleDrains: new Map(wrong.map((each) => [drainKey(each), drainsBegan.get(drainKey(each))])),
+    staleDrains: new Set(wrong.map(drainKey)),
     markOf: (name) => (landings.filter((each) => each.node === name && each.step <= step.index)
         .pop() || {}).text });
   const telling = byId('graph').querySelector('.blamed, .changed, .new');

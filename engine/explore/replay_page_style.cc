@@ -151,6 +151,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 .job b { margin-right: 6px; }
 .job.fresh { border-color: var(--orange); background: var(--orange-soft); }
 .job.over { color: var(--soft); background: none; border-style: dashed; }
+.job.suspect { border-color: var(--red); }
 .job.blamed { border-color: var(--red); background: var(--red-soft); color: var(--red); }
 #canvas { flex: 1; min-height: 0; display: flex; overflow: auto; }
 #graph { flex: none; margin: auto; }
@@ -166,6 +167,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #graph .new .box { stroke: var(--green); stroke-width: 2.4; }
 #graph .new .state { fill: var(--green); }
 #graph .changed .box { stroke: var(--orange); stroke-width: 2.4; }
+#graph .suspect .box { stroke: var(--red); stroke-width: 2.2; }
 #graph .blamed .box { fill: var(--red-soft); stroke: var(--red); stroke-width: 2.2; }
 #graph .blamed.drained .box { fill: url(#hatch); }
 #graph .blamed .name { fill: var(--red); }
@@ -184,6 +186,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #graph .link.changed text { fill: var(--orange); font-weight: 650; }
 #graph .link.gone .edge { stroke: #a9b2bf; stroke-width: 1.8; stroke-dasharray: 5 4; }
 #graph .link.gone text { fill: #8d97a6; font-weight: 400; }
+#graph .link.suspect .edge { stroke: var(--red); }
 #graph .link.bad .edge { stroke: var(--red); stroke-width: 3.4; }
 #graph .link.bad text { fill: var(--red); font-weight: 650; }
 #graph .user { fill: var(--soft); font-size: 12.5px; }
@@ -194,6 +197,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #graph .user .lost { stroke: none; fill: #8d97a6; text-decoration: line-through; }
 #graph .user .busy { fill: var(--blue); font-weight: 650; }
 #graph .user.stale, #graph .user.stale tspan { fill: var(--red); font-weight: 650; }
+#graph .user.suspect .who,
 #graph .user.blamed .who, #graph .user.blamed .busy { fill: var(--red); }
 #graph .badge rect { fill: var(--blue); }
 #graph .badge.zero rect { fill: #fff; stroke: var(--blue); }
@@ -211,6 +215,7 @@ tr.first-deviation td { border-top: 2px solid var(--orange); }
 #l-changed i { border-color: var(--orange); }
 #l-filter i { border-style: dashed; }
 #l-flight i { background: var(--blue); border-color: var(--blue); border-radius: 6px; }
+#l-suspect i { border-color: var(--red); }
 #l-bad i { border-color: var(--red); background: var(--red-soft); }
 #empty { margin: auto; color: var(--soft); }
 #now { flex: none; border-top: 1px solid var(--line); padding: 7px 14px; height: 152px; overflow: auto;
@@ -245,6 +250,10 @@ const char kReplayPageBody[] = R"html(
 <dt>node</dt><dd>an image, or a filter in front of one; what it stands on is drawn below it</dd>
 <dt>filter</dt><dd>a node that only passes requests on; jobs put one above what they work on</dd>
 <dt>base</dt><dd>the image that a job leaves below its result, and links to in the end</dd>
+<dt>root</dt><dd>a link that leads to a node from outside the graph: that by which a disk, a job or the
+monitor holds it</dd>
+<dt>main node</dt><dd>the node that a job was started on; it holds the others that it needs as well</dd>
+<dt>orphan</dt><dd>a node to which no link leads any more; it is closed</dd>
 <dt>frozen</dt><dd>a link that only one holder may change, for as long as its job runs</dd>
 <dt>drained section</dt><dd>from when somebody asks for rest at some nodes to when they end that;
 drain 1, drain 2 in the order in which they begin. <strong>Draining</strong>: requests are still on their way.
@@ -294,11 +303,12 @@ served</dd>
 <span id="l-draining"><i></i>draining</span><span id="l-drained"><i></i>drained</span>
 <span id="l-filter"><i></i>filter</span><span id="l-flight"><i></i>requests in flight</span>
 <span id="l-changed"><i></i>changed in this step</span><span id="l-new"><i></i>new</span>
-<span id="l-gone"><i></i>gone</span><span id="l-bad"><i></i>wrong</span></div>
+<span id="l-gone"><i></i>gone</span><span id="l-suspect"><i></i>the failure is about it</span>
+<span id="l-bad"><i></i>wrong</span></div>
 </div><div id="now"></div></section>
 </main>
 <footer id="again"><span>Run it again</span><code id="replay"></code>
-<span id="replay-note">('-': no deviation, production's own order does it)</span></footer>
+<span id="replay-note">('-': production's order, no deviation)</span></footer>
 )html";
 
 }  // namespace millrace

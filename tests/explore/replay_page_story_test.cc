@@ -160,7 +160,8 @@ TEST(ReplayPage, IsWrittenOfAMirrorThatLosesAWrite) {
        .explanation = "The bug: the marks are not looked at again.\nThe scene: a mirror and a "
                       "writer who writes one place after the other while the user completes it.\n"
                       "What must hold (I2): a disk shows what its guest wrote last.",
-       .replay_line = "race_gallery run R99 --replay=-"});
+       .replay_line = "race_gallery run R99 --replay=-",
+       .words = {{"I2", "a disk shows <what> its guest wrote last"}}});
   EXPECT_NE(page.find(R"("verdict": "The guest does not)"), std::string::npos);
   EXPECT_NE(page.find(R"("ns": 50000000000)"), std::string::npos);
   const char* folder = std::getenv("MILLRACE_PAGE_FOLDER");

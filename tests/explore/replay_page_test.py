@@ -188,7 +188,7 @@ class StoryOfAForgottenFreeze(Page):
                            '[...each.children].map((part) => part.textContent).join(": "))',
                            f'#step={step}')
 
-    def test_opens_where_the_bug_acts_for_the_last_time_before_things_go_wrong(self):
+    def test_opens_where_the_bug_acts(self):
         self.assertEqual(self.step(self.dom()), 23)
 
     def test_the_first_thing_that_should_not_be_is_a_moment(self):
@@ -199,12 +199,14 @@ class StoryOfAForgottenFreeze(Page):
     def test_a_freeze_whose_owner_is_gone_is_drawn_as_wrong_and_not_before(self):
         self.assertIn('stale', self.links(24)['f>base'])
         self.assertIn('bad', self.links(24)['f>base'])
-        self.assertEqual(self.links(23)['f>base'], ['link', 'frozen', 'leased'])
+        self.assertEqual(self.links(22)['f>base'], ['link', 'frozen', 'leased'])
+        self.assertEqual(self.links(23)['f>base'], ['link', 'frozen', 'leased', 'suspect'])
         self.assertIn('still frozen by c', self.dom('#step=25'))
 
     def test_the_bug_what_the_user_does_and_the_failure_are_moments(self):
         self.assertEqual(self.moment(23)['kinds'], ['bug'])
-        self.assertIn('in End() of freeze.cc', self.moment(23)['text'])
+        self.assertEqual(self.moment(23)['text'], 'party-5, woken from: job.wait; here the restored '
+                                                  'bug acts: in End() of freeze.cc')
         self.assertIn("user starts commit job 'c'", self.moment(1)['text'])
         self.assertIn('failure', self.moment(29)['kinds'])
         self.assertIsNone(self.moment(10), 'nothing happens there')
@@ -265,6 +267,18 @@ class StoryOfAForgottenFreeze(Page):
         self.assertEqual(set(self.answer(blamed, '#step=29')), {'f', 's', 'top>f', 'f>base'})
         self.assertEqual(self.answer(blamed, '#step=28'), [])
 
+    def test_what_the_failure_names_is_outlined_from_where_the_bug_acts(self):
+        suspects = ('[...document.querySelectorAll(".suspect")].map((each) => each.dataset.node || '
+                    'each.dataset.job || each.dataset.edge)')
+        self.assertEqual(set(self.answer(suspects, '#step=23')), {'f', 's', 'top>f', 'f>base'})
+        self.assertEqual(self.answer(suspects, '#step=22'), [])
+        self.assertEqual(self.answer(suspects, '#step=29'), [])
+        color = ('getComputedStyle(document.querySelector(\'#graph [data-node="{}"] .box\')).stroke')
+        self.assertEqual(self.answer(color.format('f'), '#step=23'),
+                         self.answer(color.format('f'), '#step=29'))
+        self.assertNotEqual(self.answer(color.format('f'), '#step=22'),
+                            self.answer(color.format('f'), '#step=23'))
+
     def test_both_counts_of_requests_are_drawn_where_they_differ(self):
         words = self.answer('[...document.querySelectorAll(\'#graph [data-node="top"] text\')]'
                             '.map((each) => [...each.querySelectorAll("title")].reduce((text, '
@@ -315,7 +329,8 @@ class StoryOfAForgottenFreeze(Page):
         self.assertEqual(self.answer('[...document.querySelectorAll("#wrong div b")].map((each) =>'
                                      ' each.textContent)'), ['The bug', 'The scene'])
         for word in ('drained section', 'frozen', 'claims', 'filter', 'base', 'production',
-                     'in flight', 'marks', 'pivot', 'monitor', 'version'):
+                     'in flight', 'marks', 'pivot', 'monitor', 'version', 'root', 'main node',
+                     'orphan'):
             self.assertIn(f'<dt>{word}</dt>', self.dom())
 
 
@@ -397,10 +412,19 @@ class StoryOfALostWrite(Page):
 
     # ---- Drains ----
     def test_a_drain_has_a_number_an_owner_and_names_each_node_once(self):
-        self.assertIn('changes: drain 1 of f, a, for m, begins and waits for 1 request in flight '
-                      'on f', self.lines(6))
-        self.assertIn('changes: drain 1 of f, a, for m, is complete', self.lines(8))
+        self.assertIn("changes: m's drain 1 of f, a begins and waits for 1 request in flight on f",
+                      self.lines(6))
+        self.assertIn("changes: m's drain 1 of f, a is complete", self.lines(8))
         self.assertIn('drained by m (drain 1)', self.words_of('a', 8))
+
+    def test_a_drain_is_its_owners_whoever_takes_the_step_else_whoevers_who_began_it(self):
+        self.assertEqual(self.answer('[laneOf(steps[8]), sentenceOf(steps[8], 3)]'),
+                         ['writer', "m's drain 1 of f, a is complete"])
+        told = ('(() => { const now = { nodes: [], sections: [{ id: 71, owners: [], roots: ["a"], '
+                'covers: ["a"], granted: true }] }; rememberDrains(now, 3, "tester"); return '
+                'drainChanges(NOTHING, now).map((each) => each.text); })()')
+        self.assertEqual(self.answer(told),
+                         ["tester's drain 2 of a begins and is complete at once"])
 
     def test_draining_is_not_called_drained(self):
         self.assertIn('draining for m (drain 1)', self.words_of('f', 6))
@@ -437,10 +461,24 @@ class StoryOfALostWrite(Page):
             '#step=12'))
 
     # ---- Where to look ----
-    def test_opens_where_the_bug_acts_for_the_last_time(self):
+    def test_opens_where_the_bug_acts_last_before_things_go_wrong(self):
         self.assertEqual(self.step(self.dom()), 9)
-        self.assertIn('the restored bug acts: the marks are not looked at again',
-                      self.moments()[9]['text'])
+
+    def test_of_equal_acts_of_the_bug_in_a_row_it_opens_at_the_first(self):
+        again = ('(() => { steps[12].told = steps[9].told; steps[12].operations = steps[9].operations; '
+                 'steps[12].changes = []; const { step, times } = placeOfBug(); return [step.index, '
+                 'times]; })()')
+        self.assertEqual(self.answer(again), [9, 2])
+        self.assertEqual(self.answer(again.replace('steps[9].operations', '[]')), [12, 1])
+
+    def test_a_moment_of_the_bug_says_what_was_done_there_first(self):
+        moments = self.moments()
+        self.assertEqual(moments[6]['text'],
+                         "m's drain 1 of f, a begins and waits for 1 request in flight on f; here the "
+                         'restored bug acts: the marks are not looked at again (in Look() of m.cc)')
+        self.assertEqual(moments[9]['text'],
+                         'm, woken from: drain.begin: begins to write sector 8 of t; here the restored '
+                         'bug acts: the marks are not looked at again (in Look() of m.cc)')
 
     def test_the_plain_sentence_comes_first_and_the_raw_text_once(self):
         words = self.answer('document.body.innerText', '#step=13')
@@ -458,7 +496,12 @@ class StoryOfALostWrite(Page):
                                     '.startsWith("#2 ")'))
 
     def test_the_empty_schedule_is_explained(self):
-        self.assertIn('no deviation', self.answer('byId("again").innerText'))
+        self.assertIn("('-': production's order, no deviation)",
+                      self.answer('byId("again").innerText'))
+
+    def test_the_callers_words_are_in_the_glossary(self):
+        self.assertIn('<dt>I2</dt><dd>a disk shows &lt;what&gt; its guest wrote last</dd>',
+                      self.dom())
 
     # ---- Room ----
     def test_letters_are_large_enough_where_there_is_little_room_too(self):

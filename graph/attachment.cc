@@ -77,7 +77,8 @@ void AttachmentCore::BeginQuiesce() {
 }
 
 void AttachmentCore::EndQuiesce() {
-  MILLRACE_CHECK(quiesce_count > 0, "I9: a drain ended more often than it began");
+  MILLRACE_CHECK(quiesce_count > 0, StrCat("I9: a drain of ", options.holder->Describe(),
+                                           " ended more often than it began"));
   if (--quiesce_count == 0) {
     while (QueuedRequest* queued = queue.PopFront()) {
       MILLRACE_MUTANT(kR20a) queued->request->End();

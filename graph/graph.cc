@@ -15,6 +15,21 @@
 #include "millrace/graph/io/in_flight_request.h"
 
 namespace millrace {
+namespace {
+
+// "node 'top' (its backing), commit job 'c' (its base)".
+std::string LinksAbove(const Node& node) {
+  std::string text;
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    StrAppend(&text, text.empty() ? "" : ", ",
+              edge->parent != nullptr ? StrCat("node '", edge->parent->name, "'")
+                                      : edge->attachment->options.holder->Describe(),
+              " (its ", edge->name, ")");
+  }
+  return text;
+}
+
+}  // namespace
 
 Graph::Graph(Engine& engine)
     : engine_(engine),
@@ -157,7 +172,8 @@ void GraphInternals::Enter(std::unique_ptr<Node> node) {
 }
 
 std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view removed_by) {
-  MILLRACE_CHECK(node->parents.empty(), "G3: a node was dropped that an edge points at");
+  MILLRACE_CHECK(node->parents.empty(), StrCat("G3: ", removed_by, " drops node '", node->name,
+                                               "', which is used by ", LinksAbove(*node)));
   MILLRACE_CHECK(node->requests.empty(), "a node was dropped with requests in flight");
   Slot& slot = slots[node->id.slot];
   slot.last = std::make_shared<Tombstone>(Tombstone{

@@ -65,7 +65,9 @@ absl::Status CheckLeases(const Node& node) {
     // The leased links of one chain hang together.
     if (edges.back() != edge.get() && !edge->lease->was_edited) {
       const auto next = std::find(edges.begin(), edges.end(), edge.get()) + 1;
-      if ((*next)->parent != edge->child) return Broken("G4", node, "a leased chain has a gap");
+      if ((*next)->parent != edge->child) {
+        return Broken("G4", node, StrCat("a leased chain has a gap at '", edge->child->name, "'"));
+      }
     }
   }
   return absl::OkStatus();
@@ -118,7 +120,9 @@ absl::Status CheckCover(const Node& node, const SectionCore& section) {
   for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
     if (edge->parent != nullptr) {
       if (!Contains(edge->parent->sections, section)) {
-        return Broken("G7", node, "a drained section does not cover a parent");
+        return Broken(
+            "G7", node,
+            StrCat("a drained section does not cover a parent, node '", edge->parent->name, "'"));
       }
       continue;
     }

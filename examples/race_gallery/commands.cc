@@ -108,7 +108,8 @@ bool WritePage(const Entry& entry, const Finding& finding, const std::string& pa
                       .verdict = VerdictOf(finding.failure),
                       .explanation = Explain(entry, finding.failure),
                       .replay_line = StrCat("race_gallery run ", entry.id,
-                                            " --replay=", finding.schedule.ToText())});
+                                            " --replay=", finding.schedule.ToText()),
+                      .words = RulesInWords()});
   file.close();
   Print(StrCat("  page        ", file ? path : StrCat("could not be written to ", path), "\n"));
   return static_cast<bool>(file);
@@ -131,7 +132,7 @@ bool PrintFinding(const Entry& entry, Mutant mutant, const ExploreReport& report
   Print(StrCat("  schedule    ", finding.schedule.size(), " of ", finding.recording.choices.size(),
                " choices are not production's\n"));
   Print(StrCat("  replay      race_gallery run ", entry.id, " --replay=", finding.schedule.ToText(),
-               "\n"));
+               finding.schedule.size() == 0 ? "  # production's order, no deviation\n" : "\n"));
   return html.empty() || WritePage(entry, finding, html);
 }
 

@@ -63,9 +63,7 @@ absl::Status PlayOn(Engine& engine, Stage& stage, std::string_view name,
   const bool is_over = engine.RunUntil([&]() MILLRACE_OPENS_VIEW {
     if (scope.live() == 0) return true;
     stage.LookAtGraph();
-    if (engine.scheduler().steps() > steps_max) {
-      stage.Fail("I11", StrCat("no end after ", steps_max, " steps"));
-    }
+    if (engine.scheduler().steps() > steps_max) stage.FailAsEndless();
     return false;
   });
   if (!is_over) {

@@ -63,7 +63,8 @@ absl::Status CoFinalizeNeighbours(Stage& stage, std::string first, std::string s
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(std::move(stream)));
   stage.views().OnCommitted(2, 0);
   for (const char* id : {"c", "s"}) {
-    stage.Require(stage.CoWaitForState(id, JobState::kPending), "I11", "a job is never pending");
+    stage.Require(stage.CoWaitForState(id, JobState::kPending), "I11",
+                  StrCat("job '", id, "' is never pending"));
   }
   stage.engine().simulated_io()->SetLatency(kMillisecond);
   stage.Spawn("writer", [&stage]() MILLRACE_MAY_SUSPEND {
@@ -156,7 +157,7 @@ class SlowReopenFilter final : public FilterDriver {
   std::string_view driver_name() const override { return "slow-reopen"; }
   absl::Status CoPrepareReopen(bool) override MILLRACE_MAY_SUSPEND {
     stage_.Require(!is_prepared_, "I1",
-                   "a second reopen flushes the cache that the first replaces");
+                   "a second reopen of 'slow' flushes the cache that the first replaces");
     is_prepared_ = true;
     stage_.CoSleep(kMillisecond);
     return absl::OkStatus();

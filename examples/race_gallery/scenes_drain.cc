@@ -170,8 +170,9 @@ struct PortGuest {
     NoteAct(guest.stage.engine().scheduler(), "guest",
             StrCat("is told of request ", &request - guest.requests.data() + 1, "'s end"));
     guest.stage.RequireOk(request.status, "I2", "a request of the guest's port");
-    guest.stage.Require(!guest.is_drained, "I8",
-                        "the guest is told of a request's end inside a drained section");
+    guest.stage.Require(
+        !guest.is_drained, "I8",
+        "the guest of 'drive0' is told of a request's end inside a drained section");
   }
 
   Stage& stage;
@@ -222,7 +223,7 @@ absl::Status CoDiscardsAndDrains(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoDrainSourceDuringPivot(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
-  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "mirror 'm' never gets ready");
   stage.engine().simulated_io()->SetLatency(kMillisecond / 8);
   stage.Spawn("writer", [&stage]() MILLRACE_MAY_SUSPEND {
     return stage.disk().CoWrite(stage.chain().guest, 0, 2);

@@ -24,7 +24,7 @@ absl::Status CoLetLoose(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.user().SetSpeed("s", 0));
   stage.CoEndsWell("s");
   stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I11",
-                "a job without a speed limit sleeps on as if it had one");
+                "job 's' has no speed limit any more and sleeps on as if it had one");
   return absl::OkStatus();
 }
 
@@ -35,7 +35,8 @@ absl::Status CoCancelAsleep(Stage& stage) MILLRACE_MAY_SUSPEND {
   stage.CoSleep(kSecond);
   MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("s", true));
   stage.CoOver("s").IgnoreError();
-  stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I12", "a cancelled job sleeps on");
+  stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I12",
+                "job 's' was cancelled and sleeps on");
   return absl::OkStatus();
 }
 
@@ -163,7 +164,7 @@ absl::Status CoShutDownMany(Stage& stage) MILLRACE_MAY_SUSPEND {
   CoYield();
   stage.jobs().CoShutdown();
   stage.Require(stage.engine().clock().Now() < 10 * kSecond, "I11",
-                "shutting down waits for a job that nobody has told to stop");
+                "shutting down waits for job 's', which nobody has told to stop");
   return absl::OkStatus();
 }
 
@@ -178,7 +179,7 @@ absl::Status CoPauseMeansQuiet(Stage& stage) MILLRACE_MAY_SUSPEND {
     const uint64_t before = io.completed(SimulatedOperation::kMemory);
     stage.CoSleep(kMillisecond);
     stage.Require(io.completed(SimulatedOperation::kMemory) == before, "J2",
-                  "a paused job's requests go on");
+                  "job 's' is paused and its requests go on");
     stage.user().Resume("s").IgnoreError();
   }
   stage.CoEndsWell("s");
@@ -195,8 +196,9 @@ absl::Status CoCommitUnderReader(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(Attachment attachment,
                             Attachment::Attach(stage.graph(), stage.node(0), reader));
   const absl::Status refused = stage.CoStart(stage.Commit("c", 2, 0));
-  stage.Require(absl::IsFailedPrecondition(refused), "I7",
-                StrCat("a commit into what may not be written: ", std::string(refused.message())));
+  stage.Require(
+      absl::IsFailedPrecondition(refused), "I7",
+      StrCat("a commit into n0, which may not be written: ", std::string(refused.message())));
   attachment.CoDetach();
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stage.Commit("c", 2, 0)));
   stage.CoEndsWell("c");

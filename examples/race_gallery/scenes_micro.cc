@@ -42,7 +42,7 @@ absl::Status CoThreeLockers(Stage& stage) MILLRACE_MAY_SUSPEND {
     lockers.Spawn("locker", [&]() MILLRACE_MAY_SUSPEND {
       for (int round = 0; round < 2; ++round) {
         const MutexLock lock = CoHold(mutex);
-        stage.Require(++inside == 1, "I16", "two coroutines hold one mutex");
+        stage.Require(++inside == 1, "I16", "two lockers hold mutex 'm'");
         CoYield();
         --inside;
       }

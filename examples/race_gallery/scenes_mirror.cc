@@ -14,7 +14,7 @@ namespace {
 
 absl::Status CoStartUntilReady(Stage& stage, const MirrorOptions& options) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
-  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "mirror 'm' never gets ready");
   return absl::OkStatus();
 }
 
@@ -25,7 +25,7 @@ absl::Status CoPivot(Stage& stage, MirrorOptions options) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   stage.Require(stage.chain().guest.node() == options.target, "I4",
-                "the guest is not on the target");
+                "the guest is not on the target 't'");
   return absl::OkStatus();
 }
 
@@ -64,7 +64,7 @@ absl::Status CoPivotUnderWriter(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   stage.Require(stage.chain().guest.node() == options.target, "I4",
-                "the guest is not on the target");
+                "the guest is not on the target 't'");
   return absl::OkStatus();
 }
 
@@ -79,7 +79,7 @@ absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
       for (int round = 0; round < 200 && !*is_over; ++round) {
         MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, i * 4, 2));
       }
-      stage.Require(*is_over, "I11", "the mirror waits until nobody writes any more");
+      stage.Require(*is_over, "I11", "mirror 'm' waits until nobody writes any more");
       return absl::OkStatus();
     });
   }
@@ -140,7 +140,8 @@ absl::Status CoTargetFailsAtTheEnd(Stage& stage) MILLRACE_MAY_SUSPEND {
   const int before = written;
   for (int i = 0; i < 100 && written == before; ++i) stage.CoSleep(kMillisecond);
   is_over = true;
-  stage.Require(written > before, "I8", "the guest stands still after the job has ended");
+  stage.Require(written > before, "I8",
+                "the guest of 'drive0' stands still after job 'm' has ended");
   return guest.CoJoin();
 }
 
@@ -150,11 +151,11 @@ absl::Status CoStopAndResume(Stage& stage) MILLRACE_MAY_SUSPEND {
   options.on_target_error = OnError::kStop;
   FailWrites(stage, true);
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
-  stage.Require(stage.CoWaitForState("m", JobState::kPaused), "I11", "the job does not stop");
+  stage.Require(stage.CoWaitForState("m", JobState::kPaused), "I11", "job 'm' does not stop");
   stage.engine().simulated_io()->ClearFailures();
   MILLRACE_RETURN_IF_ERROR(stage.user().Resume("m"));
   stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11",
-                "the job was resumed and does not go on");
+                "job 'm' was resumed and does not go on");
   MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("m", true));
   stage.CoOver("m").IgnoreError();
   return absl::OkStatus();
@@ -187,7 +188,7 @@ absl::Status CoCancelWithBrokenTarget(Stage& stage) MILLRACE_MAY_SUSPEND {
     stage.CoSleep(kMillisecond);
   }
   stage.Require(stage.StateOf("m") == JobState::kNull, "I12",
-                "a job was cancelled by force, and goes on");
+                "job 'm' was cancelled by force, and goes on");
   return absl::OkStatus();
 }
 
@@ -210,7 +211,7 @@ absl::Status CoDrainsBesidePacedMirror(Stage& stage) MILLRACE_MAY_SUSPEND {
   const Nanoseconds took = stage.engine().clock().Now() - start;
   stage.Require(
       took >= 6 * kSecond, "I14",
-      StrCat("what takes 6 s by its speed limit took the mirror ", took / kMillisecond, " ms"));
+      StrCat("what takes 6 s by its speed limit took mirror 'm' ", took / kMillisecond, " ms"));
   MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("m", true));
   stage.CoOver("m").IgnoreError();
   return absl::OkStatus();
@@ -220,7 +221,7 @@ absl::Status CoDrainsBesidePacedMirror(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoCompleteWhileDrained(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, stage.CoMirrorTo("t"));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
-  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "mirror 'm' never gets ready");
   {
     MILLRACE_ASSIGN_OR_RETURN(const DrainedSection drained,
                               DrainedSection::CoBegin(stage.graph(), {stage.chain().top()}, {}));
@@ -228,7 +229,7 @@ absl::Status CoCompleteWhileDrained(Stage& stage) MILLRACE_MAY_SUSPEND {
     MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
     for (int i = 0; i < 6; ++i) CoYield();
     stage.Require(stage.events().events().size() == events, "I8",
-                  "a job that a drain holds takes a step");
+                  "job 'm', which a drain holds, takes a step");
   }
   stage.CoEndsWell("m");
   return absl::OkStatus();

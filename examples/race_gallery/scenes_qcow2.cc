@@ -159,7 +159,7 @@ absl::Status CoMirrorInBatches(Stage& stage) MILLRACE_MAY_SUSPEND {
   mirror.granularity = TaggedDisk::kSector;
   mirror.on_target_error = OnError::kIgnore;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(mirror));
-  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "the mirror never gets ready");
+  stage.Require(stage.CoWaitForState("m", JobState::kReady), "I11", "mirror 'm' never gets ready");
   MILLRACE_RETURN_IF_ERROR(stage.user().Complete("m"));
   stage.CoEndsWell("m");
   stage.RequireOk(stage.disk().CoVerifyAll(guest.disk), "I2", "what the guest reads in the end");

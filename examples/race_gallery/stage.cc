@@ -7,6 +7,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/simulated_io.h"
 #include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/graph_view.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace::gallery {
@@ -40,6 +41,16 @@ void Stage::RequireSoundGraph(std::string_view when) {
   const size_t colon = words.find(": ");
   if (colon == std::string::npos) return Fail("G", StrCat("the graph ", when, ": ", words));
   Fail(words.substr(0, colon), StrCat("the graph ", when, ": ", words.substr(colon + 2)));
+}
+
+void Stage::FailAsEndless() {
+  std::string text = StrCat("no end after ", options_.steps_max, " steps");
+  if (jobs_) {
+    for (const JobInfo& job : jobs_->QueryAll()) {
+      StrAppend(&text, ", and job '", job.id, "' is ", JobStateName(job.state));
+    }
+  }
+  Fail("I11", std::move(text));
 }
 
 void Stage::RequireOk(const absl::Status& status, std::string_view invariant,
@@ -193,7 +204,8 @@ void Stage::CoPlay(absl::Status (*scene)(Stage&)) {
 void Stage::CoLastLook() {
   RequireHeaders();
   if (!chain_.guest.is_attached()) return;
-  RequireOk(disk_.CoVerifyAll(chain_.guest), "I2", "what the guest reads in the end");
+  RequireOk(disk_.CoVerifyAll(chain_.guest), "I2",
+            StrCat("what the guest reads from '", NodeOfGuest(), "' in the end"));
   if (options_.checks_views) {
     RequireOk(views_->Check(chain_, graph_), "I5", "what the images say to who opens them later");
   }
@@ -204,6 +216,12 @@ void Stage::CoLastLook() {
     Require(IsReadOnly(graph_, node(layer)), "I19",
             StrCat("n", layer, " was read-only before and is writable now"));
   }
+}
+
+std::string Stage::NodeOfGuest() {
+  GraphView view(graph_);
+  const absl::StatusOr<NodeView> node = view.Resolve(chain_.guest.node());
+  return node.ok() ? node->name() : std::string();
 }
 
 void Stage::CoTakeDown() {

@@ -102,6 +102,8 @@ class Stage final : public ChainJobs {
   void Require(bool holds, std::string_view invariant, std::string text) {
     if (!holds) Fail(invariant, std::move(text));
   }
+  // I11: the play has taken all its steps, and is not over.
+  void FailAsEndless();
   void RequireOk(const absl::Status& status, std::string_view invariant, std::string_view what);
   // I15: the chain is now one of these, which are what the jobs one after the other make of it.
   void RequireShape(std::initializer_list<std::string_view> allowed) MILLRACE_OPENS_VIEW;
@@ -157,6 +159,8 @@ class Stage final : public ChainJobs {
   template <typename Operation>
   absl::Status CoTry(Operation operation) MILLRACE_MAY_SUSPEND;
   void CoLastLook() MILLRACE_MAY_SUSPEND;
+  // By its name.
+  std::string NodeOfGuest() MILLRACE_OPENS_VIEW;
   void CoTakeDown() MILLRACE_MAY_SUSPEND;
 
   Engine& engine_;

@@ -46,6 +46,8 @@ constexpr Words kBroken[] = {
     {"G9", "Somebody waits in the middle of looking at the graph or changing it"},
     {"J2", "A paused job still has requests under way"},
     {"J4", "A job that is over still holds something"},
+    {"O10", "Some wait for each other for ever"},
+    {"O11", "What nobody hinders does not come to its end"},
 };
 
 // Where what an entry restores is too short to be understood alone.
@@ -82,47 +84,93 @@ std::optional<uint64_t> NumberAfter(std::string_view text, std::string_view word
   return number;
 }
 
-// What the guest's model says: ": sector 3 holds what write 1 put there, not what write 12 did".
+// What the guest's model says, and of which node: "sector 3 of 't' holds zeroes instead of version
+// 12"; empty if it says something else.
 std::string WhichVersion(std::string_view text) {
   const std::optional<uint64_t> sector = NumberAfter(text, "sector ");
   const std::optional<uint64_t> found = NumberAfter(text, "holds version ");
   const std::optional<uint64_t> expected = NumberAfter(text, "expected ");
   if (!sector || !found || !expected) return {};
   const std::string has = *found == 0 ? "zeroes" : StrCat("version ", *found);
-  return StrCat(": sector ", *sector, " holds ", has, " instead of version ", *expected);
-}
-
-// What a failed check says after the code of the rule: "job 'm' concludes with ...".
-std::string_view WhatTheCheckSaw(std::string_view line, std::string_view code) {
-  const std::string mark = StrCat(" ", code, ": ");
-  const size_t at = line.find(mark);
-  return at == std::string_view::npos ? std::string_view() : line.substr(at + mark.size());
-}
-
-// Where a status begins in a text: ": FAILED_PRECONDITION: cannot ...".
-size_t StatusIn(std::string_view line) {
-  for (size_t at = line.find(": "); at != std::string_view::npos; at = line.find(": ", at + 1)) {
-    size_t end = at + 2;
-    while (end < line.size() &&
-           (std::isupper(static_cast<unsigned char>(line[end])) != 0 || line[end] == '_')) {
-      ++end;
-    }
-    if (end - at > 5 && line.substr(end, 1) == ":") return at;
+  constexpr std::string_view kReads = "what the guest reads from '";
+  std::string where;
+  if (text.starts_with(kReads)) {
+    text.remove_prefix(kReads.size());
+    where = StrCat(" of '", text.substr(0, text.find('\'')), "'");
   }
-  return line.size();
+  return StrCat("sector ", *sector, where, " holds ", has, " instead of version ", *expected);
 }
 
-// What an oracle says in plain words, if it does: not where it quotes a chain or a status.
-std::string_view PlainPartOf(const Failure& failure, std::string_view code) {
-  const std::string_view text = failure.text;
-  std::string_view line = text.substr(0, text.find('\n'));
-  if (line.find("check failed") != std::string_view::npos) return WhatTheCheckSaw(line, code);
+// Of those who wait for ever: the circle in which they do; else one who waits for another, rather
+// than the scene, which waits for them.
+std::string_view WhoWaits(std::string_view waits) {
+  std::string_view best;
+  for (int best_rank = 0; !waits.empty();) {
+    std::string_view line = waits.substr(0, waits.find('\n'));
+    waits.remove_prefix(std::min(line.size() + 1, waits.size()));
+    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+    const int rank = line.starts_with("wait cycle: ")                     ? 4
+                     : line.starts_with("'scene'")                        ? 1
+                     : line.find(", held by ") != std::string_view::npos  ? 3
+                     : line.find("' waits at ") != std::string_view::npos ? 2
+                                                                          : 0;
+    if (rank <= best_rank) continue;
+    best = line;
+    best_rank = rank;
+  }
+  return best;
+}
+
+// A rule's or a status's: "I2", "DATA_LOSS".
+bool IsCode(std::string_view part) {
+  return !part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) {
+    return std::isupper(c) != 0 || std::isdigit(c) != 0 || c == '_';
+  });
+}
+
+// "job 's' failed: node 'n2' is gone" of "job 's' failed: NOT_FOUND: node 'n2' is gone; look it up
+// again"; and of what somebody "reads: DATA_LOSS: ..." only what was wrong with it.
+std::string WithoutCodes(std::string_view line) {
+  std::string plain;
+  bool has_code = false;
+  while (!line.empty()) {
+    const size_t end = std::min(line.find(": "), line.size());
+    const std::string_view part = line.substr(0, end);
+    line.remove_prefix(std::min(end + 2, line.size()));
+    if (!IsCode(part)) {
+      StrAppend(&plain, plain.empty() ? "" : ": ", part);
+      continue;
+    }
+    has_code = true;
+    if (plain.starts_with("what ")) plain.clear();
+  }
+  // What to do next is for who has asked.
+  if (has_code) plain.resize(std::min(plain.rfind("; "), plain.size()));
+  return plain;
+}
+
+// What was seen in this run, of which jobs and nodes: what a failure's text says without the words
+// that are for those who know the code.
+std::string WhatWasSeen(const Failure& failure) {
+  std::string_view line = std::string_view(failure.text).substr(0, failure.text.find('\n'));
+  if (const std::string_view who = WhoWaits(failure.text); !who.empty()) return std::string(who);
+  constexpr std::string_view kCheckFailed = ": check failed: ";
+  if (const size_t at = line.find(kCheckFailed); at != std::string_view::npos) {
+    line.remove_prefix(at + kCheckFailed.size());
+    line.remove_prefix(std::min(line.find(": ") + 2, line.size()));  // the condition
+  }
   constexpr std::string_view kNow = "the graph now: ";
   if (line.starts_with(kNow)) line.remove_prefix(kNow.size());
-  line = line.substr(0, StatusIn(line));
-  const bool is_plain = line.find(" <- ") == std::string_view::npos && !line.starts_with("what ") &&
-                        !line.starts_with("deadlock");
-  return is_plain ? line : std::string_view();
+  return WithoutCodes(line.substr(0, line.find(" [millrace/")));
+}
+
+// What does not hold now, in general.
+std::string_view WhatIsBroken(const Failure& failure) {
+  const std::string_view code = CodeOf(failure);
+  if (!code.empty()) return Find(kBroken, code);
+  return failure.signature.starts_with("check ")
+             ? "The engine met a state that it relies on never to be in, and stopped"
+             : "A step that nobody had a reason to refuse was refused";
 }
 
 const PlainWords* FindPlainWords(const Entry& entry) {
@@ -134,17 +182,9 @@ const PlainWords* FindPlainWords(const Entry& entry) {
 }  // namespace
 
 std::string VerdictOf(const Failure& failure) {
-  const std::string_view code = CodeOf(failure);
-  if (code.empty()) {
-    return failure.signature.starts_with("check ")
-               ? "The engine met a state that it relies on never to be in, and stopped."
-               : "A step that nobody had a reason to refuse was refused.";
-  }
-  if (const std::string version = WhichVersion(failure.text); !version.empty()) {
-    return StrCat(Find(kBroken, code), version, ".");
-  }
-  const std::string_view part = PlainPartOf(failure, code);
-  return StrCat(Find(kBroken, code), part.empty() ? "" : ": ", part, ".");
+  std::string seen = WhichVersion(failure.text);
+  if (seen.empty()) seen = WhatWasSeen(failure);
+  return StrCat(WhatIsBroken(failure), seen.empty() ? "" : ": ", seen, ".");
 }
 
 std::string_view PlainTitleOf(const Entry& entry) {

@@ -47,6 +47,8 @@ constexpr Words kInvariants[] = {
     {"G9", "nobody waits in the middle of looking at the graph or changing it"},
     {"J2", "a paused job has no request under way"},
     {"J4", "a job that is over holds nothing any more"},
+    {"O10", "nobody waits for who waits for him"},
+    {"O11", "what nobody hinders comes to its end"},
 };
 
 // "n0" is the lowest image of a chain, "n1" stands on it, and so on; the guest is on the top one.
@@ -291,6 +293,18 @@ std::string_view CodeOf(const Failure& failure) {
 std::string_view InvariantOf(const Failure& failure) {
   const std::optional<Words> code = InvariantNamedBy(failure);
   return code ? code->second : std::string_view();
+}
+
+std::vector<ReplayPageWord> RulesInWords() {
+  std::vector<ReplayPageWord> rules = {
+      {"I1, G1 ...",
+       "numbers of rules: what must hold for users (I), the graph (G), jobs (J), and "
+       "for whoever waits (O)"}};
+  for (const auto& [code, meaning] : kInvariants) {
+    const bool is_number = std::isupper(static_cast<unsigned char>(code.front())) != 0;
+    if (is_number) rules.push_back({std::string(code), std::string(meaning)});
+  }
+  return rules;
 }
 
 std::string TitleOf(const Entry& entry) { return StrCat(entry.id, ": ", PlainTitleOf(entry)); }

@@ -7,8 +7,10 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "examples/race_gallery/entries.h"
+#include "millrace/engine/explore/replay_page.h"
 #include "millrace/engine/explore/scenario.h"
 
 namespace millrace::gallery {
@@ -29,6 +31,8 @@ std::string_view StoryOf(std::string_view scene);
 std::string_view CodeOf(const Failure& failure);
 // What should have held, by the code that a failure names ("I2", "G7"); empty if it names none.
 std::string_view InvariantOf(const Failure& failure);
+// The codes that a page may name, and what each stands for.
+std::vector<ReplayPageWord> RulesInWords();
 // What the mutant does: "R24b: a new speed does not wake a job that sleeps by the old".
 std::string TitleOf(const Entry& entry);
 // The bug, the race it is an example of, the story and the invariant, a paragraph each.

@@ -92,6 +92,7 @@ class Gallery(unittest.TestCase):
             text = page.read_text(encoding='utf-8')
             schedule = re.search(r'--replay=(\S+)', said).group(1)
             self.assertIn(schedule, text)
+            self.assertIn('"word": "I1"', text)
             self.assertRegex(text, r'base swapped inside the drain \(2022\); there it broke I1 \(\w')
             self.assertIn('What must hold (', text)
             # At least one drawing of the graph: the nodes of the chain by name.
@@ -113,15 +114,23 @@ class Gallery(unittest.TestCase):
     def test_a_page_is_titled_by_what_its_mutant_does_and_has_a_plain_verdict(self):
         for mutant, title, verdict in (
                 ('R24b', 'R24b: a new speed does not wake a job that sleeps by the old',
-                 r'^Something does not go on, or far too late.*a job without a speed limit sleeps on'),
+                 r"^Something does not go on, or far too late.*job 's' has no speed limit any more"),
                 ('R55', 'R55: a job that fails inside its last drain never ends it',
                  r"^A job that is over still holds something: job 'm' concludes with a drained"),
                 ('R10', 'R10: a mirror does not look at its marks again inside its drain',
-                 r'^The guest does not read what it wrote last: sector \d+ holds .* instead of'),
+                 r"^The guest does not read what it wrote last: sector \d+ of 't' holds .* instead of"),
                 ('R89', 'R89: a drain lets its users go in an order that no recording knows of',
                  r'^The same schedule led to other steps when it was played again'),
                 ('R06a', 'R06a: a job that ends unfreezes all links of its chain but the lowest one',
-                 r"^A job failed although nobody disturbed it.*: job 's' failed, and nobody dist")):
+                 r"^A job failed although nobody disturbed it.*: job 's' failed, and nobody dist"
+                 r".*: cannot change the frozen 'backing' link from 'n1' to 'n0': commit job 'c'"),
+                ('R22', 'R22: a job that writes a header is awake while it waits for drains',
+                 r"^Nothing can go on any more: everybody waits: '.* held by .*commit job 'c'"),
+                ('R42', 'R42: roots are closed although jobs still hold them',
+                 r"^A node is gone.*: block device 'drive0' drops node 'n\d', which is used by commit "
+                 r"job 'c'"),
+                ('R26a', 'R26a: a flush that fails is tried again before anybody sees that the job is '
+                 'cancelled', r"^A job was cancelled and does not stop: job 'm' was cancelled")):
             said, data = self.page_of(mutant)
             self.assertEqual(said, title)
             self.assertRegex(data['verdict'], verdict)

@@ -123,6 +123,18 @@ TEST_F(Verify, OneThatFailsAloneIsToldAndTwoThatFailAlikeAreNot) {
   EXPECT_TRUE(told_.empty());
 }
 
+TEST_F(Verify, AFlushReachesBothAndFailsWhereEitherDoes) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    SimulatedIo& io = *engine_->simulated_io();
+    for (const char* disk : {"raw-disk", "test-disk"}) {
+      io.Fail({.path = disk, .error_number = ENOSPC});
+      EXPECT_EQ(ErrnoOf(filter_->CoFlush()), ENOSPC) << disk;
+      io.ClearFailures();
+    }
+  });
+  EXPECT_TRUE(told_.empty());
+}
+
 TEST_F(Verify, ItsSizeStays) {
   Run([&]() MILLRACE_MAY_SUSPEND {
     EXPECT_EQ(filter_->bytes(), kSize);

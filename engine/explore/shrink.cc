@@ -151,6 +151,7 @@ class Shrinker {
       : scenario_(scenario), options_(options), best_(finding), start_(clock_.Now()) {}
 
   void ShrinkAll() {
+    if (schedule().size() == 0) return;
     // Production's order first: it shows many a failure, and with it there is nothing left to do.
     TryAll({Schedule(), ValuesAlone()});
     for (void (Shrinker::*phase)() :

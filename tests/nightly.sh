@@ -35,7 +35,8 @@ tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
 tests/consumer/check.sh subdirectory_whole "$PWD/build/nightly/consumer" - g++ \
   >build/nightly/subdirectory.txt || status=$?
 build/release/tests/scenario_proofs >build/nightly/proofs.txt || status=$?
-build/release/examples/race_gallery/race_gallery run --all >build/nightly/gallery.txt || status=$?
+build/release/examples/race_gallery/race_gallery run --all --goals \
+  >build/nightly/gallery.txt || status=$?
 # Its scenes under ASan and UBSan, with the engine as it is.
 cmake --preset asan-ubsan >/dev/null
 cmake --build --preset asan-ubsan --target example_race_gallery

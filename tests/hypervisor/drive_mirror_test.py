@@ -1,4 +1,5 @@
-"""drive-mirror under errors of the source and of the target, whose names go through blkdebug."""
+"""drive-mirror: how much there is to do; errors of the source and of the target, whose names go
+through blkdebug."""
 
 from support.case import Case
 from support.images import MIB
@@ -85,6 +86,17 @@ class SourceErrors(Errors):
         self.complete()
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.holds('target.img', 1, 0, 2 * MIB, 'raw'))
+
+
+class Progress(Case):
+    def test_to_a_new_image_only_what_the_source_has_is_work(self):
+        source = self.images.create('source.img', 8 * MIB)
+        self.images.io('source.img', 'write -P 1 2M 1M')
+        self.vm.drive(source, interface='none').launch()
+        self.vm.command('drive-mirror', device='drive0', sync='full',
+                        target=self.images.path('target.img'))
+        told = self.wait_ready(kind='mirror')
+        self.assertEqual((told['offset'], told['len']), (MIB, MIB))
 
 
 class TargetErrors(Errors):

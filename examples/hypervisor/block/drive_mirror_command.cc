@@ -147,6 +147,8 @@ absl::StatusOr<PreparedMirror> PrepareDriveMirror(BlockLayer& layer, const json:
   const SourceFacts& source = prepared.source;
   if (mirror.sync == MirrorSync::kTop && !source.has_backing) mirror.sync = MirrorSync::kFull;
   if (request.creates && request.format.empty()) request.format = source.driver;
+  // A new image reads as zeroes, so only what the source has counts as work.
+  if (request.creates) mirror.target_is_zero = true;
   if (!mirror.replaces.empty() && request.node_name.empty()) {
     return GenericError("a node-name must be provided when replacing a named node of the graph");
   }

@@ -103,9 +103,9 @@ std::string BlockText(const json::object* drive, const json::object* inserted, b
   return inserted == nullptr ? text : text + MediumText(*inserted, is_verbose);
 }
 
-std::string CoInfoBlock(BlockLayer& layer, const json::object& asked) MILLRACE_MAY_SUSPEND {
-  const bool wants_nodes = IsSet(asked, "nodes");
-  const std::string_view name = TextOf(asked, "device");
+// Drives or nodes, all of them or the one of that name.
+std::string CoBlockTexts(BlockLayer& layer, bool wants_nodes, std::string_view name,
+                         bool is_verbose) MILLRACE_MAY_SUSPEND {
   const json::array list = CoQuery(layer, wants_nodes ? "query-named-block-nodes" : "query-block");
   std::string text;
   for (const json::value& one : list) {
@@ -114,11 +114,21 @@ std::string CoInfoBlock(BlockLayer& layer, const json::object& asked) MILLRACE_M
     // Between two, even if the first is not shown.
     if (&one != &list.front()) text += '\n';
     const json::value* inserted = wants_nodes ? &one : shown.if_contains("inserted");
-    text +=
-        BlockText(wants_nodes ? nullptr : &shown,
-                  inserted == nullptr ? nullptr : &inserted->as_object(), IsSet(asked, "verbose"));
+    text += BlockText(wants_nodes ? nullptr : &shown,
+                      inserted == nullptr ? nullptr : &inserted->as_object(), is_verbose);
   }
   return text;
+}
+
+// A name that no drive has is a node's.
+std::string CoInfoBlock(BlockLayer& layer, const json::object& asked) MILLRACE_MAY_SUSPEND {
+  const std::string_view name = TextOf(asked, "device");
+  const bool is_verbose = IsSet(asked, "verbose");
+  if (!IsSet(asked, "nodes")) {
+    std::string text = CoBlockTexts(layer, /*wants_nodes=*/false, name, is_verbose);
+    if (name.empty() || !text.empty()) return text;
+  }
+  return CoBlockTexts(layer, /*wants_nodes=*/true, name, is_verbose);
 }
 
 // ---- The other questions -----------------------------------------------------------------------

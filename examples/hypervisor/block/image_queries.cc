@@ -26,8 +26,10 @@ std::optional<int64_t> BytesOnHost(const NodeView& node) {
   if (node.kind() == NodeKind::kProtocol && node.driver_name() != "file") return 0;
   struct stat info {};
   const std::string path = HostPath(node);
-  if (path.empty() || stat(path.c_str(), &info) != 0) return std::nullopt;
-  return int64_t{info.st_blocks} * 512;
+  if (!path.empty() && stat(path.c_str(), &info) == 0) return int64_t{info.st_blocks} * 512;
+  const std::optional<NodeView> below =
+      node.Child(node.is_filter() ? Role::kFiltered : Role::kPrimary);
+  return below ? BytesOnHost(*below) : std::nullopt;
 }
 
 // The node whose cluster size and state are told for this one: filters and raw images show those of

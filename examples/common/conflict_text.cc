@@ -205,7 +205,13 @@ std::string ConflictText(const Conflict& conflict) {
       // In QEMU the default is the device's name, the empty one too.
       return conflict.detail == "device" ? "Invalid job ID ''" : "An explicit job ID is required";
     case Reason::kUnsupportedByDriver:
-      return conflict.detail == "file" ? "A block device must be specified for \"file\"" : "";
+      if (conflict.detail == "driver or file") return "Must specify either driver or file";
+      for (const char* child : {"file", "image", "raw"}) {
+        if (conflict.detail == child) {
+          return StrCat("A block device must be specified for \"", child, "\"");
+        }
+      }
+      return "";
     default:
       break;
   }

@@ -36,12 +36,19 @@ bool StandsOnOne(const Driver* driver) {
   return driver->RoleOfChild(filter->filtered_edge_name()) == Role::kFiltered;
 }
 
-absl::Status NotOneToStandOn(const NodeTree& tree, size_t count) {
+// The child that it lacks; or anything, where nobody has said what it is.
+std::string_view WantedBy(const Driver* driver) {
+  if (driver == nullptr) return "driver or file";
+  if (driver->kind() != NodeKind::kFilter) return "file";
+  return static_cast<const FilterDriver*>(driver)->filtered_edge_name();
+}
+
+absl::Status NotOneToStandOn(const NodeTree& tree, const Driver* driver, size_t count) {
   Conflict conflict;
   conflict.reason = ConflictReason::kUnsupportedByDriver;
   conflict.object = tree.node_name;
-  conflict.detail = "file";
-  conflict.next_step = "give one child 'file'";
+  conflict.detail = std::string(WantedBy(driver));
+  conflict.next_step = StrCat("give one '", conflict.detail, "'");
   return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
                         StrCat(DescribeTree(tree), ": it needs a child to stand on, and has ",
                                count, "; ", conflict.next_step));
@@ -106,7 +113,7 @@ absl::Status LayerOpener::CoOpenChildren(NodeTree& tree, const Driver* driver, c
     opened.push_back(std::move(each));
   }
   if (stood_on == 1 || (stood_on == 0 && !StandsOnOne(driver))) return absl::OkStatus();
-  return NotOneToStandOn(tree, stood_on);
+  return NotOneToStandOn(tree, driver, stood_on);
 }
 
 absl::StatusOr<LayerOpener::OpenedChild> LayerOpener::CoOpenChild(const NodeTree& tree,

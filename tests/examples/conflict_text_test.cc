@@ -155,6 +155,10 @@ std::vector<Case> OfOptions() {
        "Cannot meet constraints with align 3"},
       {Of(Reason::kUnsupportedByDriver, "n", "file"),
        "A block device must be specified for \"file\""},
+      {Of(Reason::kUnsupportedByDriver, "n", "image"),
+       "A block device must be specified for \"image\""},
+      {Of(Reason::kUnsupportedByDriver, "n", "driver or file"),
+       "Must specify either driver or file"},
       {Of(Reason::kUnsupportedByDriver, "n", "discard"), ""},
   };
 }

@@ -130,6 +130,11 @@ absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& setti
       !value.options.object.contains("file")) {
     return GenericError("Must specify either driver or file");
   }
+  const json::value* const file = value.options.object.if_contains("file");
+  if (value.filename && file != nullptr && file->is_object() &&
+      file->get_object().contains("filename")) {
+    return GenericError("Can't specify 'file' and 'filename' options at the same time");
+  }
   ArgumentReader reader = value.options.Reader();
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kDrive));
   if (tree.node_name.empty() && value.options.object.contains("node-name")) {
@@ -148,7 +153,8 @@ absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& setti
 absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(DriveOptionValue value, ParseDriveOptions(text));
   MILLRACE_RETURN_IF_ERROR(CheckIsNoHelp(value.options.object));
-  MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings, TakeDriveSettings(value.options.object));
+  MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings,
+                            TakeDriveSettings(value.options.object, value.cache_mode));
   MILLRACE_ASSIGN_OR_RETURN(const DrivePlace place, PlaceFor(layer, settings));
   if (settings.id.empty()) settings.id = DefaultId(place, settings.is_cdrom);
   MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, CoOpenDrive(layer, settings, value));

@@ -42,15 +42,17 @@ json::object& CacheOf(json::object& options) {
   return cache.get_object();
 }
 
-absl::Status TakeCacheMode(json::object& options, DriveSettings* settings) {
-  if (const std::optional<std::string> mode = TakeText(options, "cache")) {
+absl::Status TakeCacheMode(json::object& options, const std::optional<std::string>& mode,
+                           DriveSettings* settings) {
+  if (mode) {
     const bool is_direct = IsOneOf(*mode, {"none", "off", "directsync"});
     if (!is_direct && !IsOneOf(*mode, {"writeback", "writethrough", "unsafe"})) {
       return GenericError("invalid cache option");
     }
     settings->writes_through = IsOneOf(*mode, {"directsync", "writethrough"});
-    CacheOf(options) = {{"direct", is_direct ? "on" : "off"},
-                        {"no-flush", *mode == "unsafe" ? "on" : "off"}};
+    json::object& cache = CacheOf(options);
+    cache.emplace("direct", is_direct ? "on" : "off");
+    cache.emplace("no-flush", *mode == "unsafe" ? "on" : "off");
   }
   const json::value* cache = options.if_contains("cache");
   if (cache == nullptr || !cache->is_object()) return absl::OkStatus();
@@ -60,8 +62,21 @@ absl::Status TakeCacheMode(json::object& options, DriveSettings* settings) {
   return absl::OkStatus();
 }
 
+// An option by its older name, which is told as `key` of `place` from now on.
+absl::Status Rename(json::object& options, std::string_view old_name, std::string_view shown_name,
+                    std::string_view key, json::object& place) {
+  const std::optional<std::string> value = TakeText(options, old_name);
+  if (!value) return absl::OkStatus();
+  if (place.contains(JsonKey(key))) {
+    return GenericError(
+        StrCat("'", shown_name, "' and its alias '", old_name, "' can't be used at the same time"));
+  }
+  place[JsonKey(key)] = *value;
+  return absl::OkStatus();
+}
+
 // Limits have old names too: "bps_rd_max" is "throttling.bps-read-max".
-void TakeOldThrottleNames(json::object& options, json::object* throttling) {
+absl::Status TakeOldThrottleNames(json::object& options, json::object& throttling) {
   constexpr std::pair<std::string_view, std::string_view> kNames[] = {
       {"bps", "bps-total"},   {"bps_rd", "bps-read"},   {"bps_wr", "bps-write"},
       {"iops", "iops-total"}, {"iops_rd", "iops-read"}, {"iops_wr", "iops-write"}};
@@ -70,10 +85,12 @@ void TakeOldThrottleNames(json::object& options, json::object* throttling) {
       const std::string old =
           suffix.empty() ? std::string(old_name) : StrCat(old_name, "_", suffix);
       const std::string now = suffix.empty() ? std::string(name) : StrCat(name, "-", suffix);
-      if (auto value = TakeText(options, old)) (*throttling)[now] = *value;
+      MILLRACE_RETURN_IF_ERROR(Rename(options, old, StrCat("throttling.", now), now, throttling));
     }
   }
-  if (auto value = TakeText(options, "iops_size")) (*throttling)["iops-size"] = *value;
+  MILLRACE_RETURN_IF_ERROR(
+      Rename(options, "iops_size", "throttling.iops-size", "iops-size", throttling));
+  return Rename(options, "group", "throttling.group", "group", throttling);
 }
 
 absl::Status TakeThrottling(json::object& options, DriveSettings* settings) {
@@ -83,7 +100,7 @@ absl::Status TakeThrottling(json::object& options, DriveSettings* settings) {
     throttling = found->value().get_object();
     options.erase(found);
   }
-  TakeOldThrottleNames(options, &throttling);
+  MILLRACE_RETURN_IF_ERROR(TakeOldThrottleNames(options, throttling));
   ArgumentReader reader(throttling, ScalarStyle::kText, "throttling");
   settings->throttle_group = reader.OptionalString("group").value_or("");
   ReadThrottleLimits(reader, LimitNames::kOfGroups, "", &settings->limits);
@@ -182,7 +199,8 @@ absl::Status CheckWords(const json::object& options) {
 
 }  // namespace
 
-absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
+absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options,
+                                                const std::optional<std::string>& cache_mode) {
   DriveSettings settings;
   if (auto id = TakeText(options, "id")) {
     if (!IsIdentifier(*id)) return GenericError("Parameter 'id' expects an identifier");
@@ -195,7 +213,7 @@ absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
   MILLRACE_RETURN_IF_ERROR(TakeFlag(options, "stats-account-failed", &settings.accounts_failed));
   MILLRACE_RETURN_IF_ERROR(TakeStatsIntervals(options, &settings));
   MILLRACE_RETURN_IF_ERROR(TakeErrorActions(options));
-  MILLRACE_RETURN_IF_ERROR(TakeCacheMode(options, &settings));
+  MILLRACE_RETURN_IF_ERROR(TakeCacheMode(options, cache_mode, &settings));
   MILLRACE_RETURN_IF_ERROR(TakeThrottling(options, &settings));
   if (auto format = TakeText(options, "format")) {
     if (options.contains("driver")) {
@@ -209,7 +227,7 @@ absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options) {
     return GenericError("invalid aio option");
   }
   MILLRACE_RETURN_IF_ERROR(TakePlace(options, &settings));
-  if (auto readonly = TakeText(options, "readonly")) options["read-only"] = *readonly;
+  MILLRACE_RETURN_IF_ERROR(Rename(options, "readonly", "read-only", "read-only", options));
   return settings;
 }
 

@@ -32,8 +32,10 @@ struct DriveSettings {
   std::string throttle_group;
 };
 
-// Takes the drive's own settings out of `options` and leaves those of the nodes. Errors are QEMU's.
-absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options);
+// Takes the drive's own settings out of `options` and leaves those of the nodes, "cache.x" as
+// `cache_mode` has them where they are not given. Errors are QEMU's.
+absl::StatusOr<DriveSettings> TakeDriveSettings(json::object& options,
+                                                const std::optional<std::string>& cache_mode);
 
 }  // namespace millrace
 

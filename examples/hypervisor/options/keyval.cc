@@ -208,22 +208,25 @@ absl::StatusOr<OptionValue> ParseLegacyOptions(std::string_view text,
 
 absl::StatusOr<DriveOptionValue> ParseDriveOptions(std::string_view text) {
   DriveOptionValue drive;
+  const std::pair<const char*, std::optional<std::string>*> set_apart[] = {
+      {"file", &drive.filename}, {"cache", &drive.cache_mode}};
   if (IsJson(text)) {
     MILLRACE_ASSIGN_OR_RETURN(drive.options, ParseJsonOptions(text));
-    if (const json::value* file = drive.options.object.if_contains("file");
-        file != nullptr && file->is_string()) {
-      drive.filename = std::string(View(file->get_string()));
-      drive.options.object.erase("file");
+    for (const auto& [name, value] : set_apart) {
+      const json::value* given = drive.options.object.if_contains(name);
+      if (given == nullptr || !given->is_string()) continue;
+      *value = std::string(View(given->get_string()));
+      drive.options.object.erase(name);
     }
     return drive;
   }
   std::vector<Pair> pairs = SplitLegacy(text, "");
-  for (const Pair& pair : pairs) {
-    if (pair.key == "file") drive.filename = pair.value;
+  for (const auto& [name, value] : set_apart) {
+    for (const Pair& pair : pairs) {
+      if (pair.key == name) *value = pair.value;
+    }
+    std::erase_if(pairs, [key = name](const Pair& pair) { return pair.key == key; });
   }
-  pairs.erase(std::remove_if(pairs.begin(), pairs.end(),
-                             [](const Pair& pair) { return pair.key == "file"; }),
-              pairs.end());
   MILLRACE_ASSIGN_OR_RETURN(drive.options, Nest(std::move(pairs)));
   return drive;
 }

@@ -7,7 +7,7 @@
 //   legacy      as keyval, but "flag" means flag=on and "noflag" flag=off. --chardev, --device,
 //               --add-fd.
 //   drive       legacy, with "file=" set apart: it is a file name, and "file.x=" options of what
-//               that name opens. --drive.
+//               that name opens. So is "cache=", a name for several "cache.x=". --drive.
 // Text that starts with "{" is JSON in each of them (in QEMU's dialect: see qmp/json_text.h).
 //
 // Errors are QMP errors in QEMU's words. No suspension, any thread.
@@ -39,8 +39,9 @@ absl::StatusOr<OptionValue> ParseKeyval(std::string_view text, std::string_view 
 absl::StatusOr<OptionValue> ParseLegacyOptions(std::string_view text, std::string_view implied_key);
 
 struct DriveOptionValue {
-  std::optional<std::string> filename;  // of "file="
-  OptionValue options;                  // all the rest, nested
+  std::optional<std::string> filename;    // of "file="
+  std::optional<std::string> cache_mode;  // of "cache=", which may stand beside "cache.x="
+  OptionValue options;                    // all the rest, nested
 };
 absl::StatusOr<DriveOptionValue> ParseDriveOptions(std::string_view text);
 

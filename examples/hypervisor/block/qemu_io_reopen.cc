@@ -283,6 +283,8 @@ absl::StatusOr<std::vector<NodeChange>> ReadOptions(BlockLayer& layer, NodeId no
                                                     const std::vector<NamedText>& options)
     MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView image, view.Resolve(node));
+  MILLRACE_RETURN_IF_ERROR(CheckDriverReopens(image));
   OptionReader reader(layer, view);
   MILLRACE_RETURN_IF_ERROR(reader.Read(node, options));
   return reader.Take();

@@ -162,13 +162,7 @@ class RequestReader {
       MILLRACE_RETURN_IF_ERROR(CheckSaysBacking(tree, node));
       return CannotChange("driver");
     }
-    for (const char* fixed : {"blkverify", "copy-on-read", "quorum"}) {
-      if (tree.driver != fixed) continue;
-      const std::string device = node.device_name();
-      return GenericError(StrCat("Block format '", fixed, "' used by node '",
-                                 device.empty() ? node.name() : device,
-                                 "' does not support reopening files"));
-    }
+    MILLRACE_RETURN_IF_ERROR(CheckDriverReopens(node));
     if (!tree.node_name.empty() && tree.node_name != node.name()) return CannotChange("node-name");
     // A node stands before what is below it in the list of changes.
     const size_t index = FindOrAdd(node);
@@ -339,6 +333,17 @@ class RequestReader {
 };
 
 }  // namespace
+
+absl::Status CheckDriverReopens(const NodeView& node) {
+  if (!IsOneOf(node.driver_name(),
+               {"blkverify", "commit_top", "copy-on-read", "mirror_top", "quorum"})) {
+    return absl::OkStatus();
+  }
+  const std::string device = node.device_name();
+  return GenericError(StrCat("Block format '", node.driver_name(), "' used by node '",
+                             device.empty() ? node.name() : device,
+                             "' does not support reopening files"));
+}
 
 absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
                                                           const json::array& options) {

@@ -25,6 +25,9 @@ absl::StatusOr<std::vector<NodeChange>> ReadReopenRequest(BlockLayer& layer,
 absl::Status ReadDriverOptions(const BlockLayer& layer, const NodeTree& tree, const NodeView& node,
                                NodeChange* change);
 
+// Refused for drivers whose nodes QEMU never opens anew, jobs' filters among them.
+absl::Status CheckDriverReopens(const NodeView& node);
+
 }  // namespace millrace
 
 #endif  // MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_REOPEN_REQUEST_H_

@@ -297,6 +297,13 @@ class AsQemuIsStarted(Case):
             told = self.vm.errors().splitlines()[-1]
             self.assertIn(f': {words[0]} {words[1]}: ', told)
 
+    def test_a_list_of_machines_with_the_one_that_is_meant_where_none_is_named(self):
+        for words in (('-machine', 'help'), ('-M', '?')):
+            lines = subprocess.run([BACKEND.program(), *words], stdout=subprocess.PIPE, text=True,
+                                   check=True, timeout=TIMEOUT).stdout.splitlines()
+            self.assertEqual(lines[0], 'Supported machines are:')
+            self.assertEqual(len([line for line in lines if line.endswith(' (default)')]), 1)
+
     def test_two_drives_of_one_place(self):
         process = self.start(*['-drive', 'if=virtio,index=1,driver=null-co'] * 2)
         self.assertEqual(process.wait(TIMEOUT), 1)

@@ -34,11 +34,12 @@ struct MachineOption {
   std::string_view name;
   bool has_argument;
   bool has_effect = false;
+  bool has_help = false;  // QEMU's `check` asks for a list of machines before it does anything
 };
 
 constexpr MachineOption kMachineOptions[] = {
-    {"M", true},
-    {"machine", true},
+    {"M", true, false, true},
+    {"machine", true, false, true},
     {"accel", true},
     {"boot", true},
     {"cpu", true},
@@ -143,7 +144,8 @@ class CommandLineParser {
     if (next_ == words_.size())
       return WrongOption(StrCat("option '", word, "' requires an argument"));
     const std::string& argument = words_[next_++];
-    if (option.has_effect) {
+    const bool asks = option.has_help && (argument == "help" || argument == "?");
+    if (option.has_effect || asks) {
       line_.options.push_back({std::string(option.name), argument, std::string(word)});
     }
     return absl::OkStatus();

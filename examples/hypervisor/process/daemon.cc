@@ -107,6 +107,14 @@ class Daemon {
                                    MILLRACE_MAY_SUSPEND { return CoAddQtestAt(place); });
     options_.Register("name", [this](std::string_view text) { return identity_.SetName(text); });
     options_.Register("uuid", [this](std::string_view text) { return identity_.SetUuid(text); });
+    for (const char* name : {"M", "machine"}) {
+      options_.Register(name, [](std::string_view) {  // "help"
+        return Help(
+            "Supported machines are:\n"
+            "none                 empty machine\n"
+            "pc                   no machine, but its drives and guest devices (default)\n");
+      });
+    }
     options_.Register("incoming", [](std::string_view) {
       return GenericError("there is no migration in millraced: start it without -incoming");
     });

@@ -95,6 +95,8 @@ TEST(CommandLine, PassesOverWhatOnlyAMachineHas) {
              "-rtc",    "clock=vm"});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_TRUE(line->options.empty());
+  EXPECT_EQ(Options(*Parse({"-machine", "pc", "-M", "help"})),
+            (std::vector<std::pair<std::string, std::string>>{{"M", "help"}}));
   EXPECT_EQ(Mistake({"-smp"}), "option '-smp' requires an argument");
   EXPECT_EQ(Mistake({"-frobnicate", "x"}), "unrecognized option '-frobnicate'");
 }

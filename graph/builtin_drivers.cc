@@ -152,6 +152,7 @@ Made MakeQuorum(const BuiltinDriverServices& services, const DriverOptions& opti
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (pattern == "fifo") {
     quorum.read_pattern = QuorumReadPattern::kFifo;
+    quorum.rewrite_corrupted = false;  // nobody votes, so nobody is found corrupt
   } else if (pattern != "quorum") {
     return reader.Bad("read-pattern", "quorum or fifo");
   }

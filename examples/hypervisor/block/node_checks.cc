@@ -1,5 +1,6 @@
 #include "examples/hypervisor/block/node_checks.h"
 
+#include <variant>
 #include <vector>
 
 #include "examples/hypervisor/block/refusal.h"
@@ -47,6 +48,14 @@ absl::Status CheckSizeMax(uint64_t bytes) {
   constexpr uint64_t kMost = AlignDown(kBytesMax, uint64_t{1} << 30);
   if (bytes <= kMost) return absl::OkStatus();
   return GenericError(StrCat("offset(", bytes, ") exceeds maximum(", kMost, ")"));
+}
+
+uint64_t BytesOfL2Table(const NodeView& image) {
+  bool has_wide_entries = false;
+  for (const FormatFact& fact : image.facts()) {
+    if (fact.name == "extended-l2") has_wide_entries = std::get<bool>(fact.value);
+  }
+  return image.cluster_bytes() * (image.cluster_bytes() / (has_wide_entries ? 16 : 8));
 }
 
 absl::Status CheckIsRootForJobs(const NodeView& node) {

@@ -32,6 +32,9 @@ absl::Status CheckMayDelete(BlockLayer& layer, const std::string& name) MILLRACE
 // "offset(9223372036854775807) exceeds maximum(9223372035781033984)": no disk is made larger.
 absl::Status CheckSizeMax(uint64_t bytes);
 
+// How much of its disk one L2 table of a qcow2 image tells of.
+uint64_t BytesOfL2Table(const NodeView& image);
+
 // "Need a root block node": neither nodes nor jobs stand on it.
 absl::Status CheckIsRootForJobs(const NodeView& node);
 

@@ -13,6 +13,7 @@
 #include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/tree_options.h"
+#include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -88,6 +89,15 @@ CommandResult CoBlockdevDel(BlockLayer& layer, const json::object& arguments) MI
 
 constexpr std::string_view kResizeAnother = "resize an image of a format that can grow";
 
+// An L1 table has 32 MiB at most, whatever the host would have room for.
+absl::Status CheckTableFits(const NodeView& image, uint64_t size) {
+  constexpr uint64_t kL2TablesMax = (uint64_t{32} << 20) / sizeof(uint64_t);
+  const uint64_t table = BytesOfL2Table(image);
+  if (AlignUp(size, table) / table <= kL2TablesMax) return absl::OkStatus();
+  return Refuse(ConflictReason::kInvalidOption, image.name(),
+                "Failed to grow the L1 table: File too large", "use an image of larger clusters");
+}
+
 absl::Status CheckNewSize(const NodeView& node, int64_t size) {
   MILLRACE_RETURN_IF_ERROR(CheckSizeMax(static_cast<uint64_t>(size)));
   const NodeView image = SkipFilters(node);
@@ -112,7 +122,8 @@ absl::Status CheckNewSize(const NodeView& node, int64_t size) {
     return Refuse(ConflictReason::kReadOnly, node.name(), "Image is read-only",
                   "reopen the node writable with blockdev-reopen first");
   }
-  return absl::OkStatus();
+  return image.driver_name() == "qcow2" ? CheckTableFits(image, static_cast<uint64_t>(size))
+                                        : absl::OkStatus();
 }
 
 // `device`: as the client called it, if he did; QEMU prints what C has for nothing.
@@ -132,6 +143,7 @@ struct ResizeRequest {
   NodeId node;
   std::string name;  // as the client called it
   uint64_t bytes = 0;
+  bool is_plain_file = false;  // no format has tables to grow
 };
 
 absl::StatusOr<ResizeRequest> ReadResize(BlockLayer& layer, const json::object& arguments)
@@ -146,6 +158,9 @@ absl::StatusOr<ResizeRequest> ReadResize(BlockLayer& layer, const json::object& 
   if (size < 0) return GenericError("Parameter 'size' expects a >0 size");
   MILLRACE_RETURN_IF_ERROR(CheckMayResize(layer, request.node, device, size));
   request.bytes = static_cast<uint64_t>(size);
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(request.node));
+  request.is_plain_file = SkipFilters(node).driver_name() != "qcow2";
   return request;
 }
 
@@ -163,6 +178,9 @@ CommandResult CoBlockResize(BlockLayer& layer, const json::object& arguments) MI
                             Attachment::Attach(layer.graph(), request.node, Resizer()));
   absl::Status status = user.CoResize(request.bytes);
   user.CoDetach();
+  if (request.is_plain_file && CarriesErrno(status)) {
+    return GenericError(StrCat("Could not resize file: ", ErrnoText(ErrnoOf(status))));
+  }
   MILLRACE_RETURN_IF_ERROR(status);
   return json::object();
 }

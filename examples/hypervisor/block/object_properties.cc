@@ -50,6 +50,14 @@ absl::Status NoSuchProperty(const Found& found, std::string_view property) {
   return GenericError(StrCat("Property '", found.type_name(), ".", property, "' not found"));
 }
 
+// Each limit of a group has a property of its own, too, which is set when the group is made.
+std::optional<json::value> OldLimit(const Found& found, std::string_view property) {
+  if (found.group == nullptr || !property.starts_with("x-")) return std::nullopt;
+  const json::object limits = DescribeGroupLimits(found.group->limits());
+  const json::value* const limit = limits.if_contains(JsonKey(property.substr(2)));
+  return limit == nullptr ? std::nullopt : std::optional<json::value>(*limit);
+}
+
 // The drive's name, or its node's.
 std::string NameOfDrive(BlockLayer& layer, const Drive& drive) MILLRACE_OPENS_VIEW {
   if (!drive.id.empty() || !drive.backend.is_attached()) return drive.id;
@@ -66,6 +74,7 @@ CommandResult GetProperty(BlockLayer& layer, const json::object& arguments) MILL
   if (found.group != nullptr && property == "limits") {
     return json::value(DescribeGroupLimits(found.group->limits()));
   }
+  if (const std::optional<json::value> limit = OldLimit(found, property)) return *limit;
   if (found.drive != nullptr) {
     if (property == "drive") return json::value(NameOfDrive(layer, *found.drive));
     if (property == "share-rw") return json::value(found.drive->device->shares_writes);
@@ -92,6 +101,9 @@ CommandResult SetProperty(BlockLayer& layer, const json::object& arguments) {
   const std::string property = reader.String("property");
   const json::value* value = reader.OptionalAny("value");
   if (value == nullptr) return GenericError("Parameter 'value' is missing");
+  if (OldLimit(found, property)) {
+    return GenericError("Property cannot be set after initialization");
+  }
   if (found.group == nullptr || property != "limits") return NoSuchProperty(found, property);
   MILLRACE_RETURN_IF_ERROR(SetLimits(*found.group, *value));
   return json::object();

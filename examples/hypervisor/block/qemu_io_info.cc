@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include "absl/strings/str_format.h"
 #include "examples/hypervisor/block/block_layer.h"
@@ -36,13 +35,7 @@ NodeId ImageOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
 
 // Where a machine's state would begin: behind the last L2 table that the disk needs.
 uint64_t VmStateOffset(const NodeView& node) {
-  if (node.driver_name() != "qcow2") return 0;
-  bool has_wide_entries = false;
-  for (const FormatFact& fact : node.facts()) {
-    if (fact.name == "extended-l2") has_wide_entries = std::get<bool>(fact.value);
-  }
-  const uint64_t entries = node.cluster_bytes() / (has_wide_entries ? 16 : 8);
-  return AlignUp(node.bytes(), node.cluster_bytes() * entries);
+  return node.driver_name() == "qcow2" ? AlignUp(node.bytes(), BytesOfL2Table(node)) : 0;
 }
 
 // Whether what the node stands on has anything to tell: files and qcow2 images have.

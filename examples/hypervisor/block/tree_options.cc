@@ -1,6 +1,7 @@
 #include "examples/hypervisor/block/tree_options.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,6 +86,9 @@ class TreeReader {
       return GenericError("Parameter 'vote-threshold' expects a value >= 1");
     }
     if (*votes > children) return GenericError("threshold may not exceed children count");
+    // Nobody votes then: what is said of votes has no meaning.
+    const std::string* const pattern = FindTold(tree, "read-pattern");
+    if (pattern != nullptr && *pattern == "fifo") return absl::OkStatus();
     if (is("blkverify") && (children != 2 || *votes != 2)) {
       return GenericError(
           "blkverify=on can only be set if there are exactly two files and vote-threshold is 2");
@@ -111,15 +115,11 @@ class TreeReader {
     if (latency != nullptr && latency->starts_with('-')) {
       return GenericError("latency-ns is invalid");
     }
-    const std::string* const size = FindTold(tree, "size");
-    if (size != nullptr && size->starts_with('-')) {
-      return GenericError("Parameter 'size' expects a non-negative number below 2^64");
-    }
-    return absl::OkStatus();
+    return CheckSizes(tree, {"size"});
   }
 
-  static absl::Status CheckRaw(const NodeTree& tree) {
-    for (const char* name : {"offset", "size"}) {
+  static absl::Status CheckSizes(const NodeTree& tree, std::initializer_list<const char*> names) {
+    for (const char* name : names) {
       const std::string* const number = FindTold(tree, name);
       if (number == nullptr || !number->starts_with('-')) continue;
       return GenericError(
@@ -148,7 +148,11 @@ class TreeReader {
   absl::Status CheckTogether(NodeTree* tree) const {
     if (tree->driver == "qcow2") return SetQcow2Options(*tree);
     if (tree->driver == "quorum") return CheckQuorum(*tree);
-    if (tree->driver == "raw") return CheckRaw(*tree);
+    if (tree->driver == "raw") return CheckSizes(*tree, {"offset", "size"});
+    if (tree->driver == "blkdebug") {
+      return CheckSizes(*tree, {"align", "max-transfer", "opt-write-zero", "max-write-zero",
+                                "opt-discard", "max-discard"});
+    }
     if (tree->driver == "null-co" || tree->driver == "null-aio") return CheckNull(*tree);
     if (const auto name = tree->options.find("filename");
         tree->driver == "file" && name != tree->options.end() && name->second.empty()) {
@@ -260,6 +264,10 @@ class TreeReader {
     if (value->is_string()) {
       if (!reader.OptionalEnum(option.name, kModes)) return;
       return Tell(option, std::string(option.name), *value, TextOf(*value), tree);
+    }
+    if (!value->is_object()) {
+      return reader.Fail(GenericError(
+          StrCat("Invalid parameter type for '", option.name, "', expected: Qcow2OverlapChecks")));
     }
     std::optional<ArgumentReader> flags = reader.OptionalObject(option.name);
     if (!flags) return;
@@ -410,7 +418,8 @@ class TreeReader {
       }
     } else if (!value.is_null() || child.name != "backing") {
       reader.Fail(
-          GenericError(StrCat("Invalid parameter type for '", path, "', expected: BlockdevRef")));
+          GenericError(StrCat("Invalid parameter type for '", path, "', expected: BlockdevRef",
+                              child.name == "backing" ? "OrNull" : "")));
     }
     tree->children.push_back(std::move(child));
   }

@@ -6,6 +6,7 @@
 
 #include "examples/hypervisor/nbd/export_options.h"
 #include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/qmp/object_registry.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
@@ -61,6 +62,7 @@ absl::StatusOr<ExportRequest> ReadServerAdd(NbdPart& part, const json::object& a
   request.node = node;
   request.drive = part.layer().FindDrive(device);
   request.options.id = request.options.name = name.value_or(device);
+  if (!IsIdentifier(request.options.id)) return GenericError("Invalid block export id");
   request.options.description = description.value_or("");
   request.options.is_writable = is_writable && !part.layer().IsReadOnly(node);
   if (bitmap.has_value()) request.bitmap_refusal = StrCat("Bitmap '", *bitmap, "' is not found");

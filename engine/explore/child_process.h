@@ -42,9 +42,10 @@ ChildEnd RunInChild(absl::FunctionRef<void()> function);
 // time, or twenty times as many of the clock's; 0: never.
 void KillChildAfter(uint32_t seconds);
 
-// What this process frees it keeps for its next run, instead of giving pages back to the kernel, which
-// then have to be filled with zeroes again: scenarios of some MiB took fifteen times as long. For
-// processes that do nothing but run scenarios: it is a setting of the whole process. Children do it.
+// What this process frees it keeps for its next run, instead of giving pages back to the kernel,
+// which then have to be filled with zeroes again: scenarios of some MiB took fifteen times as long.
+// For processes that do nothing but run scenarios: it is a setting of the whole process. Children
+// do it.
 void KeepFreedMemory();
 
 }  // namespace millrace

@@ -7,7 +7,7 @@ option(MILLRACE_BUILD_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 option(MILLRACE_WARNINGS_AS_ERRORS "Treat warnings as errors" ${PROJECT_IS_TOP_LEVEL})
 option(MILLRACE_PRECOMPILED_HEADERS "Compile through precompiled headers" ${PROJECT_IS_TOP_LEVEL})
 option(MILLRACE_GROUP_TESTS "Run the tests of a program in a few processes, not in one each" OFF)
-option(MILLRACE_UNITY_BUILD "Compile a target's sources eight at a time, for a build from nothing" OFF)
+option(MILLRACE_UNITY_BUILD "Compile many of a target's sources at a time, for a build from nothing" OFF)
 set(MILLRACE_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them: address,undefined or thread")
 
 # Compiles through ccache where it is installed.

@@ -26,21 +26,22 @@ endif()
 if(MILLRACE_WARNINGS_AS_ERRORS)
   target_compile_options(millrace_flags INTERFACE -Werror)
 endif()
+find_program(MILLRACE_LLD ld.lld)
+mark_as_advanced(MILLRACE_LLD)
+if(PROJECT_IS_TOP_LEVEL AND MILLRACE_LLD)
+  target_link_options(millrace_flags INTERFACE -fuse-ld=lld)  # programs are large, and many
+endif()
 if(MILLRACE_SANITIZE)
   target_compile_options(millrace_flags INTERFACE -fsanitize=${MILLRACE_SANITIZE}
                          -fno-omit-frame-pointer)
   target_link_options(millrace_flags INTERFACE -fsanitize=${MILLRACE_SANITIZE})
-  find_program(MILLRACE_LLD ld.lld)
-  if(MILLRACE_LLD AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
-    target_link_options(millrace_flags INTERFACE -fuse-ld=lld)  # large, and there are many
-  endif()
   if(MILLRACE_SANITIZE MATCHES undefined)
     target_compile_options(millrace_flags INTERFACE -fno-sanitize-recover=undefined)
   endif()
 endif()
 
 # Half of a small file's compile time goes into the same few headers, and much of the rest into the
-# same templates: a tree that is built from nothing is so in half the time when eight sources are one
+# same templates: a tree that is built from nothing is so in half the time when many sources are one
 # (MILLRACE_UNITY_BUILD). So no two sources of a target have a name in common in their unnamed
 # namespaces; those of tests are in a namespace of the file's own. Every file still includes what it
 # uses: a build as a subproject has neither, nor has clang-tidy's in the nightly run.
@@ -48,26 +49,28 @@ endif()
 # millrace_precompile(group header [library...]): makes the group from one header; `library` are
 # targets whose definitions it needs. millrace_use_precompiled(target group): compiles with it.
 #
-# Programs and tests are compiled with little optimisation, and without any and without line numbers
-# where there are sanitizers: it takes more than half of their compile time, and what takes time when
-# they run is the library, and the support that plays the guest. Nor does UBSan look at them, another quarter of that time; it
-# does at the daemon, which reads what others send. The library stands first on their command lines:
-# of an inline function that both sides have, the linker keeps the first.
-set(MILLRACE_GROUPS_THAT_COMPILE_FAST programs json tests)
+# Programs are compiled with little optimisation, tests with none, and both with none and without line
+# numbers where there are sanitizers: it takes half of their compile time, and what takes time when
+# they run is the library, and the support that plays the guest. Nor does UBSan look at them, another
+# quarter of that time; it does at the daemon, which reads what others send. The library stands first
+# on their command lines: of an inline function that both sides have, the linker keeps the first.
 function(millrace_compile_as target group)
-  if(group MATCHES "^(programs|tests|mutated)$")
-    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  if(NOT MILLRACE_SANITIZE AND group MATCHES "^(programs|tests)$")
+    string(REPLACE tests -O0 level ${group})
+    string(REPLACE programs -O1 level ${level})
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
     # With -O1, g++ 12 sees that in any copy of a std::optional (GCC PR 80635).
     if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
       target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-Wno-maybe-uninitialized>)
     endif()
   endif()
-  if(NOT MILLRACE_SANITIZE OR NOT group IN_LIST MILLRACE_GROUPS_THAT_COMPILE_FAST)
+  if(MILLRACE_SANITIZE AND group MATCHES "^(programs|json|tests)$")
+    target_compile_options(${target} PRIVATE -O0 -g0)
+    if(MILLRACE_SANITIZE MATCHES undefined AND NOT group STREQUAL json)
+      target_compile_options(${target} PRIVATE -fno-sanitize=undefined)
+    endif()
+  elseif(NOT group STREQUAL tests)
     return()
-  endif()
-  target_compile_options(${target} PRIVATE -O0 -g0)
-  if(MILLRACE_SANITIZE MATCHES undefined AND NOT group STREQUAL json)
-    target_compile_options(${target} PRIVATE -fno-sanitize=undefined)
   endif()
   get_target_property(type ${target} TYPE)
   if(type STREQUAL EXECUTABLE)
@@ -90,7 +93,7 @@ endfunction()
 function(millrace_use_precompiled target group)
   millrace_compile_as(${target} ${group})
   if(MILLRACE_UNITY_BUILD)
-    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
   endif()
   if(MILLRACE_PRECOMPILED_HEADERS)
     target_precompile_headers(${target} REUSE_FROM millrace_pch_${group})
@@ -103,6 +106,22 @@ millrace_precompile(library ${PROJECT_SOURCE_DIR}/cmake/precompiled.h absl::stat
 if(MILLRACE_PRECOMPILED_HEADERS)
   set_target_properties(millrace_pch_library PROPERTIES POSITION_INDEPENDENT_CODE ON)
 endif()
+
+# millrace_naming_mutants(list source...): those of the sources in which a race can be put back
+# (engine/base/mutant.h), which examples/race_gallery compiles once more.
+function(millrace_naming_mutants list)
+  # A new mutant changes its header, and perhaps the list.
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+               ${PROJECT_SOURCE_DIR}/engine/base/mutant.h)
+  set(found)
+  foreach(source ${ARGN})
+    file(STRINGS ${source} names_a_mutant REGEX "engine/base/mutant\\.h" LIMIT_COUNT 1)
+    if(names_a_mutant)
+      list(APPEND found ${source})
+    endif()
+  endforeach()
+  set(${list} ${found} PARENT_SCOPE)
+endfunction()
 
 # millrace_library(name [FOLDER folder] DEPENDS public... PRIVATE private...): every .cc below the
 # folder, <name>/ if none is given; engine/explore is a library of its own.
@@ -128,6 +147,19 @@ function(millrace_library name)
   target_link_libraries(millrace_${name} PUBLIC ${ARG_DEPENDS}
                         PRIVATE $<BUILD_INTERFACE:millrace_flags>)
   millrace_use_precompiled(millrace_${name} library)
+  # Sources that name mutants are put together with their like, so that the gallery can be linked with
+  # the others.
+  millrace_naming_mutants(compiled_twice ${sources})
+  list(REMOVE_ITEM sources ${compiled_twice})
+  set_target_properties(millrace_${name} PROPERTIES UNITY_BUILD_MODE GROUP)
+  foreach(kind sources compiled_twice)
+    set(index 0)
+    foreach(source ${${kind}})
+      math(EXPR batch "${index} / 16")
+      math(EXPR index "${index} + 1")
+      set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${kind}_${batch})
+    endforeach()
+  endforeach()
   foreach(dependency ${ARG_PRIVATE})
     string(REGEX MATCH "^([^=]+)=(.+)$" pair ${dependency})
     target_link_libraries(millrace_${name} PRIVATE $<BUILD_INTERFACE:${CMAKE_MATCH_1}>

@@ -34,6 +34,10 @@ tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
 # All of the library as a subproject; the tests of every build compile the engine only.
 tests/consumer/check.sh subdirectory_whole "$PWD/build/nightly/consumer" - g++ \
   >build/nightly/subdirectory.txt || status=$?
+# Every header that is installed, alone.
+cmake --install build/release --prefix build/nightly/prefix >/dev/null
+python3 -B tests/consumer/installed_headers.py build/nightly/prefix g++ "$PWD" --alone \
+  >build/nightly/headers.txt || status=$?
 build/release/tests/scenario_proofs >build/nightly/proofs.txt || status=$?
 build/release/examples/race_gallery/race_gallery run --all --goals \
   >build/nightly/gallery.txt || status=$?
@@ -58,6 +62,8 @@ or_skip() {
 export MILLRACED=$PWD/build/release/examples/hypervisor/millraced
 # The conformance cases on both, and scripts whose every reply is compared.
 or_skip python3 -B tests/hypervisor/run.py --backend both >build/nightly/conformance.txt
+or_skip python3 -B tests/hypervisor/run.py --backend millraced --folder introspect \
+  >build/nightly/introspect.txt
 or_skip python3 -B tests/hypervisor/differential.py >build/nightly/differential.txt
 # What a job's start costs in instructions, among few and among many.
 HYPERVISOR_BACKEND=millraced or_skip python3 -B tests/hypervisor/cost/start_cost_test.py

@@ -24,14 +24,17 @@ PROGRAMS = {  # of the tree, and what each is called here
     'build/release/tests/scenario_proofs': 'proofs',
     'build/release/examples/race_gallery/race_gallery': 'gallery',
     'build/asan-ubsan/examples/race_gallery/race_gallery': 'sanitized_gallery'}
-SCRIPTS = {  # run by python3
+SCRIPTS = {  # run by python3: how their command lines begin
     'tests/campaign/nightly.py': 'campaigns', 'tests/campaign/report.py': 'report',
-    'tests/hypervisor/run.py': 'conformance', 'tests/hypervisor/differential.py': 'differential',
+    'tests/hypervisor/run.py --backend both': 'conformance',
+    'tests/hypervisor/run.py --backend millraced': 'introspect',
+    'tests/consumer/installed_headers.py': 'headers',
+    'tests/hypervisor/differential.py': 'differential',
     'tests/hypervisor/cost/start_cost_test.py': 'cost',
     'tests/explore/replay_page_test.py': 'pages', 'tests/guest/run.py': 'guest'}
-JUDGES = ['campaigns', 'tidy', 'subproject', 'proofs', 'gallery', 'sanitized_gallery', 'report',
-          'conformance', 'differential', 'cost', 'pages', 'guest']
-MAY_BE_SKIPPED = JUDGES[7:]
+JUDGES = ['campaigns', 'tidy', 'subproject', 'headers', 'proofs', 'gallery', 'sanitized_gallery',
+          'report', 'conformance', 'introspect', 'differential', 'cost', 'pages', 'guest']
+MAY_BE_SKIPPED = JUDGES[8:]
 
 STEP = '''#!/bin/bash
 echo "{name} $*" >>"$FOLDER/calls"
@@ -39,7 +42,7 @@ echo "{name} $*" >>"$FOLDER/calls"
 '''
 PYTHON = '''#!/bin/bash
 shift  # -B
-case $1 in
+case $* in
 {cases}  *) exit 99 ;;
 esac
 shift
@@ -61,7 +64,7 @@ class Nightly(unittest.TestCase):
         shutil.copy(NIGHTLY, self.tree / 'tests' / 'nightly.sh')
         self.program(self.bin / 'cmake', STEP.format(name='cmake'))
         self.program(self.bin / 'python3', PYTHON.format(cases=''.join(
-            f'  {path}) name={name} ;;\n' for path, name in SCRIPTS.items())))
+            f'  "{begin}"*) name={name} ;;\n' for begin, name in SCRIPTS.items())))
 
     def program(self, path, text):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@
 #
 #   quickstart   compiler, build tools and libraries; QEMU's tools if they can be had
 #   tests        everything: clang and its sanitizers, GoogleTest, Google Benchmark, QEMU's tools
-#   nightly      and QEMU itself, which answers beside millraced, what its Linux guest is made of, and
+#   nightly      and clang-tidy, QEMU itself, which answers beside millraced, what its Linux guest is made of, and
 #                a browser for pages that replay findings
 #
 # Does nothing, quickly, when all is there. Uses sudo unless run as root. Never removes a package:
@@ -17,21 +17,19 @@ build_packages=(g++ cmake ninja-build ccache pkg-config libboost-context1.81-dev
                 libboost-json1.81-dev libabsl-dev liburing-dev zlib1g-dev libzstd-dev)
 # Checks made with QEMU are left out of the quickstart where QEMU's tools are missing.
 qemu_packages=(qemu-utils qemu-system-common)
-test_packages=(clang lld libclang-rt-14-dev clang-format clang-tidy libgtest-dev
+test_packages=(clang lld libclang-rt-14-dev clang-format libgtest-dev
                libgmock-dev libbenchmark-dev python3
                libgnutls28-dev gnutls-bin libnbd-bin fio)
-nightly_packages=(qemu-system-x86 busybox-static e2fsprogs chromium)
+nightly_packages=(clang-tidy qemu-system-x86 busybox-static e2fsprogs chromium)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 # Prints those of its arguments that are not installed.
 missing_of() {
-  local package
+  local package there
+  there=" $(dpkg-query -W -f='${Package}:${db:Status-Status} ' "$@" 2>/dev/null || true)"
   for package in "$@"; do
-    case "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" in
-      installed*) ;;
-      *) echo "$package" ;;
-    esac
+    [[ $there == *" $package:installed "* ]] || echo "$package"
   done
 }
 

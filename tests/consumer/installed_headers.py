@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What an embedder may rely on about installed headers.
 
-    installed_headers.py PREFIX COMPILER SOURCE_ROOT
+    installed_headers.py PREFIX COMPILER SOURCE_ROOT [--alone]
 
-Each compiles alone, and all together, without a warning of an embedder's -Wall -Wextra; none includes
+All compile together, and with --alone, as the nightly run asks, each alone, without a warning of an embedder's -Wall -Wextra; none includes
 Boost, liburing, or a header that was not installed; they define only MILLRACE_ macros. A header with a .cc beside it is the first thing that file includes (a rule of
 tests/tidy), so only the others are compiled alone here.
 """
@@ -49,7 +49,7 @@ def together(include_folder, headers, compiler):
                 yield f'{file}: defines {macro[1]}'
 
 
-def main(prefix, compiler, root):
+def main(prefix, compiler, root, *words):
     include_folder = pathlib.Path(prefix) / 'include'
     headers = sorted(str(path.relative_to(include_folder))
                      for path in (include_folder / 'millrace').rglob('*.h'))
@@ -60,7 +60,7 @@ def main(prefix, compiler, root):
         path = pathlib.Path(root) / pathlib.Path(header).relative_to('millrace')
         return path.with_suffix('.cc').exists()
 
-    alone = [header for header in headers if not has_source(header)]
+    alone = [header for header in headers if '--alone' in words and not has_source(header)]
 
     def compile_alone(header):
         result = run([compiler, '-std=c++20', f'-I{include_folder}', '-fsyntax-only', '-x', 'c++',

@@ -64,7 +64,7 @@ TEST(CrashInterop, QemuFindsNoCorruptionInWhatACrashLeavesAndReadsTheSame) {
   options.sample_one_in = 400;
   options.on_sample = [&](const CrashedDisk& disk) { return sampler.Take(disk); };
   JobCrashCounts counts;
-  for (uint64_t seed : Seeds(170)) {
+  for (uint64_t seed : Seeds(340)) {
     for (const CrashJob job : kCrashJobs) {
       const CrashCase crash_case = CrashCase::Random(job, seed % 4 == 0 ? 65536 : 512, seed);
       const absl::Status status = RunJobCrashStory(crash_case, seed, options, counts);

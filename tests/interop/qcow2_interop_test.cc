@@ -13,7 +13,7 @@ namespace {
 TEST(Qcow2Interop, RandomTurnsOfQemuAndUsAgree) {
   if (!HasQemuTools()) GTEST_SKIP() << "qemu-utils is not installed";
   InteropCounts counts;
-  for (uint64_t seed : Seeds(50)) {
+  for (uint64_t seed : Seeds(100)) {
     const absl::Status status = RunQcow2Interop(seed, counts);
     ASSERT_TRUE(status.ok()) << status;
   }

@@ -124,9 +124,11 @@ class ZeroesInterop : public testing::TestWithParam<Format> {
 TEST_P(ZeroesInterop, LeaveTheImageAsQemuLeavesIts) {
   if (!HasQemuTools()) GTEST_SKIP() << "qemu-utils is not installed";
   const uint64_t cluster = GetParam().cluster;
+  // Large clusters are 32 MiB a time, and the smaller ones have been through all.
+  const bool is_large = GetParam().cluster > 1 << 20;
   for (const Change first : {Change::kZeroes, Change::kZeroesAndUnmap, Change::kDiscard}) {
     // What is compared is the same with sanitizers, whose part it is to look on once.
-    if (MILLRACE_ASAN && first != Change::kZeroesAndUnmap) continue;
+    if ((MILLRACE_ASAN || is_large) && first != Change::kZeroesAndUnmap) continue;
     for (const std::string& path : {ours_, theirs_}) std::remove(path.c_str());
     ASSERT_NO_FATAL_FAILURE(Make());
     const ByteRange ranges[] = {

@@ -116,7 +116,7 @@ def simulated_graphs_are_checked(source):
 
 @rule
 def tests_have_namespaces_of_their_own(source):
-    """Tests are compiled eight at a time (MILLRACE_UNITY_BUILD): their names must not meet."""
+    """Tests are compiled many at a time (MILLRACE_UNITY_BUILD): their names must not meet."""
     if source.folder != 'tests' or not source.path.endswith('_test.cc'):
         return
     name = pathlib.PurePath(source.path).stem

@@ -38,13 +38,13 @@ void ExpectToGoWell(const Scenario& scenario, Strategy& strategy, uint64_t sched
 
 TEST_P(Exploration, GoesWellUnderThePortfolio) {
   Portfolio strategy(1, kCatalogueRates);
-  ExpectToGoWell(GetParam(), strategy, MILLRACE_ASAN ? 10 : 200);
+  ExpectToGoWell(GetParam(), strategy, MILLRACE_ASAN ? 10 : 120);
 }
 
 // O11: whatever the portfolio has set up, faults among it, a fair scheduler brings to its end.
 TEST_P(Exploration, ComesToItsEndWhenFaultsHaveStopped) {
   FairEnd strategy(std::make_unique<Portfolio>(1, kCatalogueRates, Portfolio::Members::kSeeded), 1);
-  ExpectToGoWell(GetParam(), strategy, MILLRACE_ASAN ? 6 : 100);
+  ExpectToGoWell(GetParam(), strategy, MILLRACE_ASAN ? 6 : 60);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Exploration, testing::ValuesIn(AllScenarios()), ScenarioTestName);

@@ -60,6 +60,7 @@ absl::Status LinearCopier::CoRun(JobContext& context, uint64_t bytes) {
 LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
   if (!path_) path_ = mover_.Path();
   Allowance allowance;
+  allowance.may_rest = !AreGuestsSparedBySpeed(context);
   mover_.OnPace(!path_->wants_events && context.speed() == 0);
   if (path_->wants_events) return allowance;
   const GuestWatch::Allowance share =
@@ -67,7 +68,7 @@ LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
   allowance.batches = share.batches;
   if (MILLRACE_BUGGIFY("copy: one batch at a time")) allowance.batches = 1;
   const std::optional<GuestWatch::Allowance> beside_guests = guests_.AllowanceNow();
-  if (beside_guests) {
+  if (beside_guests && allowance.may_rest) {
     allowance.batches = std::min(allowance.batches, beside_guests->batches);
     allowance.piece_bytes = std::min(allowance.piece_bytes, beside_guests->batch_bytes);
   }
@@ -78,6 +79,12 @@ LinearCopier::Allowance LinearCopier::AllowanceNow(const JobContext& context) {
     allowance.batch_bytes = std::min(allowance.batch_bytes, beside_guests->batch_bytes);
   }
   return allowance;
+}
+
+// A speed limit is what its user spares the guests by, and says how long a step is: 512 KiB, as
+// QEMU's is. Who asks for a latency besides gets that.
+bool LinearCopier::AreGuestsSparedBySpeed(const JobContext& context) const {
+  return context.speed() > 0 && options_.tuning.latency_target == 0;
 }
 
 absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
@@ -101,7 +108,8 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
     const Allowance allowance = AllowanceNow(context);
     const bool has_more = MayCut() || window_.FirstWaiting() != nullptr;
     if (has_more && window_.moving() < allowance.batches) {
-      if (const Nanoseconds rest = guests_.TakeRest(); rest > 0) {
+      const Nanoseconds rest = allowance.may_rest ? guests_.TakeRest() : 0;
+      if (rest > 0) {
         context.CoSleep(rest);
         continue;
       }

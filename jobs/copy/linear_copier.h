@@ -70,8 +70,10 @@ class LinearCopier {
     size_t batches = 1;
     uint64_t batch_bytes = 0;  // 0: one piece
     uint64_t piece_bytes = kCopyPieceBytesMax;
+    bool may_rest = false;  // for the guests' sake, before the next batch
   };
   Allowance AllowanceNow(const JobContext& context);
+  bool AreGuestsSparedBySpeed(const JobContext& context) const;
   absl::Status CoCopy(JobContext& context, TaskScope& scope) MILLRACE_MAY_SUSPEND;
   // Starts what waits, or what comes next.
   absl::Status CoStartNext(JobContext& context, TaskScope& scope, const Allowance& allowance)

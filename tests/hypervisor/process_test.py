@@ -54,6 +54,22 @@ class Ends(Case):
         self.assertEqual(self.vm.quit(), 0)
         self.assert_locks_are_gone()
 
+    def test_a_job_with_a_limit_has_done_one_step(self):
+        """512 KiB of it, however low the limit is, and though a guest has just written."""
+        mid = self.images.create('mid.img', backing=self.base)
+        self.images.io('mid.img', 'write -P 2 0 4M')
+        for command, options in (('block-stream', {}), ('block-commit', {'top': mid})):
+            with self.subTest(command=command):
+                self.vm = self.machine()
+                top = self.images.create('upper.img', backing=mid)
+                self.vm.drive(top).launch()
+                self.vm.io('drive0', 'write -P 3 3M 1M')
+                self.vm.command(command, device='drive0', speed=65536, **options)
+                self.vm.command('quit')
+                told = self.vm.qmp.wait_event('BLOCK_JOB_CANCELLED', device='drive0')['data']
+                self.assertEqual((told['offset'], told['len']), (MIB // 2, 4 * MIB))
+                self.assertEqual(self.vm.wait_exit(), 0)
+
     def test_signals(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with self.subTest(signal=number):

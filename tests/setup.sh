@@ -13,7 +13,7 @@
 # packages and stops.
 set -euo pipefail
 
-build_packages=(g++ cmake ninja-build ccache pkg-config libboost-context1.81-dev libboost1.81-dev
+build_packages=(g++ cmake ninja-build pkg-config libboost-context1.81-dev libboost1.81-dev
                 libboost-json1.81-dev libabsl-dev liburing-dev zlib1g-dev libzstd-dev)
 # Checks made with QEMU are left out of the quickstart where QEMU's tools are missing.
 qemu_packages=(qemu-utils qemu-system-common)

@@ -16,11 +16,9 @@
 namespace millrace {
 namespace {
 
-using Access = GraphReaderAccess;
-
 std::vector<const Node*> NodesOf(const GraphReader& reader) {
   std::vector<const Node*> nodes;
-  for (NodeId id : reader.Nodes()) nodes.push_back(Access::Resolve(reader, id));
+  for (NodeId id : reader.Nodes()) nodes.push_back(GraphReaderAccess::Resolve(reader, id));
   return nodes;
 }
 
@@ -60,7 +58,7 @@ std::string OperationText(OperationSet operations) {
 }
 
 bool IsReadOnly(const GraphReader& reader, const Node& node) {
-  const ProposedGraph* plan = Access::Plan(reader);
+  const ProposedGraph* plan = GraphReaderAccess::Plan(reader);
   return plan != nullptr ? plan->IsReadOnly(node) : node.is_read_only;
 }
 
@@ -82,16 +80,16 @@ void AppendNode(const GraphReader& reader, const Node& node, std::string* text) 
   StrAppend(text, node.name, ": ", node.driver->driver_name(), ", ", node.driver->bytes(), " bytes",
             IsReadOnly(reader, node) ? ", read-only" : "", node.is_implicit ? ", implicit" : "",
             node.is_quiesced() ? ", drained" : "", "\n");
-  for (const Edge* edge : Access::ParentsOf(reader, node)) {
+  for (const Edge* edge : GraphReaderAccess::ParentsOf(reader, node)) {
     if (edge->attachment == nullptr) continue;
     const AttachmentOptions& options = edge->attachment->options;
     StrAppend(text, "  used by ", options.holder->Describe(), " as ", edge->name,
               options.device_name.empty() ? "" : StrCat(" (device '", options.device_name, "')"),
-              ": ", PermissionText(Access::PermissionsOf(reader, *edge)), "\n");
+              ": ", PermissionText(GraphReaderAccess::PermissionsOf(reader, *edge)), "\n");
   }
-  for (const Edge* edge : Access::ChildrenOf(reader, node)) {
-    StrAppend(text, "  ", edge->name, " -> ", Access::ChildOf(reader, *edge)->name, ": ",
-              PermissionText(Access::PermissionsOf(reader, *edge)),
+  for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader, node)) {
+    StrAppend(text, "  ", edge->name, " -> ", GraphReaderAccess::ChildOf(reader, *edge)->name, ": ",
+              PermissionText(GraphReaderAccess::PermissionsOf(reader, *edge)),
               edge->lease == nullptr ? "" : StrCat("; leased by ", edge->lease->holder->Describe()),
               "\n");
   }
@@ -102,7 +100,7 @@ void AppendNode(const GraphReader& reader, const Node& node, std::string* text) 
 }
 
 std::string NameOf(const GraphReader& reader, NodeId id) {
-  if (const Node* node = Access::Resolve(reader, id)) return node->name;
+  if (const Node* node = GraphReaderAccess::Resolve(reader, id)) return node->name;
   return StrCat("(", GraphInternals::Of(reader.graph()).LastNameOf(id), ", gone)");
 }
 
@@ -146,7 +144,7 @@ void AppendDotNode(const GraphReader& reader, const Node& node, int* users, std:
   StrAppend(text, "  ", DotText(node.name), " [shape=box, label=", DotText(label),
             node.is_filter() ? ", style=dashed" : "",
             node.is_quiesced() ? ", color=grey, fontcolor=grey" : "", "];\n");
-  for (const Edge* edge : Access::ParentsOf(reader, node)) {
+  for (const Edge* edge : GraphReaderAccess::ParentsOf(reader, node)) {
     if (edge->attachment == nullptr) continue;
     const std::string user = StrCat("user", (*users)++);
     StrAppend(text, "  ", user,
@@ -155,10 +153,10 @@ void AppendDotNode(const GraphReader& reader, const Node& node, int* users, std:
     StrAppend(text, "  ", user, " -> ", DotText(node.name), " [label=", DotText(edge->name),
               "];\n");
   }
-  for (const Edge* edge : Access::ChildrenOf(reader, node)) {
+  for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader, node)) {
     StrAppend(
-        text, "  ", DotText(node.name), " -> ", DotText(Access::ChildOf(reader, *edge)->name),
-        " [label=",
+        text, "  ", DotText(node.name), " -> ",
+        DotText(GraphReaderAccess::ChildOf(reader, *edge)->name), " [label=",
         DotText(StrCat(edge->name, edge->lease == nullptr
                                        ? ""
                                        : StrCat(", leased by ", edge->lease->holder->Describe()))),
@@ -176,13 +174,13 @@ class PictureBuilder {
     const std::vector<const Node*> nodes = NodesOf(reader_);
     for (const Node* node : nodes) {
       ids_[node] = Add({0, true, node->name, std::string(node->driver->driver_name())});
-      for (const Edge* edge : Access::ParentsOf(reader_, *node)) {
+      for (const Edge* edge : GraphReaderAccess::ParentsOf(reader_, *node)) {
         if (edge->attachment != nullptr) AddArrow(UserOf(*edge->attachment), ids_[node], *edge);
       }
     }
     for (const Node* node : nodes) {
-      for (const Edge* edge : Access::ChildrenOf(reader_, *node)) {
-        AddArrow(ids_[node], ids_[Access::ChildOf(reader_, *edge)], *edge);
+      for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader_, *node)) {
+        AddArrow(ids_[node], ids_[GraphReaderAccess::ChildOf(reader_, *edge)], *edge);
       }
     }
     return std::move(picture_);
@@ -203,7 +201,8 @@ class PictureBuilder {
     return id;
   }
   void AddArrow(uint64_t parent, uint64_t child, const Edge& edge) {
-    picture_.arrows.push_back({parent, child, edge.name, Access::PermissionsOf(reader_, edge),
+    picture_.arrows.push_back({parent, child, edge.name,
+                               GraphReaderAccess::PermissionsOf(reader_, edge),
                                edge.lease == nullptr ? nullptr : edge.lease->holder});
   }
 
@@ -240,14 +239,14 @@ void WriteAttachment(JsonWriter& json, const GraphReader& reader, const Edge& ed
   json.Key("stays").Bool(options.stays_at_node);
   json.Key("in-flight").Number(uint64_t{edge.attachment->in_flight()});
   json.Key("queued").Number(uint64_t{edge.attachment->queue.size()});
-  WritePermissions(json, Access::PermissionsOf(reader, edge));
+  WritePermissions(json, GraphReaderAccess::PermissionsOf(reader, edge));
   json.EndObject();
 }
 
 void WriteEdge(JsonWriter& json, const GraphReader& reader, const Edge& edge) {
   json.BeginObject().Key("name").String(edge.name).Key("role").String(RoleName(edge.role));
-  json.Key("child").String(Access::ChildOf(reader, edge)->name);
-  WritePermissions(json, Access::PermissionsOf(reader, edge));
+  json.Key("child").String(GraphReaderAccess::ChildOf(reader, edge)->name);
+  WritePermissions(json, GraphReaderAccess::PermissionsOf(reader, edge));
   json.Key("lease");
   if (edge.lease == nullptr) {
     json.Null();
@@ -276,11 +275,12 @@ void WriteNode(JsonWriter& json, const GraphReader& reader, const Node& node) {
   json.Key("state").String(node.driver->state_in_words());
   json.Key("requests").Number(uint64_t{node.requests.size()});
   json.Key("users").BeginArray();
-  for (const Edge* edge : Access::ParentsOf(reader, node)) {
+  for (const Edge* edge : GraphReaderAccess::ParentsOf(reader, node)) {
     if (edge->attachment != nullptr) WriteAttachment(json, reader, *edge);
   }
   json.EndArray().Key("edges").BeginArray();
-  for (const Edge* edge : Access::ChildrenOf(reader, node)) WriteEdge(json, reader, *edge);
+  for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader, node))
+    WriteEdge(json, reader, *edge);
   json.EndArray().Key("claims").BeginArray();
   for (const OperationClaimRecord& claim : node.claims) WriteClaim(json, claim);
   json.EndArray().EndObject();

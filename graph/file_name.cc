@@ -13,8 +13,6 @@
 namespace millrace {
 namespace {
 
-using Access = GraphReaderAccess;
-
 // The rest of "children.0" behind the dot; nothing for children that are in no list.
 std::optional<std::string_view> ListOf(std::string_view edge_name) {
   const size_t dot = edge_name.find('.');
@@ -51,7 +49,8 @@ bool HasProtocolName(const Node& node) {
 }
 
 const Node* FileBelow(const GraphReader& reader, const Node& node) {
-  return Access::ChildOf(reader, node, node.is_filter() ? Role::kFiltered : Role::kPrimary);
+  return GraphReaderAccess::ChildOf(reader, node,
+                                    node.is_filter() ? Role::kFiltered : Role::kPrimary);
 }
 
 std::string HeaderName(const Node& node) {
@@ -89,10 +88,10 @@ std::string JsonObjectLikeQemu(std::vector<JsonMember> members) {
 }
 
 const Node* FileNames::Below(const Edge& edge) const {
-  const Node* below = Access::ChildOf(reader_, edge);
+  const Node* below = GraphReaderAccess::ChildOf(reader_, edge);
   if (edge.role != Role::kBacking || backing_ == Backing::kAsItIs) return below;
   while (below->is_filter()) {
-    const Node* next = Access::ChildOf(reader_, *below, Role::kFiltered);
+    const Node* next = GraphReaderAccess::ChildOf(reader_, *below, Role::kFiltered);
     if (next == nullptr) break;
     below = next;
   }
@@ -105,7 +104,7 @@ bool FileNames::IsOverridden(const Node& node) {
     return false;
   }
   const std::string header = HeaderName(node);
-  for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
+  for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader_, node)) {
     if (edge->role == Role::kBacking) return Of(*Below(*edge)).shown != header;
   }
   return !header.empty();
@@ -127,19 +126,19 @@ FileName FileNames::Name(const Node& node) {
   if (node.driver->kind() == NodeKind::kProtocol && node.driver->is_known_by_filename()) {
     members.emplace_back("filename", JsonString(name.exact));
   }
-  for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
+  for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader_, node)) {
     if (edge->role == Role::kBacking && !is_overridden) continue;
     const FileName& below = names_[Below(*edge)];
     if (!below.options.empty()) AddChildOptions(edge->name, below.options, &members);
   }
-  if (is_overridden && Access::ChildOf(reader_, node, Role::kBacking) == nullptr) {
+  if (is_overridden && GraphReaderAccess::ChildOf(reader_, node, Role::kBacking) == nullptr) {
     members.emplace_back("backing", "null");
   }
   name.options = JsonObjectLikeQemu(std::move(members));
   const FilterDriver* filter = AsFilter(node);
   if (filter != nullptr && file != nullptr) {
     const std::string& below = names_[file].exact;
-    const Node* second = Access::ChildOf(reader_, node, Role::kData);
+    const Node* second = GraphReaderAccess::ChildOf(reader_, node, Role::kData);
     if (second != nullptr) {  // a name for each: "blkverify:RAW:TEST"
       const std::string& other = names_[second].exact;
       if (is_plain && !filter->protocol_name().empty() && !below.empty() && !other.empty()) {
@@ -166,7 +165,7 @@ const FileName& FileNames::Of(const Node& top) {
     const Node& node = *open.back();
     const size_t before = open.size();
     if (!names_.contains(&node)) {
-      for (const Edge* edge : Access::ChildrenOf(reader_, node)) {
+      for (const Edge* edge : GraphReaderAccess::ChildrenOf(reader_, node)) {
         // Past filters a name has nothing of the backing image in it.
         if (backing_ == Backing::kPastFilters && edge->role == Role::kBacking) continue;
         const Node* child = Below(*edge);

@@ -5,9 +5,9 @@
 #     INSTALL_PREFIX CXX
 #
 # subdirectory compiles the engine once more, subdirectory_whole, which the nightly run calls, the
-# whole library, and each source alone, without the precompiled headers that halve the time.
+# whole library, and each source alone.
 set -euo pipefail
-program=program fast=OFF
+program=program unity=OFF
 kind=$1 work=$2 prefix=$3 compiler=$4
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -15,7 +15,7 @@ rm -rf "${work:?}/$kind"
 mkdir -p "$work/$kind"
 cd "$work/$kind"
 
-[ "$kind" != subdirectory ] || program=engine_program fast=ON
+[ "$kind" != subdirectory ] || program=engine_program unity=ON
 case "$kind" in
   find_package)
     cmake -S "$here/find_package" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
@@ -26,8 +26,7 @@ case "$kind" in
   subdirectory | subdirectory_whole)
     # The one without a build type: quick to build, and it has no flags that could hide a change.
     cmake -S "$here/subdirectory" -B . -G Ninja -DCMAKE_CXX_COMPILER="$compiler" \
-      -DMILLRACE_SOURCE_FOLDER="$root" -DMILLRACE_PRECOMPILED_HEADERS="$fast" \
-      -DMILLRACE_UNITY_BUILD="$fast"
+      -DMILLRACE_SOURCE_FOLDER="$root" -DMILLRACE_UNITY_BUILD="$unity"
     cmake --build . --target "$program"
     ;;
   pkg_config)

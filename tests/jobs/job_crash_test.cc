@@ -28,10 +28,10 @@ class JobCrash : public testing::TestWithParam<CrashJob> {
 };
 
 TEST_P(JobCrash, LeavesSoundImagesOfTheSmallestClustersAndEveryFlushedSector) {
-  Crash(512, 40, 64);
+  Crash(512, 80, 64);
 }
 TEST_P(JobCrash, LeavesSoundImagesOfTheUsualClustersAndEveryFlushedSector) {
-  Crash(65536, 200, 24);
+  Crash(65536, 400, 24);
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, JobCrash, testing::ValuesIn(kCrashJobs), [](const auto& each) {

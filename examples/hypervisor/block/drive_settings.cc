@@ -77,10 +77,10 @@ absl::Status Rename(json::object& options, std::string_view old_name, std::strin
 
 // Limits have old names too: "bps_rd_max" is "throttling.bps-read-max".
 absl::Status TakeOldThrottleNames(json::object& options, json::object& throttling) {
-  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+  constexpr std::pair<std::string_view, std::string_view> kOldNames[] = {
       {"bps", "bps-total"},   {"bps_rd", "bps-read"},   {"bps_wr", "bps-write"},
       {"iops", "iops-total"}, {"iops_rd", "iops-read"}, {"iops_wr", "iops-write"}};
-  for (const auto& [old_name, name] : kNames) {
+  for (const auto& [old_name, name] : kOldNames) {
     for (const std::string_view suffix : {"", "max"}) {
       const std::string old =
           suffix.empty() ? std::string(old_name) : StrCat(old_name, "_", suffix);

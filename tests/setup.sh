@@ -5,8 +5,8 @@
 #
 #   quickstart   compiler, build tools and libraries; QEMU's tools if they can be had
 #   tests        everything: clang and its sanitizers, GoogleTest, Google Benchmark, QEMU's tools
-#   nightly      and clang-tidy, QEMU itself, which answers beside millraced, what its Linux guest is made of, and
-#                a browser for pages that replay findings
+#   nightly      and clang-tidy, QEMU itself, which answers beside millraced, what its Linux guest is
+#                made of, and a browser for pages that replay findings
 #
 # Does nothing, quickly, when all is there. Uses sudo unless run as root. Never removes a package:
 # where one would have to go (Boost 1.74's dev packages exclude those of 1.81), it names the

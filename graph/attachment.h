@@ -114,51 +114,52 @@ class Attachment {
   // ---- I/O -------------------------------------------------------------------------------------
   // InvalidArgument beyond the end or without the permission; ResourceExhausted (no space),
   // DataLoss (corrupt image), Unavailable (host I/O), with the errno attached. Not cancellable once
-  // started.
-  absl::Status CoRead(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
-  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags = {})
+  // started. An exception that leaves a driver's function ends the program here, before it unwinds
+  // anything of the caller's.
+  absl::Status CoRead(uint64_t offset, const IoVector& target) noexcept MILLRACE_MAY_SUSPEND;
+  absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags = {}) noexcept
       MILLRACE_MAY_SUSPEND;
-  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags = {}) MILLRACE_MAY_SUSPEND;
-  absl::Status CoDiscard(ByteRange range) MILLRACE_MAY_SUSPEND;
+  absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags = {}) noexcept MILLRACE_MAY_SUSPEND;
+  absl::Status CoDiscard(ByteRange range) noexcept MILLRACE_MAY_SUSPEND;
   // Empties the image at or right below the node, in part (whole clusters, or up to the end): what
   // its backing has shows through. Only where that is the same, and nobody writes meanwhile. For
   // kWrite or kWriteUnchanged; Unimplemented: the format cannot.
-  absl::Status CoForget(ByteRange range) MILLRACE_MAY_SUSPEND;
+  absl::Status CoForget(ByteRange range) noexcept MILLRACE_MAY_SUSPEND;
   // Everything acknowledged before is durable when it returns.
-  absl::Status CoFlush() MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlush() noexcept MILLRACE_MAY_SUSPEND;
   // One at a time on a node: of several, each finds the size that the one before has left. Where it
   // cuts, it waits for a drained section of its own, so that nothing is written behind the new end:
   // called by whoever holds a section over the node already, it would wait for its caller. If that
   // section names this attachment's holder as an owner it is refused with FailedPrecondition
   // (kNodeInUse); else that cannot be known, and it waits. Growing in one's own section is fine.
-  absl::Status CoResize(uint64_t bytes) MILLRACE_MAY_SUSPEND;
+  absl::Status CoResize(uint64_t bytes) noexcept MILLRACE_MAY_SUSPEND;
 
   // Whether the start of `range` is allocated in the chain from layer `first` down to layer `last`,
   // both included; layers are non-filter nodes below this attachment. An invalid `first` means the
   // first layer, an invalid `last` the bottom of the chain. NotFound if a layer is not there.
-  absl::StatusOr<AllocationRun> CoAllocation(ByteRange range, NodeId first, NodeId last)
+  absl::StatusOr<AllocationRun> CoAllocation(ByteRange range, NodeId first, NodeId last) noexcept
       MILLRACE_MAY_SUSPEND;
 
   // ---- Much at once ------------------------------------------------------------------------------
   // The answers for all of `range`, appended in order. On an error some are missing.
   absl::Status CoAllocations(ByteRange range, NodeId first, NodeId last,
-                             std::vector<AllocationRun>* runs) MILLRACE_MAY_SUSPEND;
+                             std::vector<AllocationRun>* runs) noexcept MILLRACE_MAY_SUSPEND;
   // Several ranges as one request, ascending and disjoint; `target` and `source` hold one after the
   // other. What is contiguous in a file goes there as one operation. On an error any part of them
   // may have been read or written.
-  absl::Status CoReadParts(absl::Span<const ChainPart> parts, const IoVector& target)
+  absl::Status CoReadParts(absl::Span<const ChainPart> parts, const IoVector& target) noexcept
       MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteParts(absl::Span<const ByteRange> ranges, const IoVector& source,
-                            WriteFlags flags = {}) MILLRACE_MAY_SUSPEND;
+                            WriteFlags flags = {}) noexcept MILLRACE_MAY_SUSPEND;
   // Has the host copy, or share, what `parts` show into the same ranges of `target`'s image, so
   // that the bytes do not pass through here. `memory` is as long as the parts together; it only
   // names the bytes. False if that cannot be done, or not all of it: the caller reads and writes
   // the same ranges, which hold old or new bytes until then.
   bool CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& target,
-                       const IoVector& memory) MILLRACE_MAY_SUSPEND;
+                       const IoVector& memory) noexcept MILLRACE_MAY_SUSPEND;
   // Reads without handing out, for what a filter at this attachment's node does when it is read
   // through. Ranges as above.
-  absl::Status CoPrefetch(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND;
+  absl::Status CoPrefetch(absl::Span<const ChainPart> parts) noexcept MILLRACE_MAY_SUSPEND;
   // Of the way down to layer `last`, or, if that is invalid, to the bottom; as the graph is now.
   PathTraits PathBelow(NodeId last) const;
 

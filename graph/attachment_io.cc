@@ -111,7 +111,7 @@ absl::Status AttachmentCore::CoFlush(const InFlightRequest& entered) {
 
 // ---- Attachment --------------------------------------------------------------------------------
 
-absl::Status Attachment::CoRead(uint64_t offset, const IoVector& target) {
+absl::Status Attachment::CoRead(uint64_t offset, const IoVector& target) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
@@ -120,7 +120,8 @@ absl::Status Attachment::CoRead(uint64_t offset, const IoVector& target) {
   return core.CoRead(request, offset, target);
 }
 
-absl::Status Attachment::CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags) {
+absl::Status Attachment::CoWrite(uint64_t offset, const IoVector& source,
+                                 WriteFlags flags) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -129,7 +130,7 @@ absl::Status Attachment::CoWrite(uint64_t offset, const IoVector& source, WriteF
   return core.CoWrite(request, offset, source, flags);
 }
 
-absl::Status Attachment::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
+absl::Status Attachment::CoWriteZeroes(ByteRange range, ZeroFlags flags) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -138,7 +139,7 @@ absl::Status Attachment::CoWriteZeroes(ByteRange range, ZeroFlags flags) {
   return core.CoWriteZeroes(request, range.offset, range.bytes, flags);
 }
 
-absl::Status Attachment::CoDiscard(ByteRange range) {
+absl::Status Attachment::CoDiscard(ByteRange range) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -148,7 +149,7 @@ absl::Status Attachment::CoDiscard(ByteRange range) {
   return core.CoDiscard(request, range.offset, range.bytes);
 }
 
-absl::Status Attachment::CoForget(ByteRange range) {
+absl::Status Attachment::CoForget(ByteRange range) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -159,7 +160,7 @@ absl::Status Attachment::CoForget(ByteRange range) {
   return CoForgetNode(request.node(), range);
 }
 
-absl::Status Attachment::CoFlush() {
+absl::Status Attachment::CoFlush() noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -252,7 +253,7 @@ absl::Status CoShrink(AttachmentCore& core, uint64_t bytes) MILLRACE_MAY_SUSPEND
 
 }  // namespace
 
-absl::Status Attachment::CoResize(uint64_t bytes) {
+absl::Status Attachment::CoResize(uint64_t bytes) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
@@ -286,7 +287,8 @@ absl::StatusOr<Layers> ResolveLayers(const Graph& graph, NodeId first, NodeId la
 
 }  // namespace
 
-absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId first, NodeId last) {
+absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId first,
+                                                       NodeId last) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;  // this object may move while the operation is under way
   const AttachmentUse use(core);
@@ -300,7 +302,7 @@ absl::StatusOr<AllocationRun> Attachment::CoAllocation(ByteRange range, NodeId f
 // ---- Much at once ------------------------------------------------------------------------------
 
 absl::Status Attachment::CoAllocations(ByteRange range, NodeId first, NodeId last,
-                                       std::vector<AllocationRun>* runs) {
+                                       std::vector<AllocationRun>* runs) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -311,7 +313,8 @@ absl::Status Attachment::CoAllocations(ByteRange range, NodeId first, NodeId las
   return CoAllocationsInChain(request.node(), range, layers.first, layers.last, runs);
 }
 
-absl::Status Attachment::CoReadParts(absl::Span<const ChainPart> parts, const IoVector& target) {
+absl::Status Attachment::CoReadParts(absl::Span<const ChainPart> parts,
+                                     const IoVector& target) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -324,7 +327,7 @@ absl::Status Attachment::CoReadParts(absl::Span<const ChainPart> parts, const Io
 }
 
 absl::Status Attachment::CoWriteParts(absl::Span<const ByteRange> ranges, const IoVector& source,
-                                      WriteFlags flags) {
+                                      WriteFlags flags) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);
@@ -339,7 +342,7 @@ absl::Status Attachment::CoWriteParts(absl::Span<const ByteRange> ranges, const 
 }
 
 bool Attachment::CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& target,
-                                 const IoVector& memory) {
+                                 const IoVector& memory) noexcept {
   if (!is_attached() || !target.is_attached()) return false;
   AttachmentCore& to = *target.core_;
   const AttachmentUse use(*core_);
@@ -357,7 +360,7 @@ bool Attachment::CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& 
   return may_share && CoTryShareNodeParts(request.node(), parts, target_request.node(), memory);
 }
 
-absl::Status Attachment::CoPrefetch(absl::Span<const ChainPart> parts) {
+absl::Status Attachment::CoPrefetch(absl::Span<const ChainPart> parts) noexcept {
   if (!is_attached()) return NotAttached();
   AttachmentCore& core = *core_;
   const AttachmentUse use(core);

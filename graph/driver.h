@@ -30,6 +30,7 @@
 #include "absl/types/span.h"
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/strong_int.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/graph/io/io_vector.h"
@@ -400,7 +401,7 @@ class ProtocolDriver : public Driver {
 
 // Requests of guests and of jobs pass it alike, from the node that they were made on downwards. An
 // exception must not leave any of its functions: they run on a coroutine's stack, which nothing
-// unwinds across (engine/coroutine/README.md).
+// unwinds across (engine/coroutine/README.md), and the program ends by std::terminate().
 class FilterDriver : public Driver {
  public:
   NodeKind kind() const final { return NodeKind::kFilter; }
@@ -491,6 +492,12 @@ class DriverContext {
   // For texts: the name, and that of the file below if the node's name was generated.
   virtual std::string NodeInWords() const { return node_name(); }
   virtual bool is_read_only() const = 0;
+  // The other nodes of the graph that have this file of the host open and are used in a way that
+  // excludes `need`: each by the image that it is the file of, if that is one node.
+  virtual std::vector<ConflictHolder> OthersWithFile(const FileIdentity& /*file*/,
+                                                     const Permissions& /*need*/) const {
+    return {};
+  }
 
   // ---- Children --------------------------------------------------------------------------------
   virtual bool HasChild(ChildKey child) const = 0;

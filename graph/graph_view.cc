@@ -166,7 +166,13 @@ class UserList {
     }
   }
   void AddParent(const Edge& edge) {
-    if (edge.parent->is_filter()) AddClaimsOn(*edge.parent);
+    const Node& parent = *edge.parent;
+    if (parent.is_filter()) AddClaimsOn(parent);
+    // A filter that a job has put there is known by its job.
+    const bool is_of_job =
+        std::any_of(parent.claims.begin(), parent.claims.end(),
+                    [](const auto& claim) { return claim.holder->type.ends_with(" job"); });
+    if (parent.is_filter() && parent.is_implicit && is_of_job) return;
     parents_.push_back({.id = edge.parent->name, .type = "node", .as = edge.name});
   }
   std::vector<ConflictHolder> Take(bool with_others) {

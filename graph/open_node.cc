@@ -123,7 +123,7 @@ absl::Status CommitReadOnly(Graph& graph, const DrainedSection& drained,
 
 }  // namespace
 
-absl::Status CoOpenNode(Graph& graph, NodeId id) {
+absl::Status CoOpenNode(Graph& graph, NodeId id) noexcept {
   Node* node = GraphInternals::Of(graph).Resolve(id);
   if (node == nullptr) return GraphInternals::Of(graph).StaleError(id);
   if (node->driver->kind() == NodeKind::kFormat && node->FindChild(Role::kPrimary) == nullptr &&

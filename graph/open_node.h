@@ -15,8 +15,8 @@ namespace millrace {
 
 // Opens the driver of a node that a transaction added, with its primary and filtered children
 // already linked. On error the node is as it was; drop what holds it. Nobody else should know the
-// node yet.
-absl::Status CoOpenNode(Graph& graph, NodeId node) MILLRACE_MAY_SUSPEND;
+// node yet. An exception that leaves the driver ends the program here.
+absl::Status CoOpenNode(Graph& graph, NodeId node) noexcept MILLRACE_MAY_SUSPEND;
 
 // Makes a node writable or read-only, together with the primary children below it that must follow.
 // Begins a drained section of its own unless the node is as wanted already. PermissionDenied

@@ -242,16 +242,33 @@ bool IsReadOnly(Graph& graph, NodeId id) {
   return node.ok() && node->is_read_only();
 }
 
+namespace {
+
+std::string WhoStandsOn(const std::vector<ConflictHolder>& holders) {
+  std::string text;
+  for (const ConflictHolder& holder : holders) {
+    StrAppend(&text, text.empty() ? "" : ", ", holder.type, " '", holder.id, "'");
+  }
+  return text;
+}
+
+}  // namespace
+
 absl::Status CheckIsRoot(const NodeView& device, std::string_view action) {
   // A root has users but no parent node; a job's filter above it makes it one no longer.
   if (device.has_attachment() && device.parents().empty()) return absl::OkStatus();
+  Conflict conflict{.reason = ConflictReason::kNotRoot, .object = device.name()};
+  conflict.holders = device.jobs_and_parents();
+  std::string why = "nobody uses it as a disk";
+  conflict.next_step = "attach its user first, or name the node that a user is attached to";
+  if (!device.parents().empty()) {
+    why = StrCat("it lies below ", WhoStandsOn(conflict.holders));
+    conflict.next_step =
+        "name a node that nothing stands on, or wait until the job above it has ended";
+  }
   return RefusalStatus(
-      absl::StatusCode::kInvalidArgument,
-      {.reason = ConflictReason::kNotRoot,
-       .object = device.name(),
-       .holders = device.jobs_and_parents(),
-       .next_step = "name a node that nothing stands on, or wait until the job above it has ended"},
-      StrCat("cannot ", action, " '", device.name(), "': the device is not a root node"));
+      absl::StatusCode::kInvalidArgument, conflict,
+      StrCat("cannot ", action, " '", device.name(), "': the device is not a root node: ", why));
 }
 
 namespace {

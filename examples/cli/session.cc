@@ -87,7 +87,8 @@ void Session::OnLog(LogLevel level, std::string_view line) {
 namespace {
 
 std::string NextStep(const Conflict& conflict, bool can_ignore_locks) {
-  if (conflict.reason != ConflictReason::kImageLocked) return conflict.next_step;
+  const bool is_here = !conflict.holders.empty() && conflict.holders.front().type == "node";
+  if (conflict.reason != ConflictReason::kImageLocked || is_here) return conflict.next_step;
   std::string step = "close it there first";
   const bool is_for_a_look = conflict.next_step.find("force-share") != std::string::npos;
   if (is_for_a_look && can_ignore_locks) {

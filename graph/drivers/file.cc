@@ -232,7 +232,10 @@ absl::Status FileDriver::CoOpen(DriverContext& context) {
   MILLRACE_RETURN_IF_ERROR(CheckConfined());
   bytes_ = info_.bytes;
   if (options_.locking != FileLocking::kOff) {
-    locks_ = std::make_unique<ImageLocks>(io(), file_, PrintableName(options_.path));
+    locks_ = std::make_unique<ImageLocks>(
+        io(), file_, PrintableName(options_.path), [this](const Permissions& need) {
+          return context_->OthersWithFile({info_.device, info_.inode}, need);
+        });
   }
   return absl::OkStatus();
 }

@@ -49,26 +49,38 @@ std::vector<uint64_t> ImageLocks::BytesOf(const Permissions& permissions) {
 
 namespace {
 
-std::string HolderIn(const absl::Status& refusal) {
-  const std::optional<Conflict> conflict = ConflictOf(refusal);
-  if (!conflict || conflict->holders.empty()) return "somebody else who has it open";
-  return DescribeLockHolder(conflict->holders.front());
+std::string Describe(const std::vector<ConflictHolder>& holders) {
+  if (holders.empty()) return "somebody else who has it open";
+  const ConflictHolder& first = holders.front();
+  if (first.type == "node") return StrCat("node '", first.id, "', here,");
+  return DescribeLockHolder(first);
 }
 
 }  // namespace
 
-// What to do is the same whoever holds it: nobody's image is opened behind his back, but for a
-// look.
-absl::Status ImageLocks::Refused(const absl::Status& by_host, std::string detail, bool is_to_look,
-                                 std::string_view text) const {
+std::vector<ConflictHolder> ImageLocks::HoldersIn(const absl::Status& refusal,
+                                                  const Permissions& need) const {
+  const std::optional<Conflict> conflict = ConflictOf(refusal);
+  if (!conflict) return {};
+  const bool is_here =
+      !conflict->holders.empty() && conflict->holders.front().type == "this process";
+  std::vector<ConflictHolder> others;
+  if (is_here && others_ != nullptr) others = others_(need);
+  return others.empty() ? conflict->holders : others;
+}
+
+// Nobody's image is opened behind his back, but for a look.
+absl::Status ImageLocks::Refused(const absl::Status& by_host, std::vector<ConflictHolder> holders,
+                                 std::string detail, bool is_to_look, std::string_view text) const {
   Conflict conflict;
   conflict.reason = ConflictReason::kImageLocked;
   conflict.object = name_;
-  if (std::optional<Conflict> known = ConflictOf(by_host)) {
-    conflict.holders = std::move(known->holders);
-  }
   conflict.detail = std::move(detail);
   conflict.next_step = "close the image there first";
+  if (!holders.empty() && holders.front().type == "node") {
+    conflict.next_step = StrCat("use node '", holders.front().id, "', or remove it first");
+  }
+  conflict.holders = std::move(holders);
   if (is_to_look) {
     conflict.next_step +=
         ", or, if a look at what may be half of a change will do, open it read-only with "
@@ -84,22 +96,26 @@ absl::Status ImageLocks::Probe(const Permissions& next, ByteMask had) {
   const bool is_to_write = next.used.Intersects(kWrite | kWriteUnchanged | kResize);
   for (int bit = 0; bit < kPermissionBits; ++bit) {
     const PermissionSet permission(static_cast<uint8_t>(1u << bit));
-    const auto check = [&](uint64_t base, std::string_view want, std::string_view obstacle,
-                           std::string_view kind) -> absl::Status {
+    const auto check = [&](uint64_t base, const Permissions& need, std::string_view want,
+                           std::string_view obstacle, std::string_view kind) -> absl::Status {
       const uint64_t byte = base + static_cast<uint64_t>(bit);
       const absl::Status status = io_.ProbeLocks(file_, absl::MakeConstSpan(&byte, 1));
       if (status.code() != absl::StatusCode::kFailedPrecondition) return status;
-      const std::string holder = HolderIn(status);
-      return Refused(status, StrCat(kind, "\"", permission.ToString(), "\""), !is_to_write,
-                     StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
-                            "': ", holder, " ", obstacle));
+      std::vector<ConflictHolder> holders = HoldersIn(status, need);
+      const std::string text =
+          StrCat("lock image '", name_, "' to ", want, " '", permission.ToString(),
+                 "': ", Describe(holders), " ", obstacle);
+      return Refused(status, std::move(holders), StrCat(kind, "\"", permission.ToString(), "\""),
+                     !is_to_write, text);
     };
     // The order matters to nobody but the text: what we want comes before what we forbid.
     if (new_uses.Contains(permission)) {
-      MILLRACE_RETURN_IF_ERROR(check(kUnsharedBase, "use", "does not share it", ""));
+      MILLRACE_RETURN_IF_ERROR(
+          check(kUnsharedBase, {permission, kAllPermissions}, "use", "does not share it", ""));
     }
     if (newly_refused.Contains(permission)) {
-      MILLRACE_RETURN_IF_ERROR(check(kUsedBase, "keep others from", "uses it", "shared "));
+      MILLRACE_RETURN_IF_ERROR(check(kUsedBase, {{}, kAllPermissions - permission},
+                                     "keep others from", "uses it", "shared "));
     }
   }
   return absl::OkStatus();
@@ -109,8 +125,11 @@ absl::Status ImageLocks::Lock(ByteMask mask) {
   if (mask == 0) return absl::OkStatus();
   const absl::Status locked = io_.LockBytes(file_, BytesOfMask(mask));
   if (locked.code() != absl::StatusCode::kFailedPrecondition) return locked;
-  return Refused(locked, "", /*is_to_look=*/false,
-                 StrCat("lock image '", name_, "': ", HolderIn(locked), " keeps all others out"));
+  // A program that locks for itself alone, as none of ours does.
+  std::vector<ConflictHolder> holders = HoldersIn(locked, {});
+  const std::string text =
+      StrCat("lock image '", name_, "': ", Describe(holders), " keeps all others out");
+  return Refused(locked, std::move(holders), "", /*is_to_look=*/false, text);
 }
 
 void ImageLocks::UnlockSince(ByteMask held_before) {

@@ -20,11 +20,13 @@
 #define MILLRACE_GRAPH_IO_IMAGE_LOCKS_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "millrace/engine/base/conflict.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/graph/permission.h"
 
@@ -32,9 +34,14 @@ namespace millrace {
 
 class ImageLocks {
  public:
-  // Holds nothing at first. `name` is for error texts. The backend must outlive this.
-  ImageLocks(IoBackend& io, IoFile file, std::string name)
-      : io_(io), file_(file), name_(std::move(name)) {}
+  // Tells who in this process has the file open in a way that excludes `need`; empty if that is not
+  // known.
+  using NameOthers = std::function<std::vector<ConflictHolder>(const Permissions& need)>;
+
+  // Holds nothing at first. `name` is for error texts. The backend must outlive this. The host
+  // cannot tell more than that it is this process who is in the way; `others` is asked then.
+  ImageLocks(IoBackend& io, IoFile file, std::string name, NameOthers others = nullptr)
+      : io_(io), file_(file), name_(std::move(name)), others_(std::move(others)) {}
   // Does not unlock: closing the file does (or Release()).
   ~ImageLocks() = default;
   ImageLocks(const ImageLocks&) = delete;
@@ -81,13 +88,16 @@ class ImageLocks {
   }
   // Lets go of what was held and is not any more.
   void UnlockSince(ByteMask held_before);
+  // Who holds what the host refused of `need`, as far as that is known.
+  std::vector<ConflictHolder> HoldersIn(const absl::Status& refusal, const Permissions& need) const;
   // What the host refused, told of the image: `is_to_look` if nothing was to be written.
-  absl::Status Refused(const absl::Status& by_host, std::string detail, bool is_to_look,
-                       std::string_view text) const;
+  absl::Status Refused(const absl::Status& by_host, std::vector<ConflictHolder> holders,
+                       std::string detail, bool is_to_look, std::string_view text) const;
 
   IoBackend& io_;
   IoFile file_;
   const std::string name_;
+  const NameOthers others_;
   ByteMask committed_ = 0;
   ByteMask prepared_ = 0;  // what Commit() will keep
   bool is_prepared_ = false;

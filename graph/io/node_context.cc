@@ -39,6 +39,43 @@ absl::StatusOr<Node*> NodeContext::Child(ChildKey child) const {
                                               RoleName(child.role), " child number ", child.index));
 }
 
+namespace {
+
+bool IsOpenOf(const Node& node, const FileIdentity& file) {
+  if (!node.is_open || node.driver->kind() != NodeKind::kProtocol) return false;
+  return static_cast<const ProtocolDriver&>(*node.driver).identity() == file;
+}
+
+bool IsUsedAgainst(const Node& node, const Permissions& need) {
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    const Permissions& has = edge->permissions;
+    if (has.used.Intersects(kAllPermissions - need.shared)) return true;
+    if (need.used.Intersects(kAllPermissions - has.shared)) return true;
+  }
+  return false;
+}
+
+// The image that people know, where the file below it was given no name.
+const Node& KnownAs(const Node& file) {
+  if (!file.name.starts_with('#') || file.parents.empty()) return file;
+  const Edge* only = file.parents.front();
+  const bool has_others = file.parents.After(*only) != nullptr;
+  return has_others || only->parent == nullptr ? file : *only->parent;
+}
+
+}  // namespace
+
+std::vector<ConflictHolder> NodeContext::OthersWithFile(const FileIdentity& file,
+                                                        const Permissions& need) const {
+  std::vector<ConflictHolder> holders;
+  const auto& nodes = GraphInternals::Of(node_.graph).nodes;
+  for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
+    if (node == &node_ || !IsOpenOf(*node, file) || !IsUsedAgainst(*node, need)) continue;
+    holders.push_back({.id = KnownAs(*node).name, .type = "node"});
+  }
+  return holders;
+}
+
 std::string NodeContext::ChildName(ChildKey child) const {
   Edge* edge = FindEdge(child);
   return edge == nullptr ? std::string() : edge->child->name;

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "millrace/graph/driver.h"
 #include "millrace/graph/node.h"
@@ -18,6 +19,8 @@ class NodeContext final : public DriverContext {
   const std::string& node_name() const override { return node_.name; }
   std::string NodeInWords() const override { return node_.InWords(); }
   bool is_read_only() const override { return node_.is_read_only; }
+  std::vector<ConflictHolder> OthersWithFile(const FileIdentity& file,
+                                             const Permissions& need) const override;
   bool HasChild(ChildKey child) const override { return FindEdge(child) != nullptr; }
   std::string ChildName(ChildKey child) const override;
   uint64_t ChildBytes(ChildKey child) const override;

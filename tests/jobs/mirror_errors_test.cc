@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "millrace/engine/base/conflict.h"
@@ -253,7 +254,6 @@ TEST(MirrorRefusals, SourceChainAndTargetOfARunningJobAreBusy) {
       {.is_owned_by_monitor = true}, log,
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions commit = ActiveCommit(world, 1);
-        commit.filter_name = "commit-filter";
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), commit).status());
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions mirror, world.CoMirrorToImage());
         // The device is the filter now; the old top is no root any more.
@@ -271,6 +271,9 @@ TEST(MirrorRefusals, SourceChainAndTargetOfARunningJobAreBusy) {
         mirror.source = world.chain.nodes[3];
         busy = CoStartMirror(world.graph(), world.jobs(), mirror).status();
         EXPECT_EQ(ReasonOf(busy), ConflictReason::kNotRoot) << busy;
+        EXPECT_THAT(std::string(busy.message()),
+                    testing::HasSubstr("not a root node: it lies below commit job 'c'; "));
+        EXPECT_EQ(ConflictOf(busy)->holders.size(), 1u) << "the job's filter is named as well";
         EXPECT_TRUE(world.CoWaitUntilReady("c"));
         return absl::OkStatus();
       });

@@ -19,6 +19,21 @@ absl::Status Broken(std::string_view invariant, const Node& node, std::string_vi
   return absl::InternalError(StrCat(invariant, ": node '", node.name, "': ", what));
 }
 
+// The edges from above, as their parents know them.
+absl::Status CheckParents(const Node& node) {
+  if (node.parents.empty()) return Broken("G3", node, "it lives although no edge points at it");
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge->child != &node) return Broken("G2", node, "a parent edge leads elsewhere");
+    if (edge->parent == nullptr) continue;
+    const auto& of_parent = edge->parent->children;
+    const bool is_owned =
+        std::any_of(of_parent.begin(), of_parent.end(),
+                    [&](const std::unique_ptr<Edge>& each) { return each.get() == edge; });
+    if (!is_owned) return Broken("G2", node, "a parent does not own the edge that leads here");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckShape(const Node& node) {
   size_t filtered = 0;
   size_t backing = 0;
@@ -39,8 +54,7 @@ absl::Status CheckShape(const Node& node) {
   if (!node.is_filter() && (filtered != 0 || backing > 1)) {
     return Broken("G1", node, "a format has at most one backing and no filtered child");
   }
-  if (node.parents.empty()) return Broken("G3", node, "it lives although no edge points at it");
-  return absl::OkStatus();
+  return CheckParents(node);
 }
 
 // G1: depth first, with the path in progress marked.
@@ -62,8 +76,18 @@ absl::Status CheckLeases(const Node& node) {
     if (std::find(edges.begin(), edges.end(), edge.get()) == edges.end()) {
       return Broken("G4", node, "a link carries a lease that does not list it");
     }
-    // The leased links of one chain hang together.
-    if (edges.back() != edge.get() && !edge->lease->was_edited) {
+    for (const Edge* listed : edges) {
+      if (listed->lease != edge->lease) {
+        return Broken("G4", node, "a lease lists a link that does not carry it");
+      }
+    }
+    if (edge->lease->was_edited) continue;
+    // The leased links of one chain hang together, and end where the lease does.
+    if (edges.back() == edge.get()) {
+      if (edge->child->id != edge->lease->last) {
+        return Broken("G4", node, StrCat("a leased chain ends at '", edge->child->name, "'"));
+      }
+    } else {
       const auto next = std::find(edges.begin(), edges.end(), edge.get()) + 1;
       if ((*next)->parent != edge->child) {
         return Broken("G4", node, StrCat("a leased chain has a gap at '", edge->child->name, "'"));

@@ -165,11 +165,21 @@ TEST_F(InvariantsTest, AnEdgeThatOneEndDoesNotKnowIsFound) {  // G2
     Node& middle = At(chain.nodes[1]);
     Edge& down = *middle.FindChild(Role::kBacking);
     down.parent = &At(chain.nodes[2]);
-    ExpectBroken("G2: node 'n1': a child edge has another parent");
+    ExpectBroken("G2: node 'n0': a parent does not own the edge that leads here");
+    Node* const edited[] = {&middle};
+    const absl::Status status = GraphInternals::Of(*graph_).CheckEdited(edited);
+    EXPECT_EQ(status.message(), "G2: node 'n1': a child edge has another parent");
     down.parent = &middle;
     down.child->parents.Remove(down);
     ExpectBroken("G2: node 'n1': its child does not list the edge");
     down.child->parents.PushBack(down);
+    ExpectHeld();
+    Edge unowned;
+    unowned.parent = &middle;
+    unowned.child = down.child;
+    down.child->parents.PushBack(unowned);
+    ExpectBroken("G2: node 'n0': a parent does not own the edge that leads here");
+    down.child->parents.Remove(unowned);
     ExpectHeld();
     chain.guest.CoDetach();
     chain.monitor.clear();
@@ -210,6 +220,13 @@ TEST_F(InvariantsTest, ALeaseThatIsNotAsItWasTakenIsFound) {  // G4
       std::swap(edges.front(), edges.back());
       ExpectBroken("a leased chain has a gap");
       std::swap(edges.front(), edges.back());
+      ExpectHeld();
+      FrozenChainCore* const core = std::exchange(edges.front()->lease, &stray);
+      ExpectBroken("G4: node 'n1': a lease lists a link that does not carry it");
+      edges.front()->lease = core;
+      const NodeId last = std::exchange(core->last, chain.nodes[1]);
+      ExpectBroken("G4: node 'n1': a leased chain ends at 'n0'");
+      core->last = last;
       ExpectHeld();
     }
     chain.guest.CoDetach();

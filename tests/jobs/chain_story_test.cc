@@ -73,6 +73,8 @@ TEST(ChainStory, ALeaseThatOutlivesItsJobIsFound) {
     EXPECT_NE(lease, nullptr);
     auto left = std::make_unique<FrozenChainCore>();
     left->holder = lease->holder;
+    left->top = story.node(1);
+    left->last = story.node(0);
     left->edges.push_back(&LinkBelow(story, 1));
     left->edges[0]->lease = left.get();
     return story.CoOver("s");

@@ -113,6 +113,7 @@ TEST(StreamJob, DeviceThatIsAFilterDirectlyAboveTheBaseHasNothingToFill) {
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << refused;
     const std::optional<Conflict> conflict = ConflictOf(refused);
     EXPECT_TRUE(conflict && conflict->object == "n1") << refused;
+    EXPECT_EQ(conflict->reason, ConflictReason::kNotInChain) << refused;
     EXPECT_EQ(story.Shape(), "n2 <- [f] <- n1 <- n0");
     return absl::OkStatus();
   });

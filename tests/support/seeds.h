@@ -15,7 +15,7 @@ uint64_t SeedCount();
 
 // How far apart the cases are that a test takes of a list that it would go through whole, such as
 // the numbers of the operations that fail: 1, so each, where 1,000 seeds are run. Where fewer are
-// it is 11: no divisor of any list's length, so that of a list of combinations each value comes up.
+// it is 23: no divisor of any list's length, so that of a list of combinations each value comes up.
 uint64_t CaseStride();
 
 // 1 to SeedCount(). `cost` divides the count, for a test whose one seed costs that many times the

@@ -109,6 +109,32 @@ TEST_P(Embedding, AnIdleDescriptorIsNotReadable) {
   EXPECT_EQ(poll(&wanted, 1, kTestLimitMs), 1);
 }
 
+// A loop that has other things to do gets its turn however busy the coroutines are.
+TEST_P(Embedding, APollDoesNoMoreThanItsBudget) {
+  constexpr size_t kBudget = 7;
+  TaskScope scope(engine_->scheduler(), "test");
+  size_t turns = 0;
+  for (int i = 0; i < 5; ++i) {
+    scope.Spawn("busy", [&]() MILLRACE_MAY_SUSPEND {
+      for (int turn = 0; turn < 100; ++turn) {
+        ++turns;
+        CoYield("busy");
+      }
+    });
+  }
+  size_t polls = 0;
+  while (scope.live() > 0) {
+    const size_t before = turns;
+    const bool has_more = engine_->PollOnce(kBudget);
+    EXPECT_LE(turns - before, kBudget);
+    ASSERT_TRUE(has_more || scope.live() == 0) << "work is left, and the loop would wait";
+    ++polls;
+  }
+  EXPECT_EQ(turns, 500u);
+  EXPECT_GE(polls, turns / kBudget);
+  EXPECT_TRUE(scope.Finish().ok());
+}
+
 // Who looks again and again learns of it no later than who waits.
 TEST_P(Embedding, NewsAreSeenWithoutAskingTheHost) {
   pollfd wanted = {engine_->PollFd(), POLLIN, 0};

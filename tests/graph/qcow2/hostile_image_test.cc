@@ -14,7 +14,9 @@
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/qcow2_info.h"
+#include "tests/support/crafted_qcow2.h"
 #include "tests/support/qcow2_images.h"
+#include "tests/support/seeds.h"
 
 namespace millrace::hostile_image_test {
 namespace {
@@ -69,6 +71,24 @@ class Image {
       return written;
     });
     ASSERT_TRUE(status.ok()) << status;
+  }
+
+  // All that a guest sees.
+  std::vector<uint8_t> Read() {
+    auto engine = SimulatedEngine();
+    FakeDriverContext context(*engine, disk_);
+    context.set_read_only(true);
+    FormatNode node(context, MakeQcow2Driver());
+    std::vector<uint8_t> content;
+    const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      MILLRACE_RETURN_IF_ERROR(node.CoOpen());
+      content.resize(node.driver().bytes());
+      absl::Status read = node.CoRead(0, absl::MakeSpan(content));
+      node.CoClose();
+      return read;
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    return content;
   }
 
   Outcome Use(bool read_only = false) {
@@ -361,6 +381,21 @@ TEST(Qcow2HostileImage, ARefcountBehindTheEndOfTheFileIsNoLeak) {
   EXPECT_TRUE(check.ok() && check->is_clean()) << Describe(check);
 }
 
+// Two uses where a refcount has one bit: nothing that could be written says so.
+TEST(Qcow2HostileImage, MoreUsesThanARefcountCanCountAreNotRepaired) {
+  Image image({.bytes = 64 * 512, .cluster_bytes = 512, .refcount_bits = 1});
+  image.Fill(0, 2048);
+  const uint64_t freed = (image.Get(image.l2(1)) & qcow2::kEntryOffsetMask) / 512;
+  image.Set<uint64_t>(image.l2(1), image.Get(image.l2(0)));
+  const absl::StatusOr<Qcow2CheckResult> repaired = CheckImage(image.disk(), Qcow2Repair::kAll);
+  ASSERT_TRUE(repaired.ok()) << repaired.status();
+  EXPECT_FALSE(repaired->is_clean_now()) << Describe(repaired);
+  EXPECT_EQ(repaired->leaks_fixed, 1u) << "cluster " << freed << ": " << Describe(repaired);
+  const absl::StatusOr<Qcow2CheckResult> check = CheckImage(image.disk());
+  ASSERT_TRUE(check.ok()) << check.status();
+  EXPECT_THAT(check->findings, testing::Contains(testing::HasSubstr("has refcount 1 and 2 uses")));
+}
+
 TEST(Qcow2HostileImage, RepairOfLeaksLeavesCorruptionsAlone) {
   Image image = Golden();
   image.bytes().resize(201 * kCluster);
@@ -374,12 +409,33 @@ TEST(Qcow2HostileImage, RepairOfLeaksLeavesCorruptionsAlone) {
   EXPECT_EQ(check->corruptions_fixed, 0u);
 }
 
+// One of each kind, a few guest clusters written in each.
+std::vector<Image> GoldenImages() {
+  std::vector<Image> images = {Golden(2), Golden(3)};
+  const Qcow2CreateOptions small{.bytes = 64 * 512, .cluster_bytes = 512};
+  for (const bool has_snapshot : {true, false}) {
+    Image image(small);
+    image.Fill(0, 2048);
+    CraftedQcow2 crafted(image.disk());
+    if (has_snapshot) {
+      crafted.AddSnapshot("before");
+      crafted.Compress(2, std::vector<uint8_t>(512, 'c'));
+    } else {
+      crafted.AddBitmaps();
+    }
+    images.emplace_back(crafted.Finish());
+  }
+  Image wide({.bytes = 8 * 16384, .cluster_bytes = 16384, .refcount_bits = 1, .extended_l2 = true});
+  wide.Fill(512, 16384);
+  images.push_back(std::move(wide));
+  return images;
+}
+
 // Every length of the file around every sector boundary.
 TEST(Qcow2HostileImage, ATruncatedImageNeverBringsAnythingDown) {
-  for (uint32_t version : {2u, 3u}) {
-    const Image golden = Golden(version);
-    Image copy = golden;
-    const uint64_t whole = copy.bytes().size();
+  for (Image& golden : GoldenImages()) {
+    const uint64_t whole = golden.bytes().size();
+    ASSERT_TRUE(Image(golden).Use().open.ok());
     for (uint64_t sector = 0; sector <= whole; sector += 512) {
       for (uint64_t bytes : {sector - 1, sector, sector + 1}) {
         if (bytes > whole) continue;
@@ -393,6 +449,18 @@ TEST(Qcow2HostileImage, ATruncatedImageNeverBringsAnythingDown) {
   }
 }
 
+// What repair calls clean, the next look calls clean.
+void UseWithFlip(const Image& golden, uint64_t position, uint8_t flip) {
+  Image image = golden;
+  image.bytes()[position] ^= flip;
+  Image for_check = image;
+  (void)image.Use();
+  const absl::StatusOr<Qcow2CheckResult> repaired = CheckImage(for_check.disk(), Qcow2Repair::kAll);
+  if (!repaired.ok() || !repaired->is_clean_now()) return;
+  const absl::StatusOr<Qcow2CheckResult> check = CheckImage(for_check.disk());
+  ASSERT_TRUE(check.ok() && check->is_clean()) << "byte " << position << ": " << Describe(check);
+}
+
 // Every single byte of header and tables, changed in two ways.
 TEST(Qcow2HostileImage, AFlippedByteNeverBringsAnythingDown) {
   Image golden({.bytes = 64 * 512, .cluster_bytes = 512});
@@ -400,19 +468,35 @@ TEST(Qcow2HostileImage, AFlippedByteNeverBringsAnythingDown) {
   // Header, refcount table, refcount block, L1 and L2 table come first, one cluster each.
   for (uint64_t position = 0; position < 5 * 512; ++position) {
     const uint8_t one_bit = position % 2 == 0 ? 0x80 : 0x01;
-    for (uint8_t flip : {uint8_t{0xff}, one_bit}) {
-      Image image = golden;
-      image.bytes()[position] ^= flip;
-      Image for_check = image;
-      (void)image.Use();
-      const absl::StatusOr<Qcow2CheckResult> repaired =
-          CheckImage(for_check.disk(), Qcow2Repair::kAll);
-      if (repaired.ok() && repaired->is_clean_now()) {
-        const absl::StatusOr<Qcow2CheckResult> check = CheckImage(for_check.disk());
-        ASSERT_TRUE(check.ok() && check->is_clean())
-            << "byte " << position << ": " << Describe(check);
-      }
+    for (uint8_t flip : {uint8_t{0xff}, one_bit}) UseWithFlip(golden, position, flip);
+  }
+}
+
+// The same of images that have more to get wrong: every byte of a snapshot's table and tables, of
+// bitmaps, of compressed data; of larger ones the start of each sector.
+TEST(Qcow2HostileImage, AFlippedByteOfAnyKindOfImageNeverBringsAnythingDown) {
+  for (const Image& image : GoldenImages()) {
+    Image golden = image;
+    const uint64_t whole = golden.bytes().size();
+    const uint64_t stride = whole > 16384 ? 128 : 1;
+    for (uint64_t position = 0; position < whole; position += stride * CaseStride()) {
+      UseWithFlip(golden, position, position % 2 == 0 ? 0xff : 0x01);
     }
+  }
+}
+
+// A flip in the guest's bytes is read as that byte, and as nothing else.
+TEST(Qcow2HostileImage, AFlippedByteOfTheGuestsIsOneOtherByte) {
+  Image golden({.bytes = 64 * 512, .cluster_bytes = 512});
+  golden.Fill(0, 2048);
+  const std::vector<uint8_t> model = golden.Read();
+  for (uint64_t guest = 0; guest < 2048; ++guest) {
+    Image image = golden;
+    const uint64_t entry = image.Get(image.l2(guest / 512));
+    image.bytes()[(entry & qcow2::kEntryOffsetMask) + guest % 512] ^= 0x40;
+    std::vector<uint8_t> expected = model;
+    expected[guest] ^= 0x40;
+    ASSERT_EQ(image.Read(), expected) << "byte " << guest;
   }
 }
 

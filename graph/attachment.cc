@@ -120,6 +120,15 @@ absl::StatusOr<Attachment> Attachment::Attach(Graph& graph, NodeId node,
   return attachment;
 }
 
+AttachmentOptions GuestDeviceOptions(std::string name, bool is_writable) {
+  AttachmentOptions options;
+  options.holder = MakeHolder(name, "guest device");
+  options.purpose = "root";
+  options.device_name = std::move(name);
+  options.permissions = GuestDevicePermissions(is_writable);
+  return options;
+}
+
 Attachment::Attachment() = default;
 Attachment::Attachment(std::unique_ptr<AttachmentCore> core) : core_(std::move(core)) {}
 Attachment::Attachment(Attachment&& other) noexcept = default;

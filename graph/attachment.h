@@ -52,6 +52,10 @@ struct AttachmentOptions {
   bool stays_at_node = false;
 };
 
+// The disk of a guest that is called `name`, in refusals and as the device that jobs are called
+// after. Nobody else writes while it is there (GuestDevicePermissions()).
+AttachmentOptions GuestDeviceOptions(std::string name, bool is_writable = true);
+
 // A run of the answer to "where does this range come from?"
 struct AllocationRun {
   uint64_t bytes = 0;         // from the start of the range; at least 1
@@ -113,7 +117,8 @@ class Attachment {
 
   // ---- I/O -------------------------------------------------------------------------------------
   // InvalidArgument beyond the end or without the permission; ResourceExhausted (no space),
-  // DataLoss (corrupt image), Unavailable (host I/O), with the errno attached. Not cancellable once
+  // DataLoss (corrupt image), Unavailable (host I/O), with the errno attached; and whatever else a
+  // driver on the way answers with (PermissionDenied, of a filter). Not cancellable once
   // started. An exception that leaves a driver's function ends the program here, before it unwinds
   // anything of the caller's.
   absl::Status CoRead(uint64_t offset, const IoVector& target) noexcept MILLRACE_MAY_SUSPEND;

@@ -411,7 +411,10 @@ class FilterDriver : public Driver {
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
   uint64_t bytes() const override;  // the filtered child's
 
-  // Each default hands the operation to the filtered child.
+  // Each default hands the operation to the filtered child. Bytes change by CoWrite, CoWriteZeroes,
+  // CoDiscard and CoResize: who watches writes, or refuses some, has a word in all four. Errors are
+  // handed up as they are, to the guest or the job, with this text: name the node
+  // (DriverContext::NodeInWords()) and the place in it.
   virtual absl::Status CoRead(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags)
       MILLRACE_MAY_SUSPEND;
@@ -493,7 +496,8 @@ class DriverContext {
   virtual std::string NodeInWords() const { return node_name(); }
   virtual bool is_read_only() const = 0;
   // The other nodes of the graph that have this file of the host open and are used in a way that
-  // excludes `need`: each by the image that it is the file of, if that is one node.
+  // excludes `need`: each by the image that it is the file of, if that is one node, and who is
+  // attached there. `as` is "closing" of one that has been dropped.
   virtual std::vector<ConflictHolder> OthersWithFile(const FileIdentity& /*file*/,
                                                      const Permissions& /*need*/) const {
     return {};

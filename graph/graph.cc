@@ -13,6 +13,7 @@
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/io/in_flight_request.h"
+#include "millrace/graph/io/node_io.h"
 
 namespace millrace {
 namespace {
@@ -59,7 +60,9 @@ void Graph::CoWaitForClosed(const std::vector<NodeId>& dropped) {
 }
 
 std::vector<NodeId> Graph::NodesBeingClosed() const {
-  return {internals_->closing.begin(), internals_->closing.end()};
+  std::vector<NodeId> ids;
+  for (const auto& [id, node] : internals_->closing) ids.push_back(id);
+  return ids;
 }
 
 void Graph::CoWaitForReaper() {
@@ -78,6 +81,14 @@ GraphInternals::GraphInternals(Graph& owner)
       sections(owner),
       closed("nodes closed"),
       reaper_scope(owner.engine().scheduler(), "reaper") {}
+
+namespace {
+
+std::string DescribeRemover(const HolderRef& removed_by) {
+  return removed_by == nullptr ? "the embedder" : removed_by->Describe();
+}
+
+}  // namespace
 
 Node* GraphInternals::Resolve(NodeId id) const {
   if (id.slot >= slots.size() || slots[id.slot].generation != id.generation) return nullptr;
@@ -103,8 +114,9 @@ absl::Status GraphInternals::StaleError(NodeId id) const {
   if (id.slot < slots.size() && slots[id.slot].last != nullptr) {
     const Tombstone& tombstone = *slots[id.slot].last;
     conflict.object = tombstone.name;
-    conflict.holders.push_back({tombstone.removed_by, "remover", tombstone.when});
-    text = StrCat("node '", tombstone.name, "' is gone: removed by ", tombstone.removed_by,
+    const HolderRef& by = tombstone.removed_by;
+    if (by != nullptr) conflict.holders.push_back({by->id, by->type, tombstone.when});
+    text = StrCat("node '", tombstone.name, "' is gone: removed by ", DescribeRemover(by),
                   " in edit ", tombstone.revision);
   }
   conflict.next_step = "look the node up again";
@@ -171,13 +183,14 @@ void GraphInternals::Enter(std::unique_ptr<Node> node) {
   ++graph.node_count_;
 }
 
-std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view removed_by) {
-  MILLRACE_CHECK(node->parents.empty(), StrCat("G3: ", removed_by, " drops node '", node->name,
-                                               "', which is used by ", LinksAbove(*node)));
+std::unique_ptr<Node> GraphInternals::Remove(Node* node, const HolderRef& removed_by) {
+  MILLRACE_CHECK(node->parents.empty(),
+                 StrCat("G3: ", DescribeRemover(removed_by), " drops node '", node->name,
+                        "', which is used by ", LinksAbove(*node)));
   MILLRACE_CHECK(node->requests.empty(), "a node was dropped with requests in flight");
   Slot& slot = slots[node->id.slot];
-  slot.last = std::make_shared<Tombstone>(Tombstone{
-      node->name, std::string(removed_by), graph.revision(), graph.engine().clock().Now()});
+  slot.last = std::make_shared<Tombstone>(
+      Tombstone{node->name, removed_by, graph.revision(), graph.engine().clock().Now()});
   slot.node = nullptr;
   by_name.erase(node->name);
   nodes.Remove(*node);
@@ -186,12 +199,12 @@ std::unique_ptr<Node> GraphInternals::Remove(Node* node, std::string_view remove
   return std::unique_ptr<Node>(node);
 }
 
-void GraphInternals::Bury(Node* node, std::string_view removed_by) {
+void GraphInternals::Bury(Node* node, const HolderRef& removed_by) {
   std::unique_ptr<Node> dead = Remove(node, removed_by);
   // Sections that were begun on it do not count on it any more; those on its files still do.
   Node* const gone[] = {node};
   sections.Recompute(gone);
-  closing.insert(dead->id);
+  closing.insert({dead->id, dead.get()});
   const std::string name = StrCat("close/", dead->name);
   Node* raw = dead.release();
   const bool started = reaper_scope.Spawn(
@@ -223,11 +236,41 @@ void GraphInternals::CoCloseDropped(std::unique_ptr<Node> node) {
     // section, and a drain that begins now waits for it (G7).
     sections.CoWaitWhileDrained(*node);
     InFlightRequest request(*node);
-    node->driver->CoClose();
+    try {
+      node->driver->CoClose();
+    } catch (...) {
+      DriverThrew(*node);
+    }
   }
   const std::vector<NodeId> released = ReleaseChildren(*node);
+  closing[node->id] = nullptr;
   node.reset();
+  closed.Notify();
   graph.CoWaitForClosed(released);
+}
+
+bool GraphInternals::IsLettingGoOf(const Node& node, const FileIdentity& file) const {
+  if (node.driver->kind() != NodeKind::kProtocol || node.is_quiesced()) return false;
+  if (static_cast<const ProtocolDriver&>(*node.driver).identity() != file) return false;
+  if (IsDropped(node)) return true;
+  // It goes with the one that is being closed above it.
+  const Edge* const only = node.parents.front();
+  return only != nullptr && node.parents.After(*only) == nullptr && only->parent != nullptr &&
+         IsDropped(*only->parent) && !only->parent->is_quiesced();
+}
+
+void GraphInternals::CoWaitWhileLettingGoOf(const FileIdentity& file) {
+  if (closing.empty()) return;
+  CoReapLeftOvers();
+  closed.CoWaitUntil([&] {
+    for (const auto& [id, node] : closing) {
+      if (node != nullptr && IsLettingGoOf(*node, file)) return false;
+    }
+    for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
+      if (IsLettingGoOf(*node, file)) return false;
+    }
+    return true;
+  });
 }
 
 std::vector<NodeId> GraphInternals::ReleaseChildren(Node& dead) {

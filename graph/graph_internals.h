@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/btree_set.h"
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -23,7 +23,7 @@ namespace millrace {
 // What is remembered of a node that is gone: who removed it and when.
 struct Tombstone {
   std::string name;
-  std::string removed_by;
+  HolderRef removed_by;  // null: an edit that named nobody
   uint64_t revision = 0;
   Nanoseconds when = 0;
 };
@@ -56,13 +56,19 @@ struct GraphInternals {
   NodeId ReserveId();
   void ReleaseId(NodeId id);
   // Takes an unreferenced node out of the tables; the caller owns it.
-  std::unique_ptr<Node> Remove(Node* node, std::string_view removed_by);
+  std::unique_ptr<Node> Remove(Node* node, const HolderRef& removed_by);
   // The same, and starts a coroutine that closes it.
-  void Bury(Node* node, std::string_view removed_by);
+  void Bury(Node* node, const HolderRef& removed_by);
   void CoReap(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
   // Closes the nodes for whose coroutine there was no memory; whoever waits for nodes does that.
   void CoReapLeftOvers() MILLRACE_MAY_SUSPEND;
   void CoCloseDropped(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
+  // Dropped, and about to be closed.
+  bool IsDropped(const Node& node) const { return Resolve(node.id) != &node; }
+  // Waits until nodes that are being closed have let go of this file of the host. Not for what a
+  // drained section holds up: its owner may be the one who waits.
+  void CoWaitWhileLettingGoOf(const FileIdentity& file) MILLRACE_MAY_SUSPEND;
+  bool IsLettingGoOf(const Node& node, const FileIdentity& file) const;
   // Lets go of what a closed node still holds; returns what nobody else holds.
   std::vector<NodeId> ReleaseChildren(Node& dead) MILLRACE_OPENS_VIEW;
   // G1-G5 of these nodes only, as an edit has left them.
@@ -84,7 +90,8 @@ struct GraphInternals {
   SectionTable sections;
 
   // The reaper: dropped nodes whose CoClose has not ended, each with what it alone still holds.
-  absl::btree_set<NodeId> closing;
+  // Null: it is closed itself, and waits for what it held.
+  absl::btree_map<NodeId, const Node*> closing;
   std::deque<std::unique_ptr<Node>> unclosed;  // those of them that have no coroutine
   Condition closed;
   TaskScope reaper_scope;

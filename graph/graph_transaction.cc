@@ -483,7 +483,7 @@ AppliedEdit GraphTransaction::Apply() {
   for (Node* node : changed) node->NoteResize();
   for (Node* orphan : plan_->orphans) {
     edit.dropped.push_back(orphan->id);
-    internals.Bury(orphan, plan_->Requester());
+    internals.Bury(orphan, plan_->requester);
   }
   plan_.reset();
   proposed_ = nullptr;

@@ -20,9 +20,6 @@ struct GraphTransaction::Plan {
 
   bool IsShown(const SectionCore& section) const;
   bool IsShown(const FrozenChainCore& lease) const;
-  std::string Requester() const {
-    return requester == nullptr ? "the embedder" : requester->Describe();
-  }
 
   struct HeaderPlan {
     Node* overlay;

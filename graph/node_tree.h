@@ -22,7 +22,8 @@ namespace millrace {
 struct NodeTree;
 
 struct ChildTree {
-  // The edge's name: "file", "image" (a filter's child), "backing", "children.0".
+  // The edge's name: "file" (a format's, and a filter's but for blkdebug's and blkverify's, which
+  // is "image"), "backing", "children.0".
   std::string name{};
   // The name of a node that exists, or of a device; then `tree` is null.
   std::string reference{};
@@ -39,7 +40,8 @@ struct NodeTree {
   // A driver's name. Empty: that of `filename`'s protocol, or the format is guessed.
   std::string driver{};
   // A file name as people write it, with a protocol in front perhaps (see ParseFileName): for the
-  // node itself if it is a protocol, else for its file below. Empty: none.
+  // node itself if it is a protocol, for a format's file below, and for the image below a filter,
+  // whose format is guessed (but see OpenTreeOptions::on_raw_guessed_for_writing). Empty: none.
   std::string filename{};
   // The name is a plain path, whatever it looks like.
   bool is_plain_path = false;

@@ -43,10 +43,11 @@ struct OpenTreeOptions {
   // A descriptor for a file name that means one the embedder holds open ("/dev/fdset/2"); the
   // driver closes it. Nothing: an ordinary name. Absent: all names are ordinary.
   std::function<absl::StatusOr<std::optional<int>>(const std::string& name, bool is_writable)>
-      open_descriptor;
+      open_descriptor{};
   // Present: an image whose format nobody states, and that looks like raw, is opened for writing
   // too, and is told of here by its file's name; what would make its start look like another format
-  // cannot be written (drivers/raw.h). QEMU's way. Absent: such a guess is refused for writing.
+  // cannot be written (drivers/raw.h); and a filter's file name means that file, not the image in
+  // it. QEMU's way. Absent: such a guess is refused for writing.
   std::function<void(const std::string& name)> on_raw_guessed_for_writing{};
 };
 

@@ -202,11 +202,19 @@ absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(device));
   const std::optional<std::string> id = JobIdFor(options, node);
   if (!options.spec.id && id && id->empty()) {
-    return RefuseJob(
-        absl::StatusCode::kInvalidArgument, ConflictReason::kMissingJobId, node.name(), "device",
-        StrCat("cannot create a job without an id on node '", node.name(),
-               "': it has no device of its own to be called after", DeviceAbove(view, node)),
-        "set spec.id");
+    Conflict conflict{.reason = ConflictReason::kMissingJobId, .object = node.name()};
+    conflict.detail = "device";
+    std::string at_work;
+    for (ConflictHolder& holder : node.users()) {
+      if (!holder.type.ends_with(" job")) continue;
+      StrAppend(&at_work, "; ", holder.type, " '", holder.id, "' is at work on it already");
+      conflict.holders.push_back(std::move(holder));
+    }
+    conflict.next_step = at_work.empty() ? "set spec.id" : "wait until that has ended";
+    return RefusalStatus(absl::StatusCode::kInvalidArgument, conflict,
+                         StrCat("cannot create a job without an id on node '", node.name(),
+                                "': it has no device of its own to be called after",
+                                DeviceAbove(view, node), at_work));
   }
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
   return id.value_or("");

@@ -1,12 +1,13 @@
 // BlockRuntime: what an embedder needs beside an engine to run block jobs: the drivers by name, a
 // graph, and its jobs; and their end, which comes whatever happens.
 //
-//   BlockRuntime blocks(engine);
-//   return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-//     MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk,
-//                               CoOpenImage(blocks.graph(), blocks.drivers(), options));
+//   return BlockRuntime::Run({}, [](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND -> absl::Status {
+//     MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, blocks.CoOpenImage({.path = "disk.qcow2"}));
 //     return CoWork(blocks, disk);      // may return early: attachments of its own go with it
 //   });
+//
+// A program with an engine of its own, and a loop, makes one in a coroutine and calls CoRun()
+// (examples/embed).
 //
 // It holds no more than four objects that can be had one by one: who wants a committer of his own,
 // or other drivers, or an end in another order, makes them himself (graph/README.md, "Taking it
@@ -14,19 +15,37 @@
 #ifndef MILLRACE_JOBS_BLOCK_RUNTIME_H_
 #define MILLRACE_JOBS_BLOCK_RUNTIME_H_
 
+#include <memory>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/job/job_manager.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/driver_registry.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/image_tools.h"
+#include "millrace/graph/open_image.h"
 #include "millrace/jobs/block_job.h"
 
 namespace millrace {
 
 class BlockRuntime {
  public:
+  // All of a program that has no loop of its own: makes an engine and a runtime, and returns what
+  // `main(blocks)` returns, a coroutine of it, once everything is closed. Errors of Engine::Create,
+  // too. Called outside of coroutines; blocks the thread.
+  template <typename Main>
+  static absl::Status Run(const Engine::Options& options, Main&& main) {
+    MILLRACE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Create(options));
+    return engine->Run([&]() MILLRACE_MAY_SUSPEND {
+      BlockRuntime blocks(*engine);
+      return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return main(blocks); });
+    });
+  }
+
   // Registers the library's own drivers; more may be added to drivers(). The engine outlives it
   // (checked).
   explicit BlockRuntime(Engine& engine, BuiltinDriverServices services = {});
@@ -40,10 +59,20 @@ class BlockRuntime {
   Graph& graph() { return graph_; }
   JobManager& jobs() { return jobs_; }
 
+  // CoOpenImage (graph/open_image.h) and CoCreateImage (graph/image_tools.h) with its graph and
+  // drivers.
+  absl::StatusOr<OpenedImage> CoOpenImage(const OpenImageOptions& options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoOpenImage(graph_, drivers_, options);
+  }
+  absl::Status CoCreateImage(const CreateImageOptions& options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoCreateImage(graph_, drivers_, options);
+  }
+
   // Calls `main` and returns what it returns, after CoEnd(). Attachments that `main` has made must
-  // be gone or unused by then: those on its stack are, an early return included.
+  // be gone or unused by then: those on its stack are, an early return included. An exception that
+  // leaves `main` ends the program here.
   template <typename Main>
-  absl::Status CoRun(Main&& main) MILLRACE_MAY_SUSPEND {
+  absl::Status CoRun(Main&& main) noexcept MILLRACE_MAY_SUSPEND {
     absl::Status status = main();
     CoEnd();
     return status;

@@ -9,7 +9,8 @@
 //
 // clang proves it with -Wthread-safety; g++ ignores the annotations, and Suspend() checks the same
 // rules again at run time, for g++ builds and for what the analysis cannot see (function pointers,
-// std::function, constructors and destructors, overrides stricter than their base).
+// std::function, constructors and destructors, overrides stricter than their base); opening a view
+// checks that no other is open.
 #ifndef MILLRACE_ENGINE_BASE_CAPABILITIES_H_
 #define MILLRACE_ENGINE_BASE_CAPABILITIES_H_
 

@@ -90,6 +90,14 @@ void Scheduler::EnterCoroutine(void* argument) noexcept {
   ExecutionContext::SwitchOutForEver(self->context, home->impl_->main);
 }
 
+void Scheduler::RefuseSecondView() {
+  MILLRACE_CHECK(
+      false,
+      "G9: a view or transaction was opened while another one is open; what the first one "
+      "has read may not be so after an edit: end its block first, or read from the "
+      "transaction");
+}
+
 void Scheduler::Recycle(CoroutineState* coroutine) {
   coroutine->context.Release();
   impl_->live.Remove(*coroutine);

@@ -200,8 +200,10 @@ class Scheduler {
   void SetStepCheck(absl::AnyInvocable<void()> check) { step_check_ = std::move(check); }
 
   // ---- For engine/scope, engine/sync and graph/ -----------------------------------------------
-  // G9: no coroutine suspends while a view is open.
-  void OnViewOpened() { ++open_views_; }
+  // G9: no coroutine suspends while a view is open, and no second one is opened.
+  void OnViewOpened() {
+    if (open_views_++ != 0) RefuseSecondView();
+  }
   void OnViewClosed() { --open_views_; }
 
   // Starts a coroutine in `scope` that will run body(closure). Returns where the caller constructs
@@ -233,6 +235,7 @@ class Scheduler {
   void SwitchOnTimeline(CoroutineState* coroutine);
   void Recycle(CoroutineState* coroutine);
   static void EnterCoroutine(void* coroutine) noexcept;
+  [[noreturn]] static void RefuseSecondView();
   void MixTraceText(std::string_view text);
 
   Clock& clock_;

@@ -57,7 +57,8 @@ inline void Scheduler::Wake(CoroutineState* coroutine) {
 }
 
 inline void Scheduler::SuspendRunning(const char* yield_point, const Waitable* on) {
-  MILLRACE_CHECK(open_views_ == 0, "G9: suspended with a view or transaction open");
+  MILLRACE_CHECK(open_views_ == 0,
+                 "G9: suspended with a view or transaction open; end its block before the call");
   CoroutineState* self = running_;
   self->parked_at = yield_point;
   self->parked_since = turn_began_;
@@ -67,7 +68,8 @@ inline void Scheduler::SuspendRunning(const char* yield_point, const Waitable* o
 }
 
 inline void Scheduler::YieldRunning(const char* yield_point) {
-  MILLRACE_CHECK(open_views_ == 0, "G9: suspended with a view or transaction open");
+  MILLRACE_CHECK(open_views_ == 0,
+                 "G9: suspended with a view or transaction open; end its block before the call");
   CoroutineState* self = running_;
   self->parked_at = yield_point;
   self->parked_since = turn_began_;

@@ -19,19 +19,16 @@ using namespace millrace;  // NOLINT: an example reads better without prefixes
 
 absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
     MILLRACE_MAY_SUSPEND {
-  Graph& graph = blocks.graph();
   // README: begin
   // What lies below the image is opened as its header says.
-  const OpenImageOptions image{.path = path, .format = "qcow2"};
-  MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, CoOpenImage(graph, blocks.drivers(), image));
-  const AttachmentOptions device{.holder = MakeHolder("drive0", "guest device"),
-                                 .device_name = "drive0",
-                                 .permissions = GuestDevicePermissions()};
-  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(graph, disk.top(), device));
+  MILLRACE_ASSIGN_OR_RETURN(const OpenedImage disk,
+                            blocks.CoOpenImage({.path = path, .format = "qcow2"}));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(blocks.graph(), disk.top(),
+                                                                 GuestDeviceOptions("drive0")));
 
   StreamOptions stream;
   stream.top = disk.top();  // the job is called "drive0", as its device
-  MILLRACE_RETURN_IF_ERROR(CoStartStream(graph, blocks.jobs(), stream).status());
+  MILLRACE_RETURN_IF_ERROR(CoStartStream(blocks.graph(), blocks.jobs(), stream).status());
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
     std::vector<char> sector(512);  // the guest goes on while the job works

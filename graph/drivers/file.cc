@@ -48,7 +48,7 @@ std::string_view WhatToDoAbout(int error_number) {
   }
 }
 
-// The same text and errno, with a conflict.
+// The same errno, with a conflict, and what to do.
 absl::Status HostRefusesFile(const std::string& path, const absl::Status& status) {
   const int error_number = ErrnoOf(status);
   std::string_view text = FromAbsl(status.message());
@@ -63,7 +63,7 @@ absl::Status HostRefusesFile(const std::string& path, const absl::Status& status
   conflict.reason = ConflictReason::kHostFile;
   conflict.object = path;
   conflict.next_step = std::string(next_step);
-  return WithErrno(ConflictStatus(status.code(), conflict, text), error_number);
+  return WithErrno(RefusalStatus(status.code(), conflict, text), error_number);
 }
 
 class FileDriver final : public ProtocolDriver {

@@ -52,8 +52,25 @@ namespace {
 std::string Describe(const std::vector<ConflictHolder>& holders) {
   if (holders.empty()) return "somebody else who has it open";
   const ConflictHolder& first = holders.front();
-  if (first.type == "node") return StrCat("node '", first.id, "', here,");
-  return DescribeLockHolder(first);
+  if (first.type == "this process") {
+    return StrCat(DescribeLockHolder(first), ", but no node of this graph,");
+  }
+  if (first.type != "node") return DescribeLockHolder(first);
+  std::string text = StrCat("node '", first.id, "' of this graph");
+  if (first.as == "closing") return text + ", which is being closed,";
+  for (size_t i = 1; i < holders.size(); ++i) {
+    if (holders[i].type == "node") break;
+    StrAppend(&text, i == 1 ? ", held by " : " and ", holders[i].type, " '", holders[i].id, "'");
+  }
+  return text + ",";
+}
+
+// What to do depends on who it is: nobody's image is opened behind his back, but for a look.
+std::string NextStep(const std::vector<ConflictHolder>& holders) {
+  if (holders.empty() || holders.front().type != "node") return "close the image there first";
+  const ConflictHolder& first = holders.front();
+  if (first.as == "closing") return "wait until it is closed (Graph::CoWaitForReaper)";
+  return StrCat("attach to node '", first.id, "', or let all who hold it go first");
 }
 
 }  // namespace
@@ -69,22 +86,18 @@ std::vector<ConflictHolder> ImageLocks::HoldersIn(const absl::Status& refusal,
   return others.empty() ? conflict->holders : others;
 }
 
-// Nobody's image is opened behind his back, but for a look.
 absl::Status ImageLocks::Refused(const absl::Status& by_host, std::vector<ConflictHolder> holders,
                                  std::string detail, bool is_to_look, std::string_view text) const {
   Conflict conflict;
   conflict.reason = ConflictReason::kImageLocked;
   conflict.object = name_;
   conflict.detail = std::move(detail);
-  conflict.next_step = "close the image there first";
-  if (!holders.empty() && holders.front().type == "node") {
-    conflict.next_step = StrCat("use node '", holders.front().id, "', or remove it first");
-  }
+  conflict.next_step = NextStep(holders);
   conflict.holders = std::move(holders);
   if (is_to_look) {
     conflict.next_step +=
-        ", or, if a look at what may be half of a change will do, open it read-only with "
-        "force-share";
+        ", or, if a look at what may be half of a change will do, open it read-only and without "
+        "locks (force-share)";
   }
   return WithErrno(RefusalStatus(absl::StatusCode::kFailedPrecondition, conflict, text),
                    ErrnoOf(by_host));

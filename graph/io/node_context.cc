@@ -1,6 +1,8 @@
 #include "millrace/graph/io/node_context.h"
 
+#include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
@@ -63,15 +65,28 @@ const Node& KnownAs(const Node& file) {
   return has_others || only->parent == nullptr ? file : *only->parent;
 }
 
+// The node, and who is attached to it.
+void AppendNodeAndUsers(const Node& node, bool is_closing, std::vector<ConflictHolder>* holders) {
+  holders->push_back({.id = node.name, .type = "node", .as = is_closing ? "closing" : ""});
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge->attachment == nullptr) continue;
+    ConflictHolder user = edge->attachment->options.holder->AsConflictHolder();
+    const auto known = std::find(holders->begin(), holders->end(), user);
+    if (known == holders->end()) holders->push_back(std::move(user));
+  }
+}
+
 }  // namespace
 
 std::vector<ConflictHolder> NodeContext::OthersWithFile(const FileIdentity& file,
                                                         const Permissions& need) const {
   std::vector<ConflictHolder> holders;
-  const auto& nodes = GraphInternals::Of(node_.graph).nodes;
-  for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
+  const GraphInternals& internals = GraphInternals::Of(node_.graph);
+  for (const Node* node = internals.nodes.front(); node != nullptr;
+       node = internals.nodes.After(*node)) {
     if (node == &node_ || !IsOpenOf(*node, file) || !IsUsedAgainst(*node, need)) continue;
-    holders.push_back({.id = KnownAs(*node).name, .type = "node"});
+    const Node& known = KnownAs(*node);
+    AppendNodeAndUsers(known, internals.IsDropped(known), &holders);
   }
   return holders;
 }

@@ -1,9 +1,12 @@
 #include "millrace/graph/io/node_io.h"
 
 #include <algorithm>
+#include <exception>
 #include <memory>
+#include <string>
 #include <utility>
 
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/mutant.h"
 #include "millrace/engine/base/status_macros.h"
@@ -46,7 +49,21 @@ absl::Status NotOpenError(const Node& node) {
                        StrCat("node '", node.name, "' is not open"));
 }
 
-absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) {
+// Inside a handler. The innermost node that was asked is the one whose driver it is.
+void DriverThrew(const Node& node) {
+  std::string what = "what was thrown is no std::exception";
+  try {
+    throw;
+  } catch (const std::exception& exception) {
+    what = exception.what();
+  } catch (...) {
+  }
+  MILLRACE_CHECK(false, StrCat("driver '", node.driver->driver_name(), "' of node '",
+                               node.InWords(), "' let an exception out: ", what,
+                               "; a driver answers with an absl::Status (graph/driver.h)"));
+}
+
+absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (target.bytes() == 0) return absl::OkStatus();
   InFlightRequest request(node);
@@ -62,9 +79,12 @@ absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) {
     return CoReadNode(*child, offset, target);
   }
   return AsFilter(node).CoRead(offset, target);
+} catch (...) {
+  DriverThrew(node);
 }
 
-absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, WriteFlags flags) {
+absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source,
+                         WriteFlags flags) try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (source.bytes() == 0) return absl::OkStatus();
   // A zero write gives no promise about durability.
@@ -91,9 +111,11 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, Wr
     return CoWriteNode(*child, offset, source, flags);
   }
   return AsFilter(node).CoWrite(offset, source, flags);
+} catch (...) {
+  DriverThrew(node);
 }
 
-absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
+absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty()) return absl::OkStatus();
   InFlightRequest request(node);
@@ -112,9 +134,11 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) {
     return CoWriteZeroesNode(*child, range, flags);
   }
   return AsFilter(node).CoWriteZeroes(range, flags);
+} catch (...) {
+  DriverThrew(node);
 }
 
-absl::Status CoDiscardNode(Node& node, ByteRange range) {
+absl::Status CoDiscardNode(Node& node, ByteRange range) try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   if (range.empty() || node.io.ignores_discards) return absl::OkStatus();
   InFlightRequest request(node);
@@ -128,6 +152,8 @@ absl::Status CoDiscardNode(Node& node, ByteRange range) {
       break;
   }
   return AsFilter(node).CoDiscard(range);
+} catch (...) {
+  DriverThrew(node);
 }
 
 absl::Status CoForgetNode(Node& node, ByteRange range) {
@@ -148,7 +174,7 @@ namespace {
 
 enum class Owed : uint8_t { kAll, kOwnChanges };
 
-absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND {
+absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
@@ -170,6 +196,8 @@ absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND {
       break;
   }
   return AsFilter(node).CoFlush();
+} catch (...) {
+  DriverThrew(node);
 }
 
 }  // namespace
@@ -192,7 +220,7 @@ absl::Status CoFlushOwnChanges(Node& node) { return CoFlush(node, Owed::kOwnChan
 
 namespace {
 
-absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND {
+absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND try {
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoResizeFormat(node, AsFormat(node), bytes);
@@ -202,6 +230,8 @@ absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND {
       break;
   }
   return AsFilter(node).CoResize(bytes);
+} catch (...) {
+  DriverThrew(node);
 }
 
 }  // namespace
@@ -237,7 +267,7 @@ absl::Status CoAskBelow(const Node& node, ByteRange range) MILLRACE_MAY_SUSPEND 
 
 }  // namespace
 
-absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
+absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
@@ -253,9 +283,11 @@ absl::StatusOr<Extent> CoMapNode(Node& node, ByteRange range) {
   if (edge == nullptr) return absl::InternalError(StrCat("filter '", node.name, "' has no child"));
   MILLRACE_RETURN_IF_ERROR(AsFilter(node).CoBeforeMap(range));
   return CoMapNode(*edge->child, range);
+} catch (...) {
+  DriverThrew(node);
 }
 
-void CoRaiseEvent(Node& node, std::string_view event) {
+void CoRaiseEvent(Node& node, std::string_view event) try {
   if (node.driver->kind() != NodeKind::kFilter) return;
   InFlightRequest request(node);
   if (AsFilter(node).wants_events()) {
@@ -263,6 +295,8 @@ void CoRaiseEvent(Node& node, std::string_view event) {
   } else if (Edge* edge = node.FindChild(Role::kFiltered)) {
     CoRaiseEvent(*edge->child, event);
   }
+} catch (...) {
+  DriverThrew(node);
 }
 
 absl::StatusOr<AllocationRun> CoAllocationInChain(Node& top, ByteRange range, const Node* first,

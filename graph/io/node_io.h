@@ -23,6 +23,10 @@ inline absl::Status CheckOpen(const Node& node) {
   return __builtin_expect(node.is_open, 1) ? absl::OkStatus() : NotOpenError(node);
 }
 
+// For handlers of exceptions: ends the program with one line that names the node, its driver and
+// what was thrown. Before that the driver's own frames are unwound, and nobody else's.
+[[noreturn]] void DriverThrew(const Node& node);
+
 // `offset` and length lie inside the node (the caller checked).
 absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source, WriteFlags flags)

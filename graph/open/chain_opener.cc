@@ -68,7 +68,7 @@ absl::StatusOr<std::optional<LayerOpener::Layer>> ChainOpener::CoOpenBacking(Nod
   const bool is_nothing = asked != nullptr && asked->is_nothing();
   const Overlay overlay = OverlayOf(overlay_id);
   if (!overlay.supports_backing && asked != nullptr && !is_nothing) {
-    return NoSuchChild(tree, *asked);
+    return NoSuchChild(tree, nullptr, *asked);
   }
   if (!overlay.supports_backing || is_nothing) return std::nullopt;
   if (asked != nullptr && asked->tree == nullptr) {

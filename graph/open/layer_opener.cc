@@ -15,16 +15,6 @@
 namespace millrace {
 namespace {
 
-// Null: the format is still to be guessed, and stands on a file.
-absl::StatusOr<Role> RoleOf(const NodeTree& tree, const Driver* driver, const ChildTree& child) {
-  if (driver == nullptr) {
-    if (child.name == "file") return Role::kPrimary;
-  } else if (std::optional<Role> role = driver->RoleOfChild(child.name)) {
-    return *role;
-  }
-  return NoSuchChild(tree, child);
-}
-
 // Whether it needs exactly one child to stand on.
 bool StandsOnOne(const Driver* driver) {
   if (driver == nullptr) return true;
@@ -43,6 +33,16 @@ std::string_view WantedBy(const Driver* driver) {
   return static_cast<const FilterDriver*>(driver)->filtered_edge_name();
 }
 
+// Null: the format is still to be guessed, and stands on a file.
+absl::StatusOr<Role> RoleOf(const NodeTree& tree, const Driver* driver, const ChildTree& child) {
+  if (driver == nullptr) {
+    if (child.name == "file") return Role::kPrimary;
+  } else if (std::optional<Role> role = driver->RoleOfChild(child.name)) {
+    return *role;
+  }
+  return NoSuchChild(tree, driver, child);
+}
+
 absl::Status NotOneToStandOn(const NodeTree& tree, const Driver* driver, size_t count) {
   Conflict conflict;
   conflict.reason = ConflictReason::kUnsupportedByDriver;
@@ -55,6 +55,14 @@ absl::Status NotOneToStandOn(const NodeTree& tree, const Driver* driver, size_t 
 }
 
 }  // namespace
+
+absl::Status NoSuchChild(const NodeTree& tree, const Driver* driver, const ChildTree& child) {
+  const std::string what_to_do = driver != nullptr && StandsOnOne(driver)
+                                     ? StrCat("what it stands on is '", WantedBy(driver), "'")
+                                     : "leave it out";
+  return absl::InvalidArgumentError(StrCat(DescribeTree(tree), ": the driver has no child '",
+                                           PrintableName(child.name), "'; ", what_to_do));
+}
 
 absl::StatusOr<LayerOpener::Layer> LayerOpener::CoOpen(NodeTree& tree, const Inherited& inherited,
                                                        ChainGuard& guard) {
@@ -97,11 +105,6 @@ absl::StatusOr<Attachment> LayerOpener::CoOpenOnChildren(NodeTree& tree, Inherit
 }
 
 // ---- Children -----------------------------------------------------------------------------------
-
-absl::Status NoSuchChild(const NodeTree& tree, const ChildTree& child) {
-  return absl::InvalidArgumentError(StrCat(DescribeTree(tree), ": the driver has no child '",
-                                           PrintableName(child.name), "'; leave it out"));
-}
 
 absl::Status LayerOpener::CoOpenChildren(NodeTree& tree, const Driver* driver, const Inherited& own,
                                          const ChainGuard& guard, OpenedChildren& opened) {

@@ -32,7 +32,12 @@ absl::Status TreeNames::Resolve(NodeTree& tree, bool is_file) const {
         StrCat(DescribeTree(tree), ": a json: name in a json: name; write out the inner one"));
   }
   ChildTree* file = tree.FindChild("file");
-  if (file == nullptr) {
+  if (file == nullptr && IsFilterOverImage(tree.driver)) {
+    NodeTree image;
+    image.filename = name;
+    image.is_plain_path = tree.is_plain_path;
+    tree.children.push_back({"file", "", std::make_unique<NodeTree>(std::move(image))});
+  } else if (file == nullptr) {
     tree.children.push_back({"file", "", std::make_unique<NodeTree>(std::move(named))});
   } else if (file->tree != nullptr && PassesNameOn(file->tree->driver)) {
     if (!file->tree->filename.empty()) return absl::OkStatus();
@@ -75,6 +80,13 @@ absl::StatusOr<NodeTree> TreeNames::Parse(const NodeTree& tree) const {
 
 bool TreeNames::IsProtocol(const std::string& driver) const {
   return registry_.KindOf(driver) == NodeKind::kProtocol;
+}
+
+// QEMU puts a filter that is given a file's name onto the file as it is, whatever image is in it:
+// the first write through it would destroy the image.
+bool TreeNames::IsFilterOverImage(const std::string& driver) const {
+  return registry_.KindOf(driver) == NodeKind::kFilter && PassesNameOn(driver) &&
+         options_.on_raw_guessed_for_writing == nullptr;
 }
 
 bool TreeNames::PassesNameOn(const std::string& driver) const {

@@ -30,6 +30,7 @@ class TreeNames {
   bool IsJsonName(const NodeTree& tree) const;
   absl::StatusOr<NodeTree> Parse(const NodeTree& tree) const;
   bool IsProtocol(const std::string& driver) const;
+  bool IsFilterOverImage(const std::string& driver) const;
   // Whether a file's name means the file below, also where a file is wanted itself: a format's or
   // a filter's, but for one that stands in names ("blkdebug:...").
   bool PassesNameOn(const std::string& driver) const;

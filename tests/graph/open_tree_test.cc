@@ -24,6 +24,7 @@
 #include "millrace/graph/filters/fault_injection.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_node.h"
 #include "tests/support/toy_images_fixture.h"
 
@@ -123,6 +124,37 @@ TEST_F(OpenTreeTest, ABackingNamedByTheTreeReplacesTheHeaders) {
               std::string(512, 'o') + std::string(512, 't') + std::string(1024, 'o'));
     hold->CoDetach();
   });
+}
+
+// On the file as it is, a guest's first write would destroy the image.
+TEST_F(OpenTreeTest, AFiltersFileNameIsTheImageInItUnlessItIsQemusWay) {
+  for (const bool is_qemus_way : {false, true}) {
+    SCOPED_TRACE(is_qemus_way);
+    if (is_qemus_way) options_.on_raw_guessed_for_writing = [](const std::string&) {};
+    InGraph([&](Graph& graph) MILLRACE_MAY_SUSPEND {
+      CreateImageOptions image{.path = "image", .overwrites = true};
+      image.qcow2.bytes = 1 << 20;
+      ASSERT_TRUE(CoCreateImage(graph, registry_, image).ok());
+      NodeTree tree = Tree("copy-on-read", "f");
+      tree.filename = "image";
+      auto hold = CoOpen(graph, std::move(tree));
+      ASSERT_TRUE(hold.ok()) << hold.status();
+      EXPECT_EQ(hold->bytes() == 1 << 20, !is_qemus_way) << hold->bytes();
+      hold->CoDetach();
+    });
+  }
+  options_.on_raw_guessed_for_writing = nullptr;
+  NodeTree over_raw = Tree("copy-on-read");
+  over_raw.filename = "raw";
+  ExpectRefused(std::move(over_raw), absl::StatusCode::kPermissionDenied,
+                "its format was not given, and it looks like raw");
+}
+
+TEST_F(OpenTreeTest, AChildByAWrongNameIsToldTheRightOne) {
+  NodeTree tree = Tree("copy-on-read");
+  Below(tree, "image", Image("a/top"));
+  ExpectRefused(std::move(tree), absl::StatusCode::kInvalidArgument,
+                "the driver has no child 'image'; what it stands on is 'file'");
 }
 
 TEST_F(OpenTreeTest, NothingBelowIfTheTreeSaysSo) {

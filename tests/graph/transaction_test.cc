@@ -540,7 +540,8 @@ TEST_F(TransactionTest, AStaleNodeIsRefusedWithWhoRemovedItWhenAndInWhichEdit) {
     change.SetBacking(gone, std::nullopt, std::nullopt);
     const absl::Status refused = change.Validate();
     ExpectConflict(refused, ConflictReason::kStaleNode, "n2");
-    EXPECT_EQ(ConflictOf(refused)->holders.front().id, "block device 'drive0'");
+    EXPECT_EQ(ConflictOf(refused)->holders.front().id, "drive0");
+    EXPECT_EQ(ConflictOf(refused)->holders.front().type, "block device");
     EXPECT_EQ(ConflictOf(refused)->holders.front().since, 5 * kSecond);
     EXPECT_THAT(FromAbsl(refused.message()),
                 testing::HasSubstr(StrCat("removed by block device 'drive0' in edit ", edit)));
@@ -580,6 +581,20 @@ TEST_F(TransactionDeathTest, NothingIsStagedAfterTheCommit) {
                  return absl::OkStatus();
                }),
                "staged after the transaction");
+}
+
+// What the compiler proves with clang, and nobody else does.
+TEST_F(TransactionDeathTest, NothingIsLookedAtOrEditedUnderAnOpenView) {
+  const auto look_twice = [&]() MILLRACE_NO_ANALYSIS {
+    GraphView first(*graph_);
+    GraphView second(*graph_);
+  };
+  EXPECT_DEATH(look_twice(), "G9: a view or transaction was opened while another one is open");
+  const auto edit_below = [&]() MILLRACE_NO_ANALYSIS {
+    GraphView view(*graph_);
+    GraphTransaction change(*graph_);
+  };
+  EXPECT_DEATH(edit_below(), "G9: a view or transaction was opened while another one is open");
 }
 
 TEST_F(TransactionDeathTest, NothingSuspendsWhileATransactionIsOpen) {

@@ -1,9 +1,11 @@
 #include "millrace/jobs/block_runtime.h"
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "examples/scenario_kit/memory_chain.h"
@@ -35,6 +37,45 @@ TEST(BlockRuntime, EndsItsJobsAndClosesItsImagesOnAnEarlyReturn) {
     return result;
   });
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+}
+
+TEST(BlockRuntime, IsAllThatAProgramWithoutALoopNeeds) {
+  size_t nodes = 0;
+  const absl::Status status =
+      BlockRuntime::Run({.simulated = true}, [&](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+        CreateImageOptions image{.path = "disk"};
+        image.qcow2.bytes = 1 << 20;
+        MILLRACE_RETURN_IF_ERROR(blocks.CoCreateImage(image));
+        MILLRACE_ASSIGN_OR_RETURN(
+            const OpenedImage disk,
+            blocks.CoOpenImage({.path = "disk", .format = "qcow2", .node_names = {"disk"}}));
+        MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(blocks.graph(), disk.top(),
+                                                                       GuestDeviceOptions("vda")));
+        nodes = blocks.graph().node_count();
+        MILLRACE_RETURN_IF_ERROR(guest.CoWrite(0, IoVector::OfConst("x", 1)));
+        const absl::Status second =
+            Attachment::Attach(blocks.graph(), disk.top(), GuestDeviceOptions("vdb")).status();
+        EXPECT_TRUE(absl::IsFailedPrecondition(second)) << second;
+        EXPECT_NE(second.message().find("guest device 'vda'"), std::string::npos) << second;
+        return absl::UnavailableError("what main says");
+      });
+  EXPECT_EQ(status, absl::UnavailableError("what main says"));
+  EXPECT_EQ(nodes, 2u);
+}
+
+TEST(BlockRuntimeDeathTest, WhatMainThrowsIsNotLostForAGraphThatStillHasNodes) {
+  const auto throw_from_main = [] {
+    (void)BlockRuntime::Run({.simulated = true}, [](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+      CreateImageOptions image{.path = "disk"};
+      image.qcow2.bytes = 1 << 20;
+      absl::Status status = blocks.CoCreateImage(image);
+      auto disk = blocks.CoOpenImage({.path = "disk", .format = "qcow2"});
+      if (status.ok() && disk.ok()) throw std::runtime_error("what main threw");
+      return status;
+    });
+  };
+  EXPECT_DEATH(throw_from_main(), testing::AllOf(testing::HasSubstr("what main threw"),
+                                                 testing::Not(testing::HasSubstr("graph"))));
 }
 
 TEST(BlockRuntime, KnowsTheLibrarysDriversAndTakesOthers) {

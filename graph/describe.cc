@@ -6,6 +6,7 @@
 
 #include "absl/container/btree_map.h"
 #include "millrace/engine/base/json_writer.h"
+#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/backing_chain.h"
@@ -77,7 +78,11 @@ std::string_view NodeKindName(NodeKind kind) {
 // ---- Text --------------------------------------------------------------------------------------
 
 void AppendNode(const GraphReader& reader, const Node& node, std::string* text) {
-  StrAppend(text, node.name, ": ", node.driver->driver_name(), ", ", node.driver->bytes(), " bytes",
+  const std::string file = node.driver->filename();
+  const std::string state = node.driver->state_in_words();
+  StrAppend(text, node.name, ": ", node.driver->driver_name(),
+            file.empty() ? "" : StrCat(" '", PrintableName(file), "'"), ", ", node.driver->bytes(),
+            " bytes", state.empty() ? "" : StrCat(", ", state),
             IsReadOnly(reader, node) ? ", read-only" : "", node.is_implicit ? ", implicit" : "",
             node.is_quiesced() ? ", drained" : "", "\n");
   for (const Edge* edge : GraphReaderAccess::ParentsOf(reader, node)) {

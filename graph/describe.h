@@ -23,7 +23,7 @@ std::string DescribeChain(NodeView top);
 
 // Several lines, for people:
 //   n1: memory-overlay, 8192 bytes, drained
-//     used by block device 'drive0' as root: uses consistent read, write; shares resize
+//     used by guest device 'drive0' as root: uses consistent read, write; shares resize
 //     backing -> n0: uses consistent read; shares consistent read; leased by stream job 'stream0'
 //     claimed by stream job 'stream0': all operations
 std::string DescribeText(const GraphReader& reader);

@@ -194,6 +194,27 @@ std::string DeviceAbove(const GraphReader& reader, const NodeView& node) {
   return "";
 }
 
+// There is no device whose name it could have. Who is at work there would be in its way, whatever
+// it is called: he is told of first.
+absl::Status RefuseToCallItAfter(const GraphReader& reader, const NodeView& node) {
+  Conflict conflict{.reason = ConflictReason::kMissingJobId, .object = node.name()};
+  conflict.detail = "device";
+  std::string at_work;
+  for (ConflictHolder& holder : node.users()) {
+    if (!holder.type.ends_with(" job")) continue;
+    StrAppend(&at_work, at_work.empty() ? "" : " and ", holder.type, " '", holder.id, "'");
+    conflict.holders.push_back(std::move(holder));
+  }
+  std::string text = StrCat("cannot create a job without an id on node '", node.name(), "': ");
+  conflict.next_step = "set spec.id";
+  if (!at_work.empty()) {
+    StrAppend(&text, at_work, " is at work on it; and ");
+    conflict.next_step = "wait until that has ended, or cancel it";
+  }
+  StrAppend(&text, "it has no device of its own to be called after", DeviceAbove(reader, node));
+  return RefusalStatus(absl::StatusCode::kInvalidArgument, conflict, text);
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
@@ -202,19 +223,7 @@ absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
   MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(device));
   const std::optional<std::string> id = JobIdFor(options, node);
   if (!options.spec.id && id && id->empty()) {
-    Conflict conflict{.reason = ConflictReason::kMissingJobId, .object = node.name()};
-    conflict.detail = "device";
-    std::string at_work;
-    for (ConflictHolder& holder : node.users()) {
-      if (!holder.type.ends_with(" job")) continue;
-      StrAppend(&at_work, "; ", holder.type, " '", holder.id, "' is at work on it already");
-      conflict.holders.push_back(std::move(holder));
-    }
-    conflict.next_step = at_work.empty() ? "set spec.id" : "wait until that has ended";
-    return RefusalStatus(absl::StatusCode::kInvalidArgument, conflict,
-                         StrCat("cannot create a job without an id on node '", node.name(),
-                                "': it has no device of its own to be called after",
-                                DeviceAbove(view, node), at_work));
+    return RefuseToCallItAfter(view, node);
   }
   MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(id, options.spec.is_internal));
   return id.value_or("");

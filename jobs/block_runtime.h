@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/job/job_manager.h"
@@ -73,7 +74,13 @@ class BlockRuntime {
   // leaves `main` ends the program here.
   template <typename Main>
   absl::Status CoRun(Main&& main) noexcept MILLRACE_MAY_SUSPEND {
-    absl::Status status = main();
+    absl::Status status;
+    try {
+      status = main();
+    } catch (...) {
+      internal::ExceptionEscaped("the function that BlockRuntime runs",
+                                 "return an absl::Status: what it has opened must be closed");
+    }
     CoEnd();
     return status;
   }

@@ -18,4 +18,19 @@ void CheckFailed(const char* file, int line, const char* condition, std::string_
   std::abort();
 }
 
+void ExceptionEscaped(std::string_view whose, std::string_view what_to_do) {
+  const char* what = "what was thrown is no std::exception";
+  // The text lives as long as the exception, which is the caller's while he handles it.
+  try {
+    throw;
+  } catch (const std::exception& exception) {
+    what = exception.what();
+  } catch (...) {
+  }
+  std::fprintf(stderr, "%.*s let an exception out: %s; %.*s\n", static_cast<int>(whose.size()),
+               whose.data(), what, static_cast<int>(what_to_do.size()), what_to_do.data());
+  std::fflush(stderr);
+  std::abort();
+}
+
 }  // namespace millrace::internal

@@ -13,6 +13,11 @@ namespace millrace::internal {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition,
                               std::string_view message);
 
+// Inside a handler: ends the program with a line that says whose function let the exception out,
+// what it says of itself, and what to do. Where nobody below could catch it, or what was held on
+// the way there would only be dropped half-way.
+[[noreturn]] void ExceptionEscaped(std::string_view whose, std::string_view what_to_do);
+
 }  // namespace millrace::internal
 
 // `message` is evaluated only on failure; it may be any expression convertible to string_view.

@@ -76,7 +76,7 @@ absl::Status MissingJobId() {
   return ConflictStatus(
       StatusCode::kInvalidArgument,
       {.reason = ConflictReason::kMissingJobId, .next_step = "give the job an id"},
-      "cannot create a job without an id; give it one");
+      "cannot create a job without an id; set its spec.id");
 }
 
 absl::Status InternalJobId(std::string_view id) {

@@ -78,10 +78,15 @@ bool Scheduler::MayNotHaveStack(std::string_view name) {
   return Choose(ChoiceKind::kFault, options) != 0;
 }
 
-// noexcept: an exception that leaves a body is a bug, and there is nothing below to catch it.
+// An exception that leaves a body is a bug, and there is nothing below to catch it.
 void Scheduler::EnterCoroutine(void* argument) noexcept {
   auto* self = static_cast<CoroutineState*>(argument);
-  self->body(self->closure);
+  try {
+    self->body(self->closure);
+  } catch (...) {
+    internal::ExceptionEscaped(StrCat("coroutine '", self->name(), "'"),
+                               "catch it in there, and return an absl::Status");
+  }
   Scheduler* home = self->home;
   MILLRACE_CHECK(home->open_views_ == 0, "G9: coroutine ended with a view or transaction open");
   self->scope->children_.Remove(*self);

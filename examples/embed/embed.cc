@@ -27,7 +27,7 @@ absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
                                                                  GuestDeviceOptions("drive0")));
 
   StreamOptions stream;
-  stream.top = disk.top();  // the job is called "drive0", as its device
+  stream.top = guest.node();  // the job is called "drive0", as its device
   MILLRACE_RETURN_IF_ERROR(CoStartStream(blocks.graph(), blocks.jobs(), stream).status());
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {

@@ -51,15 +51,6 @@ NodeTree DiskTree(const std::string& blob) {
   return top;
 }
 
-// The guest's edge to what was opened.
-absl::StatusOr<Attachment> AttachGuest(Graph& graph, NodeId node) MILLRACE_OPENS_VIEW {
-  AttachmentOptions guest;
-  guest.holder = MakeHolder("drive0", "guest device");
-  guest.device_name = "drive0";
-  guest.permissions = GuestDevicePermissions();
-  return Attachment::Attach(graph, node, guest);
-}
-
 // Writes to the lower half of the disk, and reads what it wrote, until it is told to stop.
 absl::Status CoGuest(Attachment& disk, const bool& stops) MILLRACE_MAY_SUSPEND {
   std::vector<char> block(4096);
@@ -106,7 +97,8 @@ absl::Status CoMeasureAGuest(BlockRuntime& blocks, Given& given) MILLRACE_MAY_SU
   MILLRACE_RETURN_IF_ERROR(example::RegisterHeatFilter(blocks.drivers(), given.heats));
   MILLRACE_ASSIGN_OR_RETURN(const Attachment hold,
                             CoOpenTree(blocks.graph(), blocks.drivers(), DiskTree(given.blob), {}));
-  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, AttachGuest(blocks.graph(), hold.node()));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(blocks.graph(), hold.node(),
+                                                                 GuestDeviceOptions("drive0")));
   bool stops = false;
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return CoGuest(guest, stops); });
@@ -114,11 +106,6 @@ absl::Status CoMeasureAGuest(BlockRuntime& blocks, Given& given) MILLRACE_MAY_SU
   stops = true;
   status.Update(scope.CoJoin());
   return status;
-}
-
-absl::Status CoMain(Engine& engine, Given& given) MILLRACE_MAY_SUSPEND {
-  BlockRuntime blocks(engine);
-  return blocks.CoRun([&]() MILLRACE_MAY_SUSPEND { return CoMeasureAGuest(blocks, given); });
 }
 
 void Print(const example::Heat& all, const example::Heat& sample) {
@@ -136,13 +123,9 @@ void Print(const example::Heat& all, const example::Heat& sample) {
 int main(int argc, char** argv) {
   Given given;
   if (argc > 1) given.blob = argv[1];
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({});
-  if (!engine.ok()) {
-    std::cerr << engine.status().message() << '\n';
-    return 1;
-  }
-  const absl::Status status =
-      (*engine)->Run([&]() MILLRACE_MAY_SUSPEND { return CoMain(**engine, given); });
+  const absl::Status status = BlockRuntime::Run({}, [&](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+    return CoMeasureAGuest(blocks, given);
+  });
   if (!status.ok()) {
     std::cerr << status.message() << '\n';
     return 1;

@@ -59,10 +59,12 @@ std::string Describe(const std::vector<ConflictHolder>& holders) {
   std::string text = StrCat("node '", first.id, "' of this graph");
   if (first.as == "closing") return text + ", which is being closed,";
   for (size_t i = 1; i < holders.size(); ++i) {
-    if (holders[i].type == "node") break;
-    StrAppend(&text, i == 1 ? ", held by " : " and ", holders[i].type, " '", holders[i].id, "'");
+    const ConflictHolder& user = holders[i];
+    if (user.type == "node" && user.as.empty()) break;  // another one that has the file
+    StrAppend(&text, i == 1 ? " (used by " : " and ", user.type, " '", user.id, "'",
+              user.as.empty() ? "" : StrCat(" as ", user.as));
   }
-  return text + ",";
+  return holders.size() > 1 ? text + ")" : text;
 }
 
 // What to do depends on who it is: nobody's image is opened behind his back, but for a look.
@@ -70,7 +72,8 @@ std::string NextStep(const std::vector<ConflictHolder>& holders) {
   if (holders.empty() || holders.front().type != "node") return "close the image there first";
   const ConflictHolder& first = holders.front();
   if (first.as == "closing") return "wait until it is closed (Graph::CoWaitForReaper)";
-  return StrCat("attach to node '", first.id, "', or let all who hold it go first");
+  return StrCat("let all who use it go first, or attach to node '", first.id,
+                "' with permissions that they share");
 }
 
 }  // namespace
@@ -96,8 +99,8 @@ absl::Status ImageLocks::Refused(const absl::Status& by_host, std::vector<Confli
   conflict.holders = std::move(holders);
   if (is_to_look) {
     conflict.next_step +=
-        ", or, if a look at what may be half of a change will do, open it read-only and without "
-        "locks (force-share)";
+        ", or, if a look at what may be half of a change will do, open it read-only with "
+        "locking off (force-share)";
   }
   return WithErrno(RefusalStatus(absl::StatusCode::kFailedPrecondition, conflict, text),
                    ErrnoOf(by_host));

@@ -65,12 +65,16 @@ const Node& KnownAs(const Node& file) {
   return has_others || only->parent == nullptr ? file : *only->parent;
 }
 
-// The node, and who is attached to it.
+// The node, and who is attached to it or stands on it.
 void AppendNodeAndUsers(const Node& node, bool is_closing, std::vector<ConflictHolder>* holders) {
   holders->push_back({.id = node.name, .type = "node", .as = is_closing ? "closing" : ""});
   for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
-    if (edge->attachment == nullptr) continue;
-    ConflictHolder user = edge->attachment->options.holder->AsConflictHolder();
+    ConflictHolder user{.type = "node", .as = edge->name};
+    if (edge->attachment != nullptr) {
+      user = edge->attachment->options.holder->AsConflictHolder();
+    } else {
+      user.id = edge->parent->name;
+    }
     const auto known = std::find(holders->begin(), holders->end(), user);
     if (known == holders->end()) holders->push_back(std::move(user));
   }

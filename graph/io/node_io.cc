@@ -1,9 +1,7 @@
 #include "millrace/graph/io/node_io.h"
 
 #include <algorithm>
-#include <exception>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
@@ -49,18 +47,11 @@ absl::Status NotOpenError(const Node& node) {
                        StrCat("node '", node.name, "' is not open"));
 }
 
-// Inside a handler. The innermost node that was asked is the one whose driver it is.
+// The innermost node that was asked is the one whose driver it is.
 void DriverThrew(const Node& node) {
-  std::string what = "what was thrown is no std::exception";
-  try {
-    throw;
-  } catch (const std::exception& exception) {
-    what = exception.what();
-  } catch (...) {
-  }
-  MILLRACE_CHECK(false, StrCat("driver '", node.driver->driver_name(), "' of node '",
-                               node.InWords(), "' let an exception out: ", what,
-                               "; a driver answers with an absl::Status (graph/driver.h)"));
+  internal::ExceptionEscaped(
+      StrCat("driver '", node.driver->driver_name(), "' of node '", node.InWords(), "'"),
+      "a driver answers with an absl::Status (graph/driver.h)");
 }
 
 absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) try {

@@ -25,8 +25,10 @@
 namespace millrace {
 
 struct StreamOptions : BlockJobOptions {
-  // The device: the top, or a filter above it. The job's own filter goes directly above this node,
-  // so what the job writes passes every filter between this node and the image.
+  // The device: the top, or a filter above it. Attachment::node() of the guest is right whatever
+  // stands there now, and the job is then called after the guest's device. The job's own filter
+  // goes directly above this node, so what the job writes passes every filter between this node and
+  // the image.
   NodeId top{};
   // At most one of these two; neither: stream everything.
   std::optional<NodeId> base{};    // outside; may be another job's filter

@@ -69,6 +69,18 @@ TEST(DriverExceptionDeathTest, OutOfADriverItIsNamedAndNothingElseIs) {
   EXPECT_DEATH(UseThrower(Where::kOpen), named);
 }
 
+TEST(DriverExceptionDeathTest, OutOfACoroutineItsNameIsTold) {
+  const auto guest_throws = [] {
+    const auto engine = SimulatedEngine();
+    (void)engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+      TaskScope scope("guests");
+      scope.Spawn("vda", []() -> absl::Status { throw std::runtime_error("the guest is ill"); });
+      return scope.CoJoin();
+    });
+  };
+  EXPECT_DEATH(guest_throws(), "coroutine 'vda' let an exception out: the guest is ill; ");
+}
+
 TEST(DriverExceptionDeathTest, OutOfTheEmbeddersOwnCodeACheckSaysThatThereIsOne) {
   const auto own_code_throws = [] {
     const auto engine = SimulatedEngine();

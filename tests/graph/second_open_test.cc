@@ -72,9 +72,9 @@ TEST_F(SecondOpenTest, TheNodeThatHasItIsNamed) {
       const absl::Status refused = CoUse(*graph_, "again", is_read_only).status();
       EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
       EXPECT_THAT(std::string(refused.message()),
-                  HasSubstr("node 'disk' of this graph, held by guest device 'disk',"));
+                  HasSubstr("node 'disk' of this graph (used by guest device 'disk') does not"));
       EXPECT_THAT(std::string(refused.message()),
-                  HasSubstr("attach to node 'disk', or let all who hold it go first"));
+                  HasSubstr("let all who use it go first, or attach to node 'disk'"));
       const Conflict conflict = ConflictOf(refused).value();
       EXPECT_EQ(conflict.reason, ConflictReason::kImageLocked);
       EXPECT_EQ(conflict.holders.size(), 2u);

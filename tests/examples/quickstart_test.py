@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -98,6 +99,31 @@ class Verdict(unittest.TestCase):
                     for words in map(str.split, self.calls()) if words[0] == 'compare']
         self.assertEqual(compared, ['a-11.qcow2', 'b-11.qcow2'])
         self.assertEqual(list(self.images.iterdir()), [], 'a success leaves nothing behind')
+
+    # The line with which each part begins, or has begun: the images are built, the jobs are at work,
+    # the second chain is verified, and qemu-img is asked about it.
+    PARTS = (r'engine: ', r'a: a throttle filter was inserted', r'chain a: reopened',
+             r'chain a: qemu-img check')
+
+    def test_an_interrupt_ends_every_part_at_once_and_leaves_nothing_behind(self):
+        self.fake_qemu_img(check=0, compare=0)
+        for number, begin in zip((signal.SIGINT, signal.SIGTERM) * 2, self.PARTS):
+            with self.subTest(begin=begin):
+                (self.folder / 'calls').write_text('')
+                program = subprocess.Popen(
+                    [QUICKSTART, '--small'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    text=True, env={**os.environ, 'PATH': f'{self.bin}:{os.environ["PATH"]}',
+                                    'TMPDIR': str(self.images), 'CALLS': str(self.folder / 'calls')})
+                self.assertTrue(any(re.match(begin, line) for line in program.stdout))
+                program.send_signal(number)
+                said, errors = program.communicate(timeout=300)
+                self.assertEqual(program.returncode, 130, said + errors)
+                self.assertEqual(said.splitlines()[-1], 'interrupted')
+                # What would have come next has not.
+                for part in self.PARTS[self.PARTS.index(begin) + 2:]:
+                    self.assertNotRegex(said, f'(?m)^{part}')
+                self.assertNotIn('chain b: qemu-img', said)
+                self.assertEqual(list(self.images.iterdir()), [])
 
     @unittest.skipUnless(shutil.which('qemu-img'), 'qemu-img is not installed')
     def test_the_real_qemu_img_agrees_on_both_chains(self):

@@ -23,6 +23,8 @@ CREATE = ('create', '--format', 'raw', 'x.img', '1M')
 
 class Refusals(Cli):
     def refused(self, words, *said):
+        for path in self.folder.iterdir():
+            path.unlink()
         with self.subTest(words=words):
             error = self.run_cli(*words, expect=USAGE).stderr
             self.assertRegex(error, r'\Amillrace: [^\n]+\n\Z')

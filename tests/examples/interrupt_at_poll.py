@@ -74,10 +74,13 @@ def can_interrupt():
     return True
 
 
-def run_watched(words, at_poll, cwd=None, timeout=120):
+def run_watched(words, at_poll, cwd=None, timeout=120, env=None):
     """Calls at_poll(pid) each time that it goes to wait, until that returns True."""
+    env = dict(os.environ if env is None else env)
+    # LeakSanitizer cannot look at a program that is traced to its end.
+    env['ASAN_OPTIONS'] = f"{env.get('ASAN_OPTIONS', '')}:detect_leaks=0"
     with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as errors:
-        program = subprocess.Popen(words, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out,
+        program = subprocess.Popen(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=errors, preexec_fn=lambda: ptrace(TRACEME, 0))
         try:
             has_come = trace(program, at_poll)

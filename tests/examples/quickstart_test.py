@@ -17,6 +17,8 @@ import sys
 import tempfile
 import unittest
 
+import interrupt_at_poll
+
 QUICKSTART = ''
 FAKE = '''#!/bin/sh
 echo "$@" >>"$CALLS"
@@ -100,30 +102,55 @@ class Verdict(unittest.TestCase):
         self.assertEqual(compared, ['a-11.qcow2', 'b-11.qcow2'])
         self.assertEqual(list(self.images.iterdir()), [], 'a success leaves nothing behind')
 
-    # The line with which each part begins, or has begun: the images are built, the jobs are at work,
-    # the second chain is verified, and qemu-img is asked about it.
-    PARTS = (r'engine: ', r'a: a throttle filter was inserted', r'chain a: reopened',
-             r'chain a: qemu-img check')
+    def environment(self):
+        return {**os.environ, 'PATH': f'{self.bin}:{os.environ["PATH"]}',
+                'TMPDIR': str(self.images), 'CALLS': str(self.folder / 'calls')}
+
+    # The line with which each part begins, or has begun, and that with which it would end: the images
+    # are built, the jobs are at work, the second chain is verified.
+    PARTS = ((signal.SIGINT, r'^engine: ', r'^built 2 chains'),
+             (signal.SIGTERM, r'^a: a throttle filter was inserted', r'^chain a: reopened'),
+             (signal.SIGINT, r'^chain a: reopened', r'^chain b: reopened'))
 
     def test_an_interrupt_ends_every_part_at_once_and_leaves_nothing_behind(self):
+        if not interrupt_at_poll.can_interrupt():
+            self.skipTest('this host lets no program trace another')
         self.fake_qemu_img(check=0, compare=0)
-        for number, begin in zip((signal.SIGINT, signal.SIGTERM) * 2, self.PARTS):
+        for number, begin, end in self.PARTS:
+            def at_poll(pid):
+                said = pathlib.Path(f'/proc/{pid}/fd/1').read_text()
+                if not re.search(begin, said, re.M):
+                    return False
+                os.kill(pid, number)
+                return True
+
             with self.subTest(begin=begin):
-                (self.folder / 'calls').write_text('')
-                program = subprocess.Popen(
-                    [QUICKSTART, '--small'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                    text=True, env={**os.environ, 'PATH': f'{self.bin}:{os.environ["PATH"]}',
-                                    'TMPDIR': str(self.images), 'CALLS': str(self.folder / 'calls')})
-                self.assertTrue(any(re.match(begin, line) for line in program.stdout))
-                program.send_signal(number)
-                said, errors = program.communicate(timeout=300)
-                self.assertEqual(program.returncode, 130, said + errors)
-                self.assertEqual(said.splitlines()[-1], 'interrupted')
-                # What would have come next has not.
-                for part in self.PARTS[self.PARTS.index(begin) + 2:]:
-                    self.assertNotRegex(said, f'(?m)^{part}')
-                self.assertNotIn('chain b: qemu-img', said)
+                done = interrupt_at_poll.run_watched([QUICKSTART, '--small'], at_poll, timeout=300,
+                                                     env=self.environment())
+                self.assertEqual(done.returncode, 130, done.stdout + done.stderr)
+                self.assertNotRegex(done.stdout, re.compile(end, re.M))
+                self.assertIn('once more ends the program at once\n', done.stdout)
+                self.assertEqual(done.stdout.splitlines()[-1], 'interrupted')
                 self.assertEqual(list(self.images.iterdir()), [])
+
+    def test_an_interrupt_while_qemu_img_is_asked_ends_it_with_that_answer(self):
+        os.mkfifo(self.folder / 'asked')
+        os.mkfifo(self.folder / 'answer')
+        self.fake_qemu_img(check=0, compare=0)
+        path = self.bin / 'qemu-img'
+        path.write_text(path.read_text().replace(
+            'case $1', f'case $* in *b-03*) : >{self.folder}/asked; : <{self.folder}/answer ;; esac\n'
+            'case $1'))
+        program = subprocess.Popen([QUICKSTART, '--small'], stdout=subprocess.PIPE, text=True,
+                                   env=self.environment())
+        (self.folder / 'asked').read_bytes()  # which waits for it
+        program.send_signal(signal.SIGTERM)
+        (self.folder / 'answer').write_bytes(b'')
+        said, _ = program.communicate(timeout=300)
+        self.assertEqual(program.returncode, 130, said)
+        self.assertEqual(said.splitlines()[-1], 'interrupted')
+        self.assertIn('b-03.qcow2', self.calls()[-1])
+        self.assertEqual(list(self.images.iterdir()), [])
 
     @unittest.skipUnless(shutil.which('qemu-img'), 'qemu-img is not installed')
     def test_the_real_qemu_img_agrees_on_both_chains(self):

@@ -11,6 +11,7 @@ the n-th time, and sends the signal there.
 import itertools
 import json
 import os
+import pathlib
 import re
 import signal
 import sys
@@ -187,6 +188,21 @@ class Interrupts(Cli):
             # Some before they had begun, some in the midst of it.
             self.assertEqual(offsets[0], 0)
             self.assertGreater(offsets[-1], 0)
+
+    def test_the_second_one_ends_the_program_at_once(self):
+        sent = []
+
+        def at_poll(pid):
+            if not sent or HEARD in pathlib.Path(f'/proc/{pid}/fd/2').read_text():
+                os.kill(pid, signal.SIGINT)
+                sent.append(signal.SIGINT)
+            return len(sent) == 2
+
+        done = interrupt_at_poll.run_watched([cli_test.PROGRAM, 'stream', 'top.qcow2'], at_poll,
+                                             cwd=self.folder)
+        self.assertEqual((len(sent), done.returncode), (2, -signal.SIGINT), done.stderr)
+        for name in self.NAMES:
+            self.run_cli('check', name)
 
     def test_a_quiet_job_says_that_it_heard_too(self):
         done = interrupt_at_poll.run_interrupted(

@@ -14,8 +14,10 @@ namespace millrace::cancel_test {
 namespace {
 
 constexpr uint64_t kNever = UINT64_MAX;
-constexpr Qcow2CreateOptions kManyTables{
-    .bytes = 4000 * 512, .cluster_bytes = 512, .preallocation = Qcow2Preallocation::kMetadata};
+Qcow2CreateOptions ManyTables() {
+  return {
+      .bytes = 4000 * 512, .cluster_bytes = 512, .preallocation = Qcow2Preallocation::kMetadata};
+}
 
 struct Tried {
   absl::Status status;
@@ -26,7 +28,7 @@ struct Tried {
 Tried Create(CrashDisk& disk, uint64_t cancels_at) {
   CancellingFile file(disk, cancels_at);
   const absl::Status status =
-      file.Run([&]() MILLRACE_MAY_SUSPEND { return CoCreateQcow2(file, kManyTables); });
+      file.Run([&]() MILLRACE_MAY_SUSPEND { return CoCreateQcow2(file, ManyTables()); });
   return {status, file.operations(), file.has_cancelled()};
 }
 

@@ -7,6 +7,7 @@
 #include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/graph/drivers/file.h"
 #include "millrace/graph/whole_file.h"
 
@@ -35,6 +36,14 @@ absl::Status CoFill(WholeFile& file, const CreateImageOptions& options) MILLRACE
   MILLRACE_RETURN_IF_ERROR(file.CoResize(0));
   MILLRACE_RETURN_IF_ERROR(file.CoResize(options.qcow2.bytes));
   return file.CoFlush();
+}
+
+// Opening may have taken its time, and until now nothing is lost of what was there.
+absl::Status CoFillUnlessCancelled(WholeFile& file, const CreateImageOptions& options)
+    MILLRACE_MAY_SUSPEND {
+  if (!Coroutine::Current()->is_cancelled()) return CoFill(file, options);
+  return absl::CancelledError(
+      StrCat("create '", options.path, "': cancelled; what was there is as it was"));
 }
 
 // "create 'PATH' WHAT".
@@ -108,6 +117,7 @@ absl::StatusOr<OpenedFile> CoOpenToLook(Graph& graph, const DriverRegistry& regi
   OpenFileOptions open;
   open.path = options.path;
   open.is_read_only = is_read_only;
+  open.direct = options.direct;
   if (options.ignores_locks) open.locking = "off";
   OpenedFile opened;
   opened.format = options.format;
@@ -161,7 +171,7 @@ absl::Status CoCreateImage(Graph& graph, const DriverRegistry& registry,
   MILLRACE_RETURN_IF_ERROR(CheckCreateOptions(registry, options));
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<WholeFile> file,
                             CoOpenToCreate(graph, registry, options));
-  absl::Status status = CoFill(*file, options);
+  absl::Status status = CoFillUnlessCancelled(*file, options);
   file->CoClose();
   return status;
 }

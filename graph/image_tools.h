@@ -1,8 +1,9 @@
 // Making a new image file on the host, and checking or describing one that is there, by path.
 //
 // All of these open what they need, and close it before they return, also on errors. None of them
-// opens a backing or data file that a header names; that is what CoOpenImage is for. Home thread;
-// not cancellable.
+// opens a backing or data file that a header names; that is what CoOpenImage is for. Home thread.
+// Making an image, and a check that is_cancellable, end with CancelledError if the coroutine's
+// scope is cancelled; the text says what the file is then.
 #ifndef MILLRACE_GRAPH_IMAGE_TOOLS_H_
 #define MILLRACE_GRAPH_IMAGE_TOOLS_H_
 
@@ -44,6 +45,7 @@ struct ImagePathOptions {
   std::string format{};  // empty: guessed, "qcow2" or "raw"
   // Look at an image that somebody has open for writing; what is seen may be half of a change.
   bool ignores_locks = false;
+  bool direct = false;  // past the host's page cache (O_DIRECT)
 };
 
 struct ImageDescription {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/io/node_drivers.h"
 #include "millrace/graph/io/node_io.h"
@@ -100,6 +101,9 @@ absl::StatusOr<MapExtent> CoMapStart(const Attachment& disk, ByteRange range) {
 absl::Status CoMapImage(const Attachment& disk, absl::FunctionRef<void(const MapExtent&)> found) {
   MapExtent pending;
   for (uint64_t offset = 0; offset < disk.bytes();) {
+    if (Coroutine::Current()->is_cancelled()) {
+      return absl::CancelledError("map an image: it was cancelled");
+    }
     MILLRACE_ASSIGN_OR_RETURN(const MapExtent run,
                               CoFindRun(*AttachmentAccess::Core(disk), offset, disk.bytes()));
     offset += run.bytes;

@@ -36,7 +36,8 @@ struct MapExtent {
 };
 
 // Calls `found` for run after run of the disk that `disk` shows, from its start to its end;
-// neighbours of one kind are merged. `found` must not suspend. Errors as of reading metadata.
+// neighbours of one kind are merged. `found` must not suspend. Errors as of reading metadata;
+// CancelledError before the next run if the coroutine's scope is cancelled.
 absl::Status CoMapImage(const Attachment& disk, absl::FunctionRef<void(const MapExtent&)> found)
     MILLRACE_MAY_SUSPEND;
 

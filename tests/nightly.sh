@@ -5,20 +5,21 @@
 #   tests/nightly.sh --iterations N --only NAME     (soak: N iterations over one daemon)
 #
 # Seeds go on where the ledger ends, and each slice goes to the campaign that has run least. The
-# exit status is 0 only without findings. One of them proves more delays than every build does. Then
-# clang-tidy reads the sources (build/nightly/clang_tidy.txt), and tests/campaign/report.py says what
-# all of it has shown (build/nightly/report.html); it fails if a site of the library was never met.
-# At last QEMU is asked: tests/hypervisor's cases and scripts on both (build/nightly/conformance.txt,
-# differential.txt), and a Linux guest; and a browser shows pages that replay findings. What is
-# missing for one of these is told, and is no failure.
+# exit status is 0 only without findings. One of them proves more delays than every build does. The
+# quickstart is run a few times, small and in full size, and must be as quick as it is said to be.
+# Then clang-tidy reads the sources (build/nightly/clang_tidy.txt), and tests/campaign/report.py says
+# what all of it has shown (build/nightly/report.html); it fails if a site of the library was never
+# met. At last QEMU is asked: tests/hypervisor's cases and scripts on both
+# (build/nightly/conformance.txt, differential.txt), and a Linux guest; and a browser shows pages that
+# replay findings. What is missing for one of these is told, and is no failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 2 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 tests/setup.sh nightly
 cmake --preset release >/dev/null
 cmake --build --preset release --target campaigns example_cli example_hypervisor \
-  example_race_gallery scenario_proofs explore_test
+  example_quickstart example_race_gallery scenario_proofs explore_test
 if compgen -G 'tests/fuzz/*_fuzz.cc' >/dev/null; then
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz
@@ -27,6 +28,11 @@ status=0
 python3 -B tests/campaign/nightly.py "$@" build/release/campaigns build/fuzz/fuzzers \
   build/release/examples/cli/millrace || status=$?
 mkdir -p build/nightly
+# What is promised of the quickstart: every byte verified, within 5 s small and a minute in full.
+for size in --small ''; do
+  python3 -B tests/campaign/quickstart_runs.py --times 3 --ledger $size \
+    --program build/release/examples/quickstart/quickstart || status=$?
+done
 # What clang-tidy says of the sources; it needs no build, but a tree without precompiled headers.
 cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF -DMILLRACE_UNITY_BUILD=OFF \
   -DMILLRACE_BUILD_BENCH=ON >/dev/null

@@ -26,15 +26,18 @@ PROGRAMS = {  # of the tree, and what each is called here
     'build/asan-ubsan/examples/race_gallery/race_gallery': 'sanitized_gallery'}
 SCRIPTS = {  # run by python3: how their command lines begin
     'tests/campaign/nightly.py': 'campaigns', 'tests/campaign/report.py': 'report',
+    'tests/campaign/quickstart_runs.py --times 3 --ledger --small --program': 'quickstart_small',
+    'tests/campaign/quickstart_runs.py --times 3 --ledger --program': 'quickstart_full',
     'tests/hypervisor/run.py --backend both': 'conformance',
     'tests/hypervisor/run.py --backend millraced': 'introspect',
     'tests/consumer/installed_headers.py': 'headers',
     'tests/hypervisor/differential.py': 'differential',
     'tests/hypervisor/cost/start_cost_test.py': 'cost',
     'tests/explore/replay_page_test.py': 'pages', 'tests/guest/run.py': 'guest'}
-JUDGES = ['campaigns', 'tidy', 'subproject', 'headers', 'proofs', 'gallery', 'sanitized_gallery',
-          'report', 'conformance', 'introspect', 'differential', 'cost', 'pages', 'guest']
-MAY_BE_SKIPPED = JUDGES[8:]
+JUDGES = ['campaigns', 'quickstart_small', 'quickstart_full', 'tidy', 'subproject', 'headers',
+          'proofs', 'gallery', 'sanitized_gallery', 'report', 'conformance', 'introspect',
+          'differential', 'cost', 'pages', 'guest']
+MAY_BE_SKIPPED = JUDGES[JUDGES.index('report') + 1:]
 
 STEP = '''#!/bin/bash
 echo "{name} $*" >>"$FOLDER/calls"
@@ -98,8 +101,12 @@ class Nightly(unittest.TestCase):
         self.assertEqual(asked['campaigns'][:2], ['--minutes', '5'])
         self.assertEqual(asked['conformance'], ['--backend', 'both', daemon])
         self.assertEqual(asked['differential'], [daemon])
-        self.assertIn('example_hypervisor', next(
-            words for name, words in calls if name == 'cmake' and '--target' in words))
+        built = next(words for name, words in calls if name == 'cmake' and '--target' in words)
+        self.assertIn('example_hypervisor', built)
+        self.assertIn('example_quickstart', built)
+        quickstart = 'build/release/examples/quickstart/quickstart'
+        self.assertIn(quickstart, asked['quickstart_small'])
+        self.assertIn(quickstart, asked['quickstart_full'])
 
     def test_a_step_that_fails_is_the_exit_status_and_ends_nothing(self):
         for name in JUDGES:

@@ -22,11 +22,15 @@ std::string FileName(const std::string& path) {
 
 std::vector<ChainLink> ChainOf(Graph& graph, NodeId top) {
   GraphView view(graph);
+  return ChainIn(view, top);
+}
+
+std::vector<ChainLink> ChainIn(const GraphReader& reader, NodeId top) {
   std::vector<ChainLink> chain;
-  absl::StatusOr<NodeView> start = view.Resolve(top);
+  absl::StatusOr<NodeView> start = reader.Resolve(top);
   if (!start.ok()) return chain;
   for (NodeId id : ChainFrom(*start)) {
-    absl::StatusOr<NodeView> node = view.Resolve(id);
+    absl::StatusOr<NodeView> node = reader.Resolve(id);
     if (node->is_filter()) continue;
     ChainLink link;
     link.node = id;

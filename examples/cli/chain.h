@@ -12,6 +12,7 @@
 #include "millrace/engine/base/json_writer.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/graph_view.h"
 #include "millrace/graph/node_id.h"
 
 namespace millrace {
@@ -27,8 +28,10 @@ struct ChainLink {
   BackingReference header;  // what its header says about the image below
 };
 
-// The images from `top` down, as the graph has them now.
+// The images from `top` down, as the graph has them now; as a view shows them, or a transaction
+// with what it has staged.
 std::vector<ChainLink> ChainOf(Graph& graph, NodeId top) MILLRACE_OPENS_VIEW;
+std::vector<ChainLink> ChainIn(const GraphReader& reader, NodeId top);
 
 // Which image of the chain somebody means: by its path, its path made absolute, its file's name if
 // no other has it, or "@N" (the N-th from the top, which is @0). NotFound lists what there is.

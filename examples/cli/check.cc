@@ -94,22 +94,17 @@ int ExitCodeOf(const Qcow2CheckResult& result) {
 int RunCheck(Words words) {
   CheckFlags flags;
   CommandLine line("check", "check [OPTION...] IMAGE", kCheckHelp);
-  line.Option(
-      "repair", "WHAT", &flags.repair,
+  line.Choice(
+      "repair", "WHAT", &flags.repair, {"leaks", "all"},
       "leaks: give back leaked space; all: also wrong\nrefcounts and flags. Writes to the image");
-  flags.session.AddTo(line, /*has_force_share=*/true);
+  flags.session.AddTo(line, /*has_force_share=*/true, /*opens_backing_files=*/false);
   line.Argument("IMAGE", &flags.path);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
   Qcow2CheckOptions options;
-  if (flags.repair == "leaks") {
-    options.repair = Qcow2Repair::kLeaks;
-  } else if (flags.repair == "all") {
-    options.repair = Qcow2Repair::kAll;
-  } else if (!flags.repair.empty()) {
-    return ReportUsage(absl::InvalidArgumentError(
-        StrCat("'--repair ", flags.repair, "' is unknown; use leaks or all")));
-  }
+  options.is_cancellable = true;
+  if (flags.repair == "leaks") options.repair = Qcow2Repair::kLeaks;
+  if (flags.repair == "all") options.repair = Qcow2Repair::kAll;
   if (flags.session.ignores_locks && !flags.repair.empty()) {
     return ReportUsage(
         absl::InvalidArgumentError("--repair needs the image for itself; leave out --force-share"));
@@ -122,7 +117,8 @@ int RunCheck(Words words) {
       MILLRACE_ASSIGN_OR_RETURN(result,
                                 CoCheckImage(session.graph(), session.registry(),
                                              flags.session.PathOptions(flags.path), options));
-      return absl::OkStatus();
+      // What a repair has done is told.
+      return flags.repair.empty() ? StopIfInterrupted() : absl::OkStatus();
     });
   }
   if (!status.ok()) return ReportError(status, flags.session);

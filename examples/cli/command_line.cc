@@ -31,6 +31,29 @@ void CommandLine::Choice(std::string_view name, std::string_view placeholder, st
   entries_.back().values = std::move(values);
 }
 
+void CommandLine::Refuse(std::string_view name, std::string_view why) {
+  entries_.push_back({std::string(name), "", "", std::monostate()});
+  entries_.back().refusal = why;
+}
+
+bool CommandLine::Has(std::string_view name) const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [&](const Entry& entry) { return entry.name == name && entry.was_given; });
+}
+
+absl::Status CommandLine::RefuseAny(std::vector<std::string_view> names,
+                                    std::string_view why) const {
+  std::string given;
+  size_t count = 0;
+  for (const std::string_view name : names) {
+    if (!Has(name)) continue;
+    StrAppend(&given, given.empty() ? "'--" : ", '--", name, "'");
+    ++count;
+  }
+  if (count == 0) return absl::OkStatus();
+  return Wrong(StrCat(given, count == 1 ? " has" : " have", " no effect ", why));
+}
+
 void CommandLine::Argument(std::string_view name, std::string* target, bool is_optional) {
   arguments_.push_back({std::string(name), target, is_optional});
 }
@@ -61,6 +84,11 @@ absl::Status CommandLine::ParseOption(std::string_view word, absl::Span<const st
   const auto entry = std::find_if(entries_.begin(), entries_.end(),
                                   [&](const Entry& e) { return !name.empty() && e.name == name; });
   if (entry == entries_.end()) return Wrong(StrCat("there is no option '--", name, "'"));
+  if (!entry->refusal.empty()) {
+    return Wrong(StrCat("'--", name, "' has no effect on ", command_, ": ", entry->refusal,
+                        "; leave it out"));
+  }
+  entry->was_given = true;
   if (bool** flag = std::get_if<bool*>(&entry->target)) {
     if (equals != word.npos) return Wrong(StrCat("'--", name, "' takes no value"));
     **flag = true;
@@ -122,6 +150,7 @@ std::string CommandLine::Help() const {
   std::string help = StrCat("usage: millrace ", usage_, "\n\n", text_, "\n");
   bool has_headline = false;
   for (const Entry& entry : entries_) {
+    if (!entry.refusal.empty()) continue;
     if (entry.name.empty() || !has_headline) {
       StrAppend(&help, "\n", entry.name.empty() ? std::string_view(entry.help) : "Options", ":\n");
       has_headline = true;

@@ -36,6 +36,9 @@ class CommandLine {
   // A size as in "64K".
   void Option(std::string_view name, std::string_view placeholder, uint64_t* target,
               std::string_view help);
+  // An option that other commands have, and this one has no use for: it is refused, `why` is told,
+  // and the help leaves it out.
+  void Refuse(std::string_view name, std::string_view why);
   // Arguments are required unless `is_optional`; optional ones come last.
   void Argument(std::string_view name, std::string* target, bool is_optional = false);
   // A headline between groups of options in the help.
@@ -43,6 +46,11 @@ class CommandLine {
 
   // InvalidArgument tells what is wrong and where to find help.
   absl::Status Parse(absl::Span<const std::string> words);
+  // Whether an option or flag of that name was among the words.
+  bool Has(std::string_view name) const;
+  // InvalidArgument if any of these was among the words: each is named, and `why` and what to do
+  // are told.
+  absl::Status RefuseAny(std::vector<std::string_view> names, std::string_view why) const;
   // --help was among the words; print Help() and do nothing else.
   bool wants_help() const { return wants_help_; }
   std::string Help() const;
@@ -54,6 +62,8 @@ class CommandLine {
     std::string help;
     std::variant<std::monostate, bool*, std::string*, uint64_t*> target;
     std::vector<std::string_view> values = {};  // of a choice
+    std::string refusal = {};                   // why the command has no use for it
+    bool was_given = false;
   };
   struct Positional {
     std::string name;

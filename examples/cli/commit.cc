@@ -10,6 +10,7 @@
 #include "examples/cli/job_command.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/jobs/commit/commit_job.h"
 
 namespace millrace {
@@ -100,9 +101,6 @@ class CommitCommand final : public ChainJob {
     plan->written = {range_.top - 1, range_.base};
     MILLRACE_ASSIGN_OR_RETURN(plan->copied_bytes,
                               CoBytesIn(graph, plan->before, range_.top, range_.base - 1));
-    for (size_t i = 0; i < plan->before.size(); ++i) {
-      if (i < range_.top || i >= range_.base) plan->after.push_back(plan->before[i]);
-    }
     return absl::OkStatus();
   }
 
@@ -114,7 +112,17 @@ class CommitCommand final : public ChainJob {
   absl::Status Claim(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW {
     absl::StatusOr<CommitProofs> proofs = ClaimForCommit(graph, options_, "commit");
     FindClaims(graph, plan);
+    if (proofs.ok()) plan->after = After(graph, *proofs, plan->before[0].node);
     return proofs.status();
+  }
+
+  // The edit of the job's end is staged, looked at and let go of.
+  static std::vector<ChainLink> After(Graph& graph, CommitProofs& proofs, NodeId shown)
+      MILLRACE_OPENS_VIEW {
+    GraphTransaction change(graph);
+    if (proofs.chain.is_held()) change.Show(proofs.chain);
+    change.ReplaceNode(proofs.top, proofs.base);
+    return ChainIn(change, shown);
   }
 
   const CommitFlags& flags_;

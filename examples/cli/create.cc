@@ -41,30 +41,19 @@ struct CreateFlags {
   bool json = false;
 };
 
-absl::Status Unknown(std::string_view option, std::string_view value, std::string_view choices) {
-  return absl::InvalidArgumentError(
-      StrCat("'--", option, " ", value, "' is unknown; use ", choices));
-}
-
-absl::Status ReadChoices(CreateFlags& flags) {
+absl::Status ReadChoices(const CommandLine& line, CreateFlags& flags) {
   Qcow2CreateOptions& qcow2 = flags.image.qcow2;
-  if (flags.compression == "zstd") {
-    qcow2.compression = Qcow2Compression::kZstd;
-  } else if (flags.compression != "zlib") {
-    return Unknown("compression", flags.compression, "zlib or zstd");
+  if (flags.image.format == "raw") {
+    MILLRACE_RETURN_IF_ERROR(line.RefuseAny(
+        {"cluster-size", "refcount-bits", "extended-l2", "lazy-refcounts", "compression",
+         "preallocation", "compat"},
+        "with --format raw: a raw image has a size and nothing else; leave that out, or make the "
+        "image qcow2"));
   }
-  if (flags.preallocation == "metadata") {
-    qcow2.preallocation = Qcow2Preallocation::kMetadata;
-  } else if (flags.preallocation != "off") {
-    return Unknown("preallocation", flags.preallocation, "off or metadata");
-  }
-  if (flags.compat == "0.10") {
-    qcow2.version = 2;
-  } else if (flags.compat != "1.1") {
-    return Unknown("compat", flags.compat, "1.1 (version 3) or 0.10 (version 2)");
-  }
+  if (flags.compression == "zstd") qcow2.compression = Qcow2Compression::kZstd;
+  if (flags.preallocation == "metadata") qcow2.preallocation = Qcow2Preallocation::kMetadata;
+  if (flags.compat == "0.10") qcow2.version = 2;
   MILLRACE_ASSIGN_OR_RETURN(const uint64_t bits, ParseBytes(flags.refcount_bits));
-  if (bits > 64) return Unknown("refcount-bits", flags.refcount_bits, "1, 2, 4, ... 64");
   qcow2.refcount_bits = static_cast<uint32_t>(bits);
   if (qcow2.backing_filename.empty() != qcow2.backing_format.empty()) {
     return absl::InvalidArgumentError(
@@ -86,16 +75,20 @@ CommandLine LineFor(CreateFlags& flags) {
   line.Flag("force", &flags.image.overwrites, "replace an image that exists");
   line.Option("backing", "FILE", &qcow2.backing_filename, "make an overlay over this image");
   line.Option("backing-format", "FORMAT", &qcow2.backing_format, "the format of that image");
-  line.Option("io", "BACKEND", &flags.io, "auto, io_uring or threads");
+  line.Choice("io", "BACKEND", &flags.io, {"auto", "io_uring", "threads"},
+              "auto, io_uring or threads");
   line.Flag("json", &flags.json, "print JSON on standard output");
   line.Group("qcow2");
   line.Option("cluster-size", "BYTES", &qcow2.cluster_bytes, "512 to 2M, a power of two; 64K");
-  line.Option("refcount-bits", "N", &flags.refcount_bits, "1, 2, 4, ... 64; 16");
+  line.Choice("refcount-bits", "N", &flags.refcount_bits, {"1", "2", "4", "8", "16", "32", "64"},
+              "1, 2, 4, ... 64; 16");
   line.Flag("extended-l2", &qcow2.extended_l2, "32 subclusters per cluster");
   line.Flag("lazy-refcounts", &qcow2.lazy_refcounts, "write refcounts late, repair after a crash");
-  line.Option("compression", "TYPE", &flags.compression, "zlib or zstd");
-  line.Option("preallocation", "MODE", &flags.preallocation, "off or metadata");
-  line.Option("compat", "VERSION", &flags.compat, "1.1, or 0.10 for very old programs");
+  line.Choice("compression", "TYPE", &flags.compression, {"zlib", "zstd"}, "zlib or zstd");
+  line.Choice("preallocation", "MODE", &flags.preallocation, {"off", "metadata"},
+              "off or metadata");
+  line.Choice("compat", "VERSION", &flags.compat, {"1.1", "0.10"},
+              "1.1, or 0.10 for very old programs");
   line.Argument("IMAGE", &flags.path);
   line.Argument("SIZE", &flags.size, /*is_optional=*/true);
   return line;
@@ -120,13 +113,17 @@ absl::Status CoTakeSizeOfBacking(Session& session, CreateFlags& flags) MILLRACE_
 
 absl::Status CoCreate(Session& session, CreateFlags& flags) MILLRACE_MAY_SUSPEND {
   MILLRACE_RETURN_IF_ERROR(CoTakeSizeOfBacking(session, flags));
+  MILLRACE_RETURN_IF_ERROR(StopIfInterrupted());
   flags.image.path = flags.path;
   const bool existed = std::filesystem::exists(flags.path);
   absl::Status status = CoCreateImage(session.graph(), session.registry(), flags.image);
-  if (!status.ok() && !existed) unlink(flags.path.c_str());
   if (status.code() == absl::StatusCode::kAlreadyExists) {
     return absl::AlreadyExistsError(StrCat(
         "'", flags.path, "' exists already; choose another name, or replace it with --force"));
+  }
+  if (!status.ok() && !existed) unlink(flags.path.c_str());
+  if (absl::IsCancelled(status) && !existed) {
+    return absl::CancelledError("no image was made, and no file is left");
   }
   return status;
 }
@@ -138,7 +135,7 @@ int RunCreate(Words words) {
   CommandLine line = LineFor(flags);
   if (absl::Status status = line.Parse(words); !status.ok()) return ReportUsage(status);
   if (line.wants_help()) return fputs(line.Help().c_str(), stdout), kExitSuccess;
-  if (absl::Status status = ReadChoices(flags); !status.ok()) return ReportUsage(status);
+  if (absl::Status status = ReadChoices(line, flags); !status.ok()) return ReportUsage(status);
   Session session;
   SessionFlags session_flags;
   session_flags.io = flags.io;

@@ -11,7 +11,7 @@ enum ExitCode : int {
   kExitLeaks = 3,          // check: clusters are leaked: space is lost, no data
   kExitCorrupt = 4,        // check: the image is corrupt
   kExitRefused = 5,        // --dry-run: the job would be refused
-  kExitInterrupted = 130,  // Ctrl-C: the job was cancelled, the images are valid
+  kExitInterrupted = 130,  // Ctrl-C or SIGTERM: work was cancelled, the images are valid
 };
 
 }  // namespace millrace

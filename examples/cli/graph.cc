@@ -133,7 +133,12 @@ absl::Status CoCollect(Session& session, const SessionFlags& flags, const std::s
                                                            flags.OpenOptions(path, true)));
   *nodes = CollectNodes(session.graph());
   image.holds[0].CoDetach();
-  return absl::OkStatus();
+  return StopIfInterrupted();
+}
+
+absl::Status OneForm(bool as_dot, bool as_svg, bool as_json) {
+  if (as_dot + as_svg + as_json <= 1) return absl::OkStatus();
+  return absl::InvalidArgumentError("--dot, --svg and --json exclude each other; give one of them");
 }
 
 }  // namespace
@@ -156,7 +161,16 @@ int RunGraph(Words words) {
         "graph needs an image or --socket PATH, and --svg goes with --socket; see --help"));
   }
   remote.as_json = flags.json;
-  if (!remote.socket.empty()) return RunRemote(remote);
+  if (!remote.socket.empty()) {
+    absl::Status usage =
+        line.RefuseAny({"format", "force-share", "like-qemu", "open-root", "direct", "io"},
+                       "with --socket: the daemon has its images open already; leave that out");
+    if (usage.ok()) usage = OneForm(as_dot, remote.as_svg, flags.json);
+    return usage.ok() ? RunRemote(remote) : ReportUsage(usage);
+  }
+  if (absl::Status usage = OneForm(as_dot, false, flags.json); !usage.ok()) {
+    return ReportUsage(usage);
+  }
   Session session;
   std::vector<NodeText> nodes;
   absl::Status status = session.Start(flags);

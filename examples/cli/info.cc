@@ -172,6 +172,7 @@ absl::Status CoDescribeAll(Session& session, const SessionFlags& flags, const st
   ImagePathOptions next = flags.PathOptions(path);
   std::set<std::string> seen;
   for (;;) {
+    MILLRACE_RETURN_IF_ERROR(StopIfInterrupted());
     if (!seen.insert(next.path).second || seen.size() > gate.chain_depth_max) {
       return absl::FailedPreconditionError(StrCat("the backing chain of '", path,
                                                   "' is a loop or too long at '", next.path,
@@ -187,7 +188,7 @@ absl::Status CoDescribeAll(Session& session, const SessionFlags& flags, const st
                                            : ResolveBackingReference(gate, next.path, reference);
     if (below.ok()) described.backing_path = below->path;
     all->push_back(std::move(described));
-    if (!is_whole_chain || reference.filename.empty()) return absl::OkStatus();
+    if (!is_whole_chain || reference.filename.empty()) return StopIfInterrupted();
     MILLRACE_RETURN_IF_ERROR(below.status());
     next.path = below->path;
     next.format = below->format;

@@ -53,11 +53,14 @@ std::string PhaseInWords(const JobInfo& info) {
 
 }  // namespace
 
-absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job) {
+absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job,
+                        JobOutcome* outcome) {
   JobManager& jobs = session.jobs();
   ProgressDisplay display(stderr, flags.is_quiet);
   session.run().OnInterrupt([&]() {
-    display.Say("interrupted: cancelling the job; once more ends the program at once");
+    constexpr std::string_view kWhat = "cancelling the job";
+    if (flags.is_quiet) SayInterrupted(kWhat);
+    display.Say(StrCat("interrupted: ", kWhat, "; once more ends the program at once"));
     jobs.Cancel(job, /*force=*/true).IgnoreError();  // it may be over already
   });
   if (session.run().was_interrupted()) jobs.Cancel(job, /*force=*/true).IgnoreError();
@@ -67,6 +70,8 @@ absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job) 
     absl::StatusOr<JobInfo> info = jobs.Query(job);
     if (!info.ok()) return info.status();
     const bool is_over = info->state == JobState::kConcluded;
+    outcome->done_bytes = info->current;
+    outcome->total_bytes = info->total;
     display.Show(session.engine().clock().Now(),
                  {{info->id, PhaseInWords(*info), info->current, info->total}});
     if (is_over) {
@@ -91,6 +96,10 @@ void FindClaims(Graph& graph, JobPlan* plan) {
         !OperationClaim::Check(view, node, Operation::kCommitTarget).ok()) {
       plan->claimed.push_back(i);
     }
+    // What the users of its file share is what the file's locks leave to other programs.
+    const absl::StatusOr<NodeView> image = view.Resolve(node);
+    const NodeView file = image->Child(Role::kPrimary).value_or(*image);
+    if (!file.cumulative_permissions().shared.Contains(kWrite)) plan->locked.push_back(i);
   }
 }
 
@@ -163,7 +172,8 @@ void PrintPlan(const JobPlan& plan) {
     printf("writes to: %s\n", FilesInWords(plan.before, plan.written).c_str());
     printf("while it runs, no other job could start on: %s\n",
            FilesInWords(plan.before, plan.claimed).c_str());
-    puts("while it runs, other programs could not write to any image of the chain");
+    printf("while it runs, other programs could not write to: %s\n",
+           FilesInWords(plan.before, plan.locked).c_str());
   }
   if (plan.refusal.ok()) {
     puts("nobody is in the way; nothing was changed");
@@ -195,29 +205,41 @@ int ReportPlan(const JobPlan& plan, bool as_json) {
   json.Key("target").String(plan.before.empty() ? "" : plan.before[plan.target].path);
   WriteFiles(json, "writes", plan, plan.written);
   WriteFiles(json, "claims", plan, plan.claimed);
+  WriteFiles(json, "locks", plan, plan.locked);
   json.Key("refused");
   plan.refusal.ok() ? json.Null() : json.String(TextOf(plan.refusal, false));
   puts(json.EndObject().Take().c_str());
   return plan.refusal.ok() ? kExitSuccess : kExitRefused;
 }
 
-int ReportJob(std::string_view job, const JobFlags& flags, const std::vector<ChainLink>& chain,
-              const absl::Status& status, bool was_interrupted) {
-  if (!status.ok() && was_interrupted) {
+namespace {
+
+void PrintOutcome(std::string_view job, std::string_view status, const JobOutcome& outcome) {
+  JsonWriter json;
+  json.BeginObject().Key("job").String(job).Key("status").String(status);
+  json.Key("offset").Number(outcome.done_bytes).Key("len").Number(outcome.total_bytes);
+  json.Key("chain");
+  WriteChain(json, outcome.chain);
+  puts(json.EndObject().Take().c_str());
+}
+
+}  // namespace
+
+int ReportJob(std::string_view job, const JobFlags& flags, const JobOutcome& outcome,
+              const absl::Status& status) {
+  if (absl::IsCancelled(status)) {
     fprintf(stderr,
             "millrace: interrupted: the %s was cancelled; the images are valid and show what they "
             "showed before; what was copied so far stays copied; run it again to finish\n",
             std::string(job).c_str());
+    if (flags.session.json) PrintOutcome(job, "cancelled", outcome);
     return kExitInterrupted;
   }
   if (!status.ok()) return ReportError(status, flags.session);
   if (flags.session.json) {
-    JsonWriter json;
-    json.BeginObject().Key("job").String(job).Key("chain");
-    WriteChain(json, chain);
-    puts(json.EndObject().Take().c_str());
+    PrintOutcome(job, "completed", outcome);
   } else {
-    printf("done: %s\n", ChainInWords(chain).c_str());
+    printf("done: %s\n", ChainInWords(outcome.chain).c_str());
   }
   return kExitSuccess;
 }

@@ -38,17 +38,25 @@ struct JobPlan {
   size_t target = 0;            // the image that is filled
   std::vector<size_t> written;  // images whose files are written to
   std::vector<size_t> claimed;  // images on which no other job could start meanwhile
+  std::vector<size_t> locked;   // images to which no other program could write meanwhile
   absl::Status refusal;         // why it could not start; OK: it could
 };
 
-// Waits until the job is over, with a progress bar; Ctrl-C cancels it. CancelledError if it did;
-// else what the job ended with.
-absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job)
+// How a job ended, or how far it came, and the chain as it is then.
+struct JobOutcome {
+  uint64_t done_bytes = 0;
+  uint64_t total_bytes = 0;
+  std::vector<ChainLink> chain;
+};
+
+// Waits until the job is over, with a progress bar; Ctrl-C cancels it, also one that came before.
+// CancelledError if it did; else what the job ended with.
+absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job, JobOutcome* outcome)
     MILLRACE_MAY_SUSPEND;
 
-// Fills in what the graph and the files say: claims of whoever holds `proofs` now; and who else has
-// the files open, or which of those to be written is marked corrupt. The chain must be closed for
-// the second.
+// Fills in what the graph and the files say: claims and locks while the proofs that the job would
+// take are held; and who else has the files open, or which of those to be written is marked
+// corrupt. The chain must be closed for the second.
 void FindClaims(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW;
 void CoFindOtherPrograms(Session& session, const JobFlags& flags, JobPlan* plan)
     MILLRACE_MAY_SUSPEND;
@@ -61,8 +69,8 @@ absl::StatusOr<uint64_t> CoBytesIn(Graph& graph, const std::vector<ChainLink>& c
 // Prints a plan; returns the exit code.
 int ReportPlan(const JobPlan& plan, bool as_json);
 // Prints how the job ended; returns the exit code.
-int ReportJob(std::string_view job, const JobFlags& flags, const std::vector<ChainLink>& chain,
-              const absl::Status& status, bool was_interrupted);
+int ReportJob(std::string_view job, const JobFlags& flags, const JobOutcome& outcome,
+              const absl::Status& status);
 
 }  // namespace millrace
 

@@ -1,4 +1,7 @@
 // millrace: block jobs and image tools on the command line, for one's own images.
+#include <signal.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -51,8 +54,23 @@ void PrintHelp(FILE* out) {
       "  3    check: the image leaks space (no data is at risk)\n"
       "  4    check: the image is corrupt\n"
       "  5    --dry-run: the job would be refused\n"
-      "  130  interrupted by Ctrl-C; the job was cancelled and the images are valid\n",
+      "  130  interrupted by Ctrl-C or SIGTERM; work was cancelled and the images are valid\n",
       out);
+}
+
+// Where nothing but printing, or a look at a daemon, is going on. While an engine is at work an
+// InterruptibleRun listens instead.
+void OnSignal(int) {
+  constexpr char kText[] = "millrace: interrupted\n";
+  [[maybe_unused]] const ssize_t told = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  _exit(kExitInterrupted);
+}
+
+void EndOnSignals() {
+  for (const int number : {SIGINT, SIGTERM}) {
+    // Whoever started us may have wanted it ignored, as nohup does.
+    if (signal(number, &OnSignal) == SIG_IGN) signal(number, SIG_IGN);
+  }
 }
 
 int Main(const std::vector<std::string>& words) {
@@ -79,5 +97,6 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace millrace
 
 int main(int argc, char** argv) {
+  millrace::EndOnSignals();
   return millrace::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

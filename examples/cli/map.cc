@@ -59,10 +59,12 @@ absl::Status CoMap(Session& session, const SessionFlags& flags, const std::strin
       PrintRun(run, chain[run.depth].path);
     }
   });
+  if (status.ok()) status = StopIfInterrupted();
   // An empty disk is an empty list.
   if (flags.json && status.ok()) puts(list.empty() ? "[]" : StrCat(list, "]").c_str());
   image.holds[0].CoDetach();
-  return status;
+  if (!absl::IsCancelled(status)) return status;
+  return absl::CancelledError("the list is not whole; the images were only read");
 }
 
 }  // namespace

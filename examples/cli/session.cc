@@ -9,12 +9,13 @@
 #include "millrace/engine/base/json_writer.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/graph/builtin_drivers.h"
 
 namespace millrace {
 
-void SessionFlags::AddTo(CommandLine& line, bool has_force_share) {
+void SessionFlags::AddTo(CommandLine& line, bool has_force_share, bool opens_backing_files) {
   can_ignore_locks = has_force_share;
   line.Group("Opening images");
   line.Option("format", "FORMAT", &format,
@@ -25,10 +26,16 @@ void SessionFlags::AddTo(CommandLine& line, bool has_force_share) {
               "look at an image that another program has open for\n"
               "writing; what is shown may be half of a change");
   }
-  line.Flag("like-qemu", &like_qemu,
-            "accept 'file:' names and missing formats in headers,\n"
-            "as qemu-img does; a guest may then choose a format");
-  line.Option("open-root", "FOLDER", &open_root, "open backing files below this folder only");
+  if (opens_backing_files) {
+    line.Flag("like-qemu", &like_qemu,
+              "accept 'file:' names and missing formats in headers,\n"
+              "as qemu-img does; a guest may then choose a format");
+    line.Option("open-root", "FOLDER", &open_root, "open backing files below this folder only");
+  } else {
+    for (const std::string_view name : {"like-qemu", "open-root"}) {
+      line.Refuse(name, "it opens no backing file, so there is nothing to allow or to forbid");
+    }
+  }
   line.Flag("direct", &direct, "bypass the host's page cache (O_DIRECT)");
   line.Choice("io", "BACKEND", &io, {"auto", "io_uring", "threads"}, "auto, io_uring or threads");
   line.Group("Output");
@@ -49,7 +56,7 @@ OpenImageOptions SessionFlags::OpenOptions(const std::string& path, bool is_read
 }
 
 ImagePathOptions SessionFlags::PathOptions(const std::string& path) const {
-  return {.path = path, .format = format, .ignores_locks = ignores_locks};
+  return {.path = path, .format = format, .ignores_locks = ignores_locks, .direct = direct};
 }
 
 Session::~Session() {
@@ -118,14 +125,28 @@ std::string TextOf(const absl::Status& status, bool can_ignore_locks) {
   return text.replace(place, conflict->next_step.size(), step);
 }
 
+void SayInterrupted(std::string_view what) {
+  fprintf(stderr, "millrace: interrupted: %.*s; once more ends the program at once\n",
+          static_cast<int>(what.size()), what.data());
+}
+
+absl::Status StopIfInterrupted() {
+  if (!Coroutine::Current()->is_cancelled()) return absl::OkStatus();
+  return absl::CancelledError("nothing was changed");
+}
+
 int ReportError(const absl::Status& status, const SessionFlags& flags) {
   if (status.ok()) return kExitSuccess;
-  const std::string message = TextOf(status, flags.can_ignore_locks);
+  const bool was_interrupted = absl::IsCancelled(status);
+  const std::string message =
+      StrCat(was_interrupted ? "interrupted: " : "", TextOf(status, flags.can_ignore_locks));
   fprintf(stderr, "millrace: %s\n", message.c_str());
   if (flags.json) {
     const std::optional<Conflict> conflict = ConflictOf(status);
     JsonWriter json;
-    json.BeginObject().Key("error").BeginObject().Key("text").String(message);
+    json.BeginObject();
+    if (was_interrupted) json.Key("status").String("cancelled");
+    json.Key("error").BeginObject().Key("text").String(message);
     if (conflict) {
       json.Key("reason").String(ConflictReasonName(conflict->reason));
       json.Key("object").String(conflict->object).Key("holders").BeginArray();
@@ -136,7 +157,7 @@ int ReportError(const absl::Status& status, const SessionFlags& flags) {
     }
     puts(json.EndObject().EndObject().Take().c_str());
   }
-  return kExitFailure;
+  return was_interrupted ? kExitInterrupted : kExitFailure;
 }
 
 int ReportUsage(const absl::Status& status) {

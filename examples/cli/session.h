@@ -35,12 +35,19 @@ struct SessionFlags {
   bool can_ignore_locks = false;  // set by AddTo()
   bool json = false;
 
-  // Adds the options to a command's line.
-  void AddTo(CommandLine& line, bool has_force_share);
+  // Adds the options to a command's line; those that say how backing files are opened only if the
+  // command opens any.
+  void AddTo(CommandLine& line, bool has_force_share, bool opens_backing_files = true);
   // Options to open `path` with, read-only or not.
   OpenImageOptions OpenOptions(const std::string& path, bool is_read_only) const;
   ImagePathOptions PathOptions(const std::string& path) const;
 };
+
+// Says at once that the signal was heard, and what is done about it.
+void SayInterrupted(std::string_view what);
+// CancelledError if the program was interrupted; for a coroutine, between two steps that are not
+// cancellable.
+absl::Status StopIfInterrupted();
 
 class Session final : private EngineObserver {
  public:
@@ -50,14 +57,21 @@ class Session final : private EngineObserver {
   // InvalidArgument or Unavailable: the I/O backend.
   absl::Status Start(const SessionFlags& flags);
 
-  // Runs `main` in a coroutine; ends the jobs and closes the images when it has returned.
+  // Runs `main` in a coroutine; ends the jobs and closes the images when it has returned. Ctrl-C
+  // and SIGTERM cancel its scope, unless it says with run().OnInterrupt() what they shall do.
   template <typename Main>
   absl::Status Run(Main main) {
-    return run_.Run(*engine_, [&]() MILLRACE_MAY_SUSPEND {
-      absl::Status status = main();
-      CoEnd();
-      return status;
+    run_.OnInterrupt([this] {
+      SayInterrupted("ending");
+      run_.CancelMain();
     });
+    absl::Status status = run_.Run(*engine_, [&]() MILLRACE_MAY_SUSPEND {
+      absl::Status result = main();
+      CoEnd();
+      return result;
+    });
+    run_.End();
+    return status;
   }
 
   Engine& engine() { return *engine_; }
@@ -82,7 +96,7 @@ class Session final : private EngineObserver {
 // locked, whether the command can look at it all the same.
 std::string TextOf(const absl::Status& status, bool can_ignore_locks);
 // Prints an error for people: "millrace: ..."; with --json, as a JSON object on standard output
-// too. Returns the exit code.
+// too. Returns the exit code, which for CancelledError is that of an interrupt.
 int ReportError(const absl::Status& status, const SessionFlags& flags);
 // For errors of the command line.
 int ReportUsage(const absl::Status& status);

@@ -11,6 +11,7 @@
 #include "examples/cli/job_command.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/jobs/stream/stream_job.h"
 
 namespace millrace {
@@ -63,6 +64,11 @@ absl::StatusOr<StreamRange> FindRange(const std::vector<ChainLink>& chain,
   }
   if (!flags.bottom.empty()) {
     MILLRACE_ASSIGN_OR_RETURN(range.lowest, FindInChain(chain, flags.bottom));
+    if (range.lowest < range.top) {
+      return absl::InvalidArgumentError(StrCat("'", flags.bottom, "' lies above '",
+                                               chain[range.top].path,
+                                               "'; name an image at or below that"));
+    }
     if (range.lowest + 1 < chain.size()) range.base = range.lowest + 1;
   }
   return range;
@@ -73,11 +79,9 @@ absl::StatusOr<StreamOptions> OptionsFor(const std::vector<ChainLink>& chain,
   StreamOptions options;
   flags.ApplyTo(options, "stream");
   options.top = chain[range.top].node;
-  if (!flags.bottom.empty()) {
-    options.bottom = chain[range.lowest].node;
-  } else if (range.base) {
-    options.base = chain[*range.base].node;
-  }
+  // Also of --bottom: with that alone the library takes no name for the header, which is to keep
+  // its style here.
+  if (range.base) options.base = chain[*range.base].node;
   options.backing_filename = flags.backing_file;
   if (options.backing_filename.empty() && range.base) {
     options.backing_filename = BackingNameFor(chain[range.top], chain[*range.base]);
@@ -117,10 +121,6 @@ class StreamCommand final : public ChainJob {
                                 CoBytesIn(graph, plan->before, range_.top, range_.top));
       plan->copied_bytes = all - own;
     }
-    for (size_t i = 0; i < plan->before.size(); ++i) {
-      const bool stays = i <= range_.top || (range_.base && i >= *range_.base);
-      if (stays) plan->after.push_back(plan->before[i]);
-    }
     return absl::OkStatus();
   }
 
@@ -132,7 +132,20 @@ class StreamCommand final : public ChainJob {
   absl::Status Claim(Graph& graph, JobPlan* plan) MILLRACE_OPENS_VIEW {
     absl::StatusOr<StreamProofs> proofs = ClaimForStream(graph, options_, "stream");
     FindClaims(graph, plan);
+    if (proofs.ok()) plan->after = After(graph, *proofs, plan->before[0].node);
     return proofs.status();
+  }
+
+  // The edit of the job's end is staged, looked at and let go of.
+  static std::vector<ChainLink> After(Graph& graph, StreamProofs& proofs, NodeId shown)
+      MILLRACE_OPENS_VIEW {
+    GraphTransaction change(graph);
+    if (proofs.chain.is_held()) change.Show(proofs.chain);
+    const absl::StatusOr<NodeView> overlay = change.Resolve(proofs.overlay);
+    if (overlay.ok() && overlay->Backing()) {
+      change.SetBacking(proofs.overlay, proofs.chain.Below(change), std::nullopt);
+    }
+    return ChainIn(change, shown);
   }
 
   const StreamFlags& flags_;

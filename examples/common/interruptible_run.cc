@@ -24,12 +24,34 @@ void InterruptibleRun::Unblock() {
   sigprocmask(SIG_SETMASK, &previous_, nullptr);
 }
 
-void InterruptibleRun::TakeSignal() {
+bool InterruptibleRun::ReadSignal() {
   signalfd_siginfo signal;
-  if (read(signal_fd_, &signal, sizeof(signal)) != sizeof(signal)) return;
+  return signal_fd_ >= 0 && read(signal_fd_, &signal, sizeof(signal)) == sizeof(signal);
+}
+
+void InterruptibleRun::TakeSignal() {
+  if (!ReadSignal()) return;
   was_interrupted_ = true;
+  // Whatever the program does about them where no engine runs: here it would be no clean end.
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
   Unblock();
   if (on_interrupt_) on_interrupt_();
+}
+
+bool InterruptibleRun::Listen() {
+  TakeSignal();
+  return was_interrupted_;
+}
+
+void InterruptibleRun::CancelMain() {
+  if (main_ != nullptr) main_->Cancel();
+}
+
+void InterruptibleRun::End() {
+  while (ReadSignal()) {
+  }
+  Unblock();
 }
 
 void InterruptibleRun::Drive(Engine& engine, absl::FunctionRef<bool()> is_done) {

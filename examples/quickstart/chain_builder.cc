@@ -4,6 +4,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/scheduler/decider.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/graph/image_tools.h"
@@ -68,6 +69,7 @@ absl::Status CoFillLayer(Attachment& disk, DiskModel& model, const ChainShape& s
         MILLRACE_RETURN_IF_ERROR(CoWriteTagged(disk, model, OwnPiece(layer), memory));
       }
       while (pieces > 0) {
+        if (Coroutine::Current()->is_cancelled()) return absl::CancelledError("cancelled");
         --pieces;
         const ByteRange range = ChooseRange(shape, random, writer);
         MILLRACE_RETURN_IF_ERROR(CoWriteTagged(disk, model, range, memory));

@@ -31,6 +31,7 @@ struct BuiltChain {
   DiskModel model;                 // of what the uppermost shows
 };
 
+// CancelledError if the coroutine's scope is cancelled meanwhile; then the chain is not whole.
 absl::StatusOr<BuiltChain> CoBuildChain(Graph& graph, const DriverRegistry& registry,
                                         const ChainShape& shape) MILLRACE_MAY_SUSPEND;
 

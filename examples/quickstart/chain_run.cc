@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/engine/engine.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
@@ -36,6 +37,11 @@ std::shared_ptr<ThrottleGroup> MakeGroup(Engine& engine, const std::string& name
   limits.bytes_total.average = 64 << 20;
   limits.operations_total.average = 2000;
   return std::make_shared<ThrottleGroup>(engine.scheduler(), name, limits);
+}
+
+absl::Status StopIfCancelled() {
+  if (!Coroutine::Current()->is_cancelled()) return absl::OkStatus();
+  return absl::CancelledError("the run was cancelled");
 }
 
 absl::StatusOr<NodeId> FindNode(Graph& graph, std::string_view name) MILLRACE_OPENS_VIEW {
@@ -101,6 +107,7 @@ absl::Status ChainRun::CoRunJobs(Attachment& disk) {
 // Neighbouring ranges: each stream's base is the next one's top, and the commit's overlay is the
 // last one's base. They share no link that a job holds, so they run and end in any order.
 absl::Status ChainRun::CoStartFirstJobs(NodeId root, Jobs& jobs) {
+  MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
   MILLRACE_RETURN_IF_ERROR(CoStream("stream1", 10, 8, jobs));
   MILLRACE_RETURN_IF_ERROR(CoStream("stream2", 8, 6, jobs));
   MILLRACE_RETURN_IF_ERROR(CoStream("stream3", 6, 4, jobs));
@@ -110,6 +117,7 @@ absl::Status ChainRun::CoStartFirstJobs(NodeId root, Jobs& jobs) {
 absl::Status ChainRun::CoMeet(absl::Status started, const Jobs& jobs,
                               const std::vector<FilterPlace>& filters) {
   absl::Status status = std::move(started);
+  if (status.ok()) status = StopIfCancelled();
   for (const FilterPlace& place : filters) {
     if (status.ok()) status = CoInsertThrottle(place);
   }
@@ -118,6 +126,8 @@ absl::Status ChainRun::CoMeet(absl::Status started, const Jobs& jobs,
   // by now is not to be found; how it ended is asked below.
   for (const JobNumber job : jobs) {
     jobs_.SetSpeed(job, options_.job_bytes_per_second).IgnoreError();
+    // One that was just being started when the run was cancelled.
+    if (Coroutine::Current()->is_cancelled()) jobs_.Cancel(job, /*force=*/true).IgnoreError();
   }
   if (status.ok()) status = CoSleepFor(kThrottledFor);
   for (const FilterPlace& place : filters) {

@@ -47,7 +47,8 @@ class ChainRun {
         witness_(chain.name) {}
 
   // From opening the images to closing them. The first error of the guest or of a job, or what the
-  // run did not show; whatever happens, everything is closed.
+  // run did not show; whatever happens, everything is closed. CancelledError if the coroutine's
+  // scope is cancelled; jobs that run then are for the caller to cancel.
   absl::Status CoRun() MILLRACE_MAY_SUSPEND;
 
   // What the images should look like afterwards.

@@ -70,19 +70,31 @@ class Quickstart {
     MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(engine_options));
     printf("engine: %s; images in %s; seed %s\n", std::string(engine->io().name()).c_str(),
            folder_.c_str(), std::to_string(seed_).c_str());
+    fflush(stdout);
     engine_ = engine.get();
+    CancelMainOnInterrupt();
     MILLRACE_RETURN_IF_ERROR(
         run_.Run(*engine, [this]() MILLRACE_MAY_SUSPEND { return CoEverything(); }));
     for (const BuiltChain& chain : chains_) {
-      MILLRACE_ASSIGN_OR_RETURN(const std::string verdict, VerifyWithQemu(chain));
+      MILLRACE_ASSIGN_OR_RETURN(const std::string verdict,
+                                VerifyWithQemu(chain, [this] { return run_.Listen(); }));
       printf("chain %s: %s\n", chain.name.c_str(), verdict.c_str());
+      fflush(stdout);
     }
     ShowCounts();
     return absl::OkStatus();
   }
-  bool was_interrupted() const { return run_.was_interrupted(); }
+  bool was_interrupted() { return run_.Listen(); }
 
  private:
+  // Where nothing else is to be ended than what `main` itself does.
+  void CancelMainOnInterrupt() {
+    run_.OnInterrupt([this] {
+      display_.Say("interrupted: ending; once more ends the program at once");
+      run_.CancelMain();
+    });
+  }
+
   void ShowCounts() const {
     const auto count = [this](Counter counter) { return std::to_string(board_.Of(counter)); };
     printf(
@@ -126,6 +138,8 @@ class Quickstart {
     printf("built 2 chains of %zu images; disks of %s, %s of data\n", shape.images,
            BytesInWords(shape.disk_bytes).c_str(),
            BytesInWords(2 * shape.images * shape.bytes_per_image).c_str());
+    fflush(stdout);
+    // What follows is ended in another way.
     return run_.was_interrupted() ? absl::CancelledError("interrupted") : absl::OkStatus();
   }
 
@@ -136,9 +150,6 @@ class Quickstart {
       runs_.push_back(MakeRun(graph, jobs, chain));
       board_.Tell(runs_.back()->witness());
     }
-    run_.OnInterrupt([&jobs] {
-      for (const JobInfo& job : jobs.QueryAll()) jobs.Cancel(job.number, true).IgnoreError();
-    });
     bool is_over = false;
     TaskScope watch("watch");
     watch.Spawn("watch", [&]() MILLRACE_MAY_SUSPEND {
@@ -148,11 +159,17 @@ class Quickstart {
       }
     });
     TaskScope scope("chains");
+    run_.OnInterrupt([&] {
+      display_.Say("interrupted: cancelling the jobs; once more ends the program at once");
+      // What waits for a job is not cancellable: it is over once the job is.
+      scope.Cancel();
+      for (const JobInfo& job : jobs.QueryAll()) jobs.Cancel(job.number, true).IgnoreError();
+    });
     for (const std::unique_ptr<ChainRun>& run : runs_) {
       scope.Spawn("chain", [&run]() MILLRACE_MAY_SUSPEND { return run->CoRun(); });
     }
     absl::Status status = scope.CoJoin();
-    run_.OnInterrupt([] {});
+    CancelMainOnInterrupt();
     is_over = true;
     watch.CoJoin().IgnoreError();
     ShowJobs(jobs);
@@ -197,6 +214,7 @@ class Quickstart {
       MILLRACE_RETURN_IF_ERROR(CoCheckImages(graph, registry_, chains_[i]));
       printf("chain %s: reopened from its headers; every byte of every image is as it should be\n",
              chains_[i].name.c_str());
+      fflush(stdout);
     }
     return absl::OkStatus();
   }

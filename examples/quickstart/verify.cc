@@ -10,6 +10,7 @@
 #include "examples/common/run_program.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/image_tools.h"
@@ -52,6 +53,7 @@ absl::StatusOr<DiskModel> CoReadModel(const Attachment& map, Attachment& disk)
   std::vector<uint8_t> memory(kComparedBytes);
   for (const ByteRange& run : runs) {
     for (uint64_t at = run.offset; at < run.end();) {
+      if (Coroutine::Current()->is_cancelled()) return absl::CancelledError("cancelled");
       const uint64_t bytes = std::min(kComparedBytes, run.end() - at);
       MILLRACE_RETURN_IF_ERROR(disk.CoRead(at, IoVector(memory.data(), bytes)));
       for (uint64_t i = 0; i < bytes; i += DiskModel::kSectorBytes) {
@@ -148,8 +150,9 @@ absl::Status CoCheckImages(Graph& graph, const DriverRegistry& registry, const B
     options.is_read_only = true;
     MILLRACE_ASSIGN_OR_RETURN(OpenedImage opened, CoOpenImage(graph, registry, options));
     opened.holds[0].CoDetach();
-    MILLRACE_ASSIGN_OR_RETURN(const Qcow2CheckResult result,
-                              CoCheckImage(graph, registry, {path, "qcow2"}, {}));
+    MILLRACE_ASSIGN_OR_RETURN(
+        const Qcow2CheckResult result,
+        CoCheckImage(graph, registry, {path, "qcow2"}, {.is_cancellable = true}));
     if (result.is_clean()) continue;
     return absl::DataLossError(
         StrCat(path, ": ", result.corruptions, " corruptions, ", result.leaks, " leaked clusters",
@@ -158,8 +161,10 @@ absl::Status CoCheckImages(Graph& graph, const DriverRegistry& registry, const B
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> VerifyWithQemu(const BuiltChain& chain) {
+absl::StatusOr<std::string> VerifyWithQemu(const BuiltChain& chain,
+                                           absl::FunctionRef<bool()> must_stop) {
   for (const std::string& path : chain.paths) {
+    if (must_stop()) return absl::CancelledError("the verification was cancelled");
     const int exit_code = RunProgram({"qemu-img", "check", "-q", "-f", "qcow2", path}).status;
     if (exit_code == -ENOENT) return std::string("qemu-img is not installed: not asked");
     if (exit_code == 0) continue;

@@ -1,5 +1,6 @@
 // Looks at what the jobs left behind, from outside: every image reopened from its header, every
-// byte read, and QEMU's tools asked where they are installed.
+// byte read, and QEMU's tools asked where they are installed. Where its scope is cancelled, a
+// coroutine ends with CancelledError.
 #ifndef MILLRACE_EXAMPLES_QUICKSTART_VERIFY_H_
 #define MILLRACE_EXAMPLES_QUICKSTART_VERIFY_H_
 
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/quickstart/chain_builder.h"
@@ -33,8 +35,10 @@ absl::Status CoCheckImages(Graph& graph, const DriverRegistry& registry, const B
     MILLRACE_MAY_SUSPEND;
 
 // `qemu-img check` on every image, and `qemu-img compare` of the top with a raw copy of the model.
-// "qemu-img is not installed" is a success that says so. Host code; blocks.
-absl::StatusOr<std::string> VerifyWithQemu(const BuiltChain& chain);
+// "qemu-img is not installed" is a success that says so. Host code; blocks. CancelledError between
+// two images if `must_stop` says so.
+absl::StatusOr<std::string> VerifyWithQemu(const BuiltChain& chain,
+                                           absl::FunctionRef<bool()> must_stop);
 
 }  // namespace millrace
 

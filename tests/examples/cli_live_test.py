@@ -3,6 +3,8 @@
 
 import json
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -90,6 +92,17 @@ class Live(unittest.TestCase):
         self.assertEqual(watch.returncode, 0)
         self.assertTrue(rest.endswith('no jobs\n'), rest)
 
+    def test_ctrl_c_ends_the_look_and_not_the_job(self):
+        self.start_slow_stream()
+        watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn('stream drive0: ', watch.stdout.readline())
+        watch.send_signal(signal.SIGINT)
+        _, errors = watch.communicate(timeout=60)
+        self.assertEqual((watch.returncode, errors), (130, 'millrace: interrupted\n'))
+        (job,) = self.qmp.command('query-block-jobs')
+        self.assertEqual(job['status'], 'running')
+
     # ---- graph -----------------------------------------------------------------------------------
 
     def test_graph_as_text_and_dot_and_json(self):
@@ -142,8 +155,21 @@ class Live(unittest.TestCase):
                       ('graph', '--socket', nowhere, 'x')):
             self.run_cli(*words, expect=2)
 
+    def test_a_daemon_that_does_not_answer_can_be_left(self):
+        path = str(self.folder / 'silent')
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen(1)
+            for command in ('jobs', 'graph', 'explain'):
+                waiting = subprocess.Popen([MILLRACE, command, '--socket', path],
+                                           stderr=subprocess.PIPE, text=True)
+                peer, _ = server.accept()
+                with peer:
+                    waiting.send_signal(signal.SIGTERM)
+                    _, errors = waiting.communicate(timeout=60)
+                self.assertEqual((waiting.returncode, errors), (130, 'millrace: interrupted\n'))
+
     def test_something_else_there(self):
-        import socket
         path = str(self.folder / 'other')
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(path)

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 PROGRAM = ''
@@ -627,19 +626,26 @@ class Jobs(Cli):
 
     def test_ctrl_c_cancels_and_leaves_valid_images(self):
         before = self.content('top.qcow2')
-        for command in (('stream', '--speed', '256K', 'top.qcow2'),
-                        ('commit', '--speed', '256K', '--top', 'mid.qcow2', 'top.qcow2')):
+        # At one byte a second it is held back for days, once it has begun.
+        for number, command in ((signal.SIGINT, ('stream', 'top.qcow2')),
+                                (signal.SIGTERM, ('commit', '--top', 'mid.qcow2', 'top.qcow2'))):
             with self.subTest(command=command):
-                job = subprocess.Popen([PROGRAM, *command], cwd=self.folder,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                job = subprocess.Popen([PROGRAM, *command, '--speed', '1', '--json'],
+                                       cwd=self.folder, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)
                 line = job.stderr.readline()  # the first progress line: it is at work
                 self.assertRegex(line, r'(stream|commit): ')
-                time.sleep(0.5)
-                job.send_signal(signal.SIGINT)
-                _, errors = job.communicate(timeout=60)
+                job.send_signal(number)
+                said, errors = job.communicate(timeout=60)
                 self.assertEqual(job.returncode, INTERRUPTED, line + errors)
                 self.assertIn('cancelled', errors)
                 self.assertNotIn('failed', errors)
+                # Standard output has the answer, of a job that was cancelled too.
+                told = json.loads(said)
+                self.assertEqual((told['job'], told['status']), (command[0], 'cancelled'))
+                self.assertTrue(0 <= told['offset'] <= told['len'] <= 8 * MIB, told)
+                self.assertEqual([link['filename'] for link in told['chain']],
+                                 list(reversed(self.NAMES)))
                 self.check_all()
                 self.assertEqual(self.backing('top.qcow2'), 'mid.qcow2')
                 self.assertEqual(self.content('top.qcow2'), before)

@@ -10,11 +10,14 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import unittest
+
+import interrupt_at_poll
 
 QUICKSTART = ''
 FAKE = '''#!/bin/sh
@@ -98,6 +101,56 @@ class Verdict(unittest.TestCase):
                     for words in map(str.split, self.calls()) if words[0] == 'compare']
         self.assertEqual(compared, ['a-11.qcow2', 'b-11.qcow2'])
         self.assertEqual(list(self.images.iterdir()), [], 'a success leaves nothing behind')
+
+    def environment(self):
+        return {**os.environ, 'PATH': f'{self.bin}:{os.environ["PATH"]}',
+                'TMPDIR': str(self.images), 'CALLS': str(self.folder / 'calls')}
+
+    # The line with which each part begins, or has begun, and that with which it would end: the images
+    # are built, the jobs are at work, the second chain is verified.
+    PARTS = ((signal.SIGINT, r'^engine: ', r'^built 2 chains'),
+             (signal.SIGTERM, r'^a: a throttle filter was inserted', r'^chain a: reopened'),
+             (signal.SIGINT, r'^chain a: reopened', r'^chain b: reopened'))
+
+    def test_an_interrupt_ends_every_part_at_once_and_leaves_nothing_behind(self):
+        if not interrupt_at_poll.can_interrupt():
+            self.skipTest('this host lets no program trace another')
+        self.fake_qemu_img(check=0, compare=0)
+        for number, begin, end in self.PARTS:
+            def at_poll(pid):
+                said = pathlib.Path(f'/proc/{pid}/fd/1').read_text()
+                if not re.search(begin, said, re.M):
+                    return False
+                os.kill(pid, number)
+                return True
+
+            with self.subTest(begin=begin):
+                done = interrupt_at_poll.run_watched([QUICKSTART, '--small'], at_poll, timeout=300,
+                                                     env=self.environment())
+                self.assertEqual(done.returncode, 130, done.stdout + done.stderr)
+                self.assertNotRegex(done.stdout, re.compile(end, re.M))
+                self.assertIn('once more ends the program at once\n', done.stdout)
+                self.assertEqual(done.stdout.splitlines()[-1], 'interrupted')
+                self.assertEqual(list(self.images.iterdir()), [])
+
+    def test_an_interrupt_while_qemu_img_is_asked_ends_it_with_that_answer(self):
+        os.mkfifo(self.folder / 'asked')
+        os.mkfifo(self.folder / 'answer')
+        self.fake_qemu_img(check=0, compare=0)
+        path = self.bin / 'qemu-img'
+        path.write_text(path.read_text().replace(
+            'case $1', f'case $* in *b-03*) : >{self.folder}/asked; : <{self.folder}/answer ;; esac\n'
+            'case $1'))
+        program = subprocess.Popen([QUICKSTART, '--small'], stdout=subprocess.PIPE, text=True,
+                                   env=self.environment())
+        (self.folder / 'asked').read_bytes()  # which waits for it
+        program.send_signal(signal.SIGTERM)
+        (self.folder / 'answer').write_bytes(b'')
+        said, _ = program.communicate(timeout=300)
+        self.assertEqual(program.returncode, 130, said)
+        self.assertEqual(said.splitlines()[-1], 'interrupted')
+        self.assertIn('b-03.qcow2', self.calls()[-1])
+        self.assertEqual(list(self.images.iterdir()), [])
 
     @unittest.skipUnless(shutil.which('qemu-img'), 'qemu-img is not installed')
     def test_the_real_qemu_img_agrees_on_both_chains(self):

@@ -66,14 +66,15 @@ class Surfaces(unittest.TestCase):
             self.assertNotRegex(shown.stdout + shown.stderr, rb'[\x00-\x08\x0b-\x1f\x7f]')
 
     def test_a_loop_is_found_by_identity_not_by_name(self):
-        self.refused(self.image('self', b'self'), says='self')
+        self.refused(self.image('self', b'self'), says='its backing chain is a loop: self -> self;')
         one = self.image('one', b'two')
         self.image('two', b'three')
         (self.folder / 'three').symlink_to('one')
-        self.refused(one, says='loop|already|again|itself')
+        loop = 'its backing chain is a loop: one -> two -> three;'
+        self.refused(one, says=loop)
         os.remove(self.folder / 'three')
         os.link(one, self.folder / 'three')
-        self.refused(one, says='loop|already|again|itself')
+        self.refused(one, says=loop)
 
     def test_a_chain_that_is_too_deep_is_refused_before_it_costs_much(self):
         self.image('0')

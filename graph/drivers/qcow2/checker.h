@@ -30,12 +30,16 @@ inline constexpr std::string_view kRefcountTableName = "refcount table";
 class Checker {
  public:
   // All must outlive it. Findings go to `result`.
-  Checker(ImageFile& file, Header& header, uint64_t findings_max, Qcow2CheckResult& result);
+  Checker(ImageFile& file, Header& header, const Qcow2CheckOptions& options,
+          Qcow2CheckResult& result);
 
-  // Everything, with repairs as asked. A status means that I/O failed.
+  // Everything, with repairs as asked. A status means that I/O failed, or that it was cancelled.
   absl::Status CoRun(Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
 
  private:
+  // Between two tables: CancelledError where that is asked for and nothing is half written.
+  absl::Status StopIfCancelled() const;
+
   // ---- Counting (checker_uses.cc) ---------------------------------------------------------------
   absl::Status CoCountUses() MILLRACE_MAY_SUSPEND;
   // An L2 table, and how often L1 tables refer to it. It is walked once, and what it refers to is
@@ -100,7 +104,7 @@ class Checker {
   ImageFile& file_;
   Header& header_;
   const Geometry geometry_;
-  const uint64_t findings_max_;
+  const Qcow2CheckOptions options_;
   Qcow2CheckResult& result_;
   TableCache cache_;
   UseCounts uses_;
@@ -111,6 +115,7 @@ class Checker {
   };
   std::vector<Table> tables_;
   bool needs_rebuild_ = false;
+  bool has_written_ = false;                          // a repair, which goes on to its end
   std::vector<L2Uses> l2_tables_;                     // in the order of their first references
   absl::flat_hash_map<uint64_t, size_t> l2_numbers_;  // by place; look-ups only
   uint64_t table_bytes_left_;

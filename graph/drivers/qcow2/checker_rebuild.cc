@@ -69,7 +69,10 @@ absl::Status Checker::CoWriteStructure(const NewStructure& structure) {
 absl::Status Checker::CoRebuildRefcounts() {
   // Without the old structures, which are given up.
   Qcow2CheckResult unused;
-  Checker counter(file_, header_, 0, unused);
+  Qcow2CheckOptions options = options_;
+  options.findings_max = 0;
+  Checker counter(file_, header_, options, unused);
+  counter.has_written_ = has_written_;
   MILLRACE_RETURN_IF_ERROR(counter.CoCountUses());
   uses_ = std::move(counter.uses_);
   const NewStructure structure = PlanStructure();
@@ -79,6 +82,7 @@ absl::Status Checker::CoRebuildRefcounts() {
                                                structure.table_clusters,
                                                " clusters, more than the format allows"));
   }
+  has_written_ = true;
   MILLRACE_RETURN_IF_ERROR(CoWriteStructure(structure));
   MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
   header_.refcount_table_offset = structure.first << geometry_.cluster_bits;

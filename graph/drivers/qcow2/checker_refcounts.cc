@@ -36,6 +36,7 @@ absl::Status Checker::CoCountRefcountStructures() {
   }
   CountTable(header_.refcount_table_offset, header_.refcount_table_bytes(), kRefcountTableName);
   for (uint64_t block = 0; block < blocks; ++block) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
     const HostOffset entry(header_.refcount_table_offset + 8 * block);
     MILLRACE_ASSIGN_OR_RETURN(const TableCache::SliceRef slice,
                               cache_.CoGet(TableKind::kRefcountTable, entry));
@@ -133,6 +134,7 @@ absl::Status Checker::CoCompareRefcounts(Qcow2Repair repair) {
   const uint64_t blocks = table_entries();
   uint64_t uncovered = 0;  // from here up to the block that is looked at there are none
   for (uint64_t block = 0; block < blocks; ++block) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
     MILLRACE_ASSIGN_OR_RETURN(const HostOffset place, CoBlockPlace(block));
     if (place.value() == 0) continue;
     ReportUncovered(uncovered, block);
@@ -149,6 +151,7 @@ absl::Status Checker::CoCompareRefcounts(Qcow2Repair repair) {
 absl::Status Checker::CoCompareFlags(Qcow2Repair repair) {
   absl::flat_hash_set<uint64_t> compared;  // L2 tables; look-ups only
   for (uint64_t index = 0; index < header_.l1_entries; ++index) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
     const HostOffset place(header_.l1_offset + 8 * index);
     MILLRACE_ASSIGN_OR_RETURN(TableCache::SliceRef slice, cache_.CoGet(TableKind::kL1, place));
     absl::StatusOr<L1Entry> entry = DecodeL1Entry(LoadBig<uint64_t>(slice.At(place)), geometry_);
@@ -197,6 +200,7 @@ absl::Status Checker::CoWriteChanges() {
   for (TableKind kind : {TableKind::kRefcountBlock, TableKind::kL2, TableKind::kL1}) {
     const TableCache::Batch batch = cache_.TakeDirty(kind);
     if (batch.empty()) continue;
+    has_written_ = true;
     MILLRACE_RETURN_IF_ERROR(cache_.CoWrite(batch));
     MILLRACE_RETURN_IF_ERROR(file_.CoFlush());
   }

@@ -110,6 +110,7 @@ absl::Status Checker::CoCountL1(uint64_t offset, uint64_t entries, bool is_activ
   CountTable(offset, entries * 8, is_active ? "L1 table" : "L1 table of a snapshot");
   TableReader reader(file_, offset, entries);
   for (uint64_t index = 0; !reader.is_at_end(); ++index) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
     MILLRACE_ASSIGN_OR_RETURN(const uint64_t raw, reader.CoNext());
     const absl::StatusOr<L1Entry> entry = DecodeL1Entry(raw, geometry_);
     if (!entry.ok()) {
@@ -132,6 +133,7 @@ void Checker::NoteL2(uint64_t l1_index, HostOffset place, bool is_active) {
 }
 
 absl::Status Checker::CoCountL2(const L2Uses& table) {
+  MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
   std::vector<uint8_t> entries(geometry_.cluster_bytes());
   MILLRACE_RETURN_IF_ERROR(file_.CoReadBytes(table.place.value(), absl::MakeSpan(entries)));
   for (uint64_t index = 0; index < geometry_.l2_entries(); ++index) {
@@ -234,6 +236,7 @@ absl::Status Checker::CoCountBitmap(const BitmapEntry& bitmap) {
   CountRange(bitmap.table_offset, bytes, "bitmap table");
   TableReader reader(file_, bitmap.table_offset, bitmap.table_entries);
   while (!reader.is_at_end()) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled());
     MILLRACE_ASSIGN_OR_RETURN(const uint64_t raw, reader.CoNext());
     const absl::StatusOr<uint64_t> data = DecodeBitmapTableEntry(raw, geometry_);
     if (!data.ok()) {

@@ -5,6 +5,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/graph/drivers/qcow2/checker.h"
 #include "millrace/graph/drivers/qcow2/read_header.h"
 
@@ -20,11 +21,12 @@ constexpr uint64_t kLongestTables = 256;
 
 }  // namespace
 
-Checker::Checker(ImageFile& file, Header& header, uint64_t findings_max, Qcow2CheckResult& result)
+Checker::Checker(ImageFile& file, Header& header, const Qcow2CheckOptions& options,
+                 Qcow2CheckResult& result)
     : file_(file),
       header_(header),
       geometry_(header.geometry),
-      findings_max_(findings_max),
+      options_(options),
       result_(result),
       cache_(file, header.geometry, kCacheBytes),
       table_bytes_left_(kL1BytesMax +
@@ -32,7 +34,7 @@ Checker::Checker(ImageFile& file, Header& header, uint64_t findings_max, Qcow2Ch
                             std::min(file.bytes(), kLongestTables / kReadsPerByte * kL1BytesMax)) {}
 
 void Checker::Finding(std::string_view text) {
-  if (result_.findings.size() < findings_max_) result_.findings.emplace_back(text);
+  if (result_.findings.size() < options_.findings_max) result_.findings.emplace_back(text);
 }
 void Checker::Corruption(std::string_view text, uint64_t times) {
   result_.corruptions += times;
@@ -41,6 +43,14 @@ void Checker::Corruption(std::string_view text, uint64_t times) {
 void Checker::Leak(std::string_view text) {
   ++result_.leaks;
   Finding(text);
+}
+
+absl::Status Checker::StopIfCancelled() const {
+  if (!options_.is_cancellable || has_written_ || !Coroutine::Current()->is_cancelled()) {
+    return absl::OkStatus();
+  }
+  return absl::CancelledError(
+      StrCat("check image '", file_.name(), "': cancelled; it was not changed"));
 }
 
 absl::Status Checker::CoRun(Qcow2Repair repair) {
@@ -57,20 +67,37 @@ absl::Status Checker::CoRun(Qcow2Repair repair) {
 
 }  // namespace qcow2
 
+namespace {
+
+// What a repair has left: that tells what it has fixed.
+absl::StatusOr<Qcow2CheckResult> CoLookAgain(ImageFile& file, qcow2::Header& header,
+                                             Qcow2CheckOptions options) MILLRACE_MAY_SUSPEND {
+  options.findings_max = 0;
+  Qcow2CheckResult result;
+  qcow2::Checker checker(file, header, options, result);
+  const absl::Status status = checker.CoRun(Qcow2Repair::kNone);
+  if (absl::IsCancelled(status)) {
+    return absl::CancelledError(StrCat("check image '", file.name(),
+                                       "': cancelled after the repair, before it was looked at "
+                                       "again"));
+  }
+  if (!status.ok()) return status;
+  return result;
+}
+
+}  // namespace
+
 absl::StatusOr<Qcow2CheckResult> CoCheckQcow2(ImageFile& file, const Qcow2CheckOptions& options) {
   MILLRACE_ASSIGN_OR_RETURN(qcow2::Header header,
                             qcow2::CoReadHeader(file, qcow2::HeaderUse::kCheck));
   Qcow2CheckResult result;
   {
-    qcow2::Checker checker(file, header, options.findings_max, result);
+    qcow2::Checker checker(file, header, options, result);
     MILLRACE_RETURN_IF_ERROR(checker.CoRun(options.repair));
   }
   if (options.repair == Qcow2Repair::kNone) return result;
   if (!result.is_clean()) {
-    // What is fixed is told by looking again.
-    Qcow2CheckResult after;
-    qcow2::Checker checker(file, header, 0, after);
-    MILLRACE_RETURN_IF_ERROR(checker.CoRun(Qcow2Repair::kNone));
+    MILLRACE_ASSIGN_OR_RETURN(const Qcow2CheckResult after, CoLookAgain(file, header, options));
     result.corruptions_fixed = result.corruptions - std::min(after.corruptions, result.corruptions);
     result.leaks_fixed = result.leaks - std::min(after.leaks, result.leaks);
     result.image_end_offset = after.image_end_offset;

@@ -26,6 +26,10 @@ struct Qcow2CheckOptions {
   Qcow2Repair repair = Qcow2Repair::kNone;
   // How many findings are kept as text; all are counted.
   uint64_t findings_max = 100;
+  // Whether it heeds that the coroutine's scope is cancelled: CancelledError then, at the next
+  // table that it would read. What it began to write it writes to the end first, for half a repair
+  // would be one more kind of damage; the text says whether there was something to write.
+  bool is_cancellable = false;
 };
 
 struct Qcow2CheckResult {

@@ -9,6 +9,7 @@
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/coroutine/coroutine.h"
 #include "millrace/graph/drivers/qcow2/big_endian.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/l2_entry.h"
@@ -156,11 +157,21 @@ absl::StatusOr<Layout> PlanLayout(const Header& header, Qcow2Preallocation preal
   return layout;
 }
 
+// Between two tables: metadata of a large image take their time.
+absl::Status StopIfCancelled(const ImageFile& file) {
+  if (!Coroutine::Current()->is_cancelled()) return absl::OkStatus();
+  return absl::CancelledError(
+      StrCat("create '", file.name(),
+             "': cancelled; what the file held is gone, and it is no image yet; make it again, or "
+             "remove it"));
+}
+
 absl::Status CoWriteRefcounts(ImageFile& file, const Header& header, const Layout& layout)
     MILLRACE_MAY_SUSPEND {
   const Geometry& geometry = header.geometry;
   std::vector<uint8_t> table(layout.refcount_table_clusters << geometry.cluster_bits);
   for (uint64_t block = 0; block < layout.block_count; ++block) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled(file));
     const uint64_t place = (layout.blocks + block) << geometry.cluster_bits;
     StoreBig<uint64_t>(&table[8 * block], place);
     std::vector<uint8_t> counts(geometry.cluster_bytes());
@@ -183,6 +194,7 @@ absl::Status CoWriteMappings(ImageFile& file, const Header& header, const Layout
   uint64_t next = layout.guest;
   uint64_t left = layout.guest_clusters;
   for (uint64_t index = 0; index < layout.l2_tables; ++index) {
+    MILLRACE_RETURN_IF_ERROR(StopIfCancelled(file));
     const uint64_t table_place = next++ << geometry.cluster_bits;
     StoreBig<uint64_t>(&l1[8 * index], qcow2::EncodeL1Entry({HostOffset(table_place), true}));
     std::vector<uint8_t> table(geometry.cluster_bytes());

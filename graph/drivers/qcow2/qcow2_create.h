@@ -44,7 +44,8 @@ struct Qcow2CreateOptions {
 // behind a flush of its own: until then, and after an error or a crash in between, the file is no
 // image rather than a broken one.
 //
-// Home thread; nobody else uses the file meanwhile. Not cancellable. InvalidArgument
+// Home thread; nobody else uses the file meanwhile. CancelledError between two tables if the
+// coroutine's scope is cancelled: then the file is no image either. InvalidArgument
 // (kInvalidOption) names the option that is out of its range, does not go together with another, or
 // needs larger tables than the format has, and leaves the file as it was; else what the file's own
 // writes say (ResourceExhausted: no space).

@@ -16,6 +16,7 @@
 #include "millrace/graph/drivers/qcow2/geometry.h"
 #include "millrace/graph/drivers/qcow2/header.h"
 #include "millrace/graph/drivers/qcow2/l2_entry.h"
+#include "tests/support/cancelling_file.h"
 #include "tests/support/crafted_qcow2.h"
 #include "tests/support/qcow2_images.h"
 #include "tests/support/seeds.h"
@@ -258,6 +259,36 @@ TEST_P(Qcow2RepairFaults, FromTheNthOperationOnAllFailAfterTheirEffectAndASecond
 }
 INSTANTIATE_TEST_SUITE_P(Damages, Qcow2RepairFaults, testing::ValuesIn(kDamages),
                          [](const auto& each) { return std::string(each.param.name); });
+
+// ---- Interrupts ---------------------------------------------------------------------------------
+
+// Somebody cancels it at the N-th operation: it was not begun, or it was done.
+TEST_P(Qcow2RepairFaults, ACancelledRepairHasChangedNothingOrIsDone) {
+  uint64_t unchanged = 0;
+  uint64_t repaired = 0;
+  for (uint64_t at = 0; !HasFailure(); at += CaseStride()) {
+    SCOPED_TRACE(StrCat("cancelled at ", at));
+    CrashDisk disk(damaged_);
+    CancellingFile file(disk, at);
+    const absl::Status status = file.Run([&]() MILLRACE_MAY_SUSPEND {
+      return CoCheckQcow2(file, {.repair = GetParam().repair, .is_cancellable = true}).status();
+    });
+    if (!file.has_cancelled()) break;
+    ExpectNotWorse(disk);
+    if (status.message().find("it was not changed") != std::string::npos) {
+      ++unchanged;
+      EXPECT_TRUE(disk.live() == damaged_);
+    } else if (!status.ok()) {
+      ++repaired;
+      EXPECT_NE(status.message().find("cancelled after the repair"), std::string::npos) << status;
+      EXPECT_TRUE(CheckImage(disk)->is_clean()) << Describe(CheckImage(disk));
+    }
+    EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;
+    EXPECT_TRUE(CheckImage(disk, GetParam().repair)->is_clean_now());
+  }
+  EXPECT_GT(unchanged, 0u);
+  EXPECT_GT(repaired, 0u);
+}
 
 // ---- Crashes ----------------------------------------------------------------------------------
 

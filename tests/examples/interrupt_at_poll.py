@@ -1,0 +1,106 @@
+"""Interrupts a program at a place that a test chooses: when it goes to wait for the n-th time.
+
+    done = run_interrupted(['millrace', 'map', 'x'], signal.SIGINT, at_wait=3, cwd=folder)
+
+The program is traced (ptrace) as far as its n-th call of poll(), is sent the signal there, and goes
+on untraced. No clock decides what it has done by then. `has_come` says whether it came so far.
+run_watched() lets a test look at it there instead.
+"""
+
+import ctypes
+import itertools
+import os
+import signal
+import subprocess
+import tempfile
+import typing
+
+TRACEME, SYSCALL, DETACH, SETOPTIONS, GET_SYSCALL_INFO = 0, 24, 17, 0x4200, 0x420e
+SYSGOOD_AND_EXITKILL = 1 | 0x100000
+ENTRY = 1  # of a system call, in what GET_SYSCALL_INFO tells
+POLLS = {'x86_64': (7, 271), 'aarch64': (73,)}.get(os.uname().machine, ())
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+libc.ptrace.restype = ctypes.c_long
+
+
+class Done(typing.NamedTuple):
+    has_come: bool
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ptrace(request, pid, address=0, data=0):
+    if libc.ptrace(request, pid, address, data) < 0:
+        raise OSError(ctypes.get_errno(), 'ptrace')
+
+
+def is_at_poll(pid):
+    info = (ctypes.c_uint64 * 16)()
+    ptrace(GET_SYSCALL_INFO, pid, ctypes.sizeof(info), ctypes.addressof(info))
+    # struct ptrace_syscall_info: op in the first byte; the number of the call behind 24 bytes.
+    return info[0] & 0xff == ENTRY and info[3] in POLLS
+
+
+def trace(program, at_poll):
+    """Lets it run, and calls at_poll(pid) where it goes to wait, until that returns True: then it goes
+    on untraced. False: it has ended before."""
+    os.waitpid(program.pid, 0)  # it stops once it is the new program
+    ptrace(SETOPTIONS, program.pid, 0, SYSGOOD_AND_EXITKILL)
+    pending = 0
+    while True:
+        ptrace(SYSCALL, program.pid, 0, pending)
+        _, status = os.waitpid(program.pid, 0)
+        if not os.WIFSTOPPED(status):
+            program.returncode = os.waitstatus_to_exitcode(status)
+            return False
+        number = os.WSTOPSIG(status)
+        pending = 0 if number & 0x80 else number
+        if number == signal.SIGTRAP | 0x80 and is_at_poll(program.pid) and at_poll(program.pid):
+            ptrace(DETACH, program.pid)
+            return True
+
+
+def can_interrupt():
+    """Whether the host lets us trace."""
+    if not POLLS:
+        return False
+    try:
+        run_interrupted(['true'], signal.SIGINT, 1)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def run_watched(words, at_poll, cwd=None, timeout=120, env=None):
+    """Calls at_poll(pid) each time that it goes to wait, until that returns True."""
+    env = dict(os.environ if env is None else env)
+    # LeakSanitizer cannot look at a program that is traced to its end.
+    env['ASAN_OPTIONS'] = f"{env.get('ASAN_OPTIONS', '')}:detect_leaks=0"
+    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as errors:
+        program = subprocess.Popen(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=errors, preexec_fn=lambda: ptrace(TRACEME, 0))
+        try:
+            has_come = trace(program, at_poll)
+            program.wait(timeout)
+        finally:
+            if program.returncode is None:
+                program.kill()
+                program.wait()
+        out.seek(0)
+        errors.seek(0)
+        return Done(has_come, program.returncode, out.read(), errors.read())
+
+
+def run_interrupted(words, number, at_wait, cwd=None, timeout=120):
+    waits = itertools.count(1)
+
+    def at_poll(pid):
+        if next(waits) < at_wait:
+            return False
+        os.kill(pid, number)
+        return True
+
+    return run_watched(words, at_poll, cwd, timeout)

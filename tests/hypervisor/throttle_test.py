@@ -49,6 +49,98 @@ class Throttle(Case):
         self.assertTrue(self.images.holds('a.img', 2, 65536, 65536))
 
 
+class Held(Case):
+    """What a limit of a byte per second holds back: the first request passes, and is to be paid for
+    before the next one does."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.images.create('a.img', 4 * MIB)
+        self.vm.object('throttle-group,id=g0,x-bps-write=1')
+
+    def set_limits(self, **limits):
+        self.vm.command('qom-set', path='/objects/g0', property='limits', value=limits)
+
+    def wrote(self):
+        return self.vm.output().count('wrote 65536/65536 bytes')
+
+    def wait_wrote(self, count):
+        """No event tells of it, and aio_flush would let go of all that is held."""
+        for _ in range(100_000):
+            if self.wrote() == count:
+                break
+            self.vm.command('query-status')
+        self.assertEqual(self.wrote(), count)
+
+    def write_twice(self, drive='drive0'):
+        """Two writes; a read, which has no limit, is served after them."""
+        self.vm.io(drive, 'write -P 1 0 64K')
+        self.vm.io(drive, 'aio_write -P 2 64K 64K')
+        for _ in range(20):
+            self.assertTrue(self.shows(drive, 1, 0, 65536))
+        self.assertEqual(self.wrote(), 1)
+
+    def launch_filter(self):
+        self.vm.drive(options='driver=throttle,throttle-group=g0,node-name=thr,file.driver=qcow2,'
+                      f'file.file.driver=file,file.file.filename={self.path}').launch()
+
+    def test_a_request_waits_until_its_limit_is_lifted(self):
+        self.launch_filter()
+        self.write_twice()
+        self.set_limits(**{'bps-write': 0})
+        self.wait_wrote(2)
+        self.vm.io('drive0', 'write -P 3 128K 64K')
+        self.vm.io('drive0', 'write -P 3 192K 64K')
+        self.assertEqual(self.wrote(), 4)
+
+    def test_limits_of_requests_and_of_both_directions(self):
+        self.launch_filter()
+        self.set_limits(**{'bps-write': 0, 'iops-total': 1, 'iops-size': 4096})
+        self.vm.io('drive0', 'write -P 1 0 64K')  # as 16 of 4 KiB
+        self.vm.io('drive0', 'aio_write -P 2 64K 64K')
+        for _ in range(20):
+            self.vm.command('query-status')
+        self.assertEqual(self.wrote(), 1)
+        self.set_limits(**{'iops-total': 0, 'iops-size': 0})
+        self.wait_wrote(2)
+
+    def test_a_drive_waits_for_its_own_limit(self):
+        self.vm.drive(self.path, 'throttling.bps-write=1').launch()
+        self.write_twice()
+        self.vm.qmp.execute('block_set_io_throttle', {
+            'device': 'drive0', **dict.fromkeys(('bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd',
+                                                 'iops_wr'), 0)})
+        self.wait_wrote(2)
+
+    def test_members_of_a_group_share_its_limit(self):
+        other = self.images.create('b.img', 4 * MIB)
+        self.launch_filter()
+        self.vm.command('blockdev-add', driver='throttle', node_name='other', throttle_group='g0',
+                        file={'driver': 'qcow2', 'file': {'driver': 'file', 'filename': other}})
+        self.vm.io('other', 'write -P 1 0 64K')
+        self.vm.io('drive0', 'aio_write -P 2 0 64K')
+        for _ in range(20):
+            self.assertTrue(self.shows('other', 1, 0, 65536))
+        self.assertEqual(self.wrote(), 1)
+        self.set_limits(**{'bps-write': 0})
+        self.wait_wrote(2)
+
+    def test_a_job_waits_until_its_limit_is_lifted(self):
+        source = self.images.create('source.img', 4 * MIB)
+        self.images.io('source.img', 'write -P 5 0 4M')
+        self.vm.drive(source).launch()
+        self.vm.command('blockdev-add', driver='throttle', node_name='target', throttle_group='g0',
+                        file={'driver': 'qcow2', 'file': {'driver': 'file', 'filename': self.path}})
+        self.vm.command('blockdev-mirror', device='drive0', target='target', sync='full',
+                        job_id='m', buf_size=MIB)
+        self.wait_status('m', 'running')
+        for _ in range(200):
+            self.assertEqual(self.job('m')['status'], 'running')
+            self.assertLess(self.job('m')['offset'], 4 * MIB)
+        self.set_limits(**{'bps-write': 0})
+        self.complete('m', 'mirror')
+
+
 class Breakpoints(Case):
     def setUp(self):
         super().setUp()

@@ -16,8 +16,10 @@ MILLRACE, MILLRACED = sys.argv[1], sys.argv[2]
 MIB = 1 << 20
 
 
-class Live(unittest.TestCase):
+class Daemon(unittest.TestCase):
     """top (drive0, a slow stream into it) <- mid <- base."""
+
+    protocol = ''  # in front of the name of top
 
     def setUp(self):
         self.temporary = tempfile.TemporaryDirectory(prefix='millrace-live-')
@@ -33,7 +35,7 @@ class Live(unittest.TestCase):
             [MILLRACED, '--chardev', f'socket,id=m,path={self.folder}/ours,server=on,wait=off',
              # A monitor serves one client at a time: the tool has one of its own.
              '--chardev', f'socket,id=tool,path={self.socket},server=on,wait=off',
-             '--drive', f'if=virtio,id=drive0,file={self.folder}/top,format=qcow2,node-name=top,'
+             '--drive', f'if=virtio,id=drive0,file={self.protocol}{self.folder}/top,format=qcow2,node-name=top,'
                         'backing.node-name=mid,backing.backing.node-name=base',
              '--monitor', 'chardev=m,mode=control', '--monitor', 'chardev=tool,mode=control'],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -64,6 +66,8 @@ class Live(unittest.TestCase):
         self.qmp.command('block-stream', device='drive0', speed=1, auto_finalize=False,
                          filter_node_name='cor')
 
+
+class Live(Daemon):
     # ---- jobs ------------------------------------------------------------------------------------
 
     def test_no_jobs(self):
@@ -155,6 +159,65 @@ class Live(unittest.TestCase):
             peer.close()
             self.assertRegex(done.communicate(timeout=60)[1], 'millrace: .+')
             self.assertEqual(done.returncode, 1)
+
+
+class Stuck(Daemon):
+    """A guest's write stands at a break point, so that a stream cannot bring its disk to rest."""
+
+    protocol = 'blkdebug::'
+    OBSTACLE = "1 requests in flight on node 'top'"
+
+    def setUp(self):
+        super().setUp()
+        self.io('write 32M 512')  # what it writes again later is allocated
+        self.qmp.command('block-stream', device='drive0', speed=1, auto_finalize=False,
+                         filter_node_name='cor')
+        while self.qmp.command('query-block-jobs')[0]['offset'] == 0:
+            pass
+        self.io('break write_aio stuck')
+        self.io('aio_write 32M 512')
+        self.io('wait_break stuck')
+        self.qmp.command('block-job-set-speed', device='drive0', speed=0)
+        self.qmp.wait_event('BLOCK_JOB_PENDING')
+        self.qmp.command('job-finalize', id='drive0')
+        while not self.qmp.command('x-millrace-explain')['graph']['sections']:
+            pass
+
+    def end(self):
+        if self.daemon.poll() is None:
+            self.io('remove_break stuck')
+            self.qmp.wait_event('BLOCK_JOB_COMPLETED')
+        super().end()
+
+    def io(self, command):
+        self.qmp.command('human-monitor-command', command_line=f'qemu-io drive0 "{command}"')
+
+    def test_explain_says_who_waits_for_what_and_held_by_whom(self):
+        self.io('aio_write 33M 512')  # queues until the disk has come to rest, and goes on
+        text = self.look('explain')
+        self.assertRegex(text, rf'(?m)^  waits to +drain top: {self.OBSTACLE}$')
+        self.assertRegex(text, rf"(?m)^  drive0 for drain of 'top', held by {self.OBSTACLE} "
+                         r'\(\d+ \w+ so far\)$')
+        self.assertRegex(text, r"(?m)^  aio_write for break point 'stuck'; resume it \(\d+")
+        self.assertRegex(text, r"(?m)^  aio_write for [^\n]+, held by drained section of stream job "
+                         r"'drive0' \(\d+")
+
+    def test_a_node_that_is_drained_is_drawn_as_such(self):
+        picture = xml.etree.ElementTree.fromstring(self.look('graph', '--svg'))
+        space = '{http://www.w3.org/2000/svg}'
+        boxes = [one for one in picture.iter(space + 'rect') if 'node' in (one.get('class') or '')]
+        words = {}
+        for one in picture.iter(space + 'text'):
+            for box in boxes:
+                x, y, width, height = (int(box.get(key)) for key in ('x', 'y', 'width', 'height'))
+                if x <= int(one.get('x')) <= x + width and y <= int(one.get('y')) <= y + height:
+                    words.setdefault(box, []).append(one.text)
+        drained = {words[box][0]: (box.get('class'), box.get('fill'),
+                                   "being drained by stream job 'drive0'" in words[box])
+                   for box in boxes}
+        self.assertEqual(drained['top'], ('node drained', '#cccccc', True))
+        for name in ('mid', 'base'):
+            self.assertEqual(drained[name], ('node', '#f6f8fa', False))
 
 
 if __name__ == '__main__':

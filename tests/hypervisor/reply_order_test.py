@@ -10,14 +10,14 @@ class Sleeping(Order):
     """A stream that sleeps for its limit acts on a verb at once."""
 
     def test_pause_and_resume(self):
-        for pause, resume, key in (('job-pause', 'job-resume', 'id'),
-                                   ('block-job-pause', 'block-job-resume', 'device')):
-            with self.subTest(verb=pause):
-                self.stream(speed=65536)
-                self.assert_order(['paused', 'reply'], pause, **{key: 'j'})
-                self.assert_order(['running', 'reply'], resume, **{key: 'j'})
-                self.vm.command('job-cancel', id='j')
-                self.wait_status('j', 'null')
+        self.stream(speed=65536)
+        self.assert_order(['paused', 'reply'], 'job-pause', id='j')
+        self.assert_order(['running', 'reply'], 'job-resume', id='j')
+
+    def test_pause_and_resume_by_their_other_names(self):
+        self.stream(speed=65536)
+        self.assert_order(['paused', 'reply'], 'block-job-pause', device='j')
+        self.assert_order(['running', 'reply'], 'block-job-resume', device='j')
 
     def test_a_second_pause_is_refused_and_brings_nothing_about(self):
         self.stream(speed=65536)

@@ -1,4 +1,4 @@
-"""Throttle groups, held I/O and blkdebug's break points."""
+"""Throttle groups, held I/O and blkdebug: its break points, and its rules from a file."""
 
 from support.case import Case
 from support.images import MIB
@@ -201,3 +201,51 @@ class Breakpoints(Case):
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.holds('top.img', 6, 2 * MIB, 65536))
         self.assertTrue(self.images.holds('top.img', 1, 0, 2 * MIB))
+
+
+class Rules(Case):
+    """`config` as an option of blkdebug names a file with rules, which go before those of options."""
+
+    def setUp(self):
+        super().setUp()
+        self.images.create('a.img', MIB)
+        self.config = self.folder / 'rules'
+        self.config.write_text('[inject-error]\nevent = "write_aio"\nerrno = "28"\nonce = "on"\n')
+
+    def failed(self, command):
+        before = len(self.vm.output())
+        self.vm.io('n', command)
+        return self.vm.output()[before:]
+
+    def check(self):
+        self.vm.command('blockdev-add', driver='qcow2', node_name='n', file='debug')
+        self.assertIn('write failed: No space left on device', self.failed('write 0 64K'))
+        self.assertIn('wrote 65536/65536', self.failed('write 0 64K'))
+
+    def test_of_a_blockdev(self):
+        self.vm.blockdev({'driver': 'blkdebug', 'node-name': 'debug', 'config': str(self.config),
+                          'image': {'driver': 'file', 'filename': self.images.path('a.img')}})
+        self.vm.launch()
+        self.check()
+
+    def test_beside_rules_of_options(self):
+        self.vm.launch()
+        self.vm.qmp.execute('blockdev-add', {
+            'driver': 'blkdebug', 'node-name': 'debug', 'config': str(self.config),
+            'inject-error': [{'event': 'read_aio', 'errno': 5, 'once': True}],
+            'image': {'driver': 'file', 'filename': self.images.path('a.img')}})
+        self.check()
+        self.assertIn('read failed: Input/output error', self.failed('read 0 64K'))
+
+    def test_a_file_that_is_not_there_or_says_nonsense(self):
+        self.vm.launch()
+        for text in (None, '[inject-error]\nevent = "no-such"\n', '[no-such]\n'):
+            path = self.folder / 'other'
+            if text is not None:
+                path.write_text(text)
+            with self.subTest(text=text):
+                reply = self.vm.qmp.execute('blockdev-add', {
+                    'driver': 'blkdebug', 'node-name': 'debug', 'config': str(path),
+                    'image': {'driver': 'null-co'}})
+                self.assertIn('error', reply)
+                self.assertNotIn('debug', self.named_nodes(flat=True))

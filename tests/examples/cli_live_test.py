@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """millrace jobs, graph and explain against a running millraced: cli_live_test.py MILLRACE MILLRACED"""
 
+import contextlib
 import json
+import os
 import pathlib
+import pty
+import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -35,8 +40,8 @@ class Daemon(unittest.TestCase):
             [MILLRACED, '--chardev', f'socket,id=m,path={self.folder}/ours,server=on,wait=off',
              # A monitor serves one client at a time: the tool has one of its own.
              '--chardev', f'socket,id=tool,path={self.socket},server=on,wait=off',
-             '--drive', f'if=virtio,id=drive0,file={self.protocol}{self.folder}/top,format=qcow2,node-name=top,'
-                        'backing.node-name=mid,backing.backing.node-name=base',
+             '--drive', f'if=virtio,id=drive0,file={self.protocol}{self.folder}/top,format=qcow2,'
+                        'node-name=top,backing.node-name=mid,backing.backing.node-name=base',
              '--monitor', 'chardev=m,mode=control', '--monitor', 'chardev=tool,mode=control'],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.addCleanup(self.end)
@@ -93,6 +98,39 @@ class Live(Daemon):
         rest, _ = watch.communicate(timeout=60)
         self.assertEqual(watch.returncode, 0)
         self.assertTrue(rest.endswith('no jobs\n'), rest)
+
+    def test_a_terminal_shows_rate_and_time_left_as_they_change(self):
+        """It takes two seconds: a rate is measured over half of one, and this one changes."""
+        for name in ('source', 'target'):
+            self.qmp.command('blockdev-add', driver='null-co', node_name=name, size=512 * MIB)
+        self.qmp.command('blockdev-mirror', device='source', target='target', sync='full',
+                         job_id='m', speed=8 * MIB)
+        terminal, theirs = pty.openpty()
+        watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket], stdin=theirs,
+                                 stdout=theirs, stderr=theirs)
+        self.addCleanup(os.close, terminal)
+        self.addCleanup(watch.kill)
+        os.close(theirs)
+        slow = self.read_until(terminal, lambda shown: len(shown) >= 1)[-1]
+        self.qmp.command('block-job-set-speed', device='m', speed=256 * MIB)
+        # Its rate, and the time that is left, move by and by to what is so now.
+        fast = self.read_until(terminal, lambda shown: shown and shown[-1][1] > 2 * slow[1])[-1]
+        self.assertGreater(fast[0], slow[0])
+        self.assertLess(fast[2], slow[2])
+        self.qmp.command('block-job-cancel', device='m', force=True)
+        with contextlib.suppress(OSError):  # the terminal's end
+            while os.read(terminal, 65536):
+                pass
+        self.assertEqual(watch.wait(60), 0)
+
+    def read_until(self, terminal, enough):
+        """(percent, MiB a second, seconds left) of each drawing that has all three."""
+        text = ''
+        line = re.compile(r'm +\[[#.]*\] \w+ +(\d+) %, [^\n]*, ([\d.]+) MiB/s, (\d+) s left')
+        while not enough(shown := [tuple(map(float, one)) for one in line.findall(text)]):
+            self.assertTrue(select.select([terminal], [], [], 60)[0], text)
+            text += os.read(terminal, 65536).decode()
+        return shown
 
     # ---- graph -----------------------------------------------------------------------------------
 
@@ -199,8 +237,8 @@ class Stuck(Daemon):
         self.assertRegex(text, rf"(?m)^  drive0 for drain of 'top', held by {self.OBSTACLE} "
                          r'\(\d+ \w+ so far\)$')
         self.assertRegex(text, r"(?m)^  aio_write for break point 'stuck'; resume it \(\d+")
-        self.assertRegex(text, r"(?m)^  aio_write for [^\n]+, held by drained section of stream job "
-                         r"'drive0' \(\d+")
+        self.assertRegex(text, r"(?m)^  aio_write for [^\n]+, held by drained section of stream "
+                         r"job 'drive0' \(\d+")
 
     def test_a_node_that_is_drained_is_drawn_as_such(self):
         picture = xml.etree.ElementTree.fromstring(self.look('graph', '--svg'))

@@ -112,7 +112,7 @@ class Live(Daemon):
         self.addCleanup(watch.kill)
         os.close(theirs)
         slow = self.read_until(terminal, lambda shown: len(shown) >= 1)[-1]
-        self.qmp.command('block-job-set-speed', device='m', speed=256 * MIB)
+        self.qmp.command('block-job-set-speed', device='m', speed=64 * MIB)
         # Its rate, and the time that is left, move by and by to what is so now.
         fast = self.read_until(terminal, lambda shown: shown and shown[-1][1] > 2 * slow[1])[-1]
         self.assertGreater(fast[0], slow[0])
@@ -130,6 +130,7 @@ class Live(Daemon):
         while not enough(shown := [tuple(map(float, one)) for one in line.findall(text)]):
             self.assertTrue(select.select([terminal], [], [], 60)[0], text)
             text += os.read(terminal, 65536).decode()
+            self.assertNotIn('ready', text)  # it has copied everything, and nothing more will change
         return shown
 
     # ---- graph -----------------------------------------------------------------------------------

@@ -100,11 +100,11 @@ class Live(Daemon):
         self.assertTrue(rest.endswith('no jobs\n'), rest)
 
     def test_a_terminal_shows_rate_and_time_left_as_they_change(self):
-        """It takes two seconds: a rate is measured over half of one, and this one changes."""
+        """It takes three seconds: a rate is measured over half of one, and this one changes."""
         for name in ('source', 'target'):
-            self.qmp.command('blockdev-add', driver='null-co', node_name=name, size=512 * MIB)
+            self.qmp.command('blockdev-add', driver='null-co', node_name=name, size=2048 * MIB)
         self.qmp.command('blockdev-mirror', device='source', target='target', sync='full',
-                         job_id='m', speed=8 * MIB)
+                         job_id='m', speed=40 * MIB)
         terminal, theirs = pty.openpty()
         watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket], stdin=theirs,
                                  stdout=theirs, stderr=theirs)
@@ -112,7 +112,7 @@ class Live(Daemon):
         self.addCleanup(watch.kill)
         os.close(theirs)
         slow = self.read_until(terminal, lambda shown: len(shown) >= 1)[-1]
-        self.qmp.command('block-job-set-speed', device='m', speed=64 * MIB)
+        self.qmp.command('block-job-set-speed', device='m', speed=256 * MIB)
         # Its rate, and the time that is left, move by and by to what is so now.
         fast = self.read_until(terminal, lambda shown: shown and shown[-1][1] > 2 * slow[1])[-1]
         self.assertGreater(fast[0], slow[0])

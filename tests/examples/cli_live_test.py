@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """millrace jobs, graph and explain against a running millraced: cli_live_test.py MILLRACE MILLRACED"""
 
+import contextlib
 import json
+import os
 import pathlib
+import pty
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -18,8 +23,10 @@ MILLRACE, MILLRACED = sys.argv[1], sys.argv[2]
 MIB = 1 << 20
 
 
-class Live(unittest.TestCase):
+class Daemon(unittest.TestCase):
     """top (drive0, a slow stream into it) <- mid <- base."""
+
+    protocol = ''  # in front of the name of top
 
     def setUp(self):
         self.temporary = tempfile.TemporaryDirectory(prefix='millrace-live-')
@@ -35,8 +42,8 @@ class Live(unittest.TestCase):
             [MILLRACED, '--chardev', f'socket,id=m,path={self.folder}/ours,server=on,wait=off',
              # A monitor serves one client at a time: the tool has one of its own.
              '--chardev', f'socket,id=tool,path={self.socket},server=on,wait=off',
-             '--drive', f'if=virtio,id=drive0,file={self.folder}/top,format=qcow2,node-name=top,'
-                        'backing.node-name=mid,backing.backing.node-name=base',
+             '--drive', f'if=virtio,id=drive0,file={self.protocol}{self.folder}/top,format=qcow2,'
+                        'node-name=top,backing.node-name=mid,backing.backing.node-name=base',
              '--monitor', 'chardev=m,mode=control', '--monitor', 'chardev=tool,mode=control'],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.addCleanup(self.end)
@@ -66,6 +73,8 @@ class Live(unittest.TestCase):
         self.qmp.command('block-stream', device='drive0', speed=1, auto_finalize=False,
                          filter_node_name='cor')
 
+
+class Live(Daemon):
     # ---- jobs ------------------------------------------------------------------------------------
 
     def test_no_jobs(self):
@@ -102,6 +111,40 @@ class Live(unittest.TestCase):
         self.assertEqual((watch.returncode, errors), (130, 'millrace: interrupted\n'))
         (job,) = self.qmp.command('query-block-jobs')
         self.assertEqual(job['status'], 'running')
+
+    def test_a_terminal_shows_rate_and_time_left_as_they_change(self):
+        """It takes three seconds: a rate is measured over half of one, and this one changes."""
+        for name in ('source', 'target'):
+            self.qmp.command('blockdev-add', driver='null-co', node_name=name, size=2048 * MIB)
+        self.qmp.command('blockdev-mirror', device='source', target='target', sync='full',
+                         job_id='m', speed=40 * MIB)
+        terminal, theirs = pty.openpty()
+        watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket], stdin=theirs,
+                                 stdout=theirs, stderr=theirs)
+        self.addCleanup(os.close, terminal)
+        self.addCleanup(watch.kill)
+        os.close(theirs)
+        slow = self.read_until(terminal, lambda shown: len(shown) >= 1)[-1]
+        self.qmp.command('block-job-set-speed', device='m', speed=256 * MIB)
+        # Its rate, and the time that is left, move by and by to what is so now.
+        fast = self.read_until(terminal, lambda shown: shown and shown[-1][1] > 2 * slow[1])[-1]
+        self.assertGreater(fast[0], slow[0])
+        self.assertLess(fast[2], slow[2])
+        self.qmp.command('block-job-cancel', device='m', force=True)
+        with contextlib.suppress(OSError):  # the terminal's end
+            while os.read(terminal, 65536):
+                pass
+        self.assertEqual(watch.wait(60), 0)
+
+    def read_until(self, terminal, enough):
+        """(percent, MiB a second, seconds left) of each drawing that has all three."""
+        text = ''
+        line = re.compile(r'm +\[[#.]*\] \w+ +(\d+) %, [^\n]*, ([\d.]+) MiB/s, (\d+) s left')
+        while not enough(shown := [tuple(map(float, one)) for one in line.findall(text)]):
+            self.assertTrue(select.select([terminal], [], [], 60)[0], text)
+            text += os.read(terminal, 65536).decode()
+            self.assertNotIn('ready', text)  # it has copied everything, and nothing more will change
+        return shown
 
     # ---- graph -----------------------------------------------------------------------------------
 
@@ -181,6 +224,65 @@ class Live(unittest.TestCase):
             peer.close()
             self.assertRegex(done.communicate(timeout=60)[1], 'millrace: .+')
             self.assertEqual(done.returncode, 1)
+
+
+class Stuck(Daemon):
+    """A guest's write stands at a break point, so that a stream cannot bring its disk to rest."""
+
+    protocol = 'blkdebug::'
+    OBSTACLE = "1 requests in flight on node 'top'"
+
+    def setUp(self):
+        super().setUp()
+        self.io('write 32M 512')  # what it writes again later is allocated
+        self.qmp.command('block-stream', device='drive0', speed=1, auto_finalize=False,
+                         filter_node_name='cor')
+        while self.qmp.command('query-block-jobs')[0]['offset'] == 0:
+            pass
+        self.io('break write_aio stuck')
+        self.io('aio_write 32M 512')
+        self.io('wait_break stuck')
+        self.qmp.command('block-job-set-speed', device='drive0', speed=0)
+        self.qmp.wait_event('BLOCK_JOB_PENDING')
+        self.qmp.command('job-finalize', id='drive0')
+        while not self.qmp.command('x-millrace-explain')['graph']['sections']:
+            pass
+
+    def end(self):
+        if self.daemon.poll() is None:
+            self.io('remove_break stuck')
+            self.qmp.wait_event('BLOCK_JOB_COMPLETED')
+        super().end()
+
+    def io(self, command):
+        self.qmp.command('human-monitor-command', command_line=f'qemu-io drive0 "{command}"')
+
+    def test_explain_says_who_waits_for_what_and_held_by_whom(self):
+        self.io('aio_write 33M 512')  # queues until the disk has come to rest, and goes on
+        text = self.look('explain')
+        self.assertRegex(text, rf'(?m)^  waits to +drain top: {self.OBSTACLE}$')
+        self.assertRegex(text, rf"(?m)^  drive0 for drain of 'top', held by {self.OBSTACLE} "
+                         r'\(\d+ \w+ so far\)$')
+        self.assertRegex(text, r"(?m)^  aio_write for break point 'stuck'; resume it \(\d+")
+        self.assertRegex(text, r"(?m)^  aio_write for [^\n]+, held by drained section of stream "
+                         r"job 'drive0' \(\d+")
+
+    def test_a_node_that_is_drained_is_drawn_as_such(self):
+        picture = xml.etree.ElementTree.fromstring(self.look('graph', '--svg'))
+        space = '{http://www.w3.org/2000/svg}'
+        boxes = [one for one in picture.iter(space + 'rect') if 'node' in (one.get('class') or '')]
+        words = {}
+        for one in picture.iter(space + 'text'):
+            for box in boxes:
+                x, y, width, height = (int(box.get(key)) for key in ('x', 'y', 'width', 'height'))
+                if x <= int(one.get('x')) <= x + width and y <= int(one.get('y')) <= y + height:
+                    words.setdefault(box, []).append(one.text)
+        drained = {words[box][0]: (box.get('class'), box.get('fill'),
+                                   "being drained by stream job 'drive0'" in words[box])
+                   for box in boxes}
+        self.assertEqual(drained['top'], ('node drained', '#cccccc', True))
+        for name in ('mid', 'base'):
+            self.assertEqual(drained[name], ('node', '#f6f8fa', False))
 
 
 if __name__ == '__main__':

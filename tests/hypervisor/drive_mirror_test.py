@@ -1,5 +1,7 @@
 """drive-mirror: how much there is to do; errors of the source and of the target, whose names go
-through blkdebug."""
+through blkdebug; what unmap does to the target."""
+
+import os
 
 from support.case import Case
 from support.images import MIB
@@ -129,3 +131,61 @@ class TargetErrors(Errors):
         self.complete()
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.holds('target.img', 1, 0, 2 * MIB, 'raw'))
+
+
+class Unmap(Case):
+    """What the zeroes of the source become in a target that was full: holes, or zeroes with space.
+
+    The source has a MiB of data, a MiB of zero clusters and two MiB of nothing.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.images.create('source.img', 4 * MIB)
+        self.images.io('source.img', 'write -P 1 0 1M', 'write -z 1M 1M')
+        self.target = self.images.create('target.img', 4 * MIB, 'raw')
+        self.images.io('target.img', 'write -P 9 0 4M', image_format='raw')
+        self.vm.drive(self.images.path('source.img'), 'discard=unmap').launch()
+
+    def kept(self):
+        """How much space the target takes on the host, in MiB; a file system's own is not much."""
+        return round(os.stat(self.target).st_blocks * 512 / MIB)
+
+    def mirror_with(self, **options):
+        self.assertEqual(self.kept(), 4)
+        self.vm.command('drive-mirror', device='drive0', sync='full', mode='existing', format='raw',
+                        target=self.target, **options)
+        self.wait_ready(kind='mirror')
+
+    def end_mirror(self):
+        self.vm.command('block-job-complete', device='drive0')
+        self.wait_ended()
+        self.assertEqual(self.vm.quit(), 0)
+        self.assertTrue(self.images.holds('target.img', 1, 0, MIB, 'raw'))
+        self.assertTrue(self.images.holds('target.img', 0, MIB, 3 * MIB, 'raw'))
+
+    def test_zeroes_become_holes(self):
+        for options in ({}, {'unmap': True}):
+            with self.subTest(options=options):
+                self.mirror_with(**options)
+                self.assertEqual(self.kept(), 1)
+                self.assertEqual(self.cancel(force=True)['event'], 'BLOCK_JOB_CANCELLED')
+                self.images.io('target.img', 'write -P 9 0 4M', image_format='raw')
+        self.mirror_with()
+        self.end_mirror()
+
+    def test_zeroes_keep_their_space_without_it(self):
+        self.mirror_with(unmap=False)
+        self.assertEqual(self.kept(), 4)
+        self.end_mirror()
+
+    def test_what_a_guest_zeroes_while_it_runs(self):
+        for unmap, kept in ((True, 2), (False, 4)):
+            with self.subTest(unmap=unmap):
+                self.mirror_with(unmap=unmap)
+                self.vm.io('drive0', 'write -P 2 2M 2M')
+                self.vm.io('drive0', 'write -z -u 3M 1M')
+                self.vm.command('block-job-cancel', device='drive0')
+                self.wait_ended()
+                self.assertEqual(self.kept(), kept)
+                self.images.io('target.img', 'write -P 9 0 4M', image_format='raw')

@@ -313,3 +313,74 @@ class Edges(Case):
                 ends = {edge[end] for edge in graph['edges'] for end in ('parent', 'child')}
                 self.assertNotIn(jobs[0]['id'], ends)
                 self.vm.command('job-dismiss', id='job')
+
+
+class Quorum(Case):
+    """Three children, one of which holds something else."""
+
+    def setUp(self):
+        super().setUp()
+        for name in 'abc':
+            self.images.create(f'{name}.img', MIB)
+            self.images.io(f'{name}.img', f'write -P {9 if name == "b" else 1} 0 64K')
+        self.vm.launch()
+        for name in 'abc':
+            self.vm.command('blockdev-add', driver='qcow2', node_name=name,
+                            file={'driver': 'file', 'filename': self.images.path(f'{name}.img')})
+
+    def add(self, threshold, **options):
+        return self.vm.reply('blockdev-add', driver='quorum', node_name='q',
+                             vote_threshold=threshold, children=['a', 'b', 'c'], **options)
+
+    def bad(self):
+        return [(event['data']['node-name'], event['data']['sector-num'],
+                 event['data']['sectors-count'])
+                for event in self.vm.qmp.take_events('QUORUM_REPORT_BAD')]
+
+    def test_a_child_that_is_outvoted_is_named(self):
+        self.assertEqual(self.add(2), {'return': {}})
+        self.assertTrue(self.shows('q', 1, 0, 65536))
+        self.assertEqual(self.bad(), [('b', 0, 128)])
+        self.assertTrue(self.shows('b', 9, 0, 65536))
+        self.assertTrue(self.shows('q', 0, 65536, 65536))
+        self.assertEqual(self.bad(), [])
+
+    def test_a_child_that_is_outvoted_is_rewritten_on_request(self):
+        self.assertEqual(self.add(2, rewrite_corrupted=True), {'return': {}})
+        self.assertTrue(self.shows('q', 1, 0, 65536))
+        self.assertTrue(self.shows('b', 1, 0, 65536))
+
+    def test_nobody_wins_where_all_must_agree(self):
+        self.assertEqual(self.add(3), {'return': {}})
+        before = len(self.vm.output())
+        self.vm.io('q', 'read 0 64K')
+        self.assertIn('read failed: Input/output error', self.vm.output()[before:])
+        event = self.vm.qmp.wait_event('QUORUM_FAILURE')
+        self.assertEqual(event['data'], {'reference': 'q', 'sector-num': 0, 'sectors-count': 128})
+
+    def test_a_threshold_that_cannot_be(self):
+        for threshold, text in ((0, "Parameter 'vote-threshold' expects a value >= 1"),
+                                (4, 'threshold may not exceed children count')):
+            self.assertEqual(self.add(threshold)['error']['desc'], text)
+            self.assertNotIn('q', self.named_nodes(flat=True))
+
+
+class ChangeBackingFile(Case):
+    def test_the_header_names_the_new_file_and_the_chain_stays(self):
+        paths = self.images.chain('base.img', 'mid.img', 'top.img')
+        self.images.io('base.img', 'write -P 1 0 64K')
+        self.images.create('alias.img', MIB)
+        self.vm.drive(paths[2], 'node-name=top,backing.node-name=mid').launch()
+        self.assertEqual(self.images.info('mid.img')['backing-filename'], paths[0])
+        self.vm.command('change-backing-file', device='drive0', image_node_name='mid',
+                        backing_file=self.images.path('alias.img'))
+        (drive,) = self.vm.command('query-block')
+        self.assertEqual(drive['inserted']['image']['backing-image']['backing-filename'],
+                         self.images.path('alias.img'))
+        self.assertTrue(self.shows('drive0', 1, 0, 65536))
+        self.assertEqual(self.vm.quit(), 0)
+        told = self.images.info('mid.img')
+        self.assertEqual((told['backing-filename'], told['backing-filename-format']),
+                         (self.images.path('alias.img'), 'qcow2'))
+        self.assertEqual(self.images.backing_name('top.img'), paths[1])
+        self.assertTrue(self.images.holds('top.img', 0, 0, 65536))

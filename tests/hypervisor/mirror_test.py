@@ -112,11 +112,31 @@ class Full(Mirrored):
             'created', 'running', 'ready', 'BLOCK_JOB_READY', 'waiting', 'pending',
             'BLOCK_JOB_COMPLETED', 'concluded', 'null'])
 
-    def test_small_granularity_and_buffer(self):
-        self.mirror(granularity=512, buf_size=512)
-        self.complete('mirror', 'mirror')
+    def test_a_write_is_copied_again_by_the_granularity(self):
+        for granularity in (512, 4096, 65536):
+            with self.subTest(granularity=granularity):
+                self.mirror(granularity=granularity)
+                length = self.wait_ready('mirror', 'mirror')['len']
+                self.vm.io('drive0', 'write -P 9 512K 512')
+                data = self.cancel('mirror')['data']
+                self.assertEqual(data['len'] - length, granularity)
         self.assertEqual(self.vm.quit(), 0)
         self.assertTrue(self.images.holds('target.img', 0x55, 0, 524288))
+        self.assertTrue(self.images.holds('target.img', 9, 524288, 512))
+
+    def test_no_piece_is_larger_than_the_buffer(self):
+        """Of a target that takes one request and then another in a second: what it has by then."""
+        self.vm.command('object-add', qom_type='throttle-group', id='pace',
+                        limits={'iops-write': 1})
+        self.vm.command('blockdev-add', driver='throttle', node_name='slow', throttle_group='pace',
+                        file='target')
+        self.vm.io('drive0', 'write -P 7 768K 256K')  # zeroes need no buffer
+        self.mirror('slow', granularity=512, buf_size=4096)
+        while self.job('mirror')['offset'] == 0:
+            pass
+        self.assertIn(self.job('mirror')['offset'], (4096, 8192))
+        self.vm.command('qom-set', path='/objects/pace', property='limits', value={'iops-write': 0})
+        self.cancel('mirror', force=True)
 
     def test_a_filter_name(self):
         self.mirror(filter_node_name='mirror-filter', speed=1)

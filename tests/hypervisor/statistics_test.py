@@ -1,4 +1,7 @@
-"""query-blockstats: what requests took in the last so many seconds (stats-intervals)."""
+"""query-blockstats: what was read and written, and what requests took in the last so many seconds
+(stats-intervals)."""
+
+import collections
 
 from support.case import Case, QmpClosed
 from support.images import MIB
@@ -48,3 +51,32 @@ class Intervals(Case):
                     vm.drive(self.path, text).launch()
                 self.assertEqual(vm.wait_exit(), 1)
                 self.assertIn(refusal, vm.errors())
+
+
+class Counters(Case):
+    COUNTED = ('rd_operations', 'rd_bytes', 'wr_operations', 'wr_bytes', 'flush_operations',
+               'unmap_operations', 'unmap_bytes', 'failed_rd_operations', 'failed_wr_operations',
+               'invalid_rd_operations', 'wr_highest_offset')
+
+    def counted(self):
+        (drive,) = self.vm.command('query-blockstats')
+        return {name: drive['stats'][name] for name in self.COUNTED if drive['stats'][name]}
+
+    def test_known_requests(self):
+        """Of qemu-io's requests those that are a guest's count, and writes by how far they reach."""
+        self.vm.drive(self.images.create('x.img', MIB)).launch()
+        self.assertEqual(self.counted(), {})
+        expected = collections.Counter()
+        for command, added, highest in (
+                ('write 0 64K', {}, 65536),
+                ('write 64K 4K', {}, 69632),
+                ('read 0 32K', {}, 69632),
+                ('aio_write 128K 64K', {'wr_operations': 1, 'wr_bytes': 65536}, 196608),
+                ('aio_read 0 4K', {'rd_operations': 1, 'rd_bytes': 4096}, 196608),
+                ('aio_write 0 512', {'wr_operations': 1, 'wr_bytes': 512}, 196608),
+                ('aio_read 512 1K', {'rd_operations': 1, 'rd_bytes': 1024}, 196608)):
+            self.vm.io('drive0', command)
+            self.vm.io('drive0', 'aio_flush')
+            expected += collections.Counter(added) + collections.Counter(flush_operations=1)
+            with self.subTest(command=command):
+                self.assertEqual(self.counted(), {**expected, 'wr_highest_offset': highest})

@@ -13,6 +13,7 @@
 #include "examples/hypervisor/block/job_events.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/sync/sleep.h"
 
 namespace millrace {
 namespace {
@@ -41,6 +42,38 @@ void RegisterPair(BlockLayer& layer, const std::string& name, const Verb& verb,
          ArgumentReader reader(arguments);
          return Call(layer, verb, reader.String(legacy_key), true);
        }});
+}
+
+bool IsParked(BlockLayer& layer, const std::string& id) {
+  const absl::StatusOr<JobInfo> job = layer.jobs().Query(id);
+  return job.ok() && (job->state == JobState::kPaused || job->state == JobState::kStandby);
+}
+
+// QEMU lets the job act on it at once, so that a job that sleeps or is parked tells of its new
+// state before the reply. One that waits for its disk is not waited for.
+CommandResult CoCallAndLetAct(BlockLayer& layer, const Verb& verb, const std::string& id,
+                              bool is_legacy) MILLRACE_MAY_SUSPEND {
+  constexpr int kTurns = 4;
+  const bool was_parked = IsParked(layer, id);
+  MILLRACE_ASSIGN_OR_RETURN(json::value done, Call(layer, verb, id, is_legacy));
+  for (int turn = 0; turn < kTurns && IsParked(layer, id) == was_parked; ++turn) {
+    if (!CoSleepFor(0).ok()) break;  // the daemon ends
+  }
+  return done;
+}
+
+void RegisterPauseOrResume(BlockLayer& layer, const std::string& name, const Verb& verb) {
+  for (const bool is_legacy : {false, true}) {
+    const std::string key = is_legacy ? "device" : "id";
+    layer.host().commands.Register(
+        {.name = StrCat(is_legacy ? "block-job-" : "job-", name),
+         .arguments = {{{key, ArgumentType::kString}}},
+         .handler = [&layer, verb, key, is_legacy](const json::object& arguments)
+                        MILLRACE_MAY_SUSPEND -> CommandResult {
+           ArgumentReader reader(arguments);
+           return CoCallAndLetAct(layer, verb, reader.String(key), is_legacy);
+         }});
+  }
 }
 
 // With the job go the nodes that it alone kept: the reply waits until they are closed.
@@ -157,10 +190,10 @@ absl::Status InVerbWords(absl::Status status, const std::string& id, bool is_leg
 }
 
 void RegisterJobVerbs(BlockLayer& layer) {
-  RegisterPair(layer, "pause",
-               [](JobManager& jobs, const std::string& id) { return jobs.Pause(id); });
-  RegisterPair(layer, "resume",
-               [](JobManager& jobs, const std::string& id) { return jobs.Resume(id); });
+  RegisterPauseOrResume(layer, "pause",
+                        [](JobManager& jobs, const std::string& id) { return jobs.Pause(id); });
+  RegisterPauseOrResume(layer, "resume",
+                        [](JobManager& jobs, const std::string& id) { return jobs.Resume(id); });
   RegisterPair(layer, "complete",
                [](JobManager& jobs, const std::string& id) { return jobs.Complete(id); });
   RegisterPair(

@@ -319,7 +319,7 @@ def _argument(text):
 def main(words):
     if len(words) < 2 or words[0] in ('-h', '--help'):
         print(__doc__.strip())
-        return 0 if words else 2
+        return 0 if words and words[0] in ('-h', '--help') else 2
     try:
         with QmpClient.connect(words[0], timeout=15) as qmp:
             if words[1] == '--events':

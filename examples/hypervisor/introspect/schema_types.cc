@@ -45,6 +45,7 @@ constexpr Type kObjectTypes[] = {
     {"iothread",
      "aio-max-batch?:int thread-pool-min?:int thread-pool-max?:int poll-max-ns?:int "
      "poll-grow?:int poll-shrink?:int"},
+    {"secret", "data?:str file?:str format?:QCryptoSecretFormat keyid?:str iv?:str"},
     {"throttle-group",
      "limits?:ThrottleLimits x-bps-total?:int x-bps-total-max?:int x-bps-total-max-length?:int "
      "x-bps-read?:int x-bps-read-max?:int x-bps-read-max-length?:int x-bps-write?:int "
@@ -114,6 +115,7 @@ json::array DescribeObjectTypes() {
   types.push_back(std::move(options));
   types.push_back(DescribeEnum("ObjectType", names));
   types.push_back(DescribeEnum("ObjectEndpoint", {"client", "server"}));
+  types.push_back(DescribeEnum("QCryptoSecretFormat", {"raw", "base64"}));
   types.push_back(ObjectType(std::string(kThrottleLimits.name), Members(kThrottleLimits.members)));
   return types;
 }

@@ -223,7 +223,10 @@ void NbdServer::CoStop() {
   is_stopping_ = true;
   listeners_.clear();
   engine_.scheduler().Disarm(retry_);
-  if (options_.address.kind == SocketAddress::Kind::kUnix) unlink(options_.address.path.c_str());
+  const SocketAddress& address = options_.address;
+  if (address.kind == SocketAddress::Kind::kUnix && !address.place.is_abstract) {
+    unlink(address.place.path.c_str());
+  }
   for (const std::unique_ptr<Connection>& each : connections_) each->session.Close();
   emptied_.CoWaitUntil([this] { return connections_.empty(); });
 }

@@ -45,9 +45,9 @@ void ReadData(ArgumentReader& data, SocketAddress* address) {
     case SocketAddress::Kind::kInet:
       return ReadInet(data, address);
     case SocketAddress::Kind::kUnix:
-      address->path = data.String("path");
-      data.OptionalBool("abstract");
-      data.OptionalBool("tight");
+      address->place.path = data.String("path");
+      address->place.is_abstract = data.OptionalBool("abstract").value_or(false);
+      address->place.is_tight = data.OptionalBool("tight").value_or(true);
       return;
     case SocketAddress::Kind::kVsock:
       address->host = data.String("cid");
@@ -200,7 +200,7 @@ SocketAddress ReadSocketAddress(ArgumentReader& address, bool is_nested) {
 absl::StatusOr<std::vector<int>> Listen(const SocketAddress& address) {
   switch (address.kind) {
     case SocketAddress::Kind::kUnix: {
-      MILLRACE_ASSIGN_OR_RETURN(const int fd, ListenAt(address.path));
+      MILLRACE_ASSIGN_OR_RETURN(const int fd, ListenAt(address.place));
       fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
       return std::vector<int>{fd};
     }

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/process/passed_descriptor.h"
+#include "examples/hypervisor/process/unix_socket.h"
 #include "examples/hypervisor/qmp/argument_reader.h"
 
 namespace millrace {
@@ -19,9 +20,9 @@ namespace millrace {
 struct SocketAddress {
   enum class Kind : uint8_t { kInet, kUnix, kVsock, kFd };
   Kind kind = Kind::kUnix;
-  std::string path;  // kUnix
-  std::string host;  // kInet; kVsock: the cid
-  std::string port;  // kInet, kVsock
+  SocketPlace place;  // kUnix
+  std::string host;   // kInet; kVsock: the cid
+  std::string port;   // kInet, kVsock
   // kInet: further ports to try, up to this one; whether the host is a number; which families.
   std::optional<uint32_t> port_max;
   bool is_numeric = false;

@@ -22,13 +22,19 @@
 namespace millrace {
 namespace {
 
+// As QEMU spells it.
+std::string InWords(const SocketPlace& place) {
+  if (!place.is_abstract) return StrCat("unix:", place.path);
+  return StrCat("unix:", place.path, ",abstract=on", place.is_tight ? ",tight=on" : "");
+}
+
 // A listening socket: clients one after another.
 class ServerChardev final : public Chardev {
  public:
-  ServerChardev(EventLoop& loop, int fd, std::string path, bool waits)
+  ServerChardev(EventLoop& loop, int fd, SocketPlace place, bool waits)
       : loop_(loop),
         fd_(fd),
-        path_(std::move(path)),
+        place_(std::move(place)),
         waits_(waits),
         connected_("client of a chardev"),
         watch_(loop, fd, [this](short) { Accept(); }),
@@ -40,9 +46,9 @@ class ServerChardev final : public Chardev {
   ~ServerChardev() override {
     loop_.engine().scheduler().Disarm(retry_);
     close(fd_);
-    if (!path_.empty()) unlink(path_.c_str());
+    if (!place_.path.empty() && !place_.is_abstract) unlink(place_.path.c_str());
   }
-  std::string place() const override { return StrCat("unix:", path_, ",server=on"); }
+  std::string place() const override { return StrCat(InWords(place_), ",server=on"); }
   void OnDisconnected() override { watch_.SetEvents(POLLIN); }
   absl::Status CoWaitForClient() MILLRACE_MAY_SUSPEND override {
     return waits_ ? connected_.CoWaitCancellable() : absl::OkStatus();
@@ -72,7 +78,7 @@ class ServerChardev final : public Chardev {
 
   EventLoop& loop_;
   const int fd_;
-  const std::string path_;
+  const SocketPlace place_;
   const bool waits_;
   Event connected_;
   EventLoop::Watch watch_;
@@ -120,8 +126,26 @@ absl::StatusOr<int> ParseFd(const std::string& text) {
   return fd;
 }
 
+// What every backend of QEMU has: a copy of what is said, and several users of one stream. Neither
+// is there, and nobody shall believe that it is; without them the rest says nothing.
+absl::Status RefuseLogAndMux(ArgumentReader& reader) {
+  const bool has_log = reader.OptionalString("logfile").has_value();
+  reader.OptionalBool("logappend");
+  const bool is_shared = reader.OptionalBool("mux").value_or(false);
+  reader.AcceptRest();
+  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  if (has_log) {
+    return GenericError("millraced keeps no log of what a chardev is told: leave 'logfile' away");
+  }
+  if (is_shared) {
+    return GenericError("a chardev of millraced has one user: leave 'mux' away, or say mux=off");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Chardev>> MakeSocket(EventLoop& loop, const OptionValue& value) {
-  // Keep-alives, reconnecting and TCP are of no use to a local control socket.
+  // Keep-alives, reconnecting and TCP are of no use to a local control socket; there is nothing to
+  // delay on it either.
   MILLRACE_RETURN_IF_ERROR(
       CheckMembers(value.object, {"backend", "id", "path", "fd", "server", "wait", "abstract",
                                   "tight", "delay", "nodelay", "logfile", "logappend", "mux"}));
@@ -130,8 +154,12 @@ absl::StatusOr<std::unique_ptr<Chardev>> MakeSocket(EventLoop& loop, const Optio
   const std::optional<bool> waits = reader.OptionalBool("wait");
   const std::optional<std::string> path = reader.OptionalString("path");
   const std::optional<std::string> fd_text = reader.OptionalString("fd");
-  reader.AcceptRest();
-  MILLRACE_RETURN_IF_ERROR(reader.Finish());
+  SocketPlace place;
+  place.path = path.value_or("");
+  place.is_abstract = reader.OptionalBool("abstract").value_or(false);
+  place.is_tight = reader.OptionalBool("tight").value_or(true);
+  for (const std::string_view name : {"delay", "nodelay"}) reader.OptionalBool(name);
+  MILLRACE_RETURN_IF_ERROR(RefuseLogAndMux(reader));
   if (path.has_value() && fd_text.has_value()) {
     return GenericError("None or one of 'path', 'fd' or 'host' option required.");
   }
@@ -139,15 +167,16 @@ absl::StatusOr<std::unique_ptr<Chardev>> MakeSocket(EventLoop& loop, const Optio
     return GenericError("'wait' option is incompatible with socket in client connect mode");
   }
   if (path.has_value() && is_server) {
-    MILLRACE_ASSIGN_OR_RETURN(const int listener, ListenAt(*path));
-    return std::make_unique<ServerChardev>(loop, listener, *path, waits.value_or(true));
+    MILLRACE_ASSIGN_OR_RETURN(const int listener, ListenAt(place));
+    return std::make_unique<ServerChardev>(loop, listener, place, waits.value_or(true));
   }
   if (path.has_value()) {
-    MILLRACE_ASSIGN_OR_RETURN(const int fd, ConnectTo(*path));
-    return std::make_unique<StreamChardev>(loop, fd, fd, StrCat("unix:", *path));
+    MILLRACE_ASSIGN_OR_RETURN(const int fd, ConnectTo(place));
+    return std::make_unique<StreamChardev>(loop, fd, fd, InWords(place));
   }
   MILLRACE_ASSIGN_OR_RETURN(const int fd, ParseFd(fd_text.value_or("")));
-  if (is_server) return std::make_unique<ServerChardev>(loop, fd, "", waits.value_or(true));
+  if (is_server)
+    return std::make_unique<ServerChardev>(loop, fd, SocketPlace(), waits.value_or(true));
   return std::make_unique<StreamChardev>(loop, fd, fd, "unix:");
 }
 
@@ -169,14 +198,21 @@ void Chardev::HandOver(std::unique_ptr<Connection> connection) {
 absl::StatusOr<std::unique_ptr<Chardev>> ChardevTable::Make(std::string_view backend,
                                                             const OptionValue& value) {
   if (backend == "socket") return MakeSocket(loop_, value);
+  ArgumentReader reader = value.Reader();
   if (backend == "null") {
-    MILLRACE_RETURN_IF_ERROR(CheckMembers(value.object, {"backend", "id"}));
+    MILLRACE_RETURN_IF_ERROR(
+        CheckMembers(value.object, {"backend", "id", "logfile", "logappend", "mux"}));
+    MILLRACE_RETURN_IF_ERROR(RefuseLogAndMux(reader));
     return std::make_unique<NullChardev>();
   }
   if (backend != "stdio") {
     return GenericError(StrCat("'", backend, "' is not a valid char driver name"));
   }
-  MILLRACE_RETURN_IF_ERROR(CheckMembers(value.object, {"backend", "id", "signal", "mux"}));
+  // Whether a terminal turns keys into signals is left as whoever started us has set it.
+  MILLRACE_RETURN_IF_ERROR(
+      CheckMembers(value.object, {"backend", "id", "signal", "logfile", "logappend", "mux"}));
+  reader.OptionalBool("signal");
+  MILLRACE_RETURN_IF_ERROR(RefuseLogAndMux(reader));
   if (!may_use_stdio_) return GenericError("cannot use stdio with -daemonize");
   if (is_stdio_used_) return GenericError("cannot use stdio by multiple character devices");
   is_stdio_used_ = true;

@@ -275,6 +275,7 @@ Options are carried out in the order given. KEY=VALUE texts nest by dots and may
                          configure a node
 
   --chardev socket,id=<id>,path=<path>[,server=on|off][,wait=on|off]
+            [,abstract=on|off][,tight=on|off]
   --chardev socket,id=<id>,fd=<fd>
   --chardev stdio,id=<id>
                          configure a place where clients connect
@@ -299,7 +300,7 @@ Options are carried out in the order given. KEY=VALUE texts nest by dots and may
                          configure a QMP monitor
 
   --object <type>,id=<id>[,<property>=<value>...]
-                         create an iothread or a throttle-group
+                         create an iothread, a throttle-group, a secret ...
 
   --open-gate strict|qemu
                          what names in image headers may open: plain files with a

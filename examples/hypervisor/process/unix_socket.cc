@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "examples/hypervisor/qmp/qmp_error.h"
@@ -16,13 +17,25 @@
 namespace millrace {
 namespace {
 
-absl::StatusOr<sockaddr_un> Address(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return GenericError(StrCat("UNIX socket path '", path, "' is too long"));
+struct Address {
+  const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&name); }
+
+  sockaddr_un name{};
+  socklen_t size = sizeof(sockaddr_un);
+};
+
+// A path ends with a zero, an abstract name begins with one.
+absl::StatusOr<Address> AddressOf(const SocketPlace& place) {
+  Address address;
+  address.name.sun_family = AF_UNIX;
+  if (place.path.size() >= sizeof(address.name.sun_path)) {
+    return GenericError(StrCat("UNIX socket path '", place.path, "' is too long"));
   }
-  std::memcpy(address.sun_path, path.data(), path.size());
+  std::memcpy(address.name.sun_path + (place.is_abstract ? 1 : 0), place.path.data(),
+              place.path.size());
+  if (place.is_abstract && place.is_tight) {
+    address.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + place.path.size());
+  }
   return address;
 }
 
@@ -34,17 +47,19 @@ absl::Status FailedTo(std::string_view what, int error) {
 
 }  // namespace
 
-absl::StatusOr<int> ListenAt(const std::string& path) {
-  MILLRACE_ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
+absl::StatusOr<int> ListenAt(const SocketPlace& place) {
+  MILLRACE_ASSIGN_OR_RETURN(const Address address, AddressOf(place));
   const int fd = NewSocket();
   if (fd < 0) return FailedTo("create Unix socket", errno);
   // The socket of a daemon that is gone; nothing but a socket is taken away.
   struct stat info;
-  if (lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) unlink(path.c_str());
-  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {
+  if (!place.is_abstract && lstat(place.path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
+    unlink(place.path.c_str());
+  }
+  if (bind(fd, address.data(), address.size) < 0) {
     const int error = errno;
     close(fd);
-    return FailedTo(StrCat("bind socket to ", path), error);
+    return FailedTo(StrCat("bind socket to ", place.path), error);
   }
   if (listen(fd, SOMAXCONN) < 0) {
     const int error = errno;
@@ -54,14 +69,14 @@ absl::StatusOr<int> ListenAt(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<int> ConnectTo(const std::string& path) {
-  MILLRACE_ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
+absl::StatusOr<int> ConnectTo(const SocketPlace& place) {
+  MILLRACE_ASSIGN_OR_RETURN(const Address address, AddressOf(place));
   const int fd = NewSocket();
   if (fd < 0) return FailedTo("create socket", errno);
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {
+  if (connect(fd, address.data(), address.size) < 0) {
     const int error = errno;
     close(fd);
-    return FailedTo(StrCat("connect to '", path, "'"), error);
+    return FailedTo(StrCat("connect to '", place.path, "'"), error);
   }
   return fd;
 }

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -146,6 +147,87 @@ class Client(unittest.TestCase):
             self.assertEqual(connected[0].greeting['capabilities'], [])
             connected[0].close()
             peer.close()
+
+
+class Program(unittest.TestCase):
+    """qmp.py run by hand: `qmp.py SOCKET COMMAND [KEY=VALUE...]` and `qmp.py SOCKET --events`."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix='millrace-qmp-')
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, 'qmp')
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.listener.close)
+        self.listener.settimeout(60)
+        self.listener.bind(self.path)
+        self.listener.listen(1)
+
+    def start(self, *words):
+        """The program, connected, and the peer's lines from and to it."""
+        program = subprocess.Popen([sys.executable, '-B', sys.modules['qmp'].__file__, self.path,
+                                    *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True)
+        self.addCleanup(program.communicate)
+        self.addCleanup(program.kill)
+        peer, _ = self.listener.accept()
+        self.addCleanup(peer.close)
+        peer.settimeout(60)
+        peer.sendall(GREETING)
+        lines = peer.makefile('rw')
+        self.addCleanup(lines.close)
+        self.answer(lines, {'return': {}})  # qmp_capabilities
+        return program, peer, lines
+
+    def answer(self, lines, reply):
+        request = json.loads(lines.readline())
+        self.tell(lines, {**reply, 'id': request.pop('id')})
+        return request
+
+    def tell(self, lines, message):
+        lines.write(json.dumps(message) + '\n')
+        lines.flush()
+
+    def test_a_command_with_arguments(self):
+        program, _, lines = self.start('block-stream', 'device=drive0', 'speed=7', 'auto=true',
+                                       'file={"driver": "null-co"}', 'name=a=b', 'job-id="9"')
+        request = self.answer(lines, {'return': {'a': [1, 2]}})
+        self.assertEqual(request, {'execute': 'block-stream', 'arguments': {
+            'device': 'drive0', 'speed': 7, 'auto': True, 'file': {'driver': 'null-co'},
+            'name': 'a=b', 'job-id': '9'}})
+        output, errors = program.communicate(timeout=60)
+        self.assertEqual((json.loads(output), errors, program.returncode), ({'a': [1, 2]}, '', 0))
+
+    def test_a_command_without_arguments(self):
+        program, _, lines = self.start('query-jobs')
+        self.assertEqual(self.answer(lines, {'return': []}), {'execute': 'query-jobs'})
+        self.assertEqual(program.communicate(timeout=60), ('[]\n', ''))
+
+    def test_a_refusal(self):
+        program, _, lines = self.start('nope')
+        error = {'class': 'CommandNotFound', 'desc': 'The command nope has not been found'}
+        self.answer(lines, {'error': error})
+        output, _ = program.communicate(timeout=60)
+        self.assertEqual((json.loads(output), program.returncode), ({'error': error}, 1))
+
+    def test_events_until_the_daemon_ends(self):
+        program, peer, lines = self.start('--events')
+        for number in range(3):
+            event = {'event': f'E{number}', 'data': {'number': number}}
+            self.tell(lines, event)
+            self.assertEqual(json.loads(program.stdout.readline()), event)  # each at once
+        peer.shutdown(socket.SHUT_RDWR)
+        output, errors = program.communicate(timeout=60)
+        self.assertEqual((output, program.returncode), ('', 1))
+        self.assertIn('qmp.py: ', errors)
+        self.assertIn('the daemon closed the connection', errors)
+
+    def test_words_that_are_wrong(self):
+        for words, status, text in (((), 2, 'qmp.py SOCKET COMMAND'),
+                                    (('--help',), 0, 'qmp.py SOCKET --events'),
+                                    ((self.path,), 2, 'qmp.py SOCKET COMMAND')):
+            done = subprocess.run([sys.executable, '-B', sys.modules['qmp'].__file__, *words],
+                                  capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual((done.returncode, text in done.stdout), (status, True), words)
 
 
 if __name__ == '__main__':

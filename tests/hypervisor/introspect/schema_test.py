@@ -123,10 +123,18 @@ class Schema(Case):
              'BLOCK_JOB_COMPLETED', 'BLOCK_JOB_READY', 'BLOCK_JOB_CANCELLED', 'JOB_STATUS_CHANGE',
              'DEVICE_DELETED', 'BLOCK_WRITE_THRESHOLD'})
 
+    def test_the_object_types_are_those_that_there_are(self):
+        options = self.types[self.types['object-add']['arg-type']]
+        tag = next(member for member in options['members'] if member['name'] == options['tag'])
+        cases = [variant['case'] for variant in options['variants']]
+        self.assertEqual(self.types[tag['type']]['values'], cases)
+        told = self.vm.hmp('object_add help').split('\r\n')
+        self.assertEqual(sorted(cases), [line.strip() for line in told[1:] if line])
+
     def test_objects_take_what_is_said_and_no_more(self):
         options = self.types[self.types['object-add']['arg-type']]
         good = {'int': 0, 'bool': True, 'str': 'x', 'ObjectEndpoint': 'server',
-                'ThrottleLimits': {}}
+                'ThrottleLimits': {}, 'QCryptoSecretFormat': 'raw'}
         for variant in options['variants']:
             for member in self.types[variant['type']]['members']:
                 with self.subTest(type=variant['case'], member=member['name']):

@@ -91,6 +91,8 @@ class Millraced(Backend):
     def command_line(self, machine):
         # Images of QEMU's tests have names like blkdebug:… in their headers.
         gate = [] if machine.strict_gate else ['--open-gate', 'qemu']
+        if machine.open_root:
+            gate += ['--open-root', machine.open_root]
         more = os.environ.get('MILLRACED_OPTIONS', '').split()
         return [self.program(), *gate, *more, *_daemon_words(machine)]
 

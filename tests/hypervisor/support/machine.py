@@ -25,7 +25,7 @@ class Machine:
         self.folder = folder
         self.fd_sets, self.chardevs, self.objects, self.blockdevs = [], [], [], []
         self.drives, self.devices, self.monitors, self.pidfiles = [], [], [], []
-        self.strict_gate = False
+        self.strict_gate, self.open_root = False, None  # of millraced: what image headers may open
         self.inherited = []
         self.process = None
         self.qmp = None

@@ -95,6 +95,10 @@ GraphTransaction::~GraphTransaction() {
     attachment->edge.child = nullptr;
     attachment->planned_in = nullptr;
   }
+  // Of what was only looked at nothing is to be seen afterwards. Nobody has come between.
+  if (plan_->is_rehearsal || !plan_->is_closed) {
+    GraphInternals::Of(graph()).next_auto_name -= plan_->generated_names;
+  }
   // A planned node was never opened, so there is nothing to close.
   for (std::unique_ptr<Node>& node : plan_->proposed.new_nodes) {
     GraphInternals::Of(graph()).ReleaseId(node->id);
@@ -163,6 +167,7 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   Staging();
   if (options.name.empty()) {
     options.name = StrCat("#block", internals.next_auto_name++);
+    ++plan_->generated_names;
   } else if (absl::Status status = CheckNodeName(plan_->proposed, internals, options.name);
              !status.ok()) {
     Fail(std::move(status));

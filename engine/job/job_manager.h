@@ -130,8 +130,10 @@ class JobManager final : public InvariantChecker {
 
   // What the verb would be refused for now; OK if it would be accepted. Changes nothing; the verbs
   // ask the same. `force` is for kCancel. Not asked: what depends on the verb's argument
-  // (kNegativeSpeed), and the body.
+  // (CheckSpeed), and the body.
   absl::Status CheckVerb(JobKey key, JobVerb verb, bool force = false) const;
+  // The same of a speed: kNegativeSpeed. `id` is the job's, which need not be there yet.
+  static absl::Status CheckSpeed(std::string_view id, int64_t bytes_per_second);
 
   // ---- Asking -----------------------------------------------------------------------------------
   absl::StatusOr<JobInfo> Query(JobKey key) const;

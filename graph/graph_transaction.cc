@@ -23,12 +23,13 @@ namespace {
 constexpr size_t kNameBytesMax = 31;
 
 absl::Status NameError(ConflictReason reason, std::string_view name, std::string_view text,
-                       std::string_view next_step) {
+                       std::string_view next_step, std::vector<ConflictHolder> holders = {}) {
   Conflict conflict;
   conflict.reason = reason;
   conflict.object = std::string(name);
   if (reason == ConflictReason::kNodeNameTooLong) conflict.detail = std::to_string(kNameBytesMax);
   conflict.next_step = std::string(next_step);
+  conflict.holders = std::move(holders);
   return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
                         StrCat("cannot name a node '", name, "': ", text, "; ", next_step));
 }
@@ -58,13 +59,13 @@ absl::Status CheckNodeName(const ProposedGraph& proposed, const GraphInternals& 
     return NameError(ConflictReason::kNodeNameTooLong, name, "it is too long",
                      StrCat("use at most ", kNameBytesMax, " characters"));
   }
-  if (internals.devices.contains(name)) {
+  if (const auto device = internals.devices.find(name); device != internals.devices.end()) {
     return NameError(ConflictReason::kNodeNameIsDevice, name, "a device has this name",
-                     "choose another name");
+                     "choose another name", {device->second->options.holder->AsConflictHolder()});
   }
   if (proposed.FindByName(name) != nullptr) {
     return NameError(ConflictReason::kDuplicateNodeName, name, "another node has this name",
-                     "choose another name");
+                     "choose another name", {{.id = name, .type = "node"}});
   }
   return absl::OkStatus();
 }

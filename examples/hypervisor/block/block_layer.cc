@@ -564,7 +564,11 @@ absl::Status BlockLayer::InsertMedium(Drive& drive, NodeId node) {
 
 absl::Status BlockLayer::CheckDriveId(std::string_view id) const {
   if (FindDrive(id) == nullptr) return absl::OkStatus();
-  return GenericError(StrCat("Duplicate ID '", id, "' for drive"));
+  return Refuse({.reason = ConflictReason::kDuplicateDeviceName,
+                 .object = std::string(id),
+                 .holders = {{.id = std::string(id), .type = "block device"}},
+                 .next_step = "choose another id"},
+                StrCat("Duplicate ID '", id, "' for drive"));
 }
 
 absl::StatusOr<Drive*> BlockLayer::AddEmptyDrive(std::string id, bool is_read_only) {

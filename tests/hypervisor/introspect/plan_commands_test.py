@@ -373,6 +373,22 @@ class PlanOfCommands(Case):
             self.check(name, True)
         self.check('query-block', False, none=1)
 
+    def test_names_that_are_taken_say_by_whom(self):
+        new = str(self.folder / 'new.img')
+        self.vm.hmp('drive_add 0 if=none,id=empty')  # a drive without a medium is no node
+        self.check('blockdev-snapshot-sync', False, device='drive0', snapshot_file=new,
+                   snapshot_node_name='empty')
+        error = self.vm.reply('blockdev-snapshot-sync', device='drive0', snapshot_file=new,
+                              snapshot_node_name='empty')['error']
+        self.assertEqual(error['desc'], 'node-name=empty is conflicting with a device id')
+        self.assertEqual([holder['id'] for holder in error['data']['holders']], ['empty'])
+        # Nobody overwrites what somebody has open.
+        error = self.vm.reply('blockdev-snapshot-sync', device='drive0', snapshot_node_name='n',
+                              snapshot_file=str(self.folder / 'spare.img'))['error']
+        self.assertEqual(error['desc'], 'Failed to get "write" lock')
+        self.assertEqual(error['data']['reason'], 'image-locked')
+        self.assertNotEqual(error['data']['holders'], [])
+
 
 if __name__ == '__main__':
     unittest.main()

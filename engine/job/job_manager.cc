@@ -221,8 +221,15 @@ absl::Status JobManager::Dismiss(JobKey key) {
 }
 
 absl::Status JobManager::Change(JobKey key, const JobChange& change) {
+  MILLRACE_RETURN_IF_ERROR(CheckChange(key, change));
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
+  job->body().OnChange(change);
+  return absl::OkStatus();
+}
+
+absl::Status JobManager::CheckChange(JobKey key, const JobChange& change) const {
   MILLRACE_ASSIGN_OR_RETURN(Job * job, FindForVerb(key, JobVerb::kChange));
-  return job->body().OnChange(change);
+  return job->body().CheckChange(change);
 }
 
 // ---- Asking -------------------------------------------------------------------------------------

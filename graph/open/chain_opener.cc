@@ -11,6 +11,7 @@
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/open/child_roles.h"
 
 namespace millrace {
 

@@ -243,21 +243,25 @@ absl::Status MirrorJob::OnComplete() {
   return absl::OkStatus();
 }
 
-absl::Status MirrorJob::OnChange(const JobChange& change) {
+absl::Status MirrorJob::CheckChange(const JobChange& change) const {
   const auto* const wanted = dynamic_cast<const MirrorChange*>(&change);
-  if (wanted == nullptr || is_target_below_) return BlockJob::OnChange(change);
-  if (wanted->copy_mode == copy_mode_) return absl::OkStatus();
-  if (wanted->copy_mode != MirrorCopyMode::kWriteBlocking) {
-    return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kChangeUnsupported,
-                     context().id(), "background",
-                     StrCat("cannot change job '", context().id(),
-                            "': a mirror does not go back to copying in the background"),
-                     "cancel it and create it anew");
+  if (wanted == nullptr || is_target_below_) return BlockJob::CheckChange(change);
+  if (wanted->copy_mode == copy_mode_ || wanted->copy_mode == MirrorCopyMode::kWriteBlocking) {
+    return absl::OkStatus();
   }
-  copy_mode_ = wanted->copy_mode;
+  return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kChangeUnsupported,
+                   context().id(), "background",
+                   StrCat("cannot change job '", context().id(),
+                          "': a mirror does not go back to copying in the background"),
+                   "cancel it and create it anew");
+}
+
+void MirrorJob::OnChange(const JobChange& change) {
+  const MirrorCopyMode wanted = static_cast<const MirrorChange&>(change).copy_mode;
+  if (wanted == copy_mode_) return;
+  copy_mode_ = wanted;
   if (is_copying_) PaceGuests(context());
   if (is_idle_) context().Kick();  // it may be synced already
-  return absl::OkStatus();
 }
 
 void MirrorJob::Describe(JobInfo& info) const {

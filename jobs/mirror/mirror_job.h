@@ -214,7 +214,8 @@ class MirrorJob final : public BlockJob {
   bool can_complete() const override { return true; }
   absl::Status OnComplete() override;
   bool OnCancel(bool force) override;
-  absl::Status OnChange(const JobChange& change) override;
+  absl::Status CheckChange(const JobChange& change) const override;
+  void OnChange(const JobChange& change) override;
 
  private:
   struct SetUp : CopySetUp {

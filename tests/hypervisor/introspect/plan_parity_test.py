@@ -3,15 +3,8 @@ and data; or the graph that is there when the command, and its job, has ended. O
 
 import unittest
 
-from support.case import Case
+from support.case import Case, without_times
 from support.images import MIB
-
-
-def without_times(told):
-    """The same but for when somebody came; a job that is only planned came later."""
-    if isinstance(told, dict):
-        return {key: without_times(value) for key, value in told.items() if key != 'since-ns'}
-    return [without_times(each) for each in told] if isinstance(told, list) else told
 
 
 def picture(graph):
@@ -305,6 +298,93 @@ class Parity(Case):
         self.assertIn('error', event['data'])
         self.wait_status('j', 'null')
         self.assertEqual(self.graph(), before)
+
+    # ---- Nodes -----------------------------------------------------------------------------------
+
+    def test_what_blockdev_add_is_refused_for(self):
+        null = {'driver': 'null-co', 'size': MIB}
+        add = self.refuser('blockdev-add', **null)
+        add("'node-name' must be specified")
+        add("Invalid node-name: ''", node_name='')
+        add("Invalid node-name: '1'", node_name='1')
+        add('Node name too long', node_name='x' * 32)
+        add("Duplicate nodes with node-name='mid'", node_name='mid')
+        add('node-name=drive0 is conflicting', node_name='drive0')
+        add("Parameter 'driver' does not accept", driver='none', node_name='n')
+        add("Parameter 'size'", size=-1, node_name='n')
+        add("Parameter 'none' is unexpected", none=1, node_name='n')
+        raw = self.refuser('blockdev-add', driver='raw', node_name='n')
+        raw("Parameter 'file' is missing")
+        raw("Cannot find device='none' nor node-name='none'", file='none')
+        raw("Cannot find device='n' nor node-name='n'", file='n')
+        raw("Invalid node-name: '1'", file={**null, 'node-name': '1'})
+        raw("Duplicate nodes with node-name='n'", file={**null, 'node-name': 'n'})
+        raw("Duplicate nodes with node-name='t'", file={'driver': 'raw', 'file': {
+            **null, 'node-name': 't'}})
+        raw("Cannot find device='none'", file={'driver': 'raw', 'file': 'none'})
+        raw('force-share=on', file='t', force_share=True)
+        throttle = self.refuser('blockdev-add', driver='throttle', node_name='n', file='t')
+        throttle("Throttle group 'none' does not exist", throttle_group='none')
+        self.refused("Bottom node 'none' not found", 'blockdev-add', driver='copy-on-read',
+                     node_name='n', bottom='none', file='top')
+        self.refused('threshold may not exceed children count', 'blockdev-add', driver='quorum',
+                     node_name='n', vote_threshold=3, children=['t', 'mid'])
+        qcow2 = self.refuser('blockdev-add', driver='qcow2', node_name='n',
+                             file={'driver': 'file', 'filename': self.images.path('o0.img')})
+        qcow2("Cannot find device='none'", backing='none', read_only=True)
+        qcow2('Permission conflict on node', file='top-file', backing='mid')
+
+    def test_the_graph_when_blockdev_add_has_ended(self):
+        null = {'driver': 'null-co', 'size': MIB}
+        plan = self.done('blockdev-add', node_name='n', **null)
+        self.assertIn("add null-co node 'n'", plan['steps'])
+        self.assertNotIn('unknown', plan)
+        self.done('blockdev-add', driver='raw', node_name='r', file=null)  # it has some name
+        self.done('blockdev-add', driver='throttle', node_name='f', throttle_group='tg', file='n')
+        self.done('blockdev-add', driver='quorum', node_name='q', vote_threshold=1,
+                  children=['f', {'driver': 'raw', 'file': null}])
+        path = self.images.create('new.img', MIB)
+        plan = self.done('blockdev-add', driver='qcow2', node_name='new', backing='t',
+                         file={'driver': 'file', 'filename': path})
+        self.assertEqual(plan['unknown'], [f"whether '{path}' can be opened and locked",
+                                           "whether 'new' is an image of format qcow2"])
+        self.done('blockdev-add', driver='blkdebug', node_name='d', image='q', read_only=True,
+                  take_child_perms=['consistent-read'])
+
+    def test_a_plan_says_what_only_opening_tells(self):
+        file = {'driver': 'file', 'filename': self.images.path('o1.img'), 'locking': 'off'}
+        plan = self.ask('blockdev-add', {'driver': 'qcow2', 'node-name': 'n', 'file': file,
+                                         'read-only': True})
+        self.assertTrue(plan['accepted'])
+        self.assertIn("which image the header of 'n' names as its backing, and what that stands on",
+                      plan['unknown'])
+        self.refused("Invalid node-name: '1'", 'blockdev-add', driver='qcow2', node_name='n',
+                     file=file, backing={'driver': 'null-co', 'node-name': '1'}, read_only=True)
+        plan = self.ask('blockdev-add', {'driver': 'file', 'node-name': 'n',
+                                         'filename': '/nonexistent'})
+        self.assertEqual(plan['unknown'], ["whether '/nonexistent' can be opened and locked"])
+
+    def test_blockdev_del(self):
+        delete = self.refuser('blockdev-del')
+        delete("Failed to find node with node-name='none'", node_name='none')
+        delete("Node 'mid' is busy: node is used as backing hd of 'top'", node_name='mid')
+        delete('Node other is in use', node_name='other')
+        delete('Block device top-file is in use', node_name='top-file')
+        self.add(driver='raw', node_name='r', file={'driver': 'null-co', 'size': MIB,
+                                                    'node-name': 'under'})
+        delete('Node under is not owned by the monitor', node_name='under')
+        plan = self.done('blockdev-del', node_name='top')
+        self.assertEqual(plan['steps'][0], "close node 'top' and what only it holds")
+        self.done('blockdev-del', node_name='top-file')
+        self.done('blockdev-del', node_name='r')  # and what it stands on
+
+    def test_what_blockdev_snapshot_is_refused_for(self):
+        snapshot = self.refuser('blockdev-snapshot', node='drive0', overlay='t')
+        snapshot("Cannot find device='none' nor node-name='none'", node='none')
+        snapshot("Node 'mid' is busy: node is used as backing hd of 'top'", node='mid')
+        snapshot("Cannot find device='none' nor node-name='none'", overlay='none')
+        snapshot('The overlay already has a backing image', overlay='top')
+        snapshot('The overlay does not support backing images')
 
 
 if __name__ == '__main__':

@@ -23,12 +23,13 @@ namespace {
 constexpr size_t kNameBytesMax = 31;
 
 absl::Status NameError(ConflictReason reason, std::string_view name, std::string_view text,
-                       std::string_view next_step) {
+                       std::string_view next_step, std::vector<ConflictHolder> holders = {}) {
   Conflict conflict;
   conflict.reason = reason;
   conflict.object = std::string(name);
   if (reason == ConflictReason::kNodeNameTooLong) conflict.detail = std::to_string(kNameBytesMax);
   conflict.next_step = std::string(next_step);
+  conflict.holders = std::move(holders);
   return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
                         StrCat("cannot name a node '", name, "': ", text, "; ", next_step));
 }
@@ -58,13 +59,13 @@ absl::Status CheckNodeName(const ProposedGraph& proposed, const GraphInternals& 
     return NameError(ConflictReason::kNodeNameTooLong, name, "it is too long",
                      StrCat("use at most ", kNameBytesMax, " characters"));
   }
-  if (internals.devices.contains(name)) {
+  if (const auto device = internals.devices.find(name); device != internals.devices.end()) {
     return NameError(ConflictReason::kNodeNameIsDevice, name, "a device has this name",
-                     "choose another name");
+                     "choose another name", {device->second->options.holder->AsConflictHolder()});
   }
   if (proposed.FindByName(name) != nullptr) {
     return NameError(ConflictReason::kDuplicateNodeName, name, "another node has this name",
-                     "choose another name");
+                     "choose another name", {{.id = name, .type = "node"}});
   }
   return absl::OkStatus();
 }
@@ -94,6 +95,10 @@ GraphTransaction::~GraphTransaction() {
   for (AttachmentCore* attachment : plan_->attached) {
     attachment->edge.child = nullptr;
     attachment->planned_in = nullptr;
+  }
+  // Of what was only looked at nothing is to be seen afterwards. Nobody has come between.
+  if (plan_->is_rehearsal || !plan_->is_closed) {
+    GraphInternals::Of(graph()).next_auto_name -= plan_->generated_names;
   }
   // A planned node was never opened, so there is nothing to close.
   for (std::unique_ptr<Node>& node : plan_->proposed.new_nodes) {
@@ -163,6 +168,7 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   Staging();
   if (options.name.empty()) {
     options.name = StrCat("#block", internals.next_auto_name++);
+    ++plan_->generated_names;
   } else if (absl::Status status = CheckNodeName(plan_->proposed, internals, options.name);
              !status.ok()) {
     Fail(std::move(status));

@@ -41,6 +41,7 @@ struct GraphTransaction::Plan {
   std::vector<Node*> orphans;             // by validation: nodes nobody would hold
   std::vector<Node*> reserved;            // nodes whose driver holds a permission reservation
   std::vector<std::string> words;         // the plan, one line per edit
+  uint64_t generated_names = 0;           // that its new nodes were given
   bool shows_the_same = false;
   bool is_validated = false;
   bool is_rehearsal = false;  // not to be applied: drains are not asked for

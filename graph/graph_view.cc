@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/btree_set.h"
 #include "absl/strings/match.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/text.h"
@@ -285,13 +286,43 @@ absl::StatusOr<NodeView> GraphReader::FindDeviceOrNode(std::string_view name) co
   return Find(name);
 }
 
+namespace {
+
+// In a plan, what nothing would point at any more would be gone, and with it what only that stands
+// on.
+absl::btree_set<const Node*> NodesGoneIn(const ProposedGraph& plan,
+                                         const GraphInternals& internals) {
+  absl::btree_set<const Node*> gone;  // membership only; order does not show
+  std::vector<const Node*> work;
+  const auto look_at = [&](const Node* node) {
+    const std::vector<Edge*> parents = plan.ParentsOf(*node);
+    const bool is_gone = std::all_of(parents.begin(), parents.end(), [&](const Edge* edge) {
+      return edge->parent != nullptr && gone.contains(edge->parent);
+    });
+    if (is_gone && gone.insert(node).second) work.push_back(node);
+  };
+  for (const Node* node = internals.nodes.front(); node != nullptr;
+       node = internals.nodes.After(*node)) {
+    look_at(node);
+  }
+  while (!work.empty()) {
+    const Node* const above = work.back();
+    work.pop_back();
+    for (const Edge* edge : plan.ChildrenOf(*above)) look_at(plan.ChildOf(*edge));
+  }
+  return gone;
+}
+
+}  // namespace
+
 std::vector<NodeId> GraphReader::Nodes() const {
   std::vector<NodeId> ids;
   const GraphInternals& internals = GraphInternals::Of(graph_);
+  absl::btree_set<const Node*> gone;
+  if (proposed_ != nullptr) gone = NodesGoneIn(*proposed_, internals);
   for (const Node* node = internals.nodes.front(); node != nullptr;
        node = internals.nodes.After(*node)) {
-    // In a plan, what nothing would point at any more would be gone.
-    if (proposed_ == nullptr || !proposed_->ParentsOf(*node).empty()) ids.push_back(node->id);
+    if (!gone.contains(node)) ids.push_back(node->id);
   }
   if (proposed_ != nullptr) {
     for (const std::unique_ptr<Node>& node : proposed_->new_nodes) ids.push_back(node->id);

@@ -195,6 +195,14 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const Hol
   return status;
 }
 
+void StageReadOnly(GraphTransaction& change, NodeId id, bool is_read_only) {
+  Node* const node = GraphInternals::Of(change.graph()).Resolve(id);
+  if (node == nullptr) return change.SetReadOnly(id, is_read_only);  // it refuses what is gone
+  for (const NodeId each : IdsOf(TogetherWith(*node, is_read_only))) {
+    change.SetReadOnly(each, is_read_only);
+  }
+}
+
 namespace {
 
 // Whether the header was written, or must not be: false if the node became read-only, by somebody

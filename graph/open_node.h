@@ -25,6 +25,11 @@ absl::Status CoOpenNode(Graph& graph, NodeId node) noexcept MILLRACE_MAY_SUSPEND
 absl::Status CoSetReadOnly(Graph& graph, NodeId node, bool is_read_only, const HolderRef& holder)
     MILLRACE_MAY_SUSPEND;
 
+// Stages the edit that this makes, of the node and of what must follow, as they are now: for a
+// rehearsal. What drivers find when they prepare for it, as that a file may not be written, is not
+// found out.
+void StageReadOnly(GraphTransaction& change, NodeId node, bool is_read_only);
+
 // Writes the backing references of `headers` into the images, as the edit that returned them asked.
 // For each overlay: only if that edit's backing is still the newest one (else the later writer does
 // it); an overlay that is gone is success; a read-only overlay is made writable for the moment and

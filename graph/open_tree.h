@@ -21,12 +21,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/driver_registry.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/holder.h"
 #include "millrace/graph/io/open_gate.h"
 #include "millrace/graph/node_tree.h"
@@ -61,6 +63,22 @@ struct OpenTreeOptions {
 // NotFound (kUnknownFormat): stated, or guessed, and there is no such driver.
 absl::StatusOr<Attachment> CoOpenTree(Graph& graph, const DriverRegistry& registry, NodeTree tree,
                                       const OpenTreeOptions& options) MILLRACE_MAY_SUSPEND;
+
+struct StagedTree {
+  // The uppermost node; invalid if the tree does not tell which nodes there would be, as where a
+  // format is to be guessed.
+  NodeId top{};
+  Attachment hold{};
+  // What only opening would tell, in words: "whether 'disk.qcow2' can be opened and locked".
+  std::vector<std::string> unknown{};
+};
+
+// Stages what CoOpenTree() would put into the graph, as far as it is known without opening
+// anything: what headers name is not there. For a rehearsal: the nodes are not opened, and must not
+// come into being. Errors are those of CoOpenTree() that names, references, options and the graph
+// give rise to; some of them only when the transaction is rehearsed.
+absl::StatusOr<StagedTree> StageTree(GraphTransaction& change, const DriverRegistry& registry,
+                                     NodeTree tree, const OpenTreeOptions& options);
 
 }  // namespace millrace
 

@@ -320,13 +320,8 @@ absl::StatusOr<Attachment> AddFilter(Graph& graph, std::unique_ptr<FilterDriver>
                                      AttachmentOptions keeper) MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
   change.OnBehalfOf(keeper.holder);
-  NodeOptions options;
-  options.name = name;
-  options.is_implicit = name.empty();
-  options.is_read_only = filter->passes_no_writes();
-  const NodeId id = change.AddNode(std::move(filter), std::move(options));
-  change.AddChild(id, Role::kFiltered, below);
-  Attachment attachment = change.Attach(id, std::move(keeper));
+  Attachment attachment;
+  StageFilterBeside(change, std::move(filter), name, below, std::move(keeper), &attachment);
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   return attachment;
 }
@@ -343,6 +338,26 @@ absl::Status PutInPlace(Graph& graph, const DrainedSection& drained, NodeId filt
                         const HolderRef& holder, FrozenChain* lease) MILLRACE_OPENS_VIEW {
   GraphTransaction change(graph);
   change.Show(drained).OnBehalfOf(holder);
+  StageFilterInPlace(change, filter, below, lease);
+  return change.Commit().status();
+}
+
+}  // namespace
+
+NodeId StageFilterBeside(GraphTransaction& change, std::unique_ptr<FilterDriver> filter,
+                         const std::string& name, NodeId below, AttachmentOptions keeper,
+                         Attachment* kept) {
+  NodeOptions options;
+  options.name = name;
+  options.is_implicit = name.empty();
+  options.is_read_only = filter->passes_no_writes();
+  const NodeId id = change.AddNode(std::move(filter), std::move(options));
+  change.AddChild(id, Role::kFiltered, below);
+  *kept = change.Attach(id, std::move(keeper));
+  return id;
+}
+
+void StageFilterInPlace(GraphTransaction& change, NodeId filter, NodeId below, FrozenChain* lease) {
   if (IsElsewhere(change, filter, below)) {
     change.RemoveChild(filter, Role::kFiltered);
     change.AddChild(filter, Role::kFiltered, below);
@@ -352,10 +367,7 @@ absl::Status PutInPlace(Graph& graph, const DrainedSection& drained, NodeId filt
     change.Show(*lease);
     change.ExtendLease(*lease, filter);
   }
-  return change.Commit().status();
 }
-
-}  // namespace
 
 absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<FilterDriver> filter,
                                              const std::string& name, NodeId below,

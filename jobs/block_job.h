@@ -170,9 +170,17 @@ absl::StatusOr<Attachment> CoAddFilterBeside(Graph& graph, std::unique_ptr<Filte
                                              const std::string& name, NodeId below,
                                              AttachmentOptions keeper) MILLRACE_MAY_SUSPEND;
 
+// The edit in that; returns the filter, and what `keeper` became.
+NodeId StageFilterBeside(GraphTransaction& change, std::unique_ptr<FilterDriver> filter,
+                         const std::string& name, NodeId below, AttachmentOptions keeper,
+                         Attachment* kept);
+
 // Moves the traffic of `below` to the filter, drained, and extends the lease to it if there is one.
 absl::Status CoPutFilterInPlace(Graph& graph, NodeId filter, NodeId below, const HolderRef& holder,
                                 FrozenChain* lease) MILLRACE_MAY_SUSPEND;
+
+// The edit in that.
+void StageFilterInPlace(GraphTransaction& change, NodeId filter, NodeId below, FrozenChain* lease);
 
 // Takes a job's set-up down again: detaches all of `attachments`, takes `filter` out (wherever it
 // stands) above `top`, and waits for what that drops. For failed creations and CoAbort; cannot

@@ -4,7 +4,9 @@
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/mutant.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/job/job_manager.h"
 #include "millrace/engine/job/job_refusal.h"
 #include "millrace/engine/job/job_tables.h"
 #include "millrace/engine/job/job_transaction.h"
@@ -397,7 +399,7 @@ absl::Status Job::Resume() {
 }
 
 absl::Status Job::SetSpeed(int64_t bytes_per_second) {
-  if (bytes_per_second < 0) return NegativeSpeed(id_, bytes_per_second);
+  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id_, bytes_per_second));
   const int64_t old_speed = speed_;
   speed_ = bytes_per_second;
   limiter_.SetSpeed(static_cast<uint64_t>(bytes_per_second));

@@ -4,7 +4,7 @@
 
 namespace millrace {
 
-absl::Status JobBody::OnChange(const JobChange& /*change*/) {
+absl::Status JobBody::CheckChange(const JobChange& /*change*/) const {
   const ConflictHolder self = context_->holder();
   return ConflictStatus(absl::StatusCode::kFailedPrecondition,
                         {.reason = ConflictReason::kChangeUnsupported,

@@ -122,8 +122,11 @@ class JobBody {
   // The user resumed it, or a cancel undid the user's pause.
   virtual void OnUserResume() {}
   virtual void OnSetSpeed(int64_t /*bytes_per_second*/) {}
-  // Carries a conflict (kChangeUnsupported) if refused; by default it always is.
-  virtual absl::Status OnChange(const JobChange& change);
+  // Whether OnChange() would do it: carries a conflict (kChangeUnsupported) if not; by default it
+  // never would.
+  virtual absl::Status CheckChange(const JobChange& change) const;
+  // Does it; only what CheckChange() has let pass just now.
+  virtual void OnChange(const JobChange& /*change*/) {}
 
  protected:
   // This job, from CoSetUp() until the body is destroyed.

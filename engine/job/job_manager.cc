@@ -166,6 +166,10 @@ absl::Status JobManager::CheckVerb(JobKey key, JobVerb verb, bool force) const {
   return absl::OkStatus();
 }
 
+absl::Status JobManager::CheckSpeed(std::string_view id, int64_t bytes_per_second) {
+  return bytes_per_second < 0 ? NegativeSpeed(id, bytes_per_second) : absl::OkStatus();
+}
+
 absl::Status JobManager::Pause(JobKey key) {
   MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kPause));
   MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
@@ -217,8 +221,15 @@ absl::Status JobManager::Dismiss(JobKey key) {
 }
 
 absl::Status JobManager::Change(JobKey key, const JobChange& change) {
+  MILLRACE_RETURN_IF_ERROR(CheckChange(key, change));
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
+  job->body().OnChange(change);
+  return absl::OkStatus();
+}
+
+absl::Status JobManager::CheckChange(JobKey key, const JobChange& change) const {
   MILLRACE_ASSIGN_OR_RETURN(Job * job, FindForVerb(key, JobVerb::kChange));
-  return job->body().OnChange(change);
+  return job->body().CheckChange(change);
 }
 
 // ---- Asking -------------------------------------------------------------------------------------

@@ -125,13 +125,17 @@ class JobManager final : public InvariantChecker {
   // nodes those that only it held are being closed then (Graph::NodesBeingClosed()). Not with a
   // view open.
   absl::Status Dismiss(JobKey key);
-  // Verb, JobBody::OnChange().
+  // Verb, JobBody::CheckChange().
   absl::Status Change(JobKey key, const JobChange& change);
 
   // What the verb would be refused for now; OK if it would be accepted. Changes nothing; the verbs
   // ask the same. `force` is for kCancel. Not asked: what depends on the verb's argument
-  // (kNegativeSpeed), and the body.
+  // (CheckSpeed), and the body.
   absl::Status CheckVerb(JobKey key, JobVerb verb, bool force = false) const;
+  // The same of a change, its job's opinion included.
+  absl::Status CheckChange(JobKey key, const JobChange& change) const;
+  // The same of a speed: kNegativeSpeed. `id` is the job's, which need not be there yet.
+  static absl::Status CheckSpeed(std::string_view id, int64_t bytes_per_second);
 
   // ---- Asking -----------------------------------------------------------------------------------
   absl::StatusOr<JobInfo> Query(JobKey key) const;

@@ -11,6 +11,7 @@
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/open/child_roles.h"
 
 namespace millrace {
 
@@ -68,7 +69,7 @@ absl::StatusOr<std::optional<LayerOpener::Layer>> ChainOpener::CoOpenBacking(Nod
   const bool is_nothing = asked != nullptr && asked->is_nothing();
   const Overlay overlay = OverlayOf(overlay_id);
   if (!overlay.supports_backing && asked != nullptr && !is_nothing) {
-    return NoSuchChild(tree, nullptr, *asked);
+    return NoSuchChild(tree, *asked);
   }
   if (!overlay.supports_backing || is_nothing) return std::nullopt;
   if (asked != nullptr && asked->tree == nullptr) {

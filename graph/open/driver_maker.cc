@@ -80,6 +80,17 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoMake(const NodeTree& tree
   return OnlyImageFormat(std::move(driver), tree, path);
 }
 
+absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::MakeUnopened(const NodeTree& tree,
+                                                                  const Inherited& own) const {
+  DriverOptions options = tree.options;
+  if (tree.driver == "blkdebug" && options.contains("config")) options["config"].clear();
+  if (tree.driver == "file") {
+    MILLRACE_RETURN_IF_ERROR(CheckHasNoOwn(options));
+    if (own.direct) options.insert({"direct", "on"});
+  }
+  return registry_.Make(tree.driver, options);
+}
+
 absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::CoGuess(NodeTree& tree, const Inherited& own,
                                                              const Attachment& file,
                                                              std::string_view path) {

@@ -30,6 +30,11 @@ class DriverMaker {
   absl::StatusOr<std::unique_ptr<Driver>> CoMake(const NodeTree& tree, const Inherited& own,
                                                  std::string_view path) MILLRACE_MAY_SUSPEND;
 
+  // The same without asking anybody, for a plan: a descriptor is not asked for, a configuration is
+  // taken for empty.
+  absl::StatusOr<std::unique_ptr<Driver>> MakeUnopened(const NodeTree& tree,
+                                                       const Inherited& own) const;
+
   // The driver for what `file` holds; the tree names it from then on. PermissionDenied: it looks
   // like raw and is to be written, and nobody wants to hear of that
   // (OpenTreeOptions::on_raw_guessed_for_writing). NotFound: there is no driver for it.

@@ -10,60 +10,10 @@
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/open/child_roles.h"
 #include "millrace/graph/open_node.h"
 
 namespace millrace {
-namespace {
-
-// Whether it needs exactly one child to stand on.
-bool StandsOnOne(const Driver* driver) {
-  if (driver == nullptr) return true;
-  if (driver->kind() == NodeKind::kFormat) {
-    return static_cast<const FormatDriver*>(driver)->has_primary();
-  }
-  if (driver->kind() != NodeKind::kFilter) return false;
-  const auto* filter = static_cast<const FilterDriver*>(driver);
-  return driver->RoleOfChild(filter->filtered_edge_name()) == Role::kFiltered;
-}
-
-// The child that it lacks; or anything, where nobody has said what it is.
-std::string_view WantedBy(const Driver* driver) {
-  if (driver == nullptr) return "driver or file";
-  if (driver->kind() != NodeKind::kFilter) return "file";
-  return static_cast<const FilterDriver*>(driver)->filtered_edge_name();
-}
-
-// Null: the format is still to be guessed, and stands on a file.
-absl::StatusOr<Role> RoleOf(const NodeTree& tree, const Driver* driver, const ChildTree& child) {
-  if (driver == nullptr) {
-    if (child.name == "file") return Role::kPrimary;
-  } else if (std::optional<Role> role = driver->RoleOfChild(child.name)) {
-    return *role;
-  }
-  return NoSuchChild(tree, driver, child);
-}
-
-absl::Status NotOneToStandOn(const NodeTree& tree, const Driver* driver, size_t count) {
-  Conflict conflict;
-  conflict.reason = ConflictReason::kUnsupportedByDriver;
-  conflict.object = tree.node_name;
-  conflict.detail = std::string(WantedBy(driver));
-  conflict.next_step = StrCat("give one '", conflict.detail, "'");
-  return ConflictStatus(absl::StatusCode::kInvalidArgument, conflict,
-                        StrCat(DescribeTree(tree), ": it needs a child to stand on, and has ",
-                               count, "; ", conflict.next_step));
-}
-
-}  // namespace
-
-absl::Status NoSuchChild(const NodeTree& tree, const Driver* driver, const ChildTree& child) {
-  const std::string what_to_do = driver != nullptr && StandsOnOne(driver)
-                                     ? StrCat("what it stands on is '", WantedBy(driver), "'")
-                                     : "leave it out";
-  return absl::InvalidArgumentError(StrCat(DescribeTree(tree), ": the driver has no child '",
-                                           PrintableName(child.name), "'; ", what_to_do));
-}
-
 absl::StatusOr<LayerOpener::Layer> LayerOpener::CoOpen(NodeTree& tree, const Inherited& inherited,
                                                        ChainGuard& guard) {
   OpenedChildren children;
@@ -115,8 +65,7 @@ absl::Status LayerOpener::CoOpenChildren(NodeTree& tree, const Driver* driver, c
     if (each.role == Role::kPrimary || each.role == Role::kFiltered) ++stood_on;
     opened.push_back(std::move(each));
   }
-  if (stood_on == 1 || (stood_on == 0 && !StandsOnOne(driver))) return absl::OkStatus();
-  return NotOneToStandOn(tree, driver, stood_on);
+  return CheckStandsOn(tree, driver, stood_on);
 }
 
 absl::StatusOr<LayerOpener::OpenedChild> LayerOpener::CoOpenChild(const NodeTree& tree,
@@ -126,7 +75,7 @@ absl::StatusOr<LayerOpener::OpenedChild> LayerOpener::CoOpenChild(const NodeTree
                                                                   const ChainGuard& guard) {
   OpenedChild opened;
   opened.name = child.name;
-  MILLRACE_ASSIGN_OR_RETURN(opened.role, RoleOf(tree, driver, child));
+  MILLRACE_ASSIGN_OR_RETURN(opened.role, RoleOfChild(tree, driver, child));
   if (child.tree == nullptr) {
     MILLRACE_ASSIGN_OR_RETURN(opened.hold, AttachTo(child.reference));
   } else {

@@ -93,10 +93,6 @@ class LayerOpener {
   std::vector<NodeId> added_;
 };
 
-// InvalidArgument: the driver of the tree has no child of this name. The text says which one it
-// stands on, if the driver is given.
-absl::Status NoSuchChild(const NodeTree& tree, const Driver* driver, const ChildTree& child);
-
 }  // namespace millrace
 
 #endif  // MILLRACE_GRAPH_OPEN_LAYER_OPENER_H_

@@ -14,15 +14,14 @@
 #include "millrace/jobs/copy/zero_range.h"
 #include "millrace/jobs/late_refusal.h"
 #include "millrace/jobs/mirror/mirror_job.h"
+#include "millrace/jobs/start_rehearsal.h"
 
 namespace millrace {
 namespace {
 
 // The job's edges to the root, to what it copies from, and to the base.
-absl::StatusOr<Attachment> HoldChain(Graph& graph, CommitProofs& proofs, NodeId root)
-    MILLRACE_OPENS_VIEW {
-  GraphTransaction change(graph);
-  change.OnBehalfOf(proofs.holder);
+// Returns the last.
+absl::StatusOr<Attachment> StageHolds(GraphTransaction& change, CommitProofs& proofs, NodeId root) {
   proofs.attachments.push_back(change.Attach(root, JobEdge(proofs, "main node", {})));
   const Permissions permissions = {kNoPermissions, kWriteUnchanged | kWrite};
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, change.Resolve(proofs.top));
@@ -35,7 +34,14 @@ absl::StatusOr<Attachment> HoldChain(Graph& graph, CommitProofs& proofs, NodeId 
   AttachmentOptions base_edge = JobEdge(
       proofs, "base", {kConsistentRead | kWrite | grows, kConsistentRead | kWriteUnchanged});
   base_edge.reserved = kNoOtherWriters;
-  Attachment writer = change.Attach(proofs.base, std::move(base_edge));
+  return change.Attach(proofs.base, std::move(base_edge));
+}
+
+absl::StatusOr<Attachment> HoldChain(Graph& graph, CommitProofs& proofs, NodeId root)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(proofs.holder);
+  MILLRACE_ASSIGN_OR_RETURN(Attachment writer, StageHolds(change, proofs, root));
   const absl::Status status = change.Commit().status();
   MILLRACE_MUTANT(kR60) MILLRACE_CHECK(status.ok(), "nobody can be in the way of a commit");
   MILLRACE_RETURN_IF_ERROR(status);
@@ -101,6 +107,35 @@ absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, Commi
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<CommitJob> job,
                             CommitJob::CoCreate(graph, std::move(proofs), std::move(options)));
   return CoCreateAndStart(manager, std::move(spec), std::move(job));
+}
+
+absl::Status RehearseCommitStart(Graph& graph, CommitProofs proofs, const CommitOptions& options) {
+  if (proofs.is_active) {
+    const NodeId lowest = proofs.lowest;
+    return RehearseActiveCommitStart(graph, std::move(proofs), lowest, options,
+                                     options.empties_top);
+  }
+  NodeId filter;
+  Attachment reader;
+  Attachment writer;
+  StartRehearsal rehearsal(graph, proofs);
+  const auto rehearse = [&]() MILLRACE_OPENS_VIEW {
+    MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.base));
+    MILLRACE_RETURN_IF_ERROR(rehearsal.Then([&](GraphTransaction& change) {
+      filter = StageFilterBeside(change, MakeCommitFilter(), options.filter_name, proofs.top,
+                                 JobEdge(proofs, "commit filter", {}), &reader);
+      return absl::OkStatus();
+    }));
+    MILLRACE_RETURN_IF_ERROR(rehearsal.Then([&](GraphTransaction& change) {
+      StageFilterInPlace(change, filter, proofs.top, &proofs.chain);
+      return absl::OkStatus();
+    }));
+    return rehearsal.Then([&](GraphTransaction& change) -> absl::Status {
+      MILLRACE_ASSIGN_OR_RETURN(writer, StageHolds(change, proofs, options.root));
+      return absl::OkStatus();
+    });
+  };
+  return AsLateRefusal(rehearse(), proofs);
 }
 
 absl::Status CommitJob::CoSetUp(Graph& graph, CommitProofs& proofs, const CommitOptions& options,

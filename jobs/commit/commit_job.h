@@ -62,6 +62,12 @@ absl::StatusOr<CommitProofs> ClaimForNewCommit(Graph& graph, const JobManager& m
 absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options)
     MILLRACE_MAY_SUSPEND;
 
+// Whether CoStartCommit() would be refused while it sets up what `proofs` allow; all of that is let
+// go of again. Nothing is changed, and nothing suspends: what only the host can tell, as whether a
+// file can be opened for writing, is not asked.
+absl::Status RehearseCommitStart(Graph& graph, CommitProofs proofs, const CommitOptions& options)
+    MILLRACE_OPENS_VIEW;
+
 class CommitJob final : public BlockJob {
  public:
   static absl::StatusOr<std::unique_ptr<CommitJob>> CoCreate(Graph& graph, CommitProofs proofs,

@@ -9,6 +9,7 @@
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/jobs/late_refusal.h"
+#include "millrace/jobs/start_rehearsal.h"
 
 namespace millrace {
 namespace {
@@ -28,10 +29,8 @@ Permissions WriterPermissions(const MirrorProofs& proofs, const NodeView& source
 }
 
 // The job's edges to the source, to what lies between it and a target below, and to the target.
-absl::StatusOr<Attachment> HoldSourceAndTarget(Graph& graph, MirrorProofs& proofs)
-    MILLRACE_OPENS_VIEW {
-  GraphTransaction change(graph);
-  change.OnBehalfOf(proofs.holder);
+// Returns the last.
+absl::StatusOr<Attachment> StageHolds(GraphTransaction& change, MirrorProofs& proofs) {
   auto hold = [&](NodeId id, std::string purpose, PermissionSet shared) {
     proofs.attachments.push_back(
         change.Attach(id, JobEdge(proofs, std::move(purpose), {kNoPermissions, shared})));
@@ -43,9 +42,23 @@ absl::StatusOr<Attachment> HoldSourceAndTarget(Graph& graph, MirrorProofs& proof
   if (proofs.is_target_below) HoldImagesBetween(change, source, target, &proofs);
   AttachmentOptions edge = JobEdge(proofs, "target", WriterPermissions(proofs, source, target));
   if (proofs.is_target_below) edge.reserved = kNoOtherWriters;
-  Attachment writer = change.Attach(proofs.target, std::move(edge));
+  return change.Attach(proofs.target, std::move(edge));
+}
+
+absl::StatusOr<Attachment> HoldSourceAndTarget(Graph& graph, MirrorProofs& proofs)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(proofs.holder);
+  MILLRACE_ASSIGN_OR_RETURN(Attachment writer, StageHolds(change, proofs));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   return writer;
+}
+
+// The job's edge to its filter, by which it reads the source.
+AttachmentOptions FilterEdge(const MirrorProofs& proofs, const MirrorOptions& options) {
+  const PermissionSet empties = options.empties_source ? kWriteUnchanged : kNoPermissions;
+  return JobEdge(proofs, "main node",
+                 {kConsistentRead | empties, kConsistentRead | kWriteUnchanged | kWrite});
 }
 
 // The image that the node's own image has as its backing.
@@ -68,6 +81,18 @@ absl::StatusOr<std::shared_ptr<MirrorChanges>> TrackSource(Graph& graph, const M
   const Depth depth = proofs.is_target_below ? Depth::kImage : Depth::kChain;
   MILLRACE_RETURN_IF_ERROR(changes->Track(graph, proofs.source, depth));
   return changes;
+}
+
+MirrorOptions OptionsOfActiveCommit(const MirrorProofs& proofs, const BlockJobOptions& options,
+                                    bool empties_source) {
+  MirrorOptions mirror;
+  static_cast<BlockJobOptions&>(mirror) = options;
+  mirror.source = proofs.source;
+  mirror.target = proofs.target;
+  mirror.on_source_error = options.on_error;
+  mirror.on_target_error = options.on_error;
+  mirror.empties_source = empties_source;
+  return mirror;
 }
 
 absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProofs proofs,
@@ -99,14 +124,45 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
                                               const BlockJobOptions& options, bool empties_source) {
   MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs,
                             ProofsForActiveCommit(graph, std::move(taken), lowest));
-  MirrorOptions mirror;
-  static_cast<BlockJobOptions&>(mirror) = options;
-  mirror.source = proofs.source;
-  mirror.target = proofs.target;
-  mirror.on_source_error = options.on_error;
-  mirror.on_target_error = options.on_error;
-  mirror.empties_source = empties_source;
+  MirrorOptions mirror = OptionsOfActiveCommit(proofs, options, empties_source);
   return CoLaunch(graph, manager, std::move(proofs), std::move(mirror));
+}
+
+absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const MirrorOptions& options) {
+  const auto changes = std::make_shared<MirrorChanges>(0, proofs.granularity);  // of no job
+  NodeId filter;
+  Attachment reader;
+  Attachment writer;
+  StartRehearsal rehearsal(graph, proofs);
+  if (proofs.is_target_below) {
+    MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.target));
+  }
+  absl::Status status = rehearsal.Then([&](GraphTransaction& change) {
+    filter =
+        StageFilterBeside(change, MakeMirrorFilter(changes, proofs.is_target_below),
+                          options.filter_name, proofs.source, FilterEdge(proofs, options), &reader);
+    return absl::OkStatus();
+  });
+  if (status.ok()) {
+    status = rehearsal.Then([&](GraphTransaction& change) {
+      StageFilterInPlace(change, filter, proofs.source, &proofs.chain);
+      return absl::OkStatus();
+    });
+  }
+  if (!status.ok()) return AsLateIfOfPermissions(std::move(status), proofs);
+  status = rehearsal.Then([&](GraphTransaction& change) -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(writer, StageHolds(change, proofs));
+    return absl::OkStatus();
+  });
+  return AsLateRefusal(std::move(status), proofs);
+}
+
+absl::Status RehearseActiveCommitStart(Graph& graph, BlockJobProofs taken, NodeId lowest,
+                                       const BlockJobOptions& options, bool empties_source) {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs,
+                            ProofsForActiveCommit(graph, std::move(taken), lowest));
+  const MirrorOptions mirror = OptionsOfActiveCommit(proofs, options, empties_source);
+  return RehearseMirrorStart(graph, std::move(proofs), mirror);
 }
 
 // ---- Set-up ------------------------------------------------------------------------------------
@@ -117,11 +173,9 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
     MILLRACE_RETURN_IF_ERROR(CoMakeTargetWritable(graph, proofs, proofs.target, set_up));
   }
   MILLRACE_ASSIGN_OR_RETURN(set_up->changes, TrackSource(graph, proofs));
-  const PermissionSet empties = options.empties_source ? kWriteUnchanged : kNoPermissions;
-  const Permissions reads = {kConsistentRead | empties, kConsistentRead | kWriteUnchanged | kWrite};
-  absl::Status status = CoPutFilterAbove(
-      graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below), options.filter_name,
-      proofs.source, JobEdge(proofs, "main node", reads), set_up);
+  absl::Status status =
+      CoPutFilterAbove(graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below),
+                       options.filter_name, proofs.source, FilterEdge(proofs, options), set_up);
   if (!status.ok()) return AsLateIfOfPermissions(std::move(status), proofs);
   absl::StatusOr<Attachment> writer = HoldSourceAndTarget(graph, proofs);
   if (!writer.ok()) return AsLateRefusal(writer.status(), proofs);
@@ -189,21 +243,25 @@ absl::Status MirrorJob::OnComplete() {
   return absl::OkStatus();
 }
 
-absl::Status MirrorJob::OnChange(const JobChange& change) {
+absl::Status MirrorJob::CheckChange(const JobChange& change) const {
   const auto* const wanted = dynamic_cast<const MirrorChange*>(&change);
-  if (wanted == nullptr || is_target_below_) return BlockJob::OnChange(change);
-  if (wanted->copy_mode == copy_mode_) return absl::OkStatus();
-  if (wanted->copy_mode != MirrorCopyMode::kWriteBlocking) {
-    return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kChangeUnsupported,
-                     context().id(), "background",
-                     StrCat("cannot change job '", context().id(),
-                            "': a mirror does not go back to copying in the background"),
-                     "cancel it and create it anew");
+  if (wanted == nullptr || is_target_below_) return BlockJob::CheckChange(change);
+  if (wanted->copy_mode == copy_mode_ || wanted->copy_mode == MirrorCopyMode::kWriteBlocking) {
+    return absl::OkStatus();
   }
-  copy_mode_ = wanted->copy_mode;
+  return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kChangeUnsupported,
+                   context().id(), "background",
+                   StrCat("cannot change job '", context().id(),
+                          "': a mirror does not go back to copying in the background"),
+                   "cancel it and create it anew");
+}
+
+void MirrorJob::OnChange(const JobChange& change) {
+  const MirrorCopyMode wanted = static_cast<const MirrorChange&>(change).copy_mode;
+  if (wanted == copy_mode_) return;
+  copy_mode_ = wanted;
   if (is_copying_) PaceGuests(context());
   if (is_idle_) context().Kick();  // it may be synced already
-  return absl::OkStatus();
 }
 
 void MirrorJob::Describe(JobInfo& info) const {

@@ -164,6 +164,16 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
                                               const BlockJobOptions& options, bool empties_source)
     MILLRACE_MAY_SUSPEND;
 
+// Whether CoStartMirror() would be refused while it sets up what `proofs` allow; all of that is let
+// go of again. Nothing is changed, and nothing suspends: what only the host can tell, as whether a
+// file can be opened for writing, is not asked.
+absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const MirrorOptions& options)
+    MILLRACE_OPENS_VIEW;
+// The same of CoStartActiveCommit().
+absl::Status RehearseActiveCommitStart(Graph& graph, BlockJobProofs proofs, NodeId lowest,
+                                       const BlockJobOptions& options, bool empties_source)
+    MILLRACE_OPENS_VIEW;
+
 // What JobManager::Change() can change of a mirror. Only from background to write-blocking;
 // anything else but what it is already is FailedPrecondition (kChangeUnsupported). An active
 // commit, which has no mode, is refused altogether.
@@ -204,7 +214,8 @@ class MirrorJob final : public BlockJob {
   bool can_complete() const override { return true; }
   absl::Status OnComplete() override;
   bool OnCancel(bool force) override;
-  absl::Status OnChange(const JobChange& change) override;
+  absl::Status CheckChange(const JobChange& change) const override;
+  void OnChange(const JobChange& change) override;
 
  private:
   struct SetUp : CopySetUp {

@@ -10,6 +10,7 @@
 #include "millrace/graph/filters/copy_on_read.h"
 #include "millrace/graph/open_node.h"
 #include "millrace/jobs/late_refusal.h"
+#include "millrace/jobs/start_rehearsal.h"
 
 namespace millrace {
 namespace {
@@ -32,11 +33,9 @@ absl::Status At(absl::string_view step, absl::Status status) {
 // Holds the nodes of the chain below the filter, with the permissions of a stream's edges, and from
 // now on reads through the filter. What the guest writes passes from the top to the overlay,
 // through filters perhaps; nobody writes below.
-absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, const Attachment& reader, NodeId top,
-                       NodeId lease_end) MILLRACE_OPENS_VIEW {
+absl::Status StageHolds(GraphTransaction& change, StreamProofs& proofs, const Attachment& reader,
+                        NodeId top, NodeId lease_end) {
   bool is_written = true;
-  GraphTransaction change(graph);
-  change.OnBehalfOf(proofs.holder);
   change.SetPermissions(reader, {kConsistentRead, kConsistentRead | kWriteUnchanged | kWrite});
   absl::StatusOr<NodeView> start = change.Resolve(top);
   MILLRACE_RETURN_IF_ERROR(start.status());
@@ -47,7 +46,29 @@ absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, const Attachment& rea
         id, JobEdge(proofs, purpose, {kNoPermissions, is_written ? shared | kWrite : shared})));
     if (id == proofs.overlay) is_written = false;
   }
+  return absl::OkStatus();
+}
+
+absl::Status HoldNodes(Graph& graph, StreamProofs& proofs, const Attachment& reader, NodeId top,
+                       NodeId lease_end) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  change.OnBehalfOf(proofs.holder);
+  MILLRACE_RETURN_IF_ERROR(StageHolds(change, proofs, reader, top, lease_end));
   return change.Commit().status();
+}
+
+// Nothing is read yet: whoever is in the way of the filter itself is told first, as in QEMU.
+AttachmentOptions FilterEdge(const StreamProofs& proofs) {
+  return JobEdge(proofs, "main node", {kNoPermissions, kConsistentRead | kWriteUnchanged | kWrite});
+}
+
+CopyOnReadOptions FilterOptions(Graph& graph, const StreamProofs& proofs,
+                                std::shared_ptr<bool> reads_pass) MILLRACE_OPENS_VIEW {
+  CopyOnReadOptions filter;
+  filter.bottom = NameOf(graph, proofs.bottom);
+  filter.is_unleasable = true;
+  filter.reads_pass = std::move(reads_pass);
+  return filter;
 }
 
 }  // namespace
@@ -98,6 +119,28 @@ absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, Strea
   return CoCreateAndStart(manager, std::move(spec), std::move(job));
 }
 
+absl::Status RehearseStreamStart(Graph& graph, StreamProofs proofs, const StreamOptions& options) {
+  const NodeId top = proofs.chain.top();
+  const NodeId lease_end = proofs.chain.last();
+  const CopyOnReadOptions filter_options = FilterOptions(graph, proofs, nullptr);
+  NodeId filter;
+  Attachment reader;
+  StartRehearsal rehearsal(graph, proofs);
+  MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.overlay));
+  MILLRACE_RETURN_IF_ERROR(At(kMakeFilterStep, rehearsal.Then([&](GraphTransaction& change) {
+    filter = StageFilterBeside(change, MakeCopyOnReadDriver(filter_options), options.filter_name,
+                               top, FilterEdge(proofs), &reader);
+    return absl::OkStatus();
+  })));
+  absl::Status status = rehearsal.Then(
+      [&](GraphTransaction& change) { return StageHolds(change, proofs, reader, top, lease_end); });
+  MILLRACE_RETURN_IF_ERROR(AsLateRefusal(std::move(status), proofs));
+  return At(kPutFilterInPlaceStep, rehearsal.Then([&](GraphTransaction& change) {
+    StageFilterInPlace(change, filter, top, &proofs.chain);
+    return absl::OkStatus();
+  }));
+}
+
 absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, StreamProofs proofs,
                                                                StreamOptions options) {
   const NodeId top = proofs.chain.top();
@@ -121,16 +164,10 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
     }
     proofs.chain = *std::move(late);
   }
-  // Nothing is read yet: whoever is in the way of the filter itself is told first, as in QEMU.
-  AttachmentOptions keeper =
-      JobEdge(proofs, "main node", {kNoPermissions, kConsistentRead | kWriteUnchanged | kWrite});
-  CopyOnReadOptions filter;
-  filter.bottom = NameOf(graph, proofs.bottom);
-  filter.is_unleasable = true;
   const auto reads_pass = std::make_shared<bool>(false);
-  filter.reads_pass = reads_pass;
+  CopyOnReadOptions filter = FilterOptions(graph, proofs, reads_pass);
   absl::StatusOr<Attachment> reader = CoAddFilterBeside(
-      graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, std::move(keeper));
+      graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, FilterEdge(proofs));
   absl::Status status = At(kMakeFilterStep, reader.status());
   if (status.ok()) {
     status = AsLateRefusal(HoldNodes(graph, proofs, *reader, top, lease_end), proofs);

@@ -66,6 +66,12 @@ StreamStep StreamStepOf(const absl::Status& refusal);
 absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options)
     MILLRACE_MAY_SUSPEND;
 
+// Whether CoStartStream() would be refused while it sets up what `proofs` allow; all of that is let
+// go of again. Nothing is changed, and nothing suspends: what only the host can tell, as whether a
+// file can be opened for writing, is not asked.
+absl::Status RehearseStreamStart(Graph& graph, StreamProofs proofs, const StreamOptions& options)
+    MILLRACE_OPENS_VIEW;
+
 class StreamJob final : public BlockJob {
  public:
   // Sets up what the proofs allow: the filter in place, the overlay writable, the nodes held.

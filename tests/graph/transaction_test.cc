@@ -485,6 +485,48 @@ TEST_F(TransactionTest, ARehearsalNeedsNoDrainAndRefusesAllElse) {
   });
 }
 
+TEST_F(TransactionTest, APlanShowsNothingOfWhatOnlyADroppedNodeStandsOn) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    Attachment hold;
+    NodeId disk;
+    {
+      GraphTransaction change(*graph_);
+      const NodeId file = change.AddNode(MakeMemoryDriver({}), {.name = "file"});
+      disk = change.AddNode(MakeRawDriver(), {.name = "disk"});
+      change.AddChild(disk, Role::kPrimary, file);
+      hold = change.Attach(disk, Keep(me_));
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    {
+      GraphTransaction change(*graph_);
+      EXPECT_EQ(change.Nodes().size(), 5u);
+      change.Detach(hold);
+      EXPECT_TRUE(change.Rehearse().ok());
+      EXPECT_EQ(change.Nodes(), chain.nodes);
+    }
+    hold.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionTest, ARehearsalUsesUpNoGeneratedName) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    std::vector<std::string> names;
+    for (const bool is_rehearsal : {true, true, false}) {
+      GraphTransaction change(*graph_);
+      const NodeId node = AddOverlay(change, "");
+      Attachment hold = change.Attach(node, Keep(me_));
+      names.push_back(NameOf(change, node));
+      EXPECT_TRUE(!is_rehearsal || change.Rehearse().ok());
+    }
+    EXPECT_EQ(names[1], names[0]);
+    EXPECT_EQ(names[2], names[0]);
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(TransactionTest, WhatWasRehearsedIsNeverApplied) {
   EXPECT_DEATH(
       Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {

@@ -145,10 +145,7 @@ absl::Status ScriptedJob::OnComplete() {
   return absl::OkStatus();
 }
 
-absl::Status ScriptedJob::OnChange(const JobChange&) {
-  trace_->calls.emplace_back("change");
-  return absl::OkStatus();
-}
+void ScriptedJob::OnChange(const JobChange&) { trace_->calls.emplace_back("change"); }
 
 bool ScriptedJob::OnCancel(bool force) {
   trace_->calls.emplace_back(force ? "cancel-force" : "cancel-soft");

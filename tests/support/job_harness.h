@@ -105,7 +105,8 @@ class ScriptedJob final : public JobBody {
   void OnRestartIo() override;
   bool can_complete() const override { return script_.has_ready_phase; }
   absl::Status OnComplete() override;
-  absl::Status OnChange(const JobChange& change) override;
+  absl::Status CheckChange(const JobChange&) const override { return absl::OkStatus(); }
+  void OnChange(const JobChange& change) override;
   bool OnCancel(bool force) override;
   void OnUserResume() override;
   void OnSetSpeed(int64_t bytes_per_second) override;

@@ -16,6 +16,7 @@
 #include "examples/hypervisor/block/corruption_events.h"
 #include "examples/hypervisor/block/graph_users.h"
 #include "examples/hypervisor/block/job_events.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/quorum_events.h"
 #include "examples/hypervisor/block/refusal.h"
@@ -403,18 +404,42 @@ absl::Status CheckTree(Graph& graph, const NodeTree& tree) MILLRACE_OPENS_VIEW {
 
 }  // namespace
 
+namespace {
+
+// Why a tree was not opened.
+absl::Status AsOpenRefusal(const BlockLayer& layer, const absl::Status& status,
+                           const OpenedTree& tree) {
+  const std::optional<Conflict> conflict = ConflictOf(status);
+  if (conflict && conflict->reason == ConflictReason::kUnknownNode &&
+      layer.FindDrive(conflict->object) != nullptr) {
+    return WithConflictOf(GenericError(StrCat("Device '", conflict->object, "' has no medium")),
+                          status);
+  }
+  return InQemuWords(status, tree);
+}
+
+}  // namespace
+
 absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
   MILLRACE_RETURN_IF_ERROR(CheckTree(graph_, tree));
   const OpenedTree told(tree);
   absl::StatusOr<Attachment> hold = CoOpenTree(graph_, registry_, std::move(tree), open_options_);
   if (hold.ok()) return hold;
-  const std::optional<Conflict> conflict = ConflictOf(hold.status());
-  if (conflict && conflict->reason == ConflictReason::kUnknownNode &&
-      FindDrive(conflict->object) != nullptr) {
-    return WithConflictOf(GenericError(StrCat("Device '", conflict->object, "' has no medium")),
-                          hold.status());
-  }
-  return InQemuWords(hold.status(), told);
+  return AsOpenRefusal(*this, hold.status(), told);
+}
+
+PlanResult BlockLayer::PlanAddNode(NodeTree tree) {
+  MILLRACE_RETURN_IF_ERROR(CheckTree(graph_, tree));
+  const OpenedTree told(tree);
+  CommandPlan plan = PlanOfStep(StrCat("open node '", tree.node_name, "' (", tree.driver, ")"));
+  GraphTransaction change(graph_);
+  absl::StatusOr<StagedTree> staged = StageTree(change, registry_, std::move(tree), open_options_);
+  absl::Status refusal = staged.status();
+  if (refusal.ok() && staged->top.is_valid()) refusal = change.Rehearse();
+  if (!refusal.ok()) return AsOpenRefusal(*this, refusal, told);
+  plan.unknown = std::move(staged->unknown);
+  if (staged->top.is_valid()) LookAt(change, &plan);
+  return plan;
 }
 
 absl::Status BlockLayer::CoAddNode(NodeTree tree) {
@@ -430,6 +455,13 @@ void BlockLayer::CoLetGoOfNode(std::string_view name) {
   Attachment hold = std::move(found->second);
   owned_.erase(found);
   hold.CoDetach();
+}
+
+PlanResult BlockLayer::PlanLetGoOfNode(std::string_view name) {
+  CommandPlan plan = PlanOfStep(StrCat("close node '", name, "' and what only it holds"));
+  GraphTransaction change(graph_);
+  if (const auto found = owned_.find(name); found != owned_.end()) change.Detach(found->second);
+  return PlanOfEdit(change, std::move(plan));
 }
 
 absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string_view node_name) {
@@ -564,7 +596,11 @@ absl::Status BlockLayer::InsertMedium(Drive& drive, NodeId node) {
 
 absl::Status BlockLayer::CheckDriveId(std::string_view id) const {
   if (FindDrive(id) == nullptr) return absl::OkStatus();
-  return GenericError(StrCat("Duplicate ID '", id, "' for drive"));
+  return Refuse({.reason = ConflictReason::kDuplicateDeviceName,
+                 .object = std::string(id),
+                 .holders = {{.id = std::string(id), .type = "block device"}},
+                 .next_step = "choose another id"},
+                StrCat("Duplicate ID '", id, "' for drive"));
 }
 
 absl::StatusOr<Drive*> BlockLayer::AddEmptyDrive(std::string id, bool is_read_only) {

@@ -121,8 +121,11 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
 
   // ---- Nodes the monitor owns --------------------------------------------------------------------
   absl::Status CoAddNode(NodeTree tree) MILLRACE_MAY_SUSPEND;
+  // What that would do, and what of it only opening would tell.
+  PlanResult PlanAddNode(NodeTree tree) MILLRACE_OPENS_VIEW;
   bool OwnsNode(std::string_view name) const { return owned_.find(name) != owned_.end(); }
   void CoLetGoOfNode(std::string_view name) MILLRACE_MAY_SUSPEND;
+  PlanResult PlanLetGoOfNode(std::string_view name) MILLRACE_OPENS_VIEW;
   // Opens a tree; failures to open a file in QEMU's words.
   absl::StatusOr<Attachment> CoOpen(NodeTree tree) MILLRACE_MAY_SUSPEND;
 

@@ -147,8 +147,15 @@ std::vector<uint64_t> ReadBoundaries(ArgumentReader& reader, std::string_view na
   return boundaries;
 }
 
-CommandResult SetHistograms(BlockLayer& layer, const json::object& arguments) {
+struct HistogramRequest {
+  Drive* drive = nullptr;
+  std::vector<std::pair<CountedIo, std::vector<uint64_t>>> histograms;
+  absl::Status refusal;  // of one; those before it are set nevertheless, as in QEMU
+};
+
+absl::StatusOr<HistogramRequest> ReadHistograms(BlockLayer& layer, const json::object& arguments) {
   ArgumentReader reader(arguments);
+  HistogramRequest request;
   const std::string id = reader.String("id");
   const json::array* const all = reader.OptionalArray("boundaries");
   const json::array* own[std::size(kHistograms)];
@@ -157,18 +164,36 @@ CommandResult SetHistograms(BlockLayer& layer, const json::object& arguments) {
     own[i] = reader.OptionalArray(kHistograms[i].name);
     has_any = has_any || own[i] != nullptr;
   }
-  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, layer.FindBackendOfDevice(id));
+  MILLRACE_ASSIGN_OR_RETURN(request.drive, layer.FindBackendOfDevice(id));
   for (size_t i = 0; i < std::size(kHistograms); ++i) {
     const json::array* const list = own[i] != nullptr ? own[i] : all;
     if (list == nullptr && has_any) continue;
     std::vector<uint64_t> boundaries;
     if (list != nullptr) boundaries = ReadBoundaries(reader, kHistograms[i].name, *list);
-    MILLRACE_RETURN_IF_ERROR(reader.Finish());
-    if (!drive->statistics.SetHistogram(kHistograms[i].io, std::move(boundaries)).ok()) {
-      return GenericError(StrCat("Device '", id, "' set ", kHistograms[i].of, " boundaries fail"));
+    request.refusal = reader.Finish();
+    if (request.refusal.ok() && !DriveStatistics::CheckBoundaries(boundaries).ok()) {
+      request.refusal =
+          GenericError(StrCat("Device '", id, "' set ", kHistograms[i].of, " boundaries fail"));
     }
+    if (!request.refusal.ok()) break;
+    request.histograms.emplace_back(kHistograms[i].io, std::move(boundaries));
   }
+  return request;
+}
+
+CommandResult SetHistograms(BlockLayer& layer, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(HistogramRequest request, ReadHistograms(layer, arguments));
+  for (auto& [io, boundaries] : request.histograms) {
+    MILLRACE_RETURN_IF_ERROR(request.drive->statistics.SetHistogram(io, std::move(boundaries)));
+  }
+  MILLRACE_RETURN_IF_ERROR(request.refusal);
   return json::object();
+}
+
+PlanResult PlanHistograms(BlockLayer& layer, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(const HistogramRequest request, ReadHistograms(layer, arguments));
+  MILLRACE_RETURN_IF_ERROR(request.refusal);
+  return PlanOfStep("begin new latency histograms of the device, or end them");
 }
 
 }  // namespace
@@ -180,12 +205,17 @@ void LatencyBins::Count(Nanoseconds took) {
   ++bins[static_cast<size_t>(above - boundaries.begin())];
 }
 
-absl::Status DriveStatistics::SetHistogram(CountedIo io, std::vector<uint64_t> boundaries) {
+absl::Status DriveStatistics::CheckBoundaries(const std::vector<uint64_t>& boundaries) {
   uint64_t previous = 0;
   for (const uint64_t boundary : boundaries) {
     if (boundary <= previous) return absl::InvalidArgumentError("boundaries must ascend");
     previous = boundary;
   }
+  return absl::OkStatus();
+}
+
+absl::Status DriveStatistics::SetHistogram(CountedIo io, std::vector<uint64_t> boundaries) {
+  MILLRACE_RETURN_IF_ERROR(CheckBoundaries(boundaries));
   LatencyBins& histogram = Of(io).histogram;
   histogram.bins.assign(boundaries.empty() ? 0 : boundaries.size() + 1, 0);
   histogram.boundaries = std::move(boundaries);
@@ -266,6 +296,9 @@ void RegisterBlockStatistics(BlockLayer& layer) {
       {.name = "block-latency-histogram-set",
        .arguments = std::move(arguments),
        .handler = [&layer](const json::object& given) { return SetHistograms(layer, given); }});
+  layer.host().commands.SetPlanner(
+      "block-latency-histogram-set",
+      [&layer](const json::object& given) { return PlanHistograms(layer, given); });
 }
 
 }  // namespace millrace

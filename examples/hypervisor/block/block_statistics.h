@@ -36,6 +36,8 @@ class DriveStatistics {
   // Begins to sort requests by what they take; without boundaries no more. InvalidArgument unless
   // they ascend from above zero.
   absl::Status SetHistogram(CountedIo io, std::vector<uint64_t> boundaries);
+  // What that refuses.
+  static absl::Status CheckBoundaries(const std::vector<uint64_t>& boundaries);
 
   // Tells of the last so many seconds as well, beside other intervals.
   void AddInterval(uint32_t seconds, Nanoseconds now) { intervals_.emplace_back(seconds, now); }

@@ -115,7 +115,9 @@ absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
   }
   absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
-  if (ErrnoOf(status) == EAGAIN) return GenericError("Failed to get \"write\" lock");
+  if (ErrnoOf(status) == EAGAIN) {
+    return WithConflictOf(GenericError("Failed to get \"write\" lock"), status);
+  }
   return GenericError(
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }

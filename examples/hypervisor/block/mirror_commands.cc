@@ -168,10 +168,14 @@ absl::StatusOr<ChangeRequest> ReadJobChange(const json::object& arguments) {
   return request;
 }
 
-absl::Status ChangeJob(BlockLayer& layer, const ChangeRequest& request) {
+// Changes the job, or says what that would be refused for.
+absl::Status ChangeJob(BlockLayer& layer, const ChangeRequest& request, bool is_rehearsal) {
   MILLRACE_RETURN_IF_ERROR(CheckKnowsJob(layer, request.id, /*is_legacy=*/true));
-  const absl::Status status = request.is_of_mirror ? layer.jobs().Change(request.id, request.mirror)
-                                                   : layer.jobs().Change(request.id, NoChange());
+  const NoChange nothing;
+  const JobChange* const change =
+      request.is_of_mirror ? static_cast<const JobChange*>(&request.mirror) : &nothing;
+  const absl::Status status = is_rehearsal ? layer.jobs().CheckChange(request.id, *change)
+                                           : layer.jobs().Change(request.id, *change);
   const std::optional<Conflict> conflict = ConflictOf(status);
   if (conflict && conflict->reason == ConflictReason::kChangeUnsupported &&
       conflict->detail == "background") {
@@ -185,9 +189,18 @@ void RegisterJobChange(BlockLayer& layer) {
   layer.host().commands.Register(
       {.name = "block-job-change", .handler = [&layer](const json::object& given) -> CommandResult {
          MILLRACE_ASSIGN_OR_RETURN(const ChangeRequest request, ReadJobChange(given));
-         MILLRACE_RETURN_IF_ERROR(ChangeJob(layer, request));
+         MILLRACE_RETURN_IF_ERROR(ChangeJob(layer, request, /*is_rehearsal=*/false));
          return json::object();
        }});
+  layer.host().commands.SetPlanner(
+      "block-job-change", [&layer](const json::object& given) -> PlanResult {
+        MILLRACE_ASSIGN_OR_RETURN(const ChangeRequest request, ReadJobChange(given));
+        MILLRACE_RETURN_IF_ERROR(ChangeJob(layer, request, /*is_rehearsal=*/true));
+        const bool is_blocking = request.mirror.copy_mode == MirrorCopyMode::kWriteBlocking;
+        return PlanOfStep(StrCat("have job '", request.id, "' copy ",
+                                 is_blocking ? "what guests write before their writes return"
+                                             : "in the background, as it does"));
+      });
 }
 
 }  // namespace

@@ -26,15 +26,25 @@
 namespace millrace {
 namespace {
 
-CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<NodeTree> ReadNewNode(const json::object& arguments) {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNodeTree(reader, TreeStyle::kBlockdev));
   if (!arguments.contains("node-name")) {
     return GenericError("'node-name' must be specified for the root node");
   }
   if (tree.node_name.empty()) return GenericError("Invalid node-name: ''");
+  return tree;
+}
+
+CommandResult CoBlockdevAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNewNode(arguments));
   MILLRACE_RETURN_IF_ERROR(layer.CoAddNode(std::move(tree)));
   return json::object();
+}
+
+PlanResult PlanBlockdevAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadNewNode(arguments));
+  return layer.PlanAddNode(std::move(tree));
 }
 
 // ---- blockdev-del ------------------------------------------------------------------------------
@@ -83,6 +93,12 @@ CommandResult CoBlockdevDel(BlockLayer& layer, const json::object& arguments) MI
   MILLRACE_RETURN_IF_ERROR(CheckMayDelete(layer, name));
   layer.CoLetGoOfNode(name);
   return json::object();
+}
+
+PlanResult PlanBlockdevDel(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  const std::string name = ArgumentReader(arguments).String("node-name");
+  MILLRACE_RETURN_IF_ERROR(CheckMayDelete(layer, name));
+  return layer.PlanLetGoOfNode(name);
 }
 
 // ---- block_resize ------------------------------------------------------------------------------
@@ -303,6 +319,12 @@ void RegisterNodeCommands(BlockLayer& layer) {
                      .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
                        return CoChangeBackingFile(layer, arguments);
                      }});
+  commands.SetPlanner("blockdev-add", [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW {
+    return PlanBlockdevAdd(layer, arguments);
+  });
+  commands.SetPlanner("blockdev-del", [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW {
+    return PlanBlockdevDel(layer, arguments);
+  });
   commands.SetPlanner("block_resize", [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW {
     return PlanResize(layer, arguments);
   });

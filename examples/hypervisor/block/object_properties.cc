@@ -83,7 +83,7 @@ CommandResult GetProperty(BlockLayer& layer, const json::object& arguments) MILL
 }
 
 // Limits that are not named stay as they are.
-absl::Status SetLimits(ThrottleGroup& group, const json::value& value) {
+absl::StatusOr<ThrottleLimits> ReadLimits(const ThrottleGroup& group, const json::value& value) {
   if (!value.is_object()) {
     return GenericError("Invalid parameter type for 'limits', expected: object");
   }
@@ -92,10 +92,17 @@ absl::Status SetLimits(ThrottleGroup& group, const json::value& value) {
   ReadThrottleLimits(reader, LimitNames::kOfGroups, "", &limits);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   MILLRACE_RETURN_IF_ERROR(CheckThrottleLimits(limits));
-  return group.SetLimits(limits);
+  MILLRACE_RETURN_IF_ERROR(limits.Validate());
+  return limits;
 }
 
-CommandResult SetProperty(BlockLayer& layer, const json::object& arguments) {
+// What qom-set is to set: of all properties only the limits of a group can be.
+struct WantedLimits {
+  std::shared_ptr<ThrottleGroup> group;
+  ThrottleLimits limits;
+};
+
+absl::StatusOr<WantedLimits> ReadProperty(BlockLayer& layer, const json::object& arguments) {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Found found, Resolve(layer, reader.String("path")));
   const std::string property = reader.String("property");
@@ -105,8 +112,19 @@ CommandResult SetProperty(BlockLayer& layer, const json::object& arguments) {
     return GenericError("Property cannot be set after initialization");
   }
   if (found.group == nullptr || property != "limits") return NoSuchProperty(found, property);
-  MILLRACE_RETURN_IF_ERROR(SetLimits(*found.group, *value));
+  MILLRACE_ASSIGN_OR_RETURN(const ThrottleLimits limits, ReadLimits(*found.group, *value));
+  return WantedLimits{found.group, limits};
+}
+
+CommandResult SetProperty(BlockLayer& layer, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(const WantedLimits wanted, ReadProperty(layer, arguments));
+  MILLRACE_RETURN_IF_ERROR(wanted.group->SetLimits(wanted.limits));
   return json::object();
+}
+
+PlanResult PlanProperty(BlockLayer& layer, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(const WantedLimits wanted, ReadProperty(layer, arguments));
+  return PlanOfStep(StrCat("set the limits of throttle group '", wanted.group->name(), "'"));
 }
 
 json::array ListObjects(BlockLayer& layer) {
@@ -153,6 +171,8 @@ void RegisterObjectProperties(BlockLayer& layer) {
       {.name = "qom-set",
        .arguments = {{{"path"}, {"property"}, {"value", ArgumentType::kAny}}},
        .handler = [&layer](const json::object& given) { return SetProperty(layer, given); }});
+  commands.SetPlanner("qom-set",
+                      [&layer](const json::object& given) { return PlanProperty(layer, given); });
   commands.Register(
       {.name = "qom-list",
        .arguments = {{{"path"}}},

@@ -48,7 +48,8 @@ CommandResult QueryIothreads(BlockLayer& layer) {
   return shown;
 }
 
-CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+// There is nothing to do: all iothreads are one.
+absl::Status CheckIothread(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string name = reader.String("node-name");
   const json::value* iothread = reader.OptionalAny("iothread");
@@ -65,7 +66,7 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
                                    " is associated with a BlockBackend and could be in "
                                    "use (use force=true to override this check)"));
   }
-  if (iothread->is_null()) return json::object();
+  if (iothread->is_null()) return absl::OkStatus();
   if (!iothread->is_string()) {
     return GenericError("Invalid parameter type for 'iothread', expected: string");
   }
@@ -73,7 +74,11 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
   if (layer.host().objects.Find("iothread", thread) == nullptr) {
     return GenericError(StrCat("Cannot find iothread ", thread));
   }
-  return json::object();
+  return absl::OkStatus();
+}
+
+absl::Status RefuseByName(const Refused& refused) {
+  return GenericError(StrCat("'", refused.name, "': ", refused.instead));
 }
 
 }  // namespace
@@ -81,21 +86,31 @@ CommandResult SetIothread(BlockLayer& layer, const json::object& arguments) MILL
 void RegisterRefusedCommands(BlockLayer& layer) {
   CommandTable& commands = layer.host().commands;
   for (const Refused& refused : kRefused) {
-    commands.Register({.name = std::string(refused.name),
-                       .handler = [refused](const json::object&) -> CommandResult {
-                         return GenericError(StrCat("'", refused.name, "': ", refused.instead));
+    const std::string name(refused.name);
+    commands.Register({.name = name, .handler = [refused](const json::object&) -> CommandResult {
+                         return RefuseByName(refused);
                        }});
+    commands.SetPlanner(
+        name, [refused](const json::object&) -> PlanResult { return RefuseByName(refused); });
   }
   commands.Register({.name = "query-iothreads",
                      .arguments = {{}},
                      .handler = [&layer](const json::object&) { return QueryIothreads(layer); }});
-  commands.Register({.name = "x-blockdev-set-iothread",
-                     .arguments = {{{"node-name"},
-                                    {"iothread", ArgumentType::kAny},
-                                    {"force", ArgumentType::kBool, true}}},
-                     .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND {
-                       return SetIothread(layer, arguments);
-                     }});
+  commands.Register(
+      {.name = "x-blockdev-set-iothread",
+       .arguments = {{{"node-name"},
+                      {"iothread", ArgumentType::kAny},
+                      {"force", ArgumentType::kBool, true}}},
+       .handler = [&layer](const json::object& arguments) MILLRACE_MAY_SUSPEND -> CommandResult {
+         MILLRACE_RETURN_IF_ERROR(CheckIothread(layer, arguments));
+         return json::object();
+       }});
+  commands.SetPlanner(
+      "x-blockdev-set-iothread",
+      [&layer](const json::object& arguments) MILLRACE_OPENS_VIEW -> PlanResult {
+        MILLRACE_RETURN_IF_ERROR(CheckIothread(layer, arguments));
+        return PlanOfStep("leave the node where it is: all iothreads are one thread");
+      });
 }
 
 }  // namespace millrace

@@ -97,6 +97,7 @@ void RegisterRunStateCommands(BlockLayer& layer) {
                      .handler = [&layer](const json::object&)
                                     MILLRACE_MAY_SUSPEND { return CoSystemReset(layer); },
                      .replies_first = true});
+  commands.SetUnplanned("system_reset", "it is about the machine; no node changes");
 }
 
 }  // namespace millrace

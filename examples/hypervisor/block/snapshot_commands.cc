@@ -193,7 +193,11 @@ absl::Status CheckNewName(const BlockLayer& layer, const std::optional<std::stri
   constexpr size_t kNodeNameBytesMax = 31;
   if (name->size() > kNodeNameBytesMax) return GenericError("Node name too long");
   if (layer.FindDrive(*name) == nullptr) return absl::OkStatus();
-  return GenericError(StrCat("node-name=", *name, " is conflicting with a device id"));
+  return Refuse({.reason = ConflictReason::kNodeNameIsDevice,
+                 .object = *name,
+                 .holders = {{.id = *name, .type = "block device"}},
+                 .next_step = "choose another name"},
+                StrCat("node-name=", *name, " is conflicting with a device id"));
 }
 
 absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
@@ -204,7 +208,9 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
   }
   absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
-  if (ErrnoOf(status) == EAGAIN) return GenericError("Failed to get \"write\" lock");
+  if (ErrnoOf(status) == EAGAIN) {
+    return WithConflictOf(GenericError("Failed to get \"write\" lock"), status);
+  }
   return GenericError(
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }

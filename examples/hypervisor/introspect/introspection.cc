@@ -24,8 +24,16 @@ json::array Texts(const std::vector<std::string>& texts) {
 }
 
 bool IsQuery(std::string_view command) {
-  return command.starts_with("query-") || command == "x-debug-query-block-graph" ||
-         command == "x-millrace-explain" || command == "x-millrace-plan";
+  for (const char* other : {"qom-get", "qom-list", "x-debug-block-dirty-bitmap-sha256",
+                            "x-debug-query-block-graph", "x-millrace-explain"}) {
+    if (command == other) return true;
+  }
+  return command.starts_with("query-");
+}
+
+absl::Status CannotBePlanned(std::string_view command, std::string_view why) {
+  return GenericError(
+      StrCat("The command ", command, " cannot be planned", why.empty() ? "" : ": ", why));
 }
 
 }  // namespace
@@ -56,7 +64,17 @@ Introspection::~Introspection() {
 
 // ---- x-millrace-plan ----------------------------------------------------------------------------
 
-CommandResult Introspection::Plan(const json::object& given) {
+// A query changes nothing: what it would be refused for is found out by asking.
+PlanResult Introspection::CoPlanOf(const CommandSpec& spec, const json::object& arguments) {
+  MILLRACE_RETURN_IF_ERROR(CommandTable::CheckArguments(spec, arguments));
+  if (const CommandPlanner* const planner = layer_.host().commands.FindPlanner(spec.name)) {
+    return (*planner)(arguments);
+  }
+  MILLRACE_RETURN_IF_ERROR(spec.handler(arguments).status());
+  return PlanOfStep("answer; nothing changes");
+}
+
+CommandResult Introspection::CoPlan(const json::object& given) {
   ArgumentReader reader(given);
   const std::string command = reader.String("command");
   const json::value* const any = reader.OptionalAny("arguments");
@@ -65,19 +83,14 @@ CommandResult Introspection::Plan(const json::object& given) {
   if (spec == nullptr) {
     return CommandNotFound(StrCat("The command ", command, " has not been found"));
   }
-  const CommandPlanner* const planner = layer_.host().commands.FindPlanner(command);
-  if (planner == nullptr && !IsQuery(command)) {
-    return GenericError(StrCat("The command ", command, " cannot be planned"));
+  const CommandTable& commands = layer_.host().commands;
+  if (commands.FindPlanner(command) == nullptr && !IsQuery(command)) {
+    return CannotBePlanned(command, commands.WhyUnplanned(command));
   }
-  absl::Status refusal = CommandTable::CheckArguments(*spec, arguments);
-  PlanResult plan = PlanOfStep("answer; nothing changes");
-  if (refusal.ok() && planner != nullptr) {
-    plan = (*planner)(arguments);
-    refusal = plan.status();
-  }
-  if (!refusal.ok()) {
+  PlanResult plan = CoPlanOf(*spec, arguments);
+  if (!plan.ok()) {
     return json::object{{"accepted", false},
-                        {"error", ToJson(RenderError(refusal, layer_.host().renderer))}};
+                        {"error", ToJson(RenderError(plan.status(), layer_.host().renderer))}};
   }
   json::object told = {{"accepted", true}, {"steps", Texts(plan->steps)}};
   if (!plan->before.empty()) {
@@ -85,16 +98,18 @@ CommandResult Introspection::Plan(const json::object& given) {
     told["after"] = plan->after;
   }
   if (!plan->claims.empty()) told["claims"] = Texts(plan->claims);
+  if (!plan->unknown.empty()) told["unknown"] = Texts(plan->unknown);
   if (!plan->graph.is_null()) told["graph"] = std::move(plan->graph);
   return told;
 }
 
 void Introspection::RegisterPlan() {
-  layer_.host().commands.Register(
-      {.name = "x-millrace-plan",
-       .arguments = {{{"command", ArgumentType::kString},
-                      {"arguments", ArgumentType::kObject, true}}},
-       .handler = [this](const json::object& given) MILLRACE_MAY_SUSPEND { return Plan(given); }});
+  layer_.host().commands.Register({.name = "x-millrace-plan",
+                                   .arguments = {{{"command", ArgumentType::kString},
+                                                  {"arguments", ArgumentType::kObject, true}}},
+                                   .handler = [this](const json::object& given)
+                                                  MILLRACE_MAY_SUSPEND { return CoPlan(given); }});
+  layer_.host().commands.SetUnplanned("x-millrace-plan", "it only asks");
 }
 
 // ---- x-millrace-explain -------------------------------------------------------------------------
@@ -162,6 +177,7 @@ void Introspection::RegisterTrace() {
          ArgumentReader reader(given);
          return reader.Enum("action", kTraceActions) == 0 ? StartTrace(given) : StopTrace();
        }});
+  layer_.host().commands.SetUnplanned("x-millrace-trace", "it only looks; no node changes");
 }
 
 }  // namespace millrace

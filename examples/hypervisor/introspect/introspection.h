@@ -27,7 +27,8 @@ class Introspection final : public HypervisorPart {
   void RegisterPlan();
   void RegisterExplain();
   void RegisterTrace();
-  CommandResult Plan(const json::object& arguments) MILLRACE_OPENS_VIEW;
+  CommandResult CoPlan(const json::object& arguments) MILLRACE_MAY_SUSPEND;
+  PlanResult CoPlanOf(const CommandSpec& spec, const json::object& arguments) MILLRACE_MAY_SUSPEND;
   CommandResult StartTrace(const json::object& arguments);
   CommandResult StopTrace();
 

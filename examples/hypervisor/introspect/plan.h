@@ -1,6 +1,5 @@
 // Plans of commands whose own files need not know of them: x-millrace-plan (qmp/command_plan.h).
-// Other commands are planned where they are carried out, by the same checks. blockdev-add has
-// checks of its own here: the command finds out by opening.
+// Other commands are planned where they are carried out, by the same checks.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_PLAN_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_INTROSPECT_PLAN_H_
 
@@ -10,7 +9,7 @@ namespace millrace {
 
 // Jobs: block-stream, block-commit, blockdev-mirror (plan_jobs.cc).
 void SetJobPlanners(BlockLayer& layer);
-// Nodes: blockdev-add, blockdev-del, blockdev-snapshot (plan_nodes.cc).
+// Nodes: blockdev-snapshot (plan_nodes.cc).
 void SetNodePlanners(BlockLayer& layer);
 // Verbs: job-pause and so on, and block-job-pause and so on (plan_verbs.cc).
 void SetVerbPlanners(BlockLayer& layer);

@@ -33,10 +33,7 @@ PlanResult PlanVerb(BlockLayer& layer, std::string_view command, const json::obj
   absl::Status refusal = layer.jobs().CheckVerb(job, verb, force);
   MILLRACE_RETURN_IF_ERROR(InVerbWords(std::move(refusal), job, is_legacy));
   const int64_t speed = reader.OptionalInteger("speed").value_or(0);
-  if (speed < 0) {
-    return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kNegativeSpeed, job, "",
-                     "a speed is not negative", "give a number of bytes a second, or 0");
-  }
+  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(job, speed));
   return PlanOfStep(StrCat(verb_name, " job '", job, "'"));
 }
 

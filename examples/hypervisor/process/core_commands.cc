@@ -81,6 +81,8 @@ void RegisterSession(CommandTable& commands, std::function<void()> quit) {
                        return Nothing();
                      },
                      .replies_first = true});
+  commands.SetUnplanned("qmp_capabilities", "it is about the monitor's own session");
+  commands.SetUnplanned("quit", "it ends the program");
 }
 
 void RegisterHumanMonitor(CommandTable& commands, const HmpTable& hmp) {
@@ -92,6 +94,9 @@ void RegisterHumanMonitor(CommandTable& commands, const HmpTable& hmp) {
          const std::string line = ArgumentReader(arguments).String("command-line");
          return json::value(hmp.CoRun(line));
        }});
+  commands.SetUnplanned("human-monitor-command",
+                        "what its line does is told by the line alone; ask for the plan of the QMP "
+                        "command that does the same");
 }
 
 class Iothread final : public UserObject {};

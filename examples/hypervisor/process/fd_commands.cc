@@ -88,6 +88,10 @@ void RegisterFdCommands(CommandTable& commands, FdSets& sets) {
   commands.Register({.name = "query-fdsets",
                      .arguments = {{}},
                      .handler = [&sets](const json::object&) { return QueryFdSets(sets); }});
+  for (const char* name : {"getfd", "closefd", "add-fd", "remove-fd"}) {
+    commands.SetUnplanned(
+        name, "it is about a descriptor that comes with it, or of the host; no node changes");
+  }
 }
 
 }  // namespace millrace

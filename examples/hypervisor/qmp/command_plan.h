@@ -2,7 +2,8 @@
 //
 // A planner answers with the refusal that its command would get now, or with what would follow. It
 // changes nothing, opens nothing, sends no event and does not suspend. So what only the host can
-// tell is not asked: whether a file that is to be opened is there, or can be written.
+// tell is not asked: whether a file that is to be opened is there, or can be written; `unknown`
+// says so.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_PLAN_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_PLAN_H_
 
@@ -19,9 +20,10 @@ namespace millrace {
 struct CommandPlan {
   std::string before;  // the chain concerned, from the top down; empty if it is about none
   std::string after;
-  std::vector<std::string> claims;  // nodes on which no other job could start meanwhile
-  std::vector<std::string> steps;   // the edits, in words
-  json::value graph;                // afterwards; null if the command does not change it
+  std::vector<std::string> claims;   // nodes on which no other job could start meanwhile
+  std::vector<std::string> steps;    // the edits, in words
+  std::vector<std::string> unknown;  // what only the host or an image tells, in words
+  json::value graph;                 // afterwards, but for that; null if it stays as it is
 };
 
 // The refusal, as the command's own error would be.

@@ -135,6 +135,15 @@ const CommandPlanner* CommandTable::FindPlanner(std::string_view name) const {
   return found == planners_.end() ? nullptr : &found->second;
 }
 
+void CommandTable::SetUnplanned(std::string name, std::string why) {
+  unplanned_.insert_or_assign(std::move(name), std::move(why));
+}
+
+std::string_view CommandTable::WhyUnplanned(std::string_view name) const {
+  const auto found = unplanned_.find(name);
+  return found == unplanned_.end() ? std::string_view() : std::string_view(found->second);
+}
+
 const CommandSpec* CommandTable::Find(std::string_view name) const {
   const auto found = commands_.find(name);
   return found == commands_.end() ? nullptr : &found->second;

@@ -92,6 +92,10 @@ class CommandTable {
   void SetPlanner(std::string name, CommandPlanner planner);
   // Null if there is none.
   const CommandPlanner* FindPlanner(std::string_view name) const;
+  // Why a command has no planner and needs none, for who asks for a plan: "it ends the program".
+  void SetUnplanned(std::string name, std::string why);
+  // Empty if nobody has said so.
+  std::string_view WhyUnplanned(std::string_view name) const;
 
   // Who hears of every call as it begins and as it ends; null: nobody.
   using Watcher = std::function<void(std::string_view command, bool is_beginning)>;
@@ -123,6 +127,7 @@ class CommandTable {
 
   std::map<std::string, CommandSpec, std::less<>> commands_;
   std::map<std::string, CommandPlanner, std::less<>> planners_;
+  std::map<std::string, std::string, std::less<>> unplanned_;
   json::array types_;
   Watcher watcher_;
 };

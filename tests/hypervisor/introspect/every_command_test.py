@@ -47,7 +47,8 @@ NOT_HUMAN = ('', 'none', 'info none', '"', 'x' * 4000)
 # Refusals that somebody is the reason for: who it is, is told beside them.
 IN_THE_WAY = re.compile(r"is busy|in use|frozen|^Cannot freeze|^Permission conflict|root block node|"
                         r"implicit \w+ child|already has a parent|cannot accept command verb|"
-                        r"already paused|was not paused")
+                        r"already paused|was not paused|conflicting with a device id|"
+                        r"Failed to get .*lock|Duplicate ID '.*' for drive|Duplicate nodes")
 
 # What an argument of some name may plausibly be; all combinations are too many, so each command gets
 # the first values of all its arguments, then the second, and so on.

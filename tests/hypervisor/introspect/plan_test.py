@@ -147,7 +147,7 @@ class Plan(Case):
         self.assertEqual(plan['error']['desc'], "Duplicate nodes with node-name='n4'")
 
     def test_what_cannot_be_planned(self):
-        self.assert_refused('The command quit cannot be planned', 'x-millrace-plan',
+        self.assert_refused('The command quit cannot be planned: it ends the program', 'x-millrace-plan',
                             command='quit')
         self.assert_refused('The command none has not been found', 'x-millrace-plan',
                             error_class='CommandNotFound', command='none')

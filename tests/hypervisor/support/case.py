@@ -13,7 +13,15 @@ from support.machine import Machine, QmpClosed, QmpError, QmpTimeout, TIMEOUT
 BACKEND = backend.find(os.environ.get('HYPERVISOR_BACKEND', 'qemu'))
 ENDS = ('BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED')
 
-__all__ = ['BACKEND', 'Case', 'Machine', 'QmpClosed', 'QmpError', 'QmpTimeout', 'TIMEOUT']
+__all__ = ['BACKEND', 'Case', 'Machine', 'QmpClosed', 'QmpError', 'QmpTimeout', 'TIMEOUT',
+           'without_times']
+
+
+def without_times(told):
+    """A refusal without when each holder came: what is only planned came earlier."""
+    if isinstance(told, dict):
+        return {key: without_times(value) for key, value in told.items() if key != 'since-ns'}
+    return [without_times(each) for each in told] if isinstance(told, list) else told
 
 
 class Case(unittest.TestCase):

@@ -1,12 +1,12 @@
 #include "millrace/graph/describe.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "millrace/engine/base/json_writer.h"
-#include "millrace/engine/base/printable_name.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/attachment_core.h"
 #include "millrace/graph/backing_chain.h"
@@ -78,10 +78,8 @@ std::string_view NodeKindName(NodeKind kind) {
 // ---- Text --------------------------------------------------------------------------------------
 
 void AppendNode(const GraphReader& reader, const Node& node, std::string* text) {
-  const std::string file = node.driver->filename();
   const std::string state = node.driver->state_in_words();
-  StrAppend(text, node.name, ": ", node.driver->driver_name(),
-            file.empty() ? "" : StrCat(" '", PrintableName(file), "'"), ", ", node.driver->bytes(),
+  StrAppend(text, node.InWords(), ": ", node.driver->driver_name(), ", ", node.driver->bytes(),
             " bytes", state.empty() ? "" : StrCat(", ", state),
             IsReadOnly(reader, node) ? ", read-only" : "", node.is_implicit ? ", implicit" : "",
             node.is_quiesced() ? ", drained" : "", "\n");
@@ -167,6 +165,26 @@ void AppendDotNode(const GraphReader& reader, const Node& node, int* users, std:
                                        : StrCat(", leased by ", edge->lease->holder->Describe()))),
         edge->lease == nullptr ? "" : ", style=bold", "];\n");
   }
+}
+
+// A job, tied to all that it has claimed: how far it spans.
+void AppendDotSpans(const std::vector<const Node*>& nodes, std::string* text) {
+  std::vector<const Holder*> jobs;  // in the order of their first nodes
+  std::string ties;
+  for (const Node* node : nodes) {
+    for (const OperationClaimRecord& claim : node->claims) {
+      const auto known = std::find(jobs.begin(), jobs.end(), claim.holder.get());
+      const size_t number = static_cast<size_t>(known - jobs.begin());
+      if (known == jobs.end()) jobs.push_back(claim.holder.get());
+      StrAppend(&ties, "  span", number, " -> ", DotText(node->name),
+                " [style=dotted, dir=none, constraint=false];\n");
+    }
+  }
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    StrAppend(text, "  span", i, " [shape=box, style=rounded, label=", DotText(jobs[i]->Describe()),
+              "];\n");
+  }
+  *text += ties;
 }
 
 // ---- Picture -----------------------------------------------------------------------------------
@@ -329,7 +347,9 @@ std::string DescribeText(const GraphReader& reader) {
 std::string DescribeDot(const GraphReader& reader) {
   std::string text = "digraph millrace {\n";
   int users = 0;
-  for (const Node* node : NodesOf(reader)) AppendDotNode(reader, *node, &users, &text);
+  const std::vector<const Node*> nodes = NodesOf(reader);
+  for (const Node* node : nodes) AppendDotNode(reader, *node, &users, &text);
+  AppendDotSpans(nodes, &text);
   return text + "}\n";
 }
 

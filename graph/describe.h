@@ -28,7 +28,8 @@ std::string DescribeChain(NodeView top);
 //     claimed by stream job 'stream0': all operations
 std::string DescribeText(const GraphReader& reader);
 // For Graphviz: users as ellipses, filters dashed; drained nodes grey, with whoever drained them;
-// leased links bold, with their lessee; claims below the node's name.
+// leased links bold, with their lessee; claims below the node's name; each job tied by dots to what
+// it has claimed.
 std::string DescribeDot(const GraphReader& reader);
 // One object: {"revision": ..., "nodes": [...], "sections": [...]}.
 std::string DescribeJson(const GraphReader& reader);

@@ -82,6 +82,9 @@ TEST_F(DescribeTest, TheDrawingIsValidDotAndNamesEveryLink) {
             "  \"pass\" [shape=box, label=\"pass (pass), claimed by stream job 'stream0'\", "
             "style=dashed];\n"
             "  \"pass\" -> \"n0\" [label=\"file\"];\n"
+            "  span0 [shape=box, style=rounded, label=\"stream job 'stream0'\"];\n"
+            "  span0 -> \"n1\" [style=dotted, dir=none, constraint=false];\n"
+            "  span0 -> \"pass\" [style=dotted, dir=none, constraint=false];\n"
             "}\n");
 }
 

@@ -72,7 +72,7 @@ TEST_F(SecondOpenTest, TheNodeThatHasItIsNamed) {
       const absl::Status refused = CoUse(*graph_, "again", is_read_only).status();
       EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
       EXPECT_THAT(std::string(refused.message()),
-                  HasSubstr("node 'disk' of this graph (used by guest device 'disk') does not"));
+                  HasSubstr("node 'disk' of this graph (used by guest device 'disk') "));
       EXPECT_THAT(std::string(refused.message()),
                   HasSubstr("let all who use it go first, or attach to node 'disk'"));
       const Conflict conflict = ConflictOf(refused).value();

@@ -312,6 +312,31 @@ TEST_F(MonitorHubTest, AClientThatDoesNotReadIsNotServedForEver) {
   EXPECT_GT(replies, 10u);
 }
 
+// However fast it asks, what waits behind a command that takes its time stays in the socket.
+TEST_F(MonitorHubTest, AClientThatAsksFasterThanItIsServedIsNotReadFrom) {
+  const auto client = ConnectNegotiated();
+  client->Send("{'execute':'wait'}");
+  Settle();
+  ASSERT_EQ(waits_begun_, 1);
+  const std::string request =
+      "{'execute':'echo','arguments':{'a':'" + std::string(4096, 'x') + "'}}";
+  size_t sent = 0;
+  while (sent < (64u << 20)) {
+    const size_t count = client->SendSome(std::string_view(request).substr(sent % request.size()));
+    if (count == 0) break;
+    sent += count;
+    Settle();
+  }
+  EXPECT_LT(sent, 4u << 20);
+  release_.Set();
+  size_t replies = 0;
+  for (int turn = 0; turn < 1000 && replies < sent / request.size() + 1; ++turn) {
+    Settle();
+    replies += client->Lines().size();
+  }
+  EXPECT_EQ(replies, sent / request.size() + 1) << "some were lost";
+}
+
 TEST_F(MonitorHubTest, AReplyLargerThanWhatMayWaitDoesNotEndTheConversation) {
   const auto client = ConnectNegotiated();
   const std::string id(3 << 20, 'x');

@@ -165,7 +165,9 @@ namespace {
 
 enum class Owed : uint8_t { kAll, kOwnChanges };
 
-absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND try {
+// Declared first: clang 14 drops the mark of a function whose body is a try block.
+absl::Status CoFlush(Node& node, Owed owed) MILLRACE_MAY_SUSPEND;
+absl::Status CoFlush(Node& node, Owed owed) try {
   MILLRACE_RETURN_IF_ERROR(CheckOpen(node));
   InFlightRequest request(node);
   switch (node.driver->kind()) {
@@ -211,7 +213,9 @@ absl::Status CoFlushOwnChanges(Node& node) { return CoFlush(node, Owed::kOwnChan
 
 namespace {
 
-absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND try {
+// Declared first: clang 14 drops the mark of a function whose body is a try block.
+absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND;
+absl::Status CoResizeDriver(Node& node, uint64_t bytes) try {
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
       return CoResizeFormat(node, AsFormat(node), bytes);

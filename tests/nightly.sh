@@ -37,6 +37,10 @@ done
 cmake --preset asan-ubsan -B build/tidy -DMILLRACE_PRECOMPILED_HEADERS=OFF -DMILLRACE_UNITY_BUILD=OFF \
   -DMILLRACE_BUILD_BENCH=ON >/dev/null
 tests/tidy/clang_tidy.sh build/tidy >build/nightly/clang_tidy.txt || status=$?
+# Everything with clang and its thread-safety analysis: the trees with sanitizers leave out the
+# benchmarks, the campaigns and the proofs.
+cmake --preset dev -B build/clang -DCMAKE_CXX_COMPILER=clang++ -DMILLRACE_UNITY_BUILD=ON >/dev/null
+cmake --build build/clang >build/nightly/clang.txt || status=$?
 # All of the library as a subproject; the tests of every build compile the engine only.
 tests/consumer/check.sh subdirectory_whole "$PWD/build/nightly/consumer" - g++ \
   >build/nightly/subdirectory.txt || status=$?

@@ -200,6 +200,22 @@ TEST(InsertFilter, BetweenBottomAndBaseDuringAStreamSurvivesIt) {
   });
 }
 
+TEST(InsertFilter, BetweenBottomAndBaseWhileAStreamStillCopiesSurvivesIt) {
+  TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
+    StreamOptions stream = story.StreamToBottom("s", 3, 1);
+    stream.spec.speed = 512;  // a sector a second
+    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
+    EXPECT_TRUE(story.CoInsertFilter("f", story.node(0)).ok());
+    const JobInfo at_work = *story.jobs().Query("s");
+    EXPECT_EQ(at_work.state, JobState::kRunning);
+    EXPECT_LE(at_work.current, 1024u) << "it is about to end";
+    EXPECT_TRUE(story.CoOver("s").ok());
+    EXPECT_EQ(story.Shape(), "n3 <- [f] <- n0");
+    EXPECT_EQ(story.chain().Header(3), "img-0");
+    return absl::OkStatus();
+  });
+}
+
 TEST(InsertFilter, AboveEveryNodeOfARunningStreamGoesWhereTheRangeAllows) {
   TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.StreamToBottom("s", 3, 2);

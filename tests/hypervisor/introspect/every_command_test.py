@@ -232,8 +232,20 @@ class EveryCommand(Case):
     def test_a_commit_that_is_running(self):
         self.run_all('commit', 'running')
 
+    def test_a_commit_that_is_paused(self):
+        self.run_all('commit', 'paused')
+
     def test_a_commit_that_is_pending(self):
         self.run_all('commit', 'pending')
+
+    def test_a_commit_that_is_concluded(self):
+        self.run_all('commit', 'concluded')
+
+    def test_an_active_commit_that_is_running(self):
+        self.run_all('active commit', 'running')
+
+    def test_an_active_commit_that_is_paused(self):
+        self.run_all('active commit', 'paused')
 
     def test_an_active_commit_that_is_ready(self):
         self.run_all('active commit', 'ready')
@@ -241,14 +253,29 @@ class EveryCommand(Case):
     def test_an_active_commit_that_is_standby(self):
         self.run_all('active commit', 'standby')
 
+    def test_an_active_commit_that_is_pending(self):
+        self.run_all('active commit', 'pending')
+
+    def test_an_active_commit_that_is_concluded(self):
+        self.run_all('active commit', 'concluded')
+
     def test_a_mirror_that_is_running(self):
         self.run_all('mirror', 'running')
+
+    def test_a_mirror_that_is_paused(self):
+        self.run_all('mirror', 'paused')
 
     def test_a_mirror_that_is_ready(self):
         self.run_all('mirror', 'ready')
 
+    def test_a_mirror_that_is_standby(self):
+        self.run_all('mirror', 'standby')
+
     def test_a_mirror_that_is_pending(self):
         self.run_all('mirror', 'pending')
+
+    def test_a_mirror_that_is_concluded(self):
+        self.run_all('mirror', 'concluded')
 
 
 if __name__ == '__main__':

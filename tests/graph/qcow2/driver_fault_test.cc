@@ -126,16 +126,15 @@ TEST_P(Qcow2FaultLoop, FromTheNthOperationOnAllFailAfterTheirEffectAndNothingBre
 INSTANTIATE_TEST_SUITE_P(Formats, Qcow2FaultLoop, testing::ValuesIn(kCases),
                          [](const auto& each) { return std::string(each.param.name); });
 
-// Creating an image either works or leaves something that nobody takes for one.
-TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
-  const Qcow2CreateOptions options{
-      .bytes = 1 << 20, .cluster_bytes = 4096, .backing_filename = "base.qcow2"};
+// Creating an image either works or leaves something that nobody takes for one. Returns after how
+// many operations there is an image.
+uint64_t CreateWithEveryFailure(const Qcow2CreateOptions& options, const Fault& fault) {
   auto engine = SimulatedEngine();
   uint64_t operations = 1;
   for (uint64_t n = 0; n <= operations; ++n) {
     CrashDisk disk;
     DiskFile file(disk);
-    disk.FailAt(n);
+    disk.FailAt(n, fault.for_ever, fault.after_effect);
     const absl::Status status =
         engine->Run([&]() MILLRACE_MAY_SUSPEND { return CoCreateQcow2(file, options); });
     if (n == operations) {
@@ -148,7 +147,23 @@ TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
     const absl::StatusOr<Qcow2CheckResult> check = CheckImage(disk);
     EXPECT_TRUE(!check.ok() || check->is_clean()) << Describe(check);
   }
-  EXPECT_GT(operations, 5u) << "too few operations for a test of each";
+  return operations;
+}
+
+TEST(Qcow2CreateFaults, TheNthOperationFailsAndNoImageIsLeft) {
+  const Qcow2CreateOptions cases[] = {
+      {.bytes = 1 << 20, .cluster_bytes = 4096, .backing_filename = "base.qcow2"},
+      {.bytes = 1 << 20, .version = 2, .cluster_bytes = 512},
+      {.bytes = 1 << 20, .cluster_bytes = 16384, .refcount_bits = 64, .extended_l2 = true},
+      {.bytes = 1 << 18, .cluster_bytes = 512, .preallocation = Qcow2Preallocation::kMetadata},
+  };
+  for (const Qcow2CreateOptions& options : cases) {
+    for (const Fault& fault : {Fault(), Fault{.for_ever = true}, Fault{.after_effect = true}}) {
+      SCOPED_TRACE(StrCat(Describe(options), fault.for_ever ? ", and all after it" : "",
+                          fault.after_effect ? ", but it is done" : ""));
+      EXPECT_GT(CreateWithEveryFailure(options, fault), 5u) << "too few for a test of each";
+    }
+  }
 }
 
 }  // namespace

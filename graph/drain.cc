@@ -252,6 +252,7 @@ void SectionTable::Grant(SectionCore& section) {
     if (owner->quiescable != nullptr) owner->quiescable->OnSectionGranted();
   }
   section.waiter.WakeAll();
+  GraphInternals::Of(graph_).NoteGranted();
 }
 
 void SectionTable::GrantWhatIsAtRest() {

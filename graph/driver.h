@@ -503,6 +503,13 @@ class DriverContext {
     return {};
   }
 
+  // Waits until nodes of the graph that were dropped have let go of this file of the host, so that
+  // whoever has let go of an image may open it again. True: it has waited, and what was known of
+  // the file may be so no longer. Ends early if the scope is cancelled.
+  virtual bool CoWaitWhileLettingGoOf(const FileIdentity& /*file*/) MILLRACE_MAY_SUSPEND {
+    return false;
+  }
+
   // ---- Children --------------------------------------------------------------------------------
   virtual bool HasChild(ChildKey child) const = 0;
   // The name of the child node, for reports; empty if there is none.

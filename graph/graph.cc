@@ -249,28 +249,52 @@ void GraphInternals::CoCloseDropped(std::unique_ptr<Node> node) {
   graph.CoWaitForClosed(released);
 }
 
-bool GraphInternals::IsLettingGoOf(const Node& node, const FileIdentity& file) const {
-  if (node.driver->kind() != NodeKind::kProtocol || node.is_quiesced()) return false;
-  if (static_cast<const ProtocolDriver&>(*node.driver).identity() != file) return false;
-  if (IsDropped(node)) return true;
-  // It goes with the one that is being closed above it.
-  const Edge* const only = node.parents.front();
-  return only != nullptr && node.parents.After(*only) == nullptr && only->parent != nullptr &&
-         IsDropped(*only->parent) && !only->parent->is_quiesced();
+namespace {
+
+// Whether its closing has to wait until a drained section has ended.
+bool IsHeldUp(const Node& node) {
+  return std::any_of(node.sections.begin(), node.sections.end(),
+                     [](const SectionCore* section) { return section->is_granted; });
 }
 
-void GraphInternals::CoWaitWhileLettingGoOf(const FileIdentity& file) {
-  if (closing.empty()) return;
-  CoReapLeftOvers();
-  closed.CoWaitUntil([&] {
-    for (const auto& [id, node] : closing) {
-      if (node != nullptr && IsLettingGoOf(*node, file)) return false;
-    }
-    for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
-      if (IsLettingGoOf(*node, file)) return false;
-    }
-    return true;
-  });
+}  // namespace
+
+bool GraphInternals::GoesWithDropped(const Node& node) const {
+  if (node.parents.empty() || IsHeldUp(node)) return false;
+  for (const Edge* edge = node.parents.front(); edge != nullptr; edge = node.parents.After(*edge)) {
+    if (edge->parent == nullptr || IsHeldUp(*edge->parent)) return false;
+    if (!IsDropped(*edge->parent) && !GoesWithDropped(*edge->parent)) return false;
+  }
+  return true;
+}
+
+bool GraphInternals::IsLettingGoOf(const Node& node, const FileIdentity& file) const {
+  if (node.driver->kind() != NodeKind::kProtocol) return false;
+  if (static_cast<const ProtocolDriver&>(*node.driver).identity() != file) return false;
+  return IsDropped(node) ? !IsHeldUp(node) : GoesWithDropped(node);
+}
+
+bool GraphInternals::IsSomebodyLettingGoOf(const FileIdentity& file) const {
+  for (const auto& [id, node] : closing) {
+    if (node != nullptr && IsLettingGoOf(*node, file)) return true;
+  }
+  for (const Node* node = nodes.front(); node != nullptr; node = nodes.After(*node)) {
+    if (IsLettingGoOf(*node, file)) return true;
+  }
+  return false;
+}
+
+bool GraphInternals::CoWaitWhileLettingGoOf(const FileIdentity& file) {
+  // Those without a coroutine are closed by whoever waits for all of them, and by nobody else.
+  if (closing.empty() || !unclosed.empty() || !IsSomebodyLettingGoOf(file)) return false;
+  // Cancelled, it is refused for the lock, as it would have been.
+  closed.CoWaitUntilCancellable([&] { return !unclosed.empty() || !IsSomebodyLettingGoOf(file); })
+      .IgnoreError();
+  return true;
+}
+
+void GraphInternals::NoteGranted() {
+  if (!closing.empty()) closed.Notify();
 }
 
 std::vector<NodeId> GraphInternals::ReleaseChildren(Node& dead) {

@@ -65,10 +65,15 @@ struct GraphInternals {
   void CoCloseDropped(std::unique_ptr<Node> node) MILLRACE_MAY_SUSPEND;
   // Dropped, and about to be closed.
   bool IsDropped(const Node& node) const { return Resolve(node.id) != &node; }
-  // Waits until nodes that are being closed have let go of this file of the host. Not for what a
-  // drained section holds up: its owner may be the one who waits.
-  void CoWaitWhileLettingGoOf(const FileIdentity& file) MILLRACE_MAY_SUSPEND;
+  // Waits until nodes that are being closed have let go of this file of the host; false: there were
+  // none. Not for what a drained section holds up: its owner may be the one who waits.
+  bool CoWaitWhileLettingGoOf(const FileIdentity& file) MILLRACE_MAY_SUSPEND;
+  bool IsSomebodyLettingGoOf(const FileIdentity& file) const;
   bool IsLettingGoOf(const Node& node, const FileIdentity& file) const;
+  // Whether all that it is held by, and all that those are held by, is being closed.
+  bool GoesWithDropped(const Node& node) const;
+  // A drained section was granted: who waits for a node to be closed may have to give up.
+  void NoteGranted();
   // Lets go of what a closed node still holds; returns what nobody else holds.
   std::vector<NodeId> ReleaseChildren(Node& dead) MILLRACE_OPENS_VIEW;
   // G1-G5 of these nodes only, as an edit has left them.

@@ -43,7 +43,8 @@ absl::Status CoFillUnlessCancelled(WholeFile& file, const CreateImageOptions& op
     MILLRACE_MAY_SUSPEND {
   if (!Coroutine::Current()->is_cancelled()) return CoFill(file, options);
   return absl::CancelledError(
-      StrCat("create '", options.path, "': cancelled; what was there is as it was"));
+      StrCat("create '", options.path,
+             "': cancelled; what was there is as it was, and a new file is empty"));
 }
 
 // "create 'PATH' WHAT".

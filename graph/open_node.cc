@@ -138,12 +138,6 @@ absl::Status CoOpenNode(Graph& graph, NodeId id) noexcept {
   } catch (...) {
     DriverThrew(*node);
   }
-  if (node->driver->kind() == NodeKind::kProtocol) {
-    // Who has dropped an image may open it again: its locks go when it is closed.
-    const std::optional<FileIdentity> file =
-        static_cast<const ProtocolDriver&>(*node->driver).identity();
-    if (file) GraphInternals::Of(graph).CoWaitWhileLettingGoOf(*file);
-  }
   node->is_open = true;
   return absl::OkStatus();
 }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "examples/cli/commands.h"
 #include "examples/cli/exit_code.h"
@@ -115,13 +116,18 @@ absl::Status CoCreate(Session& session, CreateFlags& flags) MILLRACE_MAY_SUSPEND
   MILLRACE_RETURN_IF_ERROR(CoTakeSizeOfBacking(session, flags));
   MILLRACE_RETURN_IF_ERROR(StopIfInterrupted());
   flags.image.path = flags.path;
-  const bool existed = std::filesystem::exists(flags.path);
+  // Itself, not what a link leads to; a name that nothing can have does not exist.
+  std::error_code no_such_name;
+  const bool existed =
+      std::filesystem::exists(std::filesystem::symlink_status(flags.path, no_such_name));
   absl::Status status = CoCreateImage(session.graph(), session.registry(), flags.image);
   if (status.code() == absl::StatusCode::kAlreadyExists) {
     return absl::AlreadyExistsError(StrCat(
         "'", flags.path, "' exists already; choose another name, or replace it with --force"));
   }
-  if (!status.ok() && !existed) unlink(flags.path.c_str());
+  // What somebody else has made meanwhile, and holds, is not this one's to remove.
+  const bool is_somebody_elses = absl::IsFailedPrecondition(status);
+  if (!status.ok() && !existed && !is_somebody_elses) unlink(flags.path.c_str());
   if (absl::IsCancelled(status) && !existed) {
     return absl::CancelledError("no image was made, and no file is left");
   }

@@ -54,7 +54,9 @@ void PrintHelp(FILE* out) {
       "  3    check: the image leaks space (no data is at risk)\n"
       "  4    check: the image is corrupt\n"
       "  5    --dry-run: the job would be refused\n"
-      "  130  interrupted by Ctrl-C or SIGTERM; work was cancelled and the images are valid\n",
+      "  130  interrupted by Ctrl-C or SIGTERM: what was not over was cancelled, and the images "
+      "are "
+      "valid\n",
       out);
 }
 

@@ -5,12 +5,22 @@
 #include <unistd.h>
 
 namespace millrace {
+namespace {
+
+constexpr int kTwinMs = 20;
+
+}  // namespace
 
 InterruptibleRun::InterruptibleRun() {
   sigset_t wanted;
   sigemptyset(&wanted);
-  sigaddset(&wanted, SIGINT);
-  sigaddset(&wanted, SIGTERM);
+  for (const int number : {SIGINT, SIGTERM}) {
+    // Whoever started us may want it ignored, as a shell does of what it runs in the background.
+    struct sigaction now;
+    if (sigaction(number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN) continue;
+    sigaddset(&wanted, number);
+    heeded_.push_back(number);
+  }
   sigprocmask(SIG_BLOCK, &wanted, &previous_);
   signal_fd_ = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -32,11 +42,16 @@ bool InterruptibleRun::ReadSignal() {
 void InterruptibleRun::TakeSignal() {
   if (!ReadSignal()) return;
   was_interrupted_ = true;
-  // Whatever the program does about them where no engine runs: here it would be no clean end.
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
-  Unblock();
+  // One request may come twice: timeout(1) tells its child, and then the child's group.
+  pollfd twin = {signal_fd_, POLLIN, 0};
+  poll(&twin, 1, kTwinMs);
+  while (ReadSignal()) {
+  }
   if (on_interrupt_) on_interrupt_();
+  // A second request ends the program as it is. Whatever the program does about them where no
+  // engine runs: here it would be no clean end.
+  for (const int number : heeded_) signal(number, SIG_DFL);
+  Unblock();
 }
 
 bool InterruptibleRun::Listen() {

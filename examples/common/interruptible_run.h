@@ -10,6 +10,7 @@
 #include <signal.h>
 
 #include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -46,7 +47,7 @@ class InterruptibleRun {
   }
 
   // The work is over and only has to be told: a signal that came too late for it is forgotten, and
-  // from now on signals do what they did before.
+  // from now on signals do what they did before, or, after a first one, end the program.
   void End();
 
  private:
@@ -56,6 +57,7 @@ class InterruptibleRun {
   void Unblock();
 
   sigset_t previous_;
+  std::vector<int> heeded_;  // signals that are not ignored
   int signal_fd_ = -1;
   bool was_interrupted_ = false;
   TaskScope* main_ = nullptr;  // while it runs

@@ -230,13 +230,17 @@ absl::Status FileDriver::CoOpen(DriverContext& context) {
   closers_ = std::make_unique<TaskScope>(context.engine().scheduler(), "file/close");
   MILLRACE_RETURN_IF_ERROR(CoOpenFile(!context.is_read_only()));
   MILLRACE_RETURN_IF_ERROR(CheckConfined());
-  bytes_ = info_.bytes;
   if (options_.locking != FileLocking::kOff) {
+    // Who lets go of it may cut it first.
+    if (context.CoWaitWhileLettingGoOf({info_.device, info_.inode})) {
+      MILLRACE_ASSIGN_OR_RETURN(info_, io().CoStat(file_));
+    }
     locks_ = std::make_unique<ImageLocks>(
         io(), file_, PrintableName(options_.path), [this](const Permissions& need) {
           return context_->OthersWithFile({info_.device, info_.inode}, need);
         });
   }
+  bytes_ = info_.bytes;
   return absl::OkStatus();
 }
 

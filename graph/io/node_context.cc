@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/engine.h"
+#include "millrace/graph/attachment_core.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/graph_internals.h"
 #include "millrace/graph/io/chain_parts.h"
@@ -92,7 +93,15 @@ std::vector<ConflictHolder> NodeContext::OthersWithFile(const FileIdentity& file
     const Node& known = KnownAs(*node);
     AppendNodeAndUsers(known, internals.IsDropped(known), &holders);
   }
+  for (const auto& [id, node] : internals.closing) {
+    if (node == nullptr || !IsOpenOf(*node, file)) continue;
+    holders.push_back({.id = node->name, .type = "node", .as = "closing"});
+  }
   return holders;
+}
+
+bool NodeContext::CoWaitWhileLettingGoOf(const FileIdentity& file) {
+  return GraphInternals::Of(node_.graph).CoWaitWhileLettingGoOf(file);
 }
 
 std::string NodeContext::ChildName(ChildKey child) const {

@@ -21,6 +21,7 @@ class NodeContext final : public DriverContext {
   bool is_read_only() const override { return node_.is_read_only; }
   std::vector<ConflictHolder> OthersWithFile(const FileIdentity& file,
                                              const Permissions& need) const override;
+  bool CoWaitWhileLettingGoOf(const FileIdentity& file) override MILLRACE_MAY_SUSPEND;
   bool HasChild(ChildKey child) const override { return FindEdge(child) != nullptr; }
   std::string ChildName(ChildKey child) const override;
   uint64_t ChildBytes(ChildKey child) const override;

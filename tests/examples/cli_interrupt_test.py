@@ -21,6 +21,8 @@ import cli_test
 import interrupt_at_poll
 from cli_test import CORRUPT, FAILURE, INTERRUPTED, SUCCESS, Cli, needs_qemu
 
+# How often io_uring waits is the host's affair.
+IO = ('--io', 'threads')
 HEARD = 'once more ends the program at once\n'
 
 
@@ -46,7 +48,7 @@ class Interrupts(Cli):
         for n in points():
             prepare()
             number = signal.SIGINT if n in (1, 3, 9, 33) else signal.SIGTERM
-            done = interrupt_at_poll.run_interrupted([cli_test.PROGRAM, *words], number, n,
+            done = interrupt_at_poll.run_interrupted([cli_test.PROGRAM, *words, *IO], number, n,
                                                      cwd=self.folder)
             if not done.has_come:
                 self.assertGreater(n, 3, 'it never waited')
@@ -81,7 +83,7 @@ class Interrupts(Cli):
                       ('stream', '--dry-run', 'top.qcow2')):
             with self.subTest(words=words):
                 done = interrupt_at_poll.run_interrupted(
-                    [cli_test.PROGRAM, *words, '--json'], signal.SIGINT, 2, cwd=self.folder)
+                    [cli_test.PROGRAM, *words, *IO, '--json'], signal.SIGINT, 2, cwd=self.folder)
                 self.assertEqual(done.returncode, INTERRUPTED)
                 told = json.loads(done.stdout)
                 self.assertEqual(told['status'], 'cancelled')
@@ -198,7 +200,7 @@ class Interrupts(Cli):
                 sent.append(signal.SIGINT)
             return len(sent) == 2
 
-        done = interrupt_at_poll.run_watched([cli_test.PROGRAM, 'stream', 'top.qcow2'], at_poll,
+        done = interrupt_at_poll.run_watched([cli_test.PROGRAM, 'stream', *IO, 'top.qcow2'], at_poll,
                                              cwd=self.folder)
         self.assertEqual((len(sent), done.returncode), (2, -signal.SIGINT), done.stderr)
         for name in self.NAMES:
@@ -206,7 +208,7 @@ class Interrupts(Cli):
 
     def test_a_quiet_job_says_that_it_heard_too(self):
         done = interrupt_at_poll.run_interrupted(
-            [cli_test.PROGRAM, 'stream', '--quiet', 'top.qcow2'], signal.SIGINT, 15,
+            [cli_test.PROGRAM, 'stream', '--quiet', *IO, 'top.qcow2'], signal.SIGINT, 15,
             cwd=self.folder)
         self.assertEqual(done.returncode, INTERRUPTED)
         self.assertTrue(done.stderr.startswith('millrace: interrupted: cancelling the job; '),

@@ -144,6 +144,15 @@ class Create(Cli):
                      expect=FAILURE)
         self.assertEqual(list(self.folder.iterdir()), [])
 
+    def test_a_failed_create_removes_no_link_and_survives_any_name(self):
+        (self.folder / 'link').symlink_to('nowhere/at/all')
+        self.run_cli('create', '--format', 'foo', 'link', '1M', expect=FAILURE)
+        self.run_cli('create', '--cluster-size', '1000', 'link', '1M', expect=FAILURE)
+        self.assertTrue((self.folder / 'link').is_symlink())
+        (self.folder / 'loop').symlink_to('loop')
+        for name in ('loop', 'a' * 300):
+            self.assertIn(f"'{name[:20]}", self.run_cli('create', name, '1M', expect=FAILURE).stderr)
+
     def test_an_overlay_takes_the_size_of_its_backing_file(self):
         self.run_cli('create', '--format', 'raw', 'base.img', '3M')
         self.run_cli('create', '--backing', 'base.img', '--backing-format', 'raw', 'top.qcow2')

@@ -1,4 +1,6 @@
 // One image, opened twice in one process: the refusal names the node that has it.
+#include <unistd.h>
+
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -13,7 +15,9 @@
 #include "millrace/engine/engine.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/open_file.h"
 #include "millrace/graph/open_image.h"
+#include "millrace/graph/open_tree.h"
 #include "tests/support/temporary_folder.h"
 
 namespace millrace::second_open_test {
@@ -92,6 +96,68 @@ TEST_F(SecondOpenTest, WhatWasJustLetGoOfIsOpenedAgain) {
     for (int i = 0; i < 3; ++i) {
       MILLRACE_ASSIGN_OR_RETURN(Attachment guest, CoUse(*graph_, "disk", false));
     }
+    return absl::OkStatus();
+  });
+}
+
+// A filter between an image and its file goes later than the image, and the file later than that.
+TEST_F(SecondOpenTest, WhatStoodOnAFilterIsOpenedAgain) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (int i = 0; i < 3; ++i) {
+      auto filter = std::make_unique<NodeTree>();
+      filter->driver = "copy-on-read";
+      auto file = std::make_unique<NodeTree>();
+      file->driver = "file";
+      file->options = {{"filename", path_}};
+      filter->children.push_back({"file", "", std::move(file)});
+      NodeTree image;
+      image.driver = "raw";
+      image.children.push_back({"file", "", std::move(filter)});
+      MILLRACE_ASSIGN_OR_RETURN(const Attachment hold,
+                                CoOpenTree(*graph_, registry_, std::move(image), {}));
+      MILLRACE_ASSIGN_OR_RETURN(
+          const Attachment guest,
+          Attachment::Attach(*graph_, hold.node(), GuestDeviceOptions("drive0")));
+    }
+    return absl::OkStatus();
+  });
+}
+
+// Cuts its file to a tenth when it is closed, as an image does that has grown in advance.
+class CutsAtTheEnd final : public FilterDriver {
+ public:
+  explicit CutsAtTheEnd(std::string path) : path_(std::move(path)) {}
+  std::string_view driver_name() const override { return "cuts"; }
+  void CoClose() override MILLRACE_MAY_SUSPEND { EXPECT_EQ(truncate(path_.c_str(), 6553), 0); }
+
+ private:
+  const std::string path_;
+};
+
+TEST_F(SecondOpenTest, WhatIsCutWhenItIsLetGoOfIsSeenAsItIsThen) {
+  ASSERT_TRUE(registry_
+                  .Register(
+                      "cuts",
+                      [this](const DriverOptions&) -> absl::StatusOr<std::unique_ptr<Driver>> {
+                        return std::make_unique<CutsAtTheEnd>(path_);
+                      },
+                      NodeKind::kFilter)
+                  .ok());
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    const OpenFileOptions file{.path = path_, .is_read_only = false};
+    {
+      auto below = std::make_unique<NodeTree>();
+      below->driver = "file";
+      below->options = {{"filename", path_}};
+      NodeTree filter;
+      filter.driver = "cuts";
+      filter.children.push_back({"file", "", std::move(below)});
+      MILLRACE_ASSIGN_OR_RETURN(const Attachment hold,
+                                CoOpenTree(*graph_, registry_, std::move(filter), {}));
+      EXPECT_EQ(hold.bytes(), 65536u);
+    }
+    MILLRACE_ASSIGN_OR_RETURN(const Attachment again, CoOpenFileNode(*graph_, registry_, file));
+    EXPECT_EQ(again.bytes(), 6553u);
     return absl::OkStatus();
   });
 }

@@ -132,9 +132,11 @@ class Full(Mirrored):
                         file='target')
         self.vm.io('drive0', 'write -P 7 768K 256K')  # zeroes need no buffer
         self.mirror('slow', granularity=512, buf_size=4096)
-        while self.job('mirror')['offset'] == 0:
+        while (offset := self.job('mirror')['offset']) == 0:
             pass
-        self.assertIn(self.job('mirror')['offset'], (4096, 8192))
+        # Whoever has to wait for a processor may see a few of them; without the limit it is all.
+        self.assertEqual(offset % 4096, 0)
+        self.assertLess(offset, 65536)
         self.vm.command('qom-set', path='/objects/pace', property='limits', value={'iops-write': 0})
         self.cancel('mirror', force=True)
 

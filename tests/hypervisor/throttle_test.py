@@ -1,5 +1,7 @@
 """Throttle groups, held I/O and blkdebug: its break points, and its rules from a file."""
 
+import time
+
 from support.case import Case
 from support.images import MIB
 
@@ -55,9 +57,8 @@ class Held(Case):
 
     def wait_wrote(self, count):
         """No event tells of it, and aio_flush would let go of all that is held."""
-        for _ in range(2000):
-            if self.wrote() == count:
-                break
+        deadline = time.monotonic() + 60
+        while self.wrote() != count and time.monotonic() < deadline:
             self.vm.command('query-status')
         self.assertEqual(self.wrote(), count)
 

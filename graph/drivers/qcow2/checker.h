@@ -35,6 +35,8 @@ class Checker {
 
   // Everything, with repairs as asked. A status means that I/O failed, or that it was cancelled.
   absl::Status CoRun(Qcow2Repair repair) MILLRACE_MAY_SUSPEND;
+  // Whether a repair has changed the image.
+  bool has_written() const { return has_written_; }
 
  private:
   // Between two tables: CancelledError where that is asked for and nothing is half written.

@@ -91,12 +91,14 @@ absl::StatusOr<Qcow2CheckResult> CoCheckQcow2(ImageFile& file, const Qcow2CheckO
   MILLRACE_ASSIGN_OR_RETURN(qcow2::Header header,
                             qcow2::CoReadHeader(file, qcow2::HeaderUse::kCheck));
   Qcow2CheckResult result;
+  bool has_repaired = false;
   {
     qcow2::Checker checker(file, header, options, result);
     MILLRACE_RETURN_IF_ERROR(checker.CoRun(options.repair));
+    has_repaired = checker.has_written();
   }
   if (options.repair == Qcow2Repair::kNone) return result;
-  if (!result.is_clean()) {
+  if (has_repaired) {
     MILLRACE_ASSIGN_OR_RETURN(const Qcow2CheckResult after, CoLookAgain(file, header, options));
     result.corruptions_fixed = result.corruptions - std::min(after.corruptions, result.corruptions);
     result.leaks_fixed = result.leaks - std::min(after.leaks, result.leaks);

@@ -159,12 +159,12 @@ class ImageChain {
     const double start = Seconds();
     if (kind == Kind::kStream) {
       StreamOptions options;
-      options.spec.id = "job";
+      options.job.spec.id = "job";
       options.top = image.images[0];
       MustBeOk(CoStartStream(world_.graph, world_.jobs, options).status());
     } else {
       CommitOptions options;
-      options.spec.id = "job";
+      options.job.spec.id = "job";
       options.root = image.images[0];
       options.top = image.images[1];
       options.base = image.images[2];

@@ -56,10 +56,10 @@ void CoStartPausedJobs(JobWorld& world, const std::vector<OverlayChain>& chains)
     MILLRACE_MAY_SUSPEND {
   for (size_t i = 0; i < chains.size(); ++i) {
     StreamOptions stream;
-    stream.spec.id = StrCat("job", i);
+    stream.job.spec.id = StrCat("job", i);
     stream.top = chains[i].nodes[1];
     MustBeOk(CoStartStream(world.graph, world.jobs, stream).status());
-    MustBeOk(world.jobs.Pause(*stream.spec.id));
+    MustBeOk(world.jobs.Pause(*stream.job.spec.id));
   }
   for (const JobInfo& job : world.jobs.QueryAll()) {
     while (world.jobs.Query(job.number)->state != JobState::kPaused) CoYield();

@@ -68,13 +68,13 @@ void RunIn(JobWorld& world) {
     TaskScope scope("guest");
     scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND { return CoGuest(chain.guest); });
     CommitOptions commit;
-    commit.spec.id = "commit";
+    commit.job.spec.id = "commit";
     commit.root = chain.nodes[5];
     commit.top = chain.nodes[4];
     commit.base = chain.nodes[3];
     MustBeOk(CoStartCommit(world.graph, world.jobs, commit).status());
     StreamOptions stream;
-    stream.spec.id = "stream";
+    stream.job.spec.id = "stream";
     stream.top = chain.nodes[2];
     stream.bottom = chain.nodes[1];
     MustBeOk(CoStartStream(world.graph, world.jobs, stream).status());

@@ -36,7 +36,9 @@ install(FILES ${PROJECT_BINARY_DIR}/millrace-config.cmake
               ${PROJECT_BINARY_DIR}/millrace-config-version.cmake
         DESTINATION ${package_folder})
 
-# pkg-config. The archives come in reverse order of their making: users before what they use.
+# pkg-config. The archives come in reverse order of their making: users before what they use. The
+# explorer has a file of its own: a program that runs jobs does not link it.
+list(REMOVE_ITEM libraries millrace_explore)
 list(TRANSFORM libraries PREPEND -l)
 list(REVERSE libraries)
 get_property(private_libraries GLOBAL PROPERTY MILLRACE_PRIVATE_LIBRARIES)
@@ -48,6 +50,8 @@ list(FILTER abseil INCLUDE REGEX "^absl::")
 list(REMOVE_DUPLICATES abseil)
 list(TRANSFORM abseil REPLACE "^absl::" "absl_")
 list(JOIN abseil " " PKG_CONFIG_ABSEIL)
-configure_file(${CMAKE_CURRENT_LIST_DIR}/millrace.pc.in ${PROJECT_BINARY_DIR}/millrace.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/millrace.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(package millrace millrace-explore)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${package}.pc.in ${PROJECT_BINARY_DIR}/${package}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${package}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -120,9 +120,9 @@ absl::StatusOr<Attachment> Attachment::Attach(Graph& graph, NodeId node,
   return attachment;
 }
 
-AttachmentOptions GuestDeviceOptions(std::string name, bool is_writable) {
+AttachmentOptions GuestDeviceOptions(std::string name, bool is_writable, Nanoseconds since) {
   AttachmentOptions options;
-  options.holder = MakeHolder(name, "guest device");
+  options.holder = MakeHolder(name, "guest device", since);
   options.purpose = "root";
   options.device_name = std::move(name);
   options.permissions = GuestDevicePermissions(is_writable);

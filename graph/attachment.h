@@ -53,8 +53,10 @@ struct AttachmentOptions {
 };
 
 // The disk of a guest that is called `name`, in refusals and as the device that jobs are called
-// after. Nobody else writes while it is there (GuestDevicePermissions()).
-AttachmentOptions GuestDeviceOptions(std::string name, bool is_writable = true);
+// after. Nobody else writes while it is there (GuestDevicePermissions()). `since` is
+// Engine::clock().Now(), as explanations show it.
+AttachmentOptions GuestDeviceOptions(std::string name, bool is_writable = true,
+                                     Nanoseconds since = 0);
 
 // A run of the answer to "where does this range come from?"
 struct AllocationRun {

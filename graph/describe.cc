@@ -336,6 +336,12 @@ std::string DescribeChain(NodeView top) {
   return text;
 }
 
+std::string DescribeChain(Graph& graph, NodeId top) {
+  GraphView view(graph);
+  const absl::StatusOr<NodeView> node = view.Resolve(top);
+  return node.ok() ? DescribeChain(*node) : "(gone)";
+}
+
 std::string DescribeText(const GraphReader& reader) {
   std::string text;
   const std::vector<const Node*> nodes = NodesOf(reader);

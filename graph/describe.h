@@ -12,14 +12,18 @@
 #include <string>
 #include <vector>
 
+#include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/holder.h"
+#include "millrace/graph/node_id.h"
 #include "millrace/graph/permission.h"
 
 namespace millrace {
 
 // "top <- [filter] <- base": from `top` down by filtered and backing links, filters in brackets.
 std::string DescribeChain(NodeView top);
+// The same of a graph as it is now; of a node that is not there any more: "(gone)".
+std::string DescribeChain(Graph& graph, NodeId top) MILLRACE_OPENS_VIEW;
 
 // Several lines, for people:
 //   n1: memory-overlay, 8192 bytes, drained

@@ -125,7 +125,7 @@ class BlockJobCommitter final : public JobCommitter {
   Graph& graph_;
 };
 
-// What every block job's options have.
+// What every block job's options have, as their `job`.
 struct BlockJobOptions {
   JobSpec spec{};  // id, speed, finalize and dismiss
   OnError on_error = OnError::kReport;

@@ -1,9 +1,12 @@
 // BlockRuntime: what an embedder needs beside an engine to run block jobs: the drivers by name, a
-// graph, and its jobs; and their end, which comes whatever happens.
+// graph, and its jobs; and their end, which comes whatever happens. The one header of a program
+// that opens images and runs the library's jobs on them.
 //
 //   return BlockRuntime::Run({}, [](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND -> absl::Status {
-//     MILLRACE_ASSIGN_OR_RETURN(OpenedImage disk, blocks.CoOpenImage({.path = "disk.qcow2"}));
-//     return CoWork(blocks, disk);      // may return early: attachments of its own go with it
+//     MILLRACE_ASSIGN_OR_RETURN(Attachment guest,
+//                               blocks.CoOpenDevice("drive0", {.path = "disk.qcow2"}));
+//     MILLRACE_RETURN_IF_ERROR(blocks.CoStartStream({.top = guest.node()}).status());
+//     return blocks.jobs().CoWaitUntilOver("drive0");  // may return early: `guest` goes with it
 //   });
 //
 // A program with an engine of its own, and a loop, makes one in a coroutine and calls CoRun()
@@ -16,6 +19,8 @@
 #define MILLRACE_JOBS_BLOCK_RUNTIME_H_
 
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,13 +28,21 @@
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/engine.h"
+#include "millrace/engine/job/job_event.h"
 #include "millrace/engine/job/job_manager.h"
+#include "millrace/engine/scope/task_scope.h"
+#include "millrace/graph/attachment.h"
 #include "millrace/graph/builtin_drivers.h"
+#include "millrace/graph/describe.h"
 #include "millrace/graph/driver_registry.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/open_image.h"
 #include "millrace/jobs/block_job.h"
+#include "millrace/jobs/commit/commit_job.h"
+#include "millrace/jobs/insert_filter/insert_filter_job.h"
+#include "millrace/jobs/mirror/mirror_job.h"
+#include "millrace/jobs/stream/stream_job.h"
 
 namespace millrace {
 
@@ -67,6 +80,29 @@ class BlockRuntime {
   }
   absl::Status CoCreateImage(const CreateImageOptions& options) MILLRACE_MAY_SUSPEND {
     return millrace::CoCreateImage(graph_, drivers_, options);
+  }
+  // Opens an image, with what lies below it, for a guest's device of that name: the device alone
+  // keeps it open. It may write unless the image is opened read-only. Errors of CoOpenImage, and of
+  // Attachment::Attach.
+  absl::StatusOr<Attachment> CoOpenDevice(std::string name, const OpenImageOptions& options)
+      MILLRACE_MAY_SUSPEND;
+
+  // The jobs' factories with its graph and jobs; waited for by jobs().CoWaitUntilOver().
+  absl::StatusOr<JobNumber> CoStartStream(StreamOptions options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoStartStream(graph_, jobs_, std::move(options));
+  }
+  absl::StatusOr<JobNumber> CoStartCommit(CommitOptions options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoStartCommit(graph_, jobs_, std::move(options));
+  }
+  absl::StatusOr<JobNumber> CoStartMirror(MirrorOptions options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoStartMirror(graph_, jobs_, std::move(options));
+  }
+  absl::StatusOr<JobNumber> CoStartInsertFilter(std::unique_ptr<FilterDriver> filter,
+                                                InsertFilterOptions options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoStartInsertFilter(graph_, jobs_, std::move(filter), std::move(options));
+  }
+  absl::StatusOr<JobNumber> CoStartRemoveFilter(RemoveFilterOptions options) MILLRACE_MAY_SUSPEND {
+    return millrace::CoStartRemoveFilter(graph_, jobs_, std::move(options));
   }
 
   // Calls `main` and returns what it returns, after CoEnd(). Attachments that `main` has made must

@@ -65,7 +65,7 @@ absl::StatusOr<CommitRange> FindRange(const std::vector<ChainLink>& chain,
 absl::StatusOr<CommitOptions> OptionsFor(const std::vector<ChainLink>& chain,
                                          const CommitRange& range, const CommitFlags& flags) {
   CommitOptions options;
-  flags.ApplyTo(options, "commit");
+  flags.ApplyTo(options.job, "commit");
   options.root = chain[0].node;
   options.top = chain[range.top].node;
   options.base = chain[range.base].node;

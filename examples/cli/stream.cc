@@ -77,7 +77,7 @@ absl::StatusOr<StreamRange> FindRange(const std::vector<ChainLink>& chain,
 absl::StatusOr<StreamOptions> OptionsFor(const std::vector<ChainLink>& chain,
                                          const StreamRange& range, const StreamFlags& flags) {
   StreamOptions options;
-  flags.ApplyTo(options, "stream");
+  flags.ApplyTo(options.job, "stream");
   options.top = chain[range.top].node;
   // Also of --bottom: with that alone the library takes no name for the header, which is to keep
   // its style here.

@@ -8,12 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "millrace/engine/base/status_macros.h"
-#include "millrace/engine/engine.h"
-#include "millrace/engine/job/job_event.h"
-#include "millrace/graph/open_image.h"
 #include "millrace/jobs/block_runtime.h"
-#include "millrace/jobs/stream/stream_job.h"
 
 using namespace millrace;  // NOLINT: an example reads better without prefixes
 
@@ -21,21 +16,19 @@ absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
     MILLRACE_MAY_SUSPEND {
   // README: begin
   // What lies below the image is opened as its header says.
-  MILLRACE_ASSIGN_OR_RETURN(const OpenedImage disk,
-                            blocks.CoOpenImage({.path = path, .format = "qcow2"}));
-  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, Attachment::Attach(blocks.graph(), disk.top(),
-                                                                 GuestDeviceOptions("drive0")));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment guest,
+                            blocks.CoOpenDevice("drive0", {.path = path, .format = "qcow2"}));
+  // The job is called "drive0", as its device.
+  MILLRACE_RETURN_IF_ERROR(blocks.CoStartStream({.top = guest.node()}).status());
 
-  StreamOptions stream;
-  stream.top = guest.node();  // the job is called "drive0", as its device
-  MILLRACE_RETURN_IF_ERROR(CoStartStream(blocks.graph(), blocks.jobs(), stream).status());
   TaskScope scope("guest");
   scope.Spawn("guest", [&]() MILLRACE_MAY_SUSPEND {
     std::vector<char> sector(512);  // the guest goes on while the job works
-    return guest.CoRead(0, IoVector(sector.data(), sector.size()));
+    return guest.CoRead(0, IoVector(sector));
   });
   absl::Status status = blocks.jobs().CoWaitUntilOver("drive0");
   status.Update(scope.CoJoin());  // before `guest` goes: nothing of it may be under way then
+  std::cout << DescribeChain(blocks.graph(), guest.node()) << '\n';
   return status;
   // README: end
 }

@@ -77,8 +77,8 @@ std::string InWords(const Commit& commit) {
 
 absl::StatusOr<StreamOptions> Resolve(Graph& graph, const Stream& stream) {
   StreamOptions options;
-  ApplyId(options, stream.id, stream.filter, stream.speed);
-  options.on_error = stream.on_error;
+  ApplyId(options.job, stream.id, stream.filter, stream.speed);
+  options.job.on_error = stream.on_error;
   GraphView view(graph);
   if (!stream.base.empty() && !stream.base_node.empty()) {
     return RefuseJob(absl::StatusCode::kInvalidArgument, ConflictReason::kMutuallyExclusive,
@@ -100,7 +100,7 @@ absl::StatusOr<StreamOptions> Resolve(Graph& graph, const Stream& stream) {
 
 absl::StatusOr<CommitOptions> Resolve(Graph& graph, const Commit& commit) {
   CommitOptions options;
-  ApplyId(options, commit.id, commit.filter, commit.speed);
+  ApplyId(options.job, commit.id, commit.filter, commit.speed);
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView root, view.FindDeviceOrNode(commit.device));
   options.root = root.id();

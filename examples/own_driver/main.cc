@@ -20,7 +20,6 @@
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/graph/open_tree.h"
 #include "millrace/jobs/block_runtime.h"
-#include "millrace/jobs/insert_filter/insert_filter_job.h"
 
 namespace {
 
@@ -58,8 +57,8 @@ absl::Status CoGuest(Attachment& disk, const bool& stops) MILLRACE_MAY_SUSPEND {
   for (uint64_t i = 0; !stops; ++i) {
     const uint64_t offset = i * 7 * block.size() % (kDiskBytes / 2);
     std::fill(block.begin(), block.end(), static_cast<char>('a' + i % 26));
-    MILLRACE_RETURN_IF_ERROR(disk.CoWrite(offset, IoVector(block.data(), block.size())));
-    MILLRACE_RETURN_IF_ERROR(disk.CoRead(offset, IoVector(seen.data(), seen.size())));
+    MILLRACE_RETURN_IF_ERROR(disk.CoWrite(offset, IoVector(block)));
+    MILLRACE_RETURN_IF_ERROR(disk.CoRead(offset, IoVector(seen)));
     if (seen != block) return absl::DataLossError("the guest reads what it did not write");
     MILLRACE_RETURN_IF_ERROR(CoSleepFor(10 * kMicrosecond));
   }
@@ -81,14 +80,13 @@ absl::Status CoMeasure(BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
   insert.spec.id = "insert";
   insert.filter_name = "heat1";
   MILLRACE_ASSIGN_OR_RETURN(insert.below, FindNode(graph, "disk"));
-  MILLRACE_RETURN_IF_ERROR(
-      CoStartInsertFilter(graph, blocks.jobs(), std::move(filter), insert).status());
+  MILLRACE_RETURN_IF_ERROR(blocks.CoStartInsertFilter(std::move(filter), insert).status());
   MILLRACE_RETURN_IF_ERROR(blocks.jobs().CoWaitUntilOver("insert"));
   MILLRACE_RETURN_IF_ERROR(CoSleepFor(100 * kMillisecond));
   RemoveFilterOptions remove;
   remove.spec.id = "remove";
   MILLRACE_ASSIGN_OR_RETURN(remove.filter, FindNode(graph, "heat1"));
-  MILLRACE_RETURN_IF_ERROR(CoStartRemoveFilter(graph, blocks.jobs(), remove).status());
+  MILLRACE_RETURN_IF_ERROR(blocks.CoStartRemoveFilter(remove).status());
   return blocks.jobs().CoWaitUntilOver("remove");
 }
 

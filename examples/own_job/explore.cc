@@ -62,7 +62,7 @@ absl::StatusOr<NodeId> AddImage(Graph& graph, const std::string& name, Attachmen
 absl::Status CoStart(Graph& graph, JobManager& jobs, const std::string& name, NodeId image,
                      example::ScrubReport* report) MILLRACE_MAY_SUSPEND {
   example::ScrubOptions scrub;
-  scrub.spec.id = "scrub-" + name;
+  scrub.job.spec.id = "scrub-" + name;
   scrub.image = image;
   scrub.report = report;
   return example::CoStartScrub(graph, jobs, scrub).status();

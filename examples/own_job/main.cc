@@ -24,9 +24,9 @@ absl::Status CoScrub(BlockRuntime& blocks, const std::string& path, int64_t spee
   MILLRACE_ASSIGN_OR_RETURN(OpenedImage opened,
                             CoOpenImage(blocks.graph(), blocks.drivers(), image));
   example::ScrubOptions scrub;
-  scrub.spec.id = "scrub0";
-  scrub.spec.speed = speed;
-  scrub.on_error = OnError::kIgnore;  // go on, and tell where
+  scrub.job.spec.id = "scrub0";
+  scrub.job.spec.speed = speed;
+  scrub.job.on_error = OnError::kIgnore;  // go on, and tell where
   scrub.image = opened.top();
   scrub.report = report;
   MILLRACE_RETURN_IF_ERROR(example::CoStartScrub(blocks.graph(), blocks.jobs(), scrub).status());

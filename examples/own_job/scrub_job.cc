@@ -23,7 +23,7 @@ absl::StatusOr<BlockJobProofs> ClaimForScrub(Graph& graph, const ScrubOptions& o
   GraphView view(graph);
   // No operation is called "scrub": where an image may be streamed, it may be read for long.
   MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, options.image, Operation::kStream));
-  BlockJobProofs proofs = BlockJobProofs::For(graph, options.spec.id.value_or(""), "scrub");
+  BlockJobProofs proofs = BlockJobProofs::For(graph, options.job.spec.id.value_or(""), "scrub");
   proofs.ClaimAll(graph, options.image);
   return proofs;
 }
@@ -43,11 +43,11 @@ absl::StatusOr<Attachment> AttachReader(Graph& graph, const BlockJobProofs& proo
 
 absl::StatusOr<JobNumber> CoStartScrub(Graph& graph, JobManager& manager, ScrubOptions options) {
   if (options.report == nullptr) return absl::InvalidArgumentError("a scrub needs a report");
-  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.spec.id, options.spec.is_internal));
+  MILLRACE_RETURN_IF_ERROR(manager.CheckNewId(options.job.spec.id, options.job.spec.is_internal));
   MILLRACE_ASSIGN_OR_RETURN(BlockJobProofs proofs, ClaimForScrub(graph, options));
   MILLRACE_ASSIGN_OR_RETURN(Attachment reader, AttachReader(graph, proofs, options.image));
   auto job = std::make_unique<ScrubJob>(graph, std::move(proofs), std::move(reader), options);
-  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(options.spec, std::move(job)));
+  MILLRACE_ASSIGN_OR_RETURN(JobNumber number, manager.CoCreate(options.job.spec, std::move(job)));
   MILLRACE_RETURN_IF_ERROR(manager.CoStart(number));
   return number;
 }
@@ -56,7 +56,7 @@ ScrubJob::ScrubJob(Graph& graph, BlockJobProofs proofs, Attachment reader,
                    const ScrubOptions& options)
     : BlockJob(graph, std::move(proofs)),
       reader_(std::move(reader)),
-      on_error_(options.on_error),
+      on_error_(options.job.on_error),
       report_(*options.report) {}
 
 absl::Status ScrubJob::CoRun(JobContext& context) {

@@ -23,9 +23,10 @@ struct ScrubReport {
   std::vector<uint64_t> bad_offsets;  // starts of pieces that could not be read
 };
 
-struct ScrubOptions : BlockJobOptions {
-  NodeId image;
+struct ScrubOptions {
+  NodeId image{};
   ScrubReport* report = nullptr;  // must be given
+  BlockJobOptions job{};
 };
 
 // FailedPrecondition if another job has the image for itself; InvalidArgument without a report.

@@ -146,7 +146,7 @@ JobSpec ChainRun::SpecFor(std::string_view name, int64_t speed) const {
 
 absl::Status ChainRun::CoStream(std::string_view name, size_t top, size_t base, Jobs& jobs) {
   StreamOptions options;
-  options.spec = SpecFor(name, kHeldBack);
+  options.job.spec = SpecFor(name, kHeldBack);
   options.top = Image(top);
   options.base = Image(base);
   MILLRACE_ASSIGN_OR_RETURN(const JobNumber job, CoStartStream(graph_, jobs_, std::move(options)));
@@ -157,7 +157,7 @@ absl::Status ChainRun::CoStream(std::string_view name, size_t top, size_t base, 
 absl::Status ChainRun::CoCommit(std::string_view name, NodeId root, size_t top, size_t base,
                                 Jobs& jobs) {
   CommitOptions options;
-  options.spec = SpecFor(name, kHeldBack);
+  options.job.spec = SpecFor(name, kHeldBack);
   options.root = root;
   options.top = Image(top);
   options.base = Image(base);

@@ -24,7 +24,7 @@ std::optional<ConflictReason> ReasonOf(const absl::Status& status) {
 // A commit of n2 into n0, under its filter "cf".
 absl::Status CoStartCommitBelow(Stage& stage) MILLRACE_MAY_SUSPEND {
   CommitOptions commit = stage.Commit("c", 2, 0);
-  commit.filter_name = "cf";
+  commit.job.filter_name = "cf";
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(std::move(commit)));
   stage.views().OnCommitted(2, 0);
   return absl::OkStatus();
@@ -55,10 +55,10 @@ absl::Status CoStreamAboveCommit(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoFinalizeNeighbours(Stage& stage, std::string first, std::string second)
     MILLRACE_MAY_SUSPEND {
   CommitOptions commit = stage.Commit("c", 2, 0);
-  commit.filter_name = "cf";
-  commit.spec.finalizes_automatically = false;
+  commit.job.filter_name = "cf";
+  commit.job.spec.finalizes_automatically = false;
   StreamOptions stream = stage.StreamToBottom("s", 4, 3);
-  stream.spec.finalizes_automatically = false;
+  stream.job.spec.finalizes_automatically = false;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(std::move(commit)));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(std::move(stream)));
   stage.views().OnCommitted(2, 0);
@@ -91,8 +91,8 @@ absl::Status CoStreamFinalizedFirst(Stage& stage) MILLRACE_MAY_SUSPEND {
 // overlapping_5: the stream's base is the filter; the commit is given up in the end.
 absl::Status CoStreamOnFilterThenCancel(Stage& stage) MILLRACE_MAY_SUSPEND {
   CommitOptions commit = stage.Commit("c", 2, 0);
-  commit.filter_name = "cf";
-  commit.spec.finalizes_automatically = false;
+  commit.job.filter_name = "cf";
+  commit.job.spec.finalizes_automatically = false;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(std::move(commit)));
   StreamOptions stream = stage.Stream("s", 4, std::nullopt);
   stream.base = stage.Find("cf");

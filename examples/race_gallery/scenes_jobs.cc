@@ -18,7 +18,7 @@ namespace {
 
 absl::Status CoLetLoose(Stage& stage) MILLRACE_MAY_SUSPEND {
   StreamOptions stream = stage.Stream("s", 3, 1);
-  stream.spec.speed = 1;
+  stream.job.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   stage.CoSleep(kSecond);
   MILLRACE_RETURN_IF_ERROR(stage.user().SetSpeed("s", 0));
@@ -30,7 +30,7 @@ absl::Status CoLetLoose(Stage& stage) MILLRACE_MAY_SUSPEND {
 
 absl::Status CoCancelAsleep(Stage& stage) MILLRACE_MAY_SUSPEND {
   StreamOptions stream = stage.Stream("s", 3, 1);
-  stream.spec.speed = 1;
+  stream.job.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   stage.CoSleep(kSecond);
   MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("s", true));
@@ -75,10 +75,10 @@ absl::Status CoCancelAtAnyTime(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoCancelOneOfTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
   const std::shared_ptr<JobTransaction> together = stage.jobs().NewTransaction();
   StreamOptions slow = stage.Stream("s", 5, 3);
-  slow.spec.transaction = together;
-  slow.spec.speed = 1;
+  slow.job.spec.transaction = together;
+  slow.job.spec.speed = 1;
   StreamOptions quick = stage.Stream("q", 2, 0);
-  quick.spec.transaction = together;
+  quick.job.spec.transaction = together;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(slow));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(quick));
   stage.CoSleep(kSecond);
@@ -92,7 +92,7 @@ absl::Status CoCancelOneOfTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
 // A commit is cancelled, and its range is used again.
 absl::Status CoCancelCommitThenStream(Stage& stage) MILLRACE_MAY_SUSPEND {
   CommitOptions commit = stage.Commit("c", 3, 0);
-  commit.spec.speed = 1;
+  commit.job.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(commit));
   MILLRACE_RETURN_IF_ERROR(stage.user().Cancel("c", true));
   stage.CoOver("c").IgnoreError();
@@ -109,7 +109,7 @@ absl::Status CoCancelByOldNumber(Stage& stage) MILLRACE_MAY_SUSPEND {
                             CoStartStream(stage.graph(), stage.jobs(), stage.Stream("s", 3, 2)));
   stage.CoEndsWell("s");
   StreamOptions other = stage.Stream("t", 3, 1);
-  other.spec.speed = 1024;
+  other.job.spec.speed = 1024;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(other));
   stage.user().Cancel(old, true).IgnoreError();
   stage.CoEndsWell("t");
@@ -120,9 +120,9 @@ absl::Status CoCancelByOldNumber(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoDrainBetweenMembers(Stage& stage) MILLRACE_MAY_SUSPEND {
   const std::shared_ptr<JobTransaction> together = stage.jobs().NewTransaction();
   StreamOptions upper = stage.Stream("u", 5, 3);
-  upper.spec.transaction = together;
+  upper.job.spec.transaction = together;
   StreamOptions lower = stage.Stream("l", 2, 0);
-  lower.spec.transaction = together;
+  lower.job.spec.transaction = together;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(upper));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(lower));
   stage.engine().simulated_io()->SetLatency(kMillisecond);
@@ -142,9 +142,9 @@ absl::Status CoDrainBetweenMembers(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoShutDownTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
   const std::shared_ptr<JobTransaction> together = stage.jobs().NewTransaction();
   StreamOptions upper = stage.Stream("u", 5, 3);
-  upper.spec.transaction = together;
+  upper.job.spec.transaction = together;
   StreamOptions lower = stage.Stream("l", 2, 0);
-  lower.spec.transaction = together;
+  lower.job.spec.transaction = together;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(upper));
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(lower));
   return absl::OkStatus();
@@ -154,12 +154,12 @@ absl::Status CoShutDownTwo(Stage& stage) MILLRACE_MAY_SUSPEND {
 absl::Status CoShutDownMany(Stage& stage) MILLRACE_MAY_SUSPEND {
   for (const size_t top : {1u, 3u}) {
     StreamOptions quick = stage.Stream(StrCat("q", top), top, top - 1);
-    quick.spec.dismisses_automatically = false;
+    quick.job.spec.dismisses_automatically = false;
     MILLRACE_RETURN_IF_ERROR(stage.CoStart(quick));
     stage.CoOver(StrCat("q", top)).IgnoreError();
   }
   StreamOptions slow = stage.Stream("s", 5, 3);
-  slow.spec.speed = 1;
+  slow.job.spec.speed = 1;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(slow));
   CoYield();
   stage.jobs().CoShutdown();
@@ -171,7 +171,7 @@ absl::Status CoShutDownMany(Stage& stage) MILLRACE_MAY_SUSPEND {
 // A user's pause: once the job is called paused it does no I/O (J2), until it is resumed.
 absl::Status CoPauseMeansQuiet(Stage& stage) MILLRACE_MAY_SUSPEND {
   StreamOptions stream = stage.Stream("s", 3, 0);
-  stream.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece
+  stream.job.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   CoYieldTimes(6);
   if (stage.user().Pause("s").ok() && stage.CoWaitForState("s", JobState::kPaused)) {
@@ -286,7 +286,7 @@ absl::Status CoPieceFails(Stage& stage) MILLRACE_MAY_SUSPEND {
                                        .path = "n3",
                                        .nth = kNth[stage.Draw(8, "operation that fails")]});
   StreamOptions stream = stage.Stream("s", 3, 1);
-  stream.spec.speed = int64_t{1} << 40;  // no limit in fact
+  stream.job.spec.speed = int64_t{1} << 40;  // no limit in fact
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   stage.CoOver("s").IgnoreError();
   stage.engine().simulated_io()->ClearFailures();
@@ -302,7 +302,7 @@ absl::Status CoStreamBesideGuest(Stage& stage) MILLRACE_MAY_SUSPEND {
 // With a speed limit the job's filter keeps what the guest reads.
 absl::Status CoSlowStreamBesideGuest(Stage& stage) MILLRACE_MAY_SUSPEND {
   StreamOptions stream = stage.Stream("s", 3, 0);
-  stream.spec.speed = 1 << 20;
+  stream.job.spec.speed = 1 << 20;
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(stream));
   stage.CoEndsWell("s");
   return absl::OkStatus();

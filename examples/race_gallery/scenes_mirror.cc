@@ -93,7 +93,7 @@ absl::Status CoCompleteUnderLoad(Stage& stage) MILLRACE_MAY_SUSPEND {
 // Some places are written while the mirror copies them for the first time.
 absl::Status CoHotSpot(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
-  options.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece, several at a time
+  options.job.spec.speed = int64_t{1} << 40;  // no limit in fact; piece by piece, several at a time
   stage.Spawn("writer", [&stage]() MILLRACE_MAY_SUSPEND -> absl::Status {
     for (uint64_t sector = 0; sector < Stage::kSectors; sector += 3) {
       MILLRACE_RETURN_IF_ERROR(stage.disk().CoWrite(stage.chain().guest, sector, 1));
@@ -198,7 +198,7 @@ absl::Status CoCancelWithBrokenTarget(Stage& stage) MILLRACE_MAY_SUSPEND {
 // is drained twice a second.
 absl::Status CoDrainsBesidePacedMirror(Stage& stage) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, stage.CoMirrorTo("t"));
-  options.spec.speed = 512;
+  options.job.spec.speed = 512;
   const Nanoseconds start = stage.engine().clock().Now();
   MILLRACE_RETURN_IF_ERROR(stage.CoStart(options));
   for (;;) {

@@ -153,7 +153,7 @@ absl::Status CoMirrorInBatches(Stage& stage) MILLRACE_MAY_SUSPEND {
            .path = copy.path,
            .nth = 1 + stage.Draw(3, "write that fails")});
   MirrorOptions mirror;
-  mirror.spec.id = "m";
+  mirror.job.spec.id = "m";
   mirror.source = guest.image.top();
   mirror.target = copy.image.top();
   mirror.granularity = TaggedDisk::kSector;

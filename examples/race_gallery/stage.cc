@@ -127,7 +127,7 @@ absl::StatusOr<MirrorOptions> Stage::CoMirrorTo(std::string target_name) {
   driver.image = target_image_;
   driver.filename = StrCat("img-", target_name);
   MirrorOptions options;
-  options.spec.id = "m";
+  options.job.spec.id = "m";
   options.source = chain_.top();
   options.granularity = 512;
   {

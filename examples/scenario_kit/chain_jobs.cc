@@ -27,7 +27,7 @@ NodeId ChainJobs::Find(std::string_view name) {
 
 StreamOptions ChainJobs::Stream(std::string id, size_t top, std::optional<size_t> base) {
   StreamOptions options;
-  options.spec.id = std::move(id);
+  options.job.spec.id = std::move(id);
   options.top = node(top);
   if (base) options.base = node(*base);
   return options;
@@ -41,7 +41,7 @@ StreamOptions ChainJobs::StreamToBottom(std::string id, size_t top, size_t botto
 
 CommitOptions ChainJobs::Commit(std::string id, size_t top, size_t base) {
   CommitOptions options;
-  options.spec.id = std::move(id);
+  options.job.spec.id = std::move(id);
   options.root = chain().nodes.back();
   options.top = node(top);
   options.base = node(base);
@@ -54,17 +54,17 @@ void ChainJobs::NoteStart(std::string_view type, const JobSpec& spec) {
 }
 
 absl::Status ChainJobs::CoStart(StreamOptions options) {
-  NoteStart("stream", options.spec);
+  NoteStart("stream", options.job.spec);
   return CoStartStream(graph(), jobs(), std::move(options)).status();
 }
 
 absl::Status ChainJobs::CoStart(CommitOptions options) {
-  NoteStart("commit", options.spec);
+  NoteStart("commit", options.job.spec);
   return CoStartCommit(graph(), jobs(), std::move(options)).status();
 }
 
 absl::Status ChainJobs::CoStart(MirrorOptions options) {
-  NoteStart("mirror", options.spec);
+  NoteStart("mirror", options.job.spec);
   return CoStartMirror(graph(), jobs(), std::move(options)).status();
 }
 

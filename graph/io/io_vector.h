@@ -9,6 +9,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <type_traits>
+#include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
@@ -19,7 +22,13 @@ class IoVector {
  public:
   IoVector() = default;
   IoVector(void* data, size_t bytes) { Append(data, bytes); }
-  explicit IoVector(absl::Span<uint8_t> memory) { Append(memory.data(), memory.size()); }
+  // All of a std::vector, std::array, absl::Span … of bytes.
+  template <typename Bytes>
+  requires(sizeof(*std::data(std::declval<Bytes&>())) == 1 &&
+           !std::is_const_v<std::remove_pointer_t<
+               decltype(std::data(std::declval<Bytes&>()))>>) explicit IoVector(Bytes&& memory) {
+    Append(std::data(memory), std::size(memory));
+  }
   explicit IoVector(absl::Span<const iovec> pieces);
   // For writes only: the memory is not written to.
   static IoVector OfConst(const void* data, size_t bytes) {

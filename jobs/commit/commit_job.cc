@@ -90,20 +90,20 @@ absl::StatusOr<CommitProofs> ClaimForNewCommit(Graph& graph, const JobManager& m
                                                const CommitOptions& options) {
   MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForCommit(graph, options, ""));
   // Only an active commit's filter stands before the job core has heard of the job.
-  if (proofs.is_active) MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options));
-  MILLRACE_ASSIGN_OR_RETURN(proofs.holder->id, NewJobId(graph, manager, options, options.root));
+  if (proofs.is_active) MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options.job));
+  MILLRACE_ASSIGN_OR_RETURN(proofs.holder->id, NewJobId(graph, manager, options.job, options.root));
   return proofs;
 }
 
 absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, CommitOptions options) {
   MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs, ClaimForNewCommit(graph, manager, options));
-  if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
+  if (!options.job.spec.is_internal) options.job.spec.id = proofs.holder->id;
   if (proofs.is_active) {
     const NodeId lowest = proofs.lowest;
-    return CoStartActiveCommit(graph, manager, std::move(proofs), lowest, options,
+    return CoStartActiveCommit(graph, manager, std::move(proofs), lowest, options.job,
                                options.empties_top);
   }
-  JobSpec spec = options.spec;
+  JobSpec spec = options.job.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<CommitJob> job,
                             CommitJob::CoCreate(graph, std::move(proofs), std::move(options)));
   return CoCreateAndStart(manager, std::move(spec), std::move(job));
@@ -112,7 +112,7 @@ absl::StatusOr<JobNumber> CoStartCommit(Graph& graph, JobManager& manager, Commi
 absl::Status RehearseCommitStart(Graph& graph, CommitProofs proofs, const CommitOptions& options) {
   if (proofs.is_active) {
     const NodeId lowest = proofs.lowest;
-    return RehearseActiveCommitStart(graph, std::move(proofs), lowest, options,
+    return RehearseActiveCommitStart(graph, std::move(proofs), lowest, options.job,
                                      options.empties_top);
   }
   NodeId filter;
@@ -122,7 +122,7 @@ absl::Status RehearseCommitStart(Graph& graph, CommitProofs proofs, const Commit
   const auto rehearse = [&]() MILLRACE_OPENS_VIEW {
     MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.base));
     MILLRACE_RETURN_IF_ERROR(rehearsal.Then([&](GraphTransaction& change) {
-      filter = StageFilterBeside(change, MakeCommitFilter(), options.filter_name, proofs.top,
+      filter = StageFilterBeside(change, MakeCommitFilter(), options.job.filter_name, proofs.top,
                                  JobEdge(proofs, "commit filter", {}), &reader);
       return absl::OkStatus();
     }));
@@ -141,9 +141,9 @@ absl::Status RehearseCommitStart(Graph& graph, CommitProofs proofs, const Commit
 absl::Status CommitJob::CoSetUp(Graph& graph, CommitProofs& proofs, const CommitOptions& options,
                                 CopySetUp* set_up) {
   MILLRACE_RETURN_IF_ERROR(CoMakeTargetWritable(graph, proofs, proofs.base, set_up));
-  MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(graph, proofs, MakeCommitFilter(), options.filter_name,
-                                            proofs.top, JobEdge(proofs, "commit filter", {}),
-                                            set_up));
+  MILLRACE_RETURN_IF_ERROR(CoPutFilterAbove(graph, proofs, MakeCommitFilter(),
+                                            options.job.filter_name, proofs.top,
+                                            JobEdge(proofs, "commit filter", {}), set_up));
   MILLRACE_ASSIGN_OR_RETURN(set_up->writer, HoldChain(graph, proofs, options.root));
   return absl::OkStatus();
 }
@@ -173,8 +173,8 @@ CommitJob::CommitJob(Graph& graph, CommitProofs commit_proofs, CopySetUp set_up,
               {.first = NodeId(),
                .last = lowest_,
                .target = NodeId(),
-               .on_error = options_.on_error,
-               .tuning = options_.copy}) {}
+               .on_error = options_.job.on_error,
+               .tuning = options_.job.copy}) {}
 
 CommitJob::~CommitJob() = default;
 
@@ -233,7 +233,8 @@ absl::Status CommitJob::CoZeroRest(JobContext& context) {
       continue;
     }
     const absl::Status& status = written.status();
-    const ErrorAction action = context.HandleError(options_.on_error, IoOperation::kWrite, status);
+    const ErrorAction action =
+        context.HandleError(options_.job.on_error, IoOperation::kWrite, status);
     if (action == ErrorAction::kReport) return status;
     if (action == ErrorAction::kIgnore) context.CoSleep(kErrorBackOff);
   }

@@ -29,7 +29,7 @@
 
 namespace millrace {
 
-struct CommitOptions : BlockJobOptions {
+struct CommitOptions {
   NodeId root{};                 // the device
   NodeId top{};                  // the root or below it
   std::optional<NodeId> base{};  // below the top; none: the bottom-most image
@@ -40,6 +40,7 @@ struct CommitOptions : BlockJobOptions {
   // Only of an active layer right above the base: whoever stands on the top stays there, and the
   // top, whose content the base has by then, is emptied. The job ends by itself.
   bool empties_top = false;
+  BlockJobOptions job{};
 };
 
 struct CommitProofs : BlockJobProofs {

@@ -86,7 +86,7 @@ absl::StatusOr<std::shared_ptr<MirrorChanges>> TrackSource(Graph& graph, const M
 MirrorOptions OptionsOfActiveCommit(const MirrorProofs& proofs, const BlockJobOptions& options,
                                     bool empties_source) {
   MirrorOptions mirror;
-  static_cast<BlockJobOptions&>(mirror) = options;
+  mirror.job = options;
   mirror.source = proofs.source;
   mirror.target = proofs.target;
   mirror.on_source_error = options.on_error;
@@ -97,7 +97,7 @@ MirrorOptions OptionsOfActiveCommit(const MirrorProofs& proofs, const BlockJobOp
 
 absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProofs proofs,
                                    MirrorOptions options) MILLRACE_MAY_SUSPEND {
-  JobSpec spec = options.spec;
+  JobSpec spec = options.job.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<MirrorJob> job,
                             MirrorJob::CoCreate(graph, std::move(proofs), std::move(options)));
   return CoCreateAndStart(manager, std::move(spec), std::move(job));
@@ -107,15 +107,15 @@ absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProo
 
 absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& manager,
                                                const MirrorOptions& options) {
-  MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options));
+  MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options.job));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
-                            NewJobId(graph, manager, options, options.source));
+                            NewJobId(graph, manager, options.job, options.source));
   return ClaimForMirror(graph, options, id);
 }
 
 absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, MirrorOptions options) {
   MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, ClaimForNewMirror(graph, manager, options));
-  if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
+  if (!options.job.spec.is_internal) options.job.spec.id = proofs.holder->id;
   return CoLaunch(graph, manager, std::move(proofs), std::move(options));
 }
 
@@ -138,9 +138,9 @@ absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const Mirror
     MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.target));
   }
   absl::Status status = rehearsal.Then([&](GraphTransaction& change) {
-    filter =
-        StageFilterBeside(change, MakeMirrorFilter(changes, proofs.is_target_below),
-                          options.filter_name, proofs.source, FilterEdge(proofs, options), &reader);
+    filter = StageFilterBeside(change, MakeMirrorFilter(changes, proofs.is_target_below),
+                               options.job.filter_name, proofs.source, FilterEdge(proofs, options),
+                               &reader);
     return absl::OkStatus();
   });
   if (status.ok()) {
@@ -175,7 +175,7 @@ absl::Status MirrorJob::CoSetUpNodes(Graph& graph, MirrorProofs& proofs,
   MILLRACE_ASSIGN_OR_RETURN(set_up->changes, TrackSource(graph, proofs));
   absl::Status status =
       CoPutFilterAbove(graph, proofs, MakeMirrorFilter(set_up->changes, proofs.is_target_below),
-                       options.filter_name, proofs.source, FilterEdge(proofs, options), set_up);
+                       options.job.filter_name, proofs.source, FilterEdge(proofs, options), set_up);
   if (!status.ok()) return AsLateIfOfPermissions(std::move(status), proofs);
   absl::StatusOr<Attachment> writer = HoldSourceAndTarget(graph, proofs);
   if (!writer.ok()) return AsLateRefusal(writer.status(), proofs);
@@ -216,7 +216,7 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
       copier_(graph, set_up_.changes->bitmap(), set_up_.filter, set_up_.writer,
               {.buffer_bytes = mirror_proofs.buffer_bytes,
                .unmap = options_.unmap,
-               .latency_target = options_.copy.latency_target,
+               .latency_target = options_.job.copy.latency_target,
                .target_cluster_bytes = mirror_proofs.target_cluster_bytes,
                .lowest = mirror_proofs.lowest}),
       copy_mode_(options_.copy_mode) {}

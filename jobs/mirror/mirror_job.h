@@ -86,8 +86,7 @@ inline constexpr uint64_t kMirrorGranularityMax = 64 * 1024 * 1024;
 inline constexpr uint64_t kMirrorGranularityWhole = 4 * 1024;
 inline constexpr int64_t kMirrorBufferBytes = 16 * 1024 * 1024;
 
-// `on_error` of the base is not used: each side has its own policy.
-struct MirrorOptions : BlockJobOptions {
+struct MirrorOptions {
   NodeId source{};  // the device: a node with users and no parent nodes
   NodeId target{};  // open, writable, of the same size
   MirrorSync sync = MirrorSync::kFull;
@@ -112,6 +111,7 @@ struct MirrorOptions : BlockJobOptions {
   // Whether the target is known to read as zeroes, so that nothing need be zeroed before a full
   // copy.
   bool target_is_zero = false;
+  BlockJobOptions job{};  // but its on_error: each side has a policy of its own
 };
 
 // What a mirror has in its hands once nobody can get in its way any more, and what it is to do.

@@ -105,15 +105,16 @@ void StreamJob::Mover::OnPace(bool is_full_speed) {
 
 absl::StatusOr<StreamProofs> ClaimForNewStream(Graph& graph, const JobManager& manager,
                                                const StreamOptions& options) {
-  MILLRACE_RETURN_IF_ERROR(At(kMakeFilterStep, CheckFilterName(graph, options)));
-  MILLRACE_ASSIGN_OR_RETURN(const std::string id, NewJobId(graph, manager, options, options.top));
+  MILLRACE_RETURN_IF_ERROR(At(kMakeFilterStep, CheckFilterName(graph, options.job)));
+  MILLRACE_ASSIGN_OR_RETURN(const std::string id,
+                            NewJobId(graph, manager, options.job, options.top));
   return ClaimForStream(graph, options, id);
 }
 
 absl::StatusOr<JobNumber> CoStartStream(Graph& graph, JobManager& manager, StreamOptions options) {
   MILLRACE_ASSIGN_OR_RETURN(StreamProofs proofs, ClaimForNewStream(graph, manager, options));
-  if (!options.spec.is_internal) options.spec.id = proofs.holder->id;
-  JobSpec spec = options.spec;
+  if (!options.job.spec.is_internal) options.job.spec.id = proofs.holder->id;
+  JobSpec spec = options.job.spec;
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<StreamJob> job,
                             StreamJob::CoCreate(graph, std::move(proofs), std::move(options)));
   return CoCreateAndStart(manager, std::move(spec), std::move(job));
@@ -128,8 +129,8 @@ absl::Status RehearseStreamStart(Graph& graph, StreamProofs proofs, const Stream
   StartRehearsal rehearsal(graph, proofs);
   MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.overlay));
   MILLRACE_RETURN_IF_ERROR(At(kMakeFilterStep, rehearsal.Then([&](GraphTransaction& change) {
-    filter = StageFilterBeside(change, MakeCopyOnReadDriver(filter_options), options.filter_name,
-                               top, FilterEdge(proofs), &reader);
+    filter = StageFilterBeside(change, MakeCopyOnReadDriver(filter_options),
+                               options.job.filter_name, top, FilterEdge(proofs), &reader);
     return absl::OkStatus();
   })));
   absl::Status status = rehearsal.Then(
@@ -166,8 +167,9 @@ absl::StatusOr<std::unique_ptr<StreamJob>> StreamJob::CoCreate(Graph& graph, Str
   }
   const auto reads_pass = std::make_shared<bool>(false);
   CopyOnReadOptions filter = FilterOptions(graph, proofs, reads_pass);
-  absl::StatusOr<Attachment> reader = CoAddFilterBeside(
-      graph, MakeCopyOnReadDriver(std::move(filter)), options.filter_name, top, FilterEdge(proofs));
+  absl::StatusOr<Attachment> reader =
+      CoAddFilterBeside(graph, MakeCopyOnReadDriver(std::move(filter)), options.job.filter_name,
+                        top, FilterEdge(proofs));
   absl::Status status = At(kMakeFilterStep, reader.status());
   if (status.ok()) {
     status = AsLateRefusal(HoldNodes(graph, proofs, *reader, top, lease_end), proofs);
@@ -208,10 +210,10 @@ StreamJob::StreamJob(Graph& graph, StreamProofs stream_proofs, Filter filter, St
               {.first = overlay_,
                .last = bottom_,
                .target = overlay_,
-               .on_error = options_.on_error,
+               .on_error = options_.job.on_error,
                .ignoring_skips = true,
                .names_reads_only = true,
-               .tuning = options_.copy}) {}
+               .tuning = options_.job.copy}) {}
 
 StreamJob::~StreamJob() = default;
 

@@ -24,7 +24,7 @@
 
 namespace millrace {
 
-struct StreamOptions : BlockJobOptions {
+struct StreamOptions {
   // The device: the top, or a filter above it. Attachment::node() of the guest is right whatever
   // stands there now, and the job is then called after the guest's device. The job's own filter
   // goes directly above this node, so what the job writes passes every filter between this node and
@@ -37,6 +37,7 @@ struct StreamOptions : BlockJobOptions {
   std::string backing_filename{};
   // Whether a base that is a mere file is called "raw" there, not by its protocol.
   bool masks_protocol = false;
+  BlockJobOptions job{};
 };
 
 // What a stream has in its hands once nobody can get in its way any more.

@@ -35,6 +35,11 @@ case "$kind" in
     "$compiler" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags millrace) "$here/program.cc" \
       $(pkg-config --libs millrace) -o program
     told=$(pkg-config --modversion millrace)
+    [[ $(pkg-config --libs millrace) != *explore* ]]
+    # shellcheck disable=SC2046
+    "$compiler" -std=c++20 $(pkg-config --cflags millrace-explore) "$here/explore_program.cc" \
+      $(pkg-config --libs millrace-explore) -o explore_program
+    ./explore_program
     ;;
   sanitized)
     # Classes of ours would be of another size in it than in the library: it does not link, and the

@@ -2,15 +2,11 @@
 #include <cstdio>
 #include <memory>
 #include <string_view>
+#include <vector>
 
-#include "millrace/engine/engine.h"
 #include "millrace/engine/sync/sleep.h"
 #include "millrace/engine/version.h"
-#include "millrace/graph/builtin_drivers.h"
-#include "millrace/graph/image_tools.h"
-#include "millrace/graph/open_image.h"
-#include "millrace/jobs/insert_filter/insert_filter_job.h"
-#include "millrace/jobs/stream/stream_job.h"
+#include "millrace/jobs/block_runtime.h"
 
 namespace {
 
@@ -30,6 +26,11 @@ void NameOptions() {
   static_cast<void>(NodeOptions{.name = "a"});
   static_cast<void>(JobSpec{.id = "a"});
   static_cast<void>(InsertFilterOptions{.spec = {.speed = 1}});
+  static_cast<void>(StreamOptions{.backing_filename = "a", .job = {.spec = {.speed = 1}}});
+  static_cast<void>(CommitOptions{.empties_top = true});
+  static_cast<void>(MirrorOptions{.sync = MirrorSync::kTop, .job = {.filter_name = "a"}});
+  std::vector<char> bytes(512);
+  static_cast<void>(IoVector(bytes));
   static_cast<void>(Conflict{.object = "a"});
 }
 

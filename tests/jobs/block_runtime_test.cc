@@ -4,12 +4,14 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "examples/scenario_kit/memory_chain.h"
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/sync/sleep.h"
 #include "millrace/jobs/stream/stream_job.h"
 #include "tests/support/simulation.h"
 
@@ -19,8 +21,8 @@ namespace {
 absl::Status CoLeaveEarly(BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(blocks.graph(), {}, false));
   StreamOptions stream;
-  stream.spec.id = "s";
-  stream.spec.speed = 1;  // it will not end by itself
+  stream.job.spec.id = "s";
+  stream.job.spec.speed = 1;  // it will not end by itself
   stream.top = chain.top();
   MILLRACE_RETURN_IF_ERROR(CoStartStream(blocks.graph(), blocks.jobs(), stream).status());
   return absl::DataLossError("the work failed in the middle");
@@ -61,6 +63,54 @@ TEST(BlockRuntime, IsAllThatAProgramWithoutALoopNeeds) {
       });
   EXPECT_EQ(status, absl::UnavailableError("what main says"));
   EXPECT_EQ(nodes, 2u);
+}
+
+TEST(BlockRuntime, OpensADeviceAndStreamsIntoIt) {
+  const absl::Status status =
+      BlockRuntime::Run({.simulated = true}, [&](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+        MILLRACE_RETURN_IF_ERROR(
+            blocks.CoCreateImage({.path = "base", .qcow2 = {.bytes = 1 << 20}}));
+        MILLRACE_RETURN_IF_ERROR(blocks.CoCreateImage(
+            {.path = "top",
+             .qcow2 = {.bytes = 1 << 20, .backing_filename = "base", .backing_format = "qcow2"}}));
+        MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
+        OpenImageOptions image{.path = "top", .format = "qcow2", .node_names = {"top", "base"}};
+        MILLRACE_ASSIGN_OR_RETURN(Attachment guest, blocks.CoOpenDevice("vda", image));
+        EXPECT_EQ(guest.holder()->since, kMillisecond);
+        EXPECT_EQ(DescribeChain(blocks.graph(), guest.node()), "top <- base");
+        std::vector<char> sector(512, 'x');
+        MILLRACE_RETURN_IF_ERROR(guest.CoWrite(0, IoVector(sector)));
+        MILLRACE_ASSIGN_OR_RETURN(const JobNumber job, blocks.CoStartStream({.top = guest.node()}));
+        MILLRACE_RETURN_IF_ERROR(blocks.jobs().CoWaitUntilOver(job));
+        EXPECT_EQ(DescribeChain(blocks.graph(), guest.node()), "top");
+        const NodeId top = guest.node();
+        guest.CoDetach();
+        EXPECT_EQ(DescribeChain(blocks.graph(), top), "(gone)");
+        return absl::OkStatus();
+      });
+  EXPECT_EQ(status, absl::OkStatus());
+}
+
+TEST(BlockRuntime, ADeviceThatIsRefusedLeavesNothingOpen) {
+  const absl::Status status =
+      BlockRuntime::Run({.simulated = true}, [&](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+        for (const char* path : {"one", "two"}) {
+          MILLRACE_RETURN_IF_ERROR(
+              blocks.CoCreateImage({.path = path, .qcow2 = {.bytes = 1 << 20}}));
+        }
+        MILLRACE_ASSIGN_OR_RETURN(const Attachment guest,
+                                  blocks.CoOpenDevice("vda", {.path = "one", .format = "qcow2"}));
+        const size_t nodes = blocks.graph().node_count();
+        const OpenImageOptions two{.path = "two", .format = "qcow2", .is_read_only = true};
+        const absl::Status refusal = blocks.CoOpenDevice("vda", two).status();
+        EXPECT_FALSE(refusal.ok());
+        EXPECT_NE(refusal.message().find("vda"), std::string::npos) << refusal;
+        EXPECT_EQ(blocks.graph().node_count(), nodes);
+        MILLRACE_ASSIGN_OR_RETURN(Attachment reader, blocks.CoOpenDevice("vdb", two));
+        EXPECT_FALSE(reader.CoWrite(0, IoVector::OfConst("x", 1)).ok());
+        return absl::OkStatus();
+      });
+  EXPECT_EQ(status, absl::OkStatus());
 }
 
 TEST(BlockRuntimeDeathTest, WhatMainThrowsIsNotLostForAGraphThatStillHasNodes) {

@@ -54,7 +54,7 @@ Edge& LinkBelow(ChainStory& story, size_t layer) {
 TEST(ChainStory, ALinkThatLosesItsLeaseWhileTheJobIsAtWorkIsFound) {
   const std::string finding = FindingOf([](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.Stream("s", 3, 0);
-    stream.spec.speed = 1;
+    stream.job.spec.speed = 1;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     Edge& link = LinkBelow(story, 2);
     FrozenChainCore* const lease = std::exchange(link.lease, nullptr);

@@ -56,11 +56,11 @@ void CommitOver(const std::vector<uint64_t>& sizes, OnError on_error, const Body
                                 CoMakeMemoryChain(world.graph(), options, false));
       MILLRACE_ASSIGN_OR_RETURN(const std::string before, CoContent(chain.guest));
       CommitOptions commit;
-      commit.spec.id = "c";
+      commit.job.spec.id = "c";
       commit.root = chain.top();
       commit.top = chain.nodes[sizes.size() - 2];
       commit.base = chain.nodes[0];
-      commit.on_error = on_error;
+      commit.job.on_error = on_error;
       MILLRACE_RETURN_IF_ERROR(
           CoStartCommit(world.graph(), world.jobs(), std::move(commit)).status());
       MILLRACE_RETURN_IF_ERROR(meanwhile(world, chain));
@@ -123,14 +123,14 @@ void CommitOnce(const OneCommit& c, const Body& before, const Body& meanwhile) {
     MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(world.graph(), options, false));
     MILLRACE_RETURN_IF_ERROR(before(world, chain));
     CommitOptions commit;
-    commit.spec.id = "c";
-    commit.spec.speed = c.speed;
-    commit.spec.finalizes_automatically = c.finalizes_automatically;
+    commit.job.spec.id = "c";
+    commit.job.spec.speed = c.speed;
+    commit.job.spec.finalizes_automatically = c.finalizes_automatically;
     commit.root = chain.top();
     commit.top = chain.nodes[c.sizes.size() - 2];
     commit.base = chain.nodes[0];
-    commit.on_error = c.on_error;
-    commit.filter_name = "filter";
+    commit.job.on_error = c.on_error;
+    commit.job.filter_name = "filter";
     MILLRACE_RETURN_IF_ERROR(
         CoStartCommit(world.graph(), world.jobs(), std::move(commit)).status());
     absl::Status result = meanwhile(world, chain);

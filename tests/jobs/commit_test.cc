@@ -90,20 +90,20 @@ TEST(CommitJob, RefusalsSayWhatIsWrongWithTheRequest) {
 TEST(CommitJob, ItsFilterHasTheNameThatTheClientGives) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     CommitOptions taken = story.Commit("c", 2, 1);
-    taken.filter_name = "n0";
+    taken.job.filter_name = "n0";
     const absl::Status late = CoStartCommit(story.graph(), story.jobs(), taken).status();
     ExpectConflict(late, ConflictReason::kDuplicateNodeName, "n0");
     // As in QEMU the job of an active commit has not been made by then, others have.
     EXPECT_EQ(LateRefusedJob(late), "c");
     CommitOptions active = story.Commit("c", 3, 1);
-    active.filter_name = "n0";
+    active.job.filter_name = "n0";
     const absl::Status early = CoStartCommit(story.graph(), story.jobs(), active).status();
     ExpectConflict(early, ConflictReason::kDuplicateNodeName, "n0");
     EXPECT_EQ(LateRefusedJob(early), std::nullopt);
     EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
     CommitOptions options = story.Commit("c", 2, 1);
-    options.filter_name = "mine";
-    options.spec.speed = 512;
+    options.job.filter_name = "mine";
+    options.job.spec.speed = 512;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(options));
     EXPECT_EQ(story.Shape(), "n3 <- [mine] <- n2 <- n1 <- n0");
     MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed("c", 0));
@@ -118,7 +118,7 @@ TEST(CommitJob, ItsFilterHasTheNameThatTheClientGives) {
 TEST(CommitJob, CancelledLeavesTheChainAsItWas) {
   TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     CommitOptions commit = story.Commit("c", 3, 1);
-    commit.spec.speed = 512;
+    commit.job.spec.speed = 512;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
     MILLRACE_RETURN_IF_ERROR(story.jobs().Cancel("c", true));
     story.CoOver("c").IgnoreError();

@@ -158,27 +158,27 @@ constexpr CopyTuning kSmallBatches = {.batches_max = 3, .batch_bytes = 6 * kClus
 
 absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
   StreamOptions options;
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   options.top = images[0];
   options.base = images[3];
-  options.copy = kSmallBatches;
+  options.job.copy = kSmallBatches;
   return CoStartStream(world.graph(), world.jobs(), options).status();
 }
 
 absl::Status CoCommitPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
   CommitOptions options;
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   options.root = images[0];
   options.top = images[1];
   options.base = images[3];
-  options.copy = kSmallBatches;
+  options.job.copy = kSmallBatches;
   return CoStartCommit(world.graph(), world.jobs(), options).status();
 }
 
 absl::Status CoActiveCommit(JobWorld& world, const std::vector<NodeId>& images)
     MILLRACE_MAY_SUSPEND {
   CommitOptions options;
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   options.root = images[0];
   options.top = images[0];
   options.base = images[2];

@@ -22,19 +22,19 @@ constexpr MirrorScenario kQuiet = {.layers = 3, .has_guest = false};
 
 StreamOptions StreamAll(const MirrorWorld& world) {
   StreamOptions options;
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   options.top = world.chain.top();
-  options.copy.batches_max = 4;
+  options.job.copy.batches_max = 4;
   return options;
 }
 
 CommitOptions CommitBelowTop(const MirrorWorld& world) {
   CommitOptions options;
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   options.root = world.chain.top();
   options.top = world.chain.nodes[1];
   options.base = world.chain.nodes[0];
-  options.copy.batches_max = 4;
+  options.job.copy.batches_max = 4;
   return options;
 }
 
@@ -42,11 +42,11 @@ absl::Status CoStartAny(MirrorWorld& world, bool is_stream, int64_t speed = 0)
     MILLRACE_MAY_SUSPEND {
   if (is_stream) {
     StreamOptions stream = StreamAll(world);
-    stream.spec.speed = speed;
+    stream.job.spec.speed = speed;
     return CoStartStream(world.graph(), world.jobs(), stream).status();
   }
   CommitOptions commit = CommitBelowTop(world);
-  commit.spec.speed = speed;
+  commit.job.spec.speed = speed;
   return CoStartCommit(world.graph(), world.jobs(), commit).status();
 }
 
@@ -261,7 +261,7 @@ void StreamWithErrors(const Failing& failing, MirrorEventLog& log,
         // What was written just now counts as a guest's: a job would step back.
         MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
         StreamOptions options = StreamAll(world);
-        options.on_error = failing.on_error;
+        options.job.on_error = failing.on_error;
         for (uint64_t nth : failing.nth) {
           IoOf(world).Fail(
               {.path = failing.node, .nth = nth, .error_number = failing.error_number});
@@ -397,9 +397,9 @@ TEST(CopyWindow, StoppedAndResumedUntilItSucceedsCopiesEverything) {
           IoOf(world).Fail({.path = is_stream ? "n1" : "n0", .nth = nth});
         }
         StreamOptions stream = StreamAll(world);
-        stream.on_error = OnError::kStop;
+        stream.job.on_error = OnError::kStop;
         CommitOptions commit = CommitBelowTop(world);
-        commit.on_error = OnError::kStop;
+        commit.job.on_error = OnError::kStop;
         MILLRACE_RETURN_IF_ERROR(is_stream
                                      ? CoStartStream(world.graph(), world.jobs(), stream).status()
                                      : CoStartCommit(world.graph(), world.jobs(), commit).status());

@@ -49,7 +49,7 @@ TEST(Dismissal, AStreamKeepsWhatItHasCutOut) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     const NodeId middle = story.node(2);
     StreamOptions stream = story.Stream("s", 3, 0);
-    stream.spec.dismisses_automatically = false;
+    stream.job.spec.dismisses_automatically = false;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     EXPECT_TRUE(story.CoOver("s").ok());
     EXPECT_EQ(story.Shape(), "n3 <- n0");
@@ -67,7 +67,7 @@ TEST(Dismissal, ACommitKeepsWhatItHasDroppedAndItsBase) {
   TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     const NodeId top = story.node(2);
     CommitOptions commit = story.Commit("c", 2, 0);
-    commit.spec.dismisses_automatically = false;
+    commit.job.spec.dismisses_automatically = false;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
     EXPECT_TRUE(story.CoOver("c").ok());
     story.views().OnCommitted(2, 0);
@@ -89,7 +89,7 @@ TEST(Dismissal, OfJobsThatWereCancelled) {
   TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.Stream("s", 4, 3);
     CommitOptions commit = story.Commit("c", 2, 0);
-    for (JobSpec* spec : {&stream.spec, &commit.spec}) {
+    for (JobSpec* spec : {&stream.job.spec, &commit.job.spec}) {
       spec->dismisses_automatically = false;
       spec->finalizes_automatically = false;
     }
@@ -115,7 +115,7 @@ TEST(Dismissal, InTheMiddleOfSomebodysDrain) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     const std::vector<NodeId> nodes = {story.node(2), story.node(1)};
     StreamOptions stream = story.Stream("s", 3, 0);
-    stream.spec.dismisses_automatically = false;
+    stream.job.spec.dismisses_automatically = false;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     EXPECT_TRUE(story.CoOver("s").ok());
     {

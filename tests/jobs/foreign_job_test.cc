@@ -84,7 +84,7 @@ TEST(ForeignJob, AMirrorCopiesAnewWhenAJobHasTakenAnImageOutThatItHasNotCopied) 
                               CoAddLayer(world, "top", 3, {{Role::kBacking, mid}}));
     world.target = std::make_shared<MemoryOverlayImage>(kBytes, 512);
     MirrorOptions options;
-    options.spec.id = "m";
+    options.job.spec.id = "m";
     options.source = top;
     options.granularity = 512;
     MILLRACE_ASSIGN_OR_RETURN(options.target, world.CoAddImage("t", world.target));
@@ -128,8 +128,8 @@ TEST(ForeignJob, ACommitWhoseEditItPutsOffLeavesTheTopEmptyAllTheSame) {
         script.puts_off_edit = [&] { return ++questions == 2; };
         CommitOptions options = ActiveCommit(world, 2);
         options.empties_top = true;
-        options.spec.transaction = transaction;
-        options.spec.speed = 1;
+        options.job.spec.transaction = transaction;
+        options.job.spec.speed = 1;
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
         // The newest member prepares first.
         MILLRACE_RETURN_IF_ERROR(CoStartForeign(world, script, transaction));

@@ -24,14 +24,14 @@ constexpr uint64_t kBytes = 2 * kSlots * GuestDevice::kSlotBytes;
 absl::Status CoStartJobs(JobWorld& world, const MemoryChain& chain, int64_t speed)
     MILLRACE_MAY_SUSPEND {
   StreamOptions stream;
-  stream.spec.id = "stream";
-  stream.spec.speed = speed;
+  stream.job.spec.id = "stream";
+  stream.job.spec.speed = speed;
   stream.top = chain.nodes[2];
   stream.bottom = chain.nodes[1];
   MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), stream).status());
   CommitOptions commit;
-  commit.spec.id = "commit";
-  commit.spec.speed = speed;
+  commit.job.spec.id = "commit";
+  commit.job.spec.speed = speed;
   commit.root = chain.nodes[6];
   commit.top = chain.nodes[5];
   commit.base = chain.nodes[3];

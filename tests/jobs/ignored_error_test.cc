@@ -37,7 +37,7 @@ void CommitWithBadImage(const std::string& bad, uint64_t* errors) {
       [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions options = ActiveCommit(world, 0);
         options.top = world.chain.nodes[1];
-        options.on_error = OnError::kIgnore;
+        options.job.on_error = OnError::kIgnore;
         observer.io->Fail({.path = bad, .is_persistent = true});
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
         MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));

@@ -66,7 +66,7 @@ TEST(InsertFilterJob, IsRefusedWhereNothingStandsAboveTheNode) {
 TEST(InsertFilterJob, IsRefusedOnALinkThatAStreamHolds) {
   TellChainStory({.layers = 3}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.Stream("s", 2, std::nullopt);
-    stream.spec.speed = 1;
+    stream.job.spec.speed = 1;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     const absl::Status refused = CoInsert(story, MakePassFilter(), story.node(1));
     ExpectConflict(refused, ConflictReason::kFrozenLink, "n1");

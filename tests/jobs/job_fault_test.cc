@@ -91,7 +91,7 @@ using Job = absl::Status (*)(JobWorld&, const std::vector<NodeId>& images);
 
 absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
   StreamOptions options;
-  options.spec.id = "job";
+  options.job.spec.id = "job";
   options.top = images[1];
   options.base = images[3];
   MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), options).status());
@@ -100,7 +100,7 @@ absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MI
 
 absl::Status CoStreamAll(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
   StreamOptions options;
-  options.spec.id = "job";
+  options.job.spec.id = "job";
   options.top = images[0];
   MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), options).status());
   return world.jobs().CoWaitUntilOver("job");
@@ -108,7 +108,7 @@ absl::Status CoStreamAll(JobWorld& world, const std::vector<NodeId>& images) MIL
 
 absl::Status CoCommitPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
   CommitOptions options;
-  options.spec.id = "job";
+  options.job.spec.id = "job";
   options.root = images[0];
   options.top = images[1];
   options.base = images[3];
@@ -140,7 +140,7 @@ absl::Status CoInsertAndRemove(JobWorld& world, const std::vector<NodeId>& image
 absl::Status CoCommitActive(JobWorld& world, const std::vector<NodeId>& images)
     MILLRACE_MAY_SUSPEND {
   CommitOptions options;
-  options.spec.id = "job";
+  options.job.spec.id = "job";
   options.root = images[0];
   options.top = images[0];
   options.base = images[2];
@@ -151,7 +151,7 @@ absl::Status CoCommitActive(JobWorld& world, const std::vector<NodeId>& images)
 absl::Status CoMirrorToTarget(JobWorld& world, const std::vector<NodeId>& images)
     MILLRACE_MAY_SUSPEND {
   MirrorOptions options;
-  options.spec.id = "job";
+  options.job.spec.id = "job";
   options.source = images[0];
   {
     GraphView view(world.graph());
@@ -166,12 +166,12 @@ absl::Status CoMirrorToTarget(JobWorld& world, const std::vector<NodeId>& images
 absl::Status CoStreamAndCommit(JobWorld& world, const std::vector<NodeId>& images)
     MILLRACE_MAY_SUSPEND {
   StreamOptions stream;
-  stream.spec.id = "stream";
+  stream.job.spec.id = "stream";
   stream.top = images[3];
   const absl::StatusOr<JobNumber> streamed =
       CoStartStream(world.graph(), world.jobs(), std::move(stream));
   CommitOptions commit;
-  commit.spec.id = "job";
+  commit.job.spec.id = "job";
   commit.root = images[0];
   commit.top = images[1];
   commit.base = images[2];

@@ -306,7 +306,7 @@ TEST(MirrorBelow, WhatAStreamTakesOutIsShownAsBefore) {
     MILLRACE_RETURN_IF_ERROR(CoStartOn(world, nodes[2]));
     MILLRACE_ASSIGN_OR_RETURN(const JobInfo before, world.jobs().Query("m"));
     StreamOptions stream;
-    stream.spec.id = "s";
+    stream.job.spec.id = "s";
     stream.top = nodes[1];
     MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), stream).status());
     MILLRACE_RETURN_IF_ERROR(world.CoWaitUntilOver("s"));
@@ -492,7 +492,7 @@ absl::Status CoInTheLastFlushOf(MirrorWorld& world, NodeId source, NodeId below,
   MILLRACE_ASSIGN_OR_RETURN(options.target,
                             CoAdd(world, "hold", std::make_unique<HoldFlushFilter>(held),
                                   {{Role::kFiltered, options.target}}));
-  options.spec.finalizes_automatically = false;
+  options.job.spec.finalizes_automatically = false;
   MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
   EXPECT_TRUE(world.CoWaitUntilReady("m"));
   MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));

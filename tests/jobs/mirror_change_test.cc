@@ -86,7 +86,7 @@ TEST(MirrorChange, OneThatWaitsToBeFinalizedIsSyncedNoLonger) {
   RunMirrorOnce({.has_guest = false}, log,
                 [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
                   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-                  options.spec.finalizes_automatically = false;
+                  options.job.spec.finalizes_automatically = false;
                   options.backing = MirrorBacking::kOfSource;
                   MILLRACE_RETURN_IF_ERROR(CoStartSynced(world, options));
                   MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));
@@ -150,7 +150,7 @@ TEST(MirrorChange, AnActiveCommitHasNoCopyModeThatChanges) {
       {.has_guest = false}, log,
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions options = ActiveCommit(world, 0);
-        options.spec.id = "m";
+        options.job.spec.id = "m";
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("m"));
         EXPECT_EQ(IsActivelySynced(world), std::nullopt);

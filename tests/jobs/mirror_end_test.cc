@@ -85,9 +85,9 @@ absl::Status CoStartMetered(MirrorWorld& world, MeteredMirror& mirror, const Met
                            {kConsistentRead | kWrite, kAllPermissions}));
   MILLRACE_RETURN_IF_ERROR(CoWriteBytes(mirror, wanted.disk_bytes, 'o'));
   MirrorOptions options;
-  options.spec.id = mirror.id;
-  options.spec.finalizes_automatically = false;
-  options.spec.transaction = wanted.transaction;
+  options.job.spec.id = mirror.id;
+  options.job.spec.finalizes_automatically = false;
+  options.job.spec.transaction = wanted.transaction;
   options.source = mirror.count.source;
   options.granularity = wanted.granularity;
   MILLRACE_ASSIGN_OR_RETURN(

@@ -262,7 +262,7 @@ TEST(MirrorRefusals, SourceChainAndTargetOfARunningJobAreBusy) {
         EXPECT_EQ(ReasonOf(busy), ConflictReason::kNodeBusy) << busy;
         EXPECT_EQ(ConflictOf(busy)->object, "drive0");
         CommitOptions second = ActiveCommit(world, 0);
-        second.spec.id = "c2";
+        second.job.spec.id = "c2";
         second.root = world.chain.guest.node();
         second.top = world.chain.guest.node();
         busy = CoStartCommit(world.graph(), world.jobs(), second).status();
@@ -362,13 +362,13 @@ void FailEachIo(const MirrorScenario& scenario, const IoFailure& kind,
 
 absl::Status CoStartCommitJ(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
   CommitOptions options = ActiveCommit(world, 1);
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   return CoStartCommit(world.graph(), world.jobs(), options).status();
 }
 
 absl::Status CoStartMirrorJ(MirrorWorld& world) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-  options.spec.id = "j";
+  options.job.spec.id = "j";
   TaggedDisk hidden(kSectors);
   for (uint64_t i = 0; i < kSectors; i += 2) hidden.Put(*world.target, i);
   return CoStartMirror(world.graph(), world.jobs(), options).status();

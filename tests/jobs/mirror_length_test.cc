@@ -39,8 +39,8 @@ absl::StatusOr<NodeId> CoStartOnWindow(MirrorWorld& world, MirrorOptions wanted 
   world.chain.nodes = {raw};
   MILLRACE_RETURN_IF_ERROR(CoWriteSectors(world.chain.guest, 0, kSectors, 'b'));
   MILLRACE_ASSIGN_OR_RETURN(const MirrorOptions options, world.CoMirrorToImage());
-  wanted.spec = options.spec;
-  wanted.spec.finalizes_automatically = false;
+  wanted.job.spec = options.job.spec;
+  wanted.job.spec.finalizes_automatically = false;
   wanted.source = options.source;
   wanted.target = options.target;
   if (wanted.granularity == 0) wanted.granularity = options.granularity;

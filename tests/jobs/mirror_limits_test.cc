@@ -68,7 +68,7 @@ TEST(MirrorLimits, ADrainDoesNotWaitForAllThatWasWrittenWhileTheJobWasPending) {
       {.has_guest = false}, log,
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-        options.spec.finalizes_automatically = false;
+        options.job.spec.finalizes_automatically = false;
         options.buffer_bytes = 2 * TaggedDisk::kSector;
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("m"));
@@ -99,7 +99,7 @@ TEST(MirrorLimits, MirrorSharesTheMemoryForCopiesOnlyWhileItCopiesToBecomeReady)
         const GuestLoad& load = world.graph().guest_load();
         IoOf(world).SetLatency(kMillisecond);
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-        options.spec.speed = 2048;
+        options.job.spec.speed = 2048;
         options.buffer_bytes = TaggedDisk::kSector;
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
         MILLRACE_RETURN_IF_ERROR(CoSleepFor(10 * kMillisecond));
@@ -150,7 +150,7 @@ absl::StatusOr<MemoryOut> CoMirrorMany(MirrorWorld& world, const ManyMirrors& ma
   std::vector<MirrorOptions> all;
   for (size_t i = 0; i < many.mirrors; ++i) {
     MirrorOptions& options = all.emplace_back();
-    options.spec.id = StrCat("m", i);
+    options.job.spec.id = StrCat("m", i);
     options.buffer_bytes = many.buffer_bytes;
     options.granularity = many.granularity;
     MILLRACE_ASSIGN_OR_RETURN(options.source,

@@ -22,7 +22,7 @@ class PassFilter final : public FilterDriver {
 
 StreamOptions Stream(const MirrorWorld& world, size_t top, size_t base) {
   StreamOptions options;
-  options.spec.id = "s";
+  options.job.spec.id = "s";
   options.top = world.chain.nodes[top];
   options.base = world.chain.nodes[base];
   return options;
@@ -35,9 +35,9 @@ void StreamAndActiveCommit(size_t stream_top, size_t commit_base, int64_t speed,
       {.layers = 8},
       [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         StreamOptions stream = Stream(world, stream_top, 0);
-        stream.spec.speed = speed;
+        stream.job.spec.speed = speed;
         CommitOptions commit = ActiveCommit(world, commit_base);
-        commit.spec.speed = speed;
+        commit.job.spec.speed = speed;
         MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), stream).status());
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), commit).status());
         for (const char* job : {"s", "c"}) {
@@ -68,8 +68,8 @@ TEST(StreamMeetsActiveCommit, OverlapIsRefusedWhenTheSecondStarts) {
         [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
           StreamOptions stream = Stream(world, 3, 1);
           CommitOptions commit = ActiveCommit(world, 3);
-          commit.spec.speed = 1;
-          stream.spec.speed = 1;
+          commit.job.spec.speed = 1;
+          stream.job.spec.speed = 1;
           absl::Status first, second;
           if (stream_first) {
             first = CoStartStream(world.graph(), world.jobs(), stream).status();
@@ -278,7 +278,7 @@ TEST(Mirror, MovesNoMoreThanItsSpeedAllows) {
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
         options.buffer_bytes = 512;
-        options.spec.speed = kSpeed;
+        options.job.spec.speed = kSpeed;
         Clock& clock = world.jobs_world.engine().clock();
         const Nanoseconds start = clock.Now();
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
@@ -304,10 +304,10 @@ TEST(Mirror, InATransactionNothingIsPivotedIfAnotherMemberFails) {
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         const std::shared_ptr<JobTransaction> together = world.jobs().NewTransaction();
         CommitOptions commit = ActiveCommit(world, 3);
-        commit.spec.transaction = together;
+        commit.job.spec.transaction = together;
         StreamOptions stream = Stream(world, 2, 0);
-        stream.spec.transaction = together;
-        stream.spec.speed = 1;
+        stream.job.spec.transaction = together;
+        stream.job.spec.speed = 1;
         MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), stream).status());
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), commit).status());
         EXPECT_TRUE(world.CoWaitUntilReady("c"));
@@ -329,10 +329,10 @@ TEST(Mirror, InATransactionWhatWasWrittenMeanwhileIsNotLost) {
       [](MirrorWorld& world, MirrorGuest& guest) MILLRACE_MAY_SUSPEND -> absl::Status {
         const std::shared_ptr<JobTransaction> together = world.jobs().NewTransaction();
         CommitOptions commit = ActiveCommit(world, 3);
-        commit.spec.transaction = together;
+        commit.job.spec.transaction = together;
         StreamOptions stream = Stream(world, 2, 0);
-        stream.spec.transaction = together;
-        stream.spec.speed = 1;
+        stream.job.spec.transaction = together;
+        stream.job.spec.speed = 1;
         MILLRACE_RETURN_IF_ERROR(CoStartStream(world.graph(), world.jobs(), stream).status());
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), commit).status());
         EXPECT_TRUE(world.CoWaitUntilReady("c"));

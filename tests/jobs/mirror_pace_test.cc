@@ -49,7 +49,7 @@ void MirrorOutrun(int64_t speed,
   RunMirrorOnce({.has_guest = false}, log,
                 [&](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
                   MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-                  options.spec.speed = speed;
+                  options.job.spec.speed = speed;
                   static_cast<SimulatedIo&>(world.graph().engine().io()).SetLatency(kMillisecond);
                   Outrunners guests(world);
                   guests.Start();

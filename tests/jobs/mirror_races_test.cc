@@ -138,7 +138,7 @@ TEST(MirrorRaces, AnErrorOfTheLastCopiesEndsTheJobWithoutAPivot) {
       {.has_guest = false}, log,
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-        options.spec.finalizes_automatically = false;
+        options.job.spec.finalizes_automatically = false;
         options.on_target_error = OnError::kIgnore;
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("m"));

@@ -204,7 +204,7 @@ inline absl::StatusOr<NodeId> MirrorWorld::CoAddImage(std::string name,
 inline absl::StatusOr<MirrorOptions> MirrorWorld::CoMirrorToImage(uint64_t bytes) {
   target = std::make_shared<MemoryOverlayImage>(bytes, 512);
   MirrorOptions options;
-  options.spec.id = "m";
+  options.job.spec.id = "m";
   options.source = chain.top();
   options.granularity = 512;
   MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddImage("t", target));
@@ -213,7 +213,7 @@ inline absl::StatusOr<MirrorOptions> MirrorWorld::CoMirrorToImage(uint64_t bytes
 
 inline CommitOptions ActiveCommit(const MirrorWorld& world, size_t base) {
   CommitOptions options;
-  options.spec.id = "c";
+  options.job.spec.id = "c";
   options.root = world.chain.top();
   options.top = world.chain.top();
   options.base = world.chain.nodes[base];

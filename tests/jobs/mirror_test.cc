@@ -81,7 +81,7 @@ TEST(ActiveCommit, NodesThatTheMonitorOwnsSurviveThePivot) {
       {.is_owned_by_monitor = true},
       [](MirrorWorld& world, MirrorGuest&) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions options = ActiveCommit(world, 0);
-        options.filter_name = "commit-filter";
+        options.job.filter_name = "commit-filter";
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
         EXPECT_EQ(world.Shape(), "[commit-filter] <- n3 <- n2 <- n1 <- n0");
         EXPECT_TRUE(world.CoWaitUntilReady("c"));
@@ -102,7 +102,7 @@ TEST(ActiveCommit, IsReadyWhenItsLastPieceIsPaidFor) {
         constexpr int64_t kSpeed = 1024;
         const Nanoseconds start = world.graph().engine().clock().Now();
         CommitOptions options = ActiveCommit(world, 0);
-        options.spec.speed = kSpeed;
+        options.job.spec.speed = kSpeed;
         MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("c"));
         const Nanoseconds took = world.graph().engine().clock().Now() - start;
@@ -134,7 +134,7 @@ TEST(ActiveCommit, AShortBaseGrowsAndShowsNothingOfWhatLiesBelowIt) {
         MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
                                   CoMakeMemoryChain(jobs.graph(), options, false));
         CommitOptions commit;
-        commit.spec.id = "c";
+        commit.job.spec.id = "c";
         commit.root = chain.nodes[2];
         commit.top = chain.nodes[2];
         commit.base = chain.nodes[1];
@@ -265,7 +265,7 @@ TEST(Mirror, WhatIsWrittenWhileItWaitsToBeFinalizedReachesTheTarget) {
   ExploreMirror(
       {}, [](MirrorWorld& world, MirrorGuest& guest) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-        options.spec.finalizes_automatically = false;
+        options.job.spec.finalizes_automatically = false;
         MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
         EXPECT_TRUE(world.CoWaitUntilReady("m"));
         MILLRACE_RETURN_IF_ERROR(world.jobs().Complete("m"));

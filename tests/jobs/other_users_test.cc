@@ -124,21 +124,21 @@ std::string Text(const Case& c) {
 absl::Status CoStart(MirrorWorld& world, const Case& c) MILLRACE_MAY_SUSPEND {
   if (c.kind == Kind::kMirror) {
     MILLRACE_ASSIGN_OR_RETURN(MirrorOptions options, world.CoMirrorToImage());
-    options.spec.id = "j";
+    options.job.spec.id = "j";
     MILLRACE_RETURN_IF_ERROR(CoStartMirror(world.graph(), world.jobs(), options).status());
   } else if (c.kind == Kind::kStream) {
     StreamOptions options;
-    options.spec.id = "j";
-    options.spec.speed = 1;
+    options.job.spec.id = "j";
+    options.job.spec.speed = 1;
     options.top = world.chain.top();
     options.base = world.chain.nodes[0];
     return CoStartStream(world.graph(), world.jobs(), options).status();
   } else {
     CommitOptions options = ActiveCommit(world, 0);
-    options.spec.id = "j";
+    options.job.spec.id = "j";
     if (c.kind == Kind::kCommit) {
       options.top = world.chain.nodes[2];
-      options.spec.speed = 1;
+      options.job.spec.speed = 1;
     }
     MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
     if (c.kind == Kind::kCommit) return absl::OkStatus();

@@ -25,10 +25,10 @@ enum class Ends { kAutomatically, kStreamFirst, kCommitFirst };
 void TellOverlapping5(Ends ends) {
   TellChainStory({.layers = 6}, [&](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     CommitOptions commit = story.Commit("c", 2, 0);
-    commit.filter_name = "commit-filter";
-    commit.spec.finalizes_automatically = false;  // so that its filter is there to be named
+    commit.job.filter_name = "commit-filter";
+    commit.job.spec.finalizes_automatically = false;  // so that its filter is there to be named
     StreamOptions stream = story.Stream("s", 4, std::nullopt);
-    stream.spec.finalizes_automatically = ends == Ends::kAutomatically;
+    stream.job.spec.finalizes_automatically = ends == Ends::kAutomatically;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
     stream.base = story.Find("commit-filter");
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
@@ -70,12 +70,12 @@ TEST(StreamMeetsCommit, BothEndByThemselvesInEitherOrder) {
   int commit_was_first = 0;
   TellChainStory({.layers = 6}, [&](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     CommitOptions commit = story.Commit("c", 2, 0);
-    commit.filter_name = "commit-filter";
-    commit.spec.speed = 1;  // so that its filter is there to be named
+    commit.job.filter_name = "commit-filter";
+    commit.job.spec.speed = 1;  // so that its filter is there to be named
     MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
     StreamOptions stream = story.Stream("s", 4, std::nullopt);
     stream.base = story.Find("commit-filter");
-    stream.spec.speed = 1;
+    stream.job.spec.speed = 1;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     const bool is_commit_let_go_first = story.seed() % 2 == 1;
     MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed(is_commit_let_go_first ? "c" : "s", 0));
@@ -110,8 +110,8 @@ TEST(StreamMeetsCommit, RangeThatHoldsTheCommitsFilterIsRefusedAtTheStart) {
     TellChainStory({.layers = 6, .is_read_only = is_read_only},
                    [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
                      CommitOptions commit = story.Commit("c", 2, 0);
-                     commit.filter_name = "commit-filter";
-                     commit.spec.speed = 1;
+                     commit.job.filter_name = "commit-filter";
+                     commit.job.spec.speed = 1;
                      MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
                      const absl::Status refused = story.CoStart(story.Stream("s", 4, 2));
                      EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
@@ -156,7 +156,7 @@ TEST(StreamMeetsCommit, TwoStreamsAndACommitFinalizedInOneStepEndWellInEveryOrde
       StreamOptions upper = story.StreamToBottom("s4", 4, 3);
       StreamOptions lower = story.StreamToBottom("s2", 2, 1);
       CommitOptions commit = story.Commit("c", 7, 5);
-      for (JobSpec* spec : {&upper.spec, &lower.spec, &commit.spec}) {
+      for (JobSpec* spec : {&upper.job.spec, &lower.job.spec, &commit.job.spec}) {
         spec->finalizes_automatically = false;
       }
       MILLRACE_RETURN_IF_ERROR(story.CoStart(upper));
@@ -189,7 +189,7 @@ TEST(StreamMeetsCommit, TwoStreamsAndACommitFinalizedInOneStepEndWellInEveryOrde
 TEST(InsertFilter, BetweenBottomAndBaseDuringAStreamSurvivesIt) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.StreamToBottom("s", 3, 1);
-    stream.spec.finalizes_automatically = false;
+    stream.job.spec.finalizes_automatically = false;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     EXPECT_TRUE(story.CoInsertFilter("f", story.node(0)).ok());
     MILLRACE_RETURN_IF_ERROR(story.CoFinalize("s"));
@@ -203,7 +203,7 @@ TEST(InsertFilter, BetweenBottomAndBaseDuringAStreamSurvivesIt) {
 TEST(InsertFilter, BetweenBottomAndBaseWhileAStreamStillCopiesSurvivesIt) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.StreamToBottom("s", 3, 1);
-    stream.spec.speed = 512;  // a sector a second
+    stream.job.spec.speed = 512;  // a sector a second
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     EXPECT_TRUE(story.CoInsertFilter("f", story.node(0)).ok());
     const JobInfo at_work = *story.jobs().Query("s");
@@ -220,7 +220,7 @@ TEST(InsertFilter, BetweenBottomAndBaseWhileAStreamStillCopiesSurvivesIt) {
 TEST(InsertFilter, AboveEveryNodeOfARunningStreamGoesWhereTheRangeAllows) {
   TellChainStory({.layers = 5}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.StreamToBottom("s", 3, 2);
-    stream.spec.finalizes_automatically = false;
+    stream.job.spec.finalizes_automatically = false;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     // Inside the leased range it is refused, above and below it is not.
     EXPECT_FALSE(story.CoInsertFilter("f2", story.node(2)).ok());

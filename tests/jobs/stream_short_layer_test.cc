@@ -46,7 +46,7 @@ void StreamOver(const std::vector<uint64_t>& sizes, std::optional<size_t> base) 
       MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain,
                                 CoMakeMemoryChain(world.graph(), options, false));
       StreamOptions stream;
-      stream.spec.id = "s";
+      stream.job.spec.id = "s";
       stream.top = chain.top();
       if (base) stream.base = chain.nodes[*base];
       MILLRACE_RETURN_IF_ERROR(

@@ -152,14 +152,14 @@ TEST(StreamJob, WithoutAnIdBelowAFilterTheDeviceAboveIsNamed) {
 TEST(StreamJob, ItsFilterHasTheNameThatTheClientGives) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions taken = story.Stream("s", 2, 0);
-    taken.filter_name = "n0";
+    taken.job.filter_name = "n0";
     const absl::Status refusal = CoStartStream(story.graph(), story.jobs(), taken).status();
     ExpectConflict(refusal, ConflictReason::kDuplicateNodeName, "n0");
     EXPECT_EQ(LateRefusedJob(refusal), std::nullopt);
     EXPECT_EQ(story.Shape(), "n3 <- n2 <- n1 <- n0");
     StreamOptions options = story.Stream("s", 2, 0);
-    options.filter_name = "mine";
-    options.spec.speed = 512;
+    options.job.filter_name = "mine";
+    options.job.spec.speed = 512;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(options));
     EXPECT_EQ(story.Shape(), "n3 <- [mine] <- n2 <- n1 <- n0");
     MILLRACE_RETURN_IF_ERROR(story.jobs().SetSpeed("s", 0));
@@ -211,7 +211,7 @@ TEST(StreamJob, UsersFilterAboveItsTopCanBeTakenOutWhileItRuns) {
 TEST(StreamJob, CancelledLeavesTheChainAsItWas) {
   TellChainStory({.layers = 4}, [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
     StreamOptions stream = story.Stream("s", 2, 0);
-    stream.spec.speed = 512;
+    stream.job.spec.speed = 512;
     MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
     MILLRACE_RETURN_IF_ERROR(story.jobs().Cancel("s", true));
     const absl::Status over = story.CoOver("s");
@@ -226,7 +226,7 @@ TEST(StreamJob, CancelledLeavesTheChainAsItWas) {
 absl::StatusOr<MemoryOverlayImage::Cluster> CoReadAhead(ChainStory& story, int64_t speed)
     MILLRACE_MAY_SUSPEND {
   StreamOptions stream = story.Stream("s", 1, std::nullopt);
-  stream.spec.speed = speed;
+  stream.job.spec.speed = speed;
   MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
   CoYield("test.let_it_begin");
   if (speed > 0) MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
@@ -274,8 +274,8 @@ TEST(StreamJob, PausedMakesNoProgressUntilItIsResumed) {
   TellChainStory({.layers = 4, .guest_rounds = 0},
                  [](ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
                    StreamOptions stream = story.Stream("s", 3, 0);
-                   stream.spec.speed = 512;  // a sector a second
-                   stream.spec.dismisses_automatically = false;
+                   stream.job.spec.speed = 512;  // a sector a second
+                   stream.job.spec.dismisses_automatically = false;
                    MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
                    MILLRACE_RETURN_IF_ERROR(CoSleepFor(2 * kSecond));
                    MILLRACE_RETURN_IF_ERROR(story.jobs().Pause("s"));

@@ -117,12 +117,12 @@ class Host {
       MILLRACE_MAY_SUSPEND {
     const auto layer = [&disk](size_t number) { return disk.images[kLayers - 1 - number]; };
     StreamOptions stream;
-    stream.spec.id = "stream";
+    stream.job.spec.id = "stream";
     stream.top = layer(2);
     stream.bottom = layer(1);
     MILLRACE_RETURN_IF_ERROR(CoStartStream(blocks.graph(), blocks.jobs(), stream).status());
     CommitOptions commit;
-    commit.spec.id = "commit";
+    commit.job.spec.id = "commit";
     commit.root = layer(6);
     commit.top = layer(5);
     commit.base = layer(3);

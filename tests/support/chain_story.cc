@@ -313,14 +313,14 @@ absl::Status ChainStory::CoStartShadowed(Options options) {
 }
 
 absl::Status ChainStory::CoStart(StreamOptions options) {
-  const uint64_t edit = BeginEdit(options.spec, EditOf(options));
+  const uint64_t edit = BeginEdit(options.job.spec, EditOf(options));
   absl::Status status = CoStartShadowed(std::move(options));
   EndStart(edit, status);
   return status;
 }
 
 absl::Status ChainStory::CoStart(MirrorOptions options) {
-  const uint64_t edit = BeginEdit(options.spec, EditOf(options), true);
+  const uint64_t edit = BeginEdit(options.job.spec, EditOf(options), true);
   absl::Status status = ChainJobs::CoStart(std::move(options));
   EndStart(edit, status);
   return status;
@@ -332,13 +332,13 @@ absl::Status ChainStory::CoStart(CommitOptions options) {
     return static_cast<size_t>(found - chain_.nodes.begin());
   };
   StartedCommit commit;
-  commit.id = options.spec.id.value_or("");
+  commit.id = options.job.spec.id.value_or("");
   commit.top = layer_of(options.top);
   commit.base = options.base ? layer_of(*options.base) : 0;
   commit.is_active = commit.top + 1 >= chain_.nodes.size();
   // Before it starts: it may be over by the time that is known.
   commits_.push_back(commit);
-  const uint64_t edit = BeginEdit(options.spec, EditOf(options), commit.is_active);
+  const uint64_t edit = BeginEdit(options.job.spec, EditOf(options), commit.is_active);
   absl::Status status = CoStartShadowed(std::move(options));
   EndStart(edit, status);
   if (!status.ok()) {

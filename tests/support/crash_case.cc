@@ -243,7 +243,7 @@ class Runner {
   // Nothing is left to stream once the header names the base, or nobody.
   absl::Status CoStartStreamJob() MILLRACE_MAY_SUSPEND {
     StreamOptions options;
-    options.spec = Spec("stream");
+    options.job.spec = Spec("stream");
     options.top = Node(case_.top);
     if (!Node(case_.top - 1).is_valid()) return absl::OkStatus();
     if (case_.base) options.base = Node(*case_.base);
@@ -251,7 +251,7 @@ class Runner {
   }
   absl::Status CoStartCommitJob(size_t top, size_t base) MILLRACE_MAY_SUSPEND {
     CommitOptions options;
-    options.spec = Spec("commit");
+    options.job.spec = Spec("commit");
     options.root = open_.chain.top();
     options.top = Node(top);
     options.base = Node(base);
@@ -261,7 +261,7 @@ class Runner {
   absl::Status CoStartMirrorJob() MILLRACE_MAY_SUSPEND {
     if (!open_.target) return absl::OkStatus();
     MirrorOptions options;
-    options.spec = Spec("mirror");
+    options.job.spec = Spec("mirror");
     options.source = open_.chain.top();
     options.target = open_.target->top();
     if (case_.guest_copies) options.copy_mode = MirrorCopyMode::kWriteBlocking;

@@ -113,8 +113,8 @@ class Storm {
     for (size_t i = top + 1; i < end + (to_bottom ? 1 : 0); ++i) job.removes.push_back(layers[i]);
     StreamOptions options = to_bottom ? story_.StreamToBottom("", layers[top], layers[end])
                                       : story_.Stream("", layers[top], layers[end]);
-    Configure(options.spec);
-    job.id = *options.spec.id;
+    Configure(options.job.spec);
+    job.id = *options.job.spec.id;
     return TakeInStart(story_.CoStart(std::move(options)), std::move(job));
   }
 
@@ -130,8 +130,8 @@ class Storm {
     job.removes.assign(layers.begin() + static_cast<ptrdiff_t>(top),
                        layers.begin() + static_cast<ptrdiff_t>(base));
     CommitOptions options = story_.Commit("", layers[top], layers[base]);
-    Configure(options.spec);
-    job.id = *options.spec.id;
+    Configure(options.job.spec);
+    job.id = *options.job.spec.id;
     return TakeInStart(story_.CoStart(std::move(options)), std::move(job));
   }
 

@@ -111,14 +111,14 @@ std::unique_ptr<FilterDriver> ShadowCounters::MakeFilter() {
 
 // With a bottom down to it; else down to what is right above the base, a filter perhaps.
 ShadowLease ShadowCounters::LeaseOf(const StreamOptions& options) const {
-  return Walk(graph_, options.spec.id.value_or(""), options.top,
+  return Walk(graph_, options.job.spec.id.value_or(""), options.top,
               [&](const Node& upper, const Node& lower) {
                 return upper.id != options.bottom && lower.id != options.base;
               });
 }
 
 ShadowLease ShadowCounters::LeaseOf(const CommitOptions& options) const {
-  return Walk(graph_, options.spec.id.value_or(""), options.top,
+  return Walk(graph_, options.job.spec.id.value_or(""), options.top,
               [&](const Node& upper, const Node&) { return upper.id != options.base; });
 }
 

@@ -92,7 +92,8 @@ absl::Status CheckTargetFormat(const std::string& format, bool has_backing) {
 
 // What can be said of the job before there is a target.
 absl::Status CheckJob(BlockLayer& layer, const MirrorOptions& mirror) MILLRACE_OPENS_VIEW {
-  MILLRACE_RETURN_IF_ERROR(NewJobId(layer.graph(), layer.jobs(), mirror, mirror.source).status());
+  MILLRACE_RETURN_IF_ERROR(
+      NewJobId(layer.graph(), layer.jobs(), mirror.job, mirror.source).status());
   if (mirror.replaces.empty()) return absl::OkStatus();
   GraphView view(layer.graph());
   return CheckReplaced(view, mirror.replaces);

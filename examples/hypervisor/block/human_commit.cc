@@ -33,7 +33,7 @@ std::optional<CommitOptions> OptionsFor(BlockLayer& layer, const Drive& drive) M
   const std::optional<NodeView> backing = SkipImplicitFilters(*top).Backing();
   if (!backing) return std::nullopt;
   CommitOptions options;
-  options.spec.is_internal = true;
+  options.job.spec.is_internal = true;
   options.root = options.top = top->id();
   options.base = backing->id();
   options.empties_top = true;

@@ -48,7 +48,7 @@ absl::Status ReadMirrorOptions(ArgumentReader& reader, MirrorOptions* options) {
     options->copy_mode = MirrorCopyMode::kWriteBlocking;
   }
   options->target_is_zero = reader.OptionalBool("target-is-zero").value_or(false);
-  ReadBlockJobOptions(reader, options);
+  ReadBlockJobOptions(reader, &options->job);
   return absl::OkStatus();
 }
 

@@ -122,8 +122,8 @@ absl::StatusOr<StreamOptions> ResolveBlockStream(BlockLayer& layer, const json::
   MILLRACE_ASSIGN_OR_RETURN(options.bottom, StreamBottom(layer, reader, options.top, device));
   options.backing_filename = reader.OptionalString("backing-file").value_or("");
   options.masks_protocol = reader.OptionalBool("backing-mask-protocol").value_or(false);
-  options.on_error = ReadOnError(reader, "on-error");
-  ReadBlockJobOptions(reader, &options);
+  options.job.on_error = ReadOnError(reader, "on-error");
+  ReadBlockJobOptions(reader, &options.job);
   // Busy nodes are told before a bad job id.
   MILLRACE_RETURN_IF_ERROR(ClaimForStream(layer.graph(), options, "").status());
   if (NamesNoBackingFile(reader) && !options.base) {
@@ -218,8 +218,8 @@ absl::StatusOr<CommitOptions> ResolveBlockCommit(BlockLayer& layer, const json::
   MILLRACE_ASSIGN_OR_RETURN(options.base, CommitBase(layer, reader, options.root, options.top));
   options.backing_filename = reader.OptionalString("backing-file").value_or("");
   options.masks_protocol = reader.OptionalBool("backing-mask-protocol").value_or(false);
-  options.on_error = ReadOnError(reader, "on-error");
-  ReadBlockJobOptions(reader, &options);
+  options.job.on_error = ReadOnError(reader, "on-error");
+  ReadBlockJobOptions(reader, &options.job);
   MILLRACE_ASSIGN_OR_RETURN(const CommitProofs proofs, ClaimForCommit(layer.graph(), options, ""));
   if (NamesNoBackingFile(reader) && proofs.is_active) {
     return NotWithBackingFile(reader, "'backing-file' specified, but 'top' is the active layer");

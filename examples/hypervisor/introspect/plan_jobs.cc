@@ -86,7 +86,7 @@ PlanResult PlanStream(BlockLayer& layer, const json::object& arguments) MILLRACE
   const std::optional<NodeId> base = BaseOf(layer, proofs);
   const absl::Status refusal = RehearseStreamStart(layer.graph(), std::move(proofs), options);
   if (!refusal.ok()) return AsStreamRefusal(refusal);
-  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id, options.spec.speed));
+  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id, options.job.spec.speed));
   return WithEnd(layer, std::move(plan), [&](GraphTransaction& change) {
     const absl::StatusOr<NodeView> filled = change.Resolve(overlay);
     if (filled.ok() && filled->Backing()) change.SetBacking(overlay, base, std::nullopt);
@@ -104,7 +104,7 @@ PlanResult PlanCommit(BlockLayer& layer, const json::object& arguments) MILLRACE
   const NodeId base = proofs.base;
   const bool is_active = proofs.is_active;
   MILLRACE_RETURN_IF_ERROR(RehearseCommitStart(layer.graph(), std::move(proofs), options));
-  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id, options.spec.speed));
+  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id, options.job.spec.speed));
   return WithEnd(layer, std::move(plan), [&](GraphTransaction& change) {
     if (is_active) BecomeAs(change, base, top);
     change.ReplaceNode(top, base);
@@ -134,7 +134,7 @@ PlanResult PlanMirror(BlockLayer& layer, const json::object& arguments) MILLRACE
   const NodeId target = proofs.target;
   const std::string failure = LengthsThatDiffer(layer, proofs);
   MILLRACE_RETURN_IF_ERROR(RehearseMirrorStart(layer.graph(), std::move(proofs), options));
-  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id, options.spec.speed));
+  MILLRACE_RETURN_IF_ERROR(JobManager::CheckSpeed(id, options.job.spec.speed));
   if (!failure.empty()) plan.steps.push_back(failure);
   return WithEnd(layer, std::move(plan), [&](GraphTransaction& change) {
     if (!failure.empty()) return options.source;

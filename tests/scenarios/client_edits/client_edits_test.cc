@@ -54,19 +54,19 @@ class EditWorld {
   // A commit of n2 into n1 that stands still, below the filter "cf".
   absl::Status CoStartCommit(std::string filter) MILLRACE_MAY_SUSPEND {
     CommitOptions options;
-    options.spec.id = "job";
-    options.spec.speed = 1;
+    options.job.spec.id = "job";
+    options.job.spec.speed = 1;
     options.root = node(4);
     options.top = node(2);
     options.base = node(1);
-    options.filter_name = std::move(filter);
+    options.job.filter_name = std::move(filter);
     return millrace::CoStartCommit(world_.graph(), world_.jobs(), std::move(options)).status();
   }
   // A stream of n3 down to n2 that stands still.
   absl::Status CoStartStream() MILLRACE_MAY_SUSPEND {
     StreamOptions options;
-    options.spec.id = "job";
-    options.spec.speed = 1;
+    options.job.spec.id = "job";
+    options.job.spec.speed = 1;
     options.top = node(3);
     options.bottom = node(2);
     return millrace::CoStartStream(world_.graph(), world_.jobs(), std::move(options)).status();

@@ -26,7 +26,7 @@ absl::Status CoMeet(ChainStory& story, size_t& meetings) MILLRACE_MAY_SUSPEND {
     });
     scope.Spawn("stream", [&]() MILLRACE_MAY_SUSPEND {
       StreamOptions options = story.Stream("s", 3, 1);
-      options.spec.finalizes_automatically = false;
+      options.job.spec.finalizes_automatically = false;
       started = story.CoStart(std::move(options));
     });
     for (int turn = 0; turn < 50; ++turn) CoYield("test.drained");

@@ -42,13 +42,13 @@ absl::Status CoStartCopy(ChainStory& story, const WindowedCopy& copy) MILLRACE_M
   }
   if (copy.kind == OneJobKind::kStream) {
     StreamOptions options = story.Stream("job", 3, 0);
-    options.copy.batches_max = kWindow;
-    options.spec.dismisses_automatically = false;
+    options.job.copy.batches_max = kWindow;
+    options.job.spec.dismisses_automatically = false;
     return story.CoStart(std::move(options));
   }
   CommitOptions options = story.Commit("job", 2, 0);
-  options.copy.batches_max = kWindow;
-  options.spec.dismisses_automatically = false;
+  options.job.copy.batches_max = kWindow;
+  options.job.spec.dismisses_automatically = false;
   return story.CoStart(std::move(options));
 }
 

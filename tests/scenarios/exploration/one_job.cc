@@ -43,9 +43,9 @@ absl::StatusOr<NodeId> CoAddMirrorTarget(ChainStory& story, Attachment& keeper)
 absl::Status CoStartMirrorJob(ChainStory& story, const OneJobOptions& wanted) MILLRACE_MAY_SUSPEND {
   Attachment keeper;
   MirrorOptions options = wanted.mirror;
-  options.spec.finalizes_automatically = !wanted.finalizes_late;
-  options.spec.id = kJob;
-  options.spec.dismisses_automatically = false;
+  options.job.spec.finalizes_automatically = !wanted.finalizes_late;
+  options.job.spec.id = kJob;
+  options.job.spec.dismisses_automatically = false;
   options.source = story.chain().guest.node();
   if (options.granularity == 0) options.granularity = 512;
   if (wanted.copies_in_rounds) options.buffer_bytes = kMirrorBytesOfARound;
@@ -120,18 +120,18 @@ absl::Status CoStartOneJob(ChainStory& story, OneJobKind kind, const OneJobOptio
   if (kind == OneJobKind::kMirror) return CoStartMirrorJob(story, wanted);
   if (kind == OneJobKind::kStream) {
     StreamOptions options = story.StreamToBottom(std::string(kJob), 2, 1);
-    options.spec.dismisses_automatically = false;
-    options.spec.finalizes_automatically = !wanted.finalizes_late;
-    options.on_error = wanted.on_error;
-    if (wanted.copies_in_rounds) options.copy.batches_max = kBatchesOfARound;
+    options.job.spec.dismisses_automatically = false;
+    options.job.spec.finalizes_automatically = !wanted.finalizes_late;
+    options.job.on_error = wanted.on_error;
+    if (wanted.copies_in_rounds) options.job.copy.batches_max = kBatchesOfARound;
     return story.CoStart(std::move(options));
   }
   const size_t top = kind == OneJobKind::kCommit ? 2 : 3;
   CommitOptions options = story.Commit(std::string(kJob), top, top - 1);
-  options.spec.dismisses_automatically = false;
-  options.spec.finalizes_automatically = !wanted.finalizes_late;
-  options.on_error = wanted.on_error;
-  if (wanted.copies_in_rounds) options.copy.batches_max = kBatchesOfARound;
+  options.job.spec.dismisses_automatically = false;
+  options.job.spec.finalizes_automatically = !wanted.finalizes_late;
+  options.job.on_error = wanted.on_error;
+  if (wanted.copies_in_rounds) options.job.copy.batches_max = kBatchesOfARound;
   return story.CoStart(std::move(options));
 }
 

@@ -37,11 +37,11 @@ absl::Status CoStart(ChainStory& story, const char* id, const Work& work, bool b
     MILLRACE_MAY_SUSPEND {
   if (work.is_commit) {
     CommitOptions options = story.Commit(id, work.top, work.bottom);
-    options.spec.finalizes_automatically = !by_hand;
+    options.job.spec.finalizes_automatically = !by_hand;
     return story.CoStart(std::move(options));
   }
   StreamOptions options = story.StreamToBottom(id, work.top, work.bottom);
-  options.spec.finalizes_automatically = !by_hand;
+  options.job.spec.finalizes_automatically = !by_hand;
   return story.CoStart(std::move(options));
 }
 

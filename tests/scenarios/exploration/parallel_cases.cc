@@ -67,8 +67,8 @@ Scenario Overlapping1() {
       "overlapping_1", kSixLayers,
       [](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         StreamOptions stream = story.Stream("s", 3, 1);
-        stream.filter_name = "stream-filter";
-        stream.spec.finalizes_automatically = false;
+        stream.job.filter_name = "stream-filter";
+        stream.job.spec.finalizes_automatically = false;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
         ExpectRefusal(run, story.CoStart(story.Stream("a", 4, 2)), "stream-filter");
         ExpectRefusal(run, story.CoStart(story.Stream("b", 2, 1)), "n2");
@@ -87,7 +87,7 @@ Scenario Overlapping2() {
       "overlapping_2", {.layers = 7, .guest_rounds = 1},
       [](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions commit = story.Commit("c", 4, 2);
-        commit.spec.finalizes_automatically = false;
+        commit.job.spec.finalizes_automatically = false;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
         ExpectRefusal(run, story.CoStart(story.Stream("a", 2, std::nullopt)), "n2");
         ExpectRefusal(run, story.CoStart(story.Stream("b", 3, 1)), "n3");
@@ -118,8 +118,8 @@ Scenario Overlapping4(bool is_read_only) {
       {.layers = 6, .is_read_only = is_read_only, .guest_rounds = 1},
       [](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions commit = story.Commit("c", 2, 0);
-        commit.filter_name = "commit-filter";
-        commit.spec.finalizes_automatically = false;
+        commit.job.filter_name = "commit-filter";
+        commit.job.spec.finalizes_automatically = false;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
         ExpectRefusal(run, story.CoStart(story.Stream("s", 4, 2)), "commit-filter");
         MILLRACE_RETURN_IF_ERROR(story.CoFinalize("c"));
@@ -134,12 +134,12 @@ Scenario Overlapping5(bool stream_ends_first) {
       StrCat("overlapping_5, ", stream_ends_first ? "stream" : "commit", " ends first"), kSixLayers,
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         CommitOptions commit = story.Commit("c", 2, 0);
-        commit.filter_name = "commit-filter";
-        commit.spec.finalizes_automatically = false;
+        commit.job.filter_name = "commit-filter";
+        commit.job.spec.finalizes_automatically = false;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(commit));
         StreamOptions stream = story.Stream("s", 4, std::nullopt);
         stream.base = story.Find("commit-filter");
-        stream.spec.finalizes_automatically = stream_ends_first;
+        stream.job.spec.finalizes_automatically = stream_ends_first;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
         if (stream_ends_first) MILLRACE_RETURN_IF_ERROR(story.CoOver("s"));
         MILLRACE_RETURN_IF_ERROR(story.CoFinalize("c"));

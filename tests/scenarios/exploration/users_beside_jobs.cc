@@ -30,10 +30,10 @@ constexpr ChainStoryOptions kSixQuietLayers = {.layers = 6, .guest_rounds = 0};
 absl::Status CoStartTogether(ChainStory& story, int64_t speed_of_upper) MILLRACE_MAY_SUSPEND {
   const std::shared_ptr<JobTransaction> together = story.jobs().NewTransaction();
   StreamOptions upper = story.StreamToBottom("u", 5, 4);
-  upper.spec.transaction = together;
-  upper.spec.speed = speed_of_upper;
+  upper.job.spec.transaction = together;
+  upper.job.spec.speed = speed_of_upper;
   StreamOptions lower = story.StreamToBottom("l", 2, 1);
-  lower.spec.transaction = together;
+  lower.job.spec.transaction = together;
   MILLRACE_RETURN_IF_ERROR(story.CoStart(upper));
   return story.CoStart(lower);
 }
@@ -89,7 +89,7 @@ Scenario SlowAnd(std::string what, bool must_succeed, Act act) {
       StrCat("a stream at a byte a second and ", what), {.layers = 4, .guest_rounds = 0},
       [=](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         StreamOptions stream = story.StreamToBottom("s", 3, 2);
-        stream.spec.speed = 1;
+        stream.job.spec.speed = 1;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(stream));
         MILLRACE_RETURN_IF_ERROR(CoSleepFor(kSecond));
         MILLRACE_RETURN_IF_ERROR(act(run, story));
@@ -109,12 +109,12 @@ Scenario ShutDownAtWork() {
       [](ScenarioRun& run, ChainStory& story) MILLRACE_MAY_SUSPEND -> absl::Status {
         for (const size_t top : {1u, 3u}) {
           StreamOptions quick = story.StreamToBottom(StrCat("q", top), top, top);
-          quick.spec.dismisses_automatically = false;
+          quick.job.spec.dismisses_automatically = false;
           MILLRACE_RETURN_IF_ERROR(story.CoStart(quick));
           MILLRACE_RETURN_IF_ERROR(story.CoOver(StrCat("q", top)));
         }
         StreamOptions slow = story.StreamToBottom("s", 5, 4);
-        slow.spec.speed = 1;
+        slow.job.spec.speed = 1;
         MILLRACE_RETURN_IF_ERROR(story.CoStart(slow));
         CoYield("user.shutdown");
         story.jobs().CoShutdown();

@@ -23,8 +23,8 @@ absl::Status CoCancelStream(ChainStory& story) MILLRACE_MAY_SUSPEND {
 
 StreamOptions SlowStream(ChainStory& story, int64_t speed) {
   StreamOptions stream = story.Stream("s", 1, std::nullopt);
-  stream.spec.speed = speed;
-  stream.spec.dismisses_automatically = false;  // so that its end is not missed
+  stream.job.spec.speed = speed;
+  stream.job.spec.dismisses_automatically = false;  // so that its end is not missed
   return stream;
 }
 

@@ -38,8 +38,8 @@ absl::Status CoStartOverFault(ChainStory& story, int error_number, OnError on_er
       CoStartInsertFilter(story.graph(), story.jobs(), std::move(filter), insert));
   MILLRACE_RETURN_IF_ERROR(story.CoOver(inserting));
   StreamOptions stream = story.Stream("s", 1, std::nullopt);
-  stream.on_error = on_error;
-  stream.spec.dismisses_automatically = false;
+  stream.job.on_error = on_error;
+  stream.job.spec.dismisses_automatically = false;
   return story.CoStart(stream);
 }
 

@@ -20,8 +20,8 @@ constexpr uint64_t kBytes = ChainStoryOptions().bytes;
 
 template <typename Options>
 Options Slow(Options options, std::string filter = "") {
-  options.spec.speed = kStandingStill;
-  options.filter_name = std::move(filter);
+  options.job.spec.speed = kStandingStill;
+  options.job.filter_name = std::move(filter);
   return options;
 }
 

@@ -51,8 +51,8 @@ NodeId NodeFor(ChainStory& story, const JobRequest& request, const JobStart& sta
 absl::Status CoStartStreamOf(ChainStory& story, const JobRequest& request, const JobStart& start)
     MILLRACE_MAY_SUSPEND {
   StreamOptions options;
-  options.spec = SpecOf(start);
-  options.filter_name = start.filter_name;
+  options.job.spec = SpecOf(start);
+  options.job.filter_name = start.filter_name;
   options.top = NodeFor(story, request, start, FilterEnd::kTop, request.top);
   if (request.kind == RequestKind::kStreamToBottom) {
     options.bottom = NodeFor(story, request, start, FilterEnd::kBottom, *request.base + 1);
@@ -65,8 +65,8 @@ absl::Status CoStartStreamOf(ChainStory& story, const JobRequest& request, const
 absl::Status CoStartCommitOf(ChainStory& story, const JobRequest& request, const JobStart& start)
     MILLRACE_MAY_SUSPEND {
   CommitOptions options = story.Commit(start.id, request.top, *request.base);
-  options.spec = SpecOf(start);
-  options.filter_name = start.filter_name;
+  options.job.spec = SpecOf(start);
+  options.job.filter_name = start.filter_name;
   options.top = NodeFor(story, request, start, FilterEnd::kTop, request.top);
   options.base = NodeFor(story, request, start, FilterEnd::kBase, *request.base);
   return story.CoStart(std::move(options));
@@ -75,8 +75,8 @@ absl::Status CoStartCommitOf(ChainStory& story, const JobRequest& request, const
 absl::Status CoStartMirrorOf(ChainStory& story, const JobRequest& request, const JobStart& start,
                              Attachment* hold) MILLRACE_MAY_SUSPEND {
   MirrorOptions options;
-  options.spec = SpecOf(start);
-  options.filter_name = start.filter_name;
+  options.job.spec = SpecOf(start);
+  options.job.filter_name = start.filter_name;
   options.source = request.names_filter == FilterEnd::kTop ? story.Find(start.others_filter)
                                                            : story.chain().guest.node();
   MILLRACE_ASSIGN_OR_RETURN(options.target, CoAddTarget(story, start.id, hold));

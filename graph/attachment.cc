@@ -148,7 +148,7 @@ void Attachment::DetachForDestructor() {
   if (!is_attached()) return;
   HostScope host;
   const absl::Status status = Detach().status();
-  MILLRACE_CHECK(status.ok(), StrCat("an attachment is destroyed too early: ", status.ToString()));
+  MILLRACE_CHECK(status.ok(), StrCat("an attachment is destroyed too early: ", status.message()));
 }
 
 bool Attachment::is_attached() const { return core_ != nullptr && core_->is_live(); }
@@ -224,7 +224,7 @@ void Attachment::CoDetach() {
     if (!drained.ok() || node() != at || (waits && core_->uses > 0)) continue;
     absl::StatusOr<std::vector<NodeId>> gone = Detach();
     MILLRACE_CHECK(gone.ok(), StrCat("G4: a lease hangs on somebody else's attachment: ",
-                                     gone.status().ToString()));
+                                     gone.status().message()));
     dropped = *std::move(gone);
     is_detached = true;
   }

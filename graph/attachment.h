@@ -118,19 +118,21 @@ class Attachment {
   static void BindQuiescable(const std::vector<Attachment*>& attachments);
 
   // ---- I/O -------------------------------------------------------------------------------------
-  // InvalidArgument beyond the end or without the permission; ResourceExhausted (no space),
-  // DataLoss (corrupt image), Unavailable (host I/O), with the errno attached; and whatever else a
-  // driver on the way answers with (PermissionDenied, of a filter). Not cancellable once
-  // started. An exception that leaves a driver's function ends the program here, before it unwinds
-  // anything of the caller's.
+  // A ByteRange that wraps is a bug of its maker (checked); what comes from outside is asked by
+  // ByteRange::IsRepresentable() first. Errors: InvalidArgument beyond the end or without the
+  // permission; ResourceExhausted (no space), DataLoss (corrupt image), Unavailable (host I/O),
+  // with the errno attached; and whatever else a driver on the way answers with (PermissionDenied,
+  // of a filter). Not cancellable once started. An exception that leaves a driver's function ends
+  // the program here, before it unwinds anything of the caller's.
   absl::Status CoRead(uint64_t offset, const IoVector& target) noexcept MILLRACE_MAY_SUSPEND;
   absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags = {}) noexcept
       MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags = {}) noexcept MILLRACE_MAY_SUSPEND;
   absl::Status CoDiscard(ByteRange range) noexcept MILLRACE_MAY_SUSPEND;
   // Empties the image at or right below the node, in part (whole clusters, or up to the end): what
-  // its backing has shows through. Only where that is the same, and nobody writes meanwhile. For
-  // kWrite or kWriteUnchanged; Unimplemented: the format cannot.
+  // its backing has shows through. Only where that is the same, and nobody writes meanwhile: for
+  // jobs, not for guests (InvalidArgument where requests queue). For kWrite or kWriteUnchanged;
+  // Unimplemented: the format cannot.
   absl::Status CoForget(ByteRange range) noexcept MILLRACE_MAY_SUSPEND;
   // Everything acknowledged before is durable when it returns.
   absl::Status CoFlush() noexcept MILLRACE_MAY_SUSPEND;

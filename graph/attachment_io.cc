@@ -40,15 +40,31 @@ absl::Status CheckPermission(const AttachmentCore& core, std::string_view operat
                              PermissionSet any_of) {
   if (core.edge.permissions.used.Intersects(any_of)) return absl::OkStatus();
   const Holder& holder = *core.options.holder;
+  const Node& node = *core.edge.child;
   return RefusalStatus(
       absl::StatusCode::kInvalidArgument,
       {.reason = ConflictReason::kNotPermitted,
-       .object = core.edge.child->name,
+       .object = node.name,
        .holders = {holder.AsConflictHolder()},
-       .next_step = "attach with it",
+       .next_step = node.is_read_only ? "open it for writing, and attach with the permission"
+                                      : "attach with it",
        .detail = any_of.ToString()},
-      StrCat("cannot ", operation, " node '", core.edge.child->InWords(), "': ", holder.Describe(),
+      StrCat("cannot ", operation, " node '", node.InWords(),
+             "': ", node.is_read_only ? "it is read-only, and " : "", holder.Describe(),
              " did not ask for the permission '", any_of.ToString(), "'"));
+}
+
+// Whoever empties an image answers for it that the same is shown; a guest knows nothing of that.
+absl::Status CheckMayForget(const AttachmentCore& core) {
+  if (!core.options.queues_requests) return absl::OkStatus();
+  const Holder& holder = *core.options.holder;
+  return RefusalStatus(absl::StatusCode::kInvalidArgument,
+                       {.reason = ConflictReason::kNotPermitted,
+                        .object = core.edge.child->name,
+                        .holders = {holder.AsConflictHolder()},
+                        .next_step = "discard it, or attach as a job does (queues_requests off)"},
+                       StrCat("cannot empty node '", core.edge.child->InWords(),
+                              "': ", holder.Describe(), " does I/O as a guest"));
 }
 
 absl::Status NotAttached() {
@@ -155,6 +171,7 @@ absl::Status Attachment::CoForget(ByteRange range) noexcept {
   const AttachmentUse use(core);
   InFlightRequest request;
   core.CoEnter(request);
+  MILLRACE_RETURN_IF_ERROR(CheckMayForget(core));
   MILLRACE_RETURN_IF_ERROR(CheckPermission(core, "empty", kWrite | kWriteUnchanged));
   MILLRACE_RETURN_IF_ERROR(CheckRange(core, "empty", range.offset, range.bytes));
   return CoForgetNode(request.node(), range);

@@ -68,7 +68,7 @@ absl::Status ProtocolDriver::CoWriteScattered(absl::Span<const IoPart> parts) {
 
 absl::Status FilterDriver::CoOpen(DriverContext& context) {
   context_ = &context;
-  return absl::OkStatus();
+  return CoOpenFilter();
 }
 uint64_t FilterDriver::bytes() const {
   return context_ == nullptr ? 0 : context_->ChildBytes(Role::kFiltered);

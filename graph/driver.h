@@ -31,6 +31,7 @@
 #include "millrace/engine/base/byte_range.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/strong_int.h"
 #include "millrace/engine/io/io_backend.h"
 #include "millrace/graph/io/io_vector.h"
@@ -408,13 +409,20 @@ class FilterDriver : public Driver {
   // By default the filtered child, under its edge's name.
   std::optional<Role> RoleOfChild(std::string_view name) const override;
 
-  absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
+  // Calls CoOpenFilter(), from which on there is a context().
+  absl::Status CoOpen(DriverContext& context) final MILLRACE_MAY_SUSPEND;
+  virtual absl::Status CoOpenFilter() MILLRACE_MAY_SUSPEND { return absl::OkStatus(); }
   uint64_t bytes() const override;  // the filtered child's
 
   // Each default hands the operation to the filtered child. Bytes change by CoWrite, CoWriteZeroes,
-  // CoDiscard and CoResize: who watches writes, or refuses some, has a word in all four. Errors are
-  // handed up as they are, to the guest or the job, with this text: name the node
-  // (DriverContext::NodeInWords()) and the place in it.
+  // CoDiscard and CoResize: who watches writes, or refuses some, has a word in all four. (Discards
+  // reach a node only if it was opened so: NodeTree::passes_discards. An image that is emptied of
+  // what shows through all the same, Attachment::CoForget, changes no byte that is shown, and asks
+  // no filter.) Errors are handed up as they are, to the guest or the job, with this text: name the
+  // node and the place in it:
+  //
+  //   return absl::PermissionDeniedError(
+  //       StrCat("node '", context().NodeInWords(), "': nobody writes at ", offset));
   virtual absl::Status CoRead(uint64_t offset, const IoVector& target) MILLRACE_MAY_SUSPEND;
   virtual absl::Status CoWrite(uint64_t offset, const IoVector& source, WriteFlags flags)
       MILLRACE_MAY_SUSPEND;
@@ -492,7 +500,8 @@ class DriverContext {
 
   virtual Engine& engine() const = 0;
   virtual const std::string& node_name() const = 0;
-  // For texts: the name, and that of the file below if the node's name was generated.
+  // For texts: the name, and that of the file below if the node's name was generated: "disk",
+  // "#block6 (top.qcow2)", "#block8 (throttle above top.qcow2)". Quotes are the text's affair.
   virtual std::string NodeInWords() const { return node_name(); }
   virtual bool is_read_only() const = 0;
   // The other nodes of the graph that have this file of the host open and are used in a way that

@@ -51,12 +51,13 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverRegistry::Make(std::string_view na
   const auto found = factories_.find(std::string(name));
   if (found != factories_.end()) {
     absl::StatusOr<std::unique_ptr<Driver>> driver = found->second.factory(options);
-    MILLRACE_CHECK(
-        !driver.ok() || (*driver != nullptr && ((*driver)->kind() == NodeKind::kFilter) ==
-                                                   (found->second.kind == NodeKind::kFilter)),
-        StrCat("driver '", name,
-               "' was registered as a filter and is none, or the other "
-               "way round"));
+    if (!driver.ok()) return driver;
+    MILLRACE_CHECK(*driver != nullptr, StrCat("the factory of driver '", name, "' makes nothing"));
+    const bool is_filter = (*driver)->kind() == NodeKind::kFilter;
+    MILLRACE_CHECK(is_filter == (found->second.kind == NodeKind::kFilter),
+                   StrCat("driver '", name, "' was registered as ",
+                          is_filter ? "another kind, and its factory makes a filter"
+                                    : "a filter, and its factory makes another kind"));
     return driver;
   }
   Conflict conflict;

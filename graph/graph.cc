@@ -326,7 +326,9 @@ std::string Node::InWords() const {
     file = down->child;
   }
   const std::string filename = file->driver->filename();
-  return filename.empty() ? name : StrCat(name, " (", PrintableName(filename), ")");
+  if (filename.empty()) return name;
+  const std::string what = is_filter() ? StrCat(driver->driver_name(), " above ") : std::string();
+  return StrCat(name, " (", what, PrintableName(filename), ")");
 }
 
 Edge* Node::FilteredOrBacking() const {

@@ -90,8 +90,8 @@ absl::Status OperationClaim::Check(const GraphReader& reader, NodeId id, Operati
   }
   return ConflictStatus(
       absl::StatusCode::kFailedPrecondition, conflict,
-      StrCat("cannot ", OperationPhrase(operation), " node '", node->name, "': it is in use by ",
-             newest->holder->Describe(), "; ", conflict.next_step));
+      StrCat("cannot ", OperationPhrase(operation), " node '", node->InWords(),
+             "': it is in use by ", newest->holder->Describe(), "; ", conflict.next_step));
 }
 
 }  // namespace millrace

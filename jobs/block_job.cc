@@ -229,6 +229,12 @@ absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
   return id.value_or("");
 }
 
+absl::Status CheckGiven(NodeId node, std::string_view option) {
+  if (node.is_valid()) return absl::OkStatus();
+  return RefuseJob(absl::StatusCode::kFailedPrecondition, ConflictReason::kStaleNode, option, "",
+                   StrCat(option, " is not given"), "give a node, as Attachment::node()");
+}
+
 absl::Status CheckFilterName(Graph& graph, const BlockJobOptions& options) {
   const GraphTransaction change(graph);
   return change.CheckNewName(options.filter_name);

@@ -143,6 +143,8 @@ std::optional<std::string> JobIdFor(const BlockJobOptions& options, const NodeVi
 absl::StatusOr<std::string> NewJobId(Graph& graph, const JobManager& manager,
                                      const BlockJobOptions& options, NodeId device)
     MILLRACE_OPENS_VIEW;
+// FailedPrecondition (kStaleNode) if the option, called "StreamOptions::top", says nothing.
+absl::Status CheckGiven(NodeId node, std::string_view option);
 // What would be wrong with the name of its filter: a job whose filter stands before the job core
 // has heard of it says this before NewJobId(), as in QEMU.
 absl::Status CheckFilterName(Graph& graph, const BlockJobOptions& options) MILLRACE_OPENS_VIEW;

@@ -63,7 +63,7 @@ class BlockRuntime {
   // Registers the library's own drivers; more may be added to drivers(). The engine outlives it
   // (checked).
   explicit BlockRuntime(Engine& engine, BuiltinDriverServices services = {});
-  // CoEnd() has run (checked).
+  // CoEnd() has run, if anything was opened or started (checked).
   ~BlockRuntime() = default;
   BlockRuntime(const BlockRuntime&) = delete;
   BlockRuntime& operator=(const BlockRuntime&) = delete;

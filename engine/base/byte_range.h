@@ -1,8 +1,8 @@
 // ByteRange: `bytes` bytes from `offset`, half open: [offset, offset + bytes).
 //
-// Units are bytes. A range never wraps: Create() refuses offset + bytes > 2^63 - 1, which is also
-// the largest file size of the host. Code that computes ranges from validated ranges may use the
-// plain constructor, which checks.
+// Units are bytes. A range never wraps: offset + bytes is at most 2^63 - 1, which is also the
+// largest file size of the host. The constructor checks; what comes from outside is asked by
+// IsRepresentable() first.
 #ifndef MILLRACE_ENGINE_BASE_BYTE_RANGE_H_
 #define MILLRACE_ENGINE_BASE_BYTE_RANGE_H_
 
@@ -25,7 +25,8 @@ struct ByteRange {
   constexpr ByteRange() = default;
   ByteRange(uint64_t range_offset, uint64_t range_bytes)
       : offset(range_offset), bytes(range_bytes) {
-    MILLRACE_CHECK(IsRepresentable(range_offset, range_bytes), "byte range wraps");
+    MILLRACE_CHECK(IsRepresentable(range_offset, range_bytes),
+                   StrCat("a byte range wraps: ", range_bytes, " bytes from ", range_offset));
   }
 
   // Whether [offset, offset + bytes) is a range at all; test input with this first.

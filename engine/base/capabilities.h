@@ -14,6 +14,10 @@
 #ifndef MILLRACE_ENGINE_BASE_CAPABILITIES_H_
 #define MILLRACE_ENGINE_BASE_CAPABILITIES_H_
 
+#if __cplusplus < 202002L
+#error "Millrace is C++20: compile with -std=c++20 or later"
+#endif
+
 #if defined(__clang__)
 #define MILLRACE_ATTRIBUTE_TSA(x) __attribute__((x))
 #define MILLRACE_LIFETIME_BOUND [[clang::lifetimebound]]

@@ -16,8 +16,8 @@ absl::Status CoStreamUnderAGuest(BlockRuntime& blocks, const std::string& path)
     MILLRACE_MAY_SUSPEND {
   // README: begin
   // What lies below the image is opened as its header says.
-  MILLRACE_ASSIGN_OR_RETURN(Attachment guest,
-                            blocks.CoOpenDevice("drive0", {.path = path, .format = "qcow2"}));
+  OpenImageOptions image{.path = path, .format = "qcow2", .names_nodes_after_files = true};
+  MILLRACE_ASSIGN_OR_RETURN(Attachment guest, blocks.CoOpenDevice("drive0", image));
   // The job is called "drive0", as its device.
   MILLRACE_RETURN_IF_ERROR(blocks.CoStartStream({.top = guest.node()}).status());
 

@@ -69,8 +69,7 @@ class FaultInjectionDriver final : public FilterDriver {
 
   uint64_t request_alignment() const override { return std::max<uint64_t>(limits_.align, 1); }
 
-  absl::Status CoOpen(DriverContext& its_context) override MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoOpen(its_context));
+  absl::Status CoOpenFilter() override MILLRACE_MAY_SUSPEND {
     Apply("none");
     return absl::OkStatus();
   }

@@ -18,9 +18,8 @@ class ThrottleDriver final : public FilterDriver {
 
   std::string_view driver_name() const override { return "throttle"; }
 
-  absl::Status CoOpen(DriverContext& its_context) override MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoOpen(its_context));
-    member_.emplace(*group_, its_context.node_name());
+  absl::Status CoOpenFilter() override MILLRACE_MAY_SUSPEND {
+    member_.emplace(*group_, context().node_name());
     MILLRACE_MUTANT(kM01) return absl::OkStatus();
     for (int i = 0; i < drains_; ++i) member_->BeginDrain();
     return absl::OkStatus();

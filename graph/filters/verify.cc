@@ -28,8 +28,7 @@ class VerifyDriver final : public FilterDriver {
     return FilterDriver::RoleOfChild(name);
   }
 
-  absl::Status CoOpen(DriverContext& its_context) override MILLRACE_MAY_SUSPEND {
-    MILLRACE_RETURN_IF_ERROR(FilterDriver::CoOpen(its_context));
+  absl::Status CoOpenFilter() override MILLRACE_MAY_SUSPEND {
     if (context().HasChild(Role::kData)) return absl::OkStatus();
     return absl::InvalidArgumentError(
         StrCat("cannot open '", context().node_name(), "': a verifying filter has a child 'test'"));

@@ -11,24 +11,26 @@
 #include <cstdint>
 #include <iterator>
 #include <type_traits>
-#include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
 
 namespace millrace {
 
+// A std::vector, std::array, absl::Span … of bytes that may be written to.
+template <typename T>
+concept ByteMemory = requires(T& memory) {
+  {std::size(memory)};
+  requires sizeof(*std::data(memory)) == 1;
+  requires !std::is_const_v<std::remove_pointer_t<decltype(std::data(memory))>>;
+};
+
 class IoVector {
  public:
   IoVector() = default;
   IoVector(void* data, size_t bytes) { Append(data, bytes); }
-  // All of a std::vector, std::array, absl::Span … of bytes.
-  template <typename Bytes>
-  requires(sizeof(*std::data(std::declval<Bytes&>())) == 1 &&
-           !std::is_const_v<std::remove_pointer_t<
-               decltype(std::data(std::declval<Bytes&>()))>>) explicit IoVector(Bytes&& memory) {
-    Append(std::data(memory), std::size(memory));
-  }
+  template <ByteMemory Memory>
+  explicit IoVector(Memory&& memory) : IoVector(std::data(memory), std::size(memory)) {}
   explicit IoVector(absl::Span<const iovec> pieces);
   // For writes only: the memory is not written to.
   static IoVector OfConst(const void* data, size_t bytes) {

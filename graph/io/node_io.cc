@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/conflict.h"
 #include "millrace/engine/base/mutant.h"
+#include "millrace/engine/base/status_context.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/sync/condition.h"
@@ -37,6 +39,14 @@ struct FlushTurns {
   std::shared_ptr<Condition> end_of_one = std::make_shared<Condition>("the flush before");
 };
 
+// What a driver answers. An error without a text would leave whoever is told it with nothing.
+absl::Status AnswerOf(const Node& node, absl::Status status) {
+  if (__builtin_expect(status.ok() || !status.message().empty(), 1)) return status;
+  return WithContext(status, StrCat("driver '", node.driver->driver_name(), "' of node '",
+                                    node.InWords(), "' has failed and does not say how: ",
+                                    std::string(absl::StatusCodeToString(status.code()))));
+}
+
 }  // namespace
 
 absl::Status NotOpenError(const Node& node) {
@@ -62,14 +72,14 @@ absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) try
     case NodeKind::kFormat:
       return CoReadFormat(node, AsFormat(node), offset, target);
     case NodeKind::kProtocol:
-      return CoReadProtocol(node, AsProtocol(node), offset, target);
+      return AnswerOf(node, CoReadProtocol(node, AsProtocol(node), offset, target));
     case NodeKind::kFilter:
       break;
   }
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_reads())) {
     return CoReadNode(*child, offset, target);
   }
-  return AsFilter(node).CoRead(offset, target);
+  return AnswerOf(node, AsFilter(node).CoRead(offset, target));
 } catch (...) {
   DriverThrew(node);
 }
@@ -94,14 +104,14 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source,
     case NodeKind::kProtocol:
       // A protocol has nothing unallocated to fill.
       if (flags.only_if_unallocated) return absl::OkStatus();
-      return CoWriteProtocol(node, AsProtocol(node), offset, source, flags);
+      return AnswerOf(node, CoWriteProtocol(node, AsProtocol(node), offset, source, flags));
     case NodeKind::kFilter:
       break;
   }
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
     return CoWriteNode(*child, offset, source, flags);
   }
-  return AsFilter(node).CoWrite(offset, source, flags);
+  return AnswerOf(node, AsFilter(node).CoWrite(offset, source, flags));
 } catch (...) {
   DriverThrew(node);
 }
@@ -117,14 +127,14 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) try
       return CoWriteZeroesFormat(node, AsFormat(node), range, flags);
     case NodeKind::kProtocol:
       if (flags.only_if_unallocated) return absl::OkStatus();
-      return CoWriteZeroesProtocol(node, AsProtocol(node), range, flags);
+      return AnswerOf(node, CoWriteZeroesProtocol(node, AsProtocol(node), range, flags));
     case NodeKind::kFilter:
       break;
   }
   if (Node* child = StandAside(node, AsFilter(node).is_transparent_for_writes())) {
     return CoWriteZeroesNode(*child, range, flags);
   }
-  return AsFilter(node).CoWriteZeroes(range, flags);
+  return AnswerOf(node, AsFilter(node).CoWriteZeroes(range, flags));
 } catch (...) {
   DriverThrew(node);
 }
@@ -138,11 +148,11 @@ absl::Status CoDiscardNode(Node& node, ByteRange range) try {
     case NodeKind::kFormat:
       return CoDiscardFormat(node, AsFormat(node), range);
     case NodeKind::kProtocol:
-      return CoDiscardProtocol(node, AsProtocol(node), range);
+      return AnswerOf(node, CoDiscardProtocol(node, AsProtocol(node), range));
     case NodeKind::kFilter:
       break;
   }
-  return AsFilter(node).CoDiscard(range);
+  return AnswerOf(node, AsFilter(node).CoDiscard(range));
 } catch (...) {
   DriverThrew(node);
 }
@@ -184,11 +194,11 @@ absl::Status CoFlush(Node& node, Owed owed) try {
       if (owed == Owed::kOwnChanges && !AsProtocol(node).has_unflushed_changes()) {
         return absl::OkStatus();
       }
-      return AsProtocol(node).CoFlush();
+      return AnswerOf(node, AsProtocol(node).CoFlush());
     case NodeKind::kFilter:
       break;
   }
-  return AsFilter(node).CoFlush();
+  return AnswerOf(node, AsFilter(node).CoFlush());
 } catch (...) {
   DriverThrew(node);
 }
@@ -220,11 +230,11 @@ absl::Status CoResizeDriver(Node& node, uint64_t bytes) try {
     case NodeKind::kFormat:
       return CoResizeFormat(node, AsFormat(node), bytes);
     case NodeKind::kProtocol:
-      return AsProtocol(node).CoResize(bytes);
+      return AnswerOf(node, AsProtocol(node).CoResize(bytes));
     case NodeKind::kFilter:
       break;
   }
-  return AsFilter(node).CoResize(bytes);
+  return AnswerOf(node, AsFilter(node).CoResize(bytes));
 } catch (...) {
   DriverThrew(node);
 }

@@ -88,6 +88,8 @@ absl::Status CheckClaims(const GraphReader& view, const NodeView& root, const No
 
 absl::StatusOr<CommitProofs> ClaimForCommit(Graph& graph, const CommitOptions& options,
                                             std::string_view job_id) {
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.root, "CommitOptions::root"));
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.top, "CommitOptions::top"));
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView root, view.Resolve(options.root));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView top, view.Resolve(options.top));

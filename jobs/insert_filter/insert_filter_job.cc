@@ -95,6 +95,7 @@ absl::Status CheckNotLeased(const GraphReader& view, NodeId from, NodeId to,
 // begins at the node, ends above it, or has it checked for claims.
 absl::StatusOr<BlockJobProofs> ClaimForInsertFilter(Graph& graph,
                                                     const InsertFilterOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.below, "InsertFilterOptions::below"));
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView below, view.Resolve(options.below));
   if (!below.has_followers()) {
@@ -117,6 +118,7 @@ absl::StatusOr<BlockJobProofs> ClaimForInsertFilter(Graph& graph,
 
 absl::StatusOr<BlockJobProofs> ClaimForRemoveFilter(Graph& graph,
                                                     const RemoveFilterOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.filter, "RemoveFilterOptions::filter"));
   GraphView view(graph);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView filter, view.Resolve(options.filter));
   if (!filter.is_filter()) {

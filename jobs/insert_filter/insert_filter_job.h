@@ -26,7 +26,7 @@
 namespace millrace {
 
 struct InsertFilterOptions {
-  JobSpec spec{};
+  JobSpec spec{};             // with an id: the device's name is left to jobs that copy
   NodeId below{};             // the node that the filter will show
   std::string filter_name{};  // empty: a generated one
 };
@@ -45,7 +45,7 @@ absl::StatusOr<JobNumber> CoStartInsertFilter(Graph& graph, JobManager& manager,
                                               InsertFilterOptions options) MILLRACE_MAY_SUSPEND;
 
 struct RemoveFilterOptions {
-  JobSpec spec{};
+  JobSpec spec{};  // with an id
   NodeId filter{};
 };
 

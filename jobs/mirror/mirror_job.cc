@@ -107,6 +107,8 @@ absl::StatusOr<JobNumber> CoLaunch(Graph& graph, JobManager& manager, MirrorProo
 
 absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& manager,
                                                const MirrorOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.source, "MirrorOptions::source"));
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.target, "MirrorOptions::target"));
   MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options.job));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
                             NewJobId(graph, manager, options.job, options.source));

@@ -105,6 +105,7 @@ void StreamJob::Mover::OnPace(bool is_full_speed) {
 
 absl::StatusOr<StreamProofs> ClaimForNewStream(Graph& graph, const JobManager& manager,
                                                const StreamOptions& options) {
+  MILLRACE_RETURN_IF_ERROR(CheckGiven(options.top, "StreamOptions::top"));
   MILLRACE_RETURN_IF_ERROR(At(kMakeFilterStep, CheckFilterName(graph, options.job)));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
                             NewJobId(graph, manager, options.job, options.top));

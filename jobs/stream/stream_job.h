@@ -28,7 +28,7 @@ struct StreamOptions {
   // The device: the top, or a filter above it. Attachment::node() of the guest is right whatever
   // stands there now, and the job is then called after the guest's device. The job's own filter
   // goes directly above this node, so what the job writes passes every filter between this node and
-  // the image.
+  // the image. A top that is read-only becomes writable for the time of the job, as in QEMU.
   NodeId top{};
   // At most one of these two; neither: stream everything.
   std::optional<NodeId> base{};    // outside; may be another job's filter

@@ -358,6 +358,9 @@ TEST_F(AttachmentTest, RefusalsOfRequestsSayWhy) {
     std::string bytes(512, 'x');
     const IoVector memory(bytes.data(), bytes.size());
     ExpectConflict(reader.CoWrite(0, memory), ConflictReason::kNotPermitted, "n2");
+    EXPECT_THAT(std::string(reader.CoWrite(0, memory).message()),
+                testing::HasSubstr("reader 'r' did not ask for the permission 'write'"));
+    ExpectConflict(chain.guest.CoForget({0, 512}), ConflictReason::kNotPermitted, "n2");
     EXPECT_EQ(ConflictOf(reader.CoWrite(0, memory))->holders.at(0).id, "r");
     ExpectConflict(reader.CoRead(reader.bytes(), memory), ConflictReason::kOutOfRange, "n2");
     reader.CoDetach();

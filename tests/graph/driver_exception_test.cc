@@ -24,9 +24,9 @@ class Thrower final : public FilterDriver {
  public:
   explicit Thrower(Where where) : where_(where) {}
   std::string_view driver_name() const override { return "thrower"; }
-  absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
+  absl::Status CoOpenFilter() override MILLRACE_MAY_SUSPEND {
     if (where_ == Where::kOpen) throw std::runtime_error("the driver's own mistake");
-    return FilterDriver::CoOpen(context);
+    return absl::OkStatus();
   }
   absl::Status CoRead(uint64_t, const IoVector&) override MILLRACE_MAY_SUSPEND {
     throw std::runtime_error("the driver's own mistake");
@@ -92,6 +92,57 @@ TEST(DriverExceptionDeathTest, OutOfTheEmbeddersOwnCodeACheckSaysThatThereIsOne)
   };
   EXPECT_DEATH(own_code_throws(), AllOf(HasSubstr("check failed"),
                                         HasSubstr("an exception is leaving the functions")));
+}
+
+// Its errors have no text.
+class Mute final : public FilterDriver {
+ public:
+  std::string_view driver_name() const override { return "mute"; }
+  absl::Status CoRead(uint64_t, const IoVector&) override MILLRACE_MAY_SUSPEND { return kError; }
+  absl::Status CoWrite(uint64_t, const IoVector&, WriteFlags) override MILLRACE_MAY_SUSPEND {
+    return kError;
+  }
+  absl::Status CoWriteZeroes(ByteRange, ZeroFlags) override MILLRACE_MAY_SUSPEND { return kError; }
+  absl::Status CoDiscard(ByteRange) override MILLRACE_MAY_SUSPEND { return kError; }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND { return kError; }
+  absl::Status CoResize(uint64_t) override MILLRACE_MAY_SUSPEND { return kError; }
+
+ private:
+  const absl::Status kError = absl::PermissionDeniedError("");
+};
+
+TEST(DriverAnswer, AnErrorWithoutATextIsToldByDriverAndNode) {
+  const auto engine = SimulatedEngine();
+  const absl::Status status = engine->Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    Graph graph(*engine);
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(graph, {}, false));
+    Attachment user;
+    NodeId filter;
+    {
+      GraphTransaction change(graph);
+      filter = change.AddNode(std::make_unique<Mute>(), {.name = "m"});
+      change.AddChild(filter, Role::kFiltered, chain.top());
+      change.Detach(chain.guest);
+      user = change.Attach(filter,
+                           {.holder = MakeHolder("me", "test"),
+                            .permissions = {kConsistentRead | kWrite | kResize, kAllPermissions}});
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    MILLRACE_RETURN_IF_ERROR(CoOpenNode(graph, filter));
+    char byte = 0;
+    const IoVector one(&byte, 1);
+    for (const absl::Status& answer :
+         {user.CoRead(0, one), user.CoWrite(0, one), user.CoWriteZeroes(ByteRange(0, 1)),
+          user.CoDiscard(ByteRange(0, 1)), user.CoFlush(), user.CoResize(user.bytes() + 512)}) {
+      EXPECT_TRUE(absl::IsPermissionDenied(answer)) << answer;
+      EXPECT_EQ(answer.message(),
+                "driver 'mute' of node 'm' has failed and does not say how: PERMISSION_DENIED");
+    }
+    user.CoDetach();
+    graph.CoClose();
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(status, absl::OkStatus());
 }
 
 }  // namespace

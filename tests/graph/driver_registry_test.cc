@@ -11,6 +11,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/builtin_drivers.h"
 #include "millrace/graph/drivers/null.h"
+#include "millrace/graph/drivers/raw.h"
 #include "millrace/graph/filters/copy_on_read.h"
 #include "tests/support/simulation.h"
 
@@ -138,7 +139,12 @@ TEST_F(DriverRegistryTest, AFilterIsRegisteredAsOne) {
     return MakeCopyOnReadDriver({});
   };
   ASSERT_TRUE(registry_.Register("own", factory, NodeKind::kFormat).ok());
-  EXPECT_DEATH(registry_.Make("own", {}).IgnoreError(), "registered as a filter");
+  EXPECT_DEATH(registry_.Make("own", {}).IgnoreError(),
+               "registered as another kind, and its factory makes a filter");
+  const auto raw = [](const DriverOptions&) { return MakeRawDriver({}); };
+  ASSERT_TRUE(registry_.Register("plain", raw, NodeKind::kFilter).ok());
+  EXPECT_DEATH(registry_.Make("plain", {}).IgnoreError(),
+               "registered as a filter, and its factory makes another kind");
 }
 
 }  // namespace

@@ -28,9 +28,9 @@ class LineLog final : public EngineObserver {
 class Complainer final : public FilterDriver {
  public:
   std::string_view driver_name() const override { return "complainer"; }
-  absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND {
-    context.LogWarning("something is odd");
-    return FilterDriver::CoOpen(context);
+  absl::Status CoOpenFilter() override MILLRACE_MAY_SUSPEND {
+    context().LogWarning("something is odd");
+    return absl::OkStatus();
   }
 };
 

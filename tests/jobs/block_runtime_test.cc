@@ -107,7 +107,50 @@ TEST(BlockRuntime, ADeviceThatIsRefusedLeavesNothingOpen) {
         EXPECT_NE(refusal.message().find("vda"), std::string::npos) << refusal;
         EXPECT_EQ(blocks.graph().node_count(), nodes);
         MILLRACE_ASSIGN_OR_RETURN(Attachment reader, blocks.CoOpenDevice("vdb", two));
-        EXPECT_FALSE(reader.CoWrite(0, IoVector::OfConst("x", 1)).ok());
+        EXPECT_THAT(std::string(reader.CoWrite(0, IoVector::OfConst("x", 1)).message()),
+                    testing::HasSubstr("it is read-only, and guest device 'vdb' did not ask for"));
+        return absl::OkStatus();
+      });
+  EXPECT_EQ(status, absl::OkStatus());
+}
+
+TEST(BlockRuntime, AJobWithoutItsNodeNamesTheOption) {
+  const absl::Status status =
+      BlockRuntime::Run({.simulated = true}, [&](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+        const auto expect = [](const absl::Status& refusal, const std::string& option) {
+          EXPECT_TRUE(absl::IsFailedPrecondition(refusal)) << refusal;
+          EXPECT_EQ(refusal.message(),
+                    option + " is not given; give a node, as Attachment::node()");
+        };
+        expect(blocks.CoStartStream({}).status(), "StreamOptions::top");
+        expect(blocks.CoStartCommit({}).status(), "CommitOptions::root");
+        expect(blocks.CoStartMirror({}).status(), "MirrorOptions::source");
+        expect(blocks.CoStartRemoveFilter({.spec = {.id = "r"}}).status(),
+               "RemoveFilterOptions::filter");
+        MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<FilterDriver> filter,
+                                  blocks.drivers().MakeFilter("copy-on-read", {}));
+        expect(blocks.CoStartInsertFilter(std::move(filter), {.spec = {.id = "i"}}).status(),
+               "InsertFilterOptions::below");
+        return absl::OkStatus();
+      });
+  EXPECT_EQ(status, absl::OkStatus());
+}
+
+TEST(BlockRuntime, ASecondJobIsToldWhereTheFirstOnesFilterStands) {
+  const absl::Status status =
+      BlockRuntime::Run({.simulated = true}, [&](BlockRuntime& blocks) MILLRACE_MAY_SUSPEND {
+        MILLRACE_RETURN_IF_ERROR(
+            blocks.CoCreateImage({.path = "disk", .qcow2 = {.bytes = 1 << 20}}));
+        MILLRACE_ASSIGN_OR_RETURN(Attachment guest,
+                                  blocks.CoOpenDevice("vda", {.path = "disk", .format = "qcow2"}));
+        const JobSpec held{.finalizes_automatically = false};
+        MILLRACE_RETURN_IF_ERROR(
+            blocks.CoStartStream({.top = guest.node(), .job = {.spec = held}}).status());
+        const absl::Status second =
+            blocks.CoStartStream({.top = guest.node(), .job = {.spec = {.id = "s"}}}).status();
+        EXPECT_THAT(std::string(second.message()),
+                    testing::MatchesRegex("cannot stream on node '#block[0-9]+ \\(copy-on-read "
+                                          "above disk\\)': it is in use by stream job 'vda'.*"));
         return absl::OkStatus();
       });
   EXPECT_EQ(status, absl::OkStatus());

@@ -235,12 +235,13 @@ absl::Status MirrorJob::OnCreated() {
 
 // ---- Verbs -------------------------------------------------------------------------------------
 
-absl::Status MirrorJob::OnComplete() {
-  MILLRACE_RETURN_IF_ERROR(CheckLengths());  // it stays ready, and all that it has copied is of use
+// Refused, it stays ready, and all that it has copied is of use.
+absl::Status MirrorJob::CheckComplete() const { return CheckLengths(); }
+
+void MirrorJob::OnComplete() {
   const bool names_replaced = !options_.replaces.empty() || replaced_ != source_;
   if (!is_completing_ && names_replaced) proofs().ClaimAll(graph(), replaced_, "replaced");
   is_completing_ = true;
-  return absl::OkStatus();
 }
 
 absl::Status MirrorJob::CheckChange(const JobChange& change) const {

@@ -212,7 +212,8 @@ class MirrorJob final : public BlockJob {
   // when their writes return, as a write-blocking mirror that is ready has it.
   void Describe(JobInfo& info) const override;
   bool can_complete() const override { return true; }
-  absl::Status OnComplete() override;
+  absl::Status CheckComplete() const override;
+  void OnComplete() override;
   bool OnCancel(bool force) override;
   absl::Status CheckChange(const JobChange& change) const override;
   void OnChange(const JobChange& change) override;

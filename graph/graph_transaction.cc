@@ -410,6 +410,9 @@ absl::Status GraphTransaction::Validate() {
   plan_->is_closed = true;
   TransactionValidator::DropReservations(*plan_);
   plan_->is_validated = false;
+  if (plan_->is_rehearsal) {
+    MILLRACE_RETURN_IF_ERROR(TransactionValidator(*plan_).RehearseReopens());
+  }
   MILLRACE_RETURN_IF_ERROR(plan_->status);
   MILLRACE_RETURN_IF_ERROR(TransactionValidator(*plan_).Run());
   plan_->is_validated = true;

@@ -85,28 +85,6 @@ absl::Status CheckBacking(const DriverRegistry& registry, const CreateImageOptio
   return absl::OkStatus();
 }
 
-absl::Status CheckCreateOptions(const DriverRegistry& registry, const CreateImageOptions& options) {
-  if (options.format == "qcow2") return CheckBacking(registry, options);
-  if (options.format != "raw") {
-    return RefuseToCreate(
-        options, ConflictReason::kUnknownFormat, options.format,
-        StrCat("as '", PrintableName(options.format), "': no images of this format can be made"),
-        "make it qcow2 or raw");
-  }
-  if (!options.qcow2.backing_filename.empty()) {
-    return RefuseToCreate(options, ConflictReason::kMutuallyExclusive, options.path,
-                          "as raw with a backing file: raw images have none", "make it qcow2",
-                          "format backing_filename");
-  }
-  if (options.qcow2.bytes > kRawBytesMax) {
-    return RefuseToCreate(options, ConflictReason::kInvalidOption, options.path,
-                          StrCat("with ", options.qcow2.bytes, " bytes: it is too large"),
-                          StrCat("use at most ", kRawBytesMax),
-                          StrCat("bytes at most ", kRawBytesMax));
-  }
-  return absl::OkStatus();
-}
-
 struct OpenedFile {
   std::unique_ptr<WholeFile> file;
   std::string format;
@@ -167,9 +145,31 @@ absl::Status CannotCheck(const OpenedFile& opened) {
 
 }  // namespace
 
+absl::Status CheckCreateImage(const DriverRegistry& registry, const CreateImageOptions& options) {
+  if (options.format == "qcow2") return CheckBacking(registry, options);
+  if (options.format != "raw") {
+    return RefuseToCreate(
+        options, ConflictReason::kUnknownFormat, options.format,
+        StrCat("as '", PrintableName(options.format), "': no images of this format can be made"),
+        "make it qcow2 or raw");
+  }
+  if (!options.qcow2.backing_filename.empty()) {
+    return RefuseToCreate(options, ConflictReason::kMutuallyExclusive, options.path,
+                          "as raw with a backing file: raw images have none", "make it qcow2",
+                          "format backing_filename");
+  }
+  if (options.qcow2.bytes > kRawBytesMax) {
+    return RefuseToCreate(options, ConflictReason::kInvalidOption, options.path,
+                          StrCat("with ", options.qcow2.bytes, " bytes: it is too large"),
+                          StrCat("use at most ", kRawBytesMax),
+                          StrCat("bytes at most ", kRawBytesMax));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CoCreateImage(Graph& graph, const DriverRegistry& registry,
                            const CreateImageOptions& options) {
-  MILLRACE_RETURN_IF_ERROR(CheckCreateOptions(registry, options));
+  MILLRACE_RETURN_IF_ERROR(CheckCreateImage(registry, options));
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<WholeFile> file,
                             CoOpenToCreate(graph, registry, options));
   absl::Status status = CoFillUnlessCancelled(*file, options);

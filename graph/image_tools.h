@@ -40,6 +40,9 @@ struct CreateImageOptions {
 absl::Status CoCreateImage(Graph& graph, const DriverRegistry& registry,
                            const CreateImageOptions& options) MILLRACE_MAY_SUSPEND;
 
+// What CoCreateImage() would refuse without looking at the host.
+absl::Status CheckCreateImage(const DriverRegistry& registry, const CreateImageOptions& options);
+
 struct ImagePathOptions {
   std::string path{};
   std::string format{};  // empty: guessed, "qcow2" or "raw"

@@ -189,9 +189,25 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId id, bool is_read_only, const Hol
   return status;
 }
 
+namespace {
+
+// Of a node that is only staged, or gone, which the transaction refuses.
+void StageNewReadOnly(GraphTransaction& change, NodeId id, bool is_read_only) {
+  const absl::StatusOr<NodeView> node = change.Resolve(id);
+  change.SetReadOnly(id, is_read_only);
+  if (!node.ok()) return;
+  const std::optional<NodeView> below =
+      node->Child(node->is_filter() ? Role::kFiltered : Role::kPrimary);
+  if (below && below->is_read_only() != is_read_only) {
+    StageReadOnly(change, below->id(), is_read_only);
+  }
+}
+
+}  // namespace
+
 void StageReadOnly(GraphTransaction& change, NodeId id, bool is_read_only) {
   Node* const node = GraphInternals::Of(change.graph()).Resolve(id);
-  if (node == nullptr) return change.SetReadOnly(id, is_read_only);  // it refuses what is gone
+  if (node == nullptr) return StageNewReadOnly(change, id, is_read_only);
   for (const NodeId each : IdsOf(TogetherWith(*node, is_read_only))) {
     change.SetReadOnly(each, is_read_only);
   }

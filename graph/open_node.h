@@ -26,8 +26,8 @@ absl::Status CoSetReadOnly(Graph& graph, NodeId node, bool is_read_only, const H
     MILLRACE_MAY_SUSPEND;
 
 // Stages the edit that this makes, of the node and of what must follow, as they are now: for a
-// rehearsal. What drivers find when they prepare for it, as that a file may not be written, is not
-// found out.
+// rehearsal. Of what drivers find when they prepare for it, that is asked which needs no opening:
+// that somebody else has the image locked, but not whether the host lets the file be written.
 void StageReadOnly(GraphTransaction& change, NodeId node, bool is_read_only);
 
 // Writes the backing references of `headers` into the images, as the edit that returned them asked.

@@ -49,7 +49,10 @@ class ProposedGraph {
   void AddRootEdge(Edge* edge);               // owned by its attachment
   void Retarget(Edge* edge, Node* child);     // null: remove
   void SetDemands(Edge* edge, Demands wanted) { demands[edge] = wanted; }
-  void SetReadOnly(Node* node, bool wanted) { read_only[node] = wanted; }
+  void SetReadOnly(Node* node, bool wanted) {
+    read_only[node] = wanted;
+    reopened.push_back(node);
+  }
   // At most once per node.
   void SetOptions(Node* node, OptionsChange wanted) {
     options.emplace_back(node, std::move(wanted));
@@ -63,6 +66,7 @@ class ProposedGraph {
   // Ordered by address: looked up, never iterated where the order could show.
   absl::btree_map<Edge*, Demands> demands;
   absl::btree_map<Node*, bool> read_only;
+  std::vector<Node*> reopened;  // those that SetReadOnly() named, in order of staging
   std::vector<std::pair<Node*, OptionsChange>> options;  // in order of staging
 
  private:

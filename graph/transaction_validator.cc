@@ -53,6 +53,15 @@ absl::Status TransactionValidator::Run() {
   return DerivePermissions();
 }
 
+absl::Status TransactionValidator::RehearseReopens() const {
+  for (auto node = proposed_.reopened.rbegin(); node != proposed_.reopened.rend(); ++node) {
+    const bool is_read_only = proposed_.IsReadOnly(**node);
+    if ((*node)->is_read_only == is_read_only) continue;
+    MILLRACE_RETURN_IF_ERROR((*node)->driver->RehearseReopen(!is_read_only));
+  }
+  return absl::OkStatus();
+}
+
 // ---- Structure ---------------------------------------------------------------------------------
 
 absl::Status TransactionValidator::CheckRoles() const {
@@ -552,9 +561,6 @@ absl::Status TransactionValidator::CheckConflicts(const Node& node, WhichDemands
 
 absl::Status TransactionValidator::ReserveInDriver(Node& node) {
   if (node.driver->kind() != NodeKind::kProtocol) return absl::OkStatus();
-  // What only a driver that has been prepared for it could reserve is not rehearsed.
-  const bool becomes_writable = node.is_read_only && !proposed_.IsReadOnly(node);
-  if (plan_.is_rehearsal && becomes_writable) return absl::OkStatus();
   auto& driver = static_cast<ProtocolDriver&>(*node.driver);
   // What is reserved among us is so among all programs.
   const ProposedGraph::Demands demands = CumulativeOf(node);

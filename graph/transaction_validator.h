@@ -19,6 +19,9 @@ class TransactionValidator {
       : plan_(plan), proposed_(plan.proposed) {}
 
   absl::Status Run();
+  // What drivers would refuse before a real edit is staged, when they prepare to be read-only or
+  // writable: they are asked from the file up, as those who prepare them do.
+  absl::Status RehearseReopens() const;
 
   // Whether `to` can be reached from `from` by going down (or is it).
   static bool Reaches(const ProposedGraph& proposed, const Node& from, const Node& to);

@@ -127,6 +127,10 @@ void HostIo::UnlockBytes(IoFile file, absl::Span<const uint64_t> bytes) {
   locks_.Unlock(file.number, bytes);
 }
 
+absl::Status HostIo::CheckLockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) {
+  return HostLocks::CheckShared(file.number, shared_bytes);
+}
+
 absl::Status HostIo::ProbeLocks(IoFile file, absl::Span<const uint64_t> bytes) {
   return HostLocks::Probe(file.number, bytes);
 }

@@ -71,15 +71,28 @@ void HostLocks::Unlock(int descriptor, absl::Span<const uint64_t> bytes) {
   }
 }
 
-absl::Status HostLocks::Probe(int descriptor, absl::Span<const uint64_t> bytes) {
+namespace {
+
+// Whether somebody else's lock would keep one of this type from being taken.
+absl::Status ProbeFor(short type, int descriptor, absl::Span<const uint64_t> bytes) {
   for (uint64_t byte : bytes) {
-    struct flock conflict = ByteLock(F_WRLCK, byte);
+    struct flock conflict = ByteLock(type, byte);
     if (fcntl(descriptor, F_OFD_GETLK, &conflict) != 0) {
       return ErrnoStatus(errno, StrCat("probe the lock on byte ", byte));
     }
     if (conflict.l_type != F_UNLCK) return HeldByAnotherProcess(descriptor, byte, conflict.l_pid);
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status HostLocks::Probe(int descriptor, absl::Span<const uint64_t> bytes) {
+  return ProbeFor(F_WRLCK, descriptor, bytes);
+}
+
+absl::Status HostLocks::CheckShared(int descriptor, absl::Span<const uint64_t> bytes) {
+  return ProbeFor(F_RDLCK, descriptor, bytes);
 }
 
 }  // namespace millrace

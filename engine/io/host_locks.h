@@ -24,6 +24,8 @@ class HostLocks {
   void Unlock(int descriptor, absl::Span<const uint64_t> bytes);
   // FailedPrecondition if another open file description holds any lock on one of `bytes`.
   static absl::Status Probe(int descriptor, absl::Span<const uint64_t> bytes);
+  // Whether LockShared() would be refused now; takes nothing.
+  static absl::Status CheckShared(int descriptor, absl::Span<const uint64_t> bytes);
   // The descriptor is about to be closed, which drops its locks.
   void Forget(int descriptor) { held_.erase(descriptor); }
 

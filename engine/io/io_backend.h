@@ -161,6 +161,12 @@ class IoBackend {
   // the conflict name the holder where the host tells.
   virtual absl::Status LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) = 0;
   virtual void UnlockBytes(IoFile file, absl::Span<const uint64_t> bytes) = 0;
+  // Whether LockBytes() would be refused now; takes nothing. For dry runs; the
+  // default finds nobody.
+  virtual absl::Status CheckLockBytes(IoFile /*file*/,
+                                      absl::Span<const uint64_t> /*shared_bytes*/) {
+    return absl::OkStatus();
+  }
   // FailedPrecondition if another open file description holds a lock on one of `bytes`.
   virtual absl::Status ProbeLocks(IoFile file, absl::Span<const uint64_t> bytes) = 0;
 };

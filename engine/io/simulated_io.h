@@ -124,6 +124,7 @@ class SimulatedIo final : public IoBackend, public StepSource {
       MILLRACE_MAY_SUSPEND;
   absl::Status LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) override;
   void UnlockBytes(IoFile file, absl::Span<const uint64_t> bytes) override;
+  absl::Status CheckLockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) override;
   absl::Status ProbeLocks(IoFile file, absl::Span<const uint64_t> bytes) override;
 
   // ---- StepSource -------------------------------------------------------------------------------

@@ -225,13 +225,19 @@ absl::Status HeldByAnother(uint64_t byte, const std::string& holder) {
 
 }  // namespace
 
-absl::Status SimulatedIo::LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) {
+absl::Status SimulatedIo::CheckLockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) {
   const Open* open = Find(file);
   if (open == nullptr) return ErrnoStatus(EBADF, "lock a simulated file");
   for (uint64_t byte : shared_bytes) {
     const std::string holder = open->file->OtherHolder(open->number, byte, true);
     if (!holder.empty()) return HeldByAnother(byte, holder);
   }
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedIo::LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) {
+  MILLRACE_RETURN_IF_ERROR(CheckLockBytes(file, shared_bytes));
+  const Open* open = Find(file);
   for (uint64_t byte : shared_bytes) {
     if (!open->file->IsLockedBy(open->number, byte)) open->file->LockShared(open->number, byte);
   }

@@ -413,11 +413,10 @@ absl::Status Job::SetSpeed(int64_t bytes_per_second) {
 
 bool Job::can_complete() const { return !is_cancel_requested_ && body_->can_complete(); }
 
-absl::Status Job::Complete() {
-  if (absl::Status status = body_->OnComplete(); !status.ok()) return status;
+void Job::Complete() {
+  body_->OnComplete();
   MILLRACE_MUTANT(kR65) parked_.WakeAll();
   Kick();  // not from a pause (race R65)
-  return absl::OkStatus();
 }
 
 void Job::MarkCancelled(bool force) {

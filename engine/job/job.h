@@ -77,7 +77,7 @@ class Job final : public Quiescable {
   absl::Status Resume();
   absl::Status SetSpeed(int64_t bytes_per_second);
   bool can_complete() const;
-  absl::Status Complete();
+  void Complete();
   // Sets what a cancel sets and undoes the user's pause; whoever calls it decides what to wake.
   void MarkCancelled(bool force);
   // A cancel of a job that is finalizing: counts only if that fails.

@@ -113,8 +113,11 @@ class JobBody {
   // ---- Verbs ------------------------------------------------------------------------------------
   // Whether the user may end it by `complete` (mirror). Such a job calls context.BecomeReady().
   virtual bool can_complete() const { return false; }
-  // In state ready or standby, no cancel requested. The core kicks it afterwards.
-  virtual absl::Status OnComplete() { return absl::OkStatus(); }
+  // What stands in the way of OnComplete() now, with a conflict. In state ready or standby, no
+  // cancel requested.
+  virtual absl::Status CheckComplete() const { return absl::OkStatus(); }
+  // Ends it; only what CheckComplete() has let pass just now. The core kicks it afterwards.
+  virtual void OnComplete() {}
   // A cancel was asked for. Returns whether the job must stop now (force) or may finish its own way
   // (soft): a mirror in state ready returns `force`; the rest of the world knows force only. With
   // force, end what would take long: cancel your TaskScopes. The core kicks the job afterwards.

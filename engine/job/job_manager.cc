@@ -74,7 +74,7 @@ absl::Status JobManager::CheckNewJob(const JobSpec& spec) const {
   const std::string_view id = spec.id ? std::string_view(*spec.id) : std::string_view();
   if (is_shutting_down_) return ShuttingDown(id);
   MILLRACE_RETURN_IF_ERROR(CheckNewId(spec.id, spec.is_internal));
-  if (!spec.transaction->is_open()) return TransactionClosed(id);
+  if (spec.transaction && !spec.transaction->is_open()) return TransactionClosed(id);
   return absl::OkStatus();
 }
 
@@ -159,7 +159,9 @@ absl::Status JobManager::CheckVerb(JobKey key, JobVerb verb, bool force) const {
   }
   MILLRACE_RETURN_IF_ERROR(FindForVerb(key, verb).status());
   if (verb == JobVerb::kPause && job->is_paused_by_user()) return AlreadyPaused(*job);
-  if (verb == JobVerb::kComplete && !job->can_complete()) return CannotComplete(*job);
+  if (verb == JobVerb::kComplete) {
+    return job->can_complete() ? job->body().CheckComplete() : CannotComplete(*job);
+  }
   if (verb == JobVerb::kFinalize && !job->transaction()->can_finalize()) {
     return VerbNotAccepted(*job, JobVerbName(verb));
   }
@@ -190,7 +192,8 @@ absl::Status JobManager::SetSpeed(JobKey key, int64_t bytes_per_second) {
 absl::Status JobManager::Complete(JobKey key) {
   MILLRACE_RETURN_IF_ERROR(CheckVerb(key, JobVerb::kComplete));
   MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
-  return job->Complete();
+  job->Complete();
+  return absl::OkStatus();
 }
 
 absl::Status JobManager::Cancel(JobKey key, bool force) {

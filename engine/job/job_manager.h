@@ -85,13 +85,16 @@ class JobManager final : public InvariantChecker {
   // Whether a job could be created under this id now: kInternalJobId, kMalformedJobId,
   // kDuplicateJobId, kMissingJobId, in this order.
   absl::Status CheckNewId(const std::optional<std::string>& id, bool is_internal) const;
+  // What CoCreate() would refuse the job for now when its body has set itself up: kShuttingDown,
+  // its id (as above), a closed transaction. The speed comes after that (CheckSpeed).
+  absl::Status CheckNewJob(const JobSpec& spec) const;
 
   // Jobs that end together: all members finish or none does. Add members by JobSpec::transaction,
   // before the first of them is done.
   std::shared_ptr<JobTransaction> NewTransaction();
 
-  // Creates a job, not started. Refused without a trace if JobBody::CoSetUp() fails, then for its
-  // id (as CheckNewId), then for a closed transaction. If JobBody::OnCreated() fails or the speed
+  // Creates a job, not started. Refused without a trace if JobBody::CoSetUp() fails, then for what
+  // CheckNewJob() tells. If JobBody::OnCreated() fails or the speed
   // is negative, the job has existed: the observer sees created, null. On every error the body has
   // been aborted, cleaned and destroyed.
   absl::StatusOr<JobNumber> CoCreate(JobSpec spec, std::unique_ptr<JobBody> body)
@@ -112,7 +115,7 @@ class JobManager final : public InvariantChecker {
   // Verb, kNegativeSpeed (InvalidArgument). Takes effect at once, also for a piece being waited
   // for.
   absl::Status SetSpeed(JobKey key, int64_t bytes_per_second);
-  // Verb, kCannotComplete, JobBody::OnComplete(). For jobs in state ready.
+  // Verb, kCannotComplete, JobBody::CheckComplete(). For jobs in state ready.
   absl::Status Complete(JobKey key);
   // kPausedNeedsForce (not force, and paused by the user), verb. What soft means is the body's
   // choice (JobBody::OnCancel). Undoes the user's pause. In a transaction that is not finalizing
@@ -130,7 +133,7 @@ class JobManager final : public InvariantChecker {
 
   // What the verb would be refused for now; OK if it would be accepted. Changes nothing; the verbs
   // ask the same. `force` is for kCancel. Not asked: what depends on the verb's argument
-  // (CheckSpeed), and the body.
+  // (CheckSpeed, CheckChange).
   absl::Status CheckVerb(JobKey key, JobVerb verb, bool force = false) const;
   // The same of a change, its job's opinion included.
   absl::Status CheckChange(JobKey key, const JobChange& change) const;
@@ -172,7 +175,6 @@ class JobManager final : public InvariantChecker {
   void Retire(Job& job);
   void FreeRetired();
   std::unique_ptr<Job> TakeOut(Job& job);
-  absl::Status CheckNewJob(const JobSpec& spec) const;
   // A job that could not be started goes from created to null; its body is aborted and cleaned.
   void CoUndoCreation(Job& job, absl::Status reason) MILLRACE_MAY_SUSPEND;
   // One step of CoShutdown() for one job.

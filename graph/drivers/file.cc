@@ -87,6 +87,7 @@ class FileDriver final : public ProtocolDriver {
   absl::Status CoOpen(DriverContext& context) override MILLRACE_MAY_SUSPEND;
   void CoClose() override MILLRACE_MAY_SUSPEND;
   absl::Status CoPrepareReopen(bool writable) override MILLRACE_MAY_SUSPEND;
+  absl::Status RehearseReopen(bool writable) override;
   void CommitReopen(bool writable) override;
   void CoAbortReopen(bool writable) override MILLRACE_MAY_SUSPEND;
   absl::Status PreparePermissions(Permissions cumulative) override;
@@ -129,6 +130,7 @@ class FileDriver final : public ProtocolDriver {
   absl::Status CheckDescriptor(bool writable) const;
   absl::Status CheckConfined() const;
   absl::Status OrWithoutLocks(absl::Status status);
+  absl::Status IfItCounts(absl::Status status) const;
   void ReleaseReserved() {
     if (locks_ != nullptr) locks_->DropReserve();
   }
@@ -303,6 +305,11 @@ absl::Status FileDriver::CoPrepareReopen(bool writable) {
   return absl::OkStatus();
 }
 
+absl::Status FileDriver::RehearseReopen(bool writable) {
+  if (!writable || locks_ == nullptr) return absl::OkStatus();
+  return IfItCounts(locks_->RehearseReserve(kWrite));
+}
+
 void FileDriver::CommitReopen(bool writable) {
   if (!other_.is_valid()) return;
   if (!writable) std::swap(file_, other_);
@@ -332,21 +339,24 @@ absl::Status FileDriver::PreparePermissions(Permissions cumulative) {
 
 absl::Status FileDriver::RehearsePermissions(Permissions cumulative) {
   if (locks_ == nullptr) return absl::OkStatus();
-  absl::Status status = locks_->Rehearse(cumulative);
-  // A host that cannot lock is no obstacle, unless the user says so.
-  const bool counts = absl::IsFailedPrecondition(status) || options_.locking == FileLocking::kOn;
-  return counts ? status : absl::OkStatus();
+  return IfItCounts(locks_->Rehearse(cumulative));
+}
+
+// A failure to lock, as it is told. A host that cannot lock is no obstacle, unless the user says
+// so.
+absl::Status FileDriver::IfItCounts(absl::Status status) const {
+  if (status.ok() || absl::IsFailedPrecondition(status)) return status;
+  if (options_.locking != FileLocking::kOn) return absl::OkStatus();
+  return WithErrno(
+      absl::Status(status.code(), StrCat(Text("lock"), ": ", FromAbsl(status.message()),
+                                         "; turn locking off for files of this file system")),
+      ErrnoOf(status));
 }
 
 // What to do about a failure to lock: where the host cannot, go on without, if the user lets us.
 absl::Status FileDriver::OrWithoutLocks(absl::Status status) {
-  if (status.ok() || status.code() == absl::StatusCode::kFailedPrecondition) return status;
-  if (options_.locking == FileLocking::kOn) {
-    return WithErrno(
-        absl::Status(status.code(), StrCat(Text("lock"), ": ", FromAbsl(status.message()),
-                                           "; turn locking off for files of this file system")),
-        ErrnoOf(status));
-  }
+  const absl::Status told = IfItCounts(status);
+  if (status.ok() || !told.ok()) return told;
   context_->LogWarning(StrCat("the host cannot lock this file, so others are not kept off: ",
                               FromAbsl(status.message())));
   locks_.reset();

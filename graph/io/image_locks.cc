@@ -139,13 +139,16 @@ absl::Status ImageLocks::Probe(const Permissions& next, ByteMask had) {
 
 absl::Status ImageLocks::Lock(ByteMask mask) {
   if (mask == 0) return absl::OkStatus();
-  const absl::Status locked = io_.LockBytes(file_, BytesOfMask(mask));
-  if (locked.code() != absl::StatusCode::kFailedPrecondition) return locked;
+  return RefusedLock(io_.LockBytes(file_, BytesOfMask(mask)));
+}
+
+absl::Status ImageLocks::RefusedLock(absl::Status by_host) const {
+  if (by_host.code() != absl::StatusCode::kFailedPrecondition) return by_host;
   // A program that locks for itself alone, as none of ours does.
-  std::vector<ConflictHolder> holders = HoldersIn(locked, {});
+  std::vector<ConflictHolder> holders = HoldersIn(by_host, {});
   const std::string text =
       StrCat("lock image '", name_, "': ", Describe(holders), " keeps all others out");
-  return Refused(locked, std::move(holders), "", /*is_to_look=*/false, text);
+  return Refused(by_host, std::move(holders), "", /*is_to_look=*/false, text);
 }
 
 void ImageLocks::UnlockSince(ByteMask held_before) {
@@ -167,7 +170,10 @@ absl::Status ImageLocks::Prepare(const Permissions& next) {
 }
 
 absl::Status ImageLocks::Rehearse(const Permissions& next) {
-  return Probe(next, static_cast<ByteMask>(committed_ | reserved_));
+  const auto had = static_cast<ByteMask>(committed_ | reserved_);
+  const auto more = static_cast<ByteMask>(MaskOf(next) & ~had);
+  MILLRACE_RETURN_IF_ERROR(RefusedLock(io_.CheckLockBytes(file_, BytesOfMask(more))));
+  return Probe(next, had);
 }
 
 void ImageLocks::Commit() {

@@ -62,6 +62,8 @@ class ImageLocks {
   // Keeps the right to use `more` beside all that until DropReserve(), whatever is prepared,
   // committed and aborted meanwhile. Errors as of Prepare(). A second call replaces the first.
   absl::Status Reserve(PermissionSet more);
+  // Whether that would be refused now. Takes nothing.
+  absl::Status RehearseReserve(PermissionSet more) { return Rehearse({more, kAllPermissions}); }
   void DropReserve();
 
   // Takes all locks that are held on another open of the same file as well, then lets go of them
@@ -83,6 +85,8 @@ class ImageLocks {
   // Whether somebody objects to what `next` needs beside the locks of `had`.
   absl::Status Probe(const Permissions& next, ByteMask had);
   absl::Status Lock(ByteMask mask);
+  // What the host said to a lock of ours, in words.
+  absl::Status RefusedLock(absl::Status by_host) const;
   ByteMask held() const {
     return static_cast<ByteMask>(committed_ | reserved_ | (is_prepared_ ? prepared_ : 0));
   }

@@ -156,16 +156,19 @@ absl::Status CheckMirrorMayReplace(const NodeView& source, const NodeView& repla
                    "replace the source itself, or a filter's node between the two");
 }
 
-absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& options,
-                                            std::string_view job_id) {
-  GraphView view(graph);
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(options.target));
+namespace {
+
+// All that is looked at, in the graph as `reader` shows it, and what the job is to do; takes
+// nothing.
+absl::StatusOr<MirrorProofs> Decide(Graph& graph, const GraphReader& reader,
+                                    const MirrorOptions& options, std::string_view job_id) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, reader.Resolve(options.source));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView target, reader.Resolve(options.target));
   MILLRACE_RETURN_IF_ERROR(CheckIsRoot(source, "mirror"));
   MILLRACE_RETURN_IF_ERROR(CheckGranularity(options, source));
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
-  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, target.id(), Operation::kMirrorTarget));
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, ReplacedNode(view, source, options));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(reader, source.id(), Operation::kMirrorSource));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(reader, target.id(), Operation::kMirrorTarget));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, ReplacedNode(reader, source, options));
   if (options.buffer_bytes < 0) {
     return RefuseMirror(ConflictReason::kInvalidOption, source.name(), "buf-size non-negative",
                         StrCat("cannot mirror '", source.name(), "' with a buffer of ",
@@ -188,8 +191,49 @@ absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& o
   const uint64_t buffer =
       static_cast<uint64_t>(options.buffer_bytes == 0 ? kMirrorBufferBytes : options.buffer_bytes);
   proofs.buffer_bytes = AlignUp(std::min(buffer, kBytesMax / 2), proofs.granularity);
-  MILLRACE_ASSIGN_OR_RETURN(proofs.chain, LeaseFor(view, source, replaced, proofs));
+  return proofs;
+}
+
+// The lease on what `proofs` have decided on.
+absl::Status Take(const GraphView& view, MirrorProofs* proofs) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(proofs->source));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, view.Resolve(proofs->replaced));
+  MILLRACE_ASSIGN_OR_RETURN(proofs->chain, LeaseFor(view, source, replaced, *proofs));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& options,
+                                            std::string_view job_id) {
+  GraphView view(graph);
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, Decide(graph, view, options, job_id));
+  MILLRACE_RETURN_IF_ERROR(Take(view, &proofs));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(proofs.source));
   ClaimNodes(graph, source, &proofs);
+  return proofs;
+}
+
+namespace {
+
+// What a transaction that is dropped again shows.
+absl::StatusOr<MirrorProofs> DecideInto(Graph& graph, MirrorOptions options,
+                                        std::string_view job_id,
+                                        const StageMirrorTarget& stage_target) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(graph);
+  options.target = stage_target(change);
+  return Decide(graph, change, options, job_id);
+}
+
+}  // namespace
+
+absl::StatusOr<MirrorProofs> ClaimForMirrorInto(Graph& graph, const MirrorOptions& options,
+                                                std::string_view job_id,
+                                                const StageMirrorTarget& stage_target) {
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, DecideInto(graph, options, job_id, stage_target));
+  GraphView view(graph);
+  MILLRACE_RETURN_IF_ERROR(Take(view, &proofs));
+  proofs.ClaimAll(graph, proofs.source);
   return proofs;
 }
 

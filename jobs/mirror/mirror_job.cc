@@ -115,6 +115,15 @@ absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& m
   return ClaimForMirror(graph, options, id);
 }
 
+absl::StatusOr<MirrorProofs> ClaimForNewMirrorInto(Graph& graph, const JobManager& manager,
+                                                   const MirrorOptions& options,
+                                                   const StageMirrorTarget& stage_target) {
+  MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options));
+  MILLRACE_ASSIGN_OR_RETURN(const std::string id,
+                            NewJobId(graph, manager, options, options.source));
+  return ClaimForMirrorInto(graph, options, id, stage_target);
+}
+
 absl::StatusOr<JobNumber> CoStartMirror(Graph& graph, JobManager& manager, MirrorOptions options) {
   MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs, ClaimForNewMirror(graph, manager, options));
   if (!options.job.spec.is_internal) options.job.spec.id = proofs.holder->id;
@@ -130,12 +139,19 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
   return CoLaunch(graph, manager, std::move(proofs), std::move(mirror));
 }
 
-absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const MirrorOptions& options) {
+absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const MirrorOptions& options,
+                                 StageMirrorTarget stage_target) {
   const auto changes = std::make_shared<MirrorChanges>(0, proofs.granularity);  // of no job
   NodeId filter;
   Attachment reader;
   Attachment writer;
   StartRehearsal rehearsal(graph, proofs);
+  if (stage_target != nullptr) {
+    MILLRACE_RETURN_IF_ERROR(rehearsal.Then([&](GraphTransaction& change) {
+      proofs.target = stage_target(change);
+      return absl::OkStatus();
+    }));
+  }
   if (proofs.is_target_below) {
     MILLRACE_RETURN_IF_ERROR(rehearsal.ThenMakeWritable(proofs.target));
   }
@@ -237,12 +253,13 @@ absl::Status MirrorJob::OnCreated() {
 
 // ---- Verbs -------------------------------------------------------------------------------------
 
-absl::Status MirrorJob::OnComplete() {
-  MILLRACE_RETURN_IF_ERROR(CheckLengths());  // it stays ready, and all that it has copied is of use
+// Refused, it stays ready, and all that it has copied is of use.
+absl::Status MirrorJob::CheckComplete() const { return CheckLengths(); }
+
+void MirrorJob::OnComplete() {
   const bool names_replaced = !options_.replaces.empty() || replaced_ != source_;
   if (!is_completing_ && names_replaced) proofs().ClaimAll(graph(), replaced_, "replaced");
   is_completing_ = true;
-  return absl::OkStatus();
 }
 
 absl::Status MirrorJob::CheckChange(const JobChange& change) const {
@@ -414,28 +431,28 @@ absl::StatusOr<uint64_t> MirrorJob::CoCopyRest(uint64_t bytes) {
   return failed.status;
 }
 
+void StageMirrorTakeover(GraphTransaction& change, const MirrorOptions& options, NodeId replaced) {
+  const std::optional<NodeId> below_source = ImageBelow(change, options.source);
+  const std::vector<NodeId> overlays = OverlaysOn(change, replaced);
+  change.ReplaceNode(replaced, options.target);
+  const BackingReference header = ReferenceTo(change, options.target, "");
+  for (NodeId overlay : overlays) change.SetHeader(overlay, header);
+  if (options.backing != MirrorBacking::kOfSource) return;
+  // Whoever stood on the source stands on the target by now; the new edge stays.
+  if (options.sync == MirrorSync::kNone) {
+    change.SetBacking(options.target, options.source, std::nullopt);
+  } else if (options.sync == MirrorSync::kTop && below_source) {
+    change.SetBacking(options.target, *below_source, std::nullopt);
+  }
+}
+
 void MirrorJob::StageGraphEdit(GraphTransaction& change) {
   const NodeId filter = set_up_.filter.node();
   StageDetachAll(change);
   if (is_completing_) {
-    const std::optional<NodeId> below_source = ImageBelow(change, source_);
-    const std::vector<NodeId> overlays = OverlaysOn(change, replaced_);
-    change.ReplaceNode(replaced_, target_);
-    const BackingReference header = ReferenceTo(change, target_, "");
-    for (NodeId overlay : overlays) change.SetHeader(overlay, header);
-    StageBacking(change, below_source);
+    StageMirrorTakeover(change, options_, replaced_);
   }
   change.RemoveFilter(filter);
-}
-
-void MirrorJob::StageBacking(GraphTransaction& change, std::optional<NodeId> below_source) {
-  if (options_.backing != MirrorBacking::kOfSource) return;
-  // Whoever stood on the source stands on the target by now; the new edge stays.
-  if (options_.sync == MirrorSync::kNone) {
-    change.SetBacking(target_, source_, std::nullopt);
-  } else if (options_.sync == MirrorSync::kTop && below_source) {
-    change.SetBacking(target_, *below_source, std::nullopt);
-  }
 }
 
 absl::Status MirrorJob::CoFollowUp() {

@@ -41,6 +41,7 @@
 #define MILLRACE_JOBS_MIRROR_MIRROR_JOB_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -144,6 +145,21 @@ absl::StatusOr<MirrorProofs> ClaimForMirror(Graph& graph, const MirrorOptions& o
 absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& manager,
                                                const MirrorOptions& options) MILLRACE_OPENS_VIEW;
 
+// For a dry run: stages a target that is not in the graph yet, held, with the same outcome each
+// time; returns its uppermost node.
+using StageMirrorTarget = std::function<NodeId(GraphTransaction& change)>;
+// ClaimForMirror() as if the target were there; `options.target` is not looked at, and nothing of
+// the target is claimed.
+absl::StatusOr<MirrorProofs> ClaimForMirrorInto(Graph& graph, const MirrorOptions& options,
+                                                std::string_view job_id,
+                                                const StageMirrorTarget& stage_target)
+    MILLRACE_OPENS_VIEW;
+// The same of ClaimForNewMirror().
+absl::StatusOr<MirrorProofs> ClaimForNewMirrorInto(Graph& graph, const JobManager& manager,
+                                                   const MirrorOptions& options,
+                                                   const StageMirrorTarget& stage_target)
+    MILLRACE_OPENS_VIEW;
+
 // What an active commit is to do, from what its claim has taken: its lease on [top .. base].
 absl::StatusOr<MirrorProofs> ProofsForActiveCommit(Graph& graph, BlockJobProofs taken,
                                                    NodeId lowest) MILLRACE_OPENS_VIEW;
@@ -166,13 +182,17 @@ absl::StatusOr<JobNumber> CoStartActiveCommit(Graph& graph, JobManager& manager,
 
 // Whether CoStartMirror() would be refused while it sets up what `proofs` allow; all of that is let
 // go of again. Nothing is changed, and nothing suspends: what only the host can tell, as whether a
-// file can be opened for writing, is not asked.
-absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const MirrorOptions& options)
-    MILLRACE_OPENS_VIEW;
+// file can be opened for writing, is not asked. `stage_target`, if any, is ClaimForMirrorInto()'s.
+absl::Status RehearseMirrorStart(Graph& graph, MirrorProofs proofs, const MirrorOptions& options,
+                                 StageMirrorTarget stage_target = nullptr) MILLRACE_OPENS_VIEW;
 // The same of CoStartActiveCommit().
 absl::Status RehearseActiveCommitStart(Graph& graph, BlockJobProofs proofs, NodeId lowest,
                                        const BlockJobOptions& options, bool empties_source)
     MILLRACE_OPENS_VIEW;
+
+// The edit by which a mirror's target takes the place of `replaced` in the end. `options` name
+// source and target. Who stands on the target in the place of `replaced` gets its new header.
+void StageMirrorTakeover(GraphTransaction& change, const MirrorOptions& options, NodeId replaced);
 
 // What JobManager::Change() can change of a mirror. Only from background to write-blocking;
 // anything else but what it is already is FailedPrecondition (kChangeUnsupported). An active
@@ -212,7 +232,8 @@ class MirrorJob final : public BlockJob {
   // when their writes return, as a write-blocking mirror that is ready has it.
   void Describe(JobInfo& info) const override;
   bool can_complete() const override { return true; }
-  absl::Status OnComplete() override;
+  absl::Status CheckComplete() const override;
+  void OnComplete() override;
   bool OnCancel(bool force) override;
   absl::Status CheckChange(const JobChange& change) const override;
   void OnChange(const JobChange& change) override;
@@ -273,7 +294,6 @@ class MirrorJob final : public BlockJob {
   absl::Status CheckMayEnd(const GraphReader& reader) const;
   absl::Status CheckMayEndNow() MILLRACE_OPENS_VIEW;
   absl::Status CoEmptySource() MILLRACE_MAY_SUSPEND;
-  void StageBacking(GraphTransaction& change, std::optional<NodeId> below_source);
 
   const MirrorOptions options_;
   const std::string_view type_;

@@ -42,6 +42,37 @@ class FdSets(Case):
         self.vm.command('remove-fd', fdset_id=1)
         self.assertEqual(self.sets()[0], [2])
 
+    def held(self):
+        """How many descriptors of the file the program has; none is for programs that it starts."""
+        held = self.vm.descriptors(self.path)
+        self.assertEqual([number for number, closes_on_exec in held.items() if not closes_on_exec],
+                         [])
+        return len(held)
+
+    def test_of_what_is_inherited_for_a_set_only_the_set_s_is_left(self):
+        for number in (1, 2):
+            self.vm.add_fd(self.file.fileno(), number)
+        self.vm.launch()
+        self.assertEqual(self.held(), 2)
+        self.vm.command('blockdev-add', driver='file', node_name='n', filename='/dev/fdset/2')
+        self.assertEqual(self.held(), 3)
+        self.vm.command('blockdev-del', node_name='n')
+        self.assertEqual(self.held(), 2)
+
+    def test_what_is_taken_back_is_closed(self):
+        self.vm.launch()
+        self.vm.command('cont')  # a machine that stands still keeps what is removed
+        self.pass_descriptor()
+        self.vm.command('getfd', fdname='got')
+        self.pass_descriptor()
+        self.vm.command('getfd', fdname='got')
+        self.pass_descriptor()
+        self.vm.command('add-fd', fdset_id=2)
+        self.assertEqual(self.held(), 2)
+        self.vm.command('closefd', fdname='got')
+        self.vm.command('remove-fd', fdset_id=2)
+        self.assertEqual(self.held(), 0)
+
     def test_a_client_passes_one(self):
         self.vm.launch()
         self.vm.command('cont')

@@ -107,8 +107,50 @@ class Ends(Case):
         self.assertFalse(path.exists())
 
 
+class MonitorFirst:
+    """The program's words with the monitor right behind its chardev, before images are opened."""
+
+    @staticmethod
+    def command_line(machine):
+        words = BACKEND.command_line(machine)
+        monitor = words.index('chardev=mon,mode=control') - 1
+        pair = words[monitor:monitor + 2]
+        del words[monitor:monitor + 2]
+        chardev = next(i for i, word in enumerate(words) if word.startswith('socket,id=mon'))
+        return [*words[:chardev + 1], *pair, *words[chardev + 1:]]
+
+
 class BadOptions(Case):
     """`PROGRAM: …` on stderr and exit status 1; nothing is said on stdout."""
+
+    def told_before_the_end(self, vm):
+        """All that a client hears who was there from the start, of a program that does not start."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            vm.chardevs.insert(0, f'socket,id=mon,fd={theirs.fileno()}')
+            vm.monitors.insert(0, 'chardev=mon,mode=control')
+            vm.backend = MonitorFirst()
+            vm.start(pass_fds=(theirs.fileno(),))
+            theirs.close()
+            ours.settimeout(TIMEOUT)
+            told = ours.recv(4096)
+        self.assertEqual(vm.wait_exit(), 1)
+        return told
+
+    def test_nobody_is_greeted_before_all_is_open(self):
+        """Also who connects while the last image, here a pipe that is none, is being opened."""
+        pipe = self.folder / 'pipe'
+        os.mkfifo(pipe)
+        for name in (str(pipe), str(self.folder / 'none')):
+            with self.subTest(name=name):
+                vm = self.machine()
+                vm.object('throttle-group,id=tg')
+                vm.blockdev({'driver': 'file', 'node-name': 'n', 'read-only': True,
+                             'filename': name})
+                # Whoever opens a pipe for reading waits for a writer, who need not wait for him.
+                writer = os.open(pipe, os.O_RDWR)
+                self.addCleanup(os.close, writer)
+                self.assertEqual(self.told_before_the_end(vm), b'')
 
     def refused(self, vm):
         with self.assertRaises((QmpClosed, OSError)):

@@ -61,7 +61,9 @@ TEST(MirrorLength, AGuestIsNotMovedToATargetThatIsShorterThanItsSourceHasBecome)
     MILLRACE_ASSIGN_OR_RETURN(const NodeId raw, CoStartOnWindow(world));
     MILLRACE_RETURN_IF_ERROR(CoReopenRaw(world, raw, 2 * kBytes));
     MILLRACE_RETURN_IF_ERROR(CoWriteSectors(world.chain.guest, kSectors + 4, 1, 'g'));
+    const absl::Status asked = world.jobs().CheckVerb("m", JobVerb::kComplete);
     EXPECT_TRUE(IsSizeMismatch(world.jobs().Complete("m")));
+    EXPECT_EQ(asked, world.jobs().Complete("m"));
     EXPECT_EQ(world.StateOf("m"), JobState::kReady);
     // With its former length again it ends as ever.
     MILLRACE_RETURN_IF_ERROR(CoReopenRaw(world, raw, kBytes));

@@ -140,10 +140,7 @@ void ScriptedJob::CoStopIo() {
 
 void ScriptedJob::OnRestartIo() { trace_->calls.emplace_back("restart-io"); }
 
-absl::Status ScriptedJob::OnComplete() {
-  is_completion_wanted_ = true;
-  return absl::OkStatus();
-}
+void ScriptedJob::OnComplete() { is_completion_wanted_ = true; }
 
 void ScriptedJob::OnChange(const JobChange&) { trace_->calls.emplace_back("change"); }
 

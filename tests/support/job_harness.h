@@ -76,7 +76,7 @@ class ScriptedJob final : public JobBody {
     bool idles = false;
     // A fault: it comes to its pause points with a request under way.
     bool forgets_io = false;
-    absl::Status set_up, created, run, prepare, follow_up;
+    absl::Status set_up, created, run, complete, prepare, follow_up;
     // Called in CoRun() before each piece with its index; an error goes through `on_error`.
     std::function<absl::Status(uint64_t piece)> io = nullptr;
     OnError on_error = OnError::kReport;
@@ -104,7 +104,8 @@ class ScriptedJob final : public JobBody {
   void CoStopIo() MILLRACE_MAY_SUSPEND override;
   void OnRestartIo() override;
   bool can_complete() const override { return script_.has_ready_phase; }
-  absl::Status OnComplete() override;
+  absl::Status CheckComplete() const override { return script_.complete; }
+  void OnComplete() override;
   absl::Status CheckChange(const JobChange&) const override { return absl::OkStatus(); }
   void OnChange(const JobChange& change) override;
   bool OnCancel(bool force) override;

@@ -395,11 +395,15 @@ absl::Status CheckReferences(const GraphReader& reader, const NodeTree& tree,
   return GenericError(StrCat("Bottom node '", bottom->second, "' not found"));
 }
 
-absl::Status CheckTree(Graph& graph, const NodeTree& tree) MILLRACE_OPENS_VIEW {
+absl::Status CheckTree(const GraphReader& reader, const NodeTree& tree) {
   std::set<std::string> names;
   CollectNames(tree, &names);
+  return CheckReferences(reader, tree, names);
+}
+
+absl::Status CheckTreeNow(Graph& graph, const NodeTree& tree) MILLRACE_OPENS_VIEW {
   GraphView view(graph);
-  return CheckReferences(view, tree, names);
+  return CheckTree(view, tree);
 }
 
 }  // namespace
@@ -421,7 +425,7 @@ absl::Status AsOpenRefusal(const BlockLayer& layer, const absl::Status& status,
 }  // namespace
 
 absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
-  MILLRACE_RETURN_IF_ERROR(CheckTree(graph_, tree));
+  MILLRACE_RETURN_IF_ERROR(CheckTreeNow(graph_, tree));
   const OpenedTree told(tree);
   absl::StatusOr<Attachment> hold = CoOpenTree(graph_, registry_, std::move(tree), open_options_);
   if (hold.ok()) return hold;
@@ -429,17 +433,22 @@ absl::StatusOr<Attachment> BlockLayer::CoOpen(NodeTree tree) {
 }
 
 PlanResult BlockLayer::PlanAddNode(NodeTree tree) {
-  MILLRACE_RETURN_IF_ERROR(CheckTree(graph_, tree));
-  const OpenedTree told(tree);
   CommandPlan plan = PlanOfStep(StrCat("open node '", tree.node_name, "' (", tree.driver, ")"));
   GraphTransaction change(graph_);
+  MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, RehearseOpen(change, std::move(tree)));
+  plan.unknown = std::move(staged.unknown);
+  if (staged.top.is_valid()) LookAt(change, &plan);
+  return plan;
+}
+
+absl::StatusOr<StagedTree> BlockLayer::RehearseOpen(GraphTransaction& change, NodeTree tree) {
+  MILLRACE_RETURN_IF_ERROR(CheckTree(change, tree));
+  const OpenedTree told(tree);
   absl::StatusOr<StagedTree> staged = StageTree(change, registry_, std::move(tree), open_options_);
   absl::Status refusal = staged.status();
   if (refusal.ok() && staged->top.is_valid()) refusal = change.Rehearse();
   if (!refusal.ok()) return AsOpenRefusal(*this, refusal, told);
-  plan.unknown = std::move(staged->unknown);
-  if (staged->top.is_valid()) LookAt(change, &plan);
-  return plan;
+  return staged;
 }
 
 absl::Status BlockLayer::CoAddNode(NodeTree tree) {

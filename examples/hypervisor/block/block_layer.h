@@ -123,6 +123,9 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   absl::Status CoAddNode(NodeTree tree) MILLRACE_MAY_SUSPEND;
   // What that would do, and what of it only opening would tell.
   PlanResult PlanAddNode(NodeTree tree) MILLRACE_OPENS_VIEW;
+  // Stages and rehearses what CoOpen() would put into the graph; refusals are its own. Nothing can
+  // be staged in `change` afterwards. See StageTree().
+  absl::StatusOr<StagedTree> RehearseOpen(GraphTransaction& change, NodeTree tree);
   bool OwnsNode(std::string_view name) const { return owned_.find(name) != owned_.end(); }
   void CoLetGoOfNode(std::string_view name) MILLRACE_MAY_SUSPEND;
   PlanResult PlanLetGoOfNode(std::string_view name) MILLRACE_OPENS_VIEW;

@@ -12,14 +12,17 @@
 #include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/image_creation.h"
 #include "examples/hypervisor/block/job_options.h"
+#include "examples/hypervisor/block/job_plans.h"
 #include "examples/hypervisor/block/mirror_request.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
 #include "millrace/graph/backing_chain.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/image_tools.h"
+#include "millrace/graph/open_tree.h"
 #include "millrace/graph/operation_claim.h"
 
 namespace millrace {
@@ -99,8 +102,7 @@ absl::Status CheckJob(BlockLayer& layer, const MirrorOptions& mirror) MILLRACE_O
   return CheckReplaced(view, mirror.replaces);
 }
 
-absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
-                          const SourceFacts& source) MILLRACE_MAY_SUSPEND {
+CreateImageOptions TargetImage(const DriveMirrorRequest& request, const SourceFacts& source) {
   CreateImageOptions image;
   image.path = request.filename;
   image.format = request.format;
@@ -108,6 +110,12 @@ absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
   image.qcow2.bytes = source.bytes;
   image.qcow2.backing_filename = source.overlay_of.filename;
   image.qcow2.backing_format = source.overlay_of.format;
+  return image;
+}
+
+absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
+                          const SourceFacts& source) MILLRACE_MAY_SUSPEND {
+  const CreateImageOptions image = TargetImage(request, source);
   // A file that is there is not overwritten for a job that cannot be; QEMU would, and says so.
   const absl::Status job = CheckJob(layer, request.mirror);
   if (!job.ok()) {
@@ -123,15 +131,14 @@ absl::Status CoMakeTarget(BlockLayer& layer, const DriveMirrorRequest& request,
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }
 
-absl::StatusOr<Attachment> CoOpenTarget(BlockLayer& layer, const DriveMirrorRequest& request)
-    MILLRACE_MAY_SUSPEND {
+NodeTree TargetTree(const DriveMirrorRequest& request) {
   NodeTree tree;
   tree.driver = request.format;
   tree.filename = request.filename;
   tree.node_name = request.node_name;
   tree.is_read_only = false;
   if (request.creates) tree.children.push_back({"backing", "", nullptr});
-  return layer.CoOpen(std::move(tree));
+  return tree;
 }
 
 // A request that nothing is known against before there is a target.
@@ -162,10 +169,28 @@ absl::StatusOr<PreparedMirror> PrepareDriveMirror(BlockLayer& layer, const json:
   return prepared;
 }
 
-PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
-  MILLRACE_ASSIGN_OR_RETURN(const PreparedMirror prepared, PrepareDriveMirror(layer, arguments));
+// ---- The plan ----------------------------------------------------------------------------------
+
+// What is told of the target before it is there.
+absl::StatusOr<StagedTree> RehearseTarget(BlockLayer& layer, const PreparedMirror& prepared)
+    MILLRACE_OPENS_VIEW {
   const DriveMirrorRequest& request = prepared.request;
-  MILLRACE_RETURN_IF_ERROR(CheckJob(layer, request.mirror));
+  if (request.creates) {
+    MILLRACE_RETURN_IF_ERROR(CheckJob(layer, request.mirror));
+    MILLRACE_RETURN_IF_ERROR(
+        CheckCreateImage(layer.registry(), TargetImage(request, prepared.source)));
+  }
+  GraphTransaction change(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, layer.RehearseOpen(change, TargetTree(request)));
+  if (request.creates) {
+    staged.unknown = {StrCat("whether '", request.filename, "' can be made, opened and locked")};
+  } else {
+    staged.unknown.push_back(StrCat("whether '", request.filename, "' has the source's length"));
+  }
+  return staged;
+}
+
+CommandPlan StepsTo(const DriveMirrorRequest& request) {
   CommandPlan plan;
   if (request.creates) {
     plan.steps.push_back(StrCat("make the image '", request.filename, "' (", request.format, ")"));
@@ -175,12 +200,87 @@ PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MIL
   return plan;
 }
 
+absl::Status CheckMirrorInto(BlockLayer& layer, const MirrorOptions& mirror,
+                             const StageMirrorTarget& stage) MILLRACE_OPENS_VIEW {
+  {
+    GraphTransaction change(layer.graph());
+    MirrorOptions staged = mirror;
+    staged.target = stage(change);
+    MILLRACE_RETURN_IF_ERROR(CheckMirrorNodes(change, staged));
+  }
+  return ClaimForMirrorInto(layer.graph(), mirror, "", stage).status();
+}
+
+// Whether anybody holds the target, which `stage` returns, once the job has ended.
+bool IsHeldAfter(BlockLayer& layer, const StageJobEnd& stage) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  const absl::StatusOr<NodeView> target = change.Resolve(stage(change));
+  return target.ok() && (target->has_attachment() || !target->parents().empty());
+}
+
+// The start and the end of the job, as if the target were there.
+PlanResult PlanMirrorInto(BlockLayer& layer, CommandPlan plan, const MirrorOptions& mirror,
+                          const StageMirrorTarget& stage, Attachment& hold) MILLRACE_OPENS_VIEW {
+  MILLRACE_RETURN_IF_ERROR(CheckMirrorInto(layer, mirror, stage));
+  MILLRACE_ASSIGN_OR_RETURN(MirrorProofs proofs,
+                            ClaimForNewMirrorInto(layer.graph(), layer.jobs(), mirror, stage));
+  CommandPlan before = PlanBefore(layer, mirror.source, proofs);
+  plan.before = std::move(before.before);
+  plan.claims = std::move(before.claims);
+  const HolderRef holder = proofs.holder;
+  const NodeId replaced = proofs.replaced;
+  MILLRACE_RETURN_IF_ERROR(RehearseMirrorStart(layer.graph(), std::move(proofs), mirror, stage));
+  MILLRACE_RETURN_IF_ERROR(CheckJobStart(layer, mirror.spec, *holder));
+  const auto stage_end = [&](GraphTransaction& change) {
+    MirrorOptions staged = mirror;
+    staged.target = stage(change);
+    StageBecomeAs(change, staged.target, mirror.source);
+    StageMirrorTakeover(change, staged, replaced);
+    change.Detach(hold);
+    return staged.target;
+  };
+  if (!IsHeldAfter(layer, stage_end)) {
+    plan.steps.push_back("close the target in the end, on which nobody stands");
+    return PlanWithEnd(layer, std::move(plan), [&](GraphTransaction&) { return mirror.source; });
+  }
+  return PlanWithEnd(layer, std::move(plan), [&](GraphTransaction& change) {
+    const NodeId target = stage_end(change);
+    return replaced == mirror.source ? target : mirror.source;
+  });
+}
+
+PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const PreparedMirror prepared, PrepareDriveMirror(layer, arguments));
+  const DriveMirrorRequest& request = prepared.request;
+  MILLRACE_ASSIGN_OR_RETURN(StagedTree target, RehearseTarget(layer, prepared));
+  const bool is_known = target.top.is_valid();
+  CommandPlan plan = StepsTo(request);
+  plan.unknown = std::move(target.unknown);
+  // It has been rehearsed; of a format that is to be guessed, some other does for the job.
+  const StageMirrorTarget stage = [&](GraphTransaction& change) {
+    NodeTree tree = TargetTree(request);
+    if (!is_known) tree.driver = "raw";
+    absl::StatusOr<StagedTree> staged =
+        StageTree(change, layer.registry(), std::move(tree), layer.open_options());
+    if (!staged.ok()) return NodeId();
+    target.hold = std::move(staged->hold);
+    return staged->top;
+  };
+  MILLRACE_ASSIGN_OR_RETURN(
+      plan, PlanMirrorInto(layer, std::move(plan), request.mirror, stage, target.hold));
+  if (is_known) return plan;
+  plan.graph = nullptr;
+  plan.before.clear();
+  plan.after.clear();
+  return plan;
+}
+
 CommandResult CoDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(PreparedMirror prepared, PrepareDriveMirror(layer, arguments));
   const DriveMirrorRequest& request = prepared.request;
   MirrorOptions mirror = request.mirror;
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeTarget(layer, request, prepared.source));
-  MILLRACE_ASSIGN_OR_RETURN(Attachment target, CoOpenTarget(layer, request));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment target, layer.CoOpen(TargetTree(request)));
   mirror.target = target.node();
   absl::Status status = CheckMirror(layer, mirror);
   if (status.ok()) {

@@ -8,10 +8,12 @@
 
 #include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "examples/hypervisor/qmp/json_fields.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/operation_claim.h"
 
@@ -77,6 +79,22 @@ std::string CoDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_MAY
   return "";
 }
 
+PlanResult PlanDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_OPENS_VIEW {
+  if (HasNode(layer, id)) {
+    // Without "Error: ", as CoDeleteNode() tells it.
+    const CommandPlanner& planner = *layer.host().commands.FindPlanner("blockdev-del");
+    PlanResult plan = planner({{"node-name", id}});
+    return plan.ok() ? plan : RefusedLine(HumanRefusal(layer, plan.status()), plan.status());
+  }
+  Drive* const drive = layer.FindDrive(id);
+  if (drive == nullptr) return RefusedLine(StrCat("Device '", id, "' not found\r\n"));
+  const absl::Status claims = CheckMayLeaveDrive(layer, *drive, Operation::kDelete);
+  if (!claims.ok()) return RefusedLine(HumanRefusal(layer, claims), claims);
+  GraphTransaction change(layer.graph());
+  change.Detach(drive->backend);
+  return PlanOfEdit(change, PlanOfStep(StrCat("take away drive '", id, "'")));
+}
+
 // ---- Objects and devices -----------------------------------------------------------------------
 
 std::string CoRunOption(BlockLayer& layer, std::string_view option, const json::object& given)
@@ -91,12 +109,12 @@ void RegisterCommandLineOptions(BlockLayer& layer) {
   RegisterHuman(layer, "device_add", {"device_add", "", {{"options"}}},
                 [&layer](const json::object& given)
                     MILLRACE_MAY_SUSPEND { return CoRunOption(layer, "device", given); });
-  RegisterHuman(layer, "object_del", {"object_del", "", {{"id"}}},
-                [&layer](const json::object& given)
-                    MILLRACE_MAY_SUSPEND { return CoCallForHuman(layer, "object-del", given); });
-  RegisterHuman(layer, "device_del", {"device_del", "", {{"id"}}},
-                [&layer](const json::object& given)
-                    MILLRACE_MAY_SUSPEND { return CoCallForHuman(layer, "device_del", given); });
+  RegisterHumanCaller(
+      layer, "object_del", {"object_del", "", {{"id"}}},
+      [](const json::object& given, const HumanCall& call) { return call("object-del", given); });
+  RegisterHumanCaller(
+      layer, "device_del", {"device_del", "", {{"id"}}},
+      [](const json::object& given, const HumanCall& call) { return call("device_del", given); });
 }
 
 }  // namespace
@@ -109,10 +127,12 @@ void RegisterHumanCommands(BlockLayer& layer) {
                 {"drive_add", "", {{"node", HmpKind::kFlag, true, 'n'}, {"address"}, {"opts"}}},
                 [&layer](const json::object& given)
                     MILLRACE_MAY_SUSPEND { return CoAddDrive(layer, given); });
-  RegisterHuman(layer, "drive_del", {"drive_del", "", {{"id", HmpKind::kDevice}}},
-                [&layer](const json::object& given) MILLRACE_MAY_SUSPEND {
-                  return CoDeleteDrive(layer, std::string(TextOf(given, "id")));
-                });
+  RegisterHuman(
+      layer, "drive_del", {"drive_del", "", {{"id", HmpKind::kDevice}}},
+      [&layer](const json::object& given)
+          MILLRACE_MAY_SUSPEND { return CoDeleteDrive(layer, std::string(TextOf(given, "id"))); },
+      [&layer](const json::object& given)
+          MILLRACE_OPENS_VIEW { return PlanDeleteDrive(layer, std::string(TextOf(given, "id"))); });
 }
 
 }  // namespace millrace

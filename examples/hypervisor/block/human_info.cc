@@ -2,6 +2,7 @@
 // questions: answers of QMP's queries, written for people.
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/block/image_info_text.h"
 #include "examples/hypervisor/qmp/json_fields.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 
 namespace millrace {
@@ -224,22 +226,44 @@ Questions MakeQuestions(BlockLayer& layer) {
   return questions;
 }
 
-std::string CoInfo(const Questions& questions, std::string_view line) MILLRACE_MAY_SUSPEND {
+struct AskedQuestion {
+  const Question* question;
+  json::object asked;
+};
+
+// The question of a line; a refusal's message is what the terminal shows.
+absl::StatusOr<AskedQuestion> ReadQuestion(const Questions& questions, std::string_view line) {
   const std::string_view name = line.substr(0, line.find_first_of(" \t"));
   const auto found = questions.find(name);
-  if (found == questions.end()) return StrCat("unknown command: 'info ", line, "'\r\n");
-  const Question& question = found->second;
-  const absl::StatusOr<json::object> asked =
-      ReadHmpArguments(question.syntax, line.substr(name.size()));
+  if (found == questions.end()) {
+    return absl::NotFoundError(StrCat("unknown command: 'info ", line, "'\r\n"));
+  }
+  AskedQuestion asked = {&found->second, {}};
+  MILLRACE_ASSIGN_OR_RETURN(asked.asked,
+                            ReadHmpArguments(asked.question->syntax, line.substr(name.size())));
+  return asked;
+}
+
+std::string CoInfo(const Questions& questions, std::string_view line) MILLRACE_MAY_SUSPEND {
+  const absl::StatusOr<AskedQuestion> asked = ReadQuestion(questions, line);
   if (!asked.ok()) return std::string(asked.status().message());
-  return TerminalLines(question.answer(*asked));
+  return TerminalLines(asked->question->answer(asked->asked));
+}
+
+PlanResult PlanInfo(const Questions& questions, std::string_view line) {
+  const absl::Status refusal = ReadQuestion(questions, line).status();
+  if (!refusal.ok()) return RefusedLine(FromAbsl(refusal.message()));
+  return PlanOfStep("answer; nothing changes");
 }
 
 }  // namespace
 
 void RegisterHumanInfo(BlockLayer& layer) {
-  layer.host().hmp.Register("info", [questions = MakeQuestions(layer)](std::string_view line)
-                                        MILLRACE_MAY_SUSPEND { return CoInfo(questions, line); });
+  const auto questions = std::make_shared<const Questions>(MakeQuestions(layer));
+  layer.host().hmp.Register("info", [questions](std::string_view line)
+                                        MILLRACE_MAY_SUSPEND { return CoInfo(*questions, line); });
+  layer.host().hmp.SetPlanner(
+      "info", [questions](std::string_view line) { return PlanInfo(*questions, line); });
 }
 
 }  // namespace millrace

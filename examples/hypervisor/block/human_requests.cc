@@ -29,18 +29,20 @@ std::string TakeHumanText(json::object* arguments, std::string_view name) {
 // A command whose arguments are QMP's as they are.
 void RegisterSame(BlockLayer& layer, std::string_view name, std::string_view command,
                   std::vector<HmpParameter> parameters) {
-  RegisterHuman(layer, name, {name, "", std::move(parameters)},
-                [&layer, command](const json::object& arguments)
-                    MILLRACE_MAY_SUSPEND { return CoCallForHuman(layer, command, arguments); });
+  RegisterHumanCaller(layer, name, {name, "", std::move(parameters)},
+                      [command](const json::object& arguments, const HumanCall& call) {
+                        return call(command, arguments);
+                      });
 }
 
 // A command with several names.
 void RegisterNames(BlockLayer& layer, std::string_view long_name, std::string_view short_name,
                    std::string_view shown, std::string_view command) {
   for (std::string_view name : {long_name, short_name}) {
-    RegisterHuman(layer, name, {shown, long_name, {}},
-                  [&layer, command](const json::object& arguments)
-                      MILLRACE_MAY_SUSPEND { return CoCallForHuman(layer, command, arguments); });
+    RegisterHumanCaller(layer, name, {shown, long_name, {}},
+                        [command](const json::object& arguments, const HumanCall& call) {
+                          return call(command, arguments);
+                        });
   }
 }
 
@@ -55,45 +57,43 @@ void RegisterJobRequests(BlockLayer& layer) {
   RegisterSame(layer, "block_job_resume", "block-job-resume", {kDevice});
   RegisterSame(layer, "block_job_complete", "block-job-complete", {kDevice});
   const HmpParameter speed = {"speed", HmpKind::kSize, true};
-  RegisterHuman(layer, "block_stream",
-                {"block_stream", "", {kDevice, speed, {"base", HmpKind::kText, true}}},
-                [&layer](json::object arguments) MILLRACE_MAY_SUSPEND {
-                  arguments["on-error"] = "report";
-                  return CoCallForHuman(layer, "block-stream", arguments);
-                });
+  RegisterHumanCaller(layer, "block_stream",
+                      {"block_stream", "", {kDevice, speed, {"base", HmpKind::kText, true}}},
+                      [](json::object arguments, const HumanCall& call) {
+                        arguments["on-error"] = "report";
+                        return call("block-stream", arguments);
+                      });
 }
 
 std::string MissingParameter(std::string_view name) {
   return StrCat("Error: Parameter '", name, "' is missing\r\n");
 }
 
-std::string CoMirror(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
+std::string Mirror(json::object arguments, const HumanCall& call) {
   arguments["sync"] = TakeHumanFlag(&arguments, "full") ? "full" : "top";
   arguments["mode"] = TakeHumanFlag(&arguments, "reuse") ? "existing" : "absolute-paths";
   arguments["unmap"] = true;
-  return CoCallForHuman(layer, "drive-mirror", arguments);
+  return call("drive-mirror", arguments);
 }
 
-std::string CoHumanSnapshot(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
+std::string HumanSnapshot(json::object arguments, const HumanCall& call) {
   if (!arguments.contains("snapshot-file")) return MissingParameter("snapshot-file");
   arguments["mode"] = TakeHumanFlag(&arguments, "reuse") ? "existing" : "absolute-paths";
-  return CoCallForHuman(layer, "blockdev-snapshot-sync", arguments);
+  return call("blockdev-snapshot-sync", arguments);
 }
 
 void RegisterImageRequests(BlockLayer& layer) {
   const HmpParameter reuse = {"reuse", HmpKind::kFlag, true, 'n'};
   const HmpParameter format = {"format", HmpKind::kText, true};
-  RegisterHuman(layer, "drive_mirror",
-                {"drive_mirror",
-                 "",
-                 {reuse, {"full", HmpKind::kFlag, true, 'f'}, kDevice, {"target"}, format}},
-                [&layer](json::object arguments)
-                    MILLRACE_MAY_SUSPEND { return CoMirror(layer, std::move(arguments)); });
-  RegisterHuman(
+  RegisterHumanCaller(layer, "drive_mirror",
+                      {"drive_mirror",
+                       "",
+                       {reuse, {"full", HmpKind::kFlag, true, 'f'}, kDevice, {"target"}, format}},
+                      Mirror);
+  RegisterHumanCaller(
       layer, "snapshot_blkdev",
       {"snapshot_blkdev", "", {reuse, kDevice, {"snapshot-file", HmpKind::kText, true}, format}},
-      [&layer](json::object arguments)
-          MILLRACE_MAY_SUSPEND { return CoHumanSnapshot(layer, std::move(arguments)); });
+      HumanSnapshot);
   RegisterSame(layer, "block_resize", "block_resize", {kDevice, {"size", HmpKind::kSize}});
   RegisterSame(layer, "eject", "eject", {{"force", HmpKind::kFlag, true, 'f'}, kDevice});
   RegisterSame(layer, "change", "blockdev-change-medium",
@@ -130,47 +130,49 @@ json::object ServerAddress(std::string_view place) {
 }
 
 // Every drive with a medium, under its own name.
-std::string CoExportAll(BlockLayer& layer, bool is_writable) MILLRACE_MAY_SUSPEND {
+std::string ExportAll(BlockLayer& layer, bool is_writable, const HumanCall& call) {
+  if (call.PlansWithout("whether each drive can be exported")) return {};
   std::vector<std::string> ids;
   for (const std::unique_ptr<Drive>& drive : layer.drives()) {
     if (!drive->id.empty() && drive->backend.is_attached()) ids.push_back(drive->id);
   }
   for (const std::string& id : ids) {
     const json::object one = {{"device", id}, {"writable", is_writable}};
-    std::string refused = CoCallForHuman(layer, "nbd-server-add", one);
+    std::string refused = call("nbd-server-add", one);
     if (refused.empty()) continue;
-    CoCallForHuman(layer, "nbd-server-stop", {});
+    call("nbd-server-stop", {});
     return refused;
   }
   return {};
 }
 
-std::string CoStartServer(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
+std::string StartServer(BlockLayer& layer, json::object arguments, const HumanCall& call) {
   const bool all = TakeHumanFlag(&arguments, "all");
   const bool is_writable = TakeHumanFlag(&arguments, "writable");
   if (is_writable && !all) return "Error: -w only valid together with -a\r\n";
   const json::object start = {{"addr", ServerAddress(TakeHumanText(&arguments, "uri"))}};
-  std::string refused = CoCallForHuman(layer, "nbd-server-start", start);
-  return refused.empty() && all ? CoExportAll(layer, is_writable) : refused;
+  std::string refused = call("nbd-server-start", start);
+  return refused.empty() && all ? ExportAll(layer, is_writable, call) : refused;
 }
 
-std::string CoRemoveExport(BlockLayer& layer, json::object arguments) MILLRACE_MAY_SUSPEND {
+std::string RemoveExport(json::object arguments, const HumanCall& call) {
   if (TakeHumanFlag(&arguments, "force")) arguments["mode"] = "hard";
-  return CoCallForHuman(layer, "nbd-server-remove", arguments);
+  return call("nbd-server-remove", arguments);
 }
 
 void RegisterServerRequests(BlockLayer& layer) {
   const HmpParameter writable = {"writable", HmpKind::kFlag, true, 'w'};
-  RegisterHuman(layer, "nbd_server_start",
-                {"nbd_server_start", "", {{"all", HmpKind::kFlag, true, 'a'}, writable, {"uri"}}},
-                [&layer](json::object arguments)
-                    MILLRACE_MAY_SUSPEND { return CoStartServer(layer, std::move(arguments)); });
+  RegisterHumanCaller(
+      layer, "nbd_server_start",
+      {"nbd_server_start", "", {{"all", HmpKind::kFlag, true, 'a'}, writable, {"uri"}}},
+      [&layer](json::object arguments, const HumanCall& call) {
+        return StartServer(layer, std::move(arguments), call);
+      });
   RegisterSame(layer, "nbd_server_add", "nbd-server-add",
                {writable, kDevice, {"name", HmpKind::kText, true}});
-  RegisterHuman(layer, "nbd_server_remove",
-                {"nbd_server_remove", "", {{"force", HmpKind::kFlag, true, 'f'}, {"name"}}},
-                [&layer](json::object arguments)
-                    MILLRACE_MAY_SUSPEND { return CoRemoveExport(layer, std::move(arguments)); });
+  RegisterHumanCaller(layer, "nbd_server_remove",
+                      {"nbd_server_remove", "", {{"force", HmpKind::kFlag, true, 'f'}, {"name"}}},
+                      RemoveExport);
   RegisterSame(layer, "nbd_server_stop", "nbd-server-stop", {});
 }
 
@@ -193,9 +195,11 @@ constexpr Absent kAbsent[] = {
 
 void RegisterAbsent(BlockLayer& layer) {
   for (const Absent& absent : kAbsent) {
-    layer.host().hmp.Register(absent.name, [absent](std::string_view) {
-      return StrCat("Error: '", absent.name, "' is not available: ", absent.instead, "\r\n");
-    });
+    const std::string told =
+        StrCat("Error: '", absent.name, "' is not available: ", absent.instead, "\r\n");
+    layer.host().hmp.Register(absent.name, [told](std::string_view) { return told; });
+    layer.host().hmp.SetPlanner(absent.name,
+                                [told](std::string_view) { return RefusedLine(told); });
   }
 }
 

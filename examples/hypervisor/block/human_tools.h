@@ -6,6 +6,8 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/qmp/hmp_arguments.h"
@@ -26,11 +28,39 @@ std::string CoCallForHuman(BlockLayer& layer, std::string_view command,
 
 // May suspend; answers with what the terminal shows.
 using HumanHandler = std::function<std::string(json::object arguments)>;
+// What the handler would do: a refusal is what the terminal would show.
+using HumanPlanner = std::function<PlanResult(json::object arguments)>;
 
 // Registers a command under `name` (several words for "info block" are not possible; see
 // human_info.cc). The handler is called only if the line could be read.
-void RegisterHuman(BlockLayer& layer, std::string_view name, HmpSyntax syntax,
-                   HumanHandler handler);
+void RegisterHuman(BlockLayer& layer, std::string_view name, HmpSyntax syntax, HumanHandler handler,
+                   HumanPlanner planner = nullptr);
+
+// Calls commands of QMP for a handler: carries them out, or plans them. Answers with what the
+// terminal shows.
+class HumanCall {
+ public:
+  using Call = std::function<std::string(std::string_view command, const json::object& given)>;
+  // `unknown`: of a plan; null where commands are carried out.
+  HumanCall(Call call, std::vector<std::string>* unknown)
+      : call_(std::move(call)), unknown_(unknown) {}
+  std::string operator()(std::string_view command, const json::object& given) const {
+    return call_(command, given);
+  }
+  // What a plan cannot tell; false if commands are carried out.
+  bool PlansWithout(std::string what) const {
+    if (unknown_ != nullptr) unknown_->push_back(std::move(what));
+    return unknown_ != nullptr;
+  }
+
+ private:
+  Call call_;
+  std::vector<std::string>* unknown_;
+};
+using HumanCaller = std::function<std::string(json::object arguments, const HumanCall& call)>;
+// Registers a command that does nothing but call others.
+void RegisterHumanCaller(BlockLayer& layer, std::string_view name, HmpSyntax syntax,
+                         HumanCaller handler);
 
 }  // namespace millrace
 

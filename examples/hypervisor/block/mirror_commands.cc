@@ -86,22 +86,23 @@ absl::Status CheckReplaced(const GraphReader& view, const std::string& name) {
 }
 
 // Busy nodes are told before a bad job id, and before what else is wrong.
+absl::Status CheckMirrorNodes(const GraphReader& reader, const MirrorOptions& options) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView source, reader.Resolve(options.source));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView target, reader.Resolve(options.target));
+  MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(reader, source.id(), Operation::kMirrorSource));
+  MILLRACE_RETURN_IF_ERROR(CheckIsFree(target, Operation::kMirrorTarget));
+  if (!options.replaces.empty()) {
+    MILLRACE_RETURN_IF_ERROR(CheckReplaced(reader, options.replaces));
+  }
+  if (options.source != options.target) return absl::OkStatus();
+  return Refuse(ConflictReason::kSameNode, source.name(), "Can't mirror node into itself",
+                "name another target");
+}
+
 absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) {
   {
     GraphView view(layer.graph());
-    MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
-    MILLRACE_ASSIGN_OR_RETURN(const NodeView target, view.Resolve(options.target));
-    MILLRACE_RETURN_IF_ERROR(OperationClaim::Check(view, source.id(), Operation::kMirrorSource));
-    MILLRACE_RETURN_IF_ERROR(CheckIsFree(target, Operation::kMirrorTarget));
-    if (!options.replaces.empty()) {
-      MILLRACE_RETURN_IF_ERROR(CheckReplaced(view, options.replaces));
-    }
-  }
-  if (options.source == options.target) {
-    GraphView view(layer.graph());
-    MILLRACE_ASSIGN_OR_RETURN(const NodeView source, view.Resolve(options.source));
-    return Refuse(ConflictReason::kSameNode, source.name(), "Can't mirror node into itself",
-                  "name another target");
+    MILLRACE_RETURN_IF_ERROR(CheckMirrorNodes(view, options));
   }
   return ClaimForMirror(layer.graph(), options, "").status();
 }

@@ -32,6 +32,8 @@ absl::Status CheckMirrorSource(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW
 absl::Status CheckReplaced(const GraphReader& view, const std::string& name);
 // Starts it, and notes its target for what may have to be said of it (JobNotes).
 absl::Status CoStartNotedMirror(BlockLayer& layer, MirrorOptions options) MILLRACE_MAY_SUSPEND;
+// What is looked at of its nodes before the job itself is.
+absl::Status CheckMirrorNodes(const GraphReader& reader, const MirrorOptions& options);
 // All that the mirror would be refused for, in QEMU's order; claims nothing.
 absl::Status CheckMirror(BlockLayer& layer, const MirrorOptions& options) MILLRACE_OPENS_VIEW;
 

@@ -32,6 +32,32 @@ absl::Status RequestPermissions(BlockLayer& layer, const Attachment& backend,
   return change.Commit().status();
 }
 
+PermissionSet PermissionsFor(const QemuIoRequest& request, const Drive* drive) {
+  if (!request.is_read()) return kWrite;
+  const bool keeps = drive != nullptr && drive->copies_on_read;
+  return keeps ? kConsistentRead | kWriteUnchanged : kConsistentRead;
+}
+
+absl::StatusOr<QemuIoLine> ReadQemuIoLine(std::string_view rest) {
+  std::vector<std::string> words = SplitWords(rest);
+  QemuIoLine line;
+  line.names_device = !words.empty() && words[0] == "-d";
+  if (line.names_device) words.erase(words.begin());
+  if (words.size() != 2) {
+    const std::string_view missing = words.empty() ? "block device name" : "string";
+    return absl::InvalidArgumentError(
+        StrCat("qemu-io: ", missing, " expected\r\nTry \"help qemu-io\" for more information\r\n"));
+  }
+  line.target = std::move(words[0]);
+  line.words = SplitWords(words[1]);
+  if (line.words.empty()) return line;
+  for (const auto& [alias, name] : {std::pair("r", "read"), std::pair("w", "write"),
+                                    std::pair("d", "discard"), std::pair("f", "flush")}) {
+    if (line.words[0] == alias) line.words[0] = name;
+  }
+  return line;
+}
+
 namespace {
 
 absl::StatusOr<QemuIoTarget> TargetOfDevice(BlockLayer& layer, const std::string& name) {
@@ -58,12 +84,6 @@ absl::StatusOr<QemuIoTarget> FindTarget(BlockLayer& layer, const std::string& na
 
 // ---- Requests ----------------------------------------------------------------------------------
 
-PermissionSet WantedFor(const QemuIoTarget& target, const QemuIoRequest& request) {
-  if (!request.is_read()) return kWrite;
-  const bool keeps = target.drive != nullptr && target.drive->copies_on_read;
-  return keeps ? kConsistentRead | kWriteUnchanged : kConsistentRead;
-}
-
 std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
                  const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
   QemuIoRequest request;
@@ -85,7 +105,7 @@ std::string CoIo(BlockLayer& layer, const QemuIoTarget& target,
     return {};
   }
   const absl::Status status =
-      RequestPermissions(layer, *target.backend, WantedFor(target, request));
+      RequestPermissions(layer, *target.backend, PermissionsFor(request, target.drive));
   if (!status.ok()) return StrCat(RenderRefusal(status).desc, "\r\n");
   if (!request.is_asynchronous()) {
     CoRunIoRequest(layer, target, request);
@@ -159,12 +179,7 @@ void CoBreak(BlockLayer& layer, const Attachment& backend, const std::vector<std
 }
 
 std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
-                         const std::vector<std::string>& given) MILLRACE_MAY_SUSPEND {
-  std::vector<std::string> words = given;
-  for (const auto& [alias, name] : {std::pair("r", "read"), std::pair("w", "write"),
-                                    std::pair("d", "discard"), std::pair("f", "flush")}) {
-    if (words[0] == alias) words[0] = name;
-  }
+                         const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
   if (const std::optional<std::string> mistake = CheckWordCount(words)) {
     ComplainLikeQemuIo(*mistake);
     return {};
@@ -196,20 +211,13 @@ std::string CoRunCommand(BlockLayer& layer, const QemuIoTarget& target,
 }
 
 std::string CoQemuIo(BlockLayer& layer, std::string_view rest) MILLRACE_MAY_SUSPEND {
-  std::vector<std::string> words = SplitWords(rest);
-  const bool is_device = !words.empty() && words[0] == "-d";
-  if (is_device) words.erase(words.begin());
-  if (words.size() != 2) {
-    const std::string_view missing = words.empty() ? "block device name" : "string";
-    return StrCat("qemu-io: ", missing,
-                  " expected\r\nTry \"help qemu-io\" for more information\r\n");
-  }
-  absl::StatusOr<QemuIoTarget> target = FindTarget(layer, words[0], is_device);
+  const absl::StatusOr<QemuIoLine> line = ReadQemuIoLine(rest);
+  if (!line.ok()) return std::string(line.status().message());
+  absl::StatusOr<QemuIoTarget> target = FindTarget(layer, line->target, line->names_device);
   if (!target.ok())
     return StrCat("Error: ", RenderError(target.status(), &RenderRefusal).desc, "\r\n");
-  const std::vector<std::string> command = SplitWords(words[1]);
   std::string reply;
-  if (!command.empty()) reply = CoRunCommand(layer, *target, command);
+  if (!line->words.empty()) reply = CoRunCommand(layer, *target, line->words);
   // A request that goes on by itself has its own share in the back end.
   if (target->own != nullptr && target->own.use_count() == 1) target->own->CoDetach();
   return reply;
@@ -220,6 +228,9 @@ std::string CoQemuIo(BlockLayer& layer, std::string_view rest) MILLRACE_MAY_SUSP
 void RegisterQemuIo(BlockLayer& layer) {
   layer.host().hmp.Register("qemu-io", [&layer](std::string_view rest)
                                            MILLRACE_MAY_SUSPEND { return CoQemuIo(layer, rest); });
+  layer.host().hmp.SetPlanner("qemu-io", [&layer](std::string_view rest) MILLRACE_OPENS_VIEW {
+    return PlanQemuIo(layer, rest);
+  });
 }
 
 }  // namespace millrace

@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/permission.h"
 
@@ -73,6 +75,15 @@ struct QemuIoMistake {
 std::optional<QemuIoMistake> ParseIoRequest(const std::vector<std::string>& words,
                                             QemuIoRequest* request);
 
+// A line: qemu-io [-d] TARGET "COMMAND".
+struct QemuIoLine {
+  bool names_device = false;
+  std::string target;
+  std::vector<std::string> words;  // of the command, aliases resolved; may be none
+};
+// InvalidArgument: the message is what the terminal shows.
+absl::StatusOr<QemuIoLine> ReadQemuIoLine(std::string_view rest);
+
 // What a command works on: a drive's own back end, or one made for it over a node.
 struct QemuIoTarget {
   Attachment* backend = nullptr;
@@ -90,6 +101,12 @@ std::string NoNumber(std::string_view word);
 // Lets the back end do what the command needs on top of what it may, as qemu-io does.
 absl::Status RequestPermissions(BlockLayer& layer, const Attachment& backend, PermissionSet wanted)
     MILLRACE_OPENS_VIEW;
+
+// What the request needs. `drive`: null for a node.
+PermissionSet PermissionsFor(const QemuIoRequest& request, const Drive* drive);
+
+// What a line would do, or what it would answer, or print, that it does not (qemu_io_plan.cc).
+PlanResult PlanQemuIo(BlockLayer& layer, std::string_view rest) MILLRACE_OPENS_VIEW;
 
 // Carries the request out and prints what came of it. The back end has the permissions.
 void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request)

@@ -92,6 +92,7 @@ CommandResult Introspection::CoPlan(const json::object& given) {
     return json::object{{"accepted", false},
                         {"error", ToJson(RenderError(plan.status(), layer_.host().renderer))}};
   }
+  if (!plan->why_not.empty()) return CannotBePlanned(command, plan->why_not);
   json::object told = {{"accepted", true}, {"steps", Texts(plan->steps)}};
   if (!plan->before.empty()) {
     told["before"] = plan->before;

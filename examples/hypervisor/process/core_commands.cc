@@ -94,9 +94,9 @@ void RegisterHumanMonitor(CommandTable& commands, const HmpTable& hmp) {
          const std::string line = ArgumentReader(arguments).String("command-line");
          return json::value(hmp.CoRun(line));
        }});
-  commands.SetUnplanned("human-monitor-command",
-                        "what its line does is told by the line alone; ask for the plan of the QMP "
-                        "command that does the same");
+  commands.SetPlanner("human-monitor-command", [&hmp](const json::object& arguments) {
+    return hmp.Plan(ArgumentReader(arguments).String("command-line"));
+  });
 }
 
 class Iothread final : public UserObject {};

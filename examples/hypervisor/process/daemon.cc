@@ -58,6 +58,7 @@ class Daemon {
       Shutdown();
       return status;
     }
+    fd_sets_.CloseGiven();
     std::unique_ptr<PidFile> pid_file;
     if (line.pid_file.has_value()) {
       absl::StatusOr<std::unique_ptr<PidFile>> created = PidFile::Create(*line.pid_file);

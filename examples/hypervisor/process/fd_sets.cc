@@ -1,6 +1,7 @@
 #include "examples/hypervisor/process/fd_sets.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -43,8 +44,28 @@ absl::Status FdSets::AddFromOption(std::string_view text) {
   // Kept apart from the given descriptor, so that it may be named in several options.
   const int copy = fcntl(static_cast<int>(*fd), F_DUPFD_CLOEXEC, 0);
   if (copy < 0) return GenericError(StrCat("error duplicating fd: ", std::strerror(errno)));
+  given_[static_cast<int>(*fd)] = copy;
   sets_[*set].push_back({copy, std::move(opaque)});
   return absl::OkStatus();
+}
+
+namespace {
+
+bool IsSameFile(int one, int other) {
+  struct stat first {};
+  struct stat second {};
+  return fstat(one, &first) == 0 && fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+}  // namespace
+
+void FdSets::CloseGiven() {
+  // Another option may have named it too, and closed it; its number means something else then.
+  for (const auto& [fd, copy] : given_) {
+    if (IsSameFile(fd, copy)) close(fd);
+  }
+  given_.clear();
 }
 
 absl::StatusOr<int> FdSets::TakeOffered() {

@@ -28,9 +28,11 @@ class FdSets {
   FdSets(const FdSets&) = delete;
   FdSets& operator=(const FdSets&) = delete;
 
-  // The argument of --add-fd: "fd=N,set=N[,opaque=TEXT]". Takes a duplicate of the descriptor and
-  // leaves the given one alone, like QEMU.
+  // The argument of --add-fd: "fd=N,set=N[,opaque=TEXT]". Takes a duplicate of the descriptor: the
+  // given one may be named in several options.
   absl::Status AddFromOption(std::string_view text);
+  // No more options come: closes the descriptors that they have named, like QEMU.
+  void CloseGiven();
 
   // ---- What clients pass along -------------------------------------------------------------------
   // What came with the request that is being served; whoever serves it puts it there, and takes
@@ -71,6 +73,7 @@ class FdSets {
   };
   PassedDescriptor offered_;
   std::map<int64_t, std::vector<Member>> sets_;
+  std::map<int, int> given_;  // by options, and a duplicate of each
   std::map<std::string, PassedDescriptor> named_;
 };
 

@@ -3,7 +3,8 @@
 // A planner answers with the refusal that its command would get now, or with what would follow. It
 // changes nothing, opens nothing, sends no event and does not suspend. So what only the host can
 // tell is not asked: whether a file that is to be opened is there, or can be written; `unknown`
-// says so.
+// says so. (Image locks of open files are looked at.) Names that are yet to be generated
+// ("#block12") may be others.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_PLAN_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_QMP_COMMAND_PLAN_H_
 
@@ -24,6 +25,7 @@ struct CommandPlan {
   std::vector<std::string> steps;    // the edits, in words
   std::vector<std::string> unknown;  // what only the host or an image tells, in words
   json::value graph;                 // afterwards, but for that; null if it stays as it is
+  std::string why_not;               // not empty: nothing is planned, and this is why
 };
 
 // The refusal, as the command's own error would be.

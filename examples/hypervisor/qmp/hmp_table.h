@@ -14,12 +14,21 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 #include "millrace/engine/base/capabilities.h"
 
 namespace millrace {
 
 // `rest` is the line behind the first word, without spaces around it. May suspend.
 using HmpHandler = std::function<std::string(std::string_view rest)>;
+
+// What the line would do, or, as a refusal (RefusedLine), what it would answer, or print, instead.
+// Does not suspend.
+using HmpPlanner = std::function<PlanResult(std::string_view rest)>;
+
+// The refusal of a line that answers with this text; with the conflict of what refused it, if any.
+absl::Status RefusedLine(std::string_view text, const absl::Status& because = {});
 
 class HmpTable {
  public:
@@ -28,8 +37,14 @@ class HmpTable {
   // Runs one command line; "unknown command: 'x'\r\n" if there is none.
   std::string CoRun(std::string_view line) const MILLRACE_MAY_SUSPEND;
 
+  // How lines of a command are planned; once for each name (checked).
+  void SetPlanner(std::string_view name, HmpPlanner planner);
+  // What the line would do; a command without a planner is not planned.
+  PlanResult Plan(std::string_view line) const;
+
  private:
   std::map<std::string, HmpHandler, std::less<>> commands_;
+  std::map<std::string, HmpPlanner, std::less<>> planners_;
 };
 
 }  // namespace millrace

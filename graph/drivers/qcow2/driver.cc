@@ -133,6 +133,10 @@ absl::Status Qcow2Driver::CoPrepareReopen(bool writable) {
   return absl::OkStatus();
 }
 
+absl::Status Qcow2Driver::RehearseReopen(bool writable) {
+  return writable && parts_ != nullptr ? parts_->image.write_error() : absl::OkStatus();
+}
+
 void Qcow2Driver::CommitReopen(bool) { is_activated_ = false; }
 
 // ---- Before changes -----------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Qcow2Driver final : public FormatDriver {
     options_.pass_discards = static_cast<Qcow2Driver&>(fresh).options_.pass_discards;
   }
   absl::Status CoPrepareReopen(bool writable) override MILLRACE_MAY_SUSPEND;
+  absl::Status RehearseReopen(bool writable) override;
   void CommitReopen(bool writable) override;
 
   absl::StatusOr<Extent> CoMap(ByteRange range) override MILLRACE_MAY_SUSPEND;

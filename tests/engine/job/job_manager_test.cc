@@ -147,6 +147,22 @@ TEST(JobManager, DoesNotStartACancelledJob) {
   world.trace(world.jobs().Query("a")->number).quiescable->EndQuiesce();
 }
 
+TEST(JobManager, WhatItsBodyHasAgainstACompletionIsToldBeforehand) {
+  BareJobWorld world;
+  const absl::Status busy = absl::FailedPreconditionError("busy");
+  world.Start("a", {.has_ready_phase = true, .complete = busy});
+  world.Start("b", {.has_ready_phase = true});
+  EXPECT_EQ(ConflictOf(world.jobs().CheckVerb("a", JobVerb::kComplete))->reason,
+            ConflictReason::kVerbNotAccepted);
+  world.Settle();
+  EXPECT_EQ(world.jobs().CheckVerb("a", JobVerb::kComplete), busy);
+  EXPECT_TRUE(world.jobs().CheckVerb("b", JobVerb::kComplete).ok());
+  EXPECT_EQ(world.jobs().Complete("a"), busy);
+  world.Settle();
+  EXPECT_EQ(world.StateOf("a"), JobState::kReady);
+  EXPECT_EQ(world.StateOf("b"), JobState::kReady) << "only asked, and completed";
+}
+
 TEST(JobManager, AddressesByIdOrNumber) {
   BareJobWorld world;
   const JobNumber job = world.Start("a", {.idles = true});
@@ -330,6 +346,7 @@ TEST(JobManager, ShutsDownJobsInEveryState) {
   EXPECT_EQ(world.engine().scheduler().live_coroutines(), 0u);
   const absl::Status late = Refused(world, {.id = "late"}, {});
   EXPECT_EQ(ConflictOf(late)->reason, ConflictReason::kShuttingDown);
+  EXPECT_EQ(jobs.CheckNewJob({.id = "late"}), late);
 }
 
 TEST(JobManager, ShutdownLetsAFinalizingJobFinish) {

@@ -322,6 +322,7 @@ TEST_F(JobTransactionTest, NobodyJoinsOnceAMemberIsDone) {
                               std::make_unique<ScriptedJob>(ScriptedJob::Script{}, trace));
     ASSERT_FALSE(late.ok());
     EXPECT_EQ(ConflictOf(late.status())->reason, ConflictReason::kTransactionClosed);
+    EXPECT_EQ(world.jobs().CheckNewJob({.id = "b", .transaction = transaction}), late.status());
   });
   EXPECT_THAT(trace->calls, ElementsAre("abort", "clean"));
   EXPECT_TRUE(trace->is_destroyed);

@@ -26,6 +26,21 @@ class FdSetsTest : public testing::Test {
   const int both_ = open("/dev/null", O_RDWR | O_CLOEXEC);
 };
 
+TEST_F(FdSetsTest, ClosesWhatOptionsHaveNamedWhenNoMoreCome) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  EXPECT_EQ(Add(ends[0], 1), "");
+  EXPECT_EQ(Add(ends[0], 2), "");
+  EXPECT_EQ(Add(ends[1], 1), "");
+  ASSERT_EQ(dup3(both_, ends[1], O_CLOEXEC), ends[1]);  // somebody else's by now
+  sets_.CloseGiven();
+  EXPECT_EQ(fcntl(ends[0], F_GETFD), -1);
+  EXPECT_EQ(fcntl(ends[1], F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(sets_.Describe()[2].size(), 1u);
+  EXPECT_EQ(fcntl(static_cast<int>(sets_.Describe()[2][0].fd), F_GETFD), FD_CLOEXEC);
+  close(ends[1]);
+}
+
 TEST_F(FdSetsTest, OpensTheDescriptorWithTheWantedMode) {
   EXPECT_EQ(Add(both_, 1), "");
   EXPECT_EQ(Add(reader_, 1), "");

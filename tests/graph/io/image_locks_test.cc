@@ -199,6 +199,41 @@ TEST_F(ImageLocksTest, ARehearsalIsRefusedLikeTheRealThingAndTakesNothing) {
   });
 }
 
+TEST_F(ImageLocksTest, ARehearsedReopenIsRefusedLikeTheRealOneAndTakesNothing) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    const Permissions shy = {kConsistentRead, kConsistentRead};  // nobody may write beside it
+    auto first = CoOpenDriver();
+    auto second = CoOpenDriver();
+    EXPECT_TRUE(first->RehearseReopen(true).ok());
+    EXPECT_TRUE(Take(*second, shy).ok()) << "the rehearsal has locked something";
+    const absl::Status rehearsed = first->RehearseReopen(true);
+    EXPECT_EQ(ConflictOf(rehearsed).value().reason, ConflictReason::kImageLocked);
+    EXPECT_EQ(rehearsed, first->CoPrepareReopen(true));
+    EXPECT_TRUE(first->RehearseReopen(false).ok());
+    first->CoClose();
+    second->CoClose();
+    return absl::OkStatus();
+  });
+}
+
+// A program that locks for itself alone.
+TEST_F(ImageLocksTest, ARehearsalMeetsAnExclusiveLockLikeTheRealThing) {
+  Run([&]() MILLRACE_MAY_SUSPEND {
+    auto driver = CoOpenDriver();
+    const int foreign = open(path_.c_str(), O_RDWR | O_CLOEXEC);
+    struct flock lock = {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    EXPECT_EQ(fcntl(foreign, F_OFD_SETLK, &lock), 0);
+    const absl::Status rehearsed = driver->RehearsePermissions(kWriter);
+    EXPECT_NE(rehearsed.message().find("keeps all others out"), std::string::npos) << rehearsed;
+    EXPECT_EQ(rehearsed, Take(*driver, kWriter));
+    close(foreign);
+    driver->CoClose();
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(ImageLocksTest, APasserByKeepsNobodyFromLettingGoNorFromKeepingWhatHeHas) {
   Run([&]() MILLRACE_MAY_SUSPEND {
     auto first = CoOpenDriver();

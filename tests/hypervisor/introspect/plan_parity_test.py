@@ -3,27 +3,11 @@ and data; or the graph that is there when the command, and its job, has ended. O
 
 import unittest
 
-from support.case import Case, without_times
 from support.images import MIB
+from support.plan_case import PlanCase, picture
 
 
-def picture(graph):
-    """What a graph is, without what only the host or the time tells: lengths, requests, ids."""
-    def granted(edge):
-        return sorted(edge['used']), sorted(edge['shared'])
-    return {node['name']: {
-        'driver': node['driver'],
-        'read-only': node['read-only'],
-        'implicit': node['implicit'],
-        'claims': node['claims'],
-        'users': sorted((user['holder']['type'], user['holder']['id'], user['purpose'],
-                         user['device'], *granted(user)) for user in node['users']),
-        'edges': sorted((edge['name'], edge['role'], edge['child'], edge['lease'], *granted(edge))
-                        for edge in node['edges']),
-    } for node in graph['nodes']}
-
-
-class Parity(Case):
+class Parity(PlanCase):
     """top <- mid <- base, nodes over named files; base and mid read-only. A null node 't', a
     throttle group 'tg', and a drive 'other' <- o1 <- o0 (drive0), whose images nobody else holds."""
 
@@ -42,60 +26,6 @@ class Parity(Case):
         self.vm.object('throttle-group,id=tg')
         self.vm.drive(self.images.chain('o0.img', 'o1.img', 'other.img')[-1],
                       'node-name=other,backing.node-name=o1,backing.backing.node-name=o0').launch()
-
-    def graph(self):
-        return picture(self.vm.command('x-millrace-explain')['graph'])
-
-    def ask(self, command, arguments):
-        """The plan; it changes nothing."""
-        before, heard = self.graph(), len(self.vm.qmp.events())
-        plan = self.vm.command('x-millrace-plan', command=command, arguments=arguments)
-        self.assertEqual(self.graph(), before)
-        self.assertEqual(len(self.vm.qmp.events()), heard)
-        return plan
-
-    def refused(self, text, command, **arguments):
-        """Plan and command are refused alike; `text` is in what both say."""
-        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
-        with self.subTest(command=command, arguments=arguments):
-            plan = self.ask(command, arguments)
-            reply = self.vm.qmp.execute(command, arguments)
-            self.assertIn('error', reply)
-            self.assertIn(text, reply['error']['desc'])
-            self.assertFalse(plan['accepted'], f'planned, but: {reply}')
-            self.assertEqual(without_times(plan['error']), without_times(reply['error']))
-
-    def refuser(self, command, **usual):
-        """refused() of one command, with these arguments where a case does not say otherwise."""
-        def refused(text, **more):
-            given = {**usual, **more}
-            self.refused(text, command, **{key: value for key, value in given.items()
-                                           if value is not None})
-        return refused
-
-    def done(self, command, **arguments):
-        """Plan and command are accepted; when the command has ended, the graph is the plan's."""
-        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
-        with self.subTest(command=command, arguments=arguments):
-            plan = self.ask(command, arguments)
-            self.assertTrue(plan['accepted'], plan)
-            self.vm.qmp.take_events()
-            reply = self.vm.qmp.execute(command, arguments)
-            self.assertIn('return', reply)
-            if 'job-id' in arguments:
-                self.end_job(arguments['job-id'])
-            self.assertEqual(picture(plan['graph']), self.graph())
-        return plan
-
-    def end_job(self, ident):
-        event = self.vm.qmp.wait_event_that(
-            lambda e: e['event'] in ('BLOCK_JOB_READY', 'BLOCK_JOB_COMPLETED'),
-            what='ready or completed')
-        if event['event'] == 'BLOCK_JOB_READY':
-            self.vm.command('block-job-complete', device=ident)
-            event = self.vm.qmp.wait_event('BLOCK_JOB_COMPLETED', device=ident)
-        self.assertNotIn('error', event['data'])
-        self.wait_status(ident, 'null')
 
     def add(self, **options):
         self.vm.command('blockdev-add', **options)

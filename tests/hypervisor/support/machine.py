@@ -1,5 +1,6 @@
 """A machine under test: described neutrally, started, driven over QMP, ended."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -105,6 +106,20 @@ class Machine:
 
     def errors(self):
         return (self.folder / 'stderr.txt').read_text(errors='replace')
+
+    def descriptors(self, path=None):
+        """The program's descriptors, of one file or all but the standard ones, and whether each is
+        closed when it starts another program."""
+        folder = f'/proc/{self.process.pid}'
+        told = {}
+        for number in os.listdir(f'{folder}/fd'):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                is_asked = path is None or os.path.samefile(f'{folder}/fd/{number}', path)
+                lines = pathlib.Path(f'{folder}/fdinfo/{number}').read_text(encoding='ascii')
+                flags = next(line for line in lines.splitlines() if line.startswith('flags:'))
+                if is_asked and int(number) > 2:
+                    told[int(number)] = bool(int(flags.split()[1], 8) & os.O_CLOEXEC)
+        return told
 
     def wait_exit(self):
         """The exit status; a program that does not end in time is a failure."""

@@ -1,0 +1,124 @@
+"""x-millrace-plan of lines of the human monitor. Such a line answers with a text, or prints one, and
+is no error to QMP: a plan is refused with the text that the line would answer or print because it
+does not do what it says. Only millraced."""
+
+import unittest
+
+from support.images import MIB
+from support.plan_case import PlanCase, picture
+
+
+class PlanOfLines(PlanCase):
+    """top (drive0) <- mid <- base; 'free' and 'ro', null nodes, and 'cd0', a drive without a medium."""
+
+    def setUp(self):
+        super().setUp()
+        paths = self.images.chain('base.img', 'mid.img', 'top.img')
+        self.images.io('mid.img', 'write -P 1 0 1M')
+        self.vm.blockdev({'driver': 'null-co', 'node-name': 'free', 'size': MIB})
+        self.vm.blockdev({'driver': 'null-co', 'node-name': 'ro', 'size': MIB, 'read-only': True})
+        self.vm.raw_drive('if=none,id=cd0')
+        self.vm.drive(paths[-1], 'node-name=top,backing.node-name=mid,'
+                                 'backing.backing.node-name=base', ident='drive0').launch()
+
+    def printed(self):
+        """Complaints go to stderr, the rest to stdout."""
+        return self.vm.errors(), self.vm.output()
+
+    def line_is_refused(self, text, line):
+        """With what the line answers or prints; nothing changes by the plan or the line."""
+        with self.subTest(line=line):
+            before = self.printed()
+            plan = self.ask('human-monitor-command', {'command-line': line})
+            self.assertEqual(self.printed(), before)
+            answer = self.vm.hmp(line)
+            told = answer or ''.join(now[len(then):] for now, then in zip(self.printed(), before))
+            self.assertFalse(plan['accepted'], f'planned, but: {told}')
+            self.assertIn(text, told)
+            self.assertEqual(plan['error']['class'], 'GenericError')
+            self.assertEqual(plan['error']['desc'], told)
+
+    def line_is_done(self, line, answer=''):
+        with self.subTest(line=line):
+            plan = self.ask('human-monitor-command', {'command-line': line})
+            self.assertTrue(plan['accepted'], plan)
+            self.assertEqual(self.vm.hmp(line), answer)
+            return plan
+
+    def test_qemu_io_that_is_refused(self):
+        qemu_io = lambda text, rest: self.line_is_refused(text, f'qemu-io {rest}')  # noqa: E731
+        qemu_io('block device name expected', '')
+        qemu_io('string expected', 'drive0')
+        qemu_io("Cannot find device='' nor node-name='none'", 'none "read 0 512"')
+        qemu_io("Device 'none' not found", '-d none "read 0 512"')
+        qemu_io('command "none" not found', 'drive0 "none"')
+        qemu_io('bad argument count 1 to read', 'drive0 "read 0"')
+        qemu_io('Parsing error', 'drive0 "read x 512"')
+        qemu_io('invalid option', 'drive0 "read -X 0 512"')
+        qemu_io('Only one of', 'drive0 "write -z -P 1 0 512"')
+        qemu_io('No medium found', 'cd0 "read 0 512"')
+        qemu_io('No medium found', 'cd0 "length"')
+        qemu_io('Could not set breakpoint', 'drive0 "break write_aio A"')
+        qemu_io('Could not resume request', 'drive0 "resume A"')
+        qemu_io('Could not remove breakpoint A', 'drive0 "remove_break A"')
+        qemu_io('Parsing error', 'drive0 "alloc x"')
+        qemu_io('not a valid number', 'drive0 "sleep x"')
+        qemu_io('Block node is read-only', 'ro "write 0 512"')
+        qemu_io('Permission conflict on node', 'mid "write 0 512"')
+        qemu_io('Permission conflict on node', 'mid "truncate 2M"')
+
+    def test_qemu_io_that_is_done_leaves_the_graph_but_for_permissions(self):
+        for line in ('qemu-io free "write 0 512"', 'qemu-io drive0 "read -q 0 512"',
+                     'qemu-io drive0 "flush"', 'qemu-io mid "map"', 'qemu-io drive0 "w 0 512"',
+                     'qemu-io drive0 "truncate 2M"', 'qemu-io mid "aio_read -q 0 512"'):
+            plan = self.line_is_done(line)
+            self.vm.hmp('qemu-io drive0 "aio_flush"')
+            self.assertEqual(picture(plan['graph']), self.graph(), line)
+        self.assertTrue(self.ask('human-monitor-command', {
+            'command-line': 'qemu-io drive0 ""'})['accepted'])
+
+    def test_lines_that_are_refused(self):
+        refused = self.line_is_refused
+        refused("unknown command: 'none'", 'none')
+        refused("unknown command: 'info none'", 'info none')
+        refused('savevm', 'savevm x')
+        refused('block device name expected', 'block_job_cancel')
+        refused("Error: Block job 'none' not found", 'block_job_complete none')
+        refused("Error: Cannot find device='none'", 'block_stream none')
+        refused("Error: Cannot find device='none'", 'drive_mirror none x')
+        refused("Error: Parameter 'snapshot-file' is missing", 'snapshot_blkdev drive0')
+        refused("Error: Cannot find device='none'", 'block_resize none 1')
+        refused('-w only valid together with -a', 'nbd_server_start -w unix:x')
+        refused('Error: NBD server not running', 'nbd_server_add drive0')
+        refused("Device 'none' not found", 'drive_del none')
+        refused("Node 'mid' is busy", 'drive_del mid')
+        refused("Error: object 'none' not found", 'object_del none')
+        refused("Error: Device 'none' not found", 'device_del none')
+
+    def test_lines_that_are_done(self):
+        self.line_is_done('')
+        self.line_is_done('stop')
+        self.line_is_done('info status', 'VM status: paused\r\n')
+        plan = self.line_is_done('block_resize drive0 2')
+        self.assertNotEqual(plan['steps'], [])
+        plan = self.line_is_done(f"nbd_server_start -a unix:{self.folder / 'nbd'}")
+        self.assertEqual(plan['unknown'], ['whether each drive can be exported'])
+        self.line_is_done('nbd_server_stop')
+        plan = self.line_is_done('drive_del drive0')
+        self.assertEqual(picture(plan['graph']), self.graph())
+        self.line_is_done('drive_del free')
+
+    def test_lines_that_are_not_planned_say_why(self):
+        for line, why in (('quit', 'it ends the program'), ('system_reset', 'the machine'),
+                          ('drive_add 0 if=none', 'only the command itself reads the line'),
+                          ('object_add x', 'only the command itself reads the line'),
+                          ('device_add x', 'only the command itself reads the line'),
+                          ('commit all', 'only the command itself reads the line'),
+                          ('qemu-io drive0 "reopen -r"', 'blockdev-reopen')):
+            reply = self.vm.reply('x-millrace-plan', command='human-monitor-command',
+                                  arguments={'command-line': line})
+            self.assertIn(why, reply['error']['desc'], line)
+
+
+if __name__ == '__main__':
+    unittest.main()

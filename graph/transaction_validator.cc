@@ -203,21 +203,24 @@ absl::Status TransactionValidator::CheckAcyclic() const {
 // end with the edit. Its files stay until it is closed.
 absl::Status TransactionValidator::DropOrphans() {
   plan_.orphans.clear();
-  for (size_t i = 0; i < proposed_.retargeted.size(); ++i) {
-    Node* old_child = proposed_.retargeted[i].first->child;
+  std::vector<Node*> left;  // each has lost somebody who pointed at it
+  for (const auto& change : proposed_.retargeted) left.push_back(change.first->child);
+  for (size_t i = 0; i < left.size(); ++i) {
+    Node* node = left[i];
     MILLRACE_MUTANT(kR42) {  // a root that nobody but jobs holds is closed first, the jobs later
-      const std::vector<Edge*> users = proposed_.ParentsOf(*old_child);
+      const std::vector<Edge*> users = proposed_.ParentsOf(*node);
       const bool is_of_jobs = std::all_of(users.begin(), users.end(), [](const Edge* user) {
         return user->attachment != nullptr && !user->attachment->options.queues_requests;
       });
-      if (is_of_jobs && !Contains(plan_.orphans, old_child)) plan_.orphans.push_back(old_child);
+      if (is_of_jobs && !Contains(plan_.orphans, node)) plan_.orphans.push_back(node);
     }
-    if (Contains(plan_.orphans, old_child) || !proposed_.ParentsOf(*old_child).empty()) continue;
-    plan_.orphans.push_back(old_child);
-    for (Edge* edge : proposed_.ChildrenOf(*old_child)) {
-      if (edge->role == Role::kBacking || edge->role == Role::kFiltered) {
-        proposed_.Retarget(edge, nullptr);
-      }
+    if (Contains(plan_.orphans, node) || !proposed_.ParentsOf(*node).empty()) continue;
+    plan_.orphans.push_back(node);
+    for (Edge* edge : proposed_.ChildrenOf(*node)) {
+      if (edge->role != Role::kBacking && edge->role != Role::kFiltered) continue;
+      // It may point there by this edit only, and have held what was looked at before.
+      left.push_back(proposed_.ChildOf(*edge));
+      proposed_.Retarget(edge, nullptr);
     }
   }
   for (const std::unique_ptr<Node>& node : proposed_.new_nodes) {

@@ -22,7 +22,7 @@ absl::Status CoRunOn(const OpenedImage& image, Session& session, ChainJob& job, 
   MILLRACE_RETURN_IF_ERROR(job.Choose(outcome->chain));
   MILLRACE_RETURN_IF_ERROR(StopIfInterrupted());
   // From here on it is the job that is cancelled, which ends in its own way.
-  session.run().OnInterrupt([] { SayInterrupted("cancelling the job"); });
+  session.run().OnInterrupt([] { SayHeard("cancelling the job"); });
   MILLRACE_ASSIGN_OR_RETURN(const JobNumber number, job.CoStart(session));
   absl::Status status = CoWatchJob(session, job.flags(), number, outcome);
   outcome->chain = ChainOf(session.graph(), image.top());
@@ -67,8 +67,8 @@ int RunChainJob(ChainJob& job, CommandLine& line, Words words) {
   JobOutcome outcome;
   absl::Status status = session.Start(flags.session);
   if (status.ok()) {
-    status =
-        session.Run([&]() MILLRACE_MAY_SUSPEND { return CoDo(session, job, &plan, &outcome); });
+    status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoDo(session, job, &plan, &outcome); },
+                         /*changes_images=*/!flags.is_dry_run);
   }
   if (flags.is_dry_run) return ReportDryRun(plan, flags, status);
   return ReportJob(job.name(), flags, outcome, status);

@@ -113,13 +113,15 @@ int RunCheck(Words words) {
   Qcow2CheckResult result;
   absl::Status status = session.Start(flags.session);
   if (status.ok()) {
-    status = session.Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-      MILLRACE_ASSIGN_OR_RETURN(result,
-                                CoCheckImage(session.graph(), session.registry(),
-                                             flags.session.PathOptions(flags.path), options));
-      // What a repair has done is told.
-      return flags.repair.empty() ? StopIfInterrupted() : absl::OkStatus();
-    });
+    status = session.Run(
+        [&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+          MILLRACE_ASSIGN_OR_RETURN(result,
+                                    CoCheckImage(session.graph(), session.registry(),
+                                                 flags.session.PathOptions(flags.path), options));
+          // What a repair has done is told.
+          return flags.repair.empty() ? StopIfInterrupted() : absl::OkStatus();
+        },
+        /*changes_images=*/!flags.repair.empty());
   }
   if (!status.ok()) return ReportError(status, flags.session);
   flags.session.json ? PrintJson(flags, result) : PrintText(flags, result);

@@ -147,7 +147,8 @@ int RunCreate(Words words) {
   session_flags.io = flags.io;
   absl::Status status = session.Start(session_flags);
   if (status.ok()) {
-    status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoCreate(session, flags); });
+    status = session.Run([&]() MILLRACE_MAY_SUSPEND { return CoCreate(session, flags); },
+                         /*changes_images=*/true);
   }
   session_flags.json = flags.json;
   if (!status.ok()) return ReportError(status, session_flags);

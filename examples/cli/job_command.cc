@@ -59,8 +59,8 @@ absl::Status CoWatchJob(Session& session, const JobFlags& flags, JobNumber job,
   ProgressDisplay display(stderr, flags.is_quiet);
   session.run().OnInterrupt([&]() {
     constexpr std::string_view kWhat = "cancelling the job";
-    if (flags.is_quiet) SayInterrupted(kWhat);
-    display.Say(StrCat("interrupted: ", kWhat, "; once more ends the program at once"));
+    if (flags.is_quiet) SayHeard(kWhat);
+    display.Say(HeardInWords(kWhat));
     jobs.Cancel(job, /*force=*/true).IgnoreError();  // it may be over already
   });
   if (session.run().was_interrupted()) jobs.Cancel(job, /*force=*/true).IgnoreError();

@@ -125,9 +125,11 @@ std::string TextOf(const absl::Status& status, bool can_ignore_locks) {
   return text.replace(place, conflict->next_step.size(), step);
 }
 
-void SayInterrupted(std::string_view what) {
-  fprintf(stderr, "millrace: interrupted: %.*s; once more ends the program at once\n",
-          static_cast<int>(what.size()), what.data());
+std::string HeardInWords(std::string_view what) {
+  return StrCat("asked to end: ", what, "; once more ends the program at once");
+}
+void SayHeard(std::string_view what) {
+  fprintf(stderr, "millrace: %s\n", HeardInWords(what).c_str());
 }
 
 absl::Status StopIfInterrupted() {

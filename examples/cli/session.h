@@ -43,8 +43,10 @@ struct SessionFlags {
   ImagePathOptions PathOptions(const std::string& path) const;
 };
 
-// Says at once that the signal was heard, and what is done about it.
-void SayInterrupted(std::string_view what);
+// What is said at once when a signal was heard, as "ending". Whether it has interrupted anything is
+// said at the end, when it is known: the work may be over before it can be cancelled.
+std::string HeardInWords(std::string_view what);
+void SayHeard(std::string_view what);
 // CancelledError if the program was interrupted; for a coroutine, between two steps that are not
 // cancellable.
 absl::Status StopIfInterrupted();
@@ -58,19 +60,22 @@ class Session final : private EngineObserver {
   absl::Status Start(const SessionFlags& flags);
 
   // Runs `main` in a coroutine; ends the jobs and closes the images when it has returned. Ctrl-C
-  // and SIGTERM cancel its scope, unless it says with run().OnInterrupt() what they shall do.
+  // and SIGTERM cancel its scope, unless it says with run().OnInterrupt() what they shall do; once
+  // it has returned they change nothing any more. With `changes_images`, what was done is told
+  // whatever comes.
   template <typename Main>
-  absl::Status Run(Main main) {
+  absl::Status Run(Main main, bool changes_images = false) {
     run_.OnInterrupt([this] {
-      SayInterrupted("ending");
+      SayHeard("ending");
       run_.CancelMain();
     });
     absl::Status status = run_.Run(*engine_, [&]() MILLRACE_MAY_SUSPEND {
       absl::Status result = main();
+      run_.OnInterrupt([] { SayHeard("closing the images"); });
       CoEnd();
       return result;
     });
-    run_.End();
+    run_.End(changes_images && status.ok());
     return status;
   }
 

@@ -9,6 +9,9 @@ namespace {
 
 constexpr int kTwinMs = 20;
 
+// Once; where nobody reads what the program tells, the next signal ends it.
+void LetPass(int number) { signal(number, SIG_DFL); }
+
 }  // namespace
 
 InterruptibleRun::InterruptibleRun() {
@@ -63,8 +66,11 @@ void InterruptibleRun::CancelMain() {
   if (main_ != nullptr) main_->Cancel();
 }
 
-void InterruptibleRun::End() {
+void InterruptibleRun::End(bool must_be_told) {
   while (ReadSignal()) {
+  }
+  if (must_be_told && !was_interrupted_) {
+    for (const int number : heeded_) signal(number, &LetPass);
   }
   Unblock();
 }

@@ -47,8 +47,9 @@ class InterruptibleRun {
   }
 
   // The work is over and only has to be told: a signal that came too late for it is forgotten, and
-  // from now on signals do what they did before, or, after a first one, end the program.
-  void End();
+  // from now on signals do what they did before, or, after a first one, end the program. If there
+  // is something that must be told, because it was changed, a first one is forgotten then, too.
+  void End(bool must_be_told = false);
 
  private:
   void Drive(Engine& engine, absl::FunctionRef<bool()> is_done);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Ctrl-C and SIGTERM, at any point of any command of `millrace`: the first one ends it, it says so,
-its exit status is 130, and what it leaves is an image.
+its exit status is 130, and what it leaves is an image. Or its work was done by then: its exit status
+is 0, and nobody is told that anything was interrupted.
 
     cli_interrupt_test.py PROGRAM [unittest arguments]
 
@@ -59,6 +60,8 @@ class Interrupts(Cli):
                 if done.returncode == INTERRUPTED:
                     self.assertIn(HEARD, done.stderr)
                     self.assertRegex(done.stderr.splitlines()[-1], r'^millrace: interrupted: ')
+                else:
+                    self.assertNotIn('interrupted', done.stderr)
                 yield done
 
     def test_what_only_looks_ends_at_once_and_changes_nothing(self):
@@ -206,12 +209,50 @@ class Interrupts(Cli):
         for name in self.NAMES:
             self.run_cli('check', name)
 
+    def last_wait(self, *words):
+        """How often it goes to wait."""
+        waits = []
+        done = interrupt_at_poll.run_watched([cli_test.PROGRAM, *words, *IO], waits.append,
+                                             cwd=self.folder)
+        self.assertEqual(done.returncode, SUCCESS, done.stderr)
+        return len(waits)
+
+    def test_one_that_comes_when_all_is_done_interrupts_nothing(self):
+        """While the images are being closed, the last of which is waited for."""
+        path = self.folder / 'new.qcow2'
+        for words in (('create', 'new.qcow2', '1M'), ('map', 'top.qcow2')):
+            last = self.last_wait(*words)
+            path.unlink(missing_ok=True)
+            with self.subTest(words=words):
+                done = interrupt_at_poll.run_interrupted([cli_test.PROGRAM, *words, *IO],
+                                                         signal.SIGINT, last, cwd=self.folder)
+                self.assertTrue(done.has_come)
+                self.assertEqual((done.returncode, 'interrupted' in done.stderr), (SUCCESS, False),
+                                 done.stderr)
+                self.assertNotEqual(done.stdout, '')
+
+    def test_one_that_comes_when_it_is_told_leaves_what_was_done_done(self):
+        for words in (('create', 'new.qcow2', '1M'), ('commit', '--top', '@1', 'top.qcow2'),
+                      ('check', '--repair', 'all', 'top.qcow2'), ('stream', 'top.qcow2')):
+            with self.subTest(words=words):
+                done = interrupt_at_poll.run_interrupted_at_output(
+                    [cli_test.PROGRAM, *words, *IO], signal.SIGTERM, cwd=self.folder)
+                self.assertTrue(done.has_come)
+                self.assertEqual((done.returncode, 'interrupted' in done.stderr), (SUCCESS, False),
+                                 done.stderr)
+                self.assertTrue(done.stdout.endswith('\n'), done.stdout)
+
+    def test_one_that_comes_while_a_look_is_told_ends_it(self):
+        done = interrupt_at_poll.run_interrupted_at_output(
+            [cli_test.PROGRAM, 'map', 'top.qcow2', *IO], signal.SIGINT, cwd=self.folder)
+        self.assertEqual((done.returncode, done.stderr), (INTERRUPTED, 'millrace: interrupted\n'))
+
     def test_a_quiet_job_says_that_it_heard_too(self):
         done = interrupt_at_poll.run_interrupted(
             [cli_test.PROGRAM, 'stream', '--quiet', *IO, 'top.qcow2'], signal.SIGINT, 15,
             cwd=self.folder)
         self.assertEqual(done.returncode, INTERRUPTED)
-        self.assertTrue(done.stderr.startswith('millrace: interrupted: cancelling the job; '),
+        self.assertTrue(done.stderr.startswith('millrace: asked to end: cancelling the job; '),
                         done.stderr)
 
 

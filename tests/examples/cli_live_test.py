@@ -92,8 +92,8 @@ class Live(Daemon):
         self.start_slow_stream()
         watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket],
                                  stdout=subprocess.PIPE, text=True)
-        first = watch.stdout.readline()
-        self.assertIn('stream drive0: ', first)
+        self.addCleanup(watch.kill)
+        self.assertIn('stream drive0: ', self.first_line(watch))
         self.qmp.command('block-job-set-speed', device='drive0', speed=0)
         self.qmp.wait_event('BLOCK_JOB_PENDING')
         self.qmp.command('job-finalize', id='drive0')
@@ -105,7 +105,8 @@ class Live(Daemon):
         self.start_slow_stream()
         watch = subprocess.Popen([MILLRACE, 'jobs', '--socket', self.socket],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.assertIn('stream drive0: ', watch.stdout.readline())
+        self.addCleanup(watch.kill)
+        self.assertIn('stream drive0: ', self.first_line(watch))
         watch.send_signal(signal.SIGINT)
         _, errors = watch.communicate(timeout=60)
         self.assertEqual((watch.returncode, errors), (130, 'millrace: interrupted\n'))
@@ -132,17 +133,29 @@ class Live(Daemon):
         self.assertLess(fast[2], slow[2])
         self.qmp.command('block-job-cancel', device='m', force=True)
         with contextlib.suppress(OSError):  # the terminal's end
-            while os.read(terminal, 65536):
+            while self.read_some(terminal):
                 pass
         self.assertEqual(watch.wait(60), 0)
+
+    def read_some(self, descriptor, so_far=''):
+        self.assertTrue(select.select([descriptor], [], [], 60)[0], so_far or 'nothing more came')
+        return os.read(descriptor, 65536).decode()
+
+    def first_line(self, watch):
+        """What it says first, unread so far."""
+        line = ''
+        while not line.endswith('\n'):
+            self.assertTrue(select.select([watch.stdout], [], [], 60)[0], line)
+            self.assertTrue(more := os.read(watch.stdout.fileno(), 1).decode(), line)
+            line += more
+        return line
 
     def read_until(self, terminal, enough):
         """(percent, MiB a second, seconds left) of each drawing that has all three."""
         text = ''
         line = re.compile(r'm +\[[#.]*\] \w+ +(\d+) %, [^\n]*, ([\d.]+) MiB/s, (\d+) s left')
         while not enough(shown := [tuple(map(float, one)) for one in line.findall(text)]):
-            self.assertTrue(select.select([terminal], [], [], 60)[0], text)
-            text += os.read(terminal, 65536).decode()
+            text += self.read_some(terminal, text)
             self.assertNotIn('ready', text)  # it has copied everything, and nothing more will change
         return shown
 

@@ -4,21 +4,25 @@
 
 The program is traced (ptrace) as far as its n-th call of poll(), is sent the signal there, and goes
 on untraced. No clock decides what it has done by then. `has_come` says whether it came so far.
-run_watched() lets a test look at it there instead.
+run_watched() lets a test look at it there instead; run_interrupted_at_output() interrupts it where
+it tells something. What hangs is killed after `timeout` seconds, and subprocess.TimeoutExpired says so.
 """
 
+import contextlib
 import ctypes
 import itertools
 import os
 import signal
 import subprocess
 import tempfile
+import threading
 import typing
 
 TRACEME, SYSCALL, DETACH, SETOPTIONS, GET_SYSCALL_INFO = 0, 24, 17, 0x4200, 0x420e
 SYSGOOD_AND_EXITKILL = 1 | 0x100000
 ENTRY = 1  # of a system call, in what GET_SYSCALL_INFO tells
 POLLS = {'x86_64': (7, 271), 'aarch64': (73,)}.get(os.uname().machine, ())
+WRITES = {'x86_64': (1,), 'aarch64': (64,)}.get(os.uname().machine, ())
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
@@ -37,16 +41,49 @@ def ptrace(request, pid, address=0, data=0):
         raise OSError(ctypes.get_errno(), 'ptrace')
 
 
-def is_at_poll(pid):
+def call_at(pid):
+    """The system call that it is about to make, and its first argument; (None, None) at others' ends."""
     info = (ctypes.c_uint64 * 16)()
     ptrace(GET_SYSCALL_INFO, pid, ctypes.sizeof(info), ctypes.addressof(info))
-    # struct ptrace_syscall_info: op in the first byte; the number of the call behind 24 bytes.
-    return info[0] & 0xff == ENTRY and info[3] in POLLS
+    # struct ptrace_syscall_info: op in the first byte; behind 24 bytes the call, then its arguments.
+    return (info[3], info[4]) if info[0] & 0xff == ENTRY else (None, None)
 
 
-def trace(program, at_poll):
-    """Lets it run, and calls at_poll(pid) where it goes to wait, until that returns True: then it goes
-    on untraced. False: it has ended before."""
+def is_at_poll(pid):
+    return call_at(pid)[0] in POLLS
+
+
+def is_at_output(pid):
+    call, descriptor = call_at(pid)
+    return call in WRITES and descriptor == 1
+
+
+@contextlib.contextmanager
+def killed_after(seconds, program):
+    """Waits for a program that is traced have no deadlines of their own."""
+    is_late = threading.Event()
+    process = os.pidfd_open(program.pid)
+
+    def kill():
+        is_late.set()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        os.close(process)
+    if is_late.is_set():
+        raise subprocess.TimeoutExpired(program.args, seconds)
+
+
+def trace(program, at_place, is_at_place):
+    """Lets it run, and calls at_place(pid) where is_at_place(pid), until that returns True: then it
+    goes on untraced. False: it has ended before."""
     os.waitpid(program.pid, 0)  # it stops once it is the new program
     ptrace(SETOPTIONS, program.pid, 0, SYSGOOD_AND_EXITKILL)
     pending = 0
@@ -58,7 +95,9 @@ def trace(program, at_poll):
             return False
         number = os.WSTOPSIG(status)
         pending = 0 if number & 0x80 else number
-        if number == signal.SIGTRAP | 0x80 and is_at_poll(program.pid) and at_poll(program.pid):
+        if number != signal.SIGTRAP | 0x80 or not is_at_place(program.pid):
+            continue
+        if at_place(program.pid):
             ptrace(DETACH, program.pid)
             return True
 
@@ -74,8 +113,8 @@ def can_interrupt():
     return True
 
 
-def run_watched(words, at_poll, cwd=None, timeout=120, env=None):
-    """Calls at_poll(pid) each time that it goes to wait, until that returns True."""
+def run_watched(words, at_place, cwd=None, timeout=120, env=None, is_at_place=is_at_poll):
+    """Calls at_place(pid) each time that it goes to wait, until that returns True."""
     env = dict(os.environ if env is None else env)
     # LeakSanitizer cannot look at a program that is traced to its end.
     env['ASAN_OPTIONS'] = f"{env.get('ASAN_OPTIONS', '')}:detect_leaks=0"
@@ -83,7 +122,8 @@ def run_watched(words, at_poll, cwd=None, timeout=120, env=None):
         program = subprocess.Popen(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=errors, preexec_fn=lambda: ptrace(TRACEME, 0))
         try:
-            has_come = trace(program, at_poll)
+            with killed_after(timeout, program):
+                has_come = trace(program, at_place, is_at_place)
             program.wait(timeout)
         finally:
             if program.returncode is None:
@@ -104,3 +144,13 @@ def run_interrupted(words, number, at_wait, cwd=None, timeout=120):
         return True
 
     return run_watched(words, at_poll, cwd, timeout)
+
+
+def run_interrupted_at_output(words, number, cwd=None):
+    """At its first write to standard output."""
+
+    def at_output(pid):
+        os.kill(pid, number)
+        return True
+
+    return run_watched(words, at_output, cwd, is_at_place=is_at_output)

@@ -167,6 +167,40 @@ TEST_F(TransactionTest, ANodeUnderOneThatGoesInTheSameEditIsRefused) {
   });
 }
 
+// Whether its last user leaves before or after those of the node that is to stand on it: it goes,
+// because that node does.
+TEST_F(TransactionTest, ANodeThatOnlyANodeWouldHoldThatGoesInTheSameEditGoesToo) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (bool had_another_below : {false, true}) {
+      Attachment of_top;
+      Attachment of_base;
+      NodeId top;
+      NodeId base;
+      {
+        GraphTransaction change(*graph_);
+        top = AddOverlay(change, "top");
+        base = AddOverlay(change, "base");
+        if (had_another_below) change.SetBacking(top, AddOverlay(change, "other"), std::nullopt);
+        of_top = change.Attach(top, Keep(me_));
+        of_base = change.Attach(base, Keep(me_));
+        MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+      }
+      {
+        GraphTransaction change(*graph_);
+        change.OnBehalfOf(me_);
+        change.Detach(of_base);
+        change.Detach(of_top);
+        change.SetBacking(top, base, std::nullopt);
+        MILLRACE_ASSIGN_OR_RETURN(AppliedEdit edit, change.Commit());
+        EXPECT_THAT(edit.dropped, testing::IsSupersetOf({top, base}));
+      }
+      EXPECT_EQ(graph_->node_count(), 0u);
+      graph_->CoWaitForReaper();
+    }
+    return absl::OkStatus();
+  });
+}
+
 struct NameCase {
   std::string name;
   ConflictReason reason;

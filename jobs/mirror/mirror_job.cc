@@ -118,9 +118,9 @@ absl::StatusOr<MirrorProofs> ClaimForNewMirror(Graph& graph, const JobManager& m
 absl::StatusOr<MirrorProofs> ClaimForNewMirrorInto(Graph& graph, const JobManager& manager,
                                                    const MirrorOptions& options,
                                                    const StageMirrorTarget& stage_target) {
-  MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options));
+  MILLRACE_RETURN_IF_ERROR(CheckFilterName(graph, options.job));
   MILLRACE_ASSIGN_OR_RETURN(const std::string id,
-                            NewJobId(graph, manager, options, options.source));
+                            NewJobId(graph, manager, options.job, options.source));
   return ClaimForMirrorInto(graph, options, id, stage_target);
 }
 

@@ -230,7 +230,7 @@ PlanResult PlanMirrorInto(BlockLayer& layer, CommandPlan plan, const MirrorOptio
   const HolderRef holder = proofs.holder;
   const NodeId replaced = proofs.replaced;
   MILLRACE_RETURN_IF_ERROR(RehearseMirrorStart(layer.graph(), std::move(proofs), mirror, stage));
-  MILLRACE_RETURN_IF_ERROR(CheckJobStart(layer, mirror.spec, *holder));
+  MILLRACE_RETURN_IF_ERROR(CheckJobStart(layer, mirror.job.spec, *holder));
   const auto stage_end = [&](GraphTransaction& change) {
     MirrorOptions staged = mirror;
     staged.target = stage(change);

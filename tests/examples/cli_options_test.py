@@ -7,6 +7,7 @@ What an option does inside, as O_DIRECT, is looked at from outside, while the pr
 (interrupt_at_poll.py).
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -186,8 +187,9 @@ class Effects(Cli):
         flags = 0
         for fd, target in self.descriptors(pid):
             if target == str(self.folder / name):
-                info = pathlib.Path(f'/proc/{pid}/fdinfo/{fd}').read_text(encoding='ascii')
-                flags |= int(re.search(r'^flags:\s+(\d+)$', info, re.M)[1], 8)
+                with contextlib.suppress(FileNotFoundError):
+                    info = pathlib.Path(f'/proc/{pid}/fdinfo/{fd}').read_text(encoding='ascii')
+                    flags |= int(re.search(r'^flags:\s+(\d+)$', info, re.M)[1], 8)
         return flags
 
     def needs_tracing(self):

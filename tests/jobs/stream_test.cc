@@ -129,7 +129,7 @@ TEST(StreamJob, RefusalsSayWhatIsWrongWithTheRequest) {
     ExpectConflict(refused, ConflictReason::kMissingJobId, "n1");
     EXPECT_THAT(std::string(refused.message()), Not(testing::HasSubstr("above it")));
     ExpectConflict(CoStartStream(story.graph(), story.jobs(), {}).status(),
-                   ConflictReason::kStaleNode, NodeId().ToString());
+                   ConflictReason::kStaleNode, "StreamOptions::top");
     return absl::OkStatus();
   });
 }

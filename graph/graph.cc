@@ -175,6 +175,8 @@ void GraphInternals::ReleaseId(NodeId id) {
   free_slots.push_back(id.slot);
 }
 
+void GraphInternals::GiveBackId(NodeId id) { free_slots.push_back(id.slot); }
+
 void GraphInternals::Enter(std::unique_ptr<Node> node) {
   Node* entered = node.release();  // owned by its slot from here on
   slots[entered->id.slot].node = entered;

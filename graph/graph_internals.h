@@ -55,6 +55,8 @@ struct GraphInternals {
   // A slot and id for a node that a transaction plans; given back by Forget if it is dropped.
   NodeId ReserveId();
   void ReleaseId(NodeId id);
+  // Of a node that was never there, as if the id had not been reserved.
+  void GiveBackId(NodeId id);
   // Takes an unreferenced node out of the tables; the caller owns it.
   std::unique_ptr<Node> Remove(Node* node, const HolderRef& removed_by);
   // The same, and starts a coroutine that closes it.

@@ -96,13 +96,16 @@ GraphTransaction::~GraphTransaction() {
     attachment->edge.child = nullptr;
     attachment->planned_in = nullptr;
   }
+  GraphInternals& internals = GraphInternals::Of(graph());
   // Of what was only looked at nothing is to be seen afterwards. Nobody has come between.
   if (plan_->is_rehearsal || !plan_->is_closed) {
-    GraphInternals::Of(graph()).next_auto_name -= plan_->generated_names;
+    internals.next_auto_name -= plan_->generated_names;
   }
-  // A planned node was never opened, so there is nothing to close.
-  for (std::unique_ptr<Node>& node : plan_->proposed.new_nodes) {
-    GraphInternals::Of(graph()).ReleaseId(node->id);
+  // A planned node was never opened, so there is nothing to close. The id that was reserved last is
+  // the next to be reserved, so they go back from there.
+  auto& planned = plan_->proposed.new_nodes;
+  for (auto node = planned.rbegin(); node != planned.rend(); ++node) {
+    plan_->is_rehearsal ? internals.GiveBackId((*node)->id) : internals.ReleaseId((*node)->id);
   }
 }
 

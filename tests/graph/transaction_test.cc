@@ -545,18 +545,34 @@ TEST_F(TransactionTest, APlanShowsNothingOfWhatOnlyADroppedNodeStandsOn) {
   });
 }
 
-TEST_F(TransactionTest, ARehearsalUsesUpNoGeneratedName) {
+// What comes after it is called, and numbered, as if it had not been: where ids are new, and where
+// those of nodes that went are used again.
+TEST_F(TransactionTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
-    std::vector<std::string> names;
-    for (const bool is_rehearsal : {true, true, false}) {
-      GraphTransaction change(*graph_);
-      const NodeId node = AddOverlay(change, "");
-      Attachment hold = change.Attach(node, Keep(me_));
-      names.push_back(NameOf(change, node));
-      EXPECT_TRUE(!is_rehearsal || change.Rehearse().ok());
+    for (int nodes_before : {0, 3}) {
+      for (int i = 0; i < nodes_before; ++i) {
+        Attachment hold;
+        {
+          GraphTransaction change(*graph_);
+          hold = change.Attach(AddOverlay(change, StrCat("b", i)), Keep(me_));
+          MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+        }
+        hold.CoDetach();
+      }
+      std::vector<std::vector<std::string>> planned;
+      for (const bool is_rehearsal : {true, true, false}) {
+        GraphTransaction change(*graph_);
+        const NodeId top = AddOverlay(change, "");
+        const NodeId base = AddOverlay(change, "");
+        change.SetBacking(top, base, std::nullopt);
+        Attachment hold = change.Attach(top, Keep(me_));
+        planned.push_back(
+            {NameOf(change, top), top.ToString(), NameOf(change, base), base.ToString()});
+        EXPECT_TRUE(!is_rehearsal || change.Rehearse().ok());
+      }
+      EXPECT_EQ(planned[1], planned[0]);
+      EXPECT_EQ(planned[2], planned[0]);
     }
-    EXPECT_EQ(names[1], names[0]);
-    EXPECT_EQ(names[2], names[0]);
     return absl::OkStatus();
   });
 }

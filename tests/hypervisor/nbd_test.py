@@ -680,6 +680,15 @@ class Tls(NbdCase):
                             addr=self.unix, tls_creds='tls')
 
 
+class Addresses(NbdCase):
+    def test_an_empty_path_is_no_place_for_a_socket(self):
+        self.vm.launch()
+        self.assert_refused("Parameter 'path' is empty: name the file that the socket is, or a name "
+                            'with abstract=on', 'nbd-server-start',
+                            addr={'type': 'unix', 'data': {'path': ''}})
+        self.vm.command('nbd-server-start', addr=self.unix)
+
+
 class Throttled(NbdCase):
     def test_what_a_throttle_group_holds_back_does_not_hold_up_the_end(self):
         self.vm.object('throttle-group,id=limits,x-iops-total=1')

@@ -91,15 +91,20 @@ class Held(Case):
         self.assertTrue(self.images.holds('a.img', 2, 65536, 65536))
 
     def test_limits_of_requests_and_of_both_directions(self):
+        """Of a burst of 2048 requests, of 64 bytes as they are counted, 64 KiB are half. What is over
+        it waits for 1024 seconds; with twice the burst, or half of it, another number would pass."""
         self.launch_filter()
-        self.set_limits(**{'bps-write': 0, 'iops-total': 1, 'iops-size': 4096})
-        self.vm.io('drive0', 'write -P 1 0 64K')  # as 16 of 4 KiB
-        self.vm.io('drive0', 'aio_write -P 2 64K 64K')
+        self.set_limits(**{'bps-write': 0, 'iops-total': 1, 'iops-total-max': 2048, 'iops-size': 64})
+        self.vm.io('drive0', 'aio_write -P 1 0 64K')
+        self.vm.io('drive0', 'aio_read 0 64K')
+        self.vm.io('drive0', 'aio_write -P 1 64K 64K')  # the burst is over with this one
+        self.vm.io('drive0', 'aio_write -P 1 128K 64K')
+        self.wait_wrote(2)
         for _ in range(20):
             self.vm.command('query-status')
-        self.assertEqual(self.wrote(), 1)
-        self.set_limits(**{'iops-total': 0, 'iops-size': 0})
-        self.wait_wrote(2)
+        self.assertEqual(self.wrote(), 2)
+        self.set_limits(**{'iops-total': 0, 'iops-total-max': 0, 'iops-size': 0})
+        self.wait_wrote(3)
 
     def test_a_drive_waits_for_its_own_limit(self):
         self.vm.drive(self.path, 'throttling.bps-write=1').launch()

@@ -20,8 +20,9 @@ constexpr size_t kLayers = 8;
 
 class Storm {
  public:
-  explicit Storm(ChainStory& story) : story_(story), random_(story.seed(), "storm") {
-    for (size_t layer = 0; layer < kLayers; ++layer) expected_.insert(layer);
+  explicit Storm(StormChain& books)
+      : books_(books), story_(books.chain_jobs()), random_(books.seed(), "storm") {
+    for (size_t layer = 0; layer < story_.chain().nodes.size(); ++layer) expected_.insert(layer);
   }
 
   absl::Status CoRun() MILLRACE_MAY_SUSPEND {
@@ -94,6 +95,7 @@ class Storm {
   absl::Status TakeInStart(const absl::Status& started, Running job) {
     if (!started.ok()) return OkIfConflict(started);
     ++counts_.started;
+    counts_.beside_others += running_.empty() ? 0 : 1;
     running_.push_back(std::move(job));
     return absl::OkStatus();
   }
@@ -115,7 +117,7 @@ class Storm {
                                       : story_.Stream("", layers[top], layers[end]);
     Configure(options.job.spec);
     job.id = *options.job.spec.id;
-    return TakeInStart(story_.CoStart(std::move(options)), std::move(job));
+    return TakeInStart(books_.CoBegin(std::move(options)), std::move(job));
   }
 
   absl::Status CoCommit() MILLRACE_MAY_SUSPEND {
@@ -132,7 +134,7 @@ class Storm {
     CommitOptions options = story_.Commit("", layers[top], layers[base]);
     Configure(options.job.spec);
     job.id = *options.job.spec.id;
-    return TakeInStart(story_.CoStart(std::move(options)), std::move(job));
+    return TakeInStart(books_.CoBegin(std::move(options)), std::move(job));
   }
 
   absl::Status CoFilter() MILLRACE_MAY_SUSPEND {
@@ -140,14 +142,14 @@ class Storm {
       const size_t which = random_.Below(filters_.size());
       const NodeId filter = story_.Find(filters_[which]);
       const absl::Status removed =
-          filter.is_valid() ? story_.CoRemoveFilter(filter) : absl::OkStatus();
+          filter.is_valid() ? books_.CoTakeFilter(filter) : absl::OkStatus();
       if (removed.ok()) filters_.erase(filters_.begin() + static_cast<ptrdiff_t>(which));
       return OkIfConflict(removed);
     }
     const std::vector<size_t> layers = Layers();
     const size_t layer = layers[random_.Below(layers.size())];
     const std::string name = StrCat("filter", next_id_++);
-    const absl::Status inserted = story_.CoInsertFilter(name, story_.node(layer));
+    const absl::Status inserted = books_.CoPutFilter(name, story_.node(layer));
     if (inserted.ok()) filters_.push_back(name);
     return OkIfConflict(inserted);
   }
@@ -176,20 +178,45 @@ class Storm {
   void TakeIn(const Running& job, bool has_succeeded) {
     if (has_succeeded) {
       for (size_t layer : job.removes) expected_.erase(layer);
-      if (job.is_commit) story_.views().OnCommitted(job.top, job.base);
+      if (job.is_commit) books_.OnCommitted(job.top, job.base);
     } else if (job.is_commit) {
       // Half of the top may be in the base, where layers between them show it too.
-      for (size_t layer = job.base; layer < job.top; ++layer) story_.views().OnWritten(layer);
+      for (size_t layer = job.base; layer < job.top; ++layer) books_.OnWritten(layer);
     }
   }
 
-  ChainStory& story_;
+  StormChain& books_;
+  ChainJobs& story_;
   RandomStream random_;
   std::set<size_t> expected_;
   std::vector<Running> running_;
   std::vector<std::string> filters_;
   int next_id_ = 0;
   JobStormCounts counts_;
+};
+
+class StormOverStory final : public StormChain {
+ public:
+  explicit StormOverStory(ChainStory& story) : story_(story) {}
+  ChainJobs& chain_jobs() override { return story_; }
+  uint64_t seed() const override { return story_.seed(); }
+  absl::Status CoBegin(StreamOptions options) override MILLRACE_MAY_SUSPEND {
+    return story_.CoStart(std::move(options));
+  }
+  absl::Status CoBegin(CommitOptions options) override MILLRACE_MAY_SUSPEND {
+    return story_.CoStart(std::move(options));
+  }
+  absl::Status CoPutFilter(const std::string& name, NodeId below) override MILLRACE_MAY_SUSPEND {
+    return story_.CoInsertFilter(name, below);
+  }
+  absl::Status CoTakeFilter(NodeId filter) override MILLRACE_MAY_SUSPEND {
+    return story_.CoRemoveFilter(filter);
+  }
+  void OnCommitted(size_t top, size_t base) override { story_.views().OnCommitted(top, base); }
+  void OnWritten(size_t layer) override { story_.views().OnWritten(layer); }
+
+ private:
+  ChainStory& story_;
 };
 
 }  // namespace
@@ -203,12 +230,18 @@ ChainStoryOptions JobStormOptions(bool is_owned) {
 }
 
 absl::Status CoRunJobStorm(ChainStory& story, JobStormCounts* counts) {
-  Storm storm(story);
+  StormOverStory chain(story);
+  return CoRunJobStorm(chain, counts);
+}
+
+absl::Status CoRunJobStorm(StormChain& chain, JobStormCounts* counts) {
+  Storm storm(chain);
   absl::Status status = storm.CoRun();
   if (counts != nullptr) {
     counts->started += storm.counts().started;
     counts->succeeded += storm.counts().succeeded;
     counts->cancelled += storm.counts().cancelled;
+    counts->beside_others += storm.counts().beside_others;
   }
   return status;
 }

@@ -28,6 +28,11 @@ struct Address {
 absl::StatusOr<Address> AddressOf(const SocketPlace& place) {
   Address address;
   address.name.sun_family = AF_UNIX;
+  // To the host it would be an abstract name of zeroes, which any user of the machine can take.
+  if (place.path.empty() && !place.is_abstract) {
+    return GenericError(
+        "Parameter 'path' is empty: name the file that the socket is, or a name with abstract=on");
+  }
   if (place.path.size() >= sizeof(address.name.sun_path)) {
     return GenericError(StrCat("UNIX socket path '", place.path, "' is too long"));
   }

@@ -92,6 +92,11 @@ TEST_F(ChardevTest, APlaceInShortBecomesAChardev) {
   EXPECT_EQ(Mistake("frob:"), "'frob:' is not a valid char driver");
   EXPECT_EQ(Mistake("unix:" + path_ + ",sever=on"), "Invalid parameter 'sever'");
   EXPECT_EQ(Mistake("stdio"), "cannot use stdio by multiple character devices");
+  constexpr char kEmptyPath[] =
+      "Parameter 'path' is empty: name the file that the socket is, or a name with abstract=on";
+  for (const std::string options : {"server=on,wait=off", "server=off"}) {
+    EXPECT_EQ(Mistake("unix:," + options), kEmptyPath);
+  }
 }
 
 }  // namespace

@@ -72,6 +72,31 @@ class Plan(Case):
                 self.vm.qmp.take_events()
                 self.assertEqual(self.chain_of(plan['after'].split(' <- ')[0]), plan['after'])
 
+    def test_what_is_added_next_is_called_as_without_it(self):
+        def number():
+            """That of the generated name that a node gets now."""
+            self.vm.command('blockdev-add', driver='raw', node_name='next',
+                            file={'driver': 'null-co', 'size': MIB})
+            name = self.child_of('next', 'file')
+            self.vm.command('blockdev-del', node_name='next')
+            return int(name.removeprefix('#block'))
+
+        first = number()
+        self.assertEqual(number(), first + 1)
+        raw = {'driver': 'raw', 'file': {'driver': 'null-co', 'size': MIB}}
+        for i, (name, arguments) in enumerate((
+                ('block-stream', dict(device='n4', base_node='n1', job_id='j')),
+                ('block-commit', dict(device='drive0', top_node='n4', base_node='n1', job_id='j')),
+                ('block-commit', dict(device='drive0', base_node='n6', job_id='j')),
+                ('blockdev-mirror', dict(device='drive0', target='target', sync='full', job_id='j')),
+                ('blockdev-mirror', dict(device='drive0', target='n0', sync='full', job_id='j')),
+                ('blockdev-add', dict(node_name='more', **raw)),
+                ('blockdev-add', dict(node_name='n1', **raw)),
+                ('blockdev-snapshot', dict(node='drive0', overlay='spare')))):
+            with self.subTest(command=name, arguments=arguments):
+                self.plan(name, **arguments)
+                self.assertEqual(number(), first + 2 + i)
+
     def chain_of(self, top):
         """"n4 <- n1", as the graph is now."""
         nodes = {one['name']: one for one in self.vm.command('x-millrace-explain')['graph']['nodes']}

@@ -52,7 +52,7 @@ struct GraphInternals {
   void Publish(const std::vector<NodeId>& nodes);
   // Gives a node its slot, its id and its place in the tables.
   void Enter(std::unique_ptr<Node> node);
-  // A slot and id for a node that a transaction plans; given back by Forget if it is dropped.
+  // A slot and id for a node that a transaction plans; given back by ReleaseId if it is dropped.
   NodeId ReserveId();
   void ReleaseId(NodeId id);
   // Of a node that was never there, as if the id had not been reserved.

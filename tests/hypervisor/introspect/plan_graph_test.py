@@ -1,5 +1,5 @@
-"""x-millrace-plan of commands that start no job: the graph of the plan is the graph when the command
-has ended, or the plan has none and the graph stays as it is. Only millraced."""
+"""x-millrace-plan of commands that start no job: the graph of the plan is the graph when the
+command has ended, or the plan has none and the graph stays as it is. Only millraced."""
 
 import unittest
 

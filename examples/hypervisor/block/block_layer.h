@@ -160,15 +160,19 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void CoTakeOutMedium(Drive& drive) MILLRACE_MAY_SUSPEND;
   // The device takes its permissions on the drive.
   absl::Status PlugIn(Drive& drive, GuestDevice device) MILLRACE_OPENS_VIEW;
-  // What PlugIn() on a drive, or on a drive that is made over `node` for it, would refuse.
-  absl::Status RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device)
-      MILLRACE_OPENS_VIEW;
+  // What PlugIn() on a drive, or on a drive that is made over `node` for it, would refuse; `plan`
+  // gets the graph otherwise.
+  absl::Status RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device,
+                              CommandPlan* plan) MILLRACE_OPENS_VIEW;
+  // Stages what CoUnplug() does.
+  static void StageUnplug(GraphTransaction& change, Drive& drive);
   // With a drive of --drive go the jobs that are at work on it, and it goes itself.
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
   // Puts a node into a drive without a medium.
   absl::Status InsertMedium(Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
-  // What that would refuse.
-  absl::Status RehearseInsertMedium(const Drive& drive, NodeId node) MILLRACE_OPENS_VIEW;
+  // What that would refuse; `plan` gets the graph otherwise.
+  absl::Status RehearseInsertMedium(const Drive& drive, NodeId node, CommandPlan* plan)
+      MILLRACE_OPENS_VIEW;
   // Who hears that a drive has lost its medium; may suspend.
   void OnMediumGone(std::function<void(const Drive&)> listener) {
     medium_listeners_.push_back(std::move(listener));

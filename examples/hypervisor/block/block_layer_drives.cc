@@ -8,6 +8,7 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/graph_users.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/check.h"
 #include "millrace/engine/base/status_macros.h"
@@ -104,11 +105,13 @@ AttachmentOptions BlockLayer::MediumOptions(const Drive& drive, bool is_read_onl
   return options;
 }
 
-absl::Status BlockLayer::RehearseInsertMedium(const Drive& drive, NodeId node) {
+absl::Status BlockLayer::RehearseInsertMedium(const Drive& drive, NodeId node, CommandPlan* plan) {
   GraphTransaction change(graph_);
   MILLRACE_ASSIGN_OR_RETURN(const NodeView view, change.Resolve(node));
   const Attachment backend = change.Attach(node, MediumOptions(drive, view.is_read_only()));
-  return change.Rehearse();
+  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  LookAt(change, plan);
+  return absl::OkStatus();
 }
 
 absl::Status BlockLayer::InsertMedium(Drive& drive, NodeId node) {
@@ -174,8 +177,8 @@ absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
   return absl::OkStatus();
 }
 
-absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node,
-                                        const GuestDevice& device) {
+absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device,
+                                        CommandPlan* plan) {
   GraphTransaction change(graph_);
   Attachment fresh;
   if (drive != nullptr) {
@@ -189,7 +192,9 @@ absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node,
     options.permissions = PermissionsOf(device, view.is_read_only());
     fresh = change.Attach(node, std::move(options));
   }
-  return change.Rehearse();
+  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  LookAt(change, plan);
+  return absl::OkStatus();
 }
 
 // They end in their own time, and those that are ready keep their copy. The user's pause is over.
@@ -219,6 +224,12 @@ void BlockLayer::CoUnplug(Drive& drive) {
   change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
   const absl::Status status = change.Commit().status();
   MILLRACE_CHECK(status.ok(), "letting go of permissions cannot be refused");
+}
+
+void BlockLayer::StageUnplug(GraphTransaction& change, Drive& drive) {
+  if (!drive.backend.is_attached()) return;
+  if (drive.id.empty() || drive.goes_with_device) return change.Detach(drive.backend);
+  change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
 }
 
 std::string BlockLayer::NextAnonymousPath(std::string_view suffix) {

@@ -9,10 +9,12 @@
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/device_properties.h"
 #include "examples/hypervisor/block/graph_users.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 
 namespace millrace {
@@ -379,11 +381,12 @@ PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLR
       const DeviceRequest request,
       ReadDeviceRequest(layer, reader, {.is_hotplug = true, .is_plan = true}));
   const std::string driver = reader.String("driver");
+  CommandPlan plan = PlanOfStep(StrCat("plug in '", request.device.id, "', a ", driver));
   if (request.disk) {
     MILLRACE_RETURN_IF_ERROR(
-        layer.RehearsePlugIn(request.disk->drive, request.disk->node, request.device));
+        layer.RehearsePlugIn(request.disk->drive, request.disk->node, request.device, &plan));
   }
-  return PlanOfStep(StrCat("plug in '", request.device.id, "', a ", driver));
+  return plan;
 }
 
 void EmitDeleted(BlockLayer& layer, const std::string& path, const std::string& id) {
@@ -424,19 +427,23 @@ absl::Status CheckMayDelete(const BusTable::Controller& controller) {
   return GenericError("Bus 'pcie.0' does not support hotplugging");
 }
 
-PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) {
+PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   const std::string id = ArgumentReader(arguments).String("id");
   if (!layer.HasDevice(id)) return NoSuchDevice(id);
   CommandPlan plan;
+  GraphTransaction change(layer.graph());
   if (const BusTable::Controller* const controller = layer.buses().FindController(id)) {
     MILLRACE_RETURN_IF_ERROR(CheckMayDelete(*controller));
-    for (const Drive* const drive : DrivesOn(layer, id)) {
+    for (Drive* const drive : DrivesOn(layer, id)) {
       const GuestDevice& device = *drive->device;
       plan.steps.push_back(StrCat("unplug '", device.id.empty() ? device.path : device.id, "'"));
+      BlockLayer::StageUnplug(change, *drive);
     }
+  } else if (Drive* const drive = layer.FindDriveOfDevice(id)) {
+    BlockLayer::StageUnplug(change, *drive);
   }
   plan.steps.push_back(StrCat("unplug '", id, "'"));
-  return plan;
+  return PlanOfEdit(change, std::move(plan));
 }
 
 // What is on its bus goes with it.
@@ -487,9 +494,9 @@ void RegisterDeviceCommands(BlockLayer& layer) {
   layer.host().commands.SetPlanner(
       "device_add", [&layer](const json::object& arguments)
                         MILLRACE_OPENS_VIEW { return PlanDeviceAdd(layer, arguments); });
-  layer.host().commands.SetPlanner("device_del", [&layer](const json::object& arguments) {
-    return PlanDeviceDel(layer, arguments);
-  });
+  layer.host().commands.SetPlanner(
+      "device_del", [&layer](const json::object& arguments)
+                        MILLRACE_OPENS_VIEW { return PlanDeviceDel(layer, arguments); });
   layer.host().options.Register(
       "device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
         if (text == "help" || text == "?") return Help(ListOfModels());

@@ -249,6 +249,11 @@ PlanResult PlanMirrorInto(BlockLayer& layer, CommandPlan plan, const MirrorOptio
   });
 }
 
+bool CanBeStaged(BlockLayer& layer, const StageMirrorTarget& stage) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  return stage(change).is_valid();
+}
+
 PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const PreparedMirror prepared, PrepareDriveMirror(layer, arguments));
   const DriveMirrorRequest& request = prepared.request;
@@ -266,6 +271,7 @@ PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MIL
     target.hold = std::move(staged->hold);
     return staged->top;
   };
+  if (!is_known && !CanBeStaged(layer, stage)) return plan;
   MILLRACE_ASSIGN_OR_RETURN(
       plan, PlanMirrorInto(layer, std::move(plan), request.mirror, stage, target.hold));
   if (is_known) return plan;

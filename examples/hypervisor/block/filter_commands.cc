@@ -63,8 +63,8 @@ PlanResult PlanInsert(BlockLayer& layer, const json::object& arguments) MILLRACE
   MILLRACE_ASSIGN_OR_RETURN(Insertion insertion, ReadInsertion(layer, arguments));
   const InsertFilterOptions& options = insertion.options;
   MILLRACE_RETURN_IF_ERROR(layer.jobs().CheckNewId(options.spec.id, options.spec.is_internal));
-  MILLRACE_ASSIGN_OR_RETURN(const BlockJobProofs proofs,
-                            ClaimForInsertFilter(layer.graph(), options));
+  // Let go of again: what is looked at is the graph when the job has ended.
+  MILLRACE_RETURN_IF_ERROR(ClaimForInsertFilter(layer.graph(), options).status());
   GraphTransaction change(layer.graph());
   CommandPlan plan;
   plan.before = ChainBelow(change, options.below);
@@ -97,8 +97,7 @@ CommandResult CoRemoveFilter(BlockLayer& layer, const json::object& arguments)
 PlanResult PlanRemove(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const RemoveFilterOptions options, ReadFilterRemoval(layer, arguments));
   MILLRACE_RETURN_IF_ERROR(layer.jobs().CheckNewId(options.spec.id, options.spec.is_internal));
-  MILLRACE_ASSIGN_OR_RETURN(const BlockJobProofs proofs,
-                            ClaimForRemoveFilter(layer.graph(), options));
+  MILLRACE_RETURN_IF_ERROR(ClaimForRemoveFilter(layer.graph(), options).status());
   GraphTransaction change(layer.graph());
   CommandPlan plan;
   plan.before = ChainBelow(change, options.filter);

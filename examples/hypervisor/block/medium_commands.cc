@@ -9,9 +9,11 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/node_checks.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
 #include "millrace/graph/operation_claim.h"
 
@@ -204,13 +206,20 @@ PlanResult PlanTray(BlockLayer& layer, const json::object& arguments, bool open)
   return PlanOfStep(TrayStep(slot, open));
 }
 
+PlanResult PlanWithoutMedium(BlockLayer& layer, const Slot& slot, CommandPlan plan)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  change.Detach(slot.drive->backend);
+  return PlanOfEdit(change, std::move(plan));
+}
+
 PlanResult PlanRemoveMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindByDevice(layer, reader.String("id")));
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckTrayIsOpen(slot));
   MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
-  return PlanOfStep(RemoveStep(slot));
+  return PlanWithoutMedium(layer, slot, PlanOfStep(RemoveStep(slot)));
 }
 
 PlanResult PlanInsertMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
@@ -219,8 +228,9 @@ PlanResult PlanInsertMedium(BlockLayer& layer, const json::object& arguments) MI
   const std::string name = reader.String("node-name");
   MILLRACE_ASSIGN_OR_RETURN(const NodeId node, FreeNode(layer, name));
   MILLRACE_RETURN_IF_ERROR(CheckInsert(slot));
-  MILLRACE_RETURN_IF_ERROR(layer.RehearseInsertMedium(*slot.drive, node));
-  return PlanOfStep(StrCat("put node '", name, "' into '", slot.name, "'"));
+  CommandPlan plan = PlanOfStep(StrCat("put node '", name, "' into '", slot.name, "'"));
+  MILLRACE_RETURN_IF_ERROR(layer.RehearseInsertMedium(*slot.drive, node, &plan));
+  return plan;
 }
 
 PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
@@ -230,7 +240,7 @@ PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) MILLRACE_
   MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
   CommandPlan plan = PlanOfStep(TrayStep(slot, true));
   plan.steps.push_back(RemoveStep(slot));
-  return plan;
+  return PlanWithoutMedium(layer, slot, std::move(plan));
 }
 
 // The new image is opened before anything else; whether it can be, only the host can tell.

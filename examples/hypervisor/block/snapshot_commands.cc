@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,6 +24,7 @@
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/io/open_gate.h"
 #include "millrace/graph/open_node.h"
+#include "millrace/graph/open_tree.h"
 #include "millrace/graph/operation_claim.h"
 
 namespace millrace {
@@ -200,12 +202,15 @@ absl::Status CheckNewName(const BlockLayer& layer, const std::optional<std::stri
                 StrCat("node-name=", *name, " is conflicting with a device id"));
 }
 
+absl::Status CheckOverlayImage(const CreateImageOptions& image) {
+  if (image.path != image.qcow2.backing_filename) return absl::OkStatus();
+  return GenericError(
+      "Error: Trying to create an image with the same filename as the backing file");
+}
+
 absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
-  if (image.path == image.qcow2.backing_filename) {
-    return GenericError(
-        "Error: Trying to create an image with the same filename as the backing file");
-  }
+  MILLRACE_RETURN_IF_ERROR(CheckOverlayImage(image));
   absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
   if (ErrnoOf(status) == EAGAIN) {
@@ -234,6 +239,18 @@ bool IsThere(const std::string& filename) {
   return stat(filename.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
+NodeTree OverlayTree(const SnapshotRequest& request) {
+  NodeTree tree;
+  tree.driver = request.format;
+  if (request.name_error.ok()) tree.node_name = request.node_name;
+  tree.filename = request.filename;
+  // The name of an image that is there may be any name.
+  tree.is_plain_path = request.creates;
+  tree.is_read_only = request.is_read_only;
+  tree.children.push_back({"backing", "", nullptr});
+  return tree;
+}
+
 absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotRequest request)
     MILLRACE_MAY_SUSPEND {
   request.is_read_only = IsReadOnly(layer, request.node);
@@ -241,16 +258,8 @@ absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotReques
   // A file that stands there is not to be overwritten for a name that no node can have.
   if (!has_name && request.creates && IsThere(request.filename)) return request.name_error;
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
-  NodeTree tree;
-  tree.driver = request.format;
-  if (has_name) tree.node_name = request.node_name;
-  tree.filename = request.filename;
-  // The name of an image that is there may be any name.
-  tree.is_plain_path = request.creates;
-  tree.is_read_only = request.is_read_only;
-  tree.children.push_back({"backing", "", nullptr});
   PreparedSnapshot prepared;
-  MILLRACE_ASSIGN_OR_RETURN(prepared.hold, layer.CoOpen(std::move(tree)));
+  MILLRACE_ASSIGN_OR_RETURN(prepared.hold, layer.CoOpen(OverlayTree(request)));
   prepared.node = request.node;
   prepared.overlay = prepared.hold.node();
   prepared.overlay_name = NameOf(layer, prepared.overlay);
@@ -333,19 +342,109 @@ absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, Argume
   return CoOpenOverlay(layer, std::move(request));
 }
 
-absl::Status PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
+absl::Status PlanSnapshotSync(BlockLayer& layer, const SnapshotRequest& request,
                               CommandPlan* plan) {
   MILLRACE_RETURN_IF_ERROR(request.name_error);
+  if (request.creates && request.planned_base.empty()) {
+    MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
+    MILLRACE_RETURN_IF_ERROR(CheckOverlayImage(image));
+    MILLRACE_RETURN_IF_ERROR(CheckCreateImage(layer.registry(), image));
+  }
   const std::string overlay = request.node_name.empty() ? std::string("(new)") : request.node_name;
   if (request.creates) plan->steps.push_back(StrCat("create '", request.filename, "'"));
   plan->steps.push_back(StrCat("open '", request.filename, "' as '", overlay, "'"));
-  const absl::StatusOr<NodeView> node = reader.Resolve(request.node);
-  if (!node.ok()) return node.status();
-  const std::string& base = request.planned_base.empty() ? node->name() : request.planned_base;
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(request.node));
+  const std::string& base = request.planned_base.empty() ? node.name() : request.planned_base;
   plan->steps.push_back(StrCat("put '", overlay, "' above '", base, "'"));
-  plan->before = ChainBelow(reader, request.node);
+  plan->before = ChainBelow(view, request.node);
   plan->after = StrCat(overlay, " <- ", plan->before);
   return absl::OkStatus();
+}
+
+namespace {
+
+// The overlays of a plan, staged one after another.
+class OverlayStager {
+ public:
+  OverlayStager(BlockLayer& layer, GraphTransaction& change) : layer_(layer), change_(change) {}
+
+  absl::Status Stage(const PlannedSnapshot& planned) {
+    NodeId overlay = planned.prepared.overlay;
+    NodeId node = planned.prepared.node;
+    if (planned.request) {
+      const SnapshotRequest& request = *planned.request;
+      if (const auto found = by_name_.find(request.planned_base); found != by_name_.end()) {
+        node = found->second;
+      }
+      MILLRACE_ASSIGN_OR_RETURN(const NodeView image, change_.Resolve(node));
+      NodeTree tree = OverlayTree(request);
+      tree.is_read_only = image.is_read_only();
+      MILLRACE_ASSIGN_OR_RETURN(
+          StagedTree staged,
+          StageTree(change_, layer_.registry(), std::move(tree), layer_.open_options()));
+      overlay = staged.top;
+      if (!overlay.is_valid()) return absl::OkStatus();  // its format is always given
+      if (!request.node_name.empty()) by_name_[request.node_name] = overlay;
+      Note(request, std::move(staged));
+    }
+    StageSnapshot(change_, overlay, node);
+    below_.push_back(node);
+    return absl::OkStatus();
+  }
+
+  // What CoApplySnapshots() does when all overlays are in their places.
+  void StageFollowUp(bool with_read_only) {
+    for (const NodeId node : below_) {
+      const absl::StatusOr<NodeView> image = change_.Resolve(node);
+      if (!image.ok() || !with_read_only || image->driver_name() == "quorum") continue;
+      if (!image->is_read_only()) StageReadOnly(change_, node, true);
+    }
+    for (Attachment& hold : holds_) change_.Detach(hold);
+  }
+
+  std::vector<std::string>& unknown() { return unknown_; }
+
+ private:
+  void Note(const SnapshotRequest& request, StagedTree staged) {
+    holds_.push_back(std::move(staged.hold));
+    if (request.creates) {
+      staged.unknown = {StrCat("whether '", request.filename, "' can be made, opened and locked")};
+    }
+    for (std::string& fact : staged.unknown) unknown_.push_back(std::move(fact));
+  }
+
+  BlockLayer& layer_;
+  GraphTransaction& change_;
+  std::map<std::string, NodeId> by_name_;
+  std::vector<NodeId> below_;
+  std::vector<Attachment> holds_;
+  std::vector<std::string> unknown_;
+};
+
+PlanResult PlanApplyWith(BlockLayer& layer, const std::vector<PlannedSnapshot>& snapshots,
+                         CommandPlan plan, bool with_read_only) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  OverlayStager stager(layer, change);
+  for (const PlannedSnapshot& each : snapshots) MILLRACE_RETURN_IF_ERROR(stager.Stage(each));
+  stager.StageFollowUp(with_read_only);
+  for (std::string& fact : stager.unknown()) plan.unknown.push_back(std::move(fact));
+  return PlanOfEdit(change, std::move(plan));
+}
+
+}  // namespace
+
+PlanResult PlanApply(BlockLayer& layer, const std::vector<PlannedSnapshot>& snapshots,
+                     CommandPlan plan) {
+  for (const PlannedSnapshot& each : snapshots) {
+    if (!each.request) continue;
+    GraphTransaction change(layer.graph());
+    MILLRACE_RETURN_IF_ERROR(layer.RehearseOpen(change, OverlayTree(*each.request)).status());
+  }
+  MILLRACE_RETURN_IF_ERROR(PlanApplyWith(layer, snapshots, plan, false).status());
+  // What cannot become read-only stays as it is; nothing is lost.
+  PlanResult whole = PlanApplyWith(layer, snapshots, plan, true);
+  return whole.ok() ? whole : PlanApplyWith(layer, snapshots, std::move(plan), false);
 }
 
 absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> snapshots) {
@@ -373,10 +472,12 @@ void RegisterSnapshotCommands(BlockLayer& layer) {
       "blockdev-snapshot-sync",
       [&layer](const json::object& given) MILLRACE_OPENS_VIEW -> PlanResult {
         ArgumentReader reader(given);
-        MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request, ReadSnapshotSync(layer, reader));
+        std::vector<PlannedSnapshot> planned(1);
+        MILLRACE_ASSIGN_OR_RETURN(planned[0].request, ReadSnapshotSync(layer, reader));
+        planned[0].prepared.node = planned[0].request->node;
         CommandPlan plan;
-        MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(GraphView(layer.graph()), request, &plan));
-        return plan;
+        MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(layer, *planned[0].request, &plan));
+        return PlanApply(layer, planned, std::move(plan));
       });
   commands.Register({.name = "blockdev-snapshot",
                      .arguments = {{{"node"}, {"overlay"}}},

@@ -7,6 +7,7 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_SNAPSHOT_COMMANDS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_SNAPSHOT_COMMANDS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,14 +43,20 @@ struct SnapshotRequest {
   absl::Status name_error{};
 };
 
+// In a plan: what an action asks for, and of what is to be made the request.
+struct PlannedSnapshot {
+  PreparedSnapshot prepared;
+  std::optional<SnapshotRequest> request;
+};
+
 // `reader` has the command's arguments; mistakes are its own. All that can be refused before a file
 // is looked at has been.
 absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
                                                  const EarlierSnapshots& earlier = {})
     MILLRACE_OPENS_VIEW;
 // Adds what would be done to the plan, or says why it could not.
-absl::Status PlanSnapshotSync(const GraphReader& reader, const SnapshotRequest& request,
-                              CommandPlan* plan);
+absl::Status PlanSnapshotSync(BlockLayer& layer, const SnapshotRequest& request, CommandPlan* plan)
+    MILLRACE_OPENS_VIEW;
 
 // `reader` has the command's arguments; mistakes are its own.
 absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader,
@@ -58,6 +65,12 @@ absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentRead
 absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
                                                        const EarlierSnapshots& earlier = {})
     MILLRACE_MAY_SUSPEND;
+
+// Puts all overlays in their places, those included that are to be made, as CoApplySnapshots()
+// does: its refusals, and those of opening; else the plan has the graph and what only opening
+// tells.
+PlanResult PlanApply(BlockLayer& layer, const std::vector<PlannedSnapshot>& snapshots,
+                     CommandPlan plan) MILLRACE_OPENS_VIEW;
 
 // Puts the overlay above the node, in its place.
 void StageSnapshot(GraphTransaction& change, NodeId overlay, NodeId node);

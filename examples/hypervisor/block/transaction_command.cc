@@ -154,22 +154,21 @@ struct TakenBack {
 
 // One action, by the checks that its preparation makes; overlays that are there are staged.
 absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader& reader,
-                        std::vector<PreparedSnapshot>* snapshots, TakenBack* done,
-                        CommandPlan* plan) MILLRACE_OPENS_VIEW {
+                        std::vector<PreparedSnapshot>* snapshots,
+                        std::vector<PlannedSnapshot>* planned, TakenBack* done, CommandPlan* plan)
+    MILLRACE_OPENS_VIEW {
   if (action.type == "blockdev-snapshot") {
     MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot,
                               PrepareSnapshot(layer, reader, *snapshots));
+    planned->push_back({{snapshot.node, snapshot.overlay, snapshot.overlay_name, {}}, {}});
     snapshots->push_back(std::move(snapshot));
     return absl::OkStatus();
   }
   if (action.type == "blockdev-snapshot-sync") {
-    MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request,
-                              ReadSnapshotSync(layer, reader, *snapshots));
-    MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(GraphView(layer.graph()), request, plan));
-    PreparedSnapshot planned;
-    planned.node = request.node;
-    planned.overlay_name = request.node_name;
-    snapshots->push_back(std::move(planned));
+    MILLRACE_ASSIGN_OR_RETURN(SnapshotRequest request, ReadSnapshotSync(layer, reader, *snapshots));
+    MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(layer, request, plan));
+    snapshots->push_back({request.node, {}, request.node_name, {}});
+    planned->push_back({{request.node, {}, request.node_name, {}}, std::move(request)});
     return absl::OkStatus();
   }
   if (IsBitmapAction(action)) {
@@ -190,20 +189,18 @@ PlanResult PlanTransaction(BlockLayer& layer, const json::object& arguments) MIL
   MILLRACE_RETURN_IF_ERROR(CheckCompletionMode(reader, actions));
   CommandPlan plan;
   std::vector<PreparedSnapshot> snapshots;
+  std::vector<PlannedSnapshot> planned;
   TakenBack done;
   for (size_t i = 0; i < actions.size(); ++i) {
     ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
-    MILLRACE_RETURN_IF_ERROR(PlanAction(layer, actions[i], data, &snapshots, &done, &plan));
+    MILLRACE_RETURN_IF_ERROR(
+        PlanAction(layer, actions[i], data, &snapshots, &planned, &done, &plan));
   }
   if (actions.size() > 1) {  // there is no chain that would tell of all
     plan.before.clear();
     plan.after.clear();
   }
-  GraphTransaction change(layer.graph());
-  for (const PreparedSnapshot& each : snapshots) {
-    if (each.overlay.is_valid()) StageSnapshot(change, each.overlay, each.node);
-  }
-  return PlanOfEdit(change, std::move(plan));
+  return PlanApply(layer, planned, std::move(plan));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The plan of blockdev-snapshot.
 #include <utility>
+#include <vector>
 
 #include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/snapshot_commands.h"
@@ -12,13 +13,17 @@ namespace {
 
 PlanResult PlanSnapshot(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
-  MILLRACE_ASSIGN_OR_RETURN(const PreparedSnapshot snapshot, PrepareSnapshot(layer, reader));
+  std::vector<PlannedSnapshot> planned(1);
+  PreparedSnapshot& snapshot = planned[0].prepared;
+  MILLRACE_ASSIGN_OR_RETURN(snapshot, PrepareSnapshot(layer, reader));
   CommandPlan plan;
-  GraphTransaction change(layer.graph());
-  plan.before = ChainBelow(change, snapshot.node);
-  StageSnapshot(change, snapshot.overlay, snapshot.node);
-  plan.after = ChainBelow(change, snapshot.overlay);
-  return PlanOfEdit(change, std::move(plan));
+  {
+    GraphTransaction change(layer.graph());
+    plan.before = ChainBelow(change, snapshot.node);
+    StageSnapshot(change, snapshot.overlay, snapshot.node);
+    plan.after = ChainBelow(change, snapshot.overlay);
+  }
+  return PlanApply(layer, planned, std::move(plan));
 }
 
 }  // namespace

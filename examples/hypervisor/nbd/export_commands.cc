@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/nbd/export_options.h"
 #include "examples/hypervisor/nbd/protocol.h"
 #include "examples/hypervisor/options/keyval.h"
@@ -101,8 +102,8 @@ absl::Status ExportAdd(NbdPart& part, ArgumentReader& reader) MILLRACE_OPENS_VIE
 PlanResult PlanExportAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const ExportRequest request, ReadExportAdd(part, reader));
-  MILLRACE_RETURN_IF_ERROR(RehearseExport(part, request));
-  return PlanOfStep(StrCat("export '", request.options.name, "' as '", request.options.id, "'"));
+  return PlanExport(part, request,
+                    StrCat("export '", request.options.name, "' as '", request.options.id, "'"));
 }
 
 PlanResult PlanExportDel(NbdPart& part, const json::object& arguments) {
@@ -177,6 +178,15 @@ absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) {
   MILLRACE_RETURN_IF_ERROR(CheckPermissions(part, request, /*shares_all=*/true));
   MILLRACE_RETURN_IF_ERROR(CheckExport(part, request));
   return CheckPermissions(part, request, /*shares_all=*/false);
+}
+
+PlanResult PlanExport(NbdPart& part, const ExportRequest& request, std::string step) {
+  MILLRACE_RETURN_IF_ERROR(RehearseExport(part, request));
+  Graph& graph = part.layer().graph();
+  GraphTransaction change(graph);
+  const Attachment backend =
+      change.Attach(request.node, ExportAttachment(graph, request.options.is_writable));
+  return PlanOfEdit(change, PlanOfStep(std::move(step)));
 }
 
 absl::Status AddExport(NbdPart& part, ExportRequest request) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "examples/hypervisor/nbd/nbd_part.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 
 namespace millrace {
 
@@ -18,6 +19,9 @@ struct ExportRequest {
 
 // What AddExport() would refuse.
 absl::Status RehearseExport(NbdPart& part, const ExportRequest& request) MILLRACE_OPENS_VIEW;
+// The same as a plan: the step in words, and the graph.
+PlanResult PlanExport(NbdPart& part, const ExportRequest& request, std::string step)
+    MILLRACE_OPENS_VIEW;
 
 // Checks what QEMU checks, in its order, and adds the export.
 absl::Status AddExport(NbdPart& part, ExportRequest request) MILLRACE_OPENS_VIEW;

@@ -103,8 +103,7 @@ PlanResult PlanServerStop(const NbdPart& part) {
 
 PlanResult PlanServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(const ExportRequest request, ReadServerAdd(part, arguments));
-  MILLRACE_RETURN_IF_ERROR(RehearseExport(part, request));
-  return PlanOfStep(StrCat("export '", request.options.name, "'"));
+  return PlanExport(part, request, StrCat("export '", request.options.name, "'"));
 }
 
 PlanResult PlanServerRemove(const NbdPart& part, const json::object& arguments) {

@@ -2,6 +2,7 @@
 graph is the one that is there when the job has ended, and what is refused is refused in the
 command's words. Only millraced."""
 
+import json
 import os
 import unittest
 
@@ -19,6 +20,7 @@ class PlanOfDriveMirror(PlanCase):
         self.vm.blockdev({'driver': 'null-co', 'node-name': 'free', 'size': MIB})
         self.vm.blockdev({'driver': 'qcow2', 'node-name': 'ro', 'read-only': True, 'file': {
             'driver': 'file', 'filename': self.images.create('ro.img', MIB)}})
+        self.vm.object('throttle-group,id=tg')
         self.vm.drive(paths[-1], 'node-name=top,backing.node-name=mid,'
                                  'backing.backing.node-name=base').launch()
         self.target = str(self.folder / 'target.img')
@@ -78,6 +80,11 @@ class PlanOfDriveMirror(PlanCase):
         self.assertIn(f"what format '{self.target}' has", plan['unknown'])
         self.refuser('drive-mirror', device='drive0', target=self.target, sync='full',
                      mode='existing')("Invalid job ID '1'", job_id='1')
+        # The format is unknown further down.
+        arguments['target'] = 'json:' + json.dumps({'driver': 'throttle', 'throttle-group': 'tg',
+                                                    'file': {'file': {'driver': 'file',
+                                                                      'filename': self.target}}})
+        self.assertTrue(self.ask('drive-mirror', arguments)['accepted'])
 
     def test_what_is_refused(self):
         self.images.create('there.img', MIB)

@@ -1,6 +1,6 @@
-"""x-millrace-plan of lines of the human monitor. Such a line answers with a text, or prints one, and
-is no error to QMP: a plan is refused with the text that the line would answer or print because it
-does not do what it says. Only millraced."""
+"""x-millrace-plan of lines of the human monitor. Such a line answers with a text, or prints one,
+and is no error to QMP: a plan is refused with the text that the line would answer or print because
+it does not do what it says. Only millraced."""
 
 import unittest
 
@@ -9,7 +9,7 @@ from support.plan_case import PlanCase, picture
 
 
 class PlanOfLines(PlanCase):
-    """top (drive0) <- mid <- base; 'free' and 'ro', null nodes, and 'cd0', a drive without a medium."""
+    """top (drive0) <- mid <- base; 'free' and 'ro', null nodes; 'cd0', a drive without a medium."""
 
     def setUp(self):
         super().setUp()
@@ -46,7 +46,8 @@ class PlanOfLines(PlanCase):
             return plan
 
     def test_qemu_io_that_is_refused(self):
-        qemu_io = lambda text, rest: self.line_is_refused(text, f'qemu-io {rest}')  # noqa: E731
+        def qemu_io(text, rest):
+            self.line_is_refused(text, f'qemu-io {rest}')
         qemu_io('block device name expected', '')
         qemu_io('string expected', 'drive0')
         qemu_io("Cannot find device='' nor node-name='none'", 'none "read 0 512"')

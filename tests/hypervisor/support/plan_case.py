@@ -21,8 +21,8 @@ def picture(graph):
         'claims': node['claims'],
         'users': sorted((user['holder']['type'], user['holder']['id'], user['purpose'],
                          user['device'], *granted(user)) for user in node['users']),
-        'edges': sorted((edge['name'], edge['role'], told(edge['child']), edge['lease'], *granted(edge))
-                        for edge in node['edges']),
+        'edges': sorted((edge['name'], edge['role'], told(edge['child']), edge['lease'],
+                         *granted(edge)) for edge in node['edges']),
     } for node in graph['nodes']}
 
 

@@ -1,0 +1,137 @@
+"""x-millrace-plan of commands that start no job: the graph of the plan is the graph when the
+command has ended, or the plan has none and the graph stays as it is. Only millraced."""
+
+import unittest
+
+from support.images import MIB
+from support.plan_case import PlanCase, picture
+
+
+class PlannedGraph(PlanCase):
+    """top (drive0) <- mid <- base; 'spare', a qcow2 node without a backing, and 'free', a null node
+    that is read-only."""
+
+    def setUp(self):
+        super().setUp()
+        self.paths = self.images.chain('base.img', 'mid.img', 'top.img')
+        self.vm.blockdev({'driver': 'null-co', 'node-name': 'free', 'size': MIB, 'read-only': True})
+        self.vm.blockdev({'driver': 'qcow2', 'node-name': 'spare', 'file': {
+            'driver': 'file', 'filename': self.images.create('spare.img', MIB)}})
+        self.vm.drive(self.paths[-1], 'node-name=top,backing.node-name=mid,'
+                                      'backing.backing.node-name=base').launch()
+
+    def comes_true(self, command, has_graph=True, **arguments):
+        """A command without a job: planned and done."""
+        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
+        with self.subTest(command=command, arguments=arguments):
+            before = self.graph()
+            plan = self.ask(command, arguments)
+            self.assertTrue(plan['accepted'], plan)
+            self.assertEqual('graph' in plan, has_graph, plan['steps'])
+            self.assertIn('return', self.vm.qmp.execute(command, arguments))
+            self.assertEqual(self.graph(), picture(plan['graph']) if has_graph else before)
+            return plan
+
+    def snapshot(self, name, **of_what):
+        data = {key.replace('_', '-'): value for key, value in of_what.items()}
+        return {'type': 'blockdev-snapshot-sync', 'data': {
+            **data, 'snapshot-file': str(self.folder / f'{name}.img'), 'snapshot-node-name': name}}
+
+    def test_blockdev_snapshot(self):
+        plan = self.comes_true('blockdev-snapshot', node='drive0', overlay='spare')
+        self.assertEqual(plan['after'], 'spare <- top <- mid <- base')
+        self.assertIn("make 'top' read-only", plan['steps'])
+
+    def test_a_snapshot_of_a_node_that_somebody_else_writes(self):
+        """It stays writable."""
+        self.vm.command('blockdev-add', driver='blkdebug', node_name='writer', image='spare',
+                        take_child_perms=['write'])
+        self.vm.command('blockdev-add', driver='qcow2', node_name='other', backing=None, file={
+            'driver': 'file', 'filename': self.images.create('other.img', MIB)})
+        arguments = {'node': 'spare', 'overlay': 'other'}
+        plan = self.ask('blockdev-snapshot', arguments)
+        reply = self.vm.qmp.execute('blockdev-snapshot', arguments)
+        self.assertEqual(plan['accepted'], 'return' in reply, (plan, reply))
+        if plan['accepted']:
+            self.assertEqual(self.graph(), picture(plan['graph']))
+
+    def test_blockdev_snapshot_sync(self):
+        for name, more in (('new', dict(device='drive0')), ('newer', dict(device='drive0')),
+                           ('newest', dict(node_name='newer'))):
+            data = self.snapshot(name, **more)['data']
+            plan = self.comes_true('blockdev-snapshot-sync', **data)
+            self.assertEqual(plan['unknown'],
+                             [f"whether '{data['snapshot-file']}' can be made, opened and locked"])
+
+    def test_an_overlay_that_is_there(self):
+        self.images.create('there.img', MIB)
+        plan = self.comes_true('blockdev-snapshot-sync',
+                               **{**self.snapshot('there', device='drive0')['data'],
+                                  'mode': 'existing'})
+        self.assertIn("whether 'there' is an image of format qcow2", plan['unknown'])
+
+    def test_transactions_of_snapshots(self):
+        self.comes_true('transaction', actions=[
+            self.snapshot('one', device='drive0'), self.snapshot('two', device='drive0'),
+            {'type': 'blockdev-snapshot', 'data': {'node': 'free', 'overlay': 'spare'}}])
+        self.comes_true('transaction', actions=[self.snapshot('three', device='drive0'),
+                                                self.snapshot('four', node_name='three')])
+
+    def test_what_snapshots_are_refused_for(self):
+        sync = self.refuser('blockdev-snapshot-sync', device='drive0',
+                            snapshot_file=str(self.folder / 'new.img'))
+        sync('same filename as the backing file', snapshot_file=self.paths[-1])
+        sync("Invalid node-name: '1'", snapshot_node_name='1')
+
+    def test_devices_and_media(self):
+        add, delete = 'device_add', 'device_del'
+        self.comes_true(add, False, driver='virtio-scsi', id='scsi')
+        self.comes_true(add, driver='scsi-hd', id='d', drive='spare')
+        self.comes_true(delete, id='d')
+        self.comes_true(add, driver='scsi-cd', id='e', drive='free')
+        self.comes_true('blockdev-open-tray', False, id='e')
+        self.comes_true('blockdev-remove-medium', id='e')
+        self.comes_true('blockdev-insert-medium', id='e', node_name='free')
+        self.comes_true('blockdev-close-tray', False, id='e')
+        self.comes_true('eject', id='e', force=True)
+        self.comes_true(delete, id='scsi')
+        self.vm.hmp(f'drive_add 0 if=none,id=x,file={self.images.create("x.img", MIB)}')
+        self.comes_true(add, driver='virtio-blk', id='v', drive='x')
+        self.comes_true(delete, id='v')  # and its drive
+
+    def test_exports(self):
+        self.comes_true('nbd-server-start', False, addr={'type': 'unix', 'data': {
+            'path': str(self.folder / 'nbd')}})
+        self.comes_true('block-export-add', type='nbd', id='e', node_name='spare', writable=True)
+        self.comes_true('nbd-server-add', device='free', name='f')
+
+    def test_filters(self):
+        self.vm.command('object-add', qom_type='throttle-group', id='tg')
+        for command, arguments in (
+                ('x-millrace-insert-filter', dict(node_name='mid', filter={
+                    'driver': 'throttle', 'throttle-group': 'tg', 'node-name': 'f'})),
+                ('x-millrace-remove-filter', dict(node_name='f'))):
+            self.done(command, job_id='j', **arguments)
+
+    def test_quorums_and_reopens(self):
+        null = {'driver': 'null-co', 'size': MIB}
+        self.vm.command('blockdev-add', driver='quorum', node_name='q', vote_threshold=1,
+                        children=[{**null, 'node-name': 'n0'}])
+        self.vm.command('blockdev-add', **{**null, 'node-name': 'n1'})
+        self.comes_true('x-blockdev-change', parent='q', node='n1')
+        self.comes_true('x-blockdev-change', parent='q', child='children.0')
+        self.comes_true('blockdev-reopen', options=[{
+            'driver': 'qcow2', 'node-name': 'spare', 'backing': 'free',
+            'file': {'driver': 'file', 'filename': self.images.path('spare.img')}}])
+
+    def test_what_changes_no_graph(self):
+        self.comes_true('block_resize', False, node_name='spare', size=2 * MIB)
+        self.comes_true('block-dirty-bitmap-add', False, node='top', name='b')
+        self.comes_true('change-backing-file', False, device='drive0', image_node_name='mid',
+                        backing_file=self.paths[0])
+        self.comes_true('object-add', False, qom_type='iothread', id='o')
+        self.comes_true('stop', False)
+
+
+if __name__ == '__main__':
+    unittest.main()

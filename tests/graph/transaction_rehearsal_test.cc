@@ -1,0 +1,124 @@
+#include "millrace/graph/graph_transaction.h"
+
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+#include "millrace/engine/base/status_macros.h"
+#include "millrace/engine/base/text.h"
+#include "millrace/graph/drivers/memory.h"
+#include "millrace/graph/drivers/raw.h"
+#include "tests/support/graph_fixture.h"
+
+namespace millrace::transaction_rehearsal_test {
+namespace {
+
+class TransactionRehearsalTest : public GraphFixture {
+ protected:
+  const HolderRef me_ = MakeHolder("me", "test");
+};
+
+TEST_F(TransactionRehearsalTest, ARehearsalNeedsNoDrainAndRefusesAllElse) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    {
+      GraphTransaction change(*graph_);
+      change.SetBacking(chain.nodes[2], chain.nodes[0], std::nullopt);
+      EXPECT_TRUE(change.Rehearse().ok());
+    }
+    EXPECT_EQ(chain.Shape(*graph_), "n2 <- n1 <- n0");
+    {  // a cycle
+      GraphTransaction change(*graph_);
+      change.SetBacking(chain.nodes[0], chain.nodes[2], std::nullopt);
+      EXPECT_FALSE(change.Rehearse().ok());
+    }
+    {  // the guest does not share writing
+      AttachmentOptions writer = Keep(me_);
+      writer.permissions.used = kWrite;
+      GraphTransaction change(*graph_);
+      const Attachment second = change.Attach(chain.nodes[2], writer);
+      AttachmentOptions alone = writer;
+      alone.permissions.shared = kConsistentRead;
+      const Attachment third = change.Attach(chain.nodes[2], alone);
+      EXPECT_EQ(ConflictOf(change.Rehearse())->reason, ConflictReason::kPermission);
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, APlanShowsNothingOfWhatOnlyADroppedNodeStandsOn) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    Attachment hold;
+    NodeId disk;
+    {
+      GraphTransaction change(*graph_);
+      const NodeId file = change.AddNode(MakeMemoryDriver({}), {.name = "file"});
+      disk = change.AddNode(MakeRawDriver(), {.name = "disk"});
+      change.AddChild(disk, Role::kPrimary, file);
+      hold = change.Attach(disk, Keep(me_));
+      MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+    }
+    {
+      GraphTransaction change(*graph_);
+      EXPECT_EQ(change.Nodes().size(), 5u);
+      change.Detach(hold);
+      EXPECT_TRUE(change.Rehearse().ok());
+      EXPECT_EQ(change.Nodes(), chain.nodes);
+    }
+    hold.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// What comes after it is called, and numbered, as if it had not been: where ids are new, and where
+// those of nodes that went are used again.
+TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    for (int nodes_before : {0, 3}) {
+      for (int i = 0; i < nodes_before; ++i) {
+        Attachment hold;
+        {
+          GraphTransaction change(*graph_);
+          hold = change.Attach(AddOverlay(change, StrCat("b", i)), Keep(me_));
+          MILLRACE_RETURN_IF_ERROR(change.Commit().status());
+        }
+        hold.CoDetach();
+      }
+      std::vector<std::vector<std::string>> planned;
+      for (const bool is_rehearsal : {true, true, false}) {
+        GraphTransaction change(*graph_);
+        const NodeId top = AddOverlay(change, "");
+        const NodeId base = AddOverlay(change, "");
+        change.SetBacking(top, base, std::nullopt);
+        Attachment hold = change.Attach(top, Keep(me_));
+        planned.push_back({change.Resolve(top)->name(), top.ToString(),
+                           change.Resolve(base)->name(), base.ToString()});
+        EXPECT_TRUE(!is_rehearsal || change.Rehearse().ok());
+      }
+      EXPECT_EQ(planned[1], planned[0]);
+      EXPECT_EQ(planned[2], planned[0]);
+    }
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, WhatWasRehearsedIsNeverApplied) {
+  EXPECT_DEATH(
+      Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+        MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+        MILLRACE_ASSIGN_OR_RETURN(DrainedSection drained,
+                                  DrainedSection::CoBegin(*graph_, {chain.nodes[2]}, {me_}));
+        GraphTransaction change(*graph_);
+        change.Show(drained).SetBacking(chain.nodes[2], chain.nodes[0], std::nullopt);
+        change.Rehearse().IgnoreError();
+        return change.Commit().status();
+      }),
+      "only rehearsed");
+}
+
+}  // namespace
+}  // namespace millrace::transaction_rehearsal_test

@@ -1,14 +1,26 @@
 #include "millrace/graph/backing_chain.h"
 
+#include <cstddef>
+
 namespace millrace {
 namespace {
 
 // NodeView cannot be assigned, so chains are walked by recursion or with optionals that are
 // emplaced.
+// A plan that was not validated may stand on itself: a walk ends when it comes by again (Brent).
 template <typename Stop>
 std::optional<NodeView> FirstBelow(NodeView node, const Stop& stop) {
   std::optional<NodeView> here(node);
+  NodeId milestone;
+  size_t lap = 0;
+  size_t lap_end = 1;
   while (here && !stop(*here)) {
+    if (here->id() == milestone) return std::nullopt;
+    if (++lap == lap_end) {
+      milestone = here->id();
+      lap = 0;
+      lap_end *= 2;
+    }
     std::optional<NodeView> next = here->FilteredOrBacking();
     here.reset();
     if (next) here.emplace(*next);
@@ -42,6 +54,13 @@ std::vector<NodeId> ChainFrom(NodeView top, NodeId last) {
     return n.id() == last;
   });
   return ids;
+}
+
+void WalkDown(NodeView top, absl::FunctionRef<void(NodeView)> visit) {
+  FirstBelow(top, [&](NodeView n) {
+    visit(n);
+    return false;
+  });
 }
 
 bool ChainContains(NodeView top, NodeView wanted) {

@@ -326,13 +326,10 @@ void WriteSection(JsonWriter& json, const GraphReader& reader, const SectionCore
 
 std::string DescribeChain(NodeView top) {
   std::string text;
-  for (std::optional<NodeView> node(top); node;) {
+  WalkDown(top, [&text](NodeView node) {
     StrAppend(&text, text.empty() ? "" : " <- ",
-              node->is_filter() ? StrCat("[", node->name(), "]") : node->name());
-    std::optional<NodeView> next = node->FilteredOrBacking();
-    node.reset();
-    if (next) node.emplace(*next);
-  }
+              node.is_filter() ? StrCat("[", node.name(), "]") : node.name());
+  });
   return text;
 }
 

@@ -169,7 +169,8 @@ class Driver {
   virtual void CommitReopen(bool /*writable*/) {}
   virtual void CoAbortReopen(bool /*writable*/) MILLRACE_MAY_SUSPEND {}
   // Whether prepare would be refused now, as far as that can be told without suspending and without
-  // opening or reading anything: for a dry run. Changes nothing; the driver need not be drained.
+  // opening or reading anything: for a dry run. Changes nothing; the driver is open and need not be
+  // drained.
   virtual absl::Status RehearseReopen(bool /*writable*/) { return absl::OkStatus(); }
 
   // From now on the options of `fresh` hold, a driver of the same kind that was made and never

@@ -56,7 +56,7 @@ absl::Status TransactionValidator::Run() {
 absl::Status TransactionValidator::RehearseReopens() const {
   for (auto node = proposed_.reopened.rbegin(); node != proposed_.reopened.rend(); ++node) {
     const bool is_read_only = proposed_.IsReadOnly(**node);
-    if ((*node)->is_read_only == is_read_only) continue;
+    if (!(*node)->is_open || (*node)->is_read_only == is_read_only) continue;
     MILLRACE_RETURN_IF_ERROR((*node)->driver->RehearseReopen(!is_read_only));
   }
   return absl::OkStatus();

@@ -61,8 +61,8 @@ class Session final : private EngineObserver {
 
   // Runs `main` in a coroutine; ends the jobs and closes the images when it has returned. Ctrl-C
   // and SIGTERM cancel its scope, unless it says with run().OnInterrupt() what they shall do; once
-  // it has returned they change nothing any more. With `changes_images`, what was done is told
-  // whatever comes.
+  // it has returned they change nothing any more. With `changes_images`, what was done, or why it
+  // failed, is told whatever comes.
   template <typename Main>
   absl::Status Run(Main main, bool changes_images = false) {
     run_.OnInterrupt([this] {
@@ -75,7 +75,7 @@ class Session final : private EngineObserver {
       CoEnd();
       return result;
     });
-    run_.End(changes_images && status.ok());
+    run_.End(changes_images && !absl::IsCancelled(status));
     return status;
   }
 

@@ -29,8 +29,9 @@ class IoVector {
  public:
   IoVector() = default;
   IoVector(void* data, size_t bytes) { Append(data, bytes); }
-  template <ByteMemory Memory>
-  explicit IoVector(Memory&& memory) : IoVector(std::data(memory), std::size(memory)) {}
+  template <ByteMemory Memory>  // no temporary: it owns nothing
+  explicit IoVector(Memory& memory) : IoVector(std::data(memory), std::size(memory)) {}
+  explicit IoVector(absl::Span<uint8_t> memory) : IoVector(memory.data(), memory.size()) {}
   explicit IoVector(absl::Span<const iovec> pieces);
   // For writes only: the memory is not written to.
   static IoVector OfConst(const void* data, size_t bytes) {

@@ -70,7 +70,7 @@ absl::Status CoReadNode(Node& node, uint64_t offset, const IoVector& target) try
   InFlightRequest request(node);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
-      return CoReadFormat(node, AsFormat(node), offset, target);
+      return AnswerOf(node, CoReadFormat(node, AsFormat(node), offset, target));
     case NodeKind::kProtocol:
       return AnswerOf(node, CoReadProtocol(node, AsProtocol(node), offset, target));
     case NodeKind::kFilter:
@@ -100,7 +100,7 @@ absl::Status CoWriteNode(Node& node, uint64_t offset, const IoVector& source,
   MILLRACE_MUTANT(kR31) ++MutantNote<FlushTurns>(&node).written;
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
-      return CoWriteFormat(node, AsFormat(node), offset, source, flags);
+      return AnswerOf(node, CoWriteFormat(node, AsFormat(node), offset, source, flags));
     case NodeKind::kProtocol:
       // A protocol has nothing unallocated to fill.
       if (flags.only_if_unallocated) return absl::OkStatus();
@@ -124,7 +124,7 @@ absl::Status CoWriteZeroesNode(Node& node, ByteRange range, ZeroFlags flags) try
   node.NoteWrite(range.end());
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
-      return CoWriteZeroesFormat(node, AsFormat(node), range, flags);
+      return AnswerOf(node, CoWriteZeroesFormat(node, AsFormat(node), range, flags));
     case NodeKind::kProtocol:
       if (flags.only_if_unallocated) return absl::OkStatus();
       return AnswerOf(node, CoWriteZeroesProtocol(node, AsProtocol(node), range, flags));
@@ -146,7 +146,7 @@ absl::Status CoDiscardNode(Node& node, ByteRange range) try {
   const ChangeNote note(node, range);
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
-      return CoDiscardFormat(node, AsFormat(node), range);
+      return AnswerOf(node, CoDiscardFormat(node, AsFormat(node), range));
     case NodeKind::kProtocol:
       return AnswerOf(node, CoDiscardProtocol(node, AsProtocol(node), range));
     case NodeKind::kFilter:
@@ -228,7 +228,7 @@ absl::Status CoResizeDriver(Node& node, uint64_t bytes) MILLRACE_MAY_SUSPEND;
 absl::Status CoResizeDriver(Node& node, uint64_t bytes) try {
   switch (node.driver->kind()) {
     case NodeKind::kFormat:
-      return CoResizeFormat(node, AsFormat(node), bytes);
+      return AnswerOf(node, CoResizeFormat(node, AsFormat(node), bytes));
     case NodeKind::kProtocol:
       return AnswerOf(node, AsProtocol(node).CoResize(bytes));
     case NodeKind::kFilter:

@@ -1,6 +1,8 @@
 #include "millrace/graph/backing_chain.h"
 
 #include "millrace/engine/base/status_macros.h"
+#include "millrace/graph/describe.h"
+#include "millrace/graph/graph_transaction.h"
 #include "tests/support/graph_fixture.h"
 
 namespace millrace::backing_chain_test {
@@ -94,6 +96,23 @@ TEST_F(BackingChainTest, WalksSeeEveryNodeOnce) {
     EXPECT_FALSE(ChainContains(Named(view, "n1"), high));
     EXPECT_EQ(NameOf(FindDirectlyAbove(high, Named(view, "n1"))), "one");
     EXPECT_EQ(NameOf(FindDirectlyAbove(high, high)), "");
+  });
+}
+
+// A plan that stands on itself, before anything has looked at it.
+TEST_F(BackingChainTest, AWalkThroughACycleEnds) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    for (const size_t low : {size_t{0}, size_t{1}, size_t{2}}) {
+      GraphTransaction change(*graph_);
+      change.SetBacking(chain.nodes[low], chain.nodes[2], std::nullopt);
+      const NodeView top = *change.Resolve(chain.nodes[2]);
+      EXPECT_GE(ChainFrom(top).size(), 3 - low);
+      EXPECT_NE(DescribeChain(top), "");
+      EXPECT_FALSE(change.Rehearse().ok());
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
   });
 }
 

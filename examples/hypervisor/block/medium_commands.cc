@@ -15,6 +15,7 @@
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/open_tree.h"
 #include "millrace/graph/operation_claim.h"
 
 namespace millrace {
@@ -162,16 +163,20 @@ CommandResult CoEject(BlockLayer& layer, const json::object& arguments) MILLRACE
 
 constexpr std::string_view kReadOnlyModes[] = {"retain", "read-only", "read-write"};
 
-CommandResult CoChangeMedium(BlockLayer& layer, const json::object& arguments)
-    MILLRACE_MAY_SUSPEND {
-  ArgumentReader reader(arguments);
-  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+NodeTree NewMedium(ArgumentReader& reader, const Slot& slot) {
   NodeTree tree;
   tree.filename = reader.String("filename");
   tree.driver = reader.OptionalString("format").value_or("");
   const size_t mode = reader.OptionalEnum("read-only-mode", kReadOnlyModes).value_or(0);
   tree.is_read_only = mode == 0 ? slot.drive->is_read_only : mode == 1;
-  MILLRACE_ASSIGN_OR_RETURN(Attachment hold, layer.CoOpen(std::move(tree)));
+  return tree;
+}
+
+CommandResult CoChangeMedium(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_MAY_SUSPEND {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  MILLRACE_ASSIGN_OR_RETURN(Attachment hold, layer.CoOpen(NewMedium(reader, slot)));
   absl::Status status = CheckRemovable(slot);
   if (status.ok()) {
     MoveTray(layer, *slot.drive, true);
@@ -247,9 +252,15 @@ PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) MILLRACE_
 PlanResult PlanChangeMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
+  CommandPlan plan = PlanOfStep(StrCat("open '", reader.String("filename"), "'"));
+  {
+    GraphTransaction change(layer.graph());
+    MILLRACE_ASSIGN_OR_RETURN(StagedTree staged,
+                              layer.RehearseOpen(change, NewMedium(reader, slot)));
+    plan.unknown = std::move(staged.unknown);
+  }
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
-  CommandPlan plan = PlanOfStep(StrCat("open '", reader.String("filename"), "'"));
   plan.steps.push_back(TrayStep(slot, true));
   plan.steps.push_back(RemoveStep(slot));
   plan.steps.push_back(StrCat("put the new medium into '", slot.name, "', and close its tray"));

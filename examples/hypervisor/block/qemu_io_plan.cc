@@ -84,7 +84,10 @@ PlanResult PlanIo(BlockLayer& layer, const PlannedTarget& target, const QemuIoLi
   }
   if (!target.node.is_valid()) return FailedAs(request.name, ENOMEDIUM);
   if (request.is_invalid) return PlanOfLine(layer, line);  // only counted
-  return PlanWith(layer, target, PermissionsFor(request, target.drive), line);
+  MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan,
+                            PlanWith(layer, target, PermissionsFor(request, target.drive), line));
+  plan.unknown.push_back("whether the image takes that request, and what it answers");
+  return plan;
 }
 
 PlanResult PlanBreak(BlockLayer& layer, const PlannedTarget& target, const QemuIoLine& line)

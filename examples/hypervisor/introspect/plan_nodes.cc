@@ -7,6 +7,7 @@
 #include "examples/hypervisor/introspect/plan.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/graph_view.h"
 
 namespace millrace {
 namespace {
@@ -16,14 +17,16 @@ PlanResult PlanSnapshot(BlockLayer& layer, const json::object& arguments) MILLRA
   std::vector<PlannedSnapshot> planned(1);
   PreparedSnapshot& snapshot = planned[0].prepared;
   MILLRACE_ASSIGN_OR_RETURN(snapshot, PrepareSnapshot(layer, reader));
-  CommandPlan plan;
+  CommandPlan before;
   {
-    GraphTransaction change(layer.graph());
-    plan.before = ChainBelow(change, snapshot.node);
-    StageSnapshot(change, snapshot.overlay, snapshot.node);
-    plan.after = ChainBelow(change, snapshot.overlay);
+    GraphView view(layer.graph());
+    before.before = ChainBelow(view, snapshot.node);
   }
-  return PlanApply(layer, planned, std::move(plan));
+  MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan, PlanApply(layer, planned, std::move(before)));
+  GraphTransaction change(layer.graph());  // which could be, then
+  StageSnapshot(change, snapshot.overlay, snapshot.node);
+  plan.after = ChainBelow(change, snapshot.overlay);
+  return plan;
 }
 
 }  // namespace

@@ -89,7 +89,9 @@ PlanResult PlanServerStart(NbdPart& part, const json::object& arguments) {
   ArgumentReader reader(arguments);
   MILLRACE_RETURN_IF_ERROR(ReadServerOptions(part, reader, true).status());
   MILLRACE_RETURN_IF_ERROR(part.CheckIsNotRunning());
-  return PlanOfStep("listen for NBD clients");
+  CommandPlan plan = PlanOfStep("listen for NBD clients");
+  plan.unknown.push_back("whether the host lets it listen at that address");
+  return plan;
 }
 
 PlanResult PlanServerStop(const NbdPart& part) {

@@ -42,6 +42,13 @@ class PlannedGraph(PlanCase):
         self.assertEqual(plan['after'], 'spare <- top <- mid <- base')
         self.assertIn("make 'top' read-only", plan['steps'])
 
+    def test_a_snapshot_onto_itself_is_refused_and_looked_at_no_longer_than_that(self):
+        arguments = {'node': 'spare', 'overlay': 'spare'}
+        plan = self.ask('blockdev-snapshot', arguments)
+        self.assertFalse(plan['accepted'])
+        self.assertEqual(plan['error']['desc'],
+                         self.vm.qmp.execute('blockdev-snapshot', arguments)['error']['desc'])
+
     def test_a_snapshot_of_a_node_that_somebody_else_writes(self):
         """It stays writable."""
         self.vm.command('blockdev-add', driver='blkdebug', node_name='writer', image='spare',

@@ -103,7 +103,8 @@ class PlanOfLines(PlanCase):
         plan = self.line_is_done('block_resize drive0 2')
         self.assertNotEqual(plan['steps'], [])
         plan = self.line_is_done(f"nbd_server_start -a unix:{self.folder / 'nbd'}")
-        self.assertEqual(plan['unknown'], ['whether each drive can be exported'])
+        self.assertEqual(plan['unknown'], ['whether the host lets it listen at that address',
+                                           'whether each drive can be exported'])
         self.line_is_done('nbd_server_stop')
         plan = self.line_is_done('drive_del drive0')
         self.assertEqual(picture(plan['graph']), self.graph())

@@ -18,6 +18,10 @@ absl::StatusOr<std::unique_ptr<ChangeRecord>> ChangeRecord::Start(Graph& graph, 
   return record;
 }
 
+std::unique_ptr<ChangeRecord> ChangeRecord::OfNothing(uint64_t bytes, uint64_t granularity) {
+  return std::unique_ptr<ChangeRecord>(new ChangeRecord(bytes, granularity));
+}
+
 ChangeRecord::ChangeRecord(uint64_t bytes, uint64_t granularity)
     : bitmap_(std::make_unique<DirtyBitmap>(bytes, granularity)) {}
 

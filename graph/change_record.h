@@ -33,6 +33,8 @@ class ChangeRecord final : public ChangeListener {
   // FailedPrecondition (kStaleNode).
   static absl::StatusOr<std::unique_ptr<ChangeRecord>> Start(Graph& graph, NodeId node,
                                                              uint64_t granularity);
+  // Of no node, `bytes` long: what is merged into it is all that it holds.
+  static std::unique_ptr<ChangeRecord> OfNothing(uint64_t bytes, uint64_t granularity);
   // Whether writes are noted.
   bool is_recording() const { return is_recording_; }
   void SetRecording(bool records) { is_recording_ = records; }

@@ -134,7 +134,7 @@ void GraphTransaction::Fail(absl::Status status) {
 }
 
 GraphTransaction::Plan& GraphTransaction::Staging() {
-  MILLRACE_CHECK(plan_ != nullptr && !plan_->is_closed,
+  MILLRACE_CHECK(plan_ != nullptr && (!plan_->is_closed || plan_->is_rehearsal),
                  "an edit was staged after the transaction had been validated or committed");
   return *plan_;
 }
@@ -425,7 +425,9 @@ absl::Status GraphTransaction::Validate() {
 absl::Status GraphTransaction::Rehearse() {
   MILLRACE_CHECK(plan_ != nullptr, "a transaction was used after it had been applied");
   plan_->is_rehearsal = true;
-  return Validate();
+  MILLRACE_RETURN_IF_ERROR(Validate());
+  plan_->proposed.rehearsed_nodes = plan_->proposed.new_nodes.size();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<AppliedEdit> GraphTransaction::Commit() {

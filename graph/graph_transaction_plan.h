@@ -45,7 +45,7 @@ struct GraphTransaction::Plan {
   bool shows_the_same = false;
   bool is_validated = false;
   bool is_rehearsal = false;  // not to be applied: drains are not asked for
-  bool is_closed = false;     // validation has begun: nothing more can be staged
+  bool is_closed = false;     // validation has begun: nothing more can be staged to be applied
 };
 
 }  // namespace millrace

@@ -305,6 +305,7 @@ absl::btree_set<const Node*> NodesGoneIn(const ProposedGraph& plan,
        node = internals.nodes.After(*node)) {
     look_at(node);
   }
+  for (size_t i = 0; i < plan.rehearsed_nodes; ++i) look_at(plan.new_nodes[i].get());
   while (!work.empty()) {
     const Node* const above = work.back();
     work.pop_back();
@@ -325,7 +326,9 @@ std::vector<NodeId> GraphReader::Nodes() const {
     if (!gone.contains(node)) ids.push_back(node->id);
   }
   if (proposed_ != nullptr) {
-    for (const std::unique_ptr<Node>& node : proposed_->new_nodes) ids.push_back(node->id);
+    for (const std::unique_ptr<Node>& node : proposed_->new_nodes) {
+      if (!gone.contains(node.get())) ids.push_back(node->id);
+    }
   }
   return ids;
 }

@@ -60,6 +60,7 @@ class ProposedGraph {
 
   // What the transaction applies.
   std::vector<std::unique_ptr<Node>> new_nodes;
+  size_t rehearsed_nodes = 0;  // the new nodes that a rehearsal has found held
   std::vector<std::unique_ptr<Edge>> new_edges;
   std::vector<Edge*> new_root_edges;
   std::vector<std::pair<Edge*, Node*>> retargeted;  // existing edges, in order of staging

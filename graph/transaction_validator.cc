@@ -205,6 +205,8 @@ absl::Status TransactionValidator::DropOrphans() {
   plan_.orphans.clear();
   std::vector<Node*> left;  // each has lost somebody who pointed at it
   for (const auto& change : proposed_.retargeted) left.push_back(change.first->child);
+  for (size_t i = 0; i < proposed_.rehearsed_nodes; ++i)
+    left.push_back(proposed_.new_nodes[i].get());
   for (size_t i = 0; i < left.size(); ++i) {
     Node* node = left[i];
     MILLRACE_MUTANT(kR42) {  // a root that nobody but jobs holds is closed first, the jobs later
@@ -223,10 +225,11 @@ absl::Status TransactionValidator::DropOrphans() {
       proposed_.Retarget(edge, nullptr);
     }
   }
-  for (const std::unique_ptr<Node>& node : proposed_.new_nodes) {
-    if (proposed_.ParentsOf(*node).empty()) {
+  for (size_t i = proposed_.rehearsed_nodes; i < proposed_.new_nodes.size(); ++i) {
+    const Node& node = *proposed_.new_nodes[i];
+    if (proposed_.ParentsOf(node).empty()) {
       return absl::InvalidArgumentError(
-          StrCat("cannot add node '", node->name, "': nothing would hold it; attach to it"));
+          StrCat("cannot add node '", node.name, "': nothing would hold it; attach to it"));
     }
   }
   return absl::OkStatus();

@@ -106,6 +106,35 @@ TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
   });
 }
 
+// Edits that would follow one another: what one has put there the next may let go of, and a plan
+// shows it no longer.
+TEST_F(TransactionRehearsalTest, WhatWasRehearsedMayBeLetGoOfByWhatIsStagedAfterIt) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    {
+      GraphTransaction change(*graph_);
+      const NodeId file = change.AddNode(MakeMemoryDriver({}), {.name = "file"});
+      const NodeId disk = AddOverlay(change, "disk");
+      change.AddChild(disk, Role::kPrimary, file);
+      Attachment hold = change.Attach(disk, Keep(me_));
+      EXPECT_TRUE(change.Rehearse().ok());
+      change.SetBacking(disk, chain.nodes[2], std::nullopt);
+      EXPECT_TRUE(change.Rehearse().ok());
+      EXPECT_EQ(change.Nodes().size(), 5u);
+      change.Detach(hold);
+      EXPECT_TRUE(change.Rehearse().ok());
+      EXPECT_EQ(change.Nodes(), chain.nodes);
+      EXPECT_TRUE(change.Resolve(chain.nodes[2])->parents().empty());
+      // What nobody has held yet is refused as before.
+      change.AddNode(MakeMemoryDriver({}), {.name = "nobody's"});
+      EXPECT_FALSE(change.Rehearse().ok());
+    }
+    EXPECT_EQ(chain.Shape(*graph_), "n2 <- n1 <- n0");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(TransactionRehearsalTest, WhatWasRehearsedIsNeverApplied) {
   EXPECT_DEATH(
       Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {

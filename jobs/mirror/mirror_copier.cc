@@ -11,6 +11,8 @@
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/engine/scheduler/exploration_site.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/map_image.h"
 #include "millrace/jobs/copy/copy_tuning.h"
 
 namespace millrace {
@@ -35,6 +37,12 @@ uint64_t PieceBytesMax(uint64_t buffer_bytes, uint64_t granularity) {
   const uint64_t share = std::clamp(buffer_bytes / MirrorCopier::kBatchesMax,
                                     MirrorCopier::kPieceBytesMax, kPieceBytesLimit);
   return std::max(AlignDown(std::min(share, buffer_bytes), granularity), granularity);
+}
+
+bool IsRaw(Graph& graph, NodeId layer) MILLRACE_OPENS_VIEW {
+  const GraphView view(graph);
+  const absl::StatusOr<NodeView> node = view.Resolve(layer);
+  return node.ok() && node->driver_name() == "raw";
 }
 
 }  // namespace
@@ -193,10 +201,23 @@ uint64_t MirrorCopier::BytesInSource(ByteRange area) const {
   return std::min(area.bytes, end - area.offset);
 }
 
+void MirrorCopier::CoLookForHole(uint64_t offset, AllocationRun* run) {
+  const absl::StatusOr<MapExtent> extent = CoMapStart(source_, ByteRange(offset, run->bytes));
+  // What cannot be told is read; so is what another layer has by now.
+  if (!extent.ok() || extent->layer != run->layer) return;
+  run->bytes = std::min(run->bytes, extent->bytes);
+  run->is_zero = extent->is_zero;
+}
+
 absl::StatusOr<AllocationRun> MirrorCopier::CoLookAtSource(ByteRange area) {
   const uint64_t inside = BytesInSource(area);
   if (inside > 0) {
-    return source_.CoAllocation(ByteRange(area.offset, inside), NodeId(), options_.lowest);
+    MILLRACE_ASSIGN_OR_RETURN(
+        AllocationRun run,
+        source_.CoAllocation(ByteRange(area.offset, inside), NodeId(), options_.lowest));
+    if (run.is_allocated && !run.is_zero && IsRaw(graph_, run.layer))
+      CoLookForHole(area.offset, &run);
+    return run;
   }
   AllocationRun behind;
   behind.bytes = area.bytes;

@@ -135,6 +135,8 @@ class MirrorCopier {
   // behind its end is zeroes. It stays as it is while pieces are in flight.
   uint64_t BytesInSource(ByteRange area) const;
   absl::StatusOr<AllocationRun> CoLookAtSource(ByteRange area) MILLRACE_MAY_SUSPEND;
+  // A hole in a raw image's file is not read: where the run begins with one it is cut to that.
+  void CoLookForHole(uint64_t offset, AllocationRun* run) MILLRACE_MAY_SUSPEND;
   // Decides how the start of the piece's range is copied, and lets go of the rest.
   absl::Status CoDecide(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;
   void CoPerform(MirrorPiece& piece) MILLRACE_MAY_SUSPEND;

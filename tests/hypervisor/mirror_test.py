@@ -475,3 +475,48 @@ class QuorumMember(Case):
         self.wait_ended('mirror', error='Operation not permitted')
         self.assertEqual(self.members(), ['img0', 'img1'])
         self.assertEqual(self.vm.errors().partition(': ')[2], self.END + '\n')
+
+
+class SparseRaw(Case):
+    """A raw disk that is mostly holes: its copy has the same data, and holes where it has."""
+
+    size = 64 * MIB
+
+    def setUp(self):
+        super().setUp()
+        self.raw = self.images.create('raw.img', self.size, 'raw')
+        self.images.io('raw.img', 'write -P 1 0 64K', 'write -P 2 10M 128K', 'write -P 3 65472K 64K',
+                       image_format='raw')
+
+    def kinds(self, name, image_format='raw'):
+        """(start, length, whether there are data), neighbours merged."""
+        runs = []
+        for run in json.loads(self.images.run('qemu-img', 'map', '--output=json', '-f', image_format,
+                                              self.images.path(name))):
+            if runs and runs[-1][2] == run['data']:
+                runs[-1][1] += run['length']
+            else:
+                runs.append([run['start'], run['length'], run['data']])
+        return runs
+
+    def copy(self, source, source_format, target_format):
+        self.vm.drive(source, 'node-name=top', image_format=source_format).launch()
+        self.images.create('target.img', self.size, target_format)
+        self.vm.command('blockdev-add', driver=target_format, node_name='target', file={
+            'driver': 'file', 'filename': self.images.path('target.img')})
+        self.vm.command('blockdev-mirror', device='drive0', target='target', sync='full',
+                        job_id='mirror')
+        self.complete('mirror', 'mirror')
+        self.assertEqual(self.vm.quit(), 0)
+
+    def test_to_a_raw_file(self):
+        self.copy(self.raw, 'raw', 'raw')
+        self.assertTrue(self.images.same_content('raw.img', 'target.img', ('raw', 'raw')))
+        self.assertEqual(self.kinds('target.img'), self.kinds('raw.img'))
+
+    def test_below_an_overlay_to_qcow2(self):
+        top = self.images.create('top.img', backing=self.raw, backing_format='raw')
+        self.images.io('top.img', 'write -P 9 20M 64K')
+        self.copy(top, 'qcow2', 'qcow2')
+        self.assertTrue(self.images.same_content('top.img', 'target.img'))
+        self.assertEqual(self.kinds('target.img', 'qcow2'), self.kinds('top.img', 'qcow2'))

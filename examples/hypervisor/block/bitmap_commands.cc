@@ -23,16 +23,28 @@ constexpr uint64_t kGranularityMin = 4096;
 constexpr uint64_t kGranularityMax = 65536;
 constexpr size_t kNameBytesMax = 1023;
 
+// Where a command looks.
+struct Place {
+  BlockLayer& layer;
+  const GraphReader& at;
+  const PlannedLengths& planned;
+};
+
+absl::StatusOr<std::unique_ptr<ChangeRecord>> StartRecord(const Place& place, NodeId node,
+                                                          uint64_t granularity) {
+  const auto planned = place.planned.find(node);
+  if (planned != place.planned.end()) return ChangeRecord::OfNothing(planned->second, granularity);
+  return ChangeRecord::Start(place.layer.graph(), node, granularity);
+}
+
 // The image's clusters, within bounds.
-uint64_t UsualGranularity(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  absl::StatusOr<NodeView> node = view.Resolve(id);
+uint64_t UsualGranularity(const GraphReader& at, NodeId id) {
+  const absl::StatusOr<NodeView> node = at.Resolve(id);
   const uint64_t cluster = node.ok() ? node->cluster_bytes() : 0;
   return cluster == 0 ? kGranularityMax : std::clamp(cluster, kGranularityMin, kGranularityMax);
 }
 
-absl::StatusOr<BitmapUndo> AddBitmap(BlockLayer& layer, ArgumentReader& reader)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<BitmapUndo> AddBitmap(const Place& place, ArgumentReader& reader) {
   const std::string node_name = reader.String("node");
   const std::string name = reader.String("name");
   const std::optional<uint64_t> given = reader.OptionalUint32("granularity");
@@ -40,8 +52,9 @@ absl::StatusOr<BitmapUndo> AddBitmap(BlockLayer& layer, ArgumentReader& reader)
   const bool is_disabled = reader.OptionalBool("disabled").value_or(false);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   if (name.empty()) return GenericError("Bitmap name cannot be empty");
-  MILLRACE_ASSIGN_OR_RETURN(const NodeId node, layer.FindDeviceOrNode(node_name));
-  const uint64_t granularity = given.value_or(UsualGranularity(layer, node));
+  MILLRACE_ASSIGN_OR_RETURN(const NodeId node,
+                            place.layer.FindNode(place.at, node_name, node_name));
+  const uint64_t granularity = given.value_or(UsualGranularity(place.at, node));
   if (!IsPowerOfTwo(granularity) || granularity < DirtyBitmap::kGranularityMin) {
     return GenericError("Granularity must be power of 2 and at least 512");
   }
@@ -52,10 +65,10 @@ absl::StatusOr<BitmapUndo> AddBitmap(BlockLayer& layer, ArgumentReader& reader)
                                "millraced live in memory; leave 'persistent' out"));
   }
   MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<ChangeRecord> record,
-                            ChangeRecord::Start(layer.graph(), node, granularity));
+                            StartRecord(place, node, granularity));
   record->SetRecording(!is_disabled);
-  MILLRACE_RETURN_IF_ERROR(layer.bitmaps().Add(node, name, std::move(record)));
-  return BitmapUndo([&layer, node, name] { layer.bitmaps().Take(node, name); });
+  MILLRACE_RETURN_IF_ERROR(place.layer.bitmaps().Add(node, name, std::move(record)));
+  return BitmapUndo([&layer = place.layer, node, name] { layer.bitmaps().Take(node, name); });
 }
 
 struct Named {
@@ -63,48 +76,46 @@ struct Named {
   UserBitmap* bitmap = nullptr;
 };
 
-absl::StatusOr<Named> FindNamed(BlockLayer& layer, const std::string& node_name,
-                                const std::string& name) MILLRACE_OPENS_VIEW {
-  const absl::StatusOr<NodeId> node = layer.FindDeviceOrNode(node_name);
+absl::StatusOr<Named> FindNamed(const Place& place, const std::string& node_name,
+                                const std::string& name) {
+  const absl::StatusOr<NodeId> node = place.layer.FindNode(place.at, node_name, node_name);
   if (!node.ok()) return GenericError(StrCat("Node '", node_name, "' not found"));
-  MILLRACE_ASSIGN_OR_RETURN(UserBitmap* const bitmap, layer.bitmaps().Find(*node, name));
+  MILLRACE_ASSIGN_OR_RETURN(UserBitmap* const bitmap, place.layer.bitmaps().Find(*node, name));
   return Named{*node, bitmap};
 }
 
-absl::StatusOr<Named> ReadNamed(BlockLayer& layer, ArgumentReader& reader) MILLRACE_OPENS_VIEW {
+absl::StatusOr<Named> ReadNamed(const Place& place, ArgumentReader& reader) {
   const std::string node = reader.String("node");
   const std::string name = reader.String("name");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  return FindNamed(layer, node, name);
+  return FindNamed(place, node, name);
 }
 
-absl::StatusOr<BitmapUndo> RemoveBitmap(BlockLayer& layer, ArgumentReader& reader)
-    MILLRACE_OPENS_VIEW {
-  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+absl::StatusOr<BitmapUndo> RemoveBitmap(const Place& place, ArgumentReader& reader) {
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(place, reader));
   // It goes on recording until nothing can bring it back.
-  std::shared_ptr<UserBitmap> taken = layer.bitmaps().Take(named.node, named.bitmap->name);
-  return BitmapUndo([&layer, taken] {
+  std::shared_ptr<UserBitmap> taken = place.layer.bitmaps().Take(named.node, named.bitmap->name);
+  return BitmapUndo([&layer = place.layer, taken] {
     auto again = std::make_unique<UserBitmap>(std::move(*taken));
     layer.bitmaps().PutBack(std::move(again));
   });
 }
 
 // What a record holds now, to be put back.
-absl::StatusOr<std::shared_ptr<ChangeRecord>> Copy(BlockLayer& layer, const Named& named)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<std::shared_ptr<ChangeRecord>> Copy(const Place& place, const Named& named) {
   const ChangeRecord& record = *named.bitmap->record;
-  MILLRACE_ASSIGN_OR_RETURN(
-      std::unique_ptr<ChangeRecord> copy,
-      ChangeRecord::Start(layer.graph(), named.node, record.bitmap().granularity()));
+  MILLRACE_ASSIGN_OR_RETURN(std::unique_ptr<ChangeRecord> copy,
+                            StartRecord(place, named.node, record.bitmap().granularity()));
   copy->Merge(record);
   // What is written from now on belongs to it, too, if it comes back.
   copy->SetRecording(record.is_recording());
   return std::shared_ptr<ChangeRecord>(std::move(copy));
 }
 
-BitmapUndo PutContentBack(BlockLayer& layer, const Named& named,
+BitmapUndo PutContentBack(const Place& place, const Named& named,
                           std::shared_ptr<ChangeRecord> content) {
-  return [&layer, node = named.node, name = named.bitmap->name, content = std::move(content)] {
+  return [&layer = place.layer, node = named.node, name = named.bitmap->name,
+          content = std::move(content)] {
     const absl::StatusOr<UserBitmap*> bitmap = layer.bitmaps().Find(node, name);
     if (!bitmap.ok()) return;
     (*bitmap)->record->Clear();
@@ -112,59 +123,57 @@ BitmapUndo PutContentBack(BlockLayer& layer, const Named& named,
   };
 }
 
-absl::StatusOr<BitmapUndo> ClearBitmap(BlockLayer& layer, ArgumentReader& reader)
-    MILLRACE_OPENS_VIEW {
-  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
-  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<ChangeRecord> content, Copy(layer, named));
+absl::StatusOr<BitmapUndo> ClearBitmap(const Place& place, ArgumentReader& reader) {
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(place, reader));
+  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<ChangeRecord> content, Copy(place, named));
   named.bitmap->record->Clear();
-  return PutContentBack(layer, named, std::move(content));
+  return PutContentBack(place, named, std::move(content));
 }
 
-absl::StatusOr<BitmapUndo> SetRecording(BlockLayer& layer, ArgumentReader& reader, bool records)
-    MILLRACE_OPENS_VIEW {
-  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+absl::StatusOr<BitmapUndo> SetRecording(const Place& place, ArgumentReader& reader, bool records) {
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(place, reader));
   const bool was_recording = named.bitmap->record->is_recording();
   named.bitmap->record->SetRecording(records);
-  return BitmapUndo([&layer, node = named.node, name = named.bitmap->name, was_recording] {
-    const absl::StatusOr<UserBitmap*> bitmap = layer.bitmaps().Find(node, name);
-    if (bitmap.ok()) (*bitmap)->record->SetRecording(was_recording);
-  });
+  return BitmapUndo(
+      [&layer = place.layer, node = named.node, name = named.bitmap->name, was_recording] {
+        const absl::StatusOr<UserBitmap*> bitmap = layer.bitmaps().Find(node, name);
+        if (bitmap.ok()) (*bitmap)->record->SetRecording(was_recording);
+      });
 }
 
 // A source is a name on the target's node, or {node, name}.
-absl::StatusOr<Named> ReadSource(BlockLayer& layer, ArgumentReader& reader, const std::string& node,
-                                 size_t index, const json::value& value) MILLRACE_OPENS_VIEW {
-  if (value.is_string()) return FindNamed(layer, node, std::string(View(value.get_string())));
-  const std::string place = StrCat("bitmaps[", index, "]");
+absl::StatusOr<Named> ReadSource(const Place& place, ArgumentReader& reader,
+                                 const std::string& node, size_t index, const json::value& value) {
+  if (value.is_string()) return FindNamed(place, node, std::string(View(value.get_string())));
+  const std::string element = StrCat("bitmaps[", index, "]");
   if (!value.is_object()) {
     return GenericError(
-        StrCat("Invalid parameter type for '", place, "', expected: BlockDirtyBitmapOrStr"));
+        StrCat("Invalid parameter type for '", element, "', expected: BlockDirtyBitmapOrStr"));
   }
-  ArgumentReader source = reader.Nested(place, value.get_object());
-  return ReadNamed(layer, source);
+  ArgumentReader source = reader.Nested(element, value.get_object());
+  return ReadNamed(place, source);
 }
 
-absl::StatusOr<BitmapUndo> MergeBitmaps(BlockLayer& layer, ArgumentReader& reader)
-    MILLRACE_OPENS_VIEW {
+absl::StatusOr<BitmapUndo> MergeBitmaps(const Place& place, ArgumentReader& reader) {
   const std::string node = reader.String("node");
   const std::string target_name = reader.String("target");
   const json::array* const list = reader.OptionalArray("bitmaps");
   if (list == nullptr) reader.FailMissing("bitmaps");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  MILLRACE_ASSIGN_OR_RETURN(const Named target, FindNamed(layer, node, target_name));
+  MILLRACE_ASSIGN_OR_RETURN(const Named target, FindNamed(place, node, target_name));
   ChangeRecord& record = *target.bitmap->record;
   std::vector<const ChangeRecord*> sources;
   for (size_t i = 0; i < list->size(); ++i) {
-    MILLRACE_ASSIGN_OR_RETURN(const Named source, ReadSource(layer, reader, node, i, (*list)[i]));
+    MILLRACE_ASSIGN_OR_RETURN(const Named source, ReadSource(place, reader, node, i, (*list)[i]));
     if (source.bitmap->record->bitmap().bytes() != record.bitmap().bytes()) {
       return GenericError(StrCat("Bitmaps are of different sizes (destination size is ",
                                  record.bitmap().bytes(), ") and can't be merged"));
     }
     sources.push_back(source.bitmap->record.get());
   }
-  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<ChangeRecord> content, Copy(layer, target));
+  MILLRACE_ASSIGN_OR_RETURN(std::shared_ptr<ChangeRecord> content, Copy(place, target));
   for (const ChangeRecord* source : sources) record.Merge(*source);
-  return PutContentBack(layer, target, std::move(content));
+  return PutContentBack(place, target, std::move(content));
 }
 
 std::vector<ArgumentSpec> ArgumentsOf(std::string_view command) {
@@ -183,7 +192,8 @@ std::vector<ArgumentSpec> ArgumentsOf(std::string_view command) {
 PlanResult PlanBitmapCommand(BlockLayer& layer, std::string_view name, const json::object& given)
     MILLRACE_OPENS_VIEW {
   ArgumentReader reader(given);
-  MILLRACE_ASSIGN_OR_RETURN(const BitmapUndo undo, ChangeBitmaps(layer, name, reader));
+  const GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const BitmapUndo undo, ChangeBitmaps(layer, view, name, reader));
   undo();
   return PlanOfStep(StrCat("carry out ", name));
 }
@@ -194,7 +204,8 @@ absl::StatusOr<uint64_t> CountHashedWords(BlockLayer& layer, const json::object&
     MILLRACE_OPENS_VIEW {
   constexpr uint64_t kWordsMax = (uint64_t{1} << 30) / sizeof(uint64_t);
   ArgumentReader reader(given);
-  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  const GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed({layer, view, {}}, reader));
   const DirtyBitmap& bitmap = named.bitmap->record->bitmap();
   const uint64_t granules = AlignUp(bitmap.bytes(), bitmap.granularity()) / bitmap.granularity();
   const uint64_t words = std::max<uint64_t>(AlignUp(granules, 64) / 64, 1);
@@ -207,7 +218,8 @@ absl::StatusOr<uint64_t> CountHashedWords(BlockLayer& layer, const json::object&
 absl::Status HashWords(BlockLayer& layer, const json::object& given, uint64_t first, uint64_t words,
                        Sha256* hash) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(given);
-  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed(layer, reader));
+  const GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const Named named, ReadNamed({layer, view, {}}, reader));
   const DirtyBitmap& bitmap = named.bitmap->record->bitmap();
   const uint64_t granularity = bitmap.granularity();
   const uint64_t from = first * 64;  // in granules
@@ -242,13 +254,15 @@ CommandResult CoHashBitmap(BlockLayer& layer, const json::object& given) MILLRAC
 
 }  // namespace
 
-absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, std::string_view action,
-                                         ArgumentReader& reader) {
-  if (action == "block-dirty-bitmap-add") return AddBitmap(layer, reader);
-  if (action == "block-dirty-bitmap-remove") return RemoveBitmap(layer, reader);
-  if (action == "block-dirty-bitmap-clear") return ClearBitmap(layer, reader);
-  if (action == "block-dirty-bitmap-merge") return MergeBitmaps(layer, reader);
-  return SetRecording(layer, reader, action == "block-dirty-bitmap-enable");
+absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, const GraphReader& at,
+                                         std::string_view action, ArgumentReader& reader,
+                                         const PlannedLengths& planned) {
+  const Place place{layer, at, planned};
+  if (action == "block-dirty-bitmap-add") return AddBitmap(place, reader);
+  if (action == "block-dirty-bitmap-remove") return RemoveBitmap(place, reader);
+  if (action == "block-dirty-bitmap-clear") return ClearBitmap(place, reader);
+  if (action == "block-dirty-bitmap-merge") return MergeBitmaps(place, reader);
+  return SetRecording(place, reader, action == "block-dirty-bitmap-enable");
 }
 
 void RegisterBitmapCommands(BlockLayer& layer) {
@@ -265,8 +279,9 @@ void RegisterBitmapCommands(BlockLayer& layer) {
                                     .handler = [&layer, name](const json::object& arguments)
                                                    MILLRACE_MAY_SUSPEND -> CommandResult {
                                       ArgumentReader reader(arguments);
+                                      const GraphView view(layer.graph());
                                       MILLRACE_RETURN_IF_ERROR(
-                                          ChangeBitmaps(layer, name, reader).status());
+                                          ChangeBitmaps(layer, view, name, reader).status());
                                       return json::object();
                                     }});
     layer.host().commands.SetPlanner(std::string(name),

@@ -463,6 +463,11 @@ PlanResult BlockLayer::PlanLetGoOfNode(std::string_view name) {
 
 absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string_view node_name) {
   GraphView view(graph_);
+  return FindNode(view, device, node_name);
+}
+
+absl::StatusOr<NodeId> BlockLayer::FindNode(const GraphReader& at, std::string_view device,
+                                            std::string_view node_name) const {
   if (!device.empty()) {
     if (const Drive* drive = FindDrive(device)) {
       if (drive->backend.is_attached()) return drive->backend.node();
@@ -471,7 +476,7 @@ absl::StatusOr<NodeId> BlockLayer::FindNode(std::string_view device, std::string
     }
   }
   if (!node_name.empty()) {
-    if (absl::StatusOr<NodeView> node = view.Find(node_name); node.ok()) return node->id();
+    if (absl::StatusOr<NodeView> node = at.Find(node_name); node.ok()) return node->id();
   }
   return RefuseUnknownNode(
       node_name.empty() ? device : node_name,

@@ -188,6 +188,9 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // "Cannot find device='x' nor node-name='y'"; either may be empty.
   absl::StatusOr<NodeId> FindNode(std::string_view device, std::string_view node_name)
       MILLRACE_OPENS_VIEW;
+  // The same where a plan has got to; it knows the names of nodes that it makes.
+  absl::StatusOr<NodeId> FindNode(const GraphReader& at, std::string_view device,
+                                  std::string_view node_name) const;
   // A device or a node of this name.
   absl::StatusOr<NodeId> FindDeviceOrNode(std::string_view name) MILLRACE_OPENS_VIEW;
   // Also of a node that is gone.

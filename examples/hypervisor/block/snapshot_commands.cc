@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,8 +11,8 @@
 #include "examples/hypervisor/block/driver_schemas.h"
 #include "examples/hypervisor/block/image_creation.h"
 #include "examples/hypervisor/block/node_checks.h"
-#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
+#include "examples/hypervisor/block/snapshot_plans.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
@@ -24,7 +23,6 @@
 #include "millrace/graph/image_tools.h"
 #include "millrace/graph/io/open_gate.h"
 #include "millrace/graph/open_node.h"
-#include "millrace/graph/open_tree.h"
 #include "millrace/graph/operation_claim.h"
 
 namespace millrace {
@@ -33,14 +31,8 @@ namespace {
 constexpr std::string_view kOtherOverlay =
     "add an image of a format with backing files, with \"backing\": null, and use that";
 
-std::string NameOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() ? node->name() : std::string();
-}
-
-absl::Status RefuseBelow(BlockLayer& layer, const PreparedSnapshot& earlier) MILLRACE_OPENS_VIEW {
-  const std::string name = NameOf(layer, earlier.node);
+absl::Status RefuseBelow(const GraphReader& at, const PreparedSnapshot& earlier) {
+  const std::string name = NodeNameAt(at, earlier.node);
   return Refuse({.reason = ConflictReason::kNodeInUse,
                  .object = name,
                  .holders = {{.id = earlier.overlay_name, .type = "node", .as = "backing"}},
@@ -49,47 +41,36 @@ absl::Status RefuseBelow(BlockLayer& layer, const PreparedSnapshot& earlier) MIL
                        earlier.overlay_name, "'"));
 }
 
-absl::Status CheckMaySnapshot(BlockLayer& layer, NodeId node) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView image, view.Resolve(node));
+absl::Status CheckMaySnapshot(const GraphReader& at, NodeId node) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView image, at.Resolve(node));
   return CheckIsFree(image, Operation::kSnapshot);
 }
 
 // Where an overlay goes.
 struct SnapshotPlace {
   NodeId node;
-  std::string planned_base;  // SnapshotRequest's, as the next
   bool is_new_overlay = false;
 };
 
-absl::StatusOr<SnapshotPlace> FindPlace(BlockLayer& layer, const EarlierSnapshots& earlier,
-                                        const std::string& device, const std::string& node_name)
-    MILLRACE_OPENS_VIEW {
-  for (const PreparedSnapshot& each : earlier) {
-    if (each.overlay.is_valid() || each.overlay_name.empty()) continue;
-    if (each.overlay_name == node_name) return SnapshotPlace{each.node, node_name};
-  }
+absl::StatusOr<SnapshotPlace> FindPlace(const BlockLayer& layer, const GraphReader& at,
+                                        const EarlierSnapshots& earlier, const std::string& device,
+                                        const std::string& node_name) {
   SnapshotPlace place;
-  MILLRACE_ASSIGN_OR_RETURN(place.node, layer.FindNode(device, node_name));
+  MILLRACE_ASSIGN_OR_RETURN(place.node, layer.FindNode(at, device, node_name));
   const bool is_drive = !device.empty() && layer.FindDrive(device) != nullptr;
   for (const PreparedSnapshot& each : earlier) {
     if (each.node != place.node) continue;
-    if (!is_drive) return RefuseBelow(layer, each);
-    if (each.overlay.is_valid()) {
-      place.node = each.overlay;
-    } else {
-      place.planned_base = each.overlay_name;
-    }
+    if (!is_drive) return RefuseBelow(at, each);
+    place.node = each.overlay;
   }
   for (const PreparedSnapshot& each : earlier) {
-    if (each.overlay.is_valid() && each.overlay == place.node) place.is_new_overlay = true;
+    if (each.overlay == place.node) place.is_new_overlay = true;
   }
   return place;
 }
 
-absl::Status CheckOverlay(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView overlay, view.Resolve(id));
+absl::Status CheckOverlay(BlockLayer& layer, const GraphReader& at, NodeId id) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView overlay, at.Resolve(id));
   // Whoever only writes to it, as a mirror to its target, does not mind what shines through.
   if (overlay.cumulative_permissions().used.Contains(kConsistentRead)) {
     return RefuseForHolders(ConflictReason::kNodeInUse, overlay.name(),
@@ -144,26 +125,6 @@ absl::Status CoAppend(BlockLayer& layer, const std::vector<PreparedSnapshot>& sn
 
 // ---- blockdev-snapshot-sync --------------------------------------------------------------------
 
-absl::StatusOr<CreateImageOptions> OverlayImage(BlockLayer& layer, const SnapshotRequest& request)
-    MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(request.node));
-  CreateImageOptions image;
-  image.path = request.filename;
-  image.format = request.format;
-  image.overwrites = true;
-  image.qcow2.bytes = node.bytes();
-  const NodeView base = SkipFilters(node);
-  image.qcow2.backing_filename = base.filename();
-  if (request.is_on_new_overlay) {
-    // It was opened without its backing, and would tell of itself as of an image that has none.
-    const std::optional<NodeView> file = base.Child(Role::kPrimary);
-    if (file) image.qcow2.backing_filename = file->filename();
-  }
-  image.qcow2.backing_format = std::string(base.driver_name());
-  return image;
-}
-
 // Of names with a protocol in front; images are made in files.
 absl::Status CheckProtocol(std::string_view filename) {
   const std::string_view protocol = filename.substr(0, filename.find(':'));
@@ -202,15 +163,22 @@ absl::Status CheckNewName(const BlockLayer& layer, const std::optional<std::stri
                 StrCat("node-name=", *name, " is conflicting with a device id"));
 }
 
-absl::Status CheckOverlayImage(const CreateImageOptions& image) {
-  if (image.path != image.qcow2.backing_filename) return absl::OkStatus();
-  return GenericError(
-      "Error: Trying to create an image with the same filename as the backing file");
+absl::StatusOr<CreateImageOptions> OverlayImageNow(BlockLayer& layer,
+                                                   const SnapshotRequest& request)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  return OverlayImage(view, request);
+}
+
+absl::StatusOr<SnapshotRequest> ReadSnapshotSyncNow(BlockLayer& layer, ArgumentReader& reader,
+                                                    const EarlierSnapshots& earlier)
+    MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  return ReadSnapshotSync(layer, view, reader, earlier);
 }
 
 absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
-  MILLRACE_RETURN_IF_ERROR(CheckOverlayImage(image));
+  MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImageNow(layer, request));
   absl::Status status = CoFormatImage(layer, image);
   if (!CarriesErrno(status)) return status;
   if (ErrnoOf(status) == EAGAIN) {
@@ -220,17 +188,10 @@ absl::Status CoMakeOverlay(BlockLayer& layer, const SnapshotRequest& request) MI
       StrCat("Could not create '", request.filename, "': ", ErrnoText(ErrnoOf(status))));
 }
 
-// QEMU does not reopen quorums.
-bool MayBecomeReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+bool BecomesReadOnlyNow(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   GraphView view(layer.graph());
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->driver_name() != "quorum";
-}
-
-bool IsReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  absl::StatusOr<NodeView> node = view.Resolve(id);
-  return node.ok() && node->is_read_only();
+  const absl::StatusOr<NodeView> node = view.Resolve(id);
+  return node.ok() && BecomesReadOnly(*node);
 }
 
 // A file of its own, that is: a folder or a device is none to overwrite.
@@ -239,31 +200,23 @@ bool IsThere(const std::string& filename) {
   return stat(filename.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
-NodeTree OverlayTree(const SnapshotRequest& request) {
-  NodeTree tree;
-  tree.driver = request.format;
-  if (request.name_error.ok()) tree.node_name = request.node_name;
-  tree.filename = request.filename;
-  // The name of an image that is there may be any name.
-  tree.is_plain_path = request.creates;
-  tree.is_read_only = request.is_read_only;
-  tree.children.push_back({"backing", "", nullptr});
-  return tree;
+// What the graph tells of the overlay now that it is open.
+absl::Status LookAtNewOverlay(BlockLayer& layer, const SnapshotRequest& request,
+                              PreparedSnapshot* prepared) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  prepared->overlay_name = NodeNameAt(view, prepared->overlay);
+  return CheckNewOverlay(layer, view, request, prepared->overlay);
 }
 
-absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, SnapshotRequest request)
+absl::StatusOr<PreparedSnapshot> CoOpenOverlay(BlockLayer& layer, const SnapshotRequest& request)
     MILLRACE_MAY_SUSPEND {
-  request.is_read_only = IsReadOnly(layer, request.node);
-  const bool has_name = request.name_error.ok();
-  // A file that stands there is not to be overwritten for a name that no node can have.
-  if (!has_name && request.creates && IsThere(request.filename)) return request.name_error;
+  MILLRACE_RETURN_IF_ERROR(CheckNameOfOverlay(request));
   if (request.creates) MILLRACE_RETURN_IF_ERROR(CoMakeOverlay(layer, request));
   PreparedSnapshot prepared;
   MILLRACE_ASSIGN_OR_RETURN(prepared.hold, layer.CoOpen(OverlayTree(request)));
   prepared.node = request.node;
   prepared.overlay = prepared.hold.node();
-  prepared.overlay_name = NameOf(layer, prepared.overlay);
-  absl::Status status = has_name ? CheckOverlay(layer, prepared.overlay) : request.name_error;
+  absl::Status status = LookAtNewOverlay(layer, request, &prepared);
   if (status.ok()) return prepared;
   prepared.hold.CoDetach();
   return status;
@@ -279,7 +232,7 @@ absl::Status CoTake(BlockLayer& layer, absl::StatusOr<PreparedSnapshot> prepared
 
 CommandResult CoSnapshot(BlockLayer& layer, const json::object& arguments) MILLRACE_MAY_SUSPEND {
   ArgumentReader reader(arguments);
-  MILLRACE_RETURN_IF_ERROR(CoTake(layer, PrepareSnapshot(layer, reader)));
+  MILLRACE_RETURN_IF_ERROR(CoTake(layer, PrepareSnapshotNow(layer, reader)));
   return json::object();
 }
 
@@ -292,23 +245,30 @@ CommandResult CoSnapshotSync(BlockLayer& layer, const json::object& arguments)
 
 }  // namespace
 
-absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader,
+absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, const GraphReader& at,
+                                                 ArgumentReader& reader,
                                                  const EarlierSnapshots& earlier) {
   const std::string node_name = reader.String("node");
   const std::string overlay_name = reader.String("overlay");
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
   PreparedSnapshot prepared;
   MILLRACE_ASSIGN_OR_RETURN(const SnapshotPlace place,
-                            FindPlace(layer, earlier, node_name, node_name));
+                            FindPlace(layer, at, earlier, node_name, node_name));
   prepared.node = place.node;
-  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, prepared.node));
-  MILLRACE_ASSIGN_OR_RETURN(prepared.overlay, layer.FindDeviceOrNode(overlay_name));
-  prepared.overlay_name = NameOf(layer, prepared.overlay);
-  MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, prepared.overlay));
+  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(at, prepared.node));
+  MILLRACE_ASSIGN_OR_RETURN(prepared.overlay, layer.FindNode(at, overlay_name, overlay_name));
+  prepared.overlay_name = NodeNameAt(at, prepared.overlay);
+  MILLRACE_RETURN_IF_ERROR(CheckOverlay(layer, at, prepared.overlay));
+  for (const PreparedSnapshot& each : earlier) {
+    if (each.overlay != prepared.overlay) continue;
+    return Refuse(ConflictReason::kNodeInUse, overlay_name, "The overlay is already in use",
+                  "name another overlay: an earlier action has this one");
+  }
   return prepared;
 }
 
-absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
+absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, const GraphReader& at,
+                                                 ArgumentReader& reader,
                                                  const EarlierSnapshots& earlier) {
   constexpr std::string_view kModes[] = {"existing", "absolute-paths"};
   const std::string device = reader.OptionalString("device").value_or("");
@@ -320,131 +280,87 @@ absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentRead
   request.format = reader.OptionalString("format").value_or("qcow2");
   request.creates = reader.OptionalEnum("mode", kModes).value_or(1) == 1;
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  MILLRACE_ASSIGN_OR_RETURN(SnapshotPlace place,
-                            FindPlace(layer, earlier, device, node_name.value_or("")));
+  MILLRACE_ASSIGN_OR_RETURN(const SnapshotPlace place,
+                            FindPlace(layer, at, earlier, device, node_name.value_or("")));
   request.node = place.node;
-  request.planned_base = std::move(place.planned_base);
   request.is_on_new_overlay = place.is_new_overlay;
-  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(layer, request.node));
+  MILLRACE_RETURN_IF_ERROR(CheckMaySnapshot(at, request.node));
   if (node_name && !name) return GenericError("New overlay node-name missing");
-  if (!request.node_name.empty() && layer.FindDeviceOrNode(request.node_name).ok()) {
+  if (!request.node_name.empty() && layer.FindNode(at, request.node_name, request.node_name).ok()) {
     return Refuse(ConflictReason::kDuplicateNodeName, request.node_name,
                   "New overlay node-name already in use", "choose another name");
   }
   MILLRACE_RETURN_IF_ERROR(CheckFormat(request));
   request.name_error = CheckNewName(layer, name);
+  const absl::StatusOr<NodeView> node = at.Resolve(request.node);
+  request.is_read_only = node.ok() && node->is_read_only();
   return request;
 }
 
-absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
-                                                       const EarlierSnapshots& earlier) {
-  MILLRACE_ASSIGN_OR_RETURN(SnapshotRequest request, ReadSnapshotSync(layer, reader, earlier));
-  return CoOpenOverlay(layer, std::move(request));
+std::string NodeNameAt(const GraphReader& at, NodeId id) {
+  const absl::StatusOr<NodeView> node = at.Resolve(id);
+  return node.ok() ? node->name() : std::string();
 }
 
-absl::Status PlanSnapshotSync(BlockLayer& layer, const SnapshotRequest& request,
-                              CommandPlan* plan) {
-  MILLRACE_RETURN_IF_ERROR(request.name_error);
-  if (request.creates && request.planned_base.empty()) {
-    MILLRACE_ASSIGN_OR_RETURN(const CreateImageOptions image, OverlayImage(layer, request));
-    MILLRACE_RETURN_IF_ERROR(CheckOverlayImage(image));
-    MILLRACE_RETURN_IF_ERROR(CheckCreateImage(layer.registry(), image));
-  }
-  const std::string overlay = request.node_name.empty() ? std::string("(new)") : request.node_name;
-  if (request.creates) plan->steps.push_back(StrCat("create '", request.filename, "'"));
-  plan->steps.push_back(StrCat("open '", request.filename, "' as '", overlay, "'"));
+absl::StatusOr<PreparedSnapshot> PrepareSnapshotNow(BlockLayer& layer, ArgumentReader& reader,
+                                                    const EarlierSnapshots& earlier) {
   GraphView view(layer.graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(request.node));
-  const std::string& base = request.planned_base.empty() ? node.name() : request.planned_base;
-  plan->steps.push_back(StrCat("put '", overlay, "' above '", base, "'"));
-  plan->before = ChainBelow(view, request.node);
-  plan->after = StrCat(overlay, " <- ", plan->before);
+  return PrepareSnapshot(layer, view, reader, earlier);
+}
+
+absl::Status CheckNameOfOverlay(const SnapshotRequest& request) {
+  // A file that stands there is not to be overwritten for a name that no node can have.
+  if (!request.name_error.ok() && request.creates && IsThere(request.filename)) {
+    return request.name_error;
+  }
   return absl::OkStatus();
 }
 
-namespace {
-
-// The overlays of a plan, staged one after another.
-class OverlayStager {
- public:
-  OverlayStager(BlockLayer& layer, GraphTransaction& change) : layer_(layer), change_(change) {}
-
-  absl::Status Stage(const PlannedSnapshot& planned) {
-    NodeId overlay = planned.prepared.overlay;
-    NodeId node = planned.prepared.node;
-    if (planned.request) {
-      const SnapshotRequest& request = *planned.request;
-      if (const auto found = by_name_.find(request.planned_base); found != by_name_.end()) {
-        node = found->second;
-      }
-      MILLRACE_ASSIGN_OR_RETURN(const NodeView image, change_.Resolve(node));
-      NodeTree tree = OverlayTree(request);
-      tree.is_read_only = image.is_read_only();
-      MILLRACE_ASSIGN_OR_RETURN(
-          StagedTree staged,
-          StageTree(change_, layer_.registry(), std::move(tree), layer_.open_options()));
-      overlay = staged.top;
-      if (!overlay.is_valid()) return absl::OkStatus();  // its format is always given
-      if (!request.node_name.empty()) by_name_[request.node_name] = overlay;
-      Note(request, std::move(staged));
-    }
-    StageSnapshot(change_, overlay, node);
-    below_.push_back(node);
-    return absl::OkStatus();
+absl::StatusOr<CreateImageOptions> OverlayImage(const GraphReader& at,
+                                                const SnapshotRequest& request) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, at.Resolve(request.node));
+  CreateImageOptions image;
+  image.path = request.filename;
+  image.format = request.format;
+  image.overwrites = true;
+  image.qcow2.bytes = node.bytes();
+  const NodeView base = SkipFilters(node);
+  image.qcow2.backing_filename = base.filename();
+  if (request.is_on_new_overlay) {
+    // It was opened without its backing, and would tell of itself as of an image that has none.
+    const std::optional<NodeView> file = base.Child(Role::kPrimary);
+    if (file) image.qcow2.backing_filename = file->filename();
   }
-
-  // What CoApplySnapshots() does when all overlays are in their places.
-  void StageFollowUp(bool with_read_only) {
-    for (const NodeId node : below_) {
-      const absl::StatusOr<NodeView> image = change_.Resolve(node);
-      if (!image.ok() || !with_read_only || image->driver_name() == "quorum") continue;
-      if (!image->is_read_only()) StageReadOnly(change_, node, true);
-    }
-    for (Attachment& hold : holds_) change_.Detach(hold);
-  }
-
-  std::vector<std::string>& unknown() { return unknown_; }
-
- private:
-  void Note(const SnapshotRequest& request, StagedTree staged) {
-    holds_.push_back(std::move(staged.hold));
-    if (request.creates) {
-      staged.unknown = {StrCat("whether '", request.filename, "' can be made, opened and locked")};
-    }
-    for (std::string& fact : staged.unknown) unknown_.push_back(std::move(fact));
-  }
-
-  BlockLayer& layer_;
-  GraphTransaction& change_;
-  std::map<std::string, NodeId> by_name_;
-  std::vector<NodeId> below_;
-  std::vector<Attachment> holds_;
-  std::vector<std::string> unknown_;
-};
-
-PlanResult PlanApplyWith(BlockLayer& layer, const std::vector<PlannedSnapshot>& snapshots,
-                         CommandPlan plan, bool with_read_only) MILLRACE_OPENS_VIEW {
-  GraphTransaction change(layer.graph());
-  OverlayStager stager(layer, change);
-  for (const PlannedSnapshot& each : snapshots) MILLRACE_RETURN_IF_ERROR(stager.Stage(each));
-  stager.StageFollowUp(with_read_only);
-  for (std::string& fact : stager.unknown()) plan.unknown.push_back(std::move(fact));
-  return PlanOfEdit(change, std::move(plan));
+  image.qcow2.backing_format = std::string(base.driver_name());
+  if (image.path != image.qcow2.backing_filename) return image;
+  return GenericError(
+      "Error: Trying to create an image with the same filename as the backing file");
 }
 
-}  // namespace
+NodeTree OverlayTree(const SnapshotRequest& request) {
+  NodeTree tree;
+  tree.driver = request.format;
+  if (request.name_error.ok()) tree.node_name = request.node_name;
+  tree.filename = request.filename;
+  // The name of an image that is there may be any name.
+  tree.is_plain_path = request.creates;
+  tree.is_read_only = request.is_read_only;
+  tree.children.push_back({"backing", "", nullptr});
+  return tree;
+}
 
-PlanResult PlanApply(BlockLayer& layer, const std::vector<PlannedSnapshot>& snapshots,
-                     CommandPlan plan) {
-  for (const PlannedSnapshot& each : snapshots) {
-    if (!each.request) continue;
-    GraphTransaction change(layer.graph());
-    MILLRACE_RETURN_IF_ERROR(layer.RehearseOpen(change, OverlayTree(*each.request)).status());
-  }
-  MILLRACE_RETURN_IF_ERROR(PlanApplyWith(layer, snapshots, plan, false).status());
-  // What cannot become read-only stays as it is; nothing is lost.
-  PlanResult whole = PlanApplyWith(layer, snapshots, plan, true);
-  return whole.ok() ? whole : PlanApplyWith(layer, snapshots, std::move(plan), false);
+absl::Status CheckNewOverlay(BlockLayer& layer, const GraphReader& at,
+                             const SnapshotRequest& request, NodeId overlay) {
+  return request.name_error.ok() ? CheckOverlay(layer, at, overlay) : request.name_error;
+}
+
+bool BecomesReadOnly(const NodeView& node) { return node.driver_name() != "quorum"; }
+
+absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
+                                                       const EarlierSnapshots& earlier) {
+  MILLRACE_ASSIGN_OR_RETURN(const SnapshotRequest request,
+                            ReadSnapshotSyncNow(layer, reader, earlier));
+  return CoOpenOverlay(layer, request);
 }
 
 absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> snapshots) {
@@ -452,7 +368,7 @@ absl::Status CoApplySnapshots(BlockLayer& layer, std::vector<PreparedSnapshot> s
   for (const PreparedSnapshot& snapshot : snapshots) {
     // Nobody writes to what lies below an overlay. If it cannot become read-only, nothing is lost.
     if (!status.ok()) break;
-    if (!MayBecomeReadOnly(layer, snapshot.node)) continue;
+    if (!BecomesReadOnlyNow(layer, snapshot.node)) continue;
     CoSetReadOnly(layer.graph(), snapshot.node, true, layer.monitor()).IgnoreError();
   }
   // Whoever stood on the nodes keeps the overlays now.
@@ -467,18 +383,8 @@ void CoDropSnapshots(std::vector<PreparedSnapshot> snapshots) {
 }
 
 void RegisterSnapshotCommands(BlockLayer& layer) {
+  SetSnapshotPlanners(layer);
   CommandTable& commands = layer.host().commands;
-  commands.SetPlanner(
-      "blockdev-snapshot-sync",
-      [&layer](const json::object& given) MILLRACE_OPENS_VIEW -> PlanResult {
-        ArgumentReader reader(given);
-        std::vector<PlannedSnapshot> planned(1);
-        MILLRACE_ASSIGN_OR_RETURN(planned[0].request, ReadSnapshotSync(layer, reader));
-        planned[0].prepared.node = planned[0].request->node;
-        CommandPlan plan;
-        MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(layer, *planned[0].request, &plan));
-        return PlanApply(layer, planned, std::move(plan));
-      });
   commands.Register({.name = "blockdev-snapshot",
                      .arguments = {{{"node"}, {"overlay"}}},
                      .handler = [&layer](const json::object& arguments)

@@ -3,24 +3,28 @@
 //
 // First every overlay is opened and checked; then all take their places in one drained section and
 // one edit of the graph, or none does. A new file that was made for an overlay stays when it is not
-// needed, as in QEMU.
+// needed, as in QEMU. Plans (block/snapshot_plans.h) ask the same questions in the same order.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_SNAPSHOT_COMMANDS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_SNAPSHOT_COMMANDS_H_
 
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/block/block_layer.h"
-#include "examples/hypervisor/qmp/command_plan.h"
+#include "millrace/graph/attachment.h"
 #include "millrace/graph/graph_transaction.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/image_tools.h"
+#include "millrace/graph/node_id.h"
+#include "millrace/graph/node_tree.h"
 
 namespace millrace {
 
 struct PreparedSnapshot {
   NodeId node;
-  NodeId overlay;  // in a plan none, if it is to be made
+  NodeId overlay;
   std::string overlay_name;
   Attachment hold;  // of an overlay that was opened for this
 };
@@ -32,7 +36,6 @@ using EarlierSnapshots = std::vector<PreparedSnapshot>;
 // What blockdev-snapshot-sync asks for.
 struct SnapshotRequest {
   NodeId node;
-  std::string planned_base;  // in a plan: the overlay above `node` that an earlier action makes
   bool is_on_new_overlay = false;  // `node` is one that an earlier action has made
   std::string filename;
   std::string node_name;  // of the overlay
@@ -43,34 +46,39 @@ struct SnapshotRequest {
   absl::Status name_error{};
 };
 
-// In a plan: what an action asks for, and of what is to be made the request.
-struct PlannedSnapshot {
-  PreparedSnapshot prepared;
-  std::optional<SnapshotRequest> request;
-};
+// Empty if the node is gone.
+std::string NodeNameAt(const GraphReader& at, NodeId node);
 
-// `reader` has the command's arguments; mistakes are its own. All that can be refused before a file
-// is looked at has been.
-absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
-                                                 const EarlierSnapshots& earlier = {})
-    MILLRACE_OPENS_VIEW;
-// Adds what would be done to the plan, or says why it could not.
-absl::Status PlanSnapshotSync(BlockLayer& layer, const SnapshotRequest& request, CommandPlan* plan)
-    MILLRACE_OPENS_VIEW;
+// ---- Questions ---------------------------------------------------------------------------------
+// `at` is the graph as it is, or as a plan has it; `reader` has the command's arguments, mistakes
+// are its own.
 
-// `reader` has the command's arguments; mistakes are its own.
-absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, ArgumentReader& reader,
-                                                 const EarlierSnapshots& earlier = {})
+// All that can be refused before a file is looked at has been.
+absl::StatusOr<SnapshotRequest> ReadSnapshotSync(BlockLayer& layer, const GraphReader& at,
+                                                 ArgumentReader& reader,
+                                                 const EarlierSnapshots& earlier = {});
+absl::StatusOr<PreparedSnapshot> PrepareSnapshot(BlockLayer& layer, const GraphReader& at,
+                                                 ArgumentReader& reader,
+                                                 const EarlierSnapshots& earlier = {});
+// Of the graph as it is.
+absl::StatusOr<PreparedSnapshot> PrepareSnapshotNow(BlockLayer& layer, ArgumentReader& reader,
+                                                    const EarlierSnapshots& earlier = {})
     MILLRACE_OPENS_VIEW;
+// Not OK: why no image is looked at for it.
+absl::Status CheckNameOfOverlay(const SnapshotRequest& request);
+absl::StatusOr<CreateImageOptions> OverlayImage(const GraphReader& at,
+                                                const SnapshotRequest& request);
+NodeTree OverlayTree(const SnapshotRequest& request);
+// Of an overlay that has just been opened: what it cannot be used for.
+absl::Status CheckNewOverlay(BlockLayer& layer, const GraphReader& at,
+                             const SnapshotRequest& request, NodeId overlay);
+// Whether what an overlay is put above becomes read-only. QEMU does not reopen quorums.
+bool BecomesReadOnly(const NodeView& node);
+
+// ---- The edit ----------------------------------------------------------------------------------
 absl::StatusOr<PreparedSnapshot> CoPrepareSnapshotSync(BlockLayer& layer, ArgumentReader& reader,
                                                        const EarlierSnapshots& earlier = {})
     MILLRACE_MAY_SUSPEND;
-
-// Puts all overlays in their places, those included that are to be made, as CoApplySnapshots()
-// does: its refusals, and those of opening; else the plan has the graph and what only opening
-// tells.
-PlanResult PlanApply(BlockLayer& layer, const std::vector<PlannedSnapshot>& snapshots,
-                     CommandPlan plan) MILLRACE_OPENS_VIEW;
 
 // Puts the overlay above the node, in its place.
 void StageSnapshot(GraphTransaction& change, NodeId overlay, NodeId node);

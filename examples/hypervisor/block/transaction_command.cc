@@ -4,12 +4,13 @@
 #include <string>
 #include <utility>
 
-#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/snapshot_commands.h"
+#include "examples/hypervisor/block/snapshot_plans.h"
 #include "examples/hypervisor/block/user_bitmaps.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_view.h"
 
 namespace millrace {
 namespace {
@@ -91,23 +92,23 @@ struct Prepared {
   std::vector<BitmapUndo> undo;  // oldest first
 };
 
+absl::StatusOr<BitmapUndo> ChangeBitmapsNow(BlockLayer& layer, const Action& action,
+                                            ArgumentReader& reader) MILLRACE_OPENS_VIEW {
+  const GraphView view(layer.graph());
+  return ChangeBitmaps(layer, view, action.type, reader);
+}
+
 absl::Status CoPrepare(BlockLayer& layer, const Action& action, ArgumentReader& reader,
                        Prepared* done) MILLRACE_MAY_SUSPEND {
   std::vector<PreparedSnapshot>* const prepared = &done->snapshots;
   if (IsBitmapAction(action)) {
-    MILLRACE_ASSIGN_OR_RETURN(BitmapUndo undo, ChangeBitmaps(layer, action.type, reader));
+    MILLRACE_ASSIGN_OR_RETURN(BitmapUndo undo, ChangeBitmapsNow(layer, action, reader));
     done->undo.push_back(std::move(undo));
     return absl::OkStatus();
   }
   if (action.type == "blockdev-snapshot") {
-    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot, PrepareSnapshot(layer, reader, *prepared));
-    for (const PreparedSnapshot& earlier : *prepared) {
-      if (earlier.overlay == snapshot.overlay) {
-        return Refuse(ConflictReason::kNodeInUse, reader.String("overlay"),
-                      "The overlay is already in use",
-                      "name another overlay: an earlier action has this one");
-      }
-    }
+    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot,
+                              PrepareSnapshotNow(layer, reader, *prepared));
     prepared->push_back(std::move(snapshot));
     return absl::OkStatus();
   }
@@ -144,40 +145,11 @@ CommandResult CoTransaction(BlockLayer& layer, const json::object& arguments) MI
   return json::object();
 }
 
-// What a plan has done to bitmaps; at its end they are as they were.
-struct TakenBack {
-  ~TakenBack() {
-    for (auto each = undo.rbegin(); each != undo.rend(); ++each) (*each)();
-  }
-  std::vector<BitmapUndo> undo = {};  // oldest first
-};
-
-// One action, by the checks that its preparation makes; overlays that are there are staged.
-absl::Status PlanAction(BlockLayer& layer, const Action& action, ArgumentReader& reader,
-                        std::vector<PreparedSnapshot>* snapshots,
-                        std::vector<PlannedSnapshot>* planned, TakenBack* done, CommandPlan* plan)
-    MILLRACE_OPENS_VIEW {
-  if (action.type == "blockdev-snapshot") {
-    MILLRACE_ASSIGN_OR_RETURN(PreparedSnapshot snapshot,
-                              PrepareSnapshot(layer, reader, *snapshots));
-    planned->push_back({{snapshot.node, snapshot.overlay, snapshot.overlay_name, {}}, {}});
-    snapshots->push_back(std::move(snapshot));
-    return absl::OkStatus();
-  }
-  if (action.type == "blockdev-snapshot-sync") {
-    MILLRACE_ASSIGN_OR_RETURN(SnapshotRequest request, ReadSnapshotSync(layer, reader, *snapshots));
-    MILLRACE_RETURN_IF_ERROR(PlanSnapshotSync(layer, request, plan));
-    snapshots->push_back({request.node, {}, request.node_name, {}});
-    planned->push_back({{request.node, {}, request.node_name, {}}, std::move(request)});
-    return absl::OkStatus();
-  }
-  if (IsBitmapAction(action)) {
-    // Later actions build on it; it is taken back when all are planned.
-    MILLRACE_ASSIGN_OR_RETURN(BitmapUndo undo, ChangeBitmaps(layer, action.type, reader));
-    done->undo.push_back(std::move(undo));
-    plan->steps.push_back(StrCat("carry out ", action.type));
-    return absl::OkStatus();
-  }
+// One action, by the checks that its preparation makes.
+absl::Status PlanAction(SnapshotPlanner& planner, const Action& action, ArgumentReader& reader) {
+  if (action.type == "blockdev-snapshot") return planner.Snapshot(reader);
+  if (action.type == "blockdev-snapshot-sync") return planner.SnapshotSync(reader);
+  if (IsBitmapAction(action)) return planner.ChangeBitmaps(action.type, reader);
   return RefuseAction(action);
 }
 
@@ -187,20 +159,13 @@ PlanResult PlanTransaction(BlockLayer& layer, const json::object& arguments) MIL
   if (list == nullptr) return GenericError("Parameter 'actions' is missing");
   MILLRACE_ASSIGN_OR_RETURN(const std::vector<Action> actions, ReadActions(*list, reader));
   MILLRACE_RETURN_IF_ERROR(CheckCompletionMode(reader, actions));
-  CommandPlan plan;
-  std::vector<PreparedSnapshot> snapshots;
-  std::vector<PlannedSnapshot> planned;
-  TakenBack done;
-  for (size_t i = 0; i < actions.size(); ++i) {
-    ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
-    MILLRACE_RETURN_IF_ERROR(
-        PlanAction(layer, actions[i], data, &snapshots, &planned, &done, &plan));
-  }
-  if (actions.size() > 1) {  // there is no chain that would tell of all
-    plan.before.clear();
-    plan.after.clear();
-  }
-  return PlanApply(layer, planned, std::move(plan));
+  return PlanSnapshots(layer, [&](SnapshotPlanner& planner) -> absl::Status {
+    for (size_t i = 0; i < actions.size(); ++i) {
+      ArgumentReader data = reader.Nested(StrCat("actions[", i, "].data"), *actions[i].data);
+      MILLRACE_RETURN_IF_ERROR(PlanAction(planner, actions[i], data));
+    }
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace

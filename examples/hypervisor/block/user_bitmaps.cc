@@ -24,6 +24,8 @@ absl::Status UserBitmaps::Add(NodeId node, const std::string& name,
   if (Find(node, name).ok()) return GenericError(StrCat("Bitmap already exists: ", name));
   auto bitmap = std::make_unique<UserBitmap>();
   bitmap->name = name;
+  bitmap->node = node;
+  bitmap->is_planned = !record->node();
   bitmap->record = std::move(record);
   bitmap->sequence = next_sequence_++;
   bitmaps_.push_back(std::move(bitmap));
@@ -32,14 +34,14 @@ absl::Status UserBitmaps::Add(NodeId node, const std::string& name,
 
 absl::StatusOr<UserBitmap*> UserBitmaps::Find(NodeId node, std::string_view name) const {
   for (const std::unique_ptr<UserBitmap>& bitmap : bitmaps_) {
-    if (bitmap->name == name && bitmap->record->node() == node) return bitmap.get();
+    if (bitmap->name == name && bitmap->node == node) return bitmap.get();
   }
   return GenericError(StrCat("Dirty bitmap '", name, "' not found"));
 }
 
 std::unique_ptr<UserBitmap> UserBitmaps::Take(NodeId node, std::string_view name) {
   for (auto at = bitmaps_.begin(); at != bitmaps_.end(); ++at) {
-    if ((*at)->name != name || (*at)->record->node() != node) continue;
+    if ((*at)->name != name || (*at)->node != node) continue;
     std::unique_ptr<UserBitmap> taken = std::move(*at);
     bitmaps_.erase(at);
     return taken;
@@ -58,7 +60,7 @@ json::array UserBitmaps::Describe(NodeId node) const {
   json::array shown;
   for (auto at = bitmaps_.rbegin(); at != bitmaps_.rend(); ++at) {
     const UserBitmap& bitmap = **at;
-    if (bitmap.record->node() != node) continue;
+    if (bitmap.node != node) continue;
     shown.push_back({{"name", bitmap.name},
                      {"recording", bitmap.record->is_recording()},
                      {"persistent", false},
@@ -70,7 +72,8 @@ json::array UserBitmaps::Describe(NodeId node) const {
 }
 
 void UserBitmaps::Prune() {
-  std::erase_if(bitmaps_, [](const auto& bitmap) { return !bitmap->record->node(); });
+  std::erase_if(bitmaps_,
+                [](const auto& bitmap) { return !bitmap->is_planned && !bitmap->record->node(); });
 }
 
 }  // namespace millrace

@@ -5,7 +5,9 @@
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_USER_BITMAPS_H_
 #define MILLRACE_EXAMPLES_HYPERVISOR_BLOCK_USER_BITMAPS_H_
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,18 +17,22 @@
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/qmp/json.h"
 #include "millrace/graph/change_record.h"
+#include "millrace/graph/graph_view.h"
+#include "millrace/graph/node_id.h"
 
 namespace millrace {
 
 struct UserBitmap {
   std::string name;
+  NodeId node;
   std::unique_ptr<ChangeRecord> record;
-  uint64_t sequence = 0;  // the older, the lower
+  bool is_planned = false;  // its node is not made yet
+  uint64_t sequence = 0;    // the older, the lower
 };
 
 class UserBitmaps {
  public:
-  // "Bitmap already exists: x".
+  // "Bitmap already exists: x". A record that listens to no node is one of a plan.
   absl::Status Add(NodeId node, const std::string& name, std::unique_ptr<ChangeRecord> record);
   // "Dirty bitmap 'x' not found".
   absl::StatusOr<UserBitmap*> Find(NodeId node, std::string_view name) const;
@@ -52,10 +58,14 @@ using BitmapUndo = std::function<void()>;
 class ArgumentReader;
 class BlockLayer;
 
+// How long the nodes are that a plan makes.
+using PlannedLengths = std::map<NodeId, uint64_t>;
+
 // Carries out a block-dirty-bitmap- command; `action` is its name. What it says of how to take it
-// back may be dropped.
-absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, std::string_view action,
-                                         ArgumentReader& reader) MILLRACE_OPENS_VIEW;
+// back may be dropped. In a plan, which takes it back, `at` shows nodes that are not made yet.
+absl::StatusOr<BitmapUndo> ChangeBitmaps(BlockLayer& layer, const GraphReader& at,
+                                         std::string_view action, ArgumentReader& reader,
+                                         const PlannedLengths& planned = {});
 
 }  // namespace millrace
 

@@ -42,7 +42,6 @@ Introspection::Introspection(BlockLayer& layer)
     : layer_(layer), recorder_(layer.host().engine.clock()) {
   SetJobPlanners(layer);
   SetVerbPlanners(layer);
-  SetNodePlanners(layer);
   layer.host().commands.AddTypes(DescribeEvents());
   layer.host().commands.AddTypes(DescribeObjectTypes());
   layer.host().commands.AddTypes(DescribeDeviceTypes());

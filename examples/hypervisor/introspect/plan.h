@@ -9,8 +9,6 @@ namespace millrace {
 
 // Jobs: block-stream, block-commit, blockdev-mirror (plan_jobs.cc).
 void SetJobPlanners(BlockLayer& layer);
-// Nodes: blockdev-snapshot (plan_nodes.cc).
-void SetNodePlanners(BlockLayer& layer);
 // Verbs: job-pause and so on, and block-job-pause and so on (plan_verbs.cc).
 void SetVerbPlanners(BlockLayer& layer);
 

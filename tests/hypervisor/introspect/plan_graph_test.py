@@ -4,7 +4,7 @@ command has ended, or the plan has none and the graph stays as it is. Only millr
 import unittest
 
 from support.images import MIB
-from support.plan_case import PlanCase, picture
+from support.plan_case import PlanCase
 
 
 class PlannedGraph(PlanCase):
@@ -19,76 +19,6 @@ class PlannedGraph(PlanCase):
             'driver': 'file', 'filename': self.images.create('spare.img', MIB)}})
         self.vm.drive(self.paths[-1], 'node-name=top,backing.node-name=mid,'
                                       'backing.backing.node-name=base').launch()
-
-    def comes_true(self, command, has_graph=True, **arguments):
-        """A command without a job: planned and done."""
-        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
-        with self.subTest(command=command, arguments=arguments):
-            before = self.graph()
-            plan = self.ask(command, arguments)
-            self.assertTrue(plan['accepted'], plan)
-            self.assertEqual('graph' in plan, has_graph, plan['steps'])
-            self.assertIn('return', self.vm.qmp.execute(command, arguments))
-            self.assertEqual(self.graph(), picture(plan['graph']) if has_graph else before)
-            return plan
-
-    def snapshot(self, name, **of_what):
-        data = {key.replace('_', '-'): value for key, value in of_what.items()}
-        return {'type': 'blockdev-snapshot-sync', 'data': {
-            **data, 'snapshot-file': str(self.folder / f'{name}.img'), 'snapshot-node-name': name}}
-
-    def test_blockdev_snapshot(self):
-        plan = self.comes_true('blockdev-snapshot', node='drive0', overlay='spare')
-        self.assertEqual(plan['after'], 'spare <- top <- mid <- base')
-        self.assertIn("make 'top' read-only", plan['steps'])
-
-    def test_a_snapshot_onto_itself_is_refused_and_looked_at_no_longer_than_that(self):
-        arguments = {'node': 'spare', 'overlay': 'spare'}
-        plan = self.ask('blockdev-snapshot', arguments)
-        self.assertFalse(plan['accepted'])
-        self.assertEqual(plan['error']['desc'],
-                         self.vm.qmp.execute('blockdev-snapshot', arguments)['error']['desc'])
-
-    def test_a_snapshot_of_a_node_that_somebody_else_writes(self):
-        """It stays writable."""
-        self.vm.command('blockdev-add', driver='blkdebug', node_name='writer', image='spare',
-                        take_child_perms=['write'])
-        self.vm.command('blockdev-add', driver='qcow2', node_name='other', backing=None, file={
-            'driver': 'file', 'filename': self.images.create('other.img', MIB)})
-        arguments = {'node': 'spare', 'overlay': 'other'}
-        plan = self.ask('blockdev-snapshot', arguments)
-        reply = self.vm.qmp.execute('blockdev-snapshot', arguments)
-        self.assertEqual(plan['accepted'], 'return' in reply, (plan, reply))
-        if plan['accepted']:
-            self.assertEqual(self.graph(), picture(plan['graph']))
-
-    def test_blockdev_snapshot_sync(self):
-        for name, more in (('new', dict(device='drive0')), ('newer', dict(device='drive0')),
-                           ('newest', dict(node_name='newer'))):
-            data = self.snapshot(name, **more)['data']
-            plan = self.comes_true('blockdev-snapshot-sync', **data)
-            self.assertEqual(plan['unknown'],
-                             [f"whether '{data['snapshot-file']}' can be made, opened and locked"])
-
-    def test_an_overlay_that_is_there(self):
-        self.images.create('there.img', MIB)
-        plan = self.comes_true('blockdev-snapshot-sync',
-                               **{**self.snapshot('there', device='drive0')['data'],
-                                  'mode': 'existing'})
-        self.assertIn("whether 'there' is an image of format qcow2", plan['unknown'])
-
-    def test_transactions_of_snapshots(self):
-        self.comes_true('transaction', actions=[
-            self.snapshot('one', device='drive0'), self.snapshot('two', device='drive0'),
-            {'type': 'blockdev-snapshot', 'data': {'node': 'free', 'overlay': 'spare'}}])
-        self.comes_true('transaction', actions=[self.snapshot('three', device='drive0'),
-                                                self.snapshot('four', node_name='three')])
-
-    def test_what_snapshots_are_refused_for(self):
-        sync = self.refuser('blockdev-snapshot-sync', device='drive0',
-                            snapshot_file=str(self.folder / 'new.img'))
-        sync('same filename as the backing file', snapshot_file=self.paths[-1])
-        sync("Invalid node-name: '1'", snapshot_node_name='1')
 
     def test_devices_and_media(self):
         add, delete = 'device_add', 'device_del'

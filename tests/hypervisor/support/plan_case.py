@@ -71,6 +71,18 @@ class PlanCase(Case):
             self.assertEqual(picture(plan['graph']), self.graph())
         return plan
 
+    def comes_true(self, command, has_graph=True, **arguments):
+        """A command without a job: planned and done."""
+        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
+        with self.subTest(command=command, arguments=arguments):
+            before = self.graph()
+            plan = self.ask(command, arguments)
+            self.assertTrue(plan['accepted'], plan)
+            self.assertEqual('graph' in plan, has_graph, plan['steps'])
+            self.assertIn('return', self.vm.qmp.execute(command, arguments))
+            self.assertEqual(self.graph(), picture(plan['graph']) if has_graph else before)
+            return plan
+
     def end_job(self, ident):
         event = self.vm.qmp.wait_event_that(
             lambda e: e['event'] in ('BLOCK_JOB_READY', 'BLOCK_JOB_COMPLETED'),

@@ -297,7 +297,9 @@ std::optional<ConflictHolder> GraphTransaction::OwnerOfName(const std::string& n
                    [&](const AttachmentCore* core) { return core->options.device_name == name; });
   if (planned != plan_->attached.end()) return (*planned)->options.holder->AsConflictHolder();
   const GraphInternals& internals = GraphInternals::Of(graph());
-  if (const auto device = internals.devices.find(name); device != internals.devices.end()) {
+  const auto device = internals.devices.find(name);
+  if (device != internals.devices.end() &&
+      plan_->proposed.ChildOf(device->second->edge) != nullptr) {  // not detached by this plan
     return device->second->options.holder->AsConflictHolder();
   }
   if (plan_->proposed.FindByName(name) == nullptr) return std::nullopt;

@@ -306,6 +306,14 @@ std::optional<ConflictHolder> GraphTransaction::OwnerOfName(const std::string& n
   return ConflictHolder{.id = name, .type = "node"};
 }
 
+namespace {
+
+std::string WordOf(const AttachmentCore& attachment, const Node& node) {
+  return StrCat("attach ", attachment.options.holder->Describe(), " to '", node.name, "'");
+}
+
+}  // namespace
+
 Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
   auto core = std::make_unique<AttachmentCore>(graph());
   Staging();
@@ -325,8 +333,7 @@ Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
     plan_->proposed.AddRootEdge(&core->edge);
     SetDemands(*core, core->options.permissions);
     plan_->attached.push_back(core.get());
-    plan_->words.push_back(
-        StrCat("attach ", core->options.holder->Describe(), " to '", node->name, "'"));
+    plan_->words.push_back(WordOf(*core, *node));
   }
   return Attachment(std::move(core));
 }
@@ -335,6 +342,10 @@ void GraphTransaction::ForgetAttachment(Plan& plan, AttachmentCore& attachment) 
   std::erase(plan.attached, &attachment);
   std::erase(plan.proposed.new_root_edges, &attachment.edge);
   plan.proposed.demands.erase(&attachment.edge);
+  if (attachment.edge.child == nullptr) return;
+  const auto word =
+      std::find(plan.words.begin(), plan.words.end(), WordOf(attachment, *attachment.edge.child));
+  if (word != plan.words.end()) plan.words.erase(word);
 }
 
 void GraphTransaction::Detach(Attachment& attachment) {
@@ -427,6 +438,13 @@ absl::Status GraphTransaction::Rehearse() {
   MILLRACE_CHECK(plan_ != nullptr, "a transaction was used after it had been applied");
   plan_->is_rehearsal = true;
   return Validate();
+}
+
+absl::Status GraphTransaction::RehearseSoFar() {
+  Staging();
+  const absl::Status status = Rehearse();
+  plan_->is_closed = false;
+  return status;
 }
 
 absl::StatusOr<AppliedEdit> GraphTransaction::Commit() {

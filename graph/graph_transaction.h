@@ -139,9 +139,13 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // those of a plan that is dropped before it is validated: the next edit gets the same ones, and
   // an id of the plan must not be kept.
   absl::Status Rehearse();
-  // Nothing can be staged after the first of these three (checked). Commit() validates and applies;
-  // the transaction is over afterwards, either way, and if it was applied, reads through it show
-  // the graph as it is.
+  // The same of what has been staged so far, for edits that come one after another in earnest: of
+  // several mistakes the first is told then. More may be staged; the plan is a rehearsal from then
+  // on.
+  absl::Status RehearseSoFar();
+  // Nothing can be staged after the first of Validate(), Rehearse() and Commit() (checked).
+  // Commit() validates and applies; the transaction is over afterwards, either way, and if it was
+  // applied, reads through it show the graph as it is.
   absl::StatusOr<AppliedEdit> Commit();
   // The plan in words, one edit per line, for a dry run.
   std::string DescribePlan() const;

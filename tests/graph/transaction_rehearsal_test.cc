@@ -106,6 +106,68 @@ TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
   });
 }
 
+// Edits that come one after another in earnest: the first that is refused is told, whatever is
+// wrong with those after it.
+TEST_F(TransactionRehearsalTest, StepByStepTheFirstMistakeIsTold) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    AttachmentOptions writer = Keep(me_);
+    writer.permissions.used = kWrite;  // which the guest does not share
+    for (const bool step_by_step : {false, true}) {
+      GraphTransaction change(*graph_);
+      const Attachment first = change.Attach(chain.nodes[2], Keep(me_));
+      EXPECT_TRUE(!step_by_step || change.RehearseSoFar().ok());
+      const Attachment second = change.Attach(chain.nodes[2], writer);
+      const absl::Status in_the_way = step_by_step ? change.RehearseSoFar() : absl::OkStatus();
+      change.SetBacking(chain.nodes[0], chain.nodes[2], std::nullopt);
+      const absl::Status at_the_end = change.Rehearse();
+      EXPECT_EQ(ConflictOf(step_by_step ? in_the_way : at_the_end)->reason,
+                step_by_step ? ConflictReason::kPermission : ConflictReason::kCycle);
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, WhatHeldANodeForAStepIsNotToldOf) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    GraphTransaction change(*graph_);
+    const NodeId file = change.AddNode(MakeMemoryDriver({}), {.name = "file"});
+    {
+      const Attachment hold = change.Attach(file, Keep(me_));
+      EXPECT_TRUE(change.RehearseSoFar().ok());
+      EXPECT_THAT(change.DescribePlan(), testing::HasSubstr("attach"));
+    }
+    EXPECT_EQ(change.DescribePlan(), "add memory node 'file'");
+    EXPECT_FALSE(change.Rehearse().ok());  // nothing would hold it
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, ADeviceThatIsDetachedLeavesItsNameToAnother) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    AttachmentOptions options = Keep(me_);
+    options.device_name = "cd";
+    MILLRACE_ASSIGN_OR_RETURN(Attachment device,
+                              Attachment::Attach(*graph_, chain.nodes[2], options));
+    Attachment other;
+    for (const bool detaches : {false, true}) {
+      GraphTransaction change(*graph_);
+      if (detaches) change.Detach(device);
+      other = change.Attach(chain.nodes[1], options);
+      const absl::Status status = change.Commit().status();
+      EXPECT_EQ(status.ok(), detaches);
+    }
+    EXPECT_FALSE(device.is_attached());
+    // The name is the other one's.
+    EXPECT_FALSE(Attachment::Attach(*graph_, chain.nodes[0], options).ok());
+    other.CoDetach();
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
 TEST_F(TransactionRehearsalTest, WhatWasRehearsedIsNeverApplied) {
   EXPECT_DEATH(
       Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {

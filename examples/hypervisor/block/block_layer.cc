@@ -432,10 +432,9 @@ PlanResult BlockLayer::PlanAddNode(NodeTree tree) {
 absl::StatusOr<StagedTree> BlockLayer::RehearseOpen(GraphTransaction& change, NodeTree tree) {
   MILLRACE_RETURN_IF_ERROR(CheckTree(change, tree));
   const OpenedTree told(tree);
-  absl::StatusOr<StagedTree> staged = StageTree(change, registry_, std::move(tree), open_options_);
-  absl::Status refusal = staged.status();
-  if (refusal.ok() && staged->top.is_valid()) refusal = change.Rehearse();
-  if (!refusal.ok()) return AsOpenRefusal(*this, refusal, told);
+  absl::StatusOr<StagedTree> staged =
+      RehearseTree(change, registry_, std::move(tree), open_options_);
+  if (!staged.ok()) return AsOpenRefusal(*this, staged.status(), told);
   return staged;
 }
 

@@ -438,6 +438,21 @@ absl::StatusOr<StagedTree> BlockLayer::RehearseOpen(GraphTransaction& change, No
   return staged;
 }
 
+PlanResult BlockLayer::PlanOpenUnder(const std::function<NodeTree()>& make, CommandPlan plan,
+                                     const StageOnTop& stage) {
+  {
+    GraphTransaction change(graph_);
+    MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, RehearseOpen(change, make()));
+    for (std::string& fact : staged.unknown) plan.unknown.push_back(std::move(fact));
+    if (!staged.top.is_valid()) return plan;
+  }
+  GraphTransaction change(graph_);
+  MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, StageTree(change, registry_, make(), open_options_));
+  stage(change, staged.top);
+  change.Detach(staged.hold);
+  return PlanOfEdit(change, std::move(plan));
+}
+
 absl::Status BlockLayer::CoAddNode(NodeTree tree) {
   const std::string name = tree.node_name;
   MILLRACE_ASSIGN_OR_RETURN(Attachment hold, CoOpen(std::move(tree)));

@@ -158,7 +158,13 @@ void BlockLayer::CoTakeOutMedium(Drive& drive) {
   if (throttle != nullptr) throttle->HoldBackAgain();
   if (!drive.backend.is_attached()) return;
   drive.backend.CoDetach();
-  for (const auto& listener : medium_listeners_) listener(drive);
+  for (const MediumListener& listener : medium_listeners_) listener(drive);
+}
+
+void BlockLayer::StageTakeOut(GraphTransaction& change, Drive& drive) const {
+  if (!drive.backend.is_attached()) return;
+  change.Detach(drive.backend);
+  for (const MediumStager& stage : medium_stagers_) stage(change, drive);
 }
 
 void BlockLayer::CoRemoveDrive(Drive& drive) {
@@ -226,9 +232,9 @@ void BlockLayer::CoUnplug(Drive& drive) {
   MILLRACE_CHECK(status.ok(), "letting go of permissions cannot be refused");
 }
 
-void BlockLayer::StageUnplug(GraphTransaction& change, Drive& drive) {
+void BlockLayer::StageUnplug(GraphTransaction& change, Drive& drive) const {
   if (!drive.backend.is_attached()) return;
-  if (drive.id.empty() || drive.goes_with_device) return change.Detach(drive.backend);
+  if (drive.id.empty() || drive.goes_with_device) return StageTakeOut(change, drive);
   change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
 }
 

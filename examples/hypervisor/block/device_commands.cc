@@ -427,6 +427,17 @@ absl::Status CheckMayDelete(const BusTable::Controller& controller) {
   return GenericError("Bus 'pcie.0' does not support hotplugging");
 }
 
+// Stages that, and says what comes in its own time.
+void PlanUnplug(BlockLayer& layer, Drive& drive, GraphTransaction& change, CommandPlan* plan) {
+  if (drive.goes_with_device && drive.backend.is_attached()) {
+    for (const std::string& job : JobsOn(change, drive.backend.node())) {
+      plan->unknown.push_back(
+          StrCat("the graph when job '", job, "', which is cancelled, has ended"));
+    }
+  }
+  layer.StageUnplug(change, drive);
+}
+
 PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   const std::string id = ArgumentReader(arguments).String("id");
   if (!layer.HasDevice(id)) return NoSuchDevice(id);
@@ -437,10 +448,10 @@ PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) MILLR
     for (Drive* const drive : DrivesOn(layer, id)) {
       const GuestDevice& device = *drive->device;
       plan.steps.push_back(StrCat("unplug '", device.id.empty() ? device.path : device.id, "'"));
-      BlockLayer::StageUnplug(change, *drive);
+      PlanUnplug(layer, *drive, change, &plan);
     }
   } else if (Drive* const drive = layer.FindDriveOfDevice(id)) {
-    BlockLayer::StageUnplug(change, *drive);
+    PlanUnplug(layer, *drive, change, &plan);
   }
   plan.steps.push_back(StrCat("unplug '", id, "'"));
   return PlanOfEdit(change, std::move(plan));

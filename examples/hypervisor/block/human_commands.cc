@@ -91,7 +91,7 @@ PlanResult PlanDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_OP
   const absl::Status claims = CheckMayLeaveDrive(layer, *drive, Operation::kDelete);
   if (!claims.ok()) return RefusedLine(HumanRefusal(layer, claims), claims);
   GraphTransaction change(layer.graph());
-  change.Detach(drive->backend);
+  layer.StageTakeOut(change, *drive);
   return PlanOfEdit(change, PlanOfStep(StrCat("take away drive '", id, "'")));
 }
 

@@ -11,7 +11,7 @@ namespace millrace {
 void SetJobPlanners(BlockLayer& layer);
 // Nodes: blockdev-snapshot (plan_nodes.cc).
 void SetNodePlanners(BlockLayer& layer);
-// Verbs: job-pause and so on, and block-job-pause and so on (plan_verbs.cc).
+// Verbs: job-pause and so on, and block-job-pause and so on; and quit (plan_verbs.cc).
 void SetVerbPlanners(BlockLayer& layer);
 
 }  // namespace millrace

@@ -82,7 +82,6 @@ void RegisterSession(CommandTable& commands, std::function<void()> quit) {
                      },
                      .replies_first = true});
   commands.SetUnplanned("qmp_capabilities", "it is about the monitor's own session");
-  commands.SetUnplanned("quit", "it ends the program");
 }
 
 void RegisterHumanMonitor(CommandTable& commands, const HmpTable& hmp) {

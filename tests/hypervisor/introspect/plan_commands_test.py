@@ -254,7 +254,7 @@ class PlanOfCommands(Case):
         self.check('eject', True, id='cd')
         plan = self.check('blockdev-change-medium', True, id='cd', filename=self.paths[0],
                           format='raw', read_only_mode='read-only')
-        self.assertEqual(len(plan['steps']), 4)
+        self.assertEqual(plan['steps'][3], "put the new medium into 'cd', and close its tray")
 
     def test_the_nbd_server(self):
         address = {'type': 'unix', 'data': {'path': str(self.folder / 'nbd.sock')}}

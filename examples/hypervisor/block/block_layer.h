@@ -162,6 +162,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // Refusals name a drive without an id by its device's.
   absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node,
                                       const std::string& device_id = "") MILLRACE_OPENS_VIEW;
+  // The back end of such a drive. `device_id`: as above.
+  AttachmentOptions DriveOptions(const std::string& id, const std::string& device_id = "") const;
   // Both wait until the requests on the drive are done; its limits hold none of them back.
   void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
   void CoTakeOutMedium(Drive& drive) MILLRACE_MAY_SUSPEND;
@@ -190,12 +192,17 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
     medium_listeners_.push_back(std::move(listener));
     medium_stagers_.push_back(std::move(stage));
   }
+  // Stages what CoTakeOutMedium() does.
+  void StageTakeOut(GraphTransaction& change, Drive& drive) const;
   // Another part's attachment (an export), which makes its node one in use; it outlives the note.
   void AddBackendUser(const Attachment& backend) { other_backends_.push_back(&backend); }
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
   // Whether a drive or another part's attachment is on the node.
   bool HasBackend(NodeId node) const;
-  std::string NextAnonymousPath(std::string_view suffix);
+  // The place of a device without an id that is added now; it takes that number.
+  std::string TakeAnonymousPath(std::string_view suffix);
+  // The same, and the number stays free: for a plan.
+  std::string NextAnonymousPath(std::string_view suffix) const;
 
   // ---- Looking up --------------------------------------------------------------------------------
   // "Cannot find device='x' nor node-name='y'"; either may be empty.

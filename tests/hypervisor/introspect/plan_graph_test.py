@@ -106,6 +106,19 @@ class PlannedGraph(PlanCase):
         self.comes_true(add, driver='virtio-blk', id='v', drive='x')
         self.comes_true(delete, id='v')  # and its drive
 
+    def test_a_device_without_an_id(self):
+        self.comes_true('device_add', False, driver='virtio-scsi', id='scsi')
+        # Drive0's has the first number.
+        for number, driver, drive, suffix in ((1, 'scsi-hd', 'spare', ''),
+                                              (2, 'virtio-blk', 'free', '/virtio-backend')):
+            plan = self.comes_true('device_add', driver=driver, drive=drive)
+            path = f'/machine/peripheral-anon/device[{number}]{suffix}'
+            self.assertEqual(plan['steps'][0], f"plug in '{path}', a {driver}")
+            self.assertIn(path, [drive.get('qdev') for drive in self.vm.command('query-block')])
+        plan = self.comes_true('device_add', False, driver='virtio-scsi')
+        self.assertEqual(plan['steps'],
+                         ["plug in '/machine/peripheral-anon/device[3]', a virtio-scsi"])
+
     def test_a_medium_that_is_changed(self):
         change = 'blockdev-change-medium'
         self.vm.command('device_add', driver='virtio-scsi', id='scsi')

@@ -176,15 +176,72 @@ class PlanOfLines(PlanCase):
         self.assertEqual(picture(plan['graph']), self.graph())
         self.line_is_done('drive_del free')
 
-    def test_lines_that_are_not_planned_say_why(self):
-        for line, why in (('system_reset', 'the machine'),
-                          ('drive_add 0 if=none', 'only the command itself reads the line'),
-                          ('object_add x', 'only the command itself reads the line'),
-                          ('device_add x', 'only the command itself reads the line'),
-                          ('commit all', 'only the command itself reads the line')):
-            reply = self.vm.reply('x-millrace-plan', command='human-monitor-command',
-                                  arguments={'command-line': line})
-            self.assertIn(why, reply['error']['desc'], line)
+    def line_comes_true(self, line, answer=''):
+        plan = self.line_is_done(line, answer)
+        self.assertEqual(picture(plan['graph']), self.graph(), line)
+        return plan
+
+    def test_drives_and_nodes(self):
+        refused = self.line_is_refused
+        image = self.images.create('x.img', MIB)
+        refused("Can't hot-add drive to type 1", 'drive_add 0 if=ide')
+        refused("Can't hot-add drive to type 1", f'drive_add 0 file={image}')
+        refused("Duplicate ID 'drive0' for drive", 'drive_add 0 if=none,id=drive0')
+        refused("Parameter 'id' expects an identifier", 'drive_add 0 if=none,id=1')
+        refused('Must specify either driver or file', 'drive_add 0 if=none,id=x,node-name=x')
+        refused("Unknown driver 'none'", f'drive_add 0 if=none,id=x,file={image},format=none')
+        refused("Duplicate ID 'drive0'", f'drive_add 0 if=none,id=drive0,file={image},format=qcow2')
+        refused("Duplicate nodes with node-name='mid'",
+                f'drive_add 0 if=none,id=x,file={image},format=qcow2,node-name=mid')
+        refused("'node-name' needs to be specified", 'drive_add -n 0 driver=null-co')
+        refused("Duplicate nodes with node-name='mid'",
+                'drive_add -n 0 driver=null-co,node-name=mid')
+        refused("Invalid node-name: '1'", 'drive_add -n 0 driver=null-co,node-name=1')
+        self.line_comes_true('drive_add -n 0 driver=null-co,node-name=n')
+        plan = self.line_comes_true(f'drive_add 0 if=none,id=x,file={image},format=qcow2', 'OK\r\n')
+        self.assertIn(f"whether '{image}' can be opened and locked", plan['unknown'])
+        self.line_is_done('drive_add 0 if=none,id=y', 'OK\r\n')
+        plan = self.ask('human-monitor-command',
+                        {'command-line': 'drive_add 0 if=none,format=help'})
+        self.assertEqual(plan['steps'], ['answer; nothing changes'])
+
+    def test_objects_and_devices(self):
+        refused = self.line_is_refused
+        refused("Parameter 'qom-type' does not accept value 'none'", 'object_add none,id=x')
+        refused("Parameter 'id' is missing", 'object_add iothread')
+        self.line_is_done('object_add iothread,id=io')
+        refused("attempt to add duplicate property 'io'", 'object_add iothread,id=io')
+        refused("'none' is not a valid device model name", 'device_add none')
+        refused("Bus 'ide.1' does not support hotplugging", 'device_add ide-hd,drive=drive0')
+        self.line_is_done('device_add virtio-scsi,id=scsi')
+        refused("Duplicate device ID 'scsi'", 'device_add virtio-scsi,id=scsi')
+        refused("Property 'scsi-hd.drive' can't find value 'none'", 'device_add scsi-hd,drive=none')
+        plan = self.line_comes_true('device_add scsi-hd,drive=free')
+        self.assertIn(plan['steps'][0], [f"plug in '{drive.get('qdev')}', a scsi-hd"
+                                         for drive in self.vm.command('query-block')])
+        for line in ('object_add help', 'device_add help'):
+            plan = self.ask('human-monitor-command', {'command-line': line})
+            self.assertEqual(plan['steps'], ['answer; nothing changes'])
+
+    def test_commit(self):
+        self.line_is_refused("Device 'none' not found", 'commit none')
+        self.line_is_refused("Device 'cd0' has no medium", 'commit cd0')
+        self.vm.hmp('drive_add 0 if=none,id=flat,file=null-co://')
+        self.line_is_refused('Operation not supported', 'commit flat')
+        plan = self.line_is_done('commit drive0')
+        self.assertEqual(plan['steps'], ["copy what the image of 'drive0' holds into its backing",
+                                         "empty the image of 'drive0'"])
+        self.assertEqual(len(self.line_is_done('commit all')['steps']), 2)
+        self.vm.command('block-stream', device='drive0', job_id='s', speed=1, base_node='base')
+        for device in ('drive0', 'all'):
+            self.line_is_refused(f"'commit' error for '{device}': Device or resource busy",
+                                 f'commit {device}')
+
+    def test_the_end_and_the_machine(self):
+        self.line_is_done('system_reset')
+        plan = self.ask('human-monitor-command', {'command-line': 'q'})
+        self.assertEqual(plan['steps'], ['close all drives and nodes', 'end the program'])
+        self.assertEqual(plan['graph']['nodes'], [])
 
 
 if __name__ == '__main__':

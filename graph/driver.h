@@ -328,7 +328,11 @@ class FormatDriver : public Driver {
   // The image below, as the header says; changes only through CoWriteBackingReference.
   virtual bool supports_backing() const { return false; }
   virtual BackingReference backing_reference() const { return {}; }
-  // Rewrites the header and flushes it. InvalidArgument: does not fit.
+  // InvalidArgument: no header of this format says such a thing.
+  virtual absl::Status CheckBackingReference(const BackingReference& /*reference*/) const {
+    return absl::OkStatus();
+  }
+  // Rewrites the header and flushes it. InvalidArgument: as above, or it does not fit.
   virtual absl::Status CoWriteBackingReference(const BackingReference& reference)
       MILLRACE_MAY_SUSPEND;
 };

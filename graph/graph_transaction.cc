@@ -97,15 +97,14 @@ GraphTransaction::~GraphTransaction() {
     attachment->planned_in = nullptr;
   }
   GraphInternals& internals = GraphInternals::Of(graph());
-  // Of what was only looked at nothing is to be seen afterwards. Nobody has come between.
-  if (plan_->is_rehearsal || !plan_->is_closed) {
-    internals.next_auto_name -= plan_->generated_names;
-  }
-  // A planned node was never opened, so there is nothing to close. The id that was reserved last is
-  // the next to be reserved, so they go back from there.
+  // A planned node was never opened, so there is nothing to close. Of what was only looked at
+  // nothing is to be seen afterwards: nobody has come between. The id that was reserved last is the
+  // next to be reserved, so they go back from there.
+  const bool was_only_looked_at = plan_->is_rehearsal || !plan_->is_closed;
+  if (was_only_looked_at) internals.next_auto_name -= plan_->generated_names;
   auto& planned = plan_->proposed.new_nodes;
   for (auto node = planned.rbegin(); node != planned.rend(); ++node) {
-    plan_->is_rehearsal ? internals.GiveBackId((*node)->id) : internals.ReleaseId((*node)->id);
+    was_only_looked_at ? internals.GiveBackId((*node)->id) : internals.ReleaseId((*node)->id);
   }
 }
 
@@ -298,12 +297,22 @@ std::optional<ConflictHolder> GraphTransaction::OwnerOfName(const std::string& n
                    [&](const AttachmentCore* core) { return core->options.device_name == name; });
   if (planned != plan_->attached.end()) return (*planned)->options.holder->AsConflictHolder();
   const GraphInternals& internals = GraphInternals::Of(graph());
-  if (const auto device = internals.devices.find(name); device != internals.devices.end()) {
+  const auto device = internals.devices.find(name);
+  if (device != internals.devices.end() &&
+      plan_->proposed.ChildOf(device->second->edge) != nullptr) {  // not detached by this plan
     return device->second->options.holder->AsConflictHolder();
   }
   if (plan_->proposed.FindByName(name) == nullptr) return std::nullopt;
   return ConflictHolder{.id = name, .type = "node"};
 }
+
+namespace {
+
+std::string WordOf(const AttachmentCore& attachment, const Node& node) {
+  return StrCat("attach ", attachment.options.holder->Describe(), " to '", node.name, "'");
+}
+
+}  // namespace
 
 Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
   auto core = std::make_unique<AttachmentCore>(graph());
@@ -324,8 +333,7 @@ Attachment GraphTransaction::Attach(NodeId node_id, AttachmentOptions options) {
     plan_->proposed.AddRootEdge(&core->edge);
     SetDemands(*core, core->options.permissions);
     plan_->attached.push_back(core.get());
-    plan_->words.push_back(
-        StrCat("attach ", core->options.holder->Describe(), " to '", node->name, "'"));
+    plan_->words.push_back(WordOf(*core, *node));
   }
   return Attachment(std::move(core));
 }
@@ -334,6 +342,10 @@ void GraphTransaction::ForgetAttachment(Plan& plan, AttachmentCore& attachment) 
   std::erase(plan.attached, &attachment);
   std::erase(plan.proposed.new_root_edges, &attachment.edge);
   plan.proposed.demands.erase(&attachment.edge);
+  if (attachment.edge.child == nullptr) return;
+  const auto word =
+      std::find(plan.words.begin(), plan.words.end(), WordOf(attachment, *attachment.edge.child));
+  if (word != plan.words.end()) plan.words.erase(word);
 }
 
 void GraphTransaction::Detach(Attachment& attachment) {

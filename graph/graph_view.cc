@@ -73,6 +73,10 @@ BackingReference NodeView::backing_reference() const {
   if (node_->wanted_reference) return *node_->wanted_reference;
   return static_cast<const FormatDriver&>(*node_->driver).backing_reference();
 }
+absl::Status NodeView::CheckBackingReference(const BackingReference& reference) const {
+  if (kind() != NodeKind::kFormat || !node_->is_open) return absl::OkStatus();
+  return static_cast<const FormatDriver&>(*node_->driver).CheckBackingReference(reference);
+}
 
 bool NodeView::follows_parent_access() const { return node_->follows_parent_access; }
 bool NodeView::is_unleasable() const {

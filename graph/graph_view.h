@@ -77,6 +77,8 @@ class NodeView {
   uint64_t write_threshold() const;  // 0: none
   // What the image's header says about the image below; empty for nodes without one.
   BackingReference backing_reference() const;
+  // FormatDriver::CheckBackingReference(); OK for nodes without a header.
+  absl::Status CheckBackingReference(const BackingReference& reference) const;
   // Whether somebody has drained it: requests that come wait for the end of the section.
   bool is_quiesced() const;
   // Driver::is_unleasable(): a lease may not include a link to it.

@@ -79,6 +79,11 @@ struct StagedTree {
 // give rise to; some of them only when the transaction is rehearsed.
 absl::StatusOr<StagedTree> StageTree(GraphTransaction& change, const DriverRegistry& registry,
                                      NodeTree tree, const OpenTreeOptions& options);
+// The same, with each node rehearsed as it is staged, as CoOpenTree() adds one after another: of
+// several mistakes the one is told that it would tell. What has been staged before is rehearsed
+// too.
+absl::StatusOr<StagedTree> RehearseTree(GraphTransaction& change, const DriverRegistry& registry,
+                                        NodeTree tree, const OpenTreeOptions& options);
 
 }  // namespace millrace
 

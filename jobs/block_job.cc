@@ -79,6 +79,31 @@ void BlockJob::StageDetachAll(GraphTransaction& change) {
   for (Attachment& attachment : proofs_.attachments) change.Detach(attachment);
 }
 
+void BlockJob::StageDetachUnkept(GraphTransaction& change) {
+  if (!context().is_kept_for_dismissal()) return StageDetachAll(change);
+  for (Attachment* attachment : IoAttachments()) change.Detach(*attachment);
+}
+
+absl::StatusOr<bool> BlockJob::StagePlannedEnd(GraphTransaction& change, JobEnd end,
+                                               bool /*restores*/) {
+  change.Show(proofs_.chain);
+  if (end == JobEnd::kDismissed) {
+    StageDetachAll(change);
+    for (Attachment& attachment : kept_) change.Detach(attachment);
+    return false;
+  }
+  if (end == JobEnd::kUndone) {
+    StageDetachUnkept(change);
+  } else {
+    StageGraphEdit(change);
+  }
+  return context().is_kept_for_dismissal();
+}
+
+void BlockJob::DropPlannedEnd(JobEnd end) {
+  if (end == JobEnd::kDone || end == JobEnd::kCompleted) kept_.clear();
+}
+
 void BlockJob::StageDetachIo(GraphTransaction& change, const std::vector<NamedNode>& also) {
   kept_.clear();  // of an edit that was put off
   StageDetachAll(change);

@@ -11,6 +11,7 @@
 #ifndef MILLRACE_JOBS_BLOCK_JOB_H_
 #define MILLRACE_JOBS_BLOCK_JOB_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -45,6 +46,14 @@ struct BlockJobProofs {
   void ClaimAll(Graph& graph, NodeId node, std::string as = {}) {
     claims.emplace_back(graph, node, OperationSet::All(), holder, std::move(as));
   }
+};
+
+// How a job may end.
+enum class JobEnd : uint8_t {
+  kDone,       // its edit is applied
+  kCompleted,  // the same of a mirror that the user completes: the target takes over
+  kUndone,     // what it has set up is taken down
+  kDismissed,  // it has ended, and goes
 };
 
 class BlockJob : public JobBody {
@@ -82,6 +91,15 @@ class BlockJob : public JobBody {
   void OnApplied(const AppliedEdit& edit) { applied_ = edit; }
   const HolderRef& holder() const { return holder_; }
 
+  // ---- For a dry run ----------------------------------------------------------------------------
+  // Stages what the graph is when the job has ended so, with all that follows up: for a rehearsal.
+  // `restores`: what it has made writable becomes read-only again; in earnest that is left out
+  // where somebody else writes. Returns whether its claims stay until it is dismissed, or what the
+  // end would be refused for. Its lease goes in any case.
+  virtual absl::StatusOr<bool> StagePlannedEnd(GraphTransaction& change, JobEnd end, bool restores);
+  // Drops what that has staged; before the transaction goes.
+  virtual void DropPlannedEnd(JobEnd end);
+
  protected:
   Graph& graph() const { return graph_; }
   BlockJobProofs& proofs() { return proofs_; }
@@ -90,6 +108,8 @@ class BlockJob : public JobBody {
   virtual std::vector<Attachment*> IoAttachments() = 0;
   // Stages the end of all its attachments.
   void StageDetachAll(GraphTransaction& change);
+  // The same of those for I/O, and of the others only if nothing is kept for who dismisses the job.
+  void StageDetachUnkept(GraphTransaction& change);
   // The same at the end of a job that goes on naming its nodes while it waits to be dismissed (J4;
   // QEMU's stream and commit do): those of proofs().attachments, as what and sharing what they did,
   // but reserving nothing any more, and `also`. All of that ends with the job.

@@ -242,6 +242,11 @@ absl::StatusOr<JobInfo> JobManager::Query(JobKey key) const {
   return job->Describe();
 }
 
+absl::StatusOr<JobBody*> JobManager::FindBody(JobKey key) const {
+  MILLRACE_ASSIGN_OR_RETURN(Job * job, Find(key));
+  return &job->body();
+}
+
 std::vector<JobInfo> JobManager::QueryAll() const {
   std::vector<JobInfo> infos;
   infos.reserve(jobs_.size());

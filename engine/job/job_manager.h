@@ -146,6 +146,10 @@ class JobManager final : public InvariantChecker {
   std::vector<JobInfo> QueryAll() const;
   size_t live_jobs() const { return jobs_.size(); }
 
+  // The job's body, for who plans its end and knows what it is. Until the job is null; not to be
+  // told anything. NotFound as above.
+  absl::StatusOr<JobBody*> FindBody(JobKey key) const;
+
   // Waits until the job is concluded (or gone) and returns how it ended. It need not be there any
   // more: the results of the last JobResults::kKept (256) jobs that ended and were dismissed are
   // kept. An id means the job that has it now, else the last one that had it. NotFound

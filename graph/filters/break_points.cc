@@ -109,6 +109,11 @@ absl::Status BreakPoints::Remove(std::string_view tag) {
   return removed > 0 ? absl::OkStatus() : NoSuchTag("remove break point", tag);
 }
 
+bool BreakPoints::Has(std::string_view tag) const {
+  return IsSuspended(tag) || std::any_of(break_points_.begin(), break_points_.end(),
+                                         [&](const BreakPoint& each) { return each.tag == tag; });
+}
+
 void BreakPoints::RemoveAll() {
   break_points_.clear();
   while (Suspended* const request = suspended_.PopFront()) request->queue.WakeOne();

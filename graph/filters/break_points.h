@@ -47,6 +47,8 @@ class BreakPoints final : public Waitable {
   // The same for good: from here on no request stops, and nobody waits for one that does.
   void Close();
   bool IsSuspended(std::string_view tag) const;
+  // Whether Remove() would find anything.
+  bool Has(std::string_view tag) const;
   // Returns once a request is suspended under the tag; at once if one is, or after Close().
   void CoWaitSuspended(std::string_view tag) MILLRACE_MAY_SUSPEND;
 

@@ -87,6 +87,10 @@ absl::StatusOr<std::unique_ptr<Driver>> DriverMaker::MakeUnopened(const NodeTree
   if (tree.driver == "file") {
     MILLRACE_RETURN_IF_ERROR(CheckHasNoOwn(options));
     if (own.direct) options.insert({"direct", "on"});
+    DriverOptions of_trial = options;
+    MILLRACE_ASSIGN_OR_RETURN(const std::optional<int> descriptor,
+                              TakeDescriptor(!own.is_read_only, of_trial));
+    if (descriptor) close(*descriptor);
   }
   return registry_.Make(tree.driver, options);
 }

@@ -30,8 +30,8 @@ class DriverMaker {
   absl::StatusOr<std::unique_ptr<Driver>> CoMake(const NodeTree& tree, const Inherited& own,
                                                  std::string_view path) MILLRACE_MAY_SUSPEND;
 
-  // The same without asking anybody, for a plan: a descriptor is not asked for, a configuration is
-  // taken for empty.
+  // The same without opening anything, for a plan: a descriptor is asked for and given back, a
+  // configuration is taken for empty.
   absl::StatusOr<std::unique_ptr<Driver>> MakeUnopened(const NodeTree& tree,
                                                        const Inherited& own) const;
 

@@ -11,13 +11,20 @@
 #include "millrace/graph/open/child_roles.h"
 
 namespace millrace {
-absl::StatusOr<NodeId> TreeStager::Stage(NodeTree tree, const Inherited& inherited,
-                                         ChainGuard guard) {
-  MILLRACE_ASSIGN_OR_RETURN(const Layer top, StageLayer(tree, inherited, guard));
-  for (Layer layer = top; layer.node.is_valid() && !layer.own.is_file;) {
+absl::StatusOr<TreeStager::Staged> TreeStager::Stage(NodeTree tree, const Inherited& inherited,
+                                                     ChainGuard guard) {
+  MILLRACE_ASSIGN_OR_RETURN(Layer layer, StageLayer(tree, inherited, guard));
+  Staged staged = {layer.node, std::move(layer.hold)};
+  while (layer.node.is_valid() && !layer.own.is_file) {
     MILLRACE_ASSIGN_OR_RETURN(layer, StageBacking(tree, layer, guard));
   }
-  return is_known_ ? top.node : NodeId();
+  if (!is_known_) staged.top = NodeId();
+  return staged;
+}
+
+// What would be an edit of its own in earnest has been staged.
+absl::Status TreeStager::EndStep() {
+  return step_by_step_ ? change_.Rehearse() : absl::OkStatus();
 }
 
 absl::StatusOr<TreeStager::Layer> TreeStager::StageLayer(NodeTree& tree, const Inherited& inherited,
@@ -50,6 +57,8 @@ absl::StatusOr<TreeStager::Layer> TreeStager::StageLayer(NodeTree& tree, const I
   for (const StagedChild& child : children) {
     change_.AddChild(layer.node, child.role, child.node, child.name);
   }
+  if (step_by_step_) layer.hold = change_.Attach(layer.node, ToHoldImage(rules_.holder));
+  MILLRACE_RETURN_IF_ERROR(EndStep());
   return layer;
 }
 
@@ -65,8 +74,10 @@ absl::StatusOr<std::vector<TreeStager::StagedChild>> TreeStager::StageChildren(
     if (child.tree == nullptr) {
       MILLRACE_ASSIGN_OR_RETURN(each.node, Referred(child.reference));
     } else {
-      MILLRACE_ASSIGN_OR_RETURN(each.node,
+      MILLRACE_ASSIGN_OR_RETURN(Staged below,
                                 Stage(std::move(*child.tree), own.ForChild(each.role), guard));
+      each.node = below.top;
+      each.hold = std::move(below.hold);
     }
     if (each.role == Role::kPrimary || each.role == Role::kFiltered) ++stood_on;
     staged.push_back(std::move(each));
@@ -91,6 +102,7 @@ absl::StatusOr<TreeStager::Layer> TreeStager::StageBacking(NodeTree& tree, const
   if (asked != nullptr && asked->tree == nullptr) {
     MILLRACE_ASSIGN_OR_RETURN(const NodeId backing, Referred(asked->reference));
     change_.SetBacking(overlay.node, backing, std::nullopt);
+    MILLRACE_RETURN_IF_ERROR(EndStep());
     return Layer();
   }
   if (asked == nullptr || !names_.NamesImage(*asked->tree)) {
@@ -99,12 +111,20 @@ absl::StatusOr<TreeStager::Layer> TreeStager::StageBacking(NodeTree& tree, const
     return Layer();
   }
   NodeTree below = std::move(*asked->tree);
-  absl::StatusOr<Layer> layer = StageLayer(below, overlay.own.ForBacking(rules_), guard);
+  absl::StatusOr<Layer> layer = StageAndLink(below, overlay, guard);
   if (!layer.ok()) {
     return WithContext(layer.status(), StrCat("backing file of '", overlay.path, "': "));
   }
-  if (layer->node.is_valid()) change_.SetBacking(overlay.node, layer->node, std::nullopt);
   tree = std::move(below);
+  return layer;
+}
+
+absl::StatusOr<TreeStager::Layer> TreeStager::StageAndLink(NodeTree& below, const Layer& overlay,
+                                                           ChainGuard& guard) {
+  MILLRACE_ASSIGN_OR_RETURN(Layer layer, StageLayer(below, overlay.own.ForBacking(rules_), guard));
+  if (!layer.node.is_valid()) return layer;
+  change_.SetBacking(overlay.node, layer.node, std::nullopt);
+  MILLRACE_RETURN_IF_ERROR(EndStep());
   return layer;
 }
 
@@ -115,6 +135,13 @@ void TreeStager::NoteUnknown(const NodeTree& tree, const Driver& driver, const s
   }
   if (const auto config = tree.options.find("config"); config != tree.options.end()) {
     unknown_.push_back(StrCat("what the configuration '", PrintableName(config->second), "' says"));
+  }
+  if (driver.driver_name() == "raw" &&
+      (tree.options.contains("offset") || tree.options.contains("size"))) {
+    unknown_.push_back(StrCat("whether what '", name, "' is a window of is long enough"));
+  }
+  if (driver.data_children_show_the_same()) {
+    unknown_.push_back(StrCat("whether the children of '", name, "' have one length"));
   }
   if (driver.kind() == NodeKind::kFormat && driver.driver_name() != "raw") {
     unknown_.push_back(StrCat("whether '", name, "' is an image of format ", driver.driver_name()));

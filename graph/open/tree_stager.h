@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "millrace/graph/attachment.h"
 #include "millrace/graph/driver.h"
 #include "millrace/graph/driver_registry.h"
 #include "millrace/graph/graph_transaction.h"
@@ -23,16 +24,22 @@ namespace millrace {
 
 class TreeStager {
  public:
-  // All must outlive it.
-  TreeStager(GraphTransaction& change, const DriverRegistry& registry, const ChainRules& rules)
+  // All must outlive it. `step_by_step`: what is staged is rehearsed after each node and each
+  // backing link, where ChainOpener would have made an edit of its own.
+  TreeStager(GraphTransaction& change, const DriverRegistry& registry, const ChainRules& rules,
+             bool step_by_step)
       : change_(change),
         rules_(rules),
+        step_by_step_(step_by_step),
         names_(registry, rules),
         drivers_(change.graph(), registry, rules) {}
 
-  // The uppermost node; invalid if the tree does not tell what nodes there would be. `guard` has
-  // seen what is above.
-  absl::StatusOr<NodeId> Stage(NodeTree tree, const Inherited& inherited, ChainGuard guard);
+  struct Staged {
+    NodeId top;       // invalid if the tree does not tell what nodes there would be
+    Attachment hold;  // of the top, step by step: until something stands on it
+  };
+  // `guard` has seen what is above.
+  absl::StatusOr<Staged> Stage(NodeTree tree, const Inherited& inherited, ChainGuard guard);
 
   // What only opening would tell, in words.
   std::vector<std::string>& unknown() { return unknown_; }
@@ -40,6 +47,7 @@ class TreeStager {
  private:
   struct Layer {
     NodeId node;
+    Attachment hold;  // as above
     Inherited own;
     std::string path;  // for texts, as is `name`
     std::string name;
@@ -49,6 +57,7 @@ class TreeStager {
     std::string name;
     Role role = Role::kPrimary;
     NodeId node;
+    Attachment hold;
   };
 
   absl::StatusOr<Layer> StageLayer(NodeTree& tree, const Inherited& inherited, ChainGuard& guard);
@@ -56,13 +65,16 @@ class TreeStager {
                                                          const Inherited& own,
                                                          const ChainGuard& guard);
   absl::StatusOr<NodeId> Referred(const std::string& reference) const;
+  absl::Status EndStep();
   // Stages what stands below the layer, if it is known. `tree` is the layer's, and that of the
   // backing afterwards; whose layer is returned, or one without a node: that is all.
   absl::StatusOr<Layer> StageBacking(NodeTree& tree, const Layer& overlay, ChainGuard& guard);
+  absl::StatusOr<Layer> StageAndLink(NodeTree& below, const Layer& overlay, ChainGuard& guard);
   void NoteUnknown(const NodeTree& tree, const Driver& driver, const std::string& name);
 
   GraphTransaction& change_;
   const ChainRules& rules_;
+  const bool step_by_step_;
   const TreeNames names_;
   const DriverMaker drivers_;
   std::vector<std::string> unknown_;

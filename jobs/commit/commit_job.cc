@@ -10,6 +10,7 @@
 #include "millrace/engine/engine.h"
 #include "millrace/engine/io/buffer_pool.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/open_node.h"
 #include "millrace/jobs/commit/commit_filter.h"
 #include "millrace/jobs/copy/zero_range.h"
 #include "millrace/jobs/late_refusal.h"
@@ -297,6 +298,22 @@ absl::Status CommitJob::CoFollowUp() {
 void CommitJob::CoAbort() {
   CoTakeDown(graph(), proofs(), set_up_, top_, base_);
   proofs().claims.clear();  // also of a job that waits to be dismissed, as in QEMU
+}
+
+absl::StatusOr<bool> CommitJob::StagePlannedEnd(GraphTransaction& change, JobEnd end,
+                                                bool restores) {
+  if (end == JobEnd::kDismissed) return BlockJob::StagePlannedEnd(change, end, restores);
+  const NodeId filter = set_up_.filter.node();
+  bool keeps_claims = false;
+  if (end == JobEnd::kUndone) {
+    change.Show(proofs().chain);
+    StageDetachAll(change);
+    change.RemoveFilter(filter);
+  } else {
+    MILLRACE_ASSIGN_OR_RETURN(keeps_claims, BlockJob::StagePlannedEnd(change, end, restores));
+  }
+  if (set_up_.target_was_read_only && restores) StageReadOnly(change, base_, true);
+  return keeps_claims;
 }
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/graph/backing_chain.h"
 #include "millrace/graph/graph_view.h"
+#include "millrace/graph/open_node.h"
 #include "millrace/jobs/late_refusal.h"
 #include "millrace/jobs/start_rehearsal.h"
 
@@ -293,9 +294,9 @@ bool MirrorJob::OnCancel(bool force) { return force || !context().is_ready(); }
 // ---- The end -----------------------------------------------------------------------------------
 
 // What may have changed in a way that nobody's lease or permission keeps from happening.
-absl::Status MirrorJob::CheckMayEnd(const GraphReader& reader) const {
+absl::Status MirrorJob::CheckMayEnd(const GraphReader& reader, bool takes_over) const {
   MILLRACE_RETURN_IF_ERROR(CheckLengths());
-  if (!is_completing_ || replaced_ == source_) return absl::OkStatus();
+  if (!takes_over || replaced_ == source_) return absl::OkStatus();
   MILLRACE_ASSIGN_OR_RETURN(const NodeView source, reader.Resolve(source_));
   MILLRACE_ASSIGN_OR_RETURN(const NodeView replaced, reader.Resolve(replaced_));
   return CheckMirrorMayReplace(source, replaced);
@@ -303,7 +304,7 @@ absl::Status MirrorJob::CheckMayEnd(const GraphReader& reader) const {
 
 absl::Status MirrorJob::CheckMayEndNow() {
   GraphView view(graph());
-  return CheckMayEnd(view);
+  return CheckMayEnd(view, is_completing_);
 }
 
 absl::Status MirrorJob::CoPrepare() {
@@ -385,7 +386,7 @@ absl::Status MirrorJob::CoEmptySource() {
 bool MirrorJob::IsCaughtUp(const GraphReader& reader) {
   MILLRACE_MUTANT(kR10) return true;
   if (options_.empties_source && !is_emptied_) return false;
-  return dirty().is_clean() && !copier_.needs_flush() && CheckMayEnd(reader).ok();
+  return dirty().is_clean() && !copier_.needs_flush() && CheckMayEnd(reader, is_completing_).ok();
 }
 
 // While other members prepared, or the section was waited for, much may have been marked.
@@ -446,23 +447,26 @@ void StageMirrorTakeover(GraphTransaction& change, const MirrorOptions& options,
   }
 }
 
-void MirrorJob::StageGraphEdit(GraphTransaction& change) {
+void MirrorJob::StageGraphEdit(GraphTransaction& change) { StageOwnEnd(change, is_completing_); }
+
+void MirrorJob::StageOwnEnd(GraphTransaction& change, bool takes_over) {
   const NodeId filter = set_up_.filter.node();
   StageDetachAll(change);
-  if (is_completing_) {
-    StageMirrorTakeover(change, options_, replaced_);
-  }
+  if (takes_over) StageMirrorTakeover(change, options_, replaced_);
   change.RemoveFilter(filter);
+}
+
+// The target is to its new users what the source was; if it stays where it is, what it was before.
+bool MirrorJob::BecomesReadOnly(bool takes_over) const {
+  return takes_over ? source_was_read_only_ : set_up_.target_was_read_only;
 }
 
 absl::Status MirrorJob::CoFollowUp() {
   set_up_.changes->Stop();
   absl::Status status = BlockJob::CoFollowUp();
-  // The target is to its new users what the source was; if it stays where it is, what it was
-  // before.
-  const bool becomes_read_only =
-      is_completing_ ? source_was_read_only_ : set_up_.target_was_read_only;
-  if (becomes_read_only) status.Update(CoRestoreReadOnly(graph(), target_, holder()));
+  if (BecomesReadOnly(is_completing_)) {
+    status.Update(CoRestoreReadOnly(graph(), target_, holder()));
+  }
   proofs().claims.clear();  // also of a job that waits to be dismissed, as in QEMU
   return status;
 }
@@ -471,6 +475,17 @@ void MirrorJob::CoAbort() {
   set_up_.changes->Stop();
   CoTakeDown(graph(), proofs(), set_up_, source_, target_);
   proofs().claims.clear();
+}
+
+absl::StatusOr<bool> MirrorJob::StagePlannedEnd(GraphTransaction& change, JobEnd end,
+                                                bool restores) {
+  if (end == JobEnd::kDismissed) return BlockJob::StagePlannedEnd(change, end, restores);
+  const bool takes_over = end == JobEnd::kCompleted || (end == JobEnd::kDone && is_completing_);
+  if (end != JobEnd::kUndone) MILLRACE_RETURN_IF_ERROR(CheckMayEnd(change, takes_over));
+  change.Show(proofs().chain);
+  StageOwnEnd(change, takes_over);
+  if (BecomesReadOnly(takes_over) && restores) StageReadOnly(change, target_, true);
+  return false;
 }
 
 }  // namespace millrace

@@ -225,6 +225,8 @@ class MirrorJob final : public BlockJob {
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<bool> StagePlannedEnd(GraphTransaction& change, JobEnd end,
+                                       bool restores) override;
 
   void CoStopIo() override MILLRACE_MAY_SUSPEND;
   void OnRestartIo() override;
@@ -291,8 +293,11 @@ class MirrorJob final : public BlockJob {
   bool is_ending() const { return is_completing_ || context().is_cancel_requested(); }
   // Whether the source has the length that the marks have, and the target the one it needs.
   absl::Status CheckLengths() const;
-  absl::Status CheckMayEnd(const GraphReader& reader) const;
+  // `takes_over`: the target, the place of what it replaces.
+  absl::Status CheckMayEnd(const GraphReader& reader, bool takes_over) const;
   absl::Status CheckMayEndNow() MILLRACE_OPENS_VIEW;
+  void StageOwnEnd(GraphTransaction& change, bool takes_over);
+  bool BecomesReadOnly(bool takes_over) const;
   absl::Status CoEmptySource() MILLRACE_MAY_SUSPEND;
 
   const MirrorOptions options_;

@@ -319,4 +319,21 @@ void StreamJob::CoAbort() {
   if (was_read_only_) CoTryRestoreReadOnly(graph(), overlay_, holder());
 }
 
+absl::StatusOr<bool> StreamJob::StagePlannedEnd(GraphTransaction& change, JobEnd end,
+                                                bool restores) {
+  const NodeId filter = reader_.node();
+  MILLRACE_ASSIGN_OR_RETURN(const bool keeps_claims,
+                            BlockJob::StagePlannedEnd(change, end, restores));
+  if (end == JobEnd::kDismissed) return keeps_claims;
+  if (end == JobEnd::kUndone) change.RemoveFilter(filter);
+  change.Detach(header_keeper_);
+  if (was_read_only_ && restores) StageReadOnly(change, overlay_, true);
+  return keeps_claims;
+}
+
+void StreamJob::DropPlannedEnd(JobEnd end) {
+  if (end == JobEnd::kDone) header_keeper_ = Attachment();
+  BlockJob::DropPlannedEnd(end);
+}
+
 }  // namespace millrace

@@ -88,6 +88,9 @@ class StreamJob final : public BlockJob {
   void StageGraphEdit(GraphTransaction& change) override;
   absl::Status CoFollowUp() override MILLRACE_MAY_SUSPEND;
   void CoAbort() override MILLRACE_MAY_SUSPEND;
+  absl::StatusOr<bool> StagePlannedEnd(GraphTransaction& change, JobEnd end,
+                                       bool restores) override;
+  void DropPlannedEnd(JobEnd end) override;
   void CoStopIo() override MILLRACE_MAY_SUSPEND { copier_.CoStopIo(); }
   void OnRestartIo() override { copier_.OnRestartIo(); }
   void Describe(JobInfo& info) const override { copier_.Describe(info); }

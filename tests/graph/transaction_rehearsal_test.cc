@@ -75,7 +75,7 @@ TEST_F(TransactionRehearsalTest, APlanShowsNothingOfWhatOnlyADroppedNodeStandsOn
 }
 
 // What comes after it is called, and numbered, as if it had not been: where ids are new, and where
-// those of nodes that went are used again.
+// those of nodes that went are used again. Nor does a plan that is dropped when it is staged.
 TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     for (int nodes_before : {0, 3}) {
@@ -89,7 +89,7 @@ TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
         hold.CoDetach();
       }
       std::vector<std::vector<std::string>> planned;
-      for (const bool is_rehearsal : {true, true, false}) {
+      for (const bool is_rehearsal : {true, false, true}) {
         GraphTransaction change(*graph_);
         const NodeId top = AddOverlay(change, "");
         const NodeId base = AddOverlay(change, "");
@@ -130,6 +130,69 @@ TEST_F(TransactionRehearsalTest, WhatWasRehearsedMayBeLetGoOfByWhatIsStagedAfter
       EXPECT_FALSE(change.Rehearse().ok());
     }
     EXPECT_EQ(chain.Shape(*graph_), "n2 <- n1 <- n0");
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+// Edits that come one after another in earnest: the first that is refused is told, whatever is
+// wrong with those after it.
+TEST_F(TransactionRehearsalTest, StepByStepTheFirstMistakeIsTold) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    AttachmentOptions writer = Keep(me_);
+    writer.permissions.used = kWrite;  // which the guest does not share
+    for (const bool step_by_step : {false, true}) {
+      GraphTransaction change(*graph_);
+      const Attachment first = change.Attach(chain.nodes[2], Keep(me_));
+      EXPECT_TRUE(!step_by_step || change.Rehearse().ok());
+      const Attachment second = change.Attach(chain.nodes[2], writer);
+      const absl::Status in_the_way = step_by_step ? change.Rehearse() : absl::OkStatus();
+      change.SetBacking(chain.nodes[0], chain.nodes[2], std::nullopt);
+      const absl::Status at_the_end = change.Rehearse();
+      EXPECT_EQ(ConflictOf(step_by_step ? in_the_way : at_the_end)->reason,
+                step_by_step ? ConflictReason::kPermission : ConflictReason::kCycle);
+    }
+    chain.guest.CoDetach();
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, WhatHeldANodeForAStepIsNotToldOf) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    GraphTransaction change(*graph_);
+    const NodeId file = change.AddNode(MakeMemoryDriver({}), {.name = "file"});
+    {
+      const Attachment hold = change.Attach(file, Keep(me_));
+      EXPECT_TRUE(change.Rehearse().ok());
+      EXPECT_THAT(change.DescribePlan(), testing::HasSubstr("attach"));
+    }
+    EXPECT_EQ(change.DescribePlan(), "add memory node 'file'");
+    EXPECT_TRUE(change.Rehearse().ok());
+    EXPECT_TRUE(change.Nodes().empty()) << "nothing holds it any more";
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, ADeviceThatIsDetachedLeavesItsNameToAnother) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    MILLRACE_ASSIGN_OR_RETURN(MemoryChain chain, CoMakeMemoryChain(*graph_, {}, false));
+    AttachmentOptions options = Keep(me_);
+    options.device_name = "cd";
+    MILLRACE_ASSIGN_OR_RETURN(Attachment device,
+                              Attachment::Attach(*graph_, chain.nodes[2], options));
+    Attachment other;
+    for (const bool detaches : {false, true}) {
+      GraphTransaction change(*graph_);
+      if (detaches) change.Detach(device);
+      other = change.Attach(chain.nodes[1], options);
+      const absl::Status status = change.Commit().status();
+      EXPECT_EQ(status.ok(), detaches);
+    }
+    EXPECT_FALSE(device.is_attached());
+    // The name is the other one's.
+    EXPECT_FALSE(Attachment::Attach(*graph_, chain.nodes[0], options).ok());
+    other.CoDetach();
     chain.guest.CoDetach();
     return absl::OkStatus();
   });

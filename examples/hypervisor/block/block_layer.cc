@@ -432,11 +432,25 @@ PlanResult BlockLayer::PlanAddNode(NodeTree tree) {
 absl::StatusOr<StagedTree> BlockLayer::RehearseOpen(GraphTransaction& change, NodeTree tree) {
   MILLRACE_RETURN_IF_ERROR(CheckTree(change, tree));
   const OpenedTree told(tree);
-  absl::StatusOr<StagedTree> staged = StageTree(change, registry_, std::move(tree), open_options_);
-  absl::Status refusal = staged.status();
-  if (refusal.ok() && staged->top.is_valid()) refusal = change.Rehearse();
-  if (!refusal.ok()) return AsOpenRefusal(*this, refusal, told);
+  absl::StatusOr<StagedTree> staged =
+      RehearseTree(change, registry_, std::move(tree), open_options_);
+  if (!staged.ok()) return AsOpenRefusal(*this, staged.status(), told);
   return staged;
+}
+
+PlanResult BlockLayer::PlanOpenUnder(const std::function<NodeTree()>& make, CommandPlan plan,
+                                     const StageOnTop& stage) {
+  {
+    GraphTransaction change(graph_);
+    MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, RehearseOpen(change, make()));
+    for (std::string& fact : staged.unknown) plan.unknown.push_back(std::move(fact));
+    if (!staged.top.is_valid()) return plan;
+  }
+  GraphTransaction change(graph_);
+  MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, StageTree(change, registry_, make(), open_options_));
+  stage(change, staged.top);
+  change.Detach(staged.hold);
+  return PlanOfEdit(change, std::move(plan));
 }
 
 absl::Status BlockLayer::CoAddNode(NodeTree tree) {

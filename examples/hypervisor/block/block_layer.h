@@ -36,6 +36,7 @@
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/driver_registry.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/graph_transaction.h"
 #include "millrace/graph/node_tree.h"
 #include "millrace/graph/open_tree.h"
 #include "millrace/jobs/block_job.h"
@@ -126,6 +127,12 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // Stages and rehearses what CoOpen() would put into the graph; refusals are its own. Nothing can
   // be staged in `change` afterwards. See StageTree().
   absl::StatusOr<StagedTree> RehearseOpen(GraphTransaction& change, NodeTree tree);
+  // What opening a tree, and putting onto its top what `stage` stages there, would do. `make` makes
+  // the tree, the same each time. What `stage` attaches must outlive the call. Without a graph
+  // where the tree does not tell which nodes there would be.
+  using StageOnTop = std::function<void(GraphTransaction& change, NodeId top)>;
+  PlanResult PlanOpenUnder(const std::function<NodeTree()>& make, CommandPlan plan,
+                           const StageOnTop& stage) MILLRACE_OPENS_VIEW;
   bool OwnsNode(std::string_view name) const { return owned_.find(name) != owned_.end(); }
   void CoLetGoOfNode(std::string_view name) MILLRACE_MAY_SUSPEND;
   PlanResult PlanLetGoOfNode(std::string_view name) MILLRACE_OPENS_VIEW;
@@ -155,6 +162,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // Refusals name a drive without an id by its device's.
   absl::StatusOr<Drive*> AddDriveOver(std::string id, NodeId node,
                                       const std::string& device_id = "") MILLRACE_OPENS_VIEW;
+  // The back end of such a drive. `device_id`: as above.
+  AttachmentOptions DriveOptions(const std::string& id, const std::string& device_id = "") const;
   // Both wait until the requests on the drive are done; its limits hold none of them back.
   void CoRemoveDrive(Drive& drive) MILLRACE_MAY_SUSPEND;
   void CoTakeOutMedium(Drive& drive) MILLRACE_MAY_SUSPEND;
@@ -165,7 +174,7 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   absl::Status RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device,
                               CommandPlan* plan) MILLRACE_OPENS_VIEW;
   // Stages what CoUnplug() does.
-  static void StageUnplug(GraphTransaction& change, Drive& drive);
+  void StageUnplug(GraphTransaction& change, Drive& drive) const;
   // With a drive of --drive go the jobs that are at work on it, and it goes itself.
   void CoUnplug(Drive& drive) MILLRACE_MAY_SUSPEND;
   // Puts a node into a drive without a medium.
@@ -173,16 +182,27 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   // What that would refuse; `plan` gets the graph otherwise.
   absl::Status RehearseInsertMedium(const Drive& drive, NodeId node, CommandPlan* plan)
       MILLRACE_OPENS_VIEW;
-  // Who hears that a drive has lost its medium; may suspend.
-  void OnMediumGone(std::function<void(const Drive&)> listener) {
+  // What a drive has of its medium; it is the device's, if there is one.
+  AttachmentOptions MediumOptions(const Drive& drive, bool is_read_only) const;
+  // Who hears that a drive has lost its medium; may suspend. `stage` is for plans: what that does
+  // to the graph.
+  using MediumListener = std::function<void(const Drive& drive)>;
+  using MediumStager = std::function<void(GraphTransaction& change, const Drive& drive)>;
+  void OnMediumGone(MediumListener listener, MediumStager stage) {
     medium_listeners_.push_back(std::move(listener));
+    medium_stagers_.push_back(std::move(stage));
   }
+  // Stages what CoTakeOutMedium() does.
+  void StageTakeOut(GraphTransaction& change, Drive& drive) const;
   // Another part's attachment (an export), which makes its node one in use; it outlives the note.
   void AddBackendUser(const Attachment& backend) { other_backends_.push_back(&backend); }
   void RemoveBackendUser(const Attachment& backend) { std::erase(other_backends_, &backend); }
   // Whether a drive or another part's attachment is on the node.
   bool HasBackend(NodeId node) const;
-  std::string NextAnonymousPath(std::string_view suffix);
+  // The place of a device without an id that is added now; it takes that number.
+  std::string TakeAnonymousPath(std::string_view suffix);
+  // The same, and the number stays free: for a plan.
+  std::string NextAnonymousPath(std::string_view suffix) const;
 
   // ---- Looking up --------------------------------------------------------------------------------
   // "Cannot find device='x' nor node-name='y'"; either may be empty.
@@ -201,7 +221,6 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   void CancelJobsOn(NodeId node) MILLRACE_OPENS_VIEW;
   void CoHurryGuests() MILLRACE_MAY_SUSPEND;
   void CoCloseEverything() MILLRACE_MAY_SUSPEND;
-  AttachmentOptions MediumOptions(const Drive& drive, bool is_read_only) const;
 
   HypervisorHost& host_;
   DriverRegistry registry_;
@@ -217,7 +236,8 @@ class BlockLayer final : public HypervisorPart, public EngineObserver {
   std::optional<JobNumber> awaited_job_;  // by a command
   std::map<std::string, Attachment, std::less<>> owned_;
   std::vector<std::unique_ptr<Drive>> drives_;  // in order of creation
-  std::vector<std::function<void(const Drive&)>> medium_listeners_;
+  std::vector<MediumListener> medium_listeners_;
+  std::vector<MediumStager> medium_stagers_;
   std::vector<const Attachment*> other_backends_;
   BusTable buses_;
   UserBitmaps bitmaps_;

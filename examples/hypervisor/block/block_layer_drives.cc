@@ -73,17 +73,22 @@ absl::Status NoSuchDevice(std::string_view id) {
                                          .next_step = "add it first, or name one that is there"}));
 }
 
-absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
-                                                const std::string& device_id) {
-  auto drive = std::make_unique<Drive>();
+AttachmentOptions BlockLayer::DriveOptions(const std::string& id,
+                                           const std::string& device_id) const {
   AttachmentOptions options;
   options.holder =
       MakeHolder(id.empty() ? device_id : id, "block device", host_.engine.clock().Now());
   options.purpose = "root";
   options.device_name = id;
   options.permissions.used = kConsistentRead;
+  return options;
+}
+
+absl::StatusOr<Drive*> BlockLayer::AddDriveOver(std::string id, NodeId node,
+                                                const std::string& device_id) {
+  auto drive = std::make_unique<Drive>();
   GraphTransaction change(graph_);
-  drive->backend = change.Attach(node, std::move(options));
+  drive->backend = change.Attach(node, DriveOptions(id, device_id));
   MILLRACE_RETURN_IF_ERROR(change.Commit().status());
   absl::StatusOr<NodeView> view = change.Resolve(node);
   drive->is_read_only = view.ok() && view->is_read_only();
@@ -158,7 +163,13 @@ void BlockLayer::CoTakeOutMedium(Drive& drive) {
   if (throttle != nullptr) throttle->HoldBackAgain();
   if (!drive.backend.is_attached()) return;
   drive.backend.CoDetach();
-  for (const auto& listener : medium_listeners_) listener(drive);
+  for (const MediumListener& listener : medium_listeners_) listener(drive);
+}
+
+void BlockLayer::StageTakeOut(GraphTransaction& change, Drive& drive) const {
+  if (!drive.backend.is_attached()) return;
+  change.Detach(drive.backend);
+  for (const MediumStager& stage : medium_stagers_) stage(change, drive);
 }
 
 void BlockLayer::CoRemoveDrive(Drive& drive) {
@@ -179,16 +190,19 @@ absl::Status BlockLayer::PlugIn(Drive& drive, GuestDevice device) {
 
 absl::Status BlockLayer::RehearsePlugIn(const Drive* drive, NodeId node, const GuestDevice& device,
                                         CommandPlan* plan) {
-  GraphTransaction change(graph_);
   Attachment fresh;
+  if (drive == nullptr) {  // it is made first, and asks for little
+    GraphTransaction change(graph_);
+    fresh = change.Attach(node, DriveOptions("", device.shown_name()));
+    MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  }
+  GraphTransaction change(graph_);
   if (drive != nullptr) {
     if (!drive->backend.is_attached()) return absl::OkStatus();
     change.SetPermissions(drive->backend, PermissionsOf(device, drive->is_read_only));
   } else {
     MILLRACE_ASSIGN_OR_RETURN(const NodeView view, change.Resolve(node));
-    AttachmentOptions options;
-    options.holder = MakeHolder(device.shown_name(), "block device", host_.engine.clock().Now());
-    options.purpose = "root";
+    AttachmentOptions options = DriveOptions("", device.shown_name());
     options.permissions = PermissionsOf(device, view.is_read_only());
     fresh = change.Attach(node, std::move(options));
   }
@@ -226,14 +240,20 @@ void BlockLayer::CoUnplug(Drive& drive) {
   MILLRACE_CHECK(status.ok(), "letting go of permissions cannot be refused");
 }
 
-void BlockLayer::StageUnplug(GraphTransaction& change, Drive& drive) {
+void BlockLayer::StageUnplug(GraphTransaction& change, Drive& drive) const {
   if (!drive.backend.is_attached()) return;
-  if (drive.id.empty() || drive.goes_with_device) return change.Detach(drive.backend);
+  if (drive.id.empty() || drive.goes_with_device) return StageTakeOut(change, drive);
   change.SetPermissions(drive.backend, {kConsistentRead, kAllPermissions});
 }
 
-std::string BlockLayer::NextAnonymousPath(std::string_view suffix) {
-  return StrCat("/machine/peripheral-anon/device[", anonymous_devices_++, "]", suffix);
+std::string BlockLayer::NextAnonymousPath(std::string_view suffix) const {
+  return StrCat("/machine/peripheral-anon/device[", anonymous_devices_, "]", suffix);
+}
+
+std::string BlockLayer::TakeAnonymousPath(std::string_view suffix) {
+  std::string path = NextAnonymousPath(suffix);
+  ++anonymous_devices_;
+  return path;
 }
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// device_add, device_del, and --device: guest devices. They do no I/O of their own; they take
-// permissions on a drive, and give it a place in the guest.
+// device_add, the human monitor's as well, device_del, and --device: guest devices. They do no I/O
+// of their own; they take permissions on a drive, and give it a place in the guest.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -9,9 +9,11 @@
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/device_properties.h"
 #include "examples/hypervisor/block/graph_users.h"
+#include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/qmp/json_fields.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_transaction.h"
@@ -177,6 +179,13 @@ struct Manner {
   bool is_plan = false;  // nothing is taken for it
 };
 
+// Its place in the object tree. Without an id it takes a number.
+std::string PathFor(BlockLayer& layer, const std::string& id, std::string_view suffix,
+                    Manner manner) {
+  if (!id.empty()) return StrCat("/machine/peripheral/", id, suffix);
+  return manner.is_plan ? layer.NextAnonymousPath(suffix) : layer.TakeAnonymousPath(suffix);
+}
+
 absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader,
                                        const DeviceModel& model, Manner manner) {
   GuestDevice device;
@@ -211,11 +220,7 @@ absl::StatusOr<GuestDevice> ReadDevice(BlockLayer& layer, ArgumentReader& reader
   if (const BusTable::Controller* const above = layer.buses().FindController(device.controller)) {
     device.home_iothread = above->iothread;
   }
-  if (!device.id.empty()) {
-    device.path = StrCat("/machine/peripheral/", device.id, model.backend_suffix);
-  } else if (!manner.is_plan) {  // it takes a number
-    device.path = layer.NextAnonymousPath(model.backend_suffix);
-  }
+  device.path = PathFor(layer, device.id, model.backend_suffix, manner);
   return device;
 }
 
@@ -269,7 +274,7 @@ bool HasNoNumber(const ArgumentReader& reader, std::string_view name) {
 
 // A controller, as far as it can be told from its device.
 absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& reader,
-                                           const ControllerModel& model) {
+                                           const ControllerModel& model, Manner manner) {
   GuestDevice controller;
   controller.id = reader.OptionalString("id").value_or("");
   const std::string& id = controller.id;
@@ -289,6 +294,7 @@ absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& re
         "> 0.");
   }
   controller.iothread = iothread;
+  controller.path = PathFor(layer, id, "", manner);
   return controller;
 }
 
@@ -296,7 +302,7 @@ absl::StatusOr<GuestDevice> ReadController(BlockLayer& layer, ArgumentReader& re
 // device with its disk or with none.
 struct DeviceRequest {
   const ControllerModel* controller = nullptr;
-  GuestDevice device;  // of a controller only the id and the iothread
+  GuestDevice device;  // of a controller only the id, the path and the iothread
   std::optional<Disk> disk;
 };
 
@@ -325,7 +331,7 @@ absl::StatusOr<DeviceRequest> ReadDeviceRequest(BlockLayer& layer, ArgumentReade
     if (controller.name != name) continue;
     DeviceRequest request;
     request.controller = &controller;
-    MILLRACE_ASSIGN_OR_RETURN(request.device, ReadController(layer, reader, controller));
+    MILLRACE_ASSIGN_OR_RETURN(request.device, ReadController(layer, reader, controller, manner));
     return request;
   }
   for (const DeviceModel& model : kModels) {
@@ -338,7 +344,6 @@ absl::Status CoAddDevice(BlockLayer& layer, ArgumentReader& reader, Manner manne
     MILLRACE_MAY_SUSPEND {
   MILLRACE_ASSIGN_OR_RETURN(DeviceRequest request, ReadDeviceRequest(layer, reader, manner));
   if (request.controller != nullptr) {
-    if (request.device.id.empty()) layer.NextAnonymousPath("");  // it takes a number like a disk
     const ControllerModel& model = *request.controller;
     layer.buses().AddController({request.device.id, std::string(model.bus), model.has_backend,
                                  model.fixed_bus.empty(), request.device.iothread});
@@ -374,19 +379,43 @@ json::object AsText(const json::object& arguments) {
   return properties;
 }
 
-PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
-  const json::object properties = AsText(arguments);
-  ArgumentReader reader(properties, ScalarStyle::kText);
+PlanResult PlanAddDevice(BlockLayer& layer, ArgumentReader& reader) MILLRACE_OPENS_VIEW {
   MILLRACE_ASSIGN_OR_RETURN(
       const DeviceRequest request,
       ReadDeviceRequest(layer, reader, {.is_hotplug = true, .is_plan = true}));
-  const std::string driver = reader.String("driver");
-  CommandPlan plan = PlanOfStep(StrCat("plug in '", request.device.id, "', a ", driver));
+  const std::string& id = request.device.id;
+  CommandPlan plan = PlanOfStep(
+      StrCat("plug in '", id.empty() ? request.device.path : id, "', a ", reader.String("driver")));
   if (request.disk) {
     MILLRACE_RETURN_IF_ERROR(
         layer.RehearsePlugIn(request.disk->drive, request.disk->node, request.device, &plan));
   }
   return plan;
+}
+
+PlanResult PlanDeviceAdd(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
+  const json::object properties = AsText(arguments);
+  ArgumentReader reader(properties, ScalarStyle::kText);
+  return PlanAddDevice(layer, reader);
+}
+
+// "driver=scsi-hd,drive=d", as --device and the human monitor have it.
+absl::StatusOr<OptionValue> ReadDeviceText(std::string_view text) {
+  if (text == "help" || text == "?") return Help(ListOfModels());
+  return ParseLegacyOptions(text, "driver");
+}
+
+absl::Status CoAddDeviceOf(BlockLayer& layer, std::string_view text, Manner manner)
+    MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ReadDeviceText(text));
+  ArgumentReader reader = value.Reader();
+  return CoAddDevice(layer, reader, manner);
+}
+
+PlanResult PlanAddDeviceOf(BlockLayer& layer, std::string_view text) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ReadDeviceText(text));
+  ArgumentReader reader = value.Reader();
+  return PlanAddDevice(layer, reader);
 }
 
 void EmitDeleted(BlockLayer& layer, const std::string& path, const std::string& id) {
@@ -427,6 +456,17 @@ absl::Status CheckMayDelete(const BusTable::Controller& controller) {
   return GenericError("Bus 'pcie.0' does not support hotplugging");
 }
 
+// Stages that, and says what comes in its own time.
+void PlanUnplug(BlockLayer& layer, Drive& drive, GraphTransaction& change, CommandPlan* plan) {
+  if (drive.goes_with_device && drive.backend.is_attached()) {
+    for (const std::string& job : JobsOn(change, drive.backend.node())) {
+      plan->unknown.push_back(
+          StrCat("the graph when job '", job, "', which is cancelled, has ended"));
+    }
+  }
+  layer.StageUnplug(change, drive);
+}
+
 PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   const std::string id = ArgumentReader(arguments).String("id");
   if (!layer.HasDevice(id)) return NoSuchDevice(id);
@@ -437,10 +477,10 @@ PlanResult PlanDeviceDel(BlockLayer& layer, const json::object& arguments) MILLR
     for (Drive* const drive : DrivesOn(layer, id)) {
       const GuestDevice& device = *drive->device;
       plan.steps.push_back(StrCat("unplug '", device.id.empty() ? device.path : device.id, "'"));
-      BlockLayer::StageUnplug(change, *drive);
+      PlanUnplug(layer, *drive, change, &plan);
     }
   } else if (Drive* const drive = layer.FindDriveOfDevice(id)) {
-    BlockLayer::StageUnplug(change, *drive);
+    PlanUnplug(layer, *drive, change, &plan);
   }
   plan.steps.push_back(StrCat("unplug '", id, "'"));
   return PlanOfEdit(change, std::move(plan));
@@ -497,12 +537,18 @@ void RegisterDeviceCommands(BlockLayer& layer) {
   layer.host().commands.SetPlanner(
       "device_del", [&layer](const json::object& arguments)
                         MILLRACE_OPENS_VIEW { return PlanDeviceDel(layer, arguments); });
-  layer.host().options.Register(
-      "device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
-        if (text == "help" || text == "?") return Help(ListOfModels());
-        MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseLegacyOptions(text, "driver"));
-        ArgumentReader reader = value.Reader();
-        return CoAddDevice(layer, reader, {});
+  layer.host().options.Register("device", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND {
+    return CoAddDeviceOf(layer, text, {});
+  });
+  RegisterHuman(
+      layer, "device_add", {"device_add", "", {{"options"}}},
+      [&layer](const json::object& given) MILLRACE_MAY_SUSPEND {
+        const std::string_view text = TextOf(given, "options");
+        return HumanResult(layer, CoAddDeviceOf(layer, text, {.is_hotplug = true}));
+      },
+      [&layer](const json::object& given) MILLRACE_OPENS_VIEW {
+        const std::string_view text = TextOf(given, "options");
+        return AsPlanOfLine(layer, PlanAddDeviceOf(layer, text), &HumanResult);
       });
 }
 

@@ -1,4 +1,4 @@
-// --blockdev and --drive.
+// --blockdev and --drive, and their plans for the human monitor's drive_add.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -6,16 +6,18 @@
 
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/drive_settings.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/snapshot_drive.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "examples/hypervisor/options/keyval.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
 namespace {
 
-absl::Status CoBlockdevOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
+absl::StatusOr<NodeTree> ReadBlockdev(std::string_view text) {
   if (text == "help" || text == "?") return GenericError("Help is not available for this option");
   MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "driver"));
   ArgumentReader reader = value.Reader();
@@ -26,7 +28,17 @@ absl::Status CoBlockdevOption(BlockLayer& layer, std::string_view text) MILLRACE
   if (tree.node_name.empty()) {
     return GenericError("'node-name' must be specified for the root node");
   }
+  return tree;
+}
+
+absl::Status CoBlockdevOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
+  MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadBlockdev(text));
   return layer.CoAddNode(std::move(tree));
+}
+
+PlanResult PlanBlockdev(BlockLayer& layer, std::string_view text) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadBlockdev(text));
+  return layer.PlanAddNode(std::move(tree));
 }
 
 // ---- --drive -----------------------------------------------------------------------------------
@@ -48,7 +60,7 @@ GuestDevice DeviceFor(BlockLayer& layer, const DriveSettings& settings) {
   device.can_resize = is_virtio || settings.interface == "scsi";
   device.is_removable = settings.is_cdrom || settings.interface == "floppy";
   device.has_tray = settings.is_cdrom;
-  device.path = is_virtio ? layer.NextAnonymousPath("/virtio-backend") : NextBuiltInPath(layer);
+  device.path = is_virtio ? layer.TakeAnonymousPath("/virtio-backend") : NextBuiltInPath(layer);
   return device;
 }
 
@@ -113,19 +125,39 @@ bool NamesMedium(const DriveOptionValue& value) {
   });
 }
 
-absl::StatusOr<Drive*> AddEmptyDrive(BlockLayer& layer, const DriveSettings& settings,
-                                     const json::object& options) {
+struct DriveRequest {
+  DriveSettings settings;  // with an id
+  DriveOptionValue value;
+  DrivePlace place;
+};
+
+absl::StatusOr<DriveRequest> ReadDrive(const BlockLayer& layer, std::string_view text) {
+  DriveRequest request;
+  MILLRACE_ASSIGN_OR_RETURN(request.value, ParseDriveOptions(text));
+  json::object& options = request.value.options.object;
+  DriveSettings& settings = request.settings;
+  MILLRACE_RETURN_IF_ERROR(CheckIsNoHelp(options));
+  MILLRACE_ASSIGN_OR_RETURN(settings, TakeDriveSettings(options, request.value.cache_mode));
+  MILLRACE_ASSIGN_OR_RETURN(request.place, PlaceFor(layer, settings));
+  if (settings.id.empty()) settings.id = DefaultId(request.place, settings.is_cdrom);
+  return request;
+}
+
+// Whether the medium that a drive without one gets will be read-only.
+absl::StatusOr<bool> ReadEmptyDrive(const DriveRequest& request) {
   json::object own;
-  if (const json::value* text = options.if_contains("read-only")) own["read-only"] = *text;
+  if (const json::value* text = request.value.options.object.if_contains("read-only")) {
+    own["read-only"] = *text;
+  }
   ArgumentReader reader(own, ScalarStyle::kText);
   const bool is_read_only = reader.OptionalBool("read-only").value_or(false);
   MILLRACE_RETURN_IF_ERROR(reader.Finish());
-  return layer.AddEmptyDrive(settings.id, is_read_only || settings.is_cdrom);
+  return is_read_only || request.settings.is_cdrom;
 }
 
-absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& settings,
-                                   const DriveOptionValue& value) MILLRACE_MAY_SUSPEND {
-  if (!NamesMedium(value)) return AddEmptyDrive(layer, settings, value.options.object);
+absl::StatusOr<NodeTree> ReadMedium(const DriveRequest& request) {
+  const DriveSettings& settings = request.settings;
+  const DriveOptionValue& value = request.value;
   if (!value.filename && !value.options.object.contains("driver") &&
       !value.options.object.contains("file")) {
     return GenericError("Must specify either driver or file");
@@ -145,21 +177,28 @@ absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveSettings& setti
         StrCat("Device name '", settings.id, "' conflicts with an existing node name"));
   }
   if (value.filename) tree.filename = *value.filename;
-  if (settings.is_cdrom) tree.is_read_only = true;
+  if (settings.is_cdrom || settings.is_snapshot) tree.is_read_only = true;
+  return tree;
+}
+
+absl::StatusOr<Drive*> CoOpenDrive(BlockLayer& layer, const DriveRequest& request)
+    MILLRACE_MAY_SUSPEND {
+  const DriveSettings& settings = request.settings;
+  if (!NamesMedium(request.value)) {
+    MILLRACE_ASSIGN_OR_RETURN(const bool is_read_only, ReadEmptyDrive(request));
+    return layer.AddEmptyDrive(settings.id, is_read_only);
+  }
+  MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadMedium(request));
   if (settings.is_snapshot) return CoAddSnapshotDrive(layer, settings.id, std::move(tree));
   return layer.CoAddDrive(settings.id, std::move(tree));
 }
 
 absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
-  MILLRACE_ASSIGN_OR_RETURN(DriveOptionValue value, ParseDriveOptions(text));
-  MILLRACE_RETURN_IF_ERROR(CheckIsNoHelp(value.options.object));
-  MILLRACE_ASSIGN_OR_RETURN(DriveSettings settings,
-                            TakeDriveSettings(value.options.object, value.cache_mode));
-  MILLRACE_ASSIGN_OR_RETURN(const DrivePlace place, PlaceFor(layer, settings));
-  if (settings.id.empty()) settings.id = DefaultId(place, settings.is_cdrom);
-  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, CoOpenDrive(layer, settings, value));
+  MILLRACE_ASSIGN_OR_RETURN(const DriveRequest request, ReadDrive(layer, text));
+  const DriveSettings& settings = request.settings;
+  MILLRACE_ASSIGN_OR_RETURN(Drive* const drive, CoOpenDrive(layer, request));
   drive->goes_with_device = true;
-  drive->place = place;
+  drive->place = request.place;
   drive->writes_through = settings.writes_through;
   drive->copies_on_read = settings.copies_on_read;
   drive->statistics.accounts_invalid = settings.accounts_invalid;
@@ -181,6 +220,44 @@ absl::Status CoDriveOption(BlockLayer& layer, std::string_view text) MILLRACE_MA
   return layer.PlugIn(*drive, DeviceFor(layer, settings));
 }
 
+// ---- The plan of --drive if=none ----------------------------------------------------------------
+
+// Its image has been opened, read-only; the drive stands on one above it.
+PlanResult PlanSnapshotDrive(BlockLayer& layer, const DriveRequest& request, CommandPlan plan)
+    MILLRACE_OPENS_VIEW {
+  {
+    GraphTransaction change(layer.graph());
+    MILLRACE_ASSIGN_OR_RETURN(NodeTree tree, ReadMedium(request));
+    MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, layer.RehearseOpen(change, std::move(tree)));
+    plan.unknown = std::move(staged.unknown);
+  }
+  MILLRACE_RETURN_IF_ERROR(layer.CheckDriveId(request.settings.id));
+  plan.unknown.push_back("the graph above the image: a temporary one is made, if the host lets it");
+  return plan;
+}
+
+PlanResult PlanDrive(BlockLayer& layer, std::string_view text) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const DriveRequest request, ReadDrive(layer, text));
+  const std::string& id = request.settings.id;
+  CommandPlan plan = PlanOfStep(StrCat("make drive '", id, "'"));
+  if (!NamesMedium(request.value)) {
+    MILLRACE_RETURN_IF_ERROR(ReadEmptyDrive(request).status());
+    MILLRACE_RETURN_IF_ERROR(layer.CheckDriveId(id));
+  } else {
+    MILLRACE_RETURN_IF_ERROR(ReadMedium(request).status());
+    if (request.settings.is_snapshot) return PlanSnapshotDrive(layer, request, std::move(plan));
+    MILLRACE_RETURN_IF_ERROR(layer.CheckDriveId(id));
+    Attachment backend;
+    MILLRACE_ASSIGN_OR_RETURN(
+        plan, layer.PlanOpenUnder([&] { return *ReadMedium(request); }, std::move(plan),
+                                  [&](GraphTransaction& change, NodeId top) {
+                                    backend = change.Attach(top, layer.DriveOptions(id));
+                                  }));
+  }
+  MILLRACE_RETURN_IF_ERROR(request.settings.limits.Validate());
+  return plan;
+}
+
 }  // namespace
 
 void RegisterDriveOptions(BlockLayer& layer) {
@@ -189,6 +266,12 @@ void RegisterDriveOptions(BlockLayer& layer) {
   });
   layer.host().options.Register("drive", [&layer](std::string_view text) MILLRACE_MAY_SUSPEND {
     return CoDriveOption(layer, text);
+  });
+  layer.host().options.SetPlanner("blockdev", [&layer](std::string_view text) MILLRACE_OPENS_VIEW {
+    return PlanBlockdev(layer, text);
+  });
+  layer.host().options.SetPlanner("drive", [&layer](std::string_view text) MILLRACE_OPENS_VIEW {
+    return PlanDrive(layer, text);
   });
 }
 

@@ -68,7 +68,9 @@ PlanResult PlanInsert(BlockLayer& layer, const json::object& arguments) MILLRACE
   GraphTransaction change(layer.graph());
   CommandPlan plan;
   plan.before = ChainBelow(change, options.below);
-  const NodeId filter = change.AddNode(std::move(insertion.driver), {.name = options.filter_name});
+  const NodeId filter =
+      change.AddNode(std::move(insertion.driver),
+                     {.name = options.filter_name, .is_implicit = options.filter_name.empty()});
   change.InsertFilter(filter, options.below);
   plan.after = ChainBelow(change, filter);
   return PlanOfEdit(change, std::move(plan));

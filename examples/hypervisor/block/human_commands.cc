@@ -1,5 +1,5 @@
-// Commands of the human monitor that have no like in QMP: drive_add, drive_del; and those that take
-// options as a command line does: object_add, object_del, device_add, device_del.
+// Commands of the human monitor that have no like in QMP: drive_add, drive_del; and those about
+// objects and devices (device_add is beside its like).
 #include <algorithm>
 #include <iterator>
 #include <optional>
@@ -22,20 +22,15 @@ namespace {
 
 // ---- drive_add, drive_del ----------------------------------------------------------------------
 
-// A node of the monitor's, as blockdev-add makes it.
-std::string CoAddNode(BlockLayer& layer, std::string_view text) MILLRACE_MAY_SUSPEND {
+// What drive_add answers without running the option; nothing if it runs it.
+std::optional<std::string> MistakeOfNode(BlockLayer& layer, std::string_view text) {
   const absl::StatusOr<OptionValue> options = ParseKeyval(text, "driver");
   if (!options.ok()) return HumanRefusal(layer, options.status());
-  if (TextOf(options->object, "node-name").empty()) {
-    return "'node-name' needs to be specified\r\n";
-  }
-  const absl::Status status = layer.host().options.CoRun("blockdev", text);
-  return status.ok() ? std::string() : HumanRefusal(layer, status);
+  if (!TextOf(options->object, "node-name").empty()) return std::nullopt;
+  return "'node-name' needs to be specified\r\n";
 }
 
-std::string CoAddDrive(BlockLayer& layer, const json::object& given) MILLRACE_MAY_SUSPEND {
-  const std::string text(TextOf(given, "opts"));
-  if (given.contains("node")) return CoAddNode(layer, text);
+std::optional<std::string> MistakeOfDrive(BlockLayer& layer, std::string_view text) {
   const absl::StatusOr<DriveOptionValue> options = ParseDriveOptions(text);
   if (!options.ok()) return HumanRefusal(layer, options.status());
   // A drive with a place in the guest cannot be plugged in; a PC's usual place is IDE.
@@ -43,12 +38,37 @@ std::string CoAddDrive(BlockLayer& layer, const json::object& given) MILLRACE_MA
                                               "pflash", "mtd", "sd",   "virtio"};
   std::string interface(TextOf(options->options.object, "if"));
   if (interface.empty()) interface = "ide";
-  if (interface != "none") {
-    const auto found = std::find(std::begin(kInterfaces), std::end(kInterfaces), interface);
-    return StrCat("Can't hot-add drive to type ", found - std::begin(kInterfaces), "\r\n");
-  }
-  const absl::Status status = layer.host().options.CoRun("drive", text);
-  return status.ok() ? "OK\r\n" : HumanRefusal(layer, status);
+  if (interface == "none") return std::nullopt;
+  const auto found = std::find(std::begin(kInterfaces), std::end(kInterfaces), interface);
+  return StrCat("Can't hot-add drive to type ", found - std::begin(kInterfaces), "\r\n");
+}
+
+// A drive, or with -n a node of the monitor's, as blockdev-add makes it.
+struct DriveLine {
+  std::string_view option;
+  std::string text;
+  std::optional<std::string> mistake;
+};
+
+DriveLine ReadDriveLine(BlockLayer& layer, const json::object& given) {
+  const bool is_node = given.contains("node");
+  DriveLine line = {is_node ? "blockdev" : "drive", std::string(TextOf(given, "opts")), {}};
+  line.mistake = is_node ? MistakeOfNode(layer, line.text) : MistakeOfDrive(layer, line.text);
+  return line;
+}
+
+std::string CoAddDrive(BlockLayer& layer, const json::object& given) MILLRACE_MAY_SUSPEND {
+  const DriveLine line = ReadDriveLine(layer, given);
+  if (line.mistake) return *line.mistake;
+  const absl::Status status = layer.host().options.CoRun(line.option, line.text);
+  if (!status.ok()) return HumanRefusal(layer, status);
+  return line.option == "drive" ? "OK\r\n" : "";
+}
+
+PlanResult PlanAddDrive(BlockLayer& layer, const json::object& given) {
+  const DriveLine line = ReadDriveLine(layer, given);
+  if (line.mistake) return RefusedLine(*line.mistake);
+  return AsPlanOfLine(layer, layer.host().options.Plan(line.option, line.text), &HumanRefusal);
 }
 
 // "drive_del NODE" is blockdev-del.
@@ -91,24 +111,22 @@ PlanResult PlanDeleteDrive(BlockLayer& layer, const std::string& id) MILLRACE_OP
   const absl::Status claims = CheckMayLeaveDrive(layer, *drive, Operation::kDelete);
   if (!claims.ok()) return RefusedLine(HumanRefusal(layer, claims), claims);
   GraphTransaction change(layer.graph());
-  change.Detach(drive->backend);
+  layer.StageTakeOut(change, *drive);
   return PlanOfEdit(change, PlanOfStep(StrCat("take away drive '", id, "'")));
 }
 
 // ---- Objects and devices -----------------------------------------------------------------------
 
-std::string CoRunOption(BlockLayer& layer, std::string_view option, const json::object& given)
-    MILLRACE_MAY_SUSPEND {
-  return HumanResult(layer, layer.host().options.CoRun(option, TextOf(given, "options")));
-}
-
 void RegisterCommandLineOptions(BlockLayer& layer) {
-  RegisterHuman(layer, "object_add", {"object_add", "", {{"options", HmpKind::kRest}}},
-                [&layer](const json::object& given)
-                    MILLRACE_MAY_SUSPEND { return CoRunOption(layer, "object", given); });
-  RegisterHuman(layer, "device_add", {"device_add", "", {{"options"}}},
-                [&layer](const json::object& given)
-                    MILLRACE_MAY_SUSPEND { return CoRunOption(layer, "device", given); });
+  const OptionTable& options = layer.host().options;
+  RegisterHuman(
+      layer, "object_add", {"object_add", "", {{"options", HmpKind::kRest}}},
+      [&layer, &options](const json::object& given) MILLRACE_MAY_SUSPEND {
+        return HumanResult(layer, options.CoRun("object", TextOf(given, "options")));
+      },
+      [&layer, &options](const json::object& given) {
+        return AsPlanOfLine(layer, options.Plan("object", TextOf(given, "options")), &HumanResult);
+      });
   RegisterHumanCaller(
       layer, "object_del", {"object_del", "", {{"id"}}},
       [](const json::object& given, const HumanCall& call) { return call("object-del", given); });
@@ -123,10 +141,11 @@ void RegisterHumanCommands(BlockLayer& layer) {
   RegisterHumanInfo(layer);
   RegisterHumanRequests(layer);
   RegisterCommandLineOptions(layer);
-  RegisterHuman(layer, "drive_add",
-                {"drive_add", "", {{"node", HmpKind::kFlag, true, 'n'}, {"address"}, {"opts"}}},
-                [&layer](const json::object& given)
-                    MILLRACE_MAY_SUSPEND { return CoAddDrive(layer, given); });
+  RegisterHuman(
+      layer, "drive_add",
+      {"drive_add", "", {{"node", HmpKind::kFlag, true, 'n'}, {"address"}, {"opts"}}},
+      [&layer](const json::object& given) MILLRACE_MAY_SUSPEND { return CoAddDrive(layer, given); },
+      [&layer](const json::object& given) { return PlanAddDrive(layer, given); });
   RegisterHuman(
       layer, "drive_del", {"drive_del", "", {{"id", HmpKind::kDevice}}},
       [&layer](const json::object& given)

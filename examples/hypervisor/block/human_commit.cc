@@ -11,6 +11,7 @@
 #include "examples/hypervisor/block/human_tools.h"
 #include "examples/hypervisor/qmp/json_fields.h"
 #include "millrace/engine/base/conflict.h"
+#include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/job/error_policy.h"
 #include "millrace/graph/backing_chain.h"
@@ -67,38 +68,84 @@ std::string CoCommit(BlockLayer& layer, std::string_view name, CommitOptions opt
   return status.ok() ? std::string() : CommitError(name, JobErrorText(status));
 }
 
-std::string CoCommitDrive(BlockLayer& layer, const std::string& id) MILLRACE_MAY_SUSPEND {
+// A drive whose image is to be committed, or why there is nothing to commit.
+struct CommitRequest {
+  std::string mistake;
+  std::optional<CommitOptions> options;
+};
+
+CommitRequest ReadCommit(BlockLayer& layer, const std::string& id) MILLRACE_OPENS_VIEW {
   const Drive* const drive = id.empty() ? nullptr : layer.FindDrive(id);
-  if (drive == nullptr) return StrCat("Device '", id, "' not found\r\n");
-  if (!drive->backend.is_attached()) return StrCat("Device '", id, "' has no medium\r\n");
-  std::optional<CommitOptions> options = OptionsFor(layer, *drive);
-  if (!options) return CommitError(id, "Operation not supported");
-  return CoCommit(layer, id, *std::move(options));
+  if (drive == nullptr) return {StrCat("Device '", id, "' not found\r\n"), {}};
+  if (!drive->backend.is_attached()) return {StrCat("Device '", id, "' has no medium\r\n"), {}};
+  CommitRequest request;
+  request.options = OptionsFor(layer, *drive);
+  if (!request.options) request.mistake = CommitError(id, "Operation not supported");
+  return request;
+}
+
+std::string CoCommitDrive(BlockLayer& layer, const std::string& id) MILLRACE_MAY_SUSPEND {
+  CommitRequest request = ReadCommit(layer, id);
+  if (!request.options) return request.mistake;
+  return CoCommit(layer, id, *std::move(request.options));
+}
+
+std::vector<std::string> DriveIds(const BlockLayer& layer) {
+  std::vector<std::string> ids;
+  for (const std::unique_ptr<Drive>& drive : layer.drives()) ids.push_back(drive->id);
+  return ids;
 }
 
 // Drives without a medium or a backing are passed over; the first that fails is the last.
 std::string CoCommitAll(BlockLayer& layer) MILLRACE_MAY_SUSPEND {
-  std::vector<std::string> ids;
-  for (const std::unique_ptr<Drive>& drive : layer.drives()) ids.push_back(drive->id);
-  for (const std::string& id : ids) {
-    const Drive* const drive = id.empty() ? nullptr : layer.FindDrive(id);
-    if (drive == nullptr || !drive->backend.is_attached()) continue;
-    std::optional<CommitOptions> options = OptionsFor(layer, *drive);
-    if (!options) continue;
-    std::string refused = CoCommit(layer, "all", *std::move(options));
+  for (const std::string& id : DriveIds(layer)) {
+    CommitRequest request = ReadCommit(layer, id);
+    if (!request.options) continue;
+    std::string refused = CoCommit(layer, "all", *std::move(request.options));
     if (!refused.empty()) return refused;
   }
   return {};
 }
 
+// ---- Plans -------------------------------------------------------------------------------------
+
+absl::Status RehearseCommit(BlockLayer& layer, const CommitOptions& options) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(CommitProofs proofs,
+                            ClaimForNewCommit(layer.graph(), layer.jobs(), options));
+  MILLRACE_RETURN_IF_ERROR(RehearseCommitStart(layer.graph(), std::move(proofs), options));
+  return layer.jobs().CheckNewJob(options.job.spec);
+}
+
+// In the end the image is empty, and the graph what it was.
+PlanResult PlanHumanCommit(BlockLayer& layer, const std::string& device) MILLRACE_OPENS_VIEW {
+  const bool is_of_all = device == "all";
+  CommandPlan plan;
+  for (const std::string& id : is_of_all ? DriveIds(layer) : std::vector<std::string>{device}) {
+    const CommitRequest request = ReadCommit(layer, id);
+    if (!request.options && is_of_all) continue;
+    if (!request.options) return RefusedLine(request.mistake);
+    const absl::Status refusal = RehearseCommit(layer, *request.options);
+    if (!refusal.ok()) return RefusedLine(RefusedCommit(layer, device, refusal), refusal);
+    plan.steps.push_back(StrCat("copy what the image of '", id, "' holds into its backing"));
+    plan.steps.push_back(StrCat("empty the image of '", id, "'"));
+    plan.unknown.push_back(StrCat("whether all that '", id, "' holds can be copied"));
+  }
+  if (plan.steps.empty()) return PlanOfStep("nothing: no drive's image stands on another");
+  return plan;
+}
+
 }  // namespace
 
 void RegisterHumanCommit(BlockLayer& layer) {
-  RegisterHuman(layer, "commit", {"commit", "", {{"device", HmpKind::kDevice}}},
-                [&layer](const json::object& given) MILLRACE_MAY_SUSPEND {
-                  const std::string device(TextOf(given, "device"));
-                  return device == "all" ? CoCommitAll(layer) : CoCommitDrive(layer, device);
-                });
+  RegisterHuman(
+      layer, "commit", {"commit", "", {{"device", HmpKind::kDevice}}},
+      [&layer](const json::object& given) MILLRACE_MAY_SUSPEND {
+        const std::string device(TextOf(given, "device"));
+        return device == "all" ? CoCommitAll(layer) : CoCommitDrive(layer, device);
+      },
+      [&layer](const json::object& given) MILLRACE_OPENS_VIEW {
+        return PlanHumanCommit(layer, std::string(TextOf(given, "device")));
+      });
 }
 
 }  // namespace millrace

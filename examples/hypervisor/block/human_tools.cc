@@ -31,6 +31,13 @@ std::string HumanResult(BlockLayer& layer, const absl::Status& status) {
   return StrCat(HelpOf(status) ? "" : "Error: ", HumanRefusal(layer, status));
 }
 
+PlanResult AsPlanOfLine(BlockLayer& layer, PlanResult plan,
+                        std::string (*tell)(BlockLayer& layer, const absl::Status& status)) {
+  if (plan.ok()) return plan;
+  if (HelpOf(plan.status())) return PlanOfStep("answer; nothing changes");
+  return RefusedLine(tell(layer, plan.status()), plan.status());
+}
+
 std::string CoCallForHuman(BlockLayer& layer, std::string_view command,
                            const json::object& arguments) {
   return HumanResult(layer, layer.host().commands.CoCall(command, arguments).status());

@@ -22,6 +22,11 @@ std::string HumanRefusal(BlockLayer& layer, const absl::Status& status);
 // Nothing if all is well, else "Error: ...\r\n".
 std::string HumanResult(BlockLayer& layer, const absl::Status& status);
 
+// A plan as that of a line, whose answer `tell` makes of a refusal. Who asks for help gets it, and
+// nothing changes.
+PlanResult AsPlanOfLine(BlockLayer& layer, PlanResult plan,
+                        std::string (*tell)(BlockLayer& layer, const absl::Status& status));
+
 // Calls a command of QMP, found and checked like a client's.
 std::string CoCallForHuman(BlockLayer& layer, std::string_view command,
                            const json::object& arguments) MILLRACE_MAY_SUSPEND;

@@ -214,7 +214,7 @@ PlanResult PlanTray(BlockLayer& layer, const json::object& arguments, bool open)
 PlanResult PlanWithoutMedium(BlockLayer& layer, const Slot& slot, CommandPlan plan)
     MILLRACE_OPENS_VIEW {
   GraphTransaction change(layer.graph());
-  change.Detach(slot.drive->backend);
+  layer.StageTakeOut(change, *slot.drive);
   return PlanOfEdit(change, std::move(plan));
 }
 
@@ -248,23 +248,32 @@ PlanResult PlanEject(BlockLayer& layer, const json::object& arguments) MILLRACE_
   return PlanWithoutMedium(layer, slot, std::move(plan));
 }
 
+absl::Status RehearseOpenMedium(BlockLayer& layer, ArgumentReader& reader, const Slot& slot)
+    MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  return layer.RehearseOpen(change, NewMedium(reader, slot)).status();
+}
+
 // The new image is opened before anything else; whether it can be, only the host can tell.
 PlanResult PlanChangeMedium(BlockLayer& layer, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   MILLRACE_ASSIGN_OR_RETURN(const Slot slot, FindSlot(layer, reader));
-  CommandPlan plan = PlanOfStep(StrCat("open '", reader.String("filename"), "'"));
-  {
-    GraphTransaction change(layer.graph());
-    MILLRACE_ASSIGN_OR_RETURN(StagedTree staged,
-                              layer.RehearseOpen(change, NewMedium(reader, slot)));
-    plan.unknown = std::move(staged.unknown);
-  }
+  MILLRACE_RETURN_IF_ERROR(RehearseOpenMedium(layer, reader, slot));
   MILLRACE_RETURN_IF_ERROR(CheckRemovable(slot));
   MILLRACE_RETURN_IF_ERROR(CheckMayLeaveDrive(layer, *slot.drive, Operation::kChange));
+  CommandPlan plan = PlanOfStep(StrCat("open '", reader.String("filename"), "'"));
   plan.steps.push_back(TrayStep(slot, true));
   plan.steps.push_back(RemoveStep(slot));
   plan.steps.push_back(StrCat("put the new medium into '", slot.name, "', and close its tray"));
-  return plan;
+  Attachment backend;
+  return layer.PlanOpenUnder([&] { return NewMedium(reader, slot); }, std::move(plan),
+                             [&](GraphTransaction& change, NodeId top) {
+                               layer.StageTakeOut(change, *slot.drive);
+                               const absl::StatusOr<NodeView> medium = change.Resolve(top);
+                               const bool is_read_only = medium.ok() && medium->is_read_only();
+                               backend = change.Attach(
+                                   top, layer.MediumOptions(*slot.drive, is_read_only));
+                             });
 }
 
 void SetMediumPlanners(BlockLayer& layer) {

@@ -206,7 +206,9 @@ PlanResult PlanResize(BlockLayer& layer, const json::object& arguments) MILLRACE
   GraphTransaction change(layer.graph());
   const Attachment user = change.Attach(request.node, Resizer());
   MILLRACE_RETURN_IF_ERROR(change.Rehearse());
-  return PlanOfStep(StrCat("make '", request.name, "' ", request.bytes, " bytes long"));
+  CommandPlan plan = PlanOfStep(StrCat("make '", request.name, "' ", request.bytes, " bytes long"));
+  plan.unknown.push_back("whether the host has room for it, and files so long");
+  return plan;
 }
 
 // ---- change-backing-file -----------------------------------------------------------------------
@@ -263,6 +265,7 @@ absl::Status StageHeader(GraphTransaction& change, const HeaderRequest& request)
   } else if (std::optional<NodeView> below = BackingChainNext(node)) {
     header.format = std::string(below->driver_name());
   }
+  MILLRACE_RETURN_IF_ERROR(node.CheckBackingReference(header));
   change.SetHeader(request.image, std::move(header));
   return absl::OkStatus();
 }

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "examples/hypervisor/qmp/command_plan.h"
 #include "millrace/engine/base/capabilities.h"
+#include "millrace/graph/node_id.h"
 #include "millrace/graph/permission.h"
 
 namespace millrace {
@@ -67,10 +68,12 @@ struct QemuIoRequest {
 };
 
 // A mistake, or nothing. Most are told among the output; what is wrong with the number of words or
-// with a flag is a complaint on stderr, the latter followed by the command's usage.
+// with a flag is a complaint on stderr, the latter followed by the command's usage. Some are the
+// monitor's answer.
 struct QemuIoMistake {
   std::string output;
   std::string complaint = {};
+  std::string answer = {};
 };
 std::optional<QemuIoMistake> ParseIoRequest(const std::vector<std::string>& words,
                                             QemuIoRequest* request);
@@ -98,12 +101,27 @@ std::optional<std::string> CheckWordCount(const std::vector<std::string>& words)
 // "Parsing error: ..." for a word that ParseIoNumber() does not take.
 std::string NoNumber(std::string_view word);
 
+// What truncate is to make of an image; `bytes` gets the length.
+std::optional<QemuIoMistake> ParseTruncate(const std::vector<std::string>& words, uint64_t* bytes);
+
+// For how long sleep waits; nothing if that is no number, or ten minutes are not enough.
+std::optional<uint64_t> ParseSleepMilliseconds(const std::string& word);
+// "x is not a valid number".
+std::string NoSleep(std::string_view word);
+
 // Lets the back end do what the command needs on top of what it may, as qemu-io does.
 absl::Status RequestPermissions(BlockLayer& layer, const Attachment& backend, PermissionSet wanted)
     MILLRACE_OPENS_VIEW;
 
 // What the request needs. `drive`: null for a node.
 PermissionSet PermissionsFor(const QemuIoRequest& request, const Drive* drive);
+
+// What is known against the request before any I/O: that it goes beyond the node's end, or asks for
+// what no node here can do.
+absl::Status CheckIoRequest(BlockLayer& layer, NodeId node, const QemuIoRequest& request)
+    MILLRACE_OPENS_VIEW;
+// "readv failed: Input/output error".
+std::string IoFailureText(const QemuIoRequest& request, const absl::Status& status);
 
 // What a line would do, or what it would answer, or print, that it does not (qemu_io_plan.cc).
 PlanResult PlanQemuIo(BlockLayer& layer, std::string_view rest) MILLRACE_OPENS_VIEW;
@@ -121,6 +139,9 @@ std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarge
 // reopen; answers with what it was refused for.
 std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
                         const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND;
+// The same, planned. `drive`: null for a node.
+PlanResult PlanReopen(BlockLayer& layer, const Drive* drive, NodeId node,
+                      const std::vector<std::string>& words) MILLRACE_OPENS_VIEW;
 
 }  // namespace millrace
 

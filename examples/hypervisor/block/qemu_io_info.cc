@@ -140,48 +140,59 @@ std::string CoTruncate(BlockLayer& layer, Attachment& backend,
                        const std::vector<std::string>& words) MILLRACE_MAY_SUSPEND {
   const absl::Status permitted = RequestPermissions(layer, backend, kWrite | kResize);
   if (!permitted.ok()) return StrCat(RenderRefusal(permitted).desc, "\r\n");
+  uint64_t bytes = 0;
+  if (const std::optional<QemuIoMistake> mistake = ParseTruncate(words, &bytes)) {
+    ComplainLikeQemuIo(mistake->complaint);
+    PrintLikeQemuIo(layer, mistake->output);
+    return mistake->answer;
+  }
+  const absl::Status status = backend.CoResize(bytes);
+  return status.ok() ? std::string() : StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
+}
+
+void CoSleepForWord(BlockLayer& layer, const std::string& word) MILLRACE_MAY_SUSPEND {
+  const std::optional<uint64_t> milliseconds = ParseSleepMilliseconds(word);
+  if (!milliseconds) return PrintLikeQemuIo(layer, NoSleep(word));
+  layer.CoSleep(static_cast<Nanoseconds>(*milliseconds) * kMillisecond);
+}
+
+}  // namespace
+
+std::optional<uint64_t> ParseSleepMilliseconds(const std::string& word) {
+  constexpr uint64_t kMostMilliseconds = 600000;
+  const std::optional<uint64_t> milliseconds = ParseIoNumber(word);
+  return milliseconds && *milliseconds <= kMostMilliseconds ? milliseconds : std::nullopt;
+}
+
+std::string NoSleep(std::string_view word) { return StrCat(word, " is not a valid number\n"); }
+
+std::optional<QemuIoMistake> ParseTruncate(const std::vector<std::string>& words, uint64_t* bytes) {
+  const auto answer = [](std::string text) { return QemuIoMistake{{}, {}, std::move(text)}; };
   size_t at = 1;
   std::string mode = "off";
   while (at < words.size() && words[at].starts_with('-')) {
     if (words[at] != "-m" || at + 1 >= words.size()) {
-      ComplainLikeQemuIo(StrCat("truncate: invalid option -- '", words[at].substr(1, 1), "'\n"));
-      PrintLikeQemuIo(layer, kTruncateUsage);
-      return {};
+      return QemuIoMistake{std::string(kTruncateUsage),
+                           StrCat("truncate: invalid option -- '", words[at].substr(1, 1), "'\n")};
     }
     mode = words[at + 1];
     at += 2;
   }
   if (mode != "off" && mode != "metadata" && mode != "falloc" && mode != "full") {
-    return StrCat("Invalid preallocation mode '", mode, "'\r\n");
+    return answer(StrCat("Invalid preallocation mode '", mode, "'\r\n"));
   }
-  if (at == words.size()) {
-    PrintLikeQemuIo(layer, kTruncateUsage);
-    return {};
-  }
-  const std::optional<uint64_t> bytes = ParseIoNumber(words[at]);
-  if (!bytes) {
-    PrintLikeQemuIo(layer, NoNumber(words[at]));
-    return {};
-  }
+  if (at == words.size()) return QemuIoMistake{std::string(kTruncateUsage)};
+  const std::optional<uint64_t> number = ParseIoNumber(words[at]);
+  if (!number) return QemuIoMistake{NoNumber(words[at])};
   if (mode != "off") {
-    return StrCat("millraced cannot preallocate what it adds to an image; leave '-m ", mode,
-                  "' out\r\n");
+    return answer(StrCat("millraced cannot preallocate what it adds to an image; leave '-m ", mode,
+                         "' out\r\n"));
   }
-  absl::Status status = CheckSizeMax(*bytes);
-  if (status.ok()) status = backend.CoResize(*bytes);
-  return status.ok() ? std::string() : StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
+  const absl::Status status = CheckSizeMax(*number);
+  if (!status.ok()) return answer(StrCat(RenderError(status, &RenderRefusal).desc, "\r\n"));
+  *bytes = *number;
+  return std::nullopt;
 }
-
-void CoSleepForWord(BlockLayer& layer, const std::string& word) MILLRACE_MAY_SUSPEND {
-  constexpr uint64_t kMostMilliseconds = 600000;
-  const std::optional<uint64_t> milliseconds = ParseIoNumber(word);
-  if (!milliseconds || *milliseconds > kMostMilliseconds) {
-    return PrintLikeQemuIo(layer, StrCat(word, " is not a valid number\n"));
-  }
-  layer.CoSleep(static_cast<Nanoseconds>(*milliseconds) * kMillisecond);
-}
-
-}  // namespace
 
 std::optional<std::string> CoRunInfoCommand(BlockLayer& layer, const QemuIoTarget& target,
                                             const std::vector<std::string>& words) {

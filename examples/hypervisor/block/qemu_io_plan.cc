@@ -2,6 +2,8 @@
 // permissions for that, but changes no node; so what is found out is what it would be refused for,
 // and what it would print that it has not understood.
 #include <cerrno>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/engine/io/io_error.h"
+#include "millrace/graph/filters/break_points.h"
 #include "millrace/graph/filters/fault_injection.h"
 #include "millrace/graph/graph_transaction.h"
 
@@ -76,34 +79,58 @@ absl::Status FailedAs(std::string_view name, int error_number) {
   return RefusedLine(StrCat(name, " failed: ", ErrnoText(error_number), "\n"));
 }
 
+absl::Status RefusedFor(const QemuIoMistake& mistake) {
+  return RefusedLine(StrCat(mistake.complaint, mistake.output, mistake.answer));
+}
+
 PlanResult PlanIo(BlockLayer& layer, const PlannedTarget& target, const QemuIoLine& line)
     MILLRACE_OPENS_VIEW {
   QemuIoRequest request;
-  if (const auto mistake = ParseIoRequest(line.words, &request)) {
-    return RefusedLine(StrCat(mistake->complaint, mistake->output));
-  }
+  if (const auto mistake = ParseIoRequest(line.words, &request)) return RefusedFor(*mistake);
   if (!target.node.is_valid()) return FailedAs(request.name, ENOMEDIUM);
   if (request.is_invalid) return PlanOfLine(layer, line);  // only counted
   MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan,
                             PlanWith(layer, target, PermissionsFor(request, target.drive), line));
-  plan.unknown.push_back("whether the image takes that request, and what it answers");
+  const absl::Status refusal = CheckIoRequest(layer, target.node, request);
+  if (!refusal.ok()) return RefusedLine(IoFailureText(request, refusal));
+  if (!request.pattern_file.empty()) {
+    plan.unknown.push_back(StrCat("whether '", request.pattern_file, "' can be read"));
+  }
+  plan.unknown.push_back("whether the image takes that request: only I/O tells");
+  if (request.is_read() && request.pattern) {
+    plan.unknown.push_back("whether what is read has the pattern: only reading it tells");
+  }
   return plan;
 }
 
 PlanResult PlanBreak(BlockLayer& layer, const PlannedTarget& target, const QemuIoLine& line)
     MILLRACE_OPENS_VIEW {
-  const bool has_points =
-      target.node.is_valid() && BreakPointsBelow(layer.graph(), target.node) != nullptr;
+  const std::shared_ptr<BreakPoints> points =
+      target.node.is_valid() ? BreakPointsBelow(layer.graph(), target.node) : nullptr;
   const std::string& name = line.words[0];
+  const std::string& word = line.words[1];
   CommandPlan plan = PlanOfLine(layer, line);
-  if (!has_points && name != "wait_break") {
-    const std::string what = name == "break" ? "Could not set breakpoint"
-                             : name == "resume"
-                                 ? "Could not resume request"
-                                 : StrCat("Could not remove breakpoint ", line.words[1]);
-    return RefusedLine(StrCat(what, ": ", ErrnoText(ENOTSUP), "\n"));
+  if (name == "wait_break") {
+    if (points == nullptr || points->IsSuspended(word)) return plan;
+    plan.unknown.push_back("when a request will stand at that break point");
+    return plan;
   }
-  if (has_points) plan.unknown.push_back("what stands at break points by then");
+  const bool is_found = points != nullptr && (name == "break"    ? IsFaultEvent(word)
+                                              : name == "resume" ? points->IsSuspended(word)
+                                                                 : points->Has(word));
+  if (is_found) return plan;
+  const std::string what = name == "break"    ? "Could not set breakpoint"
+                           : name == "resume" ? "Could not resume request"
+                                              : StrCat("Could not remove breakpoint ", word);
+  return RefusedLine(StrCat(what, ": ", ErrnoText(points == nullptr ? ENOTSUP : ENOENT), "\n"));
+}
+
+PlanResult PlanTruncate(BlockLayer& layer, const PlannedTarget& target, const QemuIoLine& line)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan, PlanWith(layer, target, kWrite | kResize, line));
+  uint64_t bytes = 0;
+  if (const auto mistake = ParseTruncate(line.words, &bytes)) return RefusedFor(*mistake);
+  plan.unknown.push_back("whether the image can have that length: only its driver tells");
   return plan;
 }
 
@@ -112,25 +139,17 @@ PlanResult PlanOther(BlockLayer& layer, const PlannedTarget& target, const QemuI
   const std::string& name = line.words[0];
   if (name == "flush" || name == "aio_flush") return PlanOfLine(layer, line);
   if (!target.node.is_valid()) return FailedAs(name, ENOMEDIUM);
-  if (name == "reopen") {
-    CommandPlan plan;
-    plan.why_not = "of qemu-io's 'reopen' ask for the plan of blockdev-reopen";
-    return plan;
+  if (name == "reopen") return PlanReopen(layer, target.drive, target.node, line.words);
+  if (name == "truncate" || name == "t") return PlanTruncate(layer, target, line);
+  if (name == "sleep" && !ParseSleepMilliseconds(line.words[1])) {
+    return RefusedLine(NoSleep(line.words[1]));
   }
-  if (name == "truncate" || name == "t") {
-    MILLRACE_ASSIGN_OR_RETURN(CommandPlan plan, PlanWith(layer, target, kWrite | kResize, line));
-    plan.unknown.push_back("whether the image can have that length");
-    return plan;
+  for (size_t i = 1; name == "alloc" && i < line.words.size(); ++i) {
+    if (!ParseIoNumber(line.words[i])) return RefusedLine(NoNumber(line.words[i]));
   }
-  if (IsOneOf(name, {"alloc", "sleep"})) {
-    for (size_t i = 1; i < line.words.size(); ++i) {
-      if (ParseIoNumber(line.words[i])) continue;
-      return RefusedLine(name == "alloc" ? NoNumber(line.words[i])
-                                         : StrCat(line.words[i], " is not a valid number\n"));
-    }
+  if (IsOneOf(name, {"info", "i", "length", "l", "map", "alloc", "sleep"})) {
     return PlanOfLine(layer, line);
   }
-  if (IsOneOf(name, {"info", "i", "length", "l", "map"})) return PlanOfLine(layer, line);
   return RefusedLine(StrCat("command \"", name, "\" not found\n"));
 }
 

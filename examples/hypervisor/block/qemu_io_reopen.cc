@@ -12,11 +12,13 @@
 #include "absl/strings/str_split.h"
 #include "examples/hypervisor/block/block_layer.h"
 #include "examples/hypervisor/block/driver_schemas.h"
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/block/qemu_io.h"
 #include "examples/hypervisor/block/refusal.h"
 #include "examples/hypervisor/block/reopen_request.h"
 #include "examples/hypervisor/block/tree_options.h"
 #include "examples/hypervisor/options/keyval.h"
+#include "examples/hypervisor/qmp/hmp_table.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
 #include "millrace/graph/graph_transaction.h"
@@ -127,6 +129,13 @@ absl::StatusOr<ReopenRequest> Parse(const std::vector<std::string>& words) {
     MILLRACE_RETURN_IF_ERROR(TakeOptions(*options, request.is_read_only.has_value(), &request));
   }
   return request;
+}
+
+// Whether the drive's own part of the mode can be another; `drive` may be null.
+absl::Status CheckWritesThrough(const Drive* drive, const CacheMode& mode) {
+  if (drive == nullptr || drive->device == nullptr) return absl::OkStatus();
+  if (drive->writes_through == mode.writes_through) return absl::OkStatus();
+  return GenericError("Cannot change cache.writeback: Device attached");
 }
 
 absl::StatusOr<NodeChange> CacheChange(BlockLayer& layer, NodeId id, const CacheMode& mode)
@@ -293,32 +302,37 @@ absl::StatusOr<std::vector<NodeChange>> ReadOptions(BlockLayer& layer, NodeId no
 absl::Status CoSetCache(BlockLayer& layer, const QemuIoTarget& target, const CacheMode& mode)
     MILLRACE_MAY_SUSPEND {
   Drive* const drive = target.drive;
-  const bool changes_drive = drive != nullptr && drive->writes_through != mode.writes_through;
-  if (changes_drive && drive->device != nullptr) {
-    return GenericError("Cannot change cache.writeback: Device attached");
-  }
+  MILLRACE_RETURN_IF_ERROR(CheckWritesThrough(drive, mode));
   std::vector<NodeChange> changes;
   MILLRACE_ASSIGN_OR_RETURN(NodeChange change, CacheChange(layer, target.backend->node(), mode));
   changes.push_back(std::move(change));
   MILLRACE_RETURN_IF_ERROR(CoReopenNodes(layer.graph(), std::move(changes), layer.monitor()));
-  if (changes_drive) drive->writes_through = mode.writes_through;
+  if (drive != nullptr) drive->writes_through = mode.writes_through;
   return absl::OkStatus();
 }
 
 // Also of a guest device on it, which asks for writing again only when it is plugged in.
-absl::Status GiveUpWriting(BlockLayer& layer, const Attachment& backend) MILLRACE_OPENS_VIEW {
+void StageGivingUp(GraphTransaction& change, const Attachment& backend) {
   const Permissions now = backend.permissions();
-  GraphTransaction change(layer.graph());
   change.SetPermissions(backend, {now.used - kWrite - kWriteUnchanged, now.shared});
+}
+
+absl::Status GiveUpWriting(BlockLayer& layer, const Attachment& backend) MILLRACE_OPENS_VIEW {
+  GraphTransaction change(layer.graph());
+  StageGivingUp(change, backend);
   return change.Commit().status();
 }
 
-absl::Status CheckReadOnly(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
-  GraphView view(layer.graph());
-  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
+absl::Status CheckReadOnly(const GraphReader& reader, NodeId id) {
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, reader.Resolve(id));
   if (!node.cumulative_permissions().used.Intersects(kWrite)) return absl::OkStatus();
   return GenericError(
       StrCat("Read-only block node '", node.name(), "' cannot support read-write users"));
+}
+
+absl::Status CheckReadOnlyNow(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
+  GraphView view(layer.graph());
+  return CheckReadOnly(view, id);
 }
 
 absl::Status CoReopen(BlockLayer& layer, const QemuIoTarget& target, const ReopenRequest& request)
@@ -334,11 +348,71 @@ absl::Status CoReopen(BlockLayer& layer, const QemuIoTarget& target, const Reope
   }
   if (!request.is_read_only) return absl::OkStatus();
   if (request.yields) MILLRACE_RETURN_IF_ERROR(GiveUpWriting(layer, *target.backend));
-  if (*request.is_read_only) MILLRACE_RETURN_IF_ERROR(CheckReadOnly(layer, node));
+  if (*request.is_read_only) MILLRACE_RETURN_IF_ERROR(CheckReadOnlyNow(layer, node));
   return CoSetReadOnly(layer.graph(), node, *request.is_read_only, layer.monitor());
 }
 
+// ---- The plan ----------------------------------------------------------------------------------
+
+// Of each node one change; what comes later holds.
+void Merge(NodeChange cache, std::vector<NodeChange>* changes) {
+  for (NodeChange& change : *changes) {
+    if (change.node != cache.node) continue;
+    if (!change.io) change.io = cache.io;
+    change.io->ignores_flushes = cache.io->ignores_flushes;
+    return;
+  }
+  changes->push_back(std::move(cache));
+}
+
+// One step after the other, as CoReopen() goes; each may be refused by itself, and none knows of
+// the next.
+absl::Status RehearseReopen(BlockLayer& layer, const Drive* drive, NodeId node,
+                            const ReopenRequest& request, CommandPlan* plan) MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(std::vector<NodeChange> changes,
+                            ReadOptions(layer, node, request.options));
+  if (!changes.empty()) {
+    GraphTransaction change(layer.graph());
+    StageReopen(change, changes);
+    MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  }
+  if (request.cache != nullptr) {
+    MILLRACE_RETURN_IF_ERROR(CheckWritesThrough(drive, *request.cache));
+    MILLRACE_ASSIGN_OR_RETURN(NodeChange cache, CacheChange(layer, node, *request.cache));
+    Merge(std::move(cache), &changes);
+  }
+  GraphTransaction change(layer.graph());
+  StageReopen(change, changes);
+  if (request.yields && drive != nullptr) StageGivingUp(change, drive->backend);
+  if (request.is_read_only.value_or(false)) {
+    MILLRACE_RETURN_IF_ERROR(CheckReadOnly(change, node));
+  }
+  if (request.is_read_only) StageReadOnly(change, node, *request.is_read_only);
+  MILLRACE_RETURN_IF_ERROR(change.Rehearse());
+  LookAt(change, plan);
+  if (request.is_read_only == false) {
+    plan->unknown.push_back("whether the host lets the image be opened for writing");
+  }
+  return absl::OkStatus();
+}
+
+// What the line answers but for warnings.
+std::string RefusedReopen(const absl::Status& status) {
+  return status.ok() ? std::string() : StrCat(RenderError(status, &RenderRefusal).desc, "\r\n");
+}
+
 }  // namespace
+
+PlanResult PlanReopen(BlockLayer& layer, const Drive* drive, NodeId node,
+                      const std::vector<std::string>& words) {
+  const absl::StatusOr<ReopenRequest> request = Parse(words);
+  if (!request.ok()) return RefusedLine(RefusedReopen(request.status()), request.status());
+  if (request->is_malformed) return RefusedLine(kUsage);
+  CommandPlan plan = PlanOfStep("have qemu-io do 'reopen'");
+  const absl::Status status = RehearseReopen(layer, drive, node, *request, &plan);
+  if (status.ok()) return plan;
+  return RefusedLine(request->warnings + RefusedReopen(status), status);
+}
 
 std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
                         const std::vector<std::string>& words) {
@@ -348,9 +422,7 @@ std::string CoRunReopen(BlockLayer& layer, const QemuIoTarget& target,
     return {};
   }
   const absl::Status status = request.ok() ? CoReopen(layer, target, *request) : request.status();
-  std::string text = request.ok() ? request->warnings : std::string();
-  if (!status.ok()) StrAppend(&text, RenderError(status, &RenderRefusal).desc, "\r\n");
-  return text;
+  return (request.ok() ? request->warnings : std::string()) + RefusedReopen(status);
 }
 
 }  // namespace millrace

@@ -79,6 +79,24 @@ uint64_t ClusterOf(BlockLayer& layer, NodeId id) MILLRACE_OPENS_VIEW {
   return node.ok() ? std::max<uint64_t>(SkipFilters(*node).cluster_bytes(), 1) : 1;
 }
 
+absl::Status CheckKind(const QemuIoRequest& request, uint64_t length) {
+  if (!ByteRange::IsRepresentable(request.offset, request.bytes) ||
+      request.offset + request.bytes > length) {
+    return absl::InvalidArgumentError("beyond the end");
+  }
+  if (!request.is_vm_state && !request.is_compressed) return absl::OkStatus();
+  return WithErrno(absl::UnimplementedError("not supported here"), ENOTSUP);
+}
+
+// Parts of clusters can only be written.
+absl::Status CheckZeroes(const QemuIoRequest& request, uint64_t length, uint64_t cluster) {
+  const uint64_t end = request.offset + request.bytes;
+  const bool is_whole =
+      IsAligned(request.offset, cluster) && (IsAligned(end, cluster) || end == length);
+  if (!request.no_fallback || is_whole) return absl::OkStatus();
+  return WithErrno(absl::UnimplementedError("not whole clusters"), ENOTSUP);
+}
+
 // As much of the file as there is room for, again and again; false if there is nothing, which has
 // been told then.
 bool FillFromFile(const std::string& path, char* bytes, uint64_t count) {
@@ -116,14 +134,8 @@ class RequestRun {
 
   absl::Status CoRun() MILLRACE_MAY_SUSPEND {
     Attachment& backend = *target_.backend;
-    if (!ByteRange::IsRepresentable(request_.offset, request_.bytes) ||
-        request_.offset + request_.bytes > backend.bytes()) {
-      return absl::InvalidArgumentError("beyond the end");  // before limits make it wait
-    }
+    MILLRACE_RETURN_IF_ERROR(CheckKind(request_, backend.bytes()));  // before limits make it wait
     const ByteRange range(request_.offset, request_.bytes);
-    if (request_.is_vm_state || request_.is_compressed) {
-      return WithErrno(absl::UnimplementedError("not supported here"), ENOTSUP);
-    }
     CoPassLimits();
     if (request_.name == "discard") return backend.CoDiscard(range);
     if (request_.writes_zeroes) return CoWriteZeroes(range);
@@ -149,13 +161,8 @@ class RequestRun {
 
   absl::Status CoWriteZeroes(ByteRange range) MILLRACE_MAY_SUSPEND {
     Attachment& backend = *target_.backend;
-    const uint64_t cluster = ClusterOf(layer_, backend.node());
-    const bool is_whole = IsAligned(range.offset, cluster) &&
-                          (IsAligned(range.end(), cluster) || range.end() == backend.bytes());
-    // Parts of clusters can only be written.
-    if (request_.no_fallback && !is_whole) {
-      return WithErrno(absl::UnimplementedError("not whole clusters"), ENOTSUP);
-    }
+    MILLRACE_RETURN_IF_ERROR(
+        CheckZeroes(request_, backend.bytes(), ClusterOf(layer_, backend.node())));
     MILLRACE_RETURN_IF_ERROR(backend.CoWriteZeroes(range, {.may_unmap = request_.may_unmap}));
     return WritesThrough() ? backend.CoFlush() : absl::OkStatus();
   }
@@ -227,6 +234,19 @@ void Count(const QemuIoTarget& target, const QemuIoRequest& request, const absl:
 
 }  // namespace
 
+absl::Status CheckIoRequest(BlockLayer& layer, NodeId id, const QemuIoRequest& request) {
+  const uint64_t cluster = ClusterOf(layer, id);
+  GraphView view(layer.graph());
+  MILLRACE_ASSIGN_OR_RETURN(const NodeView node, view.Resolve(id));
+  MILLRACE_RETURN_IF_ERROR(CheckKind(request, node.bytes()));
+  return request.writes_zeroes ? CheckZeroes(request, node.bytes(), cluster) : absl::OkStatus();
+}
+
+std::string IoFailureText(const QemuIoRequest& request, const absl::Status& status) {
+  const int number = status.code() == absl::StatusCode::kInvalidArgument ? EIO : ErrnoOf(status);
+  return StrCat(Attempted(request), " failed: ", ErrnoText(number), "\n");
+}
+
 void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoRequest& request) {
   Clock& clock = layer.host().engine.clock();
   const Nanoseconds start = clock.Now();
@@ -235,10 +255,7 @@ void CoRunIoRequest(BlockLayer& layer, const QemuIoTarget& target, const QemuIoR
   const absl::Status status = run.CoRun();
   const Nanoseconds took = clock.Now() - start;
   Count(target, request, status, took, clock.Now());
-  if (!status.ok()) {
-    const int number = status.code() == absl::StatusCode::kInvalidArgument ? EIO : ErrnoOf(status);
-    return PrintLikeQemuIo(layer, StrCat(Attempted(request), " failed: ", ErrnoText(number), "\n"));
-  }
+  if (!status.ok()) return PrintLikeQemuIo(layer, IoFailureText(request, status));
   if (!run.matches()) {
     const uint64_t from = request.offset + request.compared_offset;
     const uint64_t bytes = request.compared_bytes.value_or(request.bytes - request.compared_offset);

@@ -97,7 +97,11 @@ void RegisterRunStateCommands(BlockLayer& layer) {
                      .handler = [&layer](const json::object&)
                                     MILLRACE_MAY_SUSPEND { return CoSystemReset(layer); },
                      .replies_first = true});
-  commands.SetUnplanned("system_reset", "it is about the machine; no node changes");
+  commands.SetPlanner("system_reset", [](const json::object&) -> PlanResult {
+    CommandPlan plan = PlanOfStep("wait for all that is in flight");
+    plan.steps.push_back("say that the machine has been reset");
+    return plan;
+  });
 }
 
 }  // namespace millrace

@@ -115,7 +115,6 @@ PlanResult PlanSnapshots(BlockLayer& layer,
   for (;;) {
     CommandPlan plan;
     GraphTransaction change(layer.graph());
-    MILLRACE_RETURN_IF_ERROR(change.Rehearse());  // nothing yet: whatever is refused is no edit
     SnapshotPlanner planner(layer, change, plan);
     MILLRACE_RETURN_IF_ERROR(prepare(planner));
     MILLRACE_RETURN_IF_ERROR(planner.PutInPlace());

@@ -9,7 +9,7 @@ namespace millrace {
 
 // Jobs: block-stream, block-commit, blockdev-mirror (plan_jobs.cc).
 void SetJobPlanners(BlockLayer& layer);
-// Verbs: job-pause and so on, and block-job-pause and so on (plan_verbs.cc).
+// Verbs: job-pause and so on, and block-job-pause and so on; and quit (plan_verbs.cc).
 void SetVerbPlanners(BlockLayer& layer);
 
 }  // namespace millrace

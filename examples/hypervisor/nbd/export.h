@@ -16,6 +16,7 @@
 #include "millrace/engine/base/capabilities.h"
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/graph.h"
+#include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
 
@@ -48,6 +49,8 @@ class NbdExport final : public NbdDisk {
   // Lets go of the node, after requests under way. Sessions that use it may still exist; what they
   // submit is refused.
   void CoEnd() MILLRACE_MAY_SUSPEND;
+  // Stages that, for a dry run.
+  void StageEnd(GraphTransaction& change) { change.Detach(backend_); }
 
   const std::string& name() const override { return options_.name; }
   const std::string& description() const override { return options_.description; }

@@ -106,12 +106,12 @@ PlanResult PlanExportAdd(NbdPart& part, const json::object& arguments) MILLRACE_
                     StrCat("export '", request.options.name, "' as '", request.options.id, "'"));
 }
 
-PlanResult PlanExportDel(NbdPart& part, const json::object& arguments) {
+PlanResult PlanExportDel(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string id = reader.String("id");
   const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
   MILLRACE_RETURN_IF_ERROR(part.CheckRemoveExport(id, is_hard));
-  return PlanOfStep(StrCat("end the export '", id, "'"));
+  return part.PlanEnd(PlanOfStep(StrCat("end the export '", id, "'")), id);
 }
 
 CommandResult QueryExports(NbdPart& part) MILLRACE_OPENS_VIEW {
@@ -214,8 +214,9 @@ void RegisterExportCommands(NbdPart& part) {
   commands.SetPlanner("block-export-add", [&part](const json::object& given) MILLRACE_OPENS_VIEW {
     return PlanExportAdd(part, given);
   });
-  commands.SetPlanner("block-export-del",
-                      [&part](const json::object& given) { return PlanExportDel(part, given); });
+  commands.SetPlanner("block-export-del", [&part](const json::object& given) MILLRACE_OPENS_VIEW {
+    return PlanExportDel(part, given);
+  });
   part.host().options.Register(
       "export", [&part](std::string_view text) MILLRACE_MAY_SUSPEND -> absl::Status {
         MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "type"));

@@ -87,20 +87,24 @@ CommandResult CoServerRemove(NbdPart& part, const json::object& arguments) MILLR
 
 PlanResult PlanServerStart(NbdPart& part, const json::object& arguments) {
   ArgumentReader reader(arguments);
-  MILLRACE_RETURN_IF_ERROR(ReadServerOptions(part, reader, true).status());
+  MILLRACE_ASSIGN_OR_RETURN(const NbdServerOptions options, ReadServerOptions(part, reader, true));
   MILLRACE_RETURN_IF_ERROR(part.CheckIsNotRunning());
+  if (options.address.kind == SocketAddress::Kind::kUnix) {
+    MILLRACE_RETURN_IF_ERROR(CheckPlace(options.address.place));
+  }
   CommandPlan plan = PlanOfStep("listen for NBD clients");
   plan.unknown.push_back("whether the host lets it listen at that address");
   return plan;
 }
 
-PlanResult PlanServerStop(const NbdPart& part) {
+PlanResult PlanServerStop(const NbdPart& part) MILLRACE_OPENS_VIEW {
   MILLRACE_RETURN_IF_ERROR(part.CheckIsRunning());
   CommandPlan plan = PlanOfStep("cut off all NBD clients, and listen no more");
   for (const std::shared_ptr<NbdExport>& each : part.exports()) {
     if (!each->is_ending()) plan.steps.push_back(StrCat("end the export '", each->id(), "'"));
   }
-  return plan;
+  if (part.exports().empty()) return plan;
+  return part.PlanEndOfAll(std::move(plan));
 }
 
 PlanResult PlanServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_OPENS_VIEW {
@@ -108,25 +112,27 @@ PlanResult PlanServerAdd(NbdPart& part, const json::object& arguments) MILLRACE_
   return PlanExport(part, request, StrCat("export '", request.options.name, "'"));
 }
 
-PlanResult PlanServerRemove(const NbdPart& part, const json::object& arguments) {
+PlanResult PlanServerRemove(const NbdPart& part, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
   ArgumentReader reader(arguments);
   const std::string name = reader.String("name");
   const bool is_hard = reader.OptionalString("mode").value_or("safe") == "hard";
   MILLRACE_RETURN_IF_ERROR(part.CheckRemoveExport(name, is_hard));
-  return PlanOfStep(StrCat("end the export '", name, "'"));
+  return part.PlanEnd(PlanOfStep(StrCat("end the export '", name, "'")), name);
 }
 
 void SetServerPlanners(NbdPart& part) {
   CommandTable& commands = part.host().commands;
   commands.SetPlanner("nbd-server-start",
                       [&part](const json::object& given) { return PlanServerStart(part, given); });
-  commands.SetPlanner("nbd-server-stop",
-                      [&part](const json::object&) { return PlanServerStop(part); });
+  commands.SetPlanner("nbd-server-stop", [&part](const json::object&)
+                                             MILLRACE_OPENS_VIEW { return PlanServerStop(part); });
   commands.SetPlanner("nbd-server-add", [&part](const json::object& given) MILLRACE_OPENS_VIEW {
     return PlanServerAdd(part, given);
   });
-  commands.SetPlanner("nbd-server-remove",
-                      [&part](const json::object& given) { return PlanServerRemove(part, given); });
+  commands.SetPlanner("nbd-server-remove", [&part](const json::object& given) MILLRACE_OPENS_VIEW {
+    return PlanServerRemove(part, given);
+  });
 }
 
 }  // namespace

@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "examples/hypervisor/block/plan_tools.h"
 #include "examples/hypervisor/qmp/qmp_error.h"
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/graph_transaction.h"
 
 namespace millrace {
 
 NbdPart::NbdPart(HypervisorHost& host, BlockLayer& layer)
     : host_(host), layer_(layer), endings_(host.engine.scheduler(), "nbd exports") {
   RegisterTlsObjects(host.objects);
-  layer.OnMediumGone([this](const Drive& drive) MILLRACE_MAY_SUSPEND { CoOnMediumGone(drive); });
+  layer.OnMediumGone(
+      [this](const Drive& drive) MILLRACE_MAY_SUSPEND { CoOnMediumGone(drive); },
+      [this](GraphTransaction& change, const Drive& drive) { StageMediumGone(change, drive); });
   RegisterNbdServerCommands(*this);
   RegisterExportCommands(*this);
   host.loop.BeforeWait([this] {
@@ -119,11 +123,33 @@ void NbdPart::CoBeginEnd(const std::shared_ptr<NbdExport>& ended) {
   if (!is_started) CoEnd(ended);
 }
 
+bool NbdPart::EndsWith(const NbdExport& ended, const Drive& drive) const {
+  const auto found = drives_.find(&ended);
+  return found != drives_.end() && found->second == &drive;
+}
+
 void NbdPart::CoOnMediumGone(const Drive& drive) {
   for (const std::shared_ptr<NbdExport>& each : OldestFirst()) {
-    const auto found = drives_.find(each.get());
-    if (found != drives_.end() && found->second == &drive) CoBeginEnd(each);
+    if (EndsWith(*each, drive)) CoBeginEnd(each);
   }
+}
+
+void NbdPart::StageMediumGone(GraphTransaction& change, const Drive& drive) const {
+  for (const std::shared_ptr<NbdExport>& each : exports_) {
+    if (EndsWith(*each, drive)) each->StageEnd(change);
+  }
+}
+
+PlanResult NbdPart::PlanEnd(CommandPlan plan, std::string_view id) const {
+  GraphTransaction change(layer_.graph());
+  Find(id)->StageEnd(change);
+  return PlanOfEdit(change, std::move(plan));
+}
+
+PlanResult NbdPart::PlanEndOfAll(CommandPlan plan) const {
+  GraphTransaction change(layer_.graph());
+  for (const std::shared_ptr<NbdExport>& each : exports_) each->StageEnd(change);
+  return PlanOfEdit(change, std::move(plan));
 }
 
 void NbdPart::CoEnd(const std::shared_ptr<NbdExport>& ended) {

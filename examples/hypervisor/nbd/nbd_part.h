@@ -48,6 +48,10 @@ class NbdPart final : public HypervisorPart {
   // `is_hard`: clients are cut off; otherwise it is refused while there are any.
   absl::Status CoRemoveExport(std::string_view id, bool is_hard) MILLRACE_MAY_SUSPEND;
 
+  // The plan with the graph after the end of that export, or of all.
+  PlanResult PlanEnd(CommandPlan plan, std::string_view id) const MILLRACE_OPENS_VIEW;
+  PlanResult PlanEndOfAll(CommandPlan plan) const MILLRACE_OPENS_VIEW;
+
   // "NBD server already running", and "NBD server not running".
   absl::Status CheckIsNotRunning() const;
   absl::Status CheckIsRunning() const;
@@ -56,6 +60,8 @@ class NbdPart final : public HypervisorPart {
   // In a coroutine of its own, or, without memory for one, now.
   void CoBeginEnd(const std::shared_ptr<NbdExport>& ended) MILLRACE_MAY_SUSPEND;
   void CoOnMediumGone(const Drive& drive) MILLRACE_MAY_SUSPEND;
+  void StageMediumGone(GraphTransaction& change, const Drive& drive) const;
+  bool EndsWith(const NbdExport& ended, const Drive& drive) const;
   // A copy, in the order in which they end where several do.
   NbdServer::Exports OldestFirst() const;
   void CoEnd(const std::shared_ptr<NbdExport>& ended) MILLRACE_MAY_SUSPEND;

@@ -34,4 +34,15 @@ absl::Status OptionTable::CoRun(std::string_view name, std::string_view text) co
   return found->second(text);
 }
 
+void OptionTable::SetPlanner(std::string_view name, OptionPlanner planner) {
+  const bool is_new = planners_.emplace(name, std::move(planner)).second;
+  MILLRACE_CHECK(is_new, "an option is planned in one way");
+}
+
+PlanResult OptionTable::Plan(std::string_view name, std::string_view text) const {
+  const auto found = planners_.find(name);
+  MILLRACE_CHECK(found != planners_.end(), "the option has a planner");
+  return found->second(text);
+}
+
 }  // namespace millrace

@@ -5,6 +5,9 @@
 //     return CoAddBlockdev(value);
 //   });
 //
+// An option that the human monitor takes as well (object_add) may have a planner; see
+// qmp/command_plan.h.
+//
 // A failed status ends the program with "PROGRAM: --blockdev TEXT: MESSAGE" and exit code 1; the
 // message is put into words like a QMP error. Filled before options are run. Home thread only.
 #ifndef MILLRACE_EXAMPLES_HYPERVISOR_OPTIONS_OPTION_TABLE_H_
@@ -17,12 +20,16 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 #include "millrace/engine/base/capabilities.h"
 
 namespace millrace {
 
 // `text` is the option's argument as it was given. Runs in a coroutine of the engine; may suspend.
 using OptionHandler = std::function<absl::Status(std::string_view text)>;
+
+// What that would do, or its refusal. Does not suspend.
+using OptionPlanner = std::function<PlanResult(std::string_view text)>;
 
 // What a handler returns that was asked for help ("format=help"): on the command line it is
 // printed, and the program ends with exit code 0; who asks the human monitor gets it as an answer.
@@ -38,8 +45,14 @@ class OptionTable {
   // `name` is registered (checked).
   absl::Status CoRun(std::string_view name, std::string_view text) const MILLRACE_MAY_SUSPEND;
 
+  // Once for each name (checked).
+  void SetPlanner(std::string_view name, OptionPlanner planner);
+  // What CoRun() would do. `name` has a planner (checked).
+  PlanResult Plan(std::string_view name, std::string_view text) const;
+
  private:
   std::map<std::string, OptionHandler, std::less<>> handlers_;
+  std::map<std::string, OptionPlanner, std::less<>> planners_;
 };
 
 }  // namespace millrace

@@ -53,11 +53,8 @@ void RegisterObjectCommands(CommandTable& commands, ObjectRegistry& objects) {
 }
 
 void SetObjectPlanners(CommandTable& commands, const ObjectRegistry& objects) {
-  commands.SetPlanner("object-add", [&objects](const json::object& arguments) -> PlanResult {
-    MILLRACE_RETURN_IF_ERROR(objects.CheckAdd(arguments));
-    ArgumentReader reader(arguments);
-    const std::string type = reader.String("qom-type");
-    return PlanOfStep(StrCat("make '", reader.String("id"), "', a ", type));
+  commands.SetPlanner("object-add", [&objects](const json::object& arguments) {
+    return PlanObjectAdd(objects, arguments, ScalarStyle::kTyped);
   });
   commands.SetPlanner("object-del", [&objects](const json::object& arguments) -> PlanResult {
     const std::string id = ArgumentReader(arguments).String("id");
@@ -66,14 +63,16 @@ void SetObjectPlanners(CommandTable& commands, const ObjectRegistry& objects) {
   });
 }
 
+// What a client hears that negotiates twice; the first time, the monitor itself answers.
+absl::Status AlreadyNegotiated() {
+  return CommandNotFound("Capabilities negotiation is already complete, command ignored");
+}
+
 void RegisterSession(CommandTable& commands, std::function<void()> quit) {
-  // What a client hears that negotiates twice; the first time, the monitor itself answers.
-  commands.Register({.name = "qmp_capabilities",
-                     .arguments = {{{"enable", ArgumentType::kArray, true}}},
-                     .handler = [](const json::object&) -> CommandResult {
-                       return CommandNotFound(
-                           "Capabilities negotiation is already complete, command ignored");
-                     }});
+  commands.Register(
+      {.name = "qmp_capabilities",
+       .arguments = {{{"enable", ArgumentType::kArray, true}}},
+       .handler = [](const json::object&) -> CommandResult { return AlreadyNegotiated(); }});
   commands.Register({.name = "quit",
                      .arguments = {{}},
                      .handler = [quit = std::move(quit)](const json::object&) -> CommandResult {
@@ -81,8 +80,9 @@ void RegisterSession(CommandTable& commands, std::function<void()> quit) {
                        return Nothing();
                      },
                      .replies_first = true});
-  commands.SetUnplanned("qmp_capabilities", "it is about the monitor's own session");
-  commands.SetUnplanned("quit", "it ends the program");
+  // Who asks for a plan has negotiated.
+  commands.SetPlanner("qmp_capabilities",
+                      [](const json::object&) -> PlanResult { return AlreadyNegotiated(); });
 }
 
 void RegisterHumanMonitor(CommandTable& commands, const HmpTable& hmp) {
@@ -107,6 +107,14 @@ json::object DescribeVersion() {
   // The interface is that of QEMU 7.2; who speaks it is said beside.
   json::object qemu = {{"major", 7}, {"minor", 2}, {"micro", 0}};
   return {{"qemu", std::move(qemu)}, {"package", StrCat("Millrace ", MILLRACE_VERSION_STRING)}};
+}
+
+PlanResult PlanObjectAdd(const ObjectRegistry& objects, const json::object& options,
+                         ScalarStyle style) {
+  MILLRACE_RETURN_IF_ERROR(objects.CheckAdd(options, style));
+  ArgumentReader reader(options, style);
+  const std::string type = reader.String("qom-type");
+  return PlanOfStep(StrCat("make '", reader.String("id"), "', a ", type));
 }
 
 void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit) {

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "examples/hypervisor/process/hypervisor_host.h"
+#include "examples/hypervisor/qmp/command_plan.h"
 #include "examples/hypervisor/qmp/json.h"
 
 namespace millrace {
@@ -16,6 +17,10 @@ json::object DescribeVersion();
 // cont, human-monitor-command, object-add, object-del. `quit` is called once per quit command.
 // Everything in `host` outlives the table of commands.
 void RegisterCoreCommands(HypervisorHost& host, std::function<void()> quit);
+
+// The plan of object-add; `style` is kText for the options of a command line.
+PlanResult PlanObjectAdd(const ObjectRegistry& objects, const json::object& options,
+                         ScalarStyle style);
 
 // The object type "iothread". The engine runs on one thread whatever the client asks for, so this
 // is a name that devices may mention.

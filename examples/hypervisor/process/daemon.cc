@@ -93,6 +93,7 @@ class Daemon {
     hub_.SetDescriptorPlace(&fd_sets_.offered());
     RegisterFdCommands(commands_, fd_sets_);
     options_.Register("object", [this](std::string_view text) { return AddObject(text); });
+    options_.SetPlanner("object", [this](std::string_view text) { return PlanObject(text); });
     for (const HypervisorPartFactory& factory : factories) parts_.push_back(factory(host_));
   }
 
@@ -135,14 +136,21 @@ class Daemon {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<OptionValue> ReadObject(std::string_view text) const {
+    if (text != "help") return ParseKeyval(text, "qom-type");
+    std::string list = "List of user creatable objects:\n";
+    for (const std::string& type : objects_.Types()) StrAppend(&list, "  ", type, "\n");
+    return Help(list);
+  }
+
   absl::Status AddObject(std::string_view text) {
-    if (text == "help") {
-      std::string list = "List of user creatable objects:\n";
-      for (const std::string& type : objects_.Types()) StrAppend(&list, "  ", type, "\n");
-      return Help(list);
-    }
-    MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ParseKeyval(text, "qom-type"));
+    MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ReadObject(text));
     return objects_.Add(value.object, value.style);
+  }
+
+  PlanResult PlanObject(std::string_view text) const {
+    MILLRACE_ASSIGN_OR_RETURN(const OptionValue value, ReadObject(text));
+    return PlanObjectAdd(objects_, value.object, value.style);
   }
 
   // The exit status, or -1: go on.

@@ -1,7 +1,5 @@
 #include "examples/hypervisor/process/fd_commands.h"
 
-#include <unistd.h>
-
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,28 +13,61 @@
 namespace millrace {
 namespace {
 
-CommandResult GetFd(FdSets& sets, const json::object& arguments) {
+absl::StatusOr<std::string> ReadGetFd(const FdSets& sets, const json::object& arguments) {
   const std::string name = ArgumentReader(arguments).String("fdname");
-  MILLRACE_ASSIGN_OR_RETURN(const int fd, sets.TakeOffered());
+  MILLRACE_RETURN_IF_ERROR(sets.CheckOffered());
   if (!name.empty() && absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) {
-    close(fd);
     return GenericError("Parameter 'fdname' expects a name not starting with a digit");
   }
-  sets.SetNamed(name, PassedDescriptor(fd));
+  return name;
+}
+
+CommandResult GetFd(FdSets& sets, const json::object& arguments) {
+  const absl::StatusOr<std::string> name = ReadGetFd(sets, arguments);
+  // As in QEMU, a request that is refused for something else has used it up.
+  MILLRACE_ASSIGN_OR_RETURN(const int fd, sets.TakeOffered());
+  PassedDescriptor passed(fd);
+  MILLRACE_RETURN_IF_ERROR(name.status());
+  sets.SetNamed(*name, std::move(passed));
   return json::object();
+}
+
+PlanResult PlanGetFd(const FdSets& sets, const json::object& arguments) {
+  MILLRACE_ASSIGN_OR_RETURN(const std::string name, ReadGetFd(sets, arguments));
+  return PlanOfStep(StrCat("call the descriptor '", name, "'"));
+}
+
+PlanResult PlanCloseFd(const FdSets& sets, const json::object& arguments) {
+  const std::string name = ArgumentReader(arguments).String("fdname");
+  MILLRACE_RETURN_IF_ERROR(sets.CheckCloseNamed(name));
+  return PlanOfStep(StrCat("close the descriptor '", name, "'"));
+}
+
+// The set's number, if it is given.
+absl::StatusOr<std::optional<int64_t>> ReadAddFd(const FdSets& sets, ArgumentReader& reader) {
+  const std::optional<int64_t> set = reader.OptionalInteger("fdset-id");
+  MILLRACE_RETURN_IF_ERROR(sets.CheckOffered());
+  if (set.has_value() && *set < 0) {
+    return GenericError("Parameter 'fdset-id' expects a non-negative value");
+  }
+  return set;
 }
 
 CommandResult AddFd(FdSets& sets, const json::object& arguments) {
   ArgumentReader reader(arguments);
-  const std::optional<int64_t> set = reader.OptionalInteger("fdset-id");
-  std::string opaque = reader.OptionalString("opaque").value_or("");
+  const absl::StatusOr<std::optional<int64_t>> set = ReadAddFd(sets, reader);
   MILLRACE_ASSIGN_OR_RETURN(const int fd, sets.TakeOffered());
-  if (set.has_value() && *set < 0) {
-    close(fd);
-    return GenericError("Parameter 'fdset-id' expects a non-negative value");
-  }
-  const int64_t number = sets.Add(fd, set, std::move(opaque));
+  PassedDescriptor passed(fd);
+  MILLRACE_RETURN_IF_ERROR(set.status());
+  const int64_t number =
+      sets.Add(passed.Take(), *set, reader.OptionalString("opaque").value_or(""));
   return json::object({{"fdset-id", number}, {"fd", fd}});
+}
+
+PlanResult PlanAddFd(const FdSets& sets, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  MILLRACE_ASSIGN_OR_RETURN(const std::optional<int64_t> set, ReadAddFd(sets, reader));
+  return PlanOfStep(StrCat("put the descriptor into set ", sets.NumberFor(set)));
 }
 
 CommandResult RemoveFd(FdSets& sets, const json::object& arguments) {
@@ -44,6 +75,15 @@ CommandResult RemoveFd(FdSets& sets, const json::object& arguments) {
   const int64_t set = reader.Integer("fdset-id");
   MILLRACE_RETURN_IF_ERROR(sets.Remove(set, reader.OptionalInteger("fd")));
   return json::object();
+}
+
+PlanResult PlanRemoveFd(const FdSets& sets, const json::object& arguments) {
+  ArgumentReader reader(arguments);
+  const int64_t set = reader.Integer("fdset-id");
+  const std::optional<int64_t> fd = reader.OptionalInteger("fd");
+  MILLRACE_RETURN_IF_ERROR(sets.CheckRemove(set, fd));
+  return PlanOfStep(fd.has_value() ? StrCat("close descriptor ", *fd, " of set ", set)
+                                   : StrCat("close set ", set));
 }
 
 // The highest number first, as in QEMU.
@@ -88,10 +128,14 @@ void RegisterFdCommands(CommandTable& commands, FdSets& sets) {
   commands.Register({.name = "query-fdsets",
                      .arguments = {{}},
                      .handler = [&sets](const json::object&) { return QueryFdSets(sets); }});
-  for (const char* name : {"getfd", "closefd", "add-fd", "remove-fd"}) {
-    commands.SetUnplanned(
-        name, "it is about a descriptor that comes with it, or of the host; no node changes");
-  }
+  commands.SetPlanner("getfd",
+                      [&sets](const json::object& given) { return PlanGetFd(sets, given); });
+  commands.SetPlanner("closefd",
+                      [&sets](const json::object& given) { return PlanCloseFd(sets, given); });
+  commands.SetPlanner("add-fd",
+                      [&sets](const json::object& given) { return PlanAddFd(sets, given); });
+  commands.SetPlanner("remove-fd",
+                      [&sets](const json::object& given) { return PlanRemoveFd(sets, given); });
 }
 
 }  // namespace millrace

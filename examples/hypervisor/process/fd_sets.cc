@@ -68,35 +68,51 @@ void FdSets::CloseGiven() {
   given_.clear();
 }
 
+absl::Status FdSets::CheckOffered() const {
+  return offered_.is_valid() ? absl::OkStatus()
+                             : GenericError("No file descriptor supplied via SCM_RIGHTS");
+}
+
 absl::StatusOr<int> FdSets::TakeOffered() {
-  if (!offered_.is_valid()) return GenericError("No file descriptor supplied via SCM_RIGHTS");
+  MILLRACE_RETURN_IF_ERROR(CheckOffered());
   return offered_.Take();
 }
 
-int64_t FdSets::Add(int fd, std::optional<int64_t> set, std::string opaque) {
+int64_t FdSets::NumberFor(std::optional<int64_t> set) const {
   int64_t number = set.value_or(0);
   while (!set.has_value() && sets_.count(number) > 0) ++number;
+  return number;
+}
+
+int64_t FdSets::Add(int fd, std::optional<int64_t> set, std::string opaque) {
+  const int64_t number = NumberFor(set);
   Member member{fd, std::nullopt};
   if (!opaque.empty()) member.opaque = std::move(opaque);
   sets_[number].push_back(std::move(member));
   return number;
 }
 
-absl::Status FdSets::Remove(int64_t set, std::optional<int64_t> fd) {
+absl::Status FdSets::CheckRemove(int64_t set, std::optional<int64_t> fd) const {
   const auto found = sets_.find(set);
-  bool is_removed = false;
   if (found != sets_.end()) {
-    std::erase_if(found->second, [&](const Member& member) {
-      if (fd.has_value() && member.fd != *fd) return false;
-      close(member.fd);
-      is_removed = true;
-      return true;
-    });
-    if (found->second.empty()) sets_.erase(found);
+    for (const Member& member : found->second) {
+      if (!fd.has_value() || member.fd == *fd) return absl::OkStatus();
+    }
   }
-  if (is_removed) return absl::OkStatus();
   return GenericError(StrCat("File descriptor named 'fdset-id:", set,
                              fd.has_value() ? StrCat(", fd:", *fd) : "", "' not found"));
+}
+
+absl::Status FdSets::Remove(int64_t set, std::optional<int64_t> fd) {
+  MILLRACE_RETURN_IF_ERROR(CheckRemove(set, fd));
+  const auto found = sets_.find(set);
+  std::erase_if(found->second, [&](const Member& member) {
+    if (fd.has_value() && member.fd != *fd) return false;
+    close(member.fd);
+    return true;
+  });
+  if (found->second.empty()) sets_.erase(found);
+  return absl::OkStatus();
 }
 
 std::map<int64_t, std::vector<FdSets::Described>> FdSets::Describe() const {
@@ -141,9 +157,15 @@ absl::StatusOr<int> FdSets::Open(int64_t set, bool is_writable) const {
   return copy;
 }
 
-absl::Status FdSets::CloseNamed(const std::string& name) {
-  if (named_.erase(name) > 0) return absl::OkStatus();
+absl::Status FdSets::CheckCloseNamed(const std::string& name) const {
+  if (named_.count(name) > 0) return absl::OkStatus();
   return GenericError(StrCat("File descriptor named '", name, "' not found"));
+}
+
+absl::Status FdSets::CloseNamed(const std::string& name) {
+  MILLRACE_RETURN_IF_ERROR(CheckCloseNamed(name));
+  named_.erase(name);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<PassedDescriptor> FdSets::TakeNamed(const std::string& name) {

@@ -40,15 +40,23 @@ class FdSets {
   PassedDescriptor& offered() { return offered_; }
   // That one, for the caller to own, or "No file descriptor supplied via SCM_RIGHTS".
   absl::StatusOr<int> TakeOffered();
+  // What that would refuse.
+  absl::Status CheckOffered() const;
   // Puts it into a set (absent: the first number that is free); returns the number. Owns it.
   int64_t Add(int fd, std::optional<int64_t> set, std::string opaque);
   // Closes a descriptor of a set, or all of them: "File descriptor named 'fdset-id:3' not found".
   // What was opened under the set's name stays open.
   absl::Status Remove(int64_t set, std::optional<int64_t> fd);
+  // What that would refuse.
+  absl::Status CheckRemove(int64_t set, std::optional<int64_t> fd) const;
+  // The number that Add() would return.
+  int64_t NumberFor(std::optional<int64_t> set) const;
   // Descriptors by the names that clients have given them (getfd). A name's older one is closed.
   void SetNamed(const std::string& name, PassedDescriptor fd) { named_[name] = std::move(fd); }
   // "File descriptor named 'x' not found".
   absl::Status CloseNamed(const std::string& name);
+  // What that would refuse.
+  absl::Status CheckCloseNamed(const std::string& name) const;
   // It loses its name: "File descriptor named 'x' has not been found".
   absl::StatusOr<PassedDescriptor> TakeNamed(const std::string& name);
   struct Described {

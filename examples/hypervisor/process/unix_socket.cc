@@ -52,6 +52,8 @@ absl::Status FailedTo(std::string_view what, int error) {
 
 }  // namespace
 
+absl::Status CheckPlace(const SocketPlace& place) { return AddressOf(place).status(); }
+
 absl::StatusOr<int> ListenAt(const SocketPlace& place) {
   MILLRACE_ASSIGN_OR_RETURN(const Address address, AddressOf(place));
   const int fd = NewSocket();

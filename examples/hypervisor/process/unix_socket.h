@@ -23,6 +23,8 @@ struct SocketPlace {
 
 // A listening socket, in place of a stale one of that name. "Failed to bind socket to PATH: ..".
 absl::StatusOr<int> ListenAt(const SocketPlace& place);
+// What it would say of the place before the host is asked.
+absl::Status CheckPlace(const SocketPlace& place);
 // "Failed to connect to 'PATH': ..".
 absl::StatusOr<int> ConnectTo(const SocketPlace& place);
 // Checks a descriptor that was handed to the program, "File descriptor 'NAME' is not a socket", and

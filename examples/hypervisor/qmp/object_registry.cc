@@ -94,8 +94,8 @@ absl::StatusOr<ObjectRegistry::Made> ObjectRegistry::Make(const json::object& op
   return Made{id, type, *std::move(object)};
 }
 
-absl::Status ObjectRegistry::CheckAdd(const json::object& options) const {
-  return Make(options, ScalarStyle::kTyped).status();
+absl::Status ObjectRegistry::CheckAdd(const json::object& options, ScalarStyle style) const {
+  return Make(options, style).status();
 }
 
 absl::Status ObjectRegistry::Add(const json::object& options, ScalarStyle style) {

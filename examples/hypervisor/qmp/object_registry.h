@@ -42,7 +42,7 @@ class ObjectRegistry {
   void RegisterType(std::string_view type, UserObjectFactory factory);
 
   // What Add() and Delete() would refuse; nothing is added or deleted.
-  absl::Status CheckAdd(const json::object& options) const;
+  absl::Status CheckAdd(const json::object& options, ScalarStyle style) const;
   absl::Status CheckDelete(std::string_view id) const;
 
   // object-add, or --object with `style` kText.

@@ -453,8 +453,8 @@ BackingReference Qcow2Driver::backing_reference() const {
   return parts_ == nullptr ? BackingReference() : parts_->image.header().backing;
 }
 
-absl::Status Qcow2Driver::CoWriteBackingReference(const BackingReference& reference) {
-  Image& image = parts_->image;
+absl::Status Qcow2Driver::CheckBackingReference(const BackingReference& reference) const {
+  const Image& image = parts_->image;
   if (reference.filename.empty() && !reference.format.empty()) {
     return image.Named(
         absl::InvalidArgumentError("a backing format needs a backing file name with it"));
@@ -466,6 +466,12 @@ absl::Status Qcow2Driver::CoWriteBackingReference(const BackingReference& refere
         StrCat("a backing file name has at most ", kBackingNameBytesMax,
                " bytes, none of them zero; this one has ", reference.filename.size())));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Qcow2Driver::CoWriteBackingReference(const BackingReference& reference) {
+  Image& image = parts_->image;
+  MILLRACE_RETURN_IF_ERROR(CheckBackingReference(reference));
   MILLRACE_RETURN_IF_ERROR(CoBeforeChange());
   const absl::Status status =
       image.CoRewriteHeader([&](Header& header) { header.backing = reference; });

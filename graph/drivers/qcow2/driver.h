@@ -58,6 +58,7 @@ class Qcow2Driver final : public FormatDriver {
   std::vector<FormatFact> facts() const override;
   bool is_marked_dirty() const override;
   BackingReference backing_reference() const override;
+  absl::Status CheckBackingReference(const BackingReference& reference) const override;
   absl::Status CoWriteBackingReference(const BackingReference& reference) override
       MILLRACE_MAY_SUSPEND;
 

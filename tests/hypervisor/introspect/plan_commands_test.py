@@ -254,7 +254,7 @@ class PlanOfCommands(Case):
         self.check('eject', True, id='cd')
         plan = self.check('blockdev-change-medium', True, id='cd', filename=self.paths[0],
                           format='raw', read_only_mode='read-only')
-        self.assertEqual(len(plan['steps']), 4)
+        self.assertEqual(plan['steps'][3], "put the new medium into 'cd', and close its tray")
 
     def test_the_nbd_server(self):
         address = {'type': 'unix', 'data': {'path': str(self.folder / 'nbd.sock')}}
@@ -429,6 +429,27 @@ class PlanOfCommands(Case):
         self.check(change, True, **mode, copy_mode='write-blocking')
         self.check(change, False, **mode, copy_mode='background')
         self.check(change, False, id='m', type='backup')
+
+    def test_descriptors(self):
+        with open(self.paths[0], 'rb') as file:
+            for command, more in (('getfd', dict(fdname='x')), ('add-fd', {})):
+                self.check(command, False, **more)
+                self.vm.qmp.pass_descriptor(file.fileno())
+                self.check(command, True, **more)  # the plan leaves it to the command
+        self.vm.qmp.pass_descriptor(0)
+        self.check('add-fd', False, fdset_id=-1)
+        self.vm.qmp.pass_descriptor(0)
+        self.check('getfd', False, fdname='0')
+        self.check('closefd', True, fdname='x')
+        self.check('closefd', False, fdname='x')
+        self.check('remove-fd', False, fdset_id=0, fd=9999)
+        self.check('remove-fd', False, fdset_id=7)
+        self.check('remove-fd', True, fdset_id=0)
+
+    def test_the_session_and_the_machine(self):
+        self.check('qmp_capabilities', False)
+        self.check('qmp_capabilities', False, none=1)
+        self.check('system_reset', True)
 
     def test_commands_that_are_refused_by_name(self):
         for name in ('blockdev-backup', 'drive-backup', 'blockdev-snapshot-internal-sync',

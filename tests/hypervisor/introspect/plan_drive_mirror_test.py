@@ -4,6 +4,7 @@ command's words. Only millraced."""
 
 import json
 import os
+import re
 import unittest
 
 from support.images import MIB
@@ -85,6 +86,37 @@ class PlanOfDriveMirror(PlanCase):
                                                     'file': {'file': {'driver': 'file',
                                                                       'filename': self.target}}})
         self.assertTrue(self.ask('drive-mirror', arguments)['accepted'])
+
+    def test_what_is_added_next_is_called_and_numbered_as_without_it(self):
+        def added():
+            """Ids and names of the two nodes that come now."""
+            self.vm.command('blockdev-add', driver='raw', node_name='next',
+                            file={'driver': 'null-co', 'size': MIB})
+            nodes = self.vm.command('x-millrace-explain')['graph']['nodes']
+            name = self.child_of('next', 'file')
+            ids = {node['name']: node['id'] for node in nodes}
+            self.vm.command('blockdev-del', node_name='next')
+            return int(name.removeprefix('#block')), ids['next'], ids[name]
+
+        def later(told):
+            """After a node that goes, its place is used again, for the next generation."""
+            return tuple(re.sub(r'\d+$', lambda last: str(int(last.group()) + 1), ident)
+                         for ident in told)
+
+        first, *ids = added()
+        self.images.create('there.img', MIB)
+        there = dict(mode='existing', target=str(self.folder / 'there.img'), format='qcow2')
+        for i, more in enumerate(({}, dict(sync='none'), dict(device='ro'), there,
+                                  {**there, 'format': None}, dict(job_id='1'),
+                                  {**there, 'job-id': '1'})):
+            arguments = {'device': 'drive0', 'target': self.target, 'sync': 'full', 'job-id': 'j',
+                         **more}
+            self.vm.command('x-millrace-plan', command='drive-mirror', arguments={
+                key.replace('_', '-'): value for key, value in arguments.items()
+                if value is not None})
+            number, *now = added()
+            ids = later(ids)
+            self.assertEqual((number, *now), (first + 1 + i, *ids), more)
 
     def test_what_is_refused(self):
         self.images.create('there.img', MIB)

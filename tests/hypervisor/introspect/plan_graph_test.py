@@ -36,6 +36,64 @@ class PlannedGraph(PlanCase):
         self.comes_true(add, driver='virtio-blk', id='v', drive='x')
         self.comes_true(delete, id='v')  # and its drive
 
+    def test_a_device_without_an_id(self):
+        self.comes_true('device_add', False, driver='virtio-scsi', id='scsi')
+        # Drive0's has the first number.
+        for number, driver, drive, suffix in ((1, 'scsi-hd', 'spare', ''),
+                                              (2, 'virtio-blk', 'free', '/virtio-backend')):
+            plan = self.comes_true('device_add', driver=driver, drive=drive)
+            path = f'/machine/peripheral-anon/device[{number}]{suffix}'
+            self.assertEqual(plan['steps'][0], f"plug in '{path}', a {driver}")
+            self.assertIn(path, [drive.get('qdev') for drive in self.vm.command('query-block')])
+        plan = self.comes_true('device_add', False, driver='virtio-scsi')
+        self.assertEqual(plan['steps'],
+                         ["plug in '/machine/peripheral-anon/device[3]', a virtio-scsi"])
+
+    def test_a_medium_that_is_changed(self):
+        change = 'blockdev-change-medium'
+        self.vm.command('device_add', driver='virtio-scsi', id='scsi')
+        self.vm.command('device_add', driver='scsi-cd', id='cd', drive='free')
+        new = self.images.create('new.img', MIB)
+        plan = self.comes_true(change, id='cd', filename=new, format='qcow2')
+        self.assertIn(f"whether '{new}' can be opened and locked", plan['unknown'])
+        self.vm.hmp(f'drive_add 0 if=none,id=d,file={self.images.create("x.img", MIB)}')
+        self.comes_true(change, device='d', filename=self.images.create('other.img', MIB),
+                        format='qcow2')
+        plan = self.ask(change, {'id': 'cd', 'filename': new})
+        self.assertNotIn('graph', plan)
+        self.assertIn(f"what format '{new}' has", plan['unknown'])
+        self.refused("'none'", change, id='cd', filename=new, format='none')
+        self.refused("Device 'none' not found", change, id='none', filename=new)
+
+    def ends_exports(self, command, *exports, **arguments):
+        """The graph of the plan is there when they have ended."""
+        arguments = {key.replace('_', '-'): value for key, value in arguments.items()}
+        with self.subTest(command=command, arguments=arguments):
+            plan = self.ask(command, arguments)
+            self.assertTrue(plan['accepted'], plan)
+            self.vm.qmp.take_events()
+            self.assertIn('return', self.vm.qmp.execute(command, arguments))
+            for export in exports:
+                self.vm.qmp.wait_event('BLOCK_EXPORT_DELETED', id=export)
+            self.assertEqual(picture(plan['graph']), self.graph())
+
+    def test_ends_of_exports(self):
+        def add(ident, node):
+            self.vm.command('block-export-add', type='nbd', id=ident, node_name=node)
+        self.vm.command('nbd-server-start', addr={'type': 'unix', 'data': {
+            'path': str(self.folder / 'nbd')}})
+        add('e', 'spare')
+        self.ends_exports('block-export-del', 'e', id='e')
+        self.vm.hmp(f'drive_add 0 if=none,id=d,file={self.images.create("x.img", MIB)}')
+        self.vm.command('nbd-server-add', device='d', writable=True)
+        self.ends_exports('nbd-server-remove', 'd', name='d')
+        # One that was made of a drive goes with its medium.
+        self.vm.command('nbd-server-add', device='d')
+        add('e', 'mid')
+        self.ends_exports('eject', 'd', device='d')
+        add('f', 'spare')
+        self.ends_exports('nbd-server-stop', 'e', 'f')
+
     def test_exports(self):
         self.comes_true('nbd-server-start', False, addr={'type': 'unix', 'data': {
             'path': str(self.folder / 'nbd')}})

@@ -17,6 +17,8 @@ class PlanOfLines(PlanCase):
         self.images.io('mid.img', 'write -P 1 0 1M')
         self.vm.blockdev({'driver': 'null-co', 'node-name': 'free', 'size': MIB})
         self.vm.blockdev({'driver': 'null-co', 'node-name': 'ro', 'size': MIB, 'read-only': True})
+        self.vm.blockdev({'driver': 'blkdebug', 'node-name': 'dbg',
+                          'image': {'driver': 'null-co', 'size': MIB}})
         self.vm.raw_drive('if=none,id=cd0')
         self.vm.drive(paths[-1], 'node-name=top,backing.node-name=mid,'
                                  'backing.backing.node-name=base', ident='drive0').launch()
@@ -67,6 +69,70 @@ class PlanOfLines(PlanCase):
         qemu_io('Block node is read-only', 'ro "write 0 512"')
         qemu_io('Permission conflict on node', 'mid "write 0 512"')
         qemu_io('Permission conflict on node', 'mid "truncate 2M"')
+        qemu_io('truncates the current file', 'drive0 "truncate -x 2M"')
+        qemu_io('truncates the current file', 'drive0 "truncate -m off"')
+        qemu_io('Parsing error', 'drive0 "truncate x"')
+        qemu_io("Invalid preallocation mode 'x'", 'drive0 "truncate -m x 2M"')
+        qemu_io('cannot preallocate', 'drive0 "truncate -m full 2M"')
+        qemu_io('not a valid number', 'drive0 "sleep 600001"')
+        qemu_io('Could not set breakpoint', 'dbg "break nonsense A"')
+        qemu_io('Could not resume request', 'dbg "resume A"')
+        qemu_io('Could not remove breakpoint A', 'dbg "remove_break A"')
+
+    def test_qemu_io_that_no_image_takes(self):
+        def qemu_io(text, rest):
+            self.line_is_refused(f'{rest.split()[0]} failed: {text}', f'qemu-io drive0 "{rest}"')
+        beyond, never = 'Input/output error', 'Operation not supported'
+        qemu_io(beyond, 'read 1M 512')
+        qemu_io(beyond, f'read {MIB - 511} 512')
+        qemu_io(beyond, 'write 2M 0')
+        qemu_io(beyond, 'write -z 1M 64k')
+        qemu_io(beyond, 'discard 1M 64k')
+        qemu_io(never, 'read -b 0 512')
+        qemu_io(never, 'write -b 0 512')
+        qemu_io(never, 'write -c 0 64k')
+        qemu_io(never, 'write -z -n 0 512')
+        self.line_is_done('qemu-io drive0 "write -q -z -n 64k 64k"')
+        self.line_is_done('qemu-io drive0 "read -q 1M 0"')
+
+    def test_what_only_reading_tells(self):
+        plan = self.line_is_done('qemu-io drive0 "read -q -P 1 0 512"')
+        self.assertIn('whether what is read has the pattern: only reading it tells',
+                      plan['unknown'])
+        plan = self.ask('human-monitor-command',
+                        {'command-line': 'qemu-io drive0 "write -s /nonexistent 0 512"'})
+        self.assertIn("whether '/nonexistent' can be read", plan['unknown'])
+
+    def test_break_points(self):
+        self.line_is_done('qemu-io dbg "break write_aio A"')
+        self.line_is_done('qemu-io dbg "remove_break A"')
+        self.line_is_refused('Could not remove breakpoint A', 'qemu-io dbg "remove_break A"')
+
+    def test_reopen(self):
+        def refused(text, rest, target='drive0'):
+            self.line_is_refused(text, f'qemu-io {target} "reopen {rest}"')
+
+        def done(rest, target='drive0', answer=''):
+            plan = self.line_is_done(f'qemu-io {target} "reopen {rest}"', answer)
+            self.assertEqual(picture(plan['graph']), self.graph(), rest)
+        refused('Only one -r/-w', '-r -w')
+        refused('reopens an image with new options', 'x')
+        refused('Invalid cache option: x', '-c x')
+        refused("Cannot change the option 'cache.direct'", '-c none')
+        refused("Cannot change the option 'none'", '-o none=1')
+        refused("Cannot set both -r/-w and 'read-only'", '-r -o read-only=on')
+        refused('invalid parameter value: x', '-o detect-zeroes=x')
+        refused('No medium found', '-r', 'cd0')
+        refused('warning: short-form', '-o none')
+        done('-o detect-zeroes=on')
+        done('-c unsafe')
+        done('-c writeback -o discard=unmap')
+        self.vm.hmp('qemu-io drive0 "write -q 0 512"')
+        refused("Read-only block node 'top' cannot support read-write users", '-o read-only=on')
+        done('-r')
+        done('-w')
+        done('-w', 'mid')
+        done('-r', 'mid')
 
     def test_qemu_io_that_is_done_leaves_the_graph_but_for_permissions(self):
         for line in ('qemu-io free "write 0 512"', 'qemu-io drive0 "read -q 0 512"',
@@ -110,16 +176,72 @@ class PlanOfLines(PlanCase):
         self.assertEqual(picture(plan['graph']), self.graph())
         self.line_is_done('drive_del free')
 
-    def test_lines_that_are_not_planned_say_why(self):
-        for line, why in (('quit', 'it ends the program'), ('system_reset', 'the machine'),
-                          ('drive_add 0 if=none', 'only the command itself reads the line'),
-                          ('object_add x', 'only the command itself reads the line'),
-                          ('device_add x', 'only the command itself reads the line'),
-                          ('commit all', 'only the command itself reads the line'),
-                          ('qemu-io drive0 "reopen -r"', 'blockdev-reopen')):
-            reply = self.vm.reply('x-millrace-plan', command='human-monitor-command',
-                                  arguments={'command-line': line})
-            self.assertIn(why, reply['error']['desc'], line)
+    def line_comes_true(self, line, answer=''):
+        plan = self.line_is_done(line, answer)
+        self.assertEqual(picture(plan['graph']), self.graph(), line)
+        return plan
+
+    def test_drives_and_nodes(self):
+        refused = self.line_is_refused
+        image = self.images.create('x.img', MIB)
+        refused("Can't hot-add drive to type 1", 'drive_add 0 if=ide')
+        refused("Can't hot-add drive to type 1", f'drive_add 0 file={image}')
+        refused("Duplicate ID 'drive0' for drive", 'drive_add 0 if=none,id=drive0')
+        refused("Parameter 'id' expects an identifier", 'drive_add 0 if=none,id=1')
+        refused('Must specify either driver or file', 'drive_add 0 if=none,id=x,node-name=x')
+        refused("Unknown driver 'none'", f'drive_add 0 if=none,id=x,file={image},format=none')
+        refused("Duplicate ID 'drive0'", f'drive_add 0 if=none,id=drive0,file={image},format=qcow2')
+        refused("Duplicate nodes with node-name='mid'",
+                f'drive_add 0 if=none,id=x,file={image},format=qcow2,node-name=mid')
+        refused("'node-name' needs to be specified", 'drive_add -n 0 driver=null-co')
+        refused("Duplicate nodes with node-name='mid'",
+                'drive_add -n 0 driver=null-co,node-name=mid')
+        refused("Invalid node-name: '1'", 'drive_add -n 0 driver=null-co,node-name=1')
+        self.line_comes_true('drive_add -n 0 driver=null-co,node-name=n')
+        plan = self.line_comes_true(f'drive_add 0 if=none,id=x,file={image},format=qcow2', 'OK\r\n')
+        self.assertIn(f"whether '{image}' can be opened and locked", plan['unknown'])
+        self.line_is_done('drive_add 0 if=none,id=y', 'OK\r\n')
+        plan = self.ask('human-monitor-command',
+                        {'command-line': 'drive_add 0 if=none,format=help'})
+        self.assertEqual(plan['steps'], ['answer; nothing changes'])
+
+    def test_objects_and_devices(self):
+        refused = self.line_is_refused
+        refused("Parameter 'qom-type' does not accept value 'none'", 'object_add none,id=x')
+        refused("Parameter 'id' is missing", 'object_add iothread')
+        self.line_is_done('object_add iothread,id=io')
+        refused("attempt to add duplicate property 'io'", 'object_add iothread,id=io')
+        refused("'none' is not a valid device model name", 'device_add none')
+        refused("Bus 'ide.1' does not support hotplugging", 'device_add ide-hd,drive=drive0')
+        self.line_is_done('device_add virtio-scsi,id=scsi')
+        refused("Duplicate device ID 'scsi'", 'device_add virtio-scsi,id=scsi')
+        refused("Property 'scsi-hd.drive' can't find value 'none'", 'device_add scsi-hd,drive=none')
+        plan = self.line_comes_true('device_add scsi-hd,drive=free')
+        self.assertIn(plan['steps'][0], [f"plug in '{drive.get('qdev')}', a scsi-hd"
+                                         for drive in self.vm.command('query-block')])
+        for line in ('object_add help', 'device_add help'):
+            plan = self.ask('human-monitor-command', {'command-line': line})
+            self.assertEqual(plan['steps'], ['answer; nothing changes'])
+
+    def test_commit(self):
+        self.line_is_refused("Device 'none' not found", 'commit none')
+        self.line_is_refused("Device 'cd0' has no medium", 'commit cd0')
+        self.vm.hmp('drive_add 0 if=none,id=flat,file=null-co://')
+        self.line_is_refused('Operation not supported', 'commit flat')
+        plan = self.line_is_done('commit drive0')
+        self.assertEqual(plan['steps'], ["copy what the image of 'drive0' holds into its backing",
+                                         "empty the image of 'drive0'"])
+        self.assertEqual(len(self.line_is_done('commit all')['steps']), 2)
+        self.vm.command('block-stream', device='drive0', job_id='s', speed=1, base_node='base')
+        for device in ('drive0', 'all'):
+            self.line_is_refused(f"'commit' error for '{device}': Device or resource busy",
+                                 f'commit {device}')
+
+    def test_the_end_and_the_machine(self):
+        self.line_is_done('system_reset')
+        plan = self.ask('human-monitor-command', {'command-line': 'q'})
+        self.assertEqual(plan['steps'], ['close all drives and nodes', 'end the program'])
+        self.assertEqual(plan['graph']['nodes'], [])
 
 
 if __name__ == '__main__':

@@ -172,8 +172,8 @@ class Plan(Case):
         self.assertEqual(plan['error']['desc'], "Duplicate nodes with node-name='n4'")
 
     def test_what_cannot_be_planned(self):
-        self.assert_refused('The command quit cannot be planned: it ends the program', 'x-millrace-plan',
-                            command='quit')
+        self.assert_refused('The command x-millrace-plan cannot be planned: it only asks',
+                            'x-millrace-plan', command='x-millrace-plan')
         self.assert_refused('The command none has not been found', 'x-millrace-plan',
                             error_class='CommandNotFound', command='none')
 

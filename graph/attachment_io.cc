@@ -374,7 +374,7 @@ bool Attachment::CoTryShareParts(absl::Span<const ChainPart> parts, Attachment& 
                 CheckRange(*core_, "share", part.range.offset, part.range.bytes).ok() &&
                 CheckRange(to, "share", part.range.offset, part.range.bytes).ok();
   }
-  return may_share && CoTryShareNodeParts(request.node(), parts, target_request.node(), memory);
+  return may_share && CoTryShareNodeParts(request.node(), parts, target_request.node(), memory, {});
 }
 
 absl::Status Attachment::CoPrefetch(absl::Span<const ChainPart> parts) noexcept {

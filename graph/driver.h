@@ -106,6 +106,12 @@ struct IoPart {
   IoVector memory;
 };
 
+// How the host brings bytes from one file to another.
+enum class ShareBy : uint8_t {
+  kAnyMeans,    // it copies them in its own memory, or as below
+  kSameBlocks,  // both files use the same blocks until one is written (reflink): it moves nothing
+};
+
 // Bytes that go from one file to another.
 struct FileShare {
   uint64_t source_offset = 0;
@@ -370,18 +376,18 @@ class ProtocolDriver : public Driver {
   virtual absl::Status CoWriteScattered(absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
   // What was written here is to be flushed soon: the host may begin with it. A hint.
   virtual void CoStartWriteback(absl::Span<const ByteRange> /*ranges*/) MILLRACE_MAY_SUSPEND {}
-  // Has the host bring bytes of another file here, by copying them in its own memory, or by having
-  // both files use the same blocks. False if the host will not: parts may have been written, the
-  // rest not, and there is no use in asking again. Only if CoMayShareWith(source).
-  virtual bool CoShareFrom(ProtocolDriver& /*source*/, absl::Span<const FileShare> /*shares*/)
+  // Has the host bring bytes of another file here. False if it will not: parts may have been
+  // written, the rest not, and there is no use in asking again. Only if CoMayShareWith(source, by).
+  virtual bool CoShareFrom(ProtocolDriver& /*source*/, absl::Span<const FileShare> /*shares*/,
+                           ShareBy /*by*/) MILLRACE_MAY_SUSPEND {
+    return false;
+  }
+  virtual bool CoMayShareWith(const ProtocolDriver& /*source*/, ShareBy /*by*/)
       MILLRACE_MAY_SUSPEND {
     return false;
   }
-  virtual bool CoMayShareWith(const ProtocolDriver& /*source*/) MILLRACE_MAY_SUSPEND {
-    return false;
-  }
   // Whether there may be a file with which it does; asks nobody.
-  virtual bool may_share() const { return false; }
+  virtual bool may_share(ShareBy /*by*/) const { return false; }
   // The file of the host, as the engine's I/O knows it; invalid if there is none.
   virtual IoFile io_file() const { return IoFile(); }
   // kData or kZero (a hole), never kUnallocated.
@@ -559,6 +565,13 @@ class DriverContext {
   virtual absl::Status CoWriteChildParts(ChildKey child, absl::Span<const ByteRange> ranges,
                                          const IoVector& memory, WriteFlags flags)
       MILLRACE_MAY_SUSPEND;
+  // Has the child keep what its chain shows in `parts`, where it has nothing allocated, by using
+  // the same blocks of the host (ShareBy::kSameBlocks). `memory` only names the bytes. False if the
+  // host will not, or not all of it can be kept so: nothing has changed.
+  virtual bool CoKeepChildParts(ChildKey /*child*/, absl::Span<const ChainPart> /*parts*/,
+                                const IoVector& /*memory*/) MILLRACE_MAY_SUSPEND {
+    return false;
+  }
   // Asks the backing chain that starts at the child (filters skipped) which layer has the start of
   // `range` allocated. `bottom` names the lowest node asked; empty: the whole chain. NotFound if
   // the chain has no such node. Bytes beyond the end of a layer shorter

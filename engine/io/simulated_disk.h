@@ -28,6 +28,7 @@ class SimulatedDisk {
     uint64_t capacity_bytes = UINT64_MAX;  // of all files together; beyond it requests get ENOSPC
     bool can_discard = true;               // else EOPNOTSUPP
     bool can_copy_range = true;            // else EOPNOTSUPP
+    bool can_clone = false;                // else EOPNOTSUPP; needs can_copy_range
   };
   static constexpr uint64_t kFileBytesMax = uint64_t{1} << 44;  // ext4's; beyond it EFBIG
 

@@ -122,6 +122,9 @@ class SimulatedIo final : public IoBackend, public StepSource {
   absl::StatusOr<FileInfo> CoStat(IoFile file) override MILLRACE_MAY_SUSPEND;
   absl::StatusOr<FileExtent> CoFindExtent(IoFile file, uint64_t offset) override
       MILLRACE_MAY_SUSPEND;
+  // One step, as a copy is; what a power failure leaves of it are sectors, as of a copy.
+  int64_t CoCloneRange(IoFile source, uint64_t source_offset, IoFile target, uint64_t target_offset,
+                       uint64_t bytes) override MILLRACE_MAY_SUSPEND;
   absl::Status LockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) override;
   void UnlockBytes(IoFile file, absl::Span<const uint64_t> bytes) override;
   absl::Status CheckLockBytes(IoFile file, absl::Span<const uint64_t> shared_bytes) override;

@@ -215,6 +215,24 @@ absl::StatusOr<FileExtent> SimulatedIo::CoFindExtent(IoFile file, uint64_t offse
                      StrCat("find data and holes of '", path, "' at ", offset));
 }
 
+int64_t SimulatedIo::CoCloneRange(IoFile source, uint64_t source_offset, IoFile target,
+                                  uint64_t target_offset, uint64_t bytes) {
+  constexpr uint64_t kBlock = 512;
+  if (!disk_->options().can_clone) return -EOPNOTSUPP;
+  if ((source_offset | target_offset | bytes) % kBlock != 0) return -EINVAL;
+  IoRequest request;
+  request.opcode = IoOpcode::kCopyRange;
+  request.file = target;
+  request.offset = target_offset;
+  request.bytes = bytes;
+  request.source = source;
+  request.source_offset = source_offset;
+  request.label = "clone";
+  const int64_t result = CoSubmit(*this, request);
+  if (result < 0) return result;
+  return result == static_cast<int64_t>(bytes) ? 0 : -EINVAL;
+}
+
 // ---- Locks -------------------------------------------------------------------------------------
 
 namespace {

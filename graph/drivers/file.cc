@@ -100,10 +100,13 @@ class FileDriver final : public ProtocolDriver {
       MILLRACE_MAY_SUSPEND;
   absl::Status CoReadScattered(absl::Span<const IoPart> parts) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteScattered(absl::Span<const IoPart> parts) override MILLRACE_MAY_SUSPEND;
-  bool CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares) override
+  bool CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares, ShareBy by) override
       MILLRACE_MAY_SUSPEND;
-  bool CoMayShareWith(const ProtocolDriver& source) override MILLRACE_MAY_SUSPEND;
-  bool may_share() const override { return can_share_.value_or(true); }
+  bool CoMayShareWith(const ProtocolDriver& source, ShareBy by) override MILLRACE_MAY_SUSPEND;
+  bool may_share(ShareBy by) const override {
+    const bool clones = by == ShareBy::kSameBlocks || info_.io_alignment != 1;
+    return (clones ? can_clone_ : can_copy_).value_or(true);
+  }
   IoFile io_file() const override { return file_; }
   void CoStartWriteback(absl::Span<const ByteRange> ranges) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteZeroes(ByteRange range, ZeroFlags flags) override MILLRACE_MAY_SUSPEND;
@@ -142,7 +145,7 @@ class FileDriver final : public ProtocolDriver {
   absl::Status FinishRead(uint64_t offset, const IoVector& target, int64_t result);
   absl::Status FinishWrite(uint64_t offset, const IoVector& source, int64_t result);
   absl::Status CoScattered(IoOpcode opcode, absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
-  bool MayCopyFrom(const ProtocolDriver& source) const;
+  bool MustClone(const ProtocolDriver& source, ShareBy by) const;
   bool CoCopyFrom(IoFile source, absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND;
   bool CoCloneFrom(IoFile source, absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND;
   int64_t CoRange(IoOpcode opcode, ByteRange range) MILLRACE_MAY_SUSPEND;
@@ -171,7 +174,9 @@ class FileDriver final : public ProtocolDriver {
   std::unique_ptr<TaskScope> closers_;
   std::vector<IoFile> unclosed_;  // for want of a coroutine; closed at the end
   bool can_punch_ = true;
-  std::optional<bool> can_share_;  // bytes of another file; not known before it was tried
+  // Whether the host brings bytes of another file; not known before it was tried.
+  std::optional<bool> can_copy_;
+  std::optional<bool> can_clone_;
   DiscardCounts discards_;
   absl::Status flush_error_;
   uint64_t changes_ = 0;
@@ -444,29 +449,33 @@ absl::Status FileDriver::CoWriteScattered(absl::Span<const IoPart> parts) {
   return CoScattered(IoOpcode::kWrite, parts);
 }
 
-bool FileDriver::CoMayShareWith(const ProtocolDriver& source) {
+bool FileDriver::CoMayShareWith(const ProtocolDriver& source, ShareBy by) {
   const std::optional<FileIdentity> other = source.identity();
   const IoFile from = source.io_file();
   if (!from.is_valid() || !other || other->device != info_.device || other->inode == info_.inode) {
     return false;
   }
-  if (!can_share_ && !MayCopyFrom(source)) {
+  if (!MustClone(source, by)) return can_copy_.value_or(true);
+  if (!can_clone_) {
     // Ill-aligned, so that nothing can come of it: a host that could refuses it for that.
-    can_share_ = io().CoCloneRange(from, 0, file_, 1, 1) == -EINVAL;
+    can_clone_ = io().CoCloneRange(from, 0, file_, 1, 1) == -EINVAL;
   }
-  return may_share();
+  return *can_clone_;
 }
 
 // The host copies through its cache, which direct I/O is there to avoid; sharing does not.
-bool FileDriver::MayCopyFrom(const ProtocolDriver& source) const {
-  return info_.io_alignment == 1 && source.io_alignment() == 1;
+bool FileDriver::MustClone(const ProtocolDriver& source, ShareBy by) const {
+  return by == ShareBy::kSameBlocks || info_.io_alignment != 1 || source.io_alignment() != 1;
 }
 
-bool FileDriver::CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares) {
+bool FileDriver::CoShareFrom(ProtocolDriver& source, absl::Span<const FileShare> shares,
+                             ShareBy by) {
   const IoFile from = source.io_file();
-  const bool is_done = MayCopyFrom(source) ? CoCopyFrom(from, shares) : CoCloneFrom(from, shares);
+  const bool clones = MustClone(source, by);
+  const bool is_done = clones ? CoCloneFrom(from, shares) : CoCopyFrom(from, shares);
   ++changes_;
-  can_share_ = is_done && can_share_.value_or(true);
+  std::optional<bool>& can = clones ? can_clone_ : can_copy_;
+  can = is_done && can.value_or(true);
   if (!is_done) return false;
   for (const FileShare& share : shares) GrowTo(share.target_offset + share.bytes);
   return true;

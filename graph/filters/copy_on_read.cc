@@ -103,6 +103,8 @@ absl::Status CopyOnReadDriver::CoPrefetch(absl::Span<const ChainPart> parts) {
   MILLRACE_ASSIGN_OR_RETURN(IoBuffer buffer,
                             context().engine().buffers().TryTake(bytes, "copy on read"));
   const IoVector copy(buffer.data(), bytes);
+  // Where it costs nothing, not even a look at which of it is zeroes.
+  if (context().CoKeepChildParts(Role::kFiltered, parts, copy)) return absl::OkStatus();
   MILLRACE_RETURN_IF_ERROR(context().CoReadChildParts(Role::kFiltered, parts, copy));
   context().CoEvent("cor_write");
   std::vector<ByteRange> data;

@@ -514,9 +514,9 @@ std::vector<Shares> Pair(std::vector<Piece> sources, std::vector<Piece> targets)
 }
 
 // False if the host will not; then the batch is as good as never begun.
-bool CoShareBatch(Node& file, const std::vector<Shares>& all) MILLRACE_MAY_SUSPEND {
+bool CoShareBatch(Node& file, const std::vector<Shares>& all, ShareBy by) MILLRACE_MAY_SUSPEND {
   for (const Shares& each : all) {
-    if (!CoShareProtocol(file, AsProtocol(file), AsProtocol(*each.source), each.shares)) {
+    if (!CoShareProtocol(file, AsProtocol(file), AsProtocol(*each.source), each.shares, by)) {
       return false;
     }
   }
@@ -547,7 +547,7 @@ Node* ReadStart(Node& node) {
 }  // namespace
 
 bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& target,
-                         const IoVector& memory) {
+                         const IoVector& memory, ShareOptions options) {
   const InFlightRequest from(source);
   const InFlightRequest to(target);
   Node* const top = ReadStart(source);
@@ -555,16 +555,17 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
   Node* const file = image == nullptr ? nullptr : BatchFile(*image);
   if (parts.empty() || top == nullptr || file == nullptr) return false;
   // Before the source is asked where its bytes lie: whoever reads them asks that again.
-  if (!AsProtocol(*file).io_file().is_valid() || !AsProtocol(*file).may_share()) return false;
+  if (!AsProtocol(*file).io_file().is_valid() || !AsProtocol(*file).may_share(options.by))
+    return false;
   PartsReader finder(PartsReader::Purpose::kFind);
   if (!finder.CoCollectParts(*top, parts, memory).ok() || !finder.is_plain()) return false;
   for (const PartsReader::File& each : finder.files()) {
-    if (!AsProtocol(*file).CoMayShareWith(AsProtocol(*each.node))) return false;
+    if (!AsProtocol(*file).CoMayShareWith(AsProtocol(*each.node), options.by)) return false;
   }
   std::vector<ByteRange> ranges;
   for (const ChainPart& part : parts) ranges.push_back(part.range);
-  absl::StatusOr<std::unique_ptr<BatchAllocation>> batch =
-      AsFormat(*image).CoAllocateBatch(ranges, {});
+  absl::StatusOr<std::unique_ptr<BatchAllocation>> batch = AsFormat(*image).CoAllocateBatch(
+      ranges, {.only_if_unallocated = options.only_if_unallocated});
   if (!batch.ok() || *batch == nullptr) return false;
   for (Node* node = &target; node != NodeBelow(*image); node = NodeBelow(*node)) {
     node->NoteWrite(ranges.back().end());
@@ -580,9 +581,11 @@ bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& 
     AppendPieces(file, part, &targets);
     written.emplace_back(part.offset, part.memory.bytes());
   }
-  const bool is_shared = CoShareBatch(*file, Pair(std::move(sources), std::move(targets)));
+  const bool is_shared =
+      CoShareBatch(*file, Pair(std::move(sources), std::move(targets)), options.by);
   if (!is_shared) AsFormat(*image).CoAbandonBatch(**batch);
   const bool is_done = is_shared && CoFinishBatch(*image, *file, **batch, written).ok();
+  if (options.only_if_unallocated) return is_done;  // what is visible has not changed
   // Some of it may be there, where the image had its place already.
   for (Node* node = &target; node != NodeBelow(*image); node = NodeBelow(*node)) {
     for (const ByteRange& range : ranges) node->NoteChange(range);

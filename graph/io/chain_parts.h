@@ -64,8 +64,12 @@ absl::Status CoWriteNodeParts(Node& node, absl::Span<const ByteRange> ranges,
 // system, or the host will not. It may have copied some of it into clusters that are in use
 // already; what is new is linked wholly or not at all. So the caller must read and write the same
 // ranges.
+struct ShareOptions {
+  ShareBy by = ShareBy::kAnyMeans;
+  bool only_if_unallocated = false;  // what the target has, it keeps
+};
 bool CoTryShareNodeParts(Node& source, absl::Span<const ChainPart> parts, Node& target,
-                         const IoVector& memory) MILLRACE_MAY_SUSPEND;
+                         const IoVector& memory, ShareOptions options) MILLRACE_MAY_SUSPEND;
 // See Attachment::CoPrefetch.
 absl::Status CoPrefetchNode(Node& node, absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND;
 

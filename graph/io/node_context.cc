@@ -170,6 +170,13 @@ absl::Status NodeContext::CoWriteChildParts(ChildKey child, absl::Span<const Byt
   MILLRACE_ASSIGN_OR_RETURN(Node * node, Child(child));
   return CoWriteNodeParts(*node, ranges, memory, flags);
 }
+bool NodeContext::CoKeepChildParts(ChildKey child, absl::Span<const ChainPart> parts,
+                                   const IoVector& memory) {
+  const absl::StatusOr<Node*> node = Child(child);
+  return node.ok() &&
+         CoTryShareNodeParts(**node, parts, **node, memory,
+                             {.by = ShareBy::kSameBlocks, .only_if_unallocated = true});
+}
 
 absl::StatusOr<ChainExtent> NodeContext::CoMapChildChain(ChildKey child, ByteRange range,
                                                          std::string_view bottom) {

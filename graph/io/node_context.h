@@ -39,6 +39,8 @@ class NodeContext final : public DriverContext {
   absl::StatusOr<Extent> CoMapChild(ChildKey child, ByteRange range) override MILLRACE_MAY_SUSPEND;
   absl::Status CoReadChildParts(ChildKey child, absl::Span<const ChainPart> parts,
                                 const IoVector& memory) override MILLRACE_MAY_SUSPEND;
+  bool CoKeepChildParts(ChildKey child, absl::Span<const ChainPart> parts,
+                        const IoVector& memory) override MILLRACE_MAY_SUSPEND;
   absl::Status CoWriteChildParts(ChildKey child, absl::Span<const ByteRange> ranges,
                                  const IoVector& memory, WriteFlags flags) override
       MILLRACE_MAY_SUSPEND;

@@ -146,8 +146,8 @@ absl::Status CoWriteParts(Node& node, ProtocolDriver& driver, absl::Span<const I
 }
 
 bool CoShareParts(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
-                  absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND {
-  if (driver.io_alignment() <= 1) return driver.CoShareFrom(source, shares);
+                  absl::Span<const FileShare> shares, ShareBy by) MILLRACE_MAY_SUSPEND {
+  if (driver.io_alignment() <= 1) return driver.CoShareFrom(source, shares, by);
   uint64_t from = kBytesMax;
   uint64_t to = 0;
   for (const FileShare& share : shares) {
@@ -156,7 +156,7 @@ bool CoShareParts(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
   }
   RangeLock::Hold hold;
   AlignmentLock(node).CoAcquire(ByteRange(from, to - from), LockMode::kShared, hold);
-  return driver.CoShareFrom(source, shares);
+  return driver.CoShareFrom(source, shares, by);
 }
 
 }  // namespace
@@ -171,9 +171,9 @@ absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
 }
 
 bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
-                     absl::Span<const FileShare> shares) {
+                     absl::Span<const FileShare> shares, ShareBy by) {
   for (const FileShare& share : shares) node.NoteWrite(share.target_offset + share.bytes);
-  const bool is_shared = CoShareParts(node, driver, source, shares);
+  const bool is_shared = CoShareParts(node, driver, source, shares, by);
   // Some of it may have been, if not all was.
   for (const FileShare& share : shares) {
     node.NoteChange(ByteRange(share.target_offset, share.bytes));

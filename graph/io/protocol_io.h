@@ -30,7 +30,7 @@ absl::Status CoWriteProtocolParts(Node& node, ProtocolDriver& driver,
                                   absl::Span<const IoPart> parts) MILLRACE_MAY_SUSPEND;
 // As ProtocolDriver::CoShareFrom; unaligned writes nearby wait for each other and for it.
 bool CoShareProtocol(Node& node, ProtocolDriver& driver, ProtocolDriver& source,
-                     absl::Span<const FileShare> shares) MILLRACE_MAY_SUSPEND;
+                     absl::Span<const FileShare> shares, ShareBy by) MILLRACE_MAY_SUSPEND;
 absl::Status CoWriteZeroesProtocol(Node& node, ProtocolDriver& driver, ByteRange range,
                                    ZeroFlags flags) MILLRACE_MAY_SUSPEND;
 absl::Status CoDiscardProtocol(Node& node, ProtocolDriver& driver, ByteRange range)

@@ -24,6 +24,7 @@
 #include "millrace/jobs/commit/commit_job.h"
 #include "millrace/jobs/mirror/mirror_job.h"
 #include "millrace/jobs/stream/stream_job.h"
+#include "tests/support/counting_observer.h"
 #include "tests/support/job_fixture.h"
 #include "tests/support/simulation.h"
 
@@ -256,6 +257,53 @@ TEST(SharedBatch, IsReadAndWrittenWhereTheHostWillNotCopy) {
         },
         /*cost=*/20);
   }
+}
+
+// A stream looks at what it copies, for zeroes; where both files can use the same blocks there is
+// nothing to be gained by it.
+TEST(SharedBatch, OfAStreamUsesTheSameBlocksWhereTheHostCan) {
+  uint64_t bytes_read[2] = {};
+  for (const bool can_clone : {false, true}) {
+    CountingObserver counts;
+    const std::unique_ptr<Engine> engine = SimulatedEngine(Engine::Options{.observer = &counts});
+    SimulatedIo& io = SimulatedIoOf(*engine);
+    io.disk().options().can_clone = can_clone;
+    BatchWorld world(*engine);
+    uint64_t before = 0;
+    const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
+                           MILLRACE_MAY_SUSPEND -> absl::Status {
+      before = counts.Of(Counter::kIoReadBytes);
+      MILLRACE_RETURN_IF_ERROR(CoStreamPart(jobs, images));
+      const absl::Status status = jobs.jobs().CoWaitUntilOver("j");
+      bytes_read[can_clone] = counts.Of(Counter::kIoReadBytes) - before;
+      return status;
+    };
+    const absl::Status status =
+        engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, false); });
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_EQ(io.completed(SimulatedOperation::kCopyRange) > 0, can_clone);
+  }
+  EXPECT_LT(bytes_read[true], bytes_read[false] / 2);
+}
+
+TEST(SharedBatch, OfAStreamKeepsWhatTheGuestWritesAndReadsWhereTheHostFails) {
+  Explore(
+      [&](Engine& engine, uint64_t seed) {
+        SimulatedIo& io = SimulatedIoOf(engine);
+        io.disk().options().can_clone = true;
+        if (seed % 4 != 0) {
+          io.Fail({.operation = SimulatedOperation::kCopyRange,
+                   .nth = 1 + seed % 5,
+                   .error_number = EIO,
+                   .is_persistent = seed % 4 == 1,
+                   .is_after_effect = seed % 2 == 1});
+        }
+        BatchWorld world(engine);
+        const absl::Status status =
+            engine.Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(&CoStreamPart, true); });
+        EXPECT_TRUE(status.ok()) << status;
+      },
+      /*cost=*/20);
 }
 
 }  // namespace

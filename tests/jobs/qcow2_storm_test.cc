@@ -167,6 +167,7 @@ class Qcow2Storm final : public ChainJobs, public StormChain {
     SimulatedIo& io = *world_.engine().simulated_io();
     io.SetLatency(kMicrosecond);
     io.SetLatencyChoices(true);
+    io.disk().options().can_clone = random_.OneIn(2);
     bool is_over = false;
     TaskScope guests("guests");
     for (uint64_t guest = 0; guest < kGuests; ++guest) {

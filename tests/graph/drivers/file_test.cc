@@ -343,19 +343,20 @@ TEST_P(FileDriverTest, BytesOfAnotherFileArriveOrItIsSaidThatTheyDoNot) {
       auto source = MakeFileDriver({.path = other_path, .direct = direct});
       absl::Status opened = target->CoOpen(*context_);
       opened.Update(source->CoOpen(*read_only_context_));
-      EXPECT_FALSE(target->CoMayShareWith(*target)) << "one file";
+      EXPECT_FALSE(target->CoMayShareWith(*target, ShareBy::kAnyMeans)) << "one file";
       const FileShare share = {
           .source_offset = kBlock, .target_offset = 2 * kBlock, .bytes = kBlock};
-      EXPECT_TRUE(target->may_share()) << "nobody was asked yet";
-      if (opened.ok() && target->CoMayShareWith(*source)) {
+      EXPECT_TRUE(target->may_share(ShareBy::kAnyMeans)) << "nobody was asked yet";
+      if (opened.ok() && target->CoMayShareWith(*source, ShareBy::kAnyMeans)) {
         EXPECT_EQ(target->bytes(), 2 * kBlock) << "asking changes nothing";
-        has_arrived = target->CoShareFrom(*source, {&share, 1});
-        EXPECT_EQ(target->CoMayShareWith(*source), has_arrived);
+        has_arrived = target->CoShareFrom(*source, {&share, 1}, ShareBy::kAnyMeans);
+        EXPECT_EQ(target->CoMayShareWith(*source, ShareBy::kAnyMeans), has_arrived);
         EXPECT_EQ(target->bytes(), has_arrived ? 3 * kBlock : 2 * kBlock);
         const FileShare beyond = {.source_offset = kBlock, .target_offset = 0, .bytes = 2 * kBlock};
-        EXPECT_FALSE(target->CoShareFrom(*source, {&beyond, 1})) << "the source ends before";
-        EXPECT_FALSE(target->CoMayShareWith(*source)) << "after a failure";
-        EXPECT_FALSE(target->may_share()) << "after a failure";
+        EXPECT_FALSE(target->CoShareFrom(*source, {&beyond, 1}, ShareBy::kAnyMeans))
+            << "the source ends before";
+        EXPECT_FALSE(target->CoMayShareWith(*source, ShareBy::kAnyMeans)) << "after a failure";
+        EXPECT_FALSE(target->may_share(ShareBy::kAnyMeans)) << "after a failure";
       }
       source->CoClose();
       target->CoClose();

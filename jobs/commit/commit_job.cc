@@ -73,6 +73,8 @@ class CommitJob::Mover final : public CopyMover {
     return {writer_.CoWriteParts(ranges, memory), IoOperation::kWrite};
   }
 
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND { return writer_.CoFlush(); }
+
   PathTraits Path() const override {
     const PathTraits above = reader_.PathBelow(lowest_);
     const PathTraits below = writer_.PathBelow(writer_.node());

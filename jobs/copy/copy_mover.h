@@ -24,6 +24,8 @@ class CopyMover {
   // Moves these parts of the image, ascending and disjoint. Called by several coroutines at a time,
   // never for overlapping parts. After an error any of them may have been moved.
   virtual CopyResult CoMove(absl::Span<const ChainPart> parts) MILLRACE_MAY_SUSPEND = 0;
+  // What has been moved is durable afterwards.
+  virtual absl::Status CoFlush() MILLRACE_MAY_SUSPEND = 0;
   // What stands on the way of the bytes, on both sides, as the graph is now.
   virtual PathTraits Path() const = 0;
   // Whether the copier goes through the image as fast as it can: not while it has a speed limit, is

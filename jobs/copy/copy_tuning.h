@@ -17,6 +17,9 @@ struct CopyTuning {
   // What the job takes care not to make the 99th percentile of guests' reads and writes exceed; 0:
   // it takes care of their mean instead (GuestWatch).
   Nanoseconds latency_target = 0;
+  // Beside guests, so much is written at most before it is flushed. Many devices serve nobody while
+  // they flush: all of it at the end would be one long wait.
+  uint64_t flush_bytes = uint64_t{8} << 20;
 };
 
 // One step of QEMU's stream and commit: no piece is longer. Progress, error offsets and the speed

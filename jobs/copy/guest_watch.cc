@@ -49,10 +49,11 @@ constexpr double kShareToFindOut = 0.7;
 
 }  // namespace
 
-GuestWatch::GuestWatch(Graph& graph, Nanoseconds latency_target)
+GuestWatch::GuestWatch(Graph& graph, Nanoseconds latency_target, uint64_t flush_bytes)
     : graph_(graph),
       load_(graph.guest_load()),
       latency_target_(latency_target),
+      flush_bytes_(flush_bytes),
       latencies_before_(load_.latencies()),
       seen_(graph.guest_requests()),
       level_(latency_target > 0 ? 0 : kLevel) {
@@ -70,6 +71,8 @@ bool GuestWatch::IsGuestActive() {
   }
   return now < active_until_;
 }
+
+bool GuestWatch::IsFlushDue() { return unflushed_bytes_ >= flush_bytes_ && IsGuestActive(); }
 
 std::optional<GuestWatch::Allowance> GuestWatch::AllowanceNow() {
   if (!IsGuestActive()) return std::nullopt;

@@ -24,6 +24,7 @@
 #include "millrace/engine/job/job_info.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/guest_load.h"
+#include "millrace/jobs/copy/copy_tuning.h"
 
 namespace millrace {
 
@@ -39,7 +40,9 @@ class GuestWatch {
   static constexpr double kShareMinForTarget = 0.05;
 
   // `latency_target`: of the 99th percentile; 0: none. `graph` must outlive the watch.
-  GuestWatch(Graph& graph, Nanoseconds latency_target);
+  // `flush_bytes`: CopyTuning.
+  GuestWatch(Graph& graph, Nanoseconds latency_target,
+             uint64_t flush_bytes = CopyTuning().flush_bytes);
   ~GuestWatch() { SetCopying(false); }
   GuestWatch(const GuestWatch&) = delete;
   GuestWatch& operator=(const GuestWatch&) = delete;
@@ -65,6 +68,13 @@ class GuestWatch {
   // A batch is in flight between these two.
   void OnBatchBegin();
   void OnBatchEnd();
+  // The job has written so much that is not flushed.
+  void OnWritten(uint64_t bytes) { unflushed_bytes_ += bytes; }
+  // Whether it is to be flushed before the job goes on: for as long as a flush lasts, guests may
+  // have to wait, so it is better to have many short ones than a long one at the end.
+  bool IsFlushDue();
+  // A flush begins.
+  void OnFlush() { unflushed_bytes_ = 0; }
   // How long the job must rest before its next batch; 0: it may go on. The rest counts as taken.
   Nanoseconds TakeRest();
 
@@ -95,6 +105,8 @@ class GuestWatch {
   Graph& graph_;
   GuestLoad& load_;
   const Nanoseconds latency_target_;
+  const uint64_t flush_bytes_;
+  uint64_t unflushed_bytes_ = 0;
   const LatencyHistogram latencies_before_;  // as the watch began
   uint64_t seen_;
   Nanoseconds active_until_ = -1;

@@ -27,7 +27,7 @@ LinearCopier::LinearCopier(Graph& graph, Attachment& reader, CopyMover& mover,
       options_(options),
       extents_(reader, options.first, options.last),
       window_(mover),
-      guests_(graph, options.tuning.latency_target) {}
+      guests_(graph, options.tuning.latency_target, options.tuning.flush_bytes) {}
 
 void LinearCopier::CoStopIo() {
   mover_.OnPace(false);
@@ -105,6 +105,10 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
       continue;
     }
     if (is_all_started() && window_.is_empty()) return absl::OkStatus();
+    if (guests_.IsFlushDue()) {
+      MILLRACE_RETURN_IF_ERROR(CoFlushBesideGuests());
+      continue;
+    }
     const Allowance allowance = AllowanceNow(context);
     const bool has_more = MayCut() || window_.FirstWaiting() != nullptr;
     if (has_more && window_.moving() < allowance.batches) {
@@ -118,6 +122,15 @@ absl::Status LinearCopier::CoCopy(JobContext& context, TaskScope& scope) {
       window_.CoWaitForOne();
     }
   }
+}
+
+// What a failed flush has lost is not told again, so there is no going on.
+absl::Status LinearCopier::CoFlushBesideGuests() {
+  guests_.OnFlush();
+  guests_.OnBatchBegin();
+  absl::Status status = mover_.CoFlush();
+  guests_.OnBatchEnd();
+  return status;
 }
 
 // ---- What comes next ---------------------------------------------------------------------------
@@ -150,8 +163,9 @@ absl::Status LinearCopier::CoStartNext(JobContext& context, TaskScope& scope,
   }
   if (!std::exchange(stretch->is_charged, true)) context.AccountBytes(stretch->bytes_to_move());
   guests_.OnBatchBegin();
-  window_.CoStart(*stretch, scope, [this, &context] {
+  window_.CoStart(*stretch, scope, [this, &context, bytes = stretch->bytes_to_move()] {
     guests_.OnBatchEnd();
+    guests_.OnWritten(bytes);
     context.Advance(window_.Settle());
   });
   return absl::OkStatus();

@@ -78,6 +78,7 @@ class LinearCopier {
   // Starts what waits, or what comes next.
   absl::Status CoStartNext(JobContext& context, TaskScope& scope, const Allowance& allowance)
       MILLRACE_MAY_SUSPEND;
+  absl::Status CoFlushBesideGuests() MILLRACE_MAY_SUSPEND;
   // Cuts the next stretch off the image.
   absl::StatusOr<CopyStretch> CoCut(const Allowance& allowance) MILLRACE_MAY_SUSPEND;
   void AddNeighbours(const Allowance& allowance, CopyStretch& stretch);

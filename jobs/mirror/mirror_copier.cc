@@ -58,7 +58,7 @@ MirrorCopier::MirrorCopier(Graph& graph, DirtyBitmap& dirty, Attachment& source,
       cluster_bytes_(std::max(dirty.granularity(), options.target_cluster_bytes > 1
                                                        ? options.target_cluster_bytes
                                                        : kSmallestTogether)),
-      guests_(graph, options.latency_target) {}
+      guests_(graph, options.tuning.latency_target, options.tuning.flush_bytes) {}
 
 bool MirrorCopier::IsPartOfCluster(ByteRange area) const {
   return area.bytes < cluster_bytes_ || area.offset % cluster_bytes_ != 0;
@@ -180,7 +180,10 @@ MirrorPiece MirrorCopier::Release(MirrorPiece* piece) {
   // Now, not when the write began: a flush that came meanwhile has not covered it.
   const bool is_written = piece->status.ok() ? piece->method != Method::kNothing
                                              : piece->failed_operation == IoOperation::kWrite;
-  if (is_written) needs_flush_ = true;
+  if (is_written) {
+    needs_flush_ = true;
+    guests_.OnWritten(piece->range.bytes);
+  }
   bytes_in_flight_ -= piece->range.bytes;
   Promise(*piece, 0);
   piece->is_over = true;
@@ -388,7 +391,10 @@ void MirrorCopier::CoWaitForAll() {
 
 absl::Status MirrorCopier::CoFlush() {
   needs_flush_ = false;  // pieces that end while it runs need another one
+  guests_.OnFlush();
+  guests_.OnBatchBegin();
   absl::Status status = target_.CoFlush();
+  guests_.OnBatchEnd();
   if (!status.ok()) needs_flush_ = true;
   return status;
 }

@@ -30,6 +30,7 @@
 #include "millrace/graph/attachment.h"
 #include "millrace/graph/graph.h"
 #include "millrace/graph/io/dirty_bitmap.h"
+#include "millrace/jobs/copy/copy_tuning.h"
 #include "millrace/jobs/copy/guest_watch.h"
 
 namespace millrace {
@@ -49,7 +50,7 @@ struct MirrorPiece {
 struct MirrorCopierOptions {
   uint64_t buffer_bytes = 0;  // memory of all pieces in flight; a multiple of the granularity
   bool unmap = true;
-  Nanoseconds latency_target = 0;     // as in CopyTuning
+  CopyTuning tuning{};                // of it what it takes care of beside guests
   uint64_t target_cluster_bytes = 0;  // a power of two; at most 1: it has none
   NodeId lowest{};  // the target lies below this image in the source's chain; invalid: elsewhere
 };
@@ -90,6 +91,8 @@ class MirrorCopier {
   // Whether a piece that has written has ended since the last successful flush began, or the target
   // was never flushed. Pieces in flight do not count yet.
   bool needs_flush() const { return needs_flush_; }
+  // Whether what has been written is to be flushed now, for the guests' sake.
+  bool IsFlushDue() { return guests_.IsFlushDue(); }
 
   // Starts a batch: a piece at the start of `area`, which NextFree() has returned in this step and
   // which is no longer than Room(), and, if `bytes_max` is more, pieces of the marked areas that

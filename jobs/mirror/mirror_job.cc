@@ -235,7 +235,7 @@ MirrorJob::MirrorJob(Graph& graph, MirrorProofs mirror_proofs, SetUp set_up, Mir
       copier_(graph, set_up_.changes->bitmap(), set_up_.filter, set_up_.writer,
               {.buffer_bytes = mirror_proofs.buffer_bytes,
                .unmap = options_.unmap,
-               .latency_target = options_.job.copy.latency_target,
+               .tuning = options_.job.copy,
                .target_cluster_bytes = mirror_proofs.target_cluster_bytes,
                .lowest = mirror_proofs.lowest}),
       copy_mode_(options_.copy_mode) {}

@@ -266,6 +266,8 @@ class MirrorJob final : public BlockJob {
   void CoBecomeReady(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoWaitForChanges(JobContext& context) MILLRACE_MAY_SUSPEND;
   void CoFlushTarget() MILLRACE_MAY_SUSPEND;
+  // What has been written so far; false: the policy has been asked what to do.
+  bool CoFlushSoFar() MILLRACE_MAY_SUSPEND;
   // In the guest's request: copies what is marked in the range.
   void CoSyncWrite(ByteRange range) MILLRACE_MAY_SUSPEND;
   // Where in the guest's range there may be something to wait for or to copy next: behind `at`, and

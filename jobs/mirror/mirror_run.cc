@@ -278,7 +278,9 @@ absl::Status MirrorJob::CoMirror(JobContext& context, TaskScope& scope) {
     const bool is_done = context.is_ready() && IsNearlyClean();
     MILLRACE_SOMETIMES(is_done && !dirty().is_clean(),
                        "mirror: the rest is copied under the drain");
-    if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
+    if (!is_done && copier_.IsFlushDue()) {
+      CoFlushSoFar();  // pieces may be in flight: it is not all of the job's own
+    } else if (const std::optional<ByteRange> area = NextArea(); area && !is_done) {
       const Nanoseconds rest = is_ending() ? 0 : copier_.TakeRest();
       if (rest > 0) {
         context.CoSleep(rest);
@@ -372,12 +374,12 @@ void MirrorJob::CoWaitForChanges(JobContext& context) {
   if (!dirty().is_clean() && !is_ending()) context.CoSleep(kReadySlice);
 }
 
-void MirrorJob::CoFlushTarget() {
-  if (absl::Status status = copier_.CoFlush(); !status.ok()) {
-    ApplyPolicy(IoOperation::kWrite, status);
-    return;
-  }
-  is_own_work_flushed_ = true;
+void MirrorJob::CoFlushTarget() { is_own_work_flushed_ = CoFlushSoFar() || is_own_work_flushed_; }
+
+bool MirrorJob::CoFlushSoFar() {
+  const absl::Status status = copier_.CoFlush();
+  if (!status.ok()) ApplyPolicy(IoOperation::kWrite, status);
+  return status.ok();
 }
 
 // ---- What becomes of pieces --------------------------------------------------------------------

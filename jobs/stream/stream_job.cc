@@ -90,6 +90,7 @@ class StreamJob::Mover final : public CopyMover {
   CopyResult CoMove(absl::Span<const ChainPart> parts) override MILLRACE_MAY_SUSPEND {
     return {reader_.CoPrefetch(parts), IoOperation::kRead};
   }
+  absl::Status CoFlush() override MILLRACE_MAY_SUSPEND { return reader_.CoFlush(); }
   PathTraits Path() const override { return reader_.PathBelow(bottom_); }
   void OnPace(bool is_full_speed) override;
 

@@ -13,6 +13,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/engine/io/io_error.h"
 #include "millrace/engine/io/simulated_io.h"
 #include "millrace/engine/scope/task_scope.h"
 #include "millrace/engine/sync/sleep.h"
@@ -155,7 +156,9 @@ class BatchWorld {
   TaggedDisk disk_;
 };
 
-constexpr CopyTuning kSmallBatches = {.batches_max = 3, .batch_bytes = 6 * kClusterBytes};
+// Beside the guest they are flushed every now and then.
+constexpr CopyTuning kSmallBatches = {
+    .batches_max = 3, .batch_bytes = 6 * kClusterBytes, .flush_bytes = 8 * kClusterBytes};
 
 absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
   StreamOptions options;
@@ -183,6 +186,7 @@ absl::Status CoActiveCommit(JobWorld& world, const std::vector<NodeId>& images)
   options.root = images[0];
   options.top = images[0];
   options.base = images[2];
+  options.job.copy = kSmallBatches;
   MILLRACE_RETURN_IF_ERROR(CoStartCommit(world.graph(), world.jobs(), options).status());
   for (absl::StatusOr<JobInfo> info = world.jobs().Query("j"); info.ok() && !info->is_ready;) {
     MILLRACE_RETURN_IF_ERROR(CoSleepFor(kMillisecond));
@@ -305,6 +309,49 @@ TEST(SharedBatch, OfAStreamKeepsWhatTheGuestWritesAndReadsWhereTheHostFails) {
       },
       /*cost=*/20);
 }
+
+class FlushBesideAGuest : public testing::TestWithParam<BatchWorld::StartJob> {};
+
+// Most of what a job has written must not be flushed at its very end, while the guest waits.
+TEST_P(FlushBesideAGuest, ComesNowAndThen) {
+  uint64_t flushes[2] = {};
+  for (const bool has_guest : {false, true}) {
+    CountingObserver counts;
+    const std::unique_ptr<Engine> engine = SimulatedEngine(Engine::Options{.observer = &counts});
+    SimulatedIoOf(*engine).SetLatency(kMicrosecond);
+    BatchWorld world(*engine);
+    const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
+                           MILLRACE_MAY_SUSPEND -> absl::Status {
+      const uint64_t before = counts.Of(Counter::kIoFlushes);
+      MILLRACE_RETURN_IF_ERROR(GetParam()(jobs, images));
+      const absl::Status status = jobs.jobs().CoWaitUntilOver("j");
+      flushes[has_guest] = counts.Of(Counter::kIoFlushes) - before;
+      return status;
+    };
+    const absl::Status status =
+        engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, has_guest); });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  EXPECT_GT(flushes[true], flushes[false] + 1);
+}
+
+// The host tells only once that it has lost something.
+TEST_P(FlushBesideAGuest, EndsTheJobIfItFails) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  SimulatedIo& io = SimulatedIoOf(*engine);
+  io.SetLatency(kMicrosecond);
+  BatchWorld world(*engine);
+  const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
+                         MILLRACE_MAY_SUSPEND -> absl::Status {
+    io.Fail({.operation = SimulatedOperation::kSync, .error_number = EIO});
+    return GetParam()(jobs, images);
+  };
+  const absl::Status status =
+      engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, true); });
+  EXPECT_EQ(ErrnoOf(status), EIO) << status;
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, FlushBesideAGuest, testing::Values(&CoStreamPart, &CoCommitPart));
 
 }  // namespace
 }  // namespace millrace::copy_batch_test

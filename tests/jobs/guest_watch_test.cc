@@ -218,6 +218,23 @@ TEST(GuestWatch, FirstBatchBesideAGuestIsSmall) {
   });
 }
 
+TEST(GuestWatch, WhatIsWrittenBesideAGuestIsToBeFlushedBeforeItIsMuch) {
+  const std::unique_ptr<Engine> engine = SimulatedEngine();
+  Disk disk(*engine, 3 * kQuietLatency);
+  disk.Run([](Disk& self) MILLRACE_MAY_SUSPEND {
+    GuestWatch watch(self.graph(), 0, /*flush_bytes=*/100);
+    watch.OnWritten(100);
+    EXPECT_FALSE(watch.IsFlushDue()) << "nobody waits";
+    CoSleepFor(kMillisecond).IgnoreError();
+    EXPECT_TRUE(watch.IsFlushDue());
+    watch.OnFlush();
+    watch.OnWritten(99);
+    EXPECT_FALSE(watch.IsFlushDue());
+    watch.OnWritten(1);
+    EXPECT_TRUE(watch.IsFlushDue());
+  });
+}
+
 // What only writes zeroes or discards is to be caught up with as well.
 TEST(GuestWatch, ZeroesAndDiscardsAreWrites) {
   for (const bool is_discard : {false, true}) {

@@ -85,7 +85,10 @@ class Storm {
 
   Running& Any() { return running_[random_.Below(running_.size())]; }
 
-  void Configure(JobSpec& spec) {
+  void Configure(BlockJobOptions& job) {
+    // Beside the guests; as it is else, images so small are not flushed before the end.
+    if (random_.OneIn(2)) job.copy.flush_bytes = 2048;
+    JobSpec& spec = job.spec;
     spec.id = StrCat("job", next_id_++);
     spec.finalizes_automatically = !random_.OneIn(3);
     spec.dismisses_automatically = false;  // so that no result is missed
@@ -115,7 +118,7 @@ class Storm {
     for (size_t i = top + 1; i < end + (to_bottom ? 1 : 0); ++i) job.removes.push_back(layers[i]);
     StreamOptions options = to_bottom ? story_.StreamToBottom("", layers[top], layers[end])
                                       : story_.Stream("", layers[top], layers[end]);
-    Configure(options.job.spec);
+    Configure(options.job);
     job.id = *options.job.spec.id;
     return TakeInStart(books_.CoBegin(std::move(options)), std::move(job));
   }
@@ -132,7 +135,7 @@ class Storm {
     job.removes.assign(layers.begin() + static_cast<ptrdiff_t>(top),
                        layers.begin() + static_cast<ptrdiff_t>(base));
     CommitOptions options = story_.Commit("", layers[top], layers[base]);
-    Configure(options.job.spec);
+    Configure(options.job);
     job.id = *options.job.spec.id;
     return TakeInStart(books_.CoBegin(std::move(options)), std::move(job));
   }

@@ -4,7 +4,7 @@ command has ended, or the plan has none and the graph stays as it is. Only millr
 import unittest
 
 from support.images import MIB
-from support.plan_case import PlanCase
+from support.plan_case import PlanCase, picture
 
 
 class PlannedGraph(PlanCase):

@@ -207,7 +207,7 @@ PlanResult PlanResize(BlockLayer& layer, const json::object& arguments) MILLRACE
   const Attachment user = change.Attach(request.node, Resizer());
   MILLRACE_RETURN_IF_ERROR(change.Rehearse());
   CommandPlan plan = PlanOfStep(StrCat("make '", request.name, "' ", request.bytes, " bytes long"));
-  plan.unknown.push_back("whether the host has room for it, and files so long");
+  plan.unknown.push_back("whether the image can have that length");
   return plan;
 }
 

@@ -319,13 +319,20 @@ Edge* Node::FindChild(Role role) const {
 }
 
 std::string Node::InWords() const {
+  return InWords([](const Node& node, Role role) -> const Node* {
+    const Edge* const down = node.FindChild(role);
+    return down == nullptr ? nullptr : down->child;
+  });
+}
+
+std::string Node::InWords(absl::FunctionRef<const Node*(const Node&, Role)> child_of) const {
   if (!name.starts_with('#')) return name;
   const Node* file = this;
   while (file->driver->kind() != NodeKind::kProtocol) {
-    const Edge* down = file->FindChild(Role::kPrimary);
-    if (down == nullptr) down = file->FindChild(Role::kFiltered);
+    const Node* down = child_of(*file, Role::kPrimary);
+    if (down == nullptr) down = child_of(*file, Role::kFiltered);
     if (down == nullptr) break;
-    file = down->child;
+    file = down;
   }
   const std::string filename = file->driver->filename();
   if (filename.empty()) return name;

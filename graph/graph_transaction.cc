@@ -192,6 +192,12 @@ NodeId GraphTransaction::AddNode(std::unique_ptr<Driver> driver, NodeOptions opt
   return id;
 }
 
+void GraphTransaction::PassGeneratedName() {
+  Staging();
+  ++GraphInternals::Of(graph()).next_auto_name;
+  ++plan_->generated_names;
+}
+
 void GraphTransaction::AddChild(NodeId parent_id, Role role, NodeId child_id,
                                 std::string edge_name) {
   Node* parent = Need(parent_id);

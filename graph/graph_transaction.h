@@ -150,6 +150,8 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // The plan in words, one edit per line, for a dry run.
   std::string DescribePlan() const;
 
+  // The next generated name goes to nobody: in earnest somebody has it, who is gone again by then.
+  void PassGeneratedName();
   // Whether AddNode() would refuse a node of this name; ok for an empty one.
   absl::Status CheckNewName(const std::string& name) const;
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "millrace/engine/base/intrusive_list.h"
 #include "millrace/engine/sync/mutex.h"
 #include "millrace/engine/sync/range_lock.h"
@@ -57,6 +58,8 @@ struct Node {
   // For texts: its name; one that was generated says nothing to people, so the file below is named
   // too: "#block6 (top.qcow2)".
   std::string InWords() const;
+  // The same where somebody else knows the child in a role; null: none.
+  std::string InWords(absl::FunctionRef<const Node*(const Node&, Role)> child_of) const;
   // Data are about to be written up to `end`.
   void NoteWrite(uint64_t end);
   // For the change listeners: a write has ended, the length is another one, the node goes.

@@ -78,6 +78,13 @@ const NodeIoOptions& ProposedGraph::IoOf(const Node& node) const {
   return change == nullptr || !change->io ? node.io : *change->io;
 }
 
+std::string ProposedGraph::InWords(const Node& node) const {
+  return node.InWords([this](const Node& each, Role role) -> const Node* {
+    const Edge* const down = FindChild(each, role);
+    return down == nullptr ? nullptr : ChildOf(*down);
+  });
+}
+
 Node* ProposedGraph::FindByName(std::string_view name) const {
   for (const std::unique_ptr<Node>& node : new_nodes) {
     if (node->name == name) return node.get();

@@ -39,6 +39,8 @@ class ProposedGraph {
   // Whom to ask for the permissions of the node's child edges.
   const Driver& DriverOf(const Node& node) const;
   const NodeIoOptions& IoOf(const Node& node) const;
+  // Node::InWords().
+  std::string InWords(const Node& node) const;
   Node* FindByName(std::string_view name) const;
   Node* Resolve(NodeId id) const;
   bool IsPlanned(const Node& node) const;

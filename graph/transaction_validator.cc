@@ -40,7 +40,7 @@ std::string TransactionValidator::DescribeUser(const Edge& edge) const {
       if (holder.type.ends_with(" job")) return StrCat("the filter of ", holder.Describe());
     }
   }
-  return StrCat("node '", edge.parent->InWords(), "'");
+  return StrCat("node '", proposed_.InWords(*edge.parent), "'");
 }
 
 absl::Status TransactionValidator::Run() {
@@ -474,8 +474,9 @@ absl::Status TransactionValidator::CheckPermissions(Node& node) {
   if (proposed_.IsReadOnly(node)) {
     conflict.reason = ConflictReason::kReadOnly;
     conflict.next_step = "make the node writable first, or open it writable";
-    return RefusalStatus(absl::StatusCode::kPermissionDenied, conflict,
-                         StrCat("cannot write to node '", node.InWords(), "': it is read-only"));
+    return RefusalStatus(
+        absl::StatusCode::kPermissionDenied, conflict,
+        StrCat("cannot write to node '", proposed_.InWords(node), "': it is read-only"));
   }
   // As QEMU counts: in sectors.
   const uint64_t alignment = proposed_.DriverOf(node).request_alignment();
@@ -485,7 +486,7 @@ absl::Status TransactionValidator::CheckPermissions(Node& node) {
   conflict.detail = StrCat(alignment);
   conflict.next_step = "resize it to a multiple of that, or write to what is below it";
   return RefusalStatus(absl::StatusCode::kPermissionDenied, conflict,
-                       StrCat("cannot write to node '", node.InWords(),
+                       StrCat("cannot write to node '", proposed_.InWords(node),
                               "' without the permission to resize it: its ", node.driver->bytes(),
                               " bytes are no multiple of ", alignment));
 }
@@ -556,10 +557,10 @@ absl::Status TransactionValidator::CheckConflicts(const Node& node, WhichDemands
       conflict.next_step = "end one of the two uses first";
       return ConflictStatus(
           absl::StatusCode::kFailedPrecondition, conflict,
-          StrCat("permission conflict on node '", node.InWords(), "': '", refused.ToString(),
-                 "' is required by ", DescribeUser(*user), " (uses it as '", user->name,
-                 "') and unshared by ", DescribeUser(*other), " (uses it as '", other->name, "'); ",
-                 conflict.next_step));
+          StrCat("permission conflict on node '", proposed_.InWords(node), "': '",
+                 refused.ToString(), "' is required by ", DescribeUser(*user), " (uses it as '",
+                 user->name, "') and unshared by ", DescribeUser(*other), " (uses it as '",
+                 other->name, "'); ", conflict.next_step));
     }
   }
   return absl::OkStatus();

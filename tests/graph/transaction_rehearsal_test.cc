@@ -7,6 +7,7 @@
 
 #include "millrace/engine/base/status_macros.h"
 #include "millrace/engine/base/text.h"
+#include "millrace/graph/drivers/file.h"
 #include "millrace/graph/drivers/memory.h"
 #include "millrace/graph/drivers/raw.h"
 #include "tests/support/graph_fixture.h"
@@ -102,6 +103,35 @@ TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
       EXPECT_EQ(planned[1], planned[0]);
       EXPECT_EQ(planned[2], planned[0]);
     }
+    return absl::OkStatus();
+  });
+}
+
+TEST_F(TransactionRehearsalTest, ANameMayBePassedForSomebodyWhoIsGoneByThen) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    std::vector<std::string> names;
+    for (int i = 0; i < 2; ++i) {
+      GraphTransaction change(*graph_);
+      names.push_back(change.Resolve(AddOverlay(change, ""))->name());
+      change.PassGeneratedName();
+      names.push_back(change.Resolve(AddOverlay(change, ""))->name());
+    }
+    EXPECT_THAT(names, testing::ElementsAre("#block0", "#block2", "#block0", "#block2"));
+    return absl::OkStatus();
+  });
+}
+
+// A node that is only staged is told by its file, too.
+TEST_F(TransactionRehearsalTest, ARefusalNamesTheFileOfANodeThatIsOnlyStaged) {
+  Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
+    GraphTransaction change(*graph_);
+    const NodeId file = change.AddNode(MakeFileDriver({.path = "disk.img"}), {.name = "file"});
+    const NodeId raw = change.AddNode(MakeRawDriver(), {.is_read_only = true});
+    change.AddChild(raw, Role::kPrimary, file);
+    AttachmentOptions writer = Keep(me_);
+    writer.permissions.used = kWrite;
+    const Attachment guest = change.Attach(raw, writer);
+    EXPECT_THAT(change.Rehearse().ToString(), testing::HasSubstr("'#block0 (disk.img)'"));
     return absl::OkStatus();
   });
 }

@@ -181,6 +181,7 @@ absl::StatusOr<StagedTree> RehearseTarget(BlockLayer& layer, const PreparedMirro
         CheckCreateImage(layer.registry(), TargetImage(request, prepared.source)));
   }
   GraphTransaction change(layer.graph());
+  if (request.creates) change.PassGeneratedName();  // the node of the file, while it is made
   MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, layer.RehearseOpen(change, TargetTree(request)));
   if (request.creates) {
     staged.unknown = {StrCat("whether '", request.filename, "' can be made, opened and locked")};
@@ -265,6 +266,7 @@ PlanResult PlanDriveMirror(BlockLayer& layer, const json::object& arguments) MIL
   const StageMirrorTarget stage = [&](GraphTransaction& change) {
     NodeTree tree = TargetTree(request);
     if (!is_known) tree.driver = "raw";
+    if (request.creates) change.PassGeneratedName();
     absl::StatusOr<StagedTree> staged =
         StageTree(change, layer.registry(), std::move(tree), layer.open_options());
     if (!staged.ok()) return NodeId();

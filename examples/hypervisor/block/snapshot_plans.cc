@@ -39,6 +39,7 @@ absl::Status SnapshotPlanner::OpenOverlay(const SnapshotRequest& request) {
     if (planned != lengths_.end()) image.qcow2.bytes = planned->second;
     MILLRACE_RETURN_IF_ERROR(CheckCreateImage(layer_.registry(), image));
     bytes = image.qcow2.bytes;
+    change_.PassGeneratedName();  // the node of the file, while the image is made
   }
   MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, layer_.RehearseOpen(change_, OverlayTree(request)));
   PreparedSnapshot prepared;

@@ -135,10 +135,12 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // ---- End -------------------------------------------------------------------------------------
   absl::Status Validate();
   // Validates as if all that has to be drained were: for a dry run, which must not stop anybody.
-  // The plan cannot be applied afterwards (checked). Names that were generated and ids go back, as
-  // those of a plan that is dropped before it is validated: the next edit gets the same ones, and
-  // an id of the plan must not be kept.
+  // The plan cannot be applied afterwards (checked). Names that were generated and ids go back: the
+  // next edit gets the same ones, and an id of the plan must not be kept.
   absl::Status Rehearse();
+  // Says beforehand that the plan is only to be looked at: ids go back also if it is dropped as it
+  // has been staged.
+  GraphTransaction& ToRehearse();
   // The same of what has been staged so far, for edits that come one after another in earnest: of
   // several mistakes the first is told then. More may be staged; the plan is a rehearsal from then
   // on.

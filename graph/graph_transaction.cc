@@ -97,14 +97,15 @@ GraphTransaction::~GraphTransaction() {
     attachment->planned_in = nullptr;
   }
   GraphInternals& internals = GraphInternals::Of(graph());
-  // A planned node was never opened, so there is nothing to close. Of what was only looked at
-  // nothing is to be seen afterwards: nobody has come between. The id that was reserved last is the
-  // next to be reserved, so they go back from there.
-  const bool was_only_looked_at = plan_->is_rehearsal || !plan_->is_closed;
-  if (was_only_looked_at) internals.next_auto_name -= plan_->generated_names;
+  // Of what was only looked at nothing is to be seen afterwards. Nobody has come between.
+  if (plan_->is_rehearsal || !plan_->is_closed) {
+    internals.next_auto_name -= plan_->generated_names;
+  }
+  // A planned node was never opened, so there is nothing to close. The id that was reserved last is
+  // the next to be reserved, so they go back from there.
   auto& planned = plan_->proposed.new_nodes;
   for (auto node = planned.rbegin(); node != planned.rend(); ++node) {
-    was_only_looked_at ? internals.GiveBackId((*node)->id) : internals.ReleaseId((*node)->id);
+    plan_->is_rehearsal ? internals.GiveBackId((*node)->id) : internals.ReleaseId((*node)->id);
   }
 }
 
@@ -438,6 +439,11 @@ absl::Status GraphTransaction::Validate() {
   MILLRACE_RETURN_IF_ERROR(TransactionValidator(*plan_).Run());
   plan_->is_validated = true;
   return absl::OkStatus();
+}
+
+GraphTransaction& GraphTransaction::ToRehearse() {
+  Staging().is_rehearsal = true;
+  return *this;
 }
 
 absl::Status GraphTransaction::Rehearse() {

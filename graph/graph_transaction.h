@@ -135,14 +135,16 @@ class MILLRACE_SCOPED_CAPABILITY GraphTransaction final : public GraphReader {
   // ---- End -------------------------------------------------------------------------------------
   absl::Status Validate();
   // Validates as if all that has to be drained were: for a dry run, which must not stop anybody.
-  // The plan cannot be applied afterwards (checked). Names that were generated and ids go back, as
-  // those of a plan that is dropped before it is validated: the next edit gets the same ones, and
-  // an id of the plan must not be kept.
+  // The plan cannot be applied afterwards (checked). Names that were generated and ids go back: the
+  // next edit gets the same ones, and an id of the plan must not be kept.
   //
   // More can be staged afterwards, and rehearsed, for edits that would come one after another in
   // earnest: of several mistakes the first is told then. What one has put there may be let go of by
   // the next, and is gone.
   absl::Status Rehearse();
+  // Says beforehand that the plan is only to be looked at: ids go back also if it is dropped as it
+  // has been staged.
+  GraphTransaction& ToRehearse();
   // Nothing can be staged after Validate() or Commit() (checked). Commit() validates and applies;
   // the transaction is over afterwards, either way, and if it was applied, reads through it show
   // the graph as it is.

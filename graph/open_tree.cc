@@ -35,7 +35,7 @@ absl::StatusOr<StagedTree> StageNodes(GraphTransaction& change, const DriverRegi
                                       NodeTree tree, const OpenTreeOptions& options,
                                       bool step_by_step) {
   const ChainRules rules = RulesOf(options);
-  change.OnBehalfOf(rules.holder);
+  change.ToRehearse().OnBehalfOf(rules.holder);
   Inherited top;
   top.is_top = true;
   TreeStager stager(change, registry, rules, step_by_step);

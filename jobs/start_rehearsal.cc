@@ -9,7 +9,7 @@ absl::Status StartRehearsal::Then(Stage stage) {
   stages_.push_back(std::move(stage));
   proofs_.attachments.clear();  // of an earlier rehearsal
   GraphTransaction change(graph_);
-  change.OnBehalfOf(proofs_.holder);
+  change.ToRehearse().OnBehalfOf(proofs_.holder);
   for (const Stage& each : stages_) MILLRACE_RETURN_IF_ERROR(each(change));
   return change.Rehearse();
 }

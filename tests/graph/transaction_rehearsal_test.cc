@@ -76,7 +76,7 @@ TEST_F(TransactionRehearsalTest, APlanShowsNothingOfWhatOnlyADroppedNodeStandsOn
 }
 
 // What comes after it is called, and numbered, as if it had not been: where ids are new, and where
-// those of nodes that went are used again. Nor does a plan that is dropped when it is staged.
+// those of nodes that went are used again. Nor does a plan that is dropped as it has been staged.
 TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
   Run([&]() MILLRACE_MAY_SUSPEND -> absl::Status {
     for (int nodes_before : {0, 3}) {
@@ -92,6 +92,7 @@ TEST_F(TransactionRehearsalTest, ARehearsalUsesUpNoGeneratedNameAndNoId) {
       std::vector<std::vector<std::string>> planned;
       for (const bool is_rehearsal : {true, false, true}) {
         GraphTransaction change(*graph_);
+        if (!is_rehearsal) change.ToRehearse();
         const NodeId top = AddOverlay(change, "");
         const NodeId base = AddOverlay(change, "");
         change.SetBacking(top, base, std::nullopt);

@@ -91,14 +91,12 @@ PlanResult PlanCalls(BlockLayer& layer, json::object arguments, const HumanCalle
 
 void RegisterHuman(BlockLayer& layer, std::string_view name, HmpSyntax syntax, HumanHandler handler,
                    HumanPlanner planner) {
-  if (planner != nullptr) {
-    layer.host().hmp.SetPlanner(
-        name, [syntax, planner = std::move(planner)](std::string_view line) -> PlanResult {
-          absl::StatusOr<json::object> arguments = ReadHmpArguments(syntax, line);
-          if (!arguments.ok()) return RefusedLine(FromAbsl(arguments.status().message()));
-          return planner(*std::move(arguments));
-        });
-  }
+  layer.host().hmp.SetPlanner(
+      name, [syntax, planner = std::move(planner)](std::string_view line) -> PlanResult {
+        absl::StatusOr<json::object> arguments = ReadHmpArguments(syntax, line);
+        if (!arguments.ok()) return RefusedLine(FromAbsl(arguments.status().message()));
+        return planner(*std::move(arguments));
+      });
   layer.host().hmp.Register(
       name,
       [syntax = std::move(syntax), handler = std::move(handler)](std::string_view line)

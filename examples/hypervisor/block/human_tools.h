@@ -39,7 +39,7 @@ using HumanPlanner = std::function<PlanResult(json::object arguments)>;
 // Registers a command under `name` (several words for "info block" are not possible; see
 // human_info.cc). The handler is called only if the line could be read.
 void RegisterHuman(BlockLayer& layer, std::string_view name, HmpSyntax syntax, HumanHandler handler,
-                   HumanPlanner planner = nullptr);
+                   HumanPlanner planner);
 
 // Calls commands of QMP for a handler: carries them out, or plans them. Answers with what the
 // terminal shows.

@@ -116,6 +116,7 @@ PlanResult PlanSnapshots(BlockLayer& layer,
   for (;;) {
     CommandPlan plan;
     GraphTransaction change(layer.graph());
+    change.ToRehearse();
     SnapshotPlanner planner(layer, change, plan);
     MILLRACE_RETURN_IF_ERROR(prepare(planner));
     MILLRACE_RETURN_IF_ERROR(planner.PutInPlace());

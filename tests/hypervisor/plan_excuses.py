@@ -159,6 +159,8 @@ def _only_opening_tells_the_graph(finding):
     if any(re.fullmatch(r"what format '.*' has", one) for one in _unknown(finding)):
         return 'of what format the image is decides what is opened'
     planned, done, before = finding.pictures
+    if finding.has_failed_job and not differences(before, done):
+        return 'no plan knows that the work of a job fails'
     if any(re.fullmatch(r"whether '.*' has the source's length", one)
            for one in _unknown(finding)) and not differences(before, done):
         return 'the job fails, as the target has another length'

@@ -31,9 +31,10 @@ VOLATILE = ('offset', 'len', 'busy', 'requests', 'in-flight', 'queued', 'state',
 PROBE = {'driver': 'raw', 'node-name': 'plan-probe', 'file': {'driver': 'null-co'}}
 # What a line of the human monitor says that did not do what it asks; others may answer as well.
 COMPLAINT = re.compile(
-    r"^(Error|Parsing error|bad argument|invalid option|command |unknown command|"
-    r".*: (string|block device name|filename) expected|\w+ failed|Could not|Only one of|"
-    r".*not a valid number|Device '|Node |Block device |Block node is|Permission conflict)", re.MULTILINE)
+    r"^(Error|Parsing error|bad argument|invalid option|command |unknown command|\w+ failed|"
+    r".*: (string|block device name|filename) expected|Could not|Failed to|Only one of|"
+    r".*not a valid number|Device '|Node '|Block device |Block node is|Permission conflict)",
+    re.MULTILINE)
 
 
 @dataclasses.dataclass
@@ -45,6 +46,7 @@ class Finding:
     deed: object = None
     detail: tuple = ()
     pictures: tuple = ()  # of another graph: as planned, as it came to be, and before
+    has_failed_job: bool = False
 
     @property
     def arguments(self):
@@ -244,8 +246,10 @@ class PlanDeedRun:
             self._leaving &= {job['id'] for job in jobs}
             is_over = not any(one['shutting-down'] for one in self._query('query-block-exports'))
             looks = looks + 1 if jobs == before else 0
-            if is_over and all(self._rests(job) for job in jobs) and (
-                    looks >= ASLEEP_AFTER or not any(job['status'] == 'running' for job in jobs)):
+            held = [job for job in jobs if job['status'] == 'running']
+            wanted = (ASLEEP_AFTER if all(job['offset'] for job in held) else 25 * ASLEEP_AFTER
+                      ) if held else 0
+            if is_over and all(self._rests(job) for job in jobs) and looks >= wanted:
                 return
             if time.monotonic() > deadline:
                 raise QmpTimeout(f'no rest: {json.dumps(jobs)[:1000]}')
@@ -265,7 +269,7 @@ class PlanDeedRun:
         if status == 'pending':
             return not job['auto-finalize'] and not job['finalizing']
         if status == 'running':
-            return job['speed'] == 1 and job['offset'] > 0 and not job['busy']
+            return job['speed'] == 1 and not job['busy']
         return status == 'ready'
 
     def _note_verb(self, command, arguments):
@@ -379,7 +383,8 @@ class PlanDeedRun:
         if found and not differences(*map(by_rank, pictures[:2])):
             kind = 'other generated names'
         detail = tuple(f'{name} {member}: {one} -> {other}' for name, member, one, other in found)
-        return [Finding(kind, line, plan, deed, detail, pictures)] if found else []
+        has_failed_job = any('error' in event.get('data', {}) for event in self._vm.qmp.events())
+        return [Finding(kind, line, plan, deed, detail, pictures, has_failed_job)] if found else []
 
 
 def lines_of(lines):

@@ -33,10 +33,15 @@ EXCUSES = (
     (r"what format '.*' has", (r'Could not open backing file: .*',), 'nor its first bytes'),
     (r'whether the host lets it listen at that address', (r'Failed to \w+ socket.*',),
      'the host is not asked'),
-    (r'whether the image takes that request, and what it answers', (r'\w+ failed: .*',),
-     'no request is sent'),
-    (r'whether the image can have that length', (r'.*',), 'the image is not asked'),
+    (r'whether the image takes that request.*', (r'\w+ failed: .*',), 'no request is sent'),
+    (r'whether what is read has the pattern.*', (r'Pattern verification failed.*',),
+     'nothing is read'),
+    (r'whether the image can have that length.*', (r'.*',), 'the image is not asked'),
+    (r'whether the host lets the image be opened for writing', (r'.*Permission denied.*',),
+     'nothing is opened'),
 )
+# Whose job, set free, ends in its own time.
+GOES_ON = r'(block-)?job-resume|block-job-set-speed|block_job_(resume|set_speed)'
 
 
 def _is_refusal(answer):
@@ -74,42 +79,44 @@ def _is(kind, command='.*', *, plan='.*', deed='.*', detail='.*'):
 
 
 MAKES_IMAGES = 'blockdev-snapshot-sync|snapshot_blkdev|drive-mirror|drive_mirror|transaction'
-ENDS_JOBS = r'(block-)?job-(cancel|complete|finalize|dismiss|resume)|block-job-set-speed|' \
-            r'block_job_(cancel|complete|resume)'
+ENDS_JOBS = r'(block-)?job-(cancel|complete|finalize|dismiss)|block_job_(cancel|complete)'
 ENDS_EXPORTS = 'block-export-del|nbd-server-(stop|remove)|nbd_server_(stop|remove)'
 GUESSES = 'blockdev-change-medium|change'
 
 # Seen on 2026-12-01. Each goes when it is mended: take the line out, and see the test pass.
 OPEN_FINDINGS = (
-    Open('plans of trees use up node ids', _is('a plan uses up ids or names')),
     Open('the making of an image uses up a generated name, which plans do not know',
          _is('other generated names', MAKES_IMAGES)),
+    Open('whoever writes to a node that is to be read-only is told in other words',
+         _is('another refusal', 'blockdev-reopen', deed="Read-only block node '.*' cannot .*")),
+    Open('a node without name is explained with its file', _differs_only_in_explanation),
+    Open('an overlay that is there, and that an earlier action opens, has no length',
+         _is('refused only by the plan', 'transaction', plan="Invalid parameter 'bytes'")),
+    Open('a quorum of children of several sizes',
+         _is('refused only by the deed', 'blockdev-add', deed='Cannot open quorum .*')),
+    # Not seen any more with the verbs and transactions of 5f54095: to be taken out with them.
+    Open('plans of trees use up node ids', _is('a plan uses up ids or names')),
     Open('the end of a job has no graph', _is('a graph without a plan', ENDS_JOBS)),
     Open('the end of an export has no graph', _is('a graph without a plan', ENDS_EXPORTS)),
     Open('a changed medium has no graph', _is('a graph without a plan', GUESSES)),
     Open('a device without id is called otherwise',
          _is('another graph|another refusal', 'device_add')),
+    Open('a job of the device goes with it', _is('another graph', 'device_del')),
     Open('a snapshot of a node on which nobody stands',
          _is('refused only by the plan', 'blockdev-snapshot-sync|transaction',
              plan="Cannot add node '.*': nothing would hold it; attach to it")),
-    Open('a quorum of children of several sizes',
-         _is('refused only by the deed', 'blockdev-add', deed='Cannot open quorum .*')),
+    Open('nodes and names of earlier actions',
+         _is('another refusal|refused only by the (plan|deed)', 'transaction')),
     Open('a filter without a name is implicit',
          _is('another graph', 'x-millrace-insert-filter', detail='#block.* implicit: .*')),
-    Open('whoever writes to a node that is to be read-only is told in other words',
-         _is('another refusal', 'blockdev-reopen', deed="Read-only block node '.*' cannot .*")),
+    Open('of mistakes in several layers of a tree another one is told',
+         _is('another refusal', 'blockdev-add')),
     Open('a long backing file name', _is('refused only by the deed', 'change-backing-file',
                                          deed='Image .*: a backing file name has at most .*')),
     Open('a length that the host refuses',
          _is('refused only by the deed', 'block_resize', deed='Could not resize file: .*')),
-    Open('a job of the device goes with it', _is('another graph', 'device_del')),
     Open('an empty path of a socket', _is('refused only by the deed', 'nbd-server-start',
                                           deed="Parameter 'path' is empty: .*")),
-    Open('a node without name is explained with its file', _differs_only_in_explanation),
-    Open('of mistakes in several layers of a tree another one is told',
-         _is('another refusal', 'blockdev-add')),
-    Open('nodes and names of earlier actions',
-         _is('another refusal|refused only by the (plan|deed)', 'transaction')),
 )
 
 
@@ -159,6 +166,11 @@ def _only_opening_tells_the_graph(finding):
     if any(re.fullmatch(r"what format '.*' has", one) for one in _unknown(finding)):
         return 'of what format the image is decides what is opened'
     planned, done, before = finding.pictures
+    if finding.kind == 'a graph without a plan' and re.fullmatch(GOES_ON, finding.command):
+        return 'when a job ends that goes on, only time tells'
+    if any(re.fullmatch(r"the graph when job '.*', which is cancelled, has ended", one)
+           for one in _unknown(finding)):
+        return 'a job of the device ends in its own time'
     if finding.has_failed_job and not differences(before, done):
         return 'no plan knows that the work of a job fails'
     if any(re.fullmatch(r"whether '.*' has the source's length", one)

@@ -367,7 +367,8 @@ class PlanDeedRun:
         if 'error' in deed:
             return [Finding('refused only by the deed', line, plan, deed)]
         new = {job['id'] for job in after['jobs']} - {job['id'] for job in self.look['jobs']}
-        if new:
+        if new or any(job['id'] in self._leaving and job['paused-by-user']
+                      for job in after['jobs']):
             return []  # the graph at its end is not there yet
         planned = plan.get('graph') or self.look['graph']
         return self._another_graph('another graph' if 'graph' in plan else 'a graph without a plan',

@@ -122,12 +122,19 @@ CommandResult CoBlockdevReopen(BlockLayer& layer, const json::object& arguments)
   return AsReopenFailure(layer, status, becoming_read_only);
 }
 
-PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
+PlanResult PlanChanges(BlockLayer& layer, const std::vector<NodeChange>& changes)
     MILLRACE_OPENS_VIEW {
-  MILLRACE_ASSIGN_OR_RETURN(const std::vector<NodeChange> changes, ReadReopen(layer, arguments));
   GraphTransaction edit(layer.graph());
   StageReopen(edit, changes);
   return PlanOfEdit(edit);
+}
+
+PlanResult PlanBlockdevReopen(BlockLayer& layer, const json::object& arguments)
+    MILLRACE_OPENS_VIEW {
+  MILLRACE_ASSIGN_OR_RETURN(const std::vector<NodeChange> changes, ReadReopen(layer, arguments));
+  PlanResult plan = PlanChanges(layer, changes);
+  if (plan.ok()) return plan;
+  return AsReopenFailure(layer, plan.status(), BecomingReadOnly(changes));
 }
 
 // ---- block-set-write-threshold -----------------------------------------------------------------

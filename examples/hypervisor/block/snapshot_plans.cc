@@ -37,8 +37,10 @@ absl::Status SnapshotPlanner::OpenOverlay(const SnapshotRequest& request) {
     MILLRACE_ASSIGN_OR_RETURN(CreateImageOptions image, OverlayImage(change_, request));
     const auto planned = lengths_.find(request.node);
     if (planned != lengths_.end()) image.qcow2.bytes = planned->second;
-    MILLRACE_RETURN_IF_ERROR(CheckCreateImage(layer_.registry(), image));
     bytes = image.qcow2.bytes;
+    // Of an image that is there only opening tells the length. Any does for what else is checked.
+    if (bytes == 0) image.qcow2.bytes = 512;
+    MILLRACE_RETURN_IF_ERROR(CheckCreateImage(layer_.registry(), image));
     change_.PassGeneratedName();  // the node of the file, while the image is made
   }
   MILLRACE_ASSIGN_OR_RETURN(StagedTree staged, layer_.RehearseOpen(change_, OverlayTree(request)));

@@ -12,7 +12,6 @@ import itertools
 import re
 import typing
 
-from support.case import without_times
 from support.plan_deed import Finding, differences
 
 # What the host, or an image, refuses; `file` is the one that it is about, where the text tells.

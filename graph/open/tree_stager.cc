@@ -23,9 +23,7 @@ absl::StatusOr<TreeStager::Staged> TreeStager::Stage(NodeTree tree, const Inheri
 }
 
 // What would be an edit of its own in earnest has been staged.
-absl::Status TreeStager::EndStep() {
-  return step_by_step_ ? change_.Rehearse() : absl::OkStatus();
-}
+absl::Status TreeStager::EndStep() { return step_by_step_ ? change_.Rehearse() : absl::OkStatus(); }
 
 absl::StatusOr<TreeStager::Layer> TreeStager::StageLayer(NodeTree& tree, const Inherited& inherited,
                                                          ChainGuard& guard) {

@@ -44,6 +44,8 @@ class BatchWorld {
     EXPECT_TRUE(RegisterBuiltinDrivers(registry_).ok());
   }
 
+  void ExpectLeaks() { may_leak_ = true; }
+
   // `job` starts the job "j"; its images are from the top down.
   using StartJob = std::function<absl::Status(JobWorld&, const std::vector<NodeId>& images)>;
 
@@ -138,7 +140,7 @@ class BatchWorld {
       MILLRACE_ASSIGN_OR_RETURN(const Qcow2CheckResult check,
                                 CoCheckImage(world_.graph(), registry_, path, {}));
       EXPECT_EQ(check.corruptions, 0u) << path.path;
-      EXPECT_EQ(check.leaks, 0u) << path.path;
+      EXPECT_TRUE(may_leak_ || check.leaks == 0) << path.path << ": " << check.leaks;
     }
     OpenImageOptions open;
     open.path = shown;
@@ -154,29 +156,40 @@ class BatchWorld {
   JobWorld world_;
   DriverRegistry registry_;
   TaggedDisk disk_;
+  bool may_leak_ = false;
 };
 
 // Beside the guest they are flushed every now and then.
 constexpr CopyTuning kSmallBatches = {
     .batches_max = 3, .batch_bytes = 6 * kClusterBytes, .flush_bytes = 8 * kClusterBytes};
 
-absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+absl::Status CoStreamWith(JobWorld& world, const std::vector<NodeId>& images,
+                          const CopyTuning& copy) MILLRACE_MAY_SUSPEND {
   StreamOptions options;
   options.job.spec.id = "j";
   options.top = images[0];
   options.base = images[3];
-  options.job.copy = kSmallBatches;
+  options.job.copy = copy;
   return CoStartStream(world.graph(), world.jobs(), options).status();
 }
 
-absl::Status CoCommitPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+absl::Status CoStreamPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+  return CoStreamWith(world, images, kSmallBatches);
+}
+
+absl::Status CoCommitWith(JobWorld& world, const std::vector<NodeId>& images,
+                          const CopyTuning& copy) MILLRACE_MAY_SUSPEND {
   CommitOptions options;
   options.job.spec.id = "j";
   options.root = images[0];
   options.top = images[1];
   options.base = images[3];
-  options.job.copy = kSmallBatches;
+  options.job.copy = copy;
   return CoStartCommit(world.graph(), world.jobs(), options).status();
+}
+
+absl::Status CoCommitPart(JobWorld& world, const std::vector<NodeId>& images) MILLRACE_MAY_SUSPEND {
+  return CoCommitWith(world, images, kSmallBatches);
 }
 
 absl::Status CoActiveCommit(JobWorld& world, const std::vector<NodeId>& images)
@@ -310,29 +323,34 @@ TEST(SharedBatch, OfAStreamKeepsWhatTheGuestWritesAndReadsWhereTheHostFails) {
       /*cost=*/20);
 }
 
-class FlushBesideAGuest : public testing::TestWithParam<BatchWorld::StartJob> {};
+using StartWith = std::function<absl::Status(JobWorld&, const std::vector<NodeId>& images,
+                                             const CopyTuning& copy)>;
+
+class FlushBesideAGuest : public testing::TestWithParam<StartWith> {};
 
 // Most of what a job has written must not be flushed at its very end, while the guest waits.
 TEST_P(FlushBesideAGuest, ComesNowAndThen) {
   uint64_t flushes[2] = {};
-  for (const bool has_guest : {false, true}) {
+  for (const bool is_small : {false, true}) {
     CountingObserver counts;
     const std::unique_ptr<Engine> engine = SimulatedEngine(Engine::Options{.observer = &counts});
     SimulatedIoOf(*engine).SetLatency(kMicrosecond);
     BatchWorld world(*engine);
     const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
                            MILLRACE_MAY_SUSPEND -> absl::Status {
+      CopyTuning copy = kSmallBatches;
+      if (!is_small) copy.flush_bytes = kSectors * TaggedDisk::kSector;
       const uint64_t before = counts.Of(Counter::kIoFlushes);
-      MILLRACE_RETURN_IF_ERROR(GetParam()(jobs, images));
+      MILLRACE_RETURN_IF_ERROR(GetParam()(jobs, images, copy));
       const absl::Status status = jobs.jobs().CoWaitUntilOver("j");
-      flushes[has_guest] = counts.Of(Counter::kIoFlushes) - before;
+      flushes[is_small] = counts.Of(Counter::kIoFlushes) - before;
       return status;
     };
     const absl::Status status =
-        engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, has_guest); });
+        engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, true); });
     EXPECT_TRUE(status.ok()) << status;
   }
-  EXPECT_GT(flushes[true], flushes[false] + 1);
+  EXPECT_GT(flushes[true], flushes[false]);
 }
 
 // The host tells only once that it has lost something.
@@ -341,17 +359,18 @@ TEST_P(FlushBesideAGuest, EndsTheJobIfItFails) {
   SimulatedIo& io = SimulatedIoOf(*engine);
   io.SetLatency(kMicrosecond);
   BatchWorld world(*engine);
+  world.ExpectLeaks();  // what was being written is not linked
   const auto start = [&](JobWorld& jobs, const std::vector<NodeId>& images)
                          MILLRACE_MAY_SUSPEND -> absl::Status {
     io.Fail({.operation = SimulatedOperation::kSync, .error_number = EIO});
-    return GetParam()(jobs, images);
+    return GetParam()(jobs, images, kSmallBatches);
   };
   const absl::Status status =
       engine->Run([&]() MILLRACE_MAY_SUSPEND { return world.CoRun(start, true); });
   EXPECT_EQ(ErrnoOf(status), EIO) << status;
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, FlushBesideAGuest, testing::Values(&CoStreamPart, &CoCommitPart));
+INSTANTIATE_TEST_SUITE_P(Jobs, FlushBesideAGuest, testing::Values(&CoStreamWith, &CoCommitWith));
 
 }  // namespace
 }  // namespace millrace::copy_batch_test
